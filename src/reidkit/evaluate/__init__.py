@@ -1,0 +1,1 @@
+"""Scores from features: arrays in, numbers out. Imports neither models nor data."""

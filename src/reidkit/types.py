@@ -1,0 +1,79 @@
+"""What the parts of reidkit hand to each other. No torch here: the command line must start at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+JUNK = -1
+"""The `pid` of an image that shows nobody in particular and is never scored (Market-1501: a bad detection)."""
+
+NO_CAMERA = -1
+"""The `camid` of an image whose camera is not known."""
+
+
+class ReidkitError(Exception):
+    """An expected failure: one sentence that says the remedy. The command line prints it and exits with `status`."""
+
+    status = 1
+
+
+class UsageError(ReidkitError):
+    """The command was called wrongly."""
+
+    status = 2
+
+
+class DataError(ReidkitError):
+    """A folder, an image or a features file is not what it should be."""
+
+
+class WeightsError(ReidkitError):
+    """A weights file does not fit the network, or is none."""
+
+
+class RunError(ReidkitError):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of one person seen by one camera."""
+
+    path: Path
+    pid: int
+    camid: int
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set: images to learn from, and queries to find in a gallery.
+
+    `junk` holds the images of the test folders that the data set's rule leaves out of both.
+    """
+
+    name: str
+    train: tuple[Sample, ...] = ()
+    query: tuple[Sample, ...] = ()
+    gallery: tuple[Sample, ...] = ()
+    junk: tuple[Sample, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Features of N images: `vectors` float32 [N, D], `pids` int64 [N] (-1 junk), `camids` int64 [N] (-1 unknown).
+
+    `model` is the fingerprint of the weights that made them, or "" when it is not known.
+    """
+
+    vectors: NDArray[np.float32]
+    pids: NDArray[np.int64]
+    camids: NDArray[np.int64]
+    model: str = ""
+    paths: tuple[str, ...] = ()
