@@ -1,1 +1,35 @@
 """Named recipes, and the published score of each."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reidkit import recipe as recipes
+from reidkit.recipes.bag_of_tricks import ROWS, Row
+from reidkit.types import UsageError
+
+if TYPE_CHECKING:
+    from reidkit.recipe import Recipe
+
+__all__ = ["ROWS", "Row", "find"]
+
+
+def find(name: str) -> Recipe:
+    """The recipe of that name, or of that `recipe.json` (or run folder).
+
+    Raises:
+        UsageError: no such name (the nearest is named), or a file that is no recipe.
+    """
+    by_name = {row.recipe.name: row.recipe for row in ROWS}
+    if name in by_name:
+        return by_name[name]
+    path = Path(name)
+    if path.is_dir():
+        path /= "recipe.json"
+    if path.suffix == ".json" or path.is_file():
+        return recipes.load(path)
+    close = difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
+    remedy = f"did you mean {close[0]}?" if close else "`reidkit recipes` lists them"
+    raise UsageError(f"there is no recipe {name}; {remedy}")

@@ -1,0 +1,32 @@
+"""The ID loss (paper, section 3.3). The classifier lives here: the network knows nothing of training's people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from reidkit.recipe import Identity
+
+
+class IdentityLoss(nn.Module):
+    """Cross entropy with label smoothing over the people of the training set.
+
+    Label smoothing is equation 3: the true class gets 1 - (N-1)/N * eps, every other one eps/N.
+    """
+
+    def __init__(self, channels: int, people: int, recipe: Identity, *, bias: bool) -> None:
+        super().__init__()
+        self.smoothing = recipe.smoothing
+        # With a bias this is the plain baseline's classifier, which keeps torch's own initialisation.
+        self.classifier = nn.Linear(channels, people, bias=bias)
+        if not bias and recipe.init == "normal":
+            nn.init.normal_(self.classifier.weight, std=0.001)
+        elif not bias:
+            nn.init.kaiming_normal_(self.classifier.weight, mode="fan_out")
+
+    def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
+        """f_i [B, D] and the number of each person [B], 0 <= label < people."""
+        return F.cross_entropy(self.classifier(feat_bd), label_b, label_smoothing=self.smoothing)

@@ -1,0 +1,42 @@
+"""What training minimises: the weighted terms of the paper's equation 6, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from reidkit.losses.center import CenterLoss
+from reidkit.losses.identity import IdentityLoss
+from reidkit.losses.triplet import batch_hard_triplet
+
+if TYPE_CHECKING:
+    from reidkit.recipe import Recipe
+
+
+class Objective(nn.Module):
+    """L = L_ID + L_triplet + beta * L_C. A term of weight 0 is neither computed nor logged."""
+
+    def __init__(self, recipe: Recipe, channels: int, people: int) -> None:
+        super().__init__()
+        self.recipe = recipe
+        bias = recipe.network.neck == "none"
+        self.identity = IdentityLoss(channels, people, recipe.identity, bias=bias) if recipe.identity.weight else None
+        self.center = CenterLoss(channels, people, recipe.center) if recipe.center.weight else None
+
+    def forward(self, metric_bd: Tensor, search_bd: Tensor, label_b: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss, each with its weight: f_t and f_i [B, D], labels [B]."""
+        terms: dict[str, Tensor] = {}
+        if self.identity is not None:
+            terms["identity"] = self.recipe.identity.weight * self.identity(search_bd, label_b)
+        if self.recipe.triplet.weight:
+            margin = self.recipe.triplet.margin
+            terms["triplet"] = self.recipe.triplet.weight * batch_hard_triplet(metric_bd, label_b, margin)
+        if self.center is not None:
+            terms["center"] = self.recipe.center.weight * self.center(metric_bd, label_b)
+        return terms
+
+    def step(self) -> None:
+        """What a term learns by itself, after the optimiser's step: the centres follow the features."""
+        if self.center is not None:
+            self.center.step()

@@ -1,0 +1,56 @@
+"""The network as everything else sees it: images in, two features out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor, nn
+
+from reidkit.model.neck import bnneck
+from reidkit.model.resnet import ResNet
+
+if TYPE_CHECKING:
+    from reidkit import recipe
+
+
+class Features(NamedTuple):
+    """What the network returns, always: [B, D] each.
+
+    `metric` is f_t, before the neck, for the triplet and the centre loss; `search` is f_i, after it, for the ID loss
+    and for retrieval. Without a neck both are the one feature f.
+    """
+
+    metric: Tensor
+    search: Tensor
+
+
+class Network(nn.Module):
+    """Backbone, global average pooling, neck. `forward` means the same in training, evaluation and export."""
+
+    def __init__(self, backbone: ResNet, neck: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+
+    @property
+    def channels(self) -> int:
+        """The length D of both features."""
+        return self.backbone.channels
+
+    def forward(self, images: Tensor) -> Features:
+        """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each."""
+        pooled = self.backbone(images).mean(dim=(2, 3))
+        return Features(pooled, self.neck(pooled))
+
+
+def build(recipe: recipe.Network) -> Network:
+    """The network of a recipe, freshly initialised from torch's random state. `stride_in` auto is torchvision's."""
+    backbone = ResNet(
+        recipe.backbone,
+        width=recipe.width,
+        last_stride=recipe.last_stride,
+        stride_in="1x1" if recipe.stride_in == "1x1" else "3x3",
+        stem_relu=recipe.stem_relu,
+    )
+    neck = bnneck(backbone.channels) if recipe.neck == "bnneck" else nn.Identity()
+    return Network(backbone, neck)

@@ -1,0 +1,128 @@
+"""Residual networks (He et al., arXiv:1512.03385) up to the last feature map, with torchvision's key names.
+
+Only what re-identification asks for is an option: the stride of the last stage, the convolution that carries a stride,
+the ReLU of the stem, and a width multiplier for small runs.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reidkit.recipe import Backbone
+
+
+class Block(NamedTuple):
+    """A residual block: its convolutions as (kernel, width factor), and which of them may carry the stride."""
+
+    kernels: tuple[int, ...]
+    expansion: int
+
+
+BASIC, BOTTLENECK = Block((3, 3), 1), Block((1, 3, 1), 4)
+DEPTHS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
+    "resnet18": (BASIC, (2, 2, 2, 2)),
+    "resnet34": (BASIC, (3, 4, 6, 3)),
+    "resnet50": (BOTTLENECK, (3, 4, 6, 3)),
+    "resnet101": (BOTTLENECK, (3, 4, 23, 3)),
+    "resnet152": (BOTTLENECK, (3, 8, 36, 3)),
+}
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; the first carries the stride."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(channels, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] to [B, width, H/stride, W/stride]."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return cast("Tensor", self.relu(y + self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3, 1x1 up by four, beside a shortcut. `stride_in` says which of the first two carries the stride."""
+
+    def __init__(self, channels: int, width: int, stride: int, stride_in: str) -> None:
+        super().__init__()
+        first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+        out = width * BOTTLENECK.expansion
+        self.conv1 = nn.Conv2d(channels, width, 1, first, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, second, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(channels, out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] to [B, 4*width, H/stride, W/stride]."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return cast("Tensor", self.relu(y + self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    """The backbone: images [B, 3, H, W] to a feature map [B, channels, H/16, W/16] (H/32, W/32 with `last_stride` 2).
+
+    `channels` is the length of the feature. Attributes are named as torchvision names them, without `fc`.
+    """
+
+    def __init__(self, name: Backbone, *, width: float, last_stride: int, stride_in: str, stem_relu: bool) -> None:
+        super().__init__()
+        block, depths = DEPTHS[name]
+        make: Callable[[int, int, int], nn.Module] = BasicBlock
+        if block is BOTTLENECK:
+            make = partial(Bottleneck, stride_in=stride_in)
+        base = max(8, round(64 * width / 8) * 8)
+        self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
+        self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.channels = base
+        self.layer1 = self._stage(make, base, depths[0], 1, block.expansion)
+        self.layer2 = self._stage(make, base * 2, depths[1], 2, block.expansion)
+        self.layer3 = self._stage(make, base * 4, depths[2], 2, block.expansion)
+        self.layer4 = self._stage(make, base * 8, depths[3], last_stride, block.expansion)
+        self._initialise()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images, normalised, to the last feature map."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return cast("Tensor", self.layer4(self.layer3(self.layer2(self.layer1(x)))))
+
+    def _stage(
+        self, make: Callable[[int, int, int], nn.Module], width: int, depth: int, stride: int, expansion: int
+    ) -> nn.Sequential:
+        blocks = []
+        for number in range(depth):
+            blocks.append(make(self.channels, width, stride if number == 0 else 1))
+            self.channels = width * expansion
+        return nn.Sequential(*blocks)
+
+    def _initialise(self) -> None:
+        """He's initialisation, for runs from scratch (arXiv:1502.01852, by the outgoing connections)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _shortcut(channels: int, out: int, stride: int) -> nn.Module:
+    if stride == 1 and channels == out:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))

@@ -1,0 +1,84 @@
+"""The ladder of the paper's Table 1: each rung is its parent with one change, and the published score beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reidkit.recipe import Batch, Center, Erasing, Identity, Images, Network, Optim, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A recipe as a line of a published table. Scores are fractions: (rank-1, mAP), None where nothing was published."""
+
+    title: str
+    recipe: Recipe
+    market: tuple[float, float] | None = None
+    duke: tuple[float, float] | None = None
+
+
+STANDARD = Recipe(name="standard-baseline")
+WARMUP = replace(STANDARD, name="warmup", optim=replace(STANDARD.optim, warmup_epochs=10))
+ERASING = replace(WARMUP, name="erasing", erasing=Erasing(probability=0.5))
+SMOOTHING = replace(ERASING, name="smoothing", identity=Identity(smoothing=0.1))
+STRIDE = replace(SMOOTHING, name="last-stride", network=Network(last_stride=1))
+BNNECK = replace(STRIDE, name="bnneck", network=replace(STRIDE.network, neck="bnneck"))
+STRONG = replace(BNNECK, name="strong-baseline", center=Center(weight=5e-4))
+
+TABLE1 = (
+    Row(title="Baseline-S", recipe=STANDARD, market=(0.877, 0.740), duke=(0.797, 0.637)),
+    Row(title="+warmup", recipe=WARMUP, market=(0.887, 0.752), duke=(0.806, 0.651)),
+    Row(title="+REA", recipe=ERASING, market=(0.913, 0.793), duke=(0.815, 0.683)),
+    Row(title="+LS", recipe=SMOOTHING, market=(0.914, 0.803), duke=(0.824, 0.693)),
+    Row(title="+stride=1", recipe=STRIDE, market=(0.920, 0.817), duke=(0.826, 0.706)),
+    Row(title="+BNNeck", recipe=BNNECK, market=(0.941, 0.857), duke=(0.862, 0.759)),
+    Row(title="+center loss", recipe=STRONG, market=(0.945, 0.859), duke=(0.864, 0.764)),
+)
+
+
+def small(recipe: Recipe, width: float = 0.5, epochs: int = 40) -> Recipe:
+    """The small twin of a rung, for a CPU: a narrow ResNet-18 from scratch, 128x64 pixels, fewer epochs.
+
+    What the rung switches stays switched. Padding shrinks with the image. The learning rate is three times the
+    paper's, as there are no ImageNet weights to spoil; the schedule keeps the rate high for longer, as a short run has
+    more to gain from it; and the warm-up takes as large a share of the epochs as in the paper, a twelfth.
+    """
+    optim = replace(
+        recipe.optim,
+        lr=1e-3,
+        epochs=epochs,
+        drops=(round(epochs * 0.65), round(epochs * 0.9)),
+        warmup_epochs=max(1, round(epochs / 12)) if recipe.optim.warmup_epochs else 0,
+    )
+    return replace(
+        recipe,
+        name=f"small-{recipe.name}",
+        network=replace(recipe.network, backbone="resnet18", width=width),
+        images=Images(height=128, width=64, pad=5),
+        optim=optim,
+    )
+
+
+SMALL = tuple(Row(title=row.title, recipe=small(row.recipe)) for row in TABLE1)
+
+TINY = replace(
+    small(STRONG, width=0.25, epochs=14),
+    name="tiny-strong-baseline",
+    batch=Batch(ids=16, images=4),
+)
+"""For demonstrations and tests: quarter width, minutes on two cores."""
+
+SHORT = replace(
+    STRONG,
+    name="short-strong-baseline",
+    images=Images(height=128, width=64, pad=5),
+    optim=Optim(epochs=24, warmup_epochs=2, drops=(14, 21)),
+)
+"""ResNet-50 from ImageNet weights at a quarter of the pixels and a fifth of the epochs."""
+
+ROWS: tuple[Row, ...] = (
+    *TABLE1,
+    *SMALL,
+    Row(title="demonstration", recipe=TINY),
+    Row(title="short, 128x64", recipe=SHORT),
+)

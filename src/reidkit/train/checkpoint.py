@@ -1,0 +1,77 @@
+"""The state of a run on disk: whole or not at all, and read without executing anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+
+from reidkit.types import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Stateful(Protocol):
+    """Anything whose state can be taken out and put back: networks, optimisers, losses, the journal."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as tensors and plain values."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Put a state back."""
+
+
+class Place(NamedTuple):
+    """How far a run has come: `batch` batches into `epoch` (counted from 1), `step` steps in all."""
+
+    epoch: int = 1
+    batch: int = 0
+    step: int = 0
+
+
+def save(path: Path, place: Place, recipe: str, **parts: Stateful) -> None:
+    """Write the state of all `parts` at `place`, under the digest of the recipe they belong to.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written; the state that was there stays.
+    """
+    partial = path.with_suffix(".partial")
+    state = {"place": tuple(place), "recipe": recipe, **{name: part.state_dict() for name, part in parts.items()}}
+    try:
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        # torch's writer reports a failed write as a RuntimeError without the system's number.
+        full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "no space is left" if full else str(error)
+        raise RunError(f"{path} cannot be written ({reason}): make room and run again with --resume") from None
+
+
+def load(path: Path, recipe: str, **parts: Stateful) -> Place:
+    """Put a saved state back into `parts` and return where it was taken.
+
+    Raises:
+        RunError: a damaged file, or the state of another recipe.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        _refuse_other(path, state["recipe"], recipe)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return Place(*state["place"])
+    except RunError:
+        raise
+    except Exception as error:  # whatever torch's readers raise on a damaged file
+        raise RunError(f"{path} cannot be read ({type(error).__name__}): delete it to start over") from None
+
+
+def _refuse_other(path: Path, saved: str, recipe: str) -> None:
+    if saved != recipe:
+        raise RunError(f"{path} belongs to another recipe: start a new run with another --out")

@@ -1,0 +1,158 @@
+"""What a run has to say: `log.jsonl`, a line for people at each epoch, and a stop where a loss is no number."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from reidkit.types import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from reidkit.train.checkpoint import Place
+
+Row = dict[str, Any]
+
+TIMINGS = ("images_per_s", "memory_mb", "seconds", "wait_share")
+"""The keys of a row that differ when the same command is run again; every other one is the same."""
+
+READ_EVERY = 10
+"""Steps between two reads of the losses: a read makes an accelerator wait, and a stop on NaN may be that late."""
+
+
+class Journal:
+    """Rows of `log.jsonl`: kind `step` with every loss term, kind `epoch` with their means, kind `scores`.
+
+    The terms of a step stay on the device until they are read, all at once, every few steps.
+    """
+
+    def __init__(self, path: Path, watchers: tuple[Callable[[Row], None], ...] = ()) -> None:
+        self.path = path
+        self.watchers = watchers
+        self._pending: list[tuple[Row, dict[str, Tensor]]] = []
+        self._sums: dict[str, float] = {}
+        self._images = 0
+        self._steps = 0
+        self._read_at = self._epoch_at = time.perf_counter()
+
+    def cut(self, place: Place) -> None:
+        """Drop what was written after `place`, as that part of the run comes again. A torn last line goes too."""
+        rows = read(self.path)
+        kept = [row for row in rows if row["step"] <= place.step]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        partial.replace(self.path)
+
+    def start_epoch(self, batch: int) -> None:
+        """Begin to count; means go on where a stopped epoch left them when `batch` is not 0."""
+        if batch == 0:
+            self._sums, self._images, self._steps = {}, 0, 0
+        self._read_at = self._epoch_at = time.perf_counter()
+
+    def add(self, place: Place, lr: float, images: int, terms: Mapping[str, Tensor]) -> None:
+        """Take in the terms of one step of `images` images."""
+        row = {"kind": "step", "epoch": place.epoch, "step": place.step, "lr": lr, "images": images}
+        self._pending.append((row, {name: term.detach() for name, term in terms.items()}))
+        if len(self._pending) >= READ_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Read the pending terms and write their rows.
+
+        Raises:
+            RunError: a term is NaN or infinite; the rows up to that step are written.
+        """
+        if not self._pending:
+            return
+        names = list(self._pending[0][1])
+        values = torch.stack([torch.stack(list(terms.values())) for _, terms in self._pending]).tolist()
+        now = time.perf_counter()
+        rate = sum(row["images"] for row, _ in self._pending) / max(now - self._read_at, 1e-9)
+        self._read_at = now
+        rows = [
+            self._step_row(row, dict(zip(names, v, strict=True)))
+            for (row, _), v in zip(self._pending, values, strict=True)
+        ]
+        self._pending = []
+        for row in rows:
+            self._write(row | {"images_per_s": round(rate, 1), "memory_mb": _memory_mb()})
+            _refuse_nan(row, names, self.path)
+
+    def end_epoch(self, place: Place, lr: float, wait_seconds: float) -> None:
+        """Write the row of an epoch: the means of its terms, its rate, and the share of time spent waiting for data."""
+        self.flush()
+        seconds = time.perf_counter() - self._epoch_at
+        means = {name: value / max(self._steps, 1) for name, value in self._sums.items()}
+        row: Row = {"kind": "epoch", "epoch": place.epoch, "step": place.step, "lr": lr, **means}
+        row |= {"images": self._images, "seconds": round(seconds, 3), "images_per_s": round(self._images / seconds, 1)}
+        self._write(row | {"wait_share": round(wait_seconds / seconds, 5), "memory_mb": _memory_mb()})
+
+    def scores(self, place: Place, scores: Mapping[str, Any]) -> None:
+        """Write the scores of the network as it is at `place`."""
+        self._write({"kind": "scores", "epoch": place.epoch, "step": place.step, **scores})
+        self._read_at = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums of the epoch so far, so that a resumed one ends with the same means."""
+        return {"sums": dict(self._sums), "images": self._images, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with saved sums."""
+        self._sums, self._images, self._steps = dict(state["sums"]), state["images"], state["steps"]
+
+    def _step_row(self, row: Row, terms: dict[str, float]) -> Row:
+        values = {"loss": sum(terms.values()), **terms}
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._images += row["images"]
+        self._steps += 1
+        return row | values
+
+    def _write(self, row: Row) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for watch in self.watchers:
+            watch(row)
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a `log.jsonl`; a line torn by a kill is left out. No file is no rows."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and "step" in row:
+            rows.append(row)
+    return rows
+
+
+def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
+    if all(math.isfinite(row[name]) for name in names):
+        return
+    state = log.with_name("state.pt")
+    last = f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
+    terms = ", ".join(f"{name} {row[name]}" for name in names)
+    raise RunError(
+        f"the loss is no number at step {row['step']} of epoch {row['epoch']} ({terms}); {last}: "
+        "try a lower --set optim.lr or a longer --set optim.warmup_epochs"
+    )
+
+
+def _memory_mb() -> int:
+    """The peak so far: of the accelerator where there is one in use, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() >> 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

@@ -1,0 +1,112 @@
+"""The run, top to bottom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import autocast
+
+from reidkit import recipe as recipes
+from reidkit.train import checkpoint
+from reidkit.train.checkpoint import Place
+from reidkit.train.schedule import learning_rate
+from reidkit.types import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reidkit.data.loaders import TrainBatches
+    from reidkit.losses.objective import Objective
+    from reidkit.model.network import Network
+    from reidkit.recipe import Recipe
+    from reidkit.train.checkpoint import Stateful
+    from reidkit.train.interrupt import Interrupt
+    from reidkit.train.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """What a run needs that its result does not depend on.
+
+    `state` is the checkpoint, written each `save_every` epochs and at the end; `judge`, if any, scores the network
+    each `judge_every` epochs.
+    """
+
+    device: torch.device
+    precision: torch.dtype
+    state: Path
+    journal: Journal
+    interrupt: Interrupt
+    save_every: int = 5
+    judge_every: int = 0
+    judge: Callable[[Network], dict[str, float]] | None = None
+
+
+def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: Recipe, run: Loop) -> None:
+    """Train `network` in place, from the checkpoint where there is one.
+
+    Raises:
+        RunError: a loss is no number, the disk is full, or the run was interrupted; its state is saved where it can be.
+    """
+    network.to(run.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective.to(run.device)
+    optimizer = build_optimizer(network, objective, recipe.optim)
+    parts: dict[str, Stateful] = {
+        "network": network,
+        "objective": objective,
+        "optimizer": optimizer,
+        "journal": run.journal,
+    }
+    digest = recipes.digest(recipe)
+    place = checkpoint.load(run.state, digest, **parts) if run.state.is_file() else Place()
+    run.journal.cut(place)
+
+    for epoch in range(place.epoch, recipe.optim.epochs + 1):
+        lr = learning_rate(recipe.optim, epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        place = Place(epoch, place.batch if epoch == place.epoch else 0, place.step)
+        run.journal.start_epoch(place.batch)
+        waited = batches.wait_seconds
+        network.train()
+
+        for images, labels in batches.epoch(epoch, start=place.batch):
+            with autocast(run.device.type, dtype=run.precision, enabled=run.precision != torch.float32):
+                metric, search = network(images)
+            terms = objective(metric.float(), search.float(), labels)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            objective.step()
+            place = Place(epoch, place.batch + 1, place.step + 1)
+            run.journal.add(place, lr, len(images), terms)
+            if run.interrupt.requested:
+                run.journal.flush()
+                checkpoint.save(run.state, place, digest, **parts)
+                raise run.interrupt.stopped(place)
+
+        run.journal.end_epoch(place, lr, batches.wait_seconds - waited)
+        last = epoch == recipe.optim.epochs
+        if run.judge and run.judge_every and (epoch % run.judge_every == 0 or last):
+            run.journal.scores(place, run.judge(network))
+        if last or epoch % run.save_every == 0:
+            refuse_broken_weights(network, run.state, epoch)
+            checkpoint.save(run.state, Place(epoch + 1, 0, place.step), digest, **parts)
+
+
+def build_optimizer(network: Network, objective: Objective, optim: recipes.Optim) -> torch.optim.Optimizer:
+    """Adam with coupled weight decay on every parameter, norms and biases too, as the authors' code does."""
+    learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
+    return torch.optim.Adam(learned, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
+
+
+def refuse_broken_weights(network: Network, state: Path, epoch: int) -> None:
+    """A last step can break the weights without its loss showing it: such a state must not become the good one."""
+    if all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+        return
+    kept = f"{state} is from before and still good" if state.is_file() else "no checkpoint was written"
+    raise RunError(f"the weights are no numbers after epoch {epoch}; {kept}: try a lower --set optim.lr")
