@@ -1,0 +1,131 @@
+"""One image file to pixels, or a sentence that says what is wrong with it."""
+
+from __future__ import annotations
+
+import stat
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MAX_BYTES = 1 << 28
+"""Largest file that is read: 256 MiB."""
+
+MAX_PIXELS = 1 << 26
+"""Largest image that is decoded: 67 million pixels, 192 MiB of RGB. A small file can claim to be far larger."""
+
+FORMATS = ("PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG")
+"""What Pillow may open. Its list is longer, and some of it (EPS) starts other programs."""
+
+ORIENTATION = 0x0112
+
+
+def decode(path: Path) -> NDArray[np.uint8]:
+    """The pixels of an image file, RGB uint8 [H, W, 3].
+
+    The format is told by the content, not by the name. Grey and CMYK become RGB, transparency is dropped, an animation
+    gives its first frame, 16 bits become 8. The EXIF orientation is applied: benchmark images carry none, but a photo
+    from a telephone is stored lying on its side, and a person who lies is not found.
+
+    Raises:
+        DataError: the file is missing, empty, cut short, damaged, no image, or above `MAX_BYTES` or `MAX_PIXELS`. The
+            sentence starts with the path.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{path} is not a file")
+        if status.st_size > MAX_BYTES:
+            raise DataError(f"{path} has {status.st_size:,} bytes, above the limit of {MAX_BYTES:,}")
+        with path.open("rb", buffering=0) as file:
+            data = file.read()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    return decode_bytes(data, str(path))
+
+
+def decode_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
+    """The pixels of an image held in memory, RGB uint8 [H, W, 3], as `decode` gives them.
+
+    Raises:
+        DataError: as `decode`; the sentence starts with `name`.
+    """
+    if not data:
+        raise DataError(f"{name} is empty: it has 0 bytes")
+    if not data.startswith(b"\xff\xd8"):
+        return _decode_any(data, name)
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        _check_size(height, width, name)
+        if colours == "CMYK":
+            return _decode_any(data, name)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        raise DataError(f"{name} is a damaged JPEG: {error}") from None
+    if b"Exif\x00\x00" not in data[:65536]:
+        return pixels
+    return _upright(pixels, _orientation(data))
+
+
+def _decode_any(data: bytes, name: str) -> NDArray[np.uint8]:
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+        _check_size(image.height, image.width, name)
+        pixels = np.array(_rgb(image))
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        raise DataError(f"{name} is not an image, or of a kind that is not read: {_kind(data)}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{name} claims more pixels than the limit of {MAX_PIXELS:,}") from None
+    except Exception as error:  # the readers of damaged files fail in every way: struct.error, IndexError, SyntaxError
+        raise DataError(f"{name} is damaged: {_first_line(error)}") from None
+    return pixels if image.format == "TIFF" else _upright(pixels, _orientation(data))  # Pillow has turned a TIFF
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255 and not scale
+        return Image.fromarray((np.clip(np.array(image), 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "P":  # straight to RGB, Pillow warns of transparency
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _check_size(height: int, width: int, name: str) -> None:
+    if height * width > MAX_PIXELS:
+        raise DataError(f"{name} is {width} x {height} pixels, above the limit of {MAX_PIXELS:,}")
+
+
+def _orientation(data: bytes) -> int:
+    try:
+        return int(Image.open(BytesIO(data), formats=FORMATS).getexif().get(ORIENTATION, 1))
+    except Exception:  # the pixels are good: unreadable metadata says nothing about them
+        return 1
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo the EXIF orientation: 5 to 8 are transposed, and each side may run backwards."""
+    rows, columns = orientation in {3, 4, 6, 7}, orientation in {2, 3, 7, 8}
+    if orientation in {5, 6, 7, 8}:
+        rows, columns = orientation in {7, 8}, orientation in {6, 7}
+        pixels = pixels.transpose(1, 0, 2)
+    return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def _kind(data: bytes) -> str:
+    return (
+        "it looks like text" if b"\x00" not in data[:512] and data[:512].isascii() else f"it starts with {data[:8]!r}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
