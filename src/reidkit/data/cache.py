@@ -1,0 +1,176 @@
+"""Images decoded once: a file of uint8 pixels at the network's input size that is mapped and used again."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.data.decode import decode
+from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.types import Sample
+
+_FORMAT = 1
+_END = b"reidkit\n"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def default_cache_dir() -> Path:
+    """Where caches lie unless the user says otherwise: `reidkit` in the cache folder of the XDG standard."""
+    told = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(told) if Path(told).is_absolute() else Path.home() / ".cache") / "reidkit"
+
+
+def open_images(
+    samples: Sequence[Sample],
+    height: int,
+    width: int,
+    cache_dir: Path | None,
+    skip_broken: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageSource:
+    """The images of `samples` at `height` x `width` pixels, resized (bilinear, antialiased) where they differ.
+
+    With a `cache_dir` they are decoded once into a file there, which is used again as long as the paths, the sizes, the
+    times of change and the input size stay the same. Without, they are decoded whenever they are asked for; they are
+    then read once at the start all the same, so that a broken image stops a run before it begins and not in its midst.
+
+    Args:
+        samples: The images, N of them.
+        height: Pixels.
+        width: Pixels.
+        cache_dir: The folder for the cache; it is made if it is not there. None: no cache.
+        skip_broken: Leave out images that cannot be read (see `ImageSource.kept`) instead of refusing.
+        progress: Told now and then how many images are decoded, and of how many.
+
+    Raises:
+        DataError: images are broken, all of them or without `skip_broken`; there is none; the cache cannot be written.
+    """
+    if not samples:
+        raise DataError("there is no image to open: see with `reidkit data DIR` what the folder holds")
+    paths = [sample.path for sample in samples]
+    if cache_dir is None:
+        broken = {i: why for _, reasons in decode_all(paths, (height, width), progress) for i, why in reasons.items()}
+        return StreamedImages(samples, _keep(samples, broken, skip_broken), (height, width))
+    file = _CacheFile(cache_dir, paths, (height, width))
+    pixels, broken = file.load() or file.build(progress)
+    return MappedImages(pixels, samples, _keep(samples, broken, skip_broken))
+
+
+def _keep(samples: Sequence[Sample], broken: dict[int, str], skip_broken: bool) -> NDArray[np.int64]:
+    if broken and not (skip_broken and len(broken) < len(samples)):
+        names = "; ".join(broken[i] for i in sorted(broken)[:3])
+        more = "; ..." if len(broken) > 3 else ""
+        remedy = "repair them" if len(broken) == len(samples) else "repair them, or leave them out with --skip-broken"
+        raise DataError(f"{len(broken)} of {len(samples)} images cannot be read ({names}{more}): {remedy}")
+    kept = np.ones(len(samples), dtype=bool)
+    kept[list(broken)] = False
+    return np.flatnonzero(kept)
+
+
+class _CacheFile:
+    """The images [N, H, W, 3], then a JSON object, then its length (8 bytes) and eight bytes that mark a whole file.
+
+    The file's name says which images at which size; the object says in which state the files
+    were, and which are broken.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[Path], size: tuple[int, int]) -> None:
+        self._paths, self._size = paths, size
+        self._shape = (len(paths), *size, 3)
+        self._bytes = len(paths) * size[0] * size[1] * 3
+        self._state = _digest(str(_state(path)).encode() for path in paths)
+        name = _digest([str((_FORMAT, *size)).encode(), *(os.fsencode(path.absolute()) for path in paths)])
+        self._path = folder / f"{name}.images"
+
+    def load(self) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
+        """The images, and what is broken; None if the file is not there, not whole or older than an image."""
+        try:
+            with self._path.open("rb") as file:
+                length = file.seek(0, os.SEEK_END) - self._bytes
+                file.seek(self._bytes)
+                tail = file.read() if length >= 16 else b""
+            if tail[-8:] != _END or int.from_bytes(tail[-16:-8], "little") != length - 16:
+                return None
+            note = json.loads(tail[:-16])
+            broken = {int(i): str(why) for i, why in note["broken"].items()}
+            if note["state"] != self._state or any(_readable(self._paths[i]) for i in broken):
+                return None
+            return self._map(), broken
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+    def build(self, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        """Decode everything into a new file; who comes second waits for the first and takes its file."""
+        folder = self._path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._path.with_suffix(".lock").open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                return self.load() or self._write(progress)
+        except OSError as error:
+            if error.errno in _FULL:
+                why = f"there is no room in {folder} for the image cache, which takes {self._bytes / 1e9:.2f} GB"
+            else:
+                why = f"the image cache cannot be written in {folder} ({error.strerror})"
+            raise DataError(f"{why}: name another folder with --cache DIR, or do without with --no-cache") from None
+
+    def _write(self, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        partial = self._path.with_suffix(".partial")
+        broken: dict[int, str] = {}
+        try:
+            with partial.open("wb") as file:
+                # Ask for the room at once: half an hour of decoding is a bad time to find that the disk is full.
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, self._bytes)
+                for pixels, reasons in decode_all(self._paths, self._size, progress):
+                    file.write(pixels.data)
+                    broken |= reasons
+                note = json.dumps({"state": self._state, "broken": broken}).encode()
+                file.write(note + len(note).to_bytes(8, "little") + _END)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self._path)
+            return self._map(), broken
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _map(self) -> NDArray[np.uint8]:
+        return np.asarray(np.memmap(self._path, dtype=np.uint8, mode="r", shape=self._shape))
+
+
+def _readable(path: Path) -> bool:
+    """Whether a broken image has become whole: a fault of the network, or of a permission, leaves its state alone."""
+    try:
+        decode(path)
+    except DataError:
+        return False
+    return True
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "little") + part)
+    return whole.hexdigest()[:32]

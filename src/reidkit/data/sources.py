@@ -1,0 +1,151 @@
+"""Where batches take their images from: uint8 at the network's input size, out of a mapped file or decoded anew."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from PIL import Image
+
+from reidkit.data.decode import decode
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from reidkit.types import Sample
+
+_GROUP = 32
+
+
+class ImageSource(Protocol):
+    """M readable images of one size, known by their indices 0 to M-1."""
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """What the images are, in the order of their indices."""
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """Where they stood among the samples that were asked for, int64 [M], rising."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The images with these indices [B], not copied where they lie in memory already.
+
+        Returns:
+            A read-only array uint8 [R, H, W, 3], and the rows of it, int64 [B], that hold the images.
+        """
+
+
+class MappedImages:
+    """Images of a file in memory, as far as there is room: the operating system sees to that."""
+
+    def __init__(self, pixels: NDArray[np.uint8], samples: Sequence[Sample], kept: NDArray[np.int64]) -> None:
+        self.samples = tuple(samples[i] for i in kept.tolist())
+        self.kept = kept
+        self.size = (pixels.shape[1], pixels.shape[2])
+        self._pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The whole file, and where in it the images are."""
+        return self._pixels, self.kept[indices]
+
+
+class StreamedImages:
+    """Images that are decoded, in a few threads, whenever they are asked for."""
+
+    def __init__(self, samples: Sequence[Sample], kept: NDArray[np.int64], size: tuple[int, int]) -> None:
+        self.samples = tuple(samples[i] for i in kept.tolist())
+        self.kept = kept
+        self.size = size
+        self._pool = ThreadPoolExecutor(_threads(), thread_name_prefix="reidkit-decode")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The images, decoded for this call.
+
+        Raises:
+            DataError: a file that could be read at the start cannot be read any more.
+        """
+        paths = [self.samples[i].path for i in indices.tolist()]
+        pixels = np.empty((len(paths), *self.size, 3), dtype=np.uint8)
+        for _ in self._pool.map(_read_into, paths, pixels):
+            pass
+        pixels.flags.writeable = False
+        return pixels, np.arange(len(paths), dtype=np.int64)
+
+
+def decode_all(
+    paths: Sequence[Path], size: tuple[int, int], progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[NDArray[np.uint8], dict[int, str]]]:
+    """Every image at `size` (height, width), in order and in groups: uint8 [G, H, W, 3] each.
+
+    Beside each group stands what is broken: its indices, and why. Such an image is black.
+    `progress` is told after each group how many images are done, and of how many.
+    """
+    done = 0
+    with ThreadPoolExecutor(_threads(), thread_name_prefix="reidkit-decode") as pool:
+        try:
+            for pixels, broken in _in_order(pool, paths, size):
+                yield pixels, broken
+                done += len(pixels)
+                if progress:
+                    progress(done, len(paths))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, paths: Sequence[Path], size: tuple[int, int]
+) -> Iterator[tuple[NDArray[np.uint8], dict[int, str]]]:
+    """Groups in the order of the paths, few enough at a time that memory does not grow with their number."""
+    pending: deque[Future[tuple[NDArray[np.uint8], dict[int, str]]]] = deque()
+    for first in range(0, len(paths), _GROUP):
+        pending.append(pool.submit(_read_group, paths[first : first + _GROUP], first, size))
+        if len(pending) > 2 * _threads():
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _read_group(paths: Sequence[Path], first: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    pixels = np.zeros((len(paths), *size, 3), dtype=np.uint8)
+    broken = {}
+    for i, path in enumerate(paths):
+        try:
+            _read_into(path, pixels[i])
+        except DataError as error:
+            broken[first + i] = str(error)
+    return pixels, broken
+
+
+def _read_into(path: Path, out: NDArray[np.uint8]) -> None:
+    """Decode into `out` [H, W, 3], resized bilinearly over a triangle as wide as a target pixel (Pillow's BILINEAR)."""
+    image = decode(path)
+    if image.shape == out.shape:
+        out[:] = image
+    else:
+        height, width, _ = out.shape
+        out[:] = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _threads() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 16)

@@ -1,0 +1,238 @@
+"""What happens to a training batch: drawn as numbers first, done to all images at once afterwards.
+
+The steps are the official code's: flip, pad with black, crop, normalise, erase.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numba import njit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from reidkit.data.sources import ImageSource
+    from reidkit.recipe import Erasing, Images
+
+MEAN = (0.485, 0.456, 0.406)
+"""The mean pixel of ImageNet, red, green and blue, between 0 and 1."""
+
+STD = (0.229, 0.224, 0.225)
+"""Its standard deviation."""
+
+CODE_FILL = MEAN
+"""What the official code fills a rectangle with: meant as the mean pixel, but written where that would be 0."""
+
+TRIES = 100
+
+_SCALE = (1 / (255 * np.array(STD))).astype(np.float32)
+_SHIFT = (-np.array(MEAN) / np.array(STD)).astype(np.float32)
+
+Fill = Literal["code", "imagenet-mean", "image-mean", "random"]
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The random choices for B images.
+
+    `flip` bool [B]; `top` and `left` int64 [B], the corner of the crop in the padded image; `boxes` int64 [B, 4], the
+    erased rectangle as (top, left, height, width), of no size where nothing is erased; `noise` seeds its filling.
+    """
+
+    flip: NDArray[np.bool_]
+    top: NDArray[np.int64]
+    left: NDArray[np.int64]
+    boxes: NDArray[np.int64]
+    noise: int
+
+
+def draw(rng: np.random.Generator, count: int, images: Images, erasing: Erasing) -> Draws:
+    """Draw for `count` images of a batch."""
+    flip = rng.random(count) < images.flip
+    top, left = rng.integers(0, 2 * images.pad + 1, size=(2, count))
+    erased = np.flatnonzero(rng.random(count) < erasing.probability)
+    boxes = np.zeros((count, 4), dtype=np.int64)
+    boxes[erased] = _draw_boxes(rng, len(erased), (images.height, images.width), erasing)
+    return Draws(flip, top, left, boxes, int(rng.integers(2**63)))
+
+
+def _draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], erasing: Erasing) -> NDArray[np.int64]:
+    """Rectangles [count, 4] (paper, section 3.2): S_e and r_e uniform, H_e = sqrt(S_e r_e), W_e = sqrt(S_e / r_e).
+
+    One that is not smaller than the image both ways is drawn again, up to 100 times as the official code does.
+    """
+    height, width = size
+    boxes = np.zeros((count, 4), dtype=np.int64)
+    waiting = np.arange(count)
+    for _ in range(TRIES):
+        area = rng.uniform(*erasing.area, size=len(waiting)) * height * width
+        aspect = rng.uniform(*erasing.aspect, size=len(waiting))
+        high, wide = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+        fits = (high < height) & (wide < width)
+        boxes[waiting[fits], 2] = high[fits]
+        boxes[waiting[fits], 3] = wide[fits]
+        waiting = waiting[~fits]
+        if not len(waiting):
+            break
+    placed = boxes[:, 2] > 0
+    limits = np.array(size) - boxes[placed, 2:] + 1
+    boxes[placed, :2] = rng.integers(0, limits)
+    return boxes
+
+
+def crop_flip(source: ImageSource, indices: NDArray[np.int64], draws: Draws, pad: int, out: NDArray[np.uint8]) -> None:
+    """Put these images, flipped, padded with `pad` black pixels and cropped as drawn, into `out` uint8 [B, H, W, 3]."""
+    pixels, rows = source.rows(indices)
+    _crop_flip(_lines(pixels), rows, draws.flip, draws.top - pad, draws.left - pad, _lines(out))
+
+
+def copy(source: ImageSource, indices: NDArray[np.int64], flip: bool, out: NDArray[np.uint8]) -> None:
+    """Put these images, all flipped or none, into `out` uint8 [B, H, W, 3]."""
+    pixels, rows = source.rows(indices)
+    still = np.zeros(len(rows), dtype=np.int64)
+    _crop_flip(_lines(pixels), rows, np.full(len(rows), flip), still, still, _lines(out))
+
+
+def normalise(images_bhwc: Tensor) -> Tensor:
+    """Pixels uint8 [B, H, W, 3] to float32 [B, 3, H, W], (x / 255 - MEAN) / STD, channels last in memory.
+
+    On a CPU one pass writes each number once; torch's own operations, used elsewhere, would pass over them three times.
+    Both round alike.
+    """
+    if images_bhwc.device.type != "cpu":
+        return _normalise_by_torch(images_bhwc)
+    pixels = images_bhwc.contiguous().numpy()
+    # NumPy asks for huge pages where torch does not: first touching small ones takes longer than the sums.
+    out = np.empty(pixels.shape, dtype=np.float32)
+    width = pixels.shape[2]
+    _normalise(_lines(pixels), np.tile(_SCALE, width), np.tile(_SHIFT, width), _lines(out))
+    return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+
+def _normalise_by_torch(images_bhwc: Tensor) -> Tensor:
+    images_bchw = images_bhwc.permute(0, 3, 1, 2).to(torch.float32)
+    return images_bchw.mul_(_pixel(_SCALE.tolist(), images_bchw)).add_(_pixel(_SHIFT.tolist(), images_bchw))
+
+
+def _pixel(values: Sequence[float], images_bchw: Tensor) -> Tensor:
+    """One pixel [1, 3, 1, 1] beside the images; made there, for a copy from the host would wait for the device."""
+    pixel = images_bchw.new_empty(1, 3, 1, 1)
+    for channel, value in enumerate(values):
+        pixel[:, channel].fill_(value)
+    return pixel
+
+
+def erase(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: int) -> None:
+    """Fill a rectangle (top, left, height, width) of each normalised image, in place.
+
+    Args:
+        images_bchw: float32 [B, 3, H, W], as `normalise` gives them.
+        boxes: int64 [B, 4]; one without height or width erases nothing.
+        fill: See `recipe.Erasing`.
+        noise: The seed of `random`.
+    """
+    if images_bchw.device.type == "cpu":
+        _erase_by_box(images_bchw, boxes, fill, noise)
+    elif boxes.any():
+        _erase_by_mask(images_bchw, boxes, fill, noise)
+
+
+def _erase_by_box(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: int) -> None:
+    generator = torch.Generator().manual_seed(noise)
+    code = torch.tensor(CODE_FILL).view(3, 1, 1)
+    for image, (top, left, height, width) in zip(images_bchw, boxes.tolist(), strict=True):
+        if not height * width:
+            continue
+        box = image[:, top : top + height, left : left + width]
+        if fill == "random":
+            box.normal_(generator=generator)
+        elif fill == "image-mean":
+            box.copy_(image.mean(dim=(1, 2), keepdim=True).expand_as(box))
+        else:
+            box.copy_(code.expand_as(box)) if fill == "code" else box.zero_()
+
+
+def _erase_by_mask(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: int) -> None:
+    """The same without a loop and without waiting for the device: every pixel is asked whether it lies inside."""
+    device = images_bchw.device
+    host = torch.from_numpy(boxes)
+    top, left, height, width = (
+        (host.pin_memory() if device.type == "cuda" else host).to(device, non_blocking=True).view(-1, 4, 1, 1).unbind(1)
+    )
+    y = torch.arange(images_bchw.shape[2], device=device)[:, None]
+    x = torch.arange(images_bchw.shape[3], device=device)
+    inside = ((y >= top) & (y < top + height) & (x >= left) & (x < left + width))[:, None]
+    if fill == "random":
+        generator = torch.Generator(device).manual_seed(noise)
+        value = torch.empty_like(images_bchw).normal_(generator=generator)
+    elif fill == "image-mean":
+        value = images_bchw.mean(dim=(2, 3), keepdim=True)
+    else:
+        value = _pixel(CODE_FILL if fill == "code" else (0.0, 0.0, 0.0), images_bchw)
+    torch.where(inside, value, images_bchw, out=images_bchw)
+
+
+def _lines(images: NDArray[Any]) -> NDArray[Any]:
+    """The images [N, H, W, 3] as [N, H, 3 W]."""
+    count, height, width, _ = images.shape
+    return images.reshape(count, height, width * 3)
+
+
+@njit(nogil=True, cache=True)
+def _crop_flip(
+    pixels: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    flip: NDArray[np.bool_],
+    down: NDArray[np.int64],
+    right: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> None:
+    """Move each image up by `down` and to the left by `right` after mirroring it; what comes from outside is black."""
+    count, height, width3 = out.shape
+    for b in range(count):
+        first, last = max(0, -3 * right[b]), min(width3, width3 - 3 * right[b])
+        for y in range(height):
+            line, source_y = out[b, y], y + down[b]
+            if source_y < 0 or source_y >= height or first >= last:
+                line[:] = 0
+                continue
+            line[:first] = 0
+            line[last:] = 0
+            source = pixels[rows[b], source_y]
+            if flip[b]:
+                _mirror(source[width3 - last - 3 * right[b] : width3 - first - 3 * right[b]], line[first:last])
+            else:
+                _copy(source[first + 3 * right[b] : last + 3 * right[b]], line[first:last])
+
+
+@njit(nogil=True, cache=True)
+def _copy(source: NDArray[np.uint8], line: NDArray[np.uint8]) -> None:
+    for i in range(len(line)):
+        line[i] = source[i]
+
+
+@njit(nogil=True, cache=True)
+def _mirror(source: NDArray[np.uint8], line: NDArray[np.uint8]) -> None:
+    count = len(line) // 3
+    for x in range(count):
+        mirrored = 3 * (count - 1 - x)
+        line[3 * x] = source[mirrored]
+        line[3 * x + 1] = source[mirrored + 1]
+        line[3 * x + 2] = source[mirrored + 2]
+
+
+@njit(nogil=True, cache=True)
+def _normalise(
+    lines: NDArray[np.uint8], scale: NDArray[np.float32], shift: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    for b in range(lines.shape[0]):
+        for y in range(lines.shape[1]):
+            for i in range(lines.shape[2]):
+                out[b, y, i] = np.float32(lines[b, y, i]) * scale[i] + shift[i]
