@@ -1,0 +1,152 @@
+"""Which data set lies in a folder, and several data sets as one."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+from reidkit.data import csv, cuhk03, dukemtmc, listing, market1501, msmt17, veri776
+from reidkit.data import folder as people
+from reidkit.types import JUNK, NO_CAMERA, Benchmark, DataError, Sample, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+class Format(NamedTuple):
+    """How a data set is recognised (`matches`) and read (`load`) from a folder."""
+
+    matches: Callable[[Path], bool]
+    load: Callable[[Path], Benchmark]
+
+
+FORMATS: dict[str, Format] = {
+    "market1501": Format(market1501.matches, market1501.load),
+    "dukemtmc": Format(dukemtmc.matches, dukemtmc.load),
+    "msmt17": Format(msmt17.matches, msmt17.load),
+    "msmt17-trainval": Format(msmt17.matches, partial(msmt17.load, with_val=True)),
+    "cuhk03": Format(cuhk03.matches, cuhk03.load),
+    "cuhk03-detected": Format(cuhk03.matches, cuhk03.load),
+    "cuhk03-labeled": Format(cuhk03.matches, partial(cuhk03.load, boxes="labeled")),
+    "veri776": Format(veri776.matches, veri776.load),
+    "csv": Format(csv.matches, csv.load),
+    "folder": Format(people.matches, people.load),
+} | {
+    f"cuhk03-classic-{boxes}-{split}": Format(
+        cuhk03.matches, partial(cuhk03.load, boxes=boxes, protocol="classic", split=split)
+    )
+    for boxes in ("detected", "labeled")
+    for split in range(cuhk03.SPLITS)
+}
+"""Every format by its name. The classic protocol of CUHK03 has a name for each of its 20 splits."""
+
+GUESSED = ("market1501", "dukemtmc", "msmt17", "cuhk03", "veri776", "csv")
+"""The formats that are tried, in this order. `folder`, which fits nearly everything, comes after them all."""
+
+LAYOUTS = ", ".join(module.LAYOUT for module in (market1501, dukemtmc, msmt17, cuhk03, veri776, csv, people))
+
+
+def open_benchmark(folder: Path, format: str | None = None) -> Benchmark:  # noqa: A002 (the option is called --format)
+    """The data set in `folder`, which may also be the folder around it or a .csv file; `format` is a name in `FORMATS`.
+
+    Raises:
+        UsageError: there is no such format.
+        DataError: there is no such folder, it holds no images, its layout is not recognised, or its reader complains.
+    """
+    try:
+        return _guess(folder) if format is None else _named(format).load(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def merge(benchmarks: Sequence[Benchmark]) -> Benchmark:
+    """Several data sets as one: people and cameras of each are numbered after those of the ones before.
+
+    Junk stays junk and an unknown camera unknown. Market-1501's distractors, all of pid 0, become a pid of which there
+    is no query, whatever pid 0 is in the others.
+
+    Raises:
+        DataError: no data set is given, or one is given twice.
+    """
+    if not benchmarks:
+        raise DataError("no data set is given: name at least one folder")
+    moved: list[Benchmark] = []
+    seen: set[Path] = set()
+    pids = camids = 0
+    for benchmark in benchmarks:
+        samples = _samples(benchmark)
+        if seen & (paths := {sample.path for sample in samples}):
+            raise DataError(f"{min(seen & paths)} is in two of the data sets: name each only once")
+        moved.append(_moved(benchmark, pids, camids))
+        seen |= paths
+        pids += 1 + max((sample.pid for sample in samples), default=-1)
+        camids += 1 + max((sample.camid for sample in samples), default=-1)
+    return Benchmark(
+        name="+".join(part.name for part in moved),
+        train=tuple(chain.from_iterable(part.train for part in moved)),
+        query=tuple(chain.from_iterable(part.query for part in moved)),
+        gallery=tuple(chain.from_iterable(part.gallery for part in moved)),
+        junk=tuple(chain.from_iterable(part.junk for part in moved)),
+    )
+
+
+def _guess(folder: Path) -> Benchmark:
+    if not folder.exists():
+        raise DataError(f"{folder} is not there: give the folder of a data set")
+    if folder.is_file():
+        return _load_file(folder)
+    inside = listing.folders_in(folder)
+    for names in (GUESSED, ("folder",)):
+        found = _recognised(names, [folder]) or _recognised(names, inside)
+        if len(found) > 1:
+            raise DataError(f"{folder} holds several data sets: choose {' or '.join(place.name for _, place in found)}")
+        if found:
+            name, place = found[0]
+            return FORMATS[name].load(place)
+    if not any(listing.any_image(place) for place in (folder, *inside)):
+        raise DataError(f"{folder} holds no images: give the folder of a data set")
+    raise DataError(f"the layout of {folder} is not recognised; looked for {LAYOUTS}")
+
+
+def _named(name: str) -> Format:
+    if name in FORMATS:
+        return FORMATS[name]
+    names = [known for known in FORMATS if "classic" not in known]
+    raise UsageError(
+        f"there is no format {name}: the formats are {', '.join(names)}, "
+        f"cuhk03-classic-detected-N and cuhk03-classic-labeled-N with N from 0 to {cuhk03.SPLITS - 1}"
+    )
+
+
+def _load_file(path: Path) -> Benchmark:
+    if not csv.matches(path):
+        raise DataError(f"{path} is a file: give the folder of a data set, or a .csv")
+    return csv.load(path)
+
+
+def _recognised(names: Sequence[str], places: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Those of `places` that are laid out as one of `names`, each with the first name that fits."""
+    first = ((next((name for name in names if FORMATS[name].matches(place)), ""), place) for place in places)
+    return [(name, place) for name, place in first if name]
+
+
+def _samples(benchmark: Benchmark) -> tuple[Sample, ...]:
+    return benchmark.train + benchmark.query + benchmark.gallery + benchmark.junk
+
+
+def _moved(benchmark: Benchmark, pids: int, camids: int) -> Benchmark:
+    def move(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        return tuple(
+            Sample(
+                sample.path,
+                sample.pid if sample.pid == JUNK else sample.pid + pids,
+                sample.camid if sample.camid == NO_CAMERA else sample.camid + camids,
+            )
+            for sample in samples
+        )
+
+    return Benchmark(
+        benchmark.name, move(benchmark.train), move(benchmark.query), move(benchmark.gallery), move(benchmark.junk)
+    )

@@ -1,0 +1,106 @@
+"""Which images lie in a folder, quickly and in the same order everywhere."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from reidkit.types import JUNK, Benchmark, DataError, Sample
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+
+
+def image_names(folder: Path) -> list[str]:
+    """The names of the images in `folder`, sorted. Told by the suffix; hidden files and Thumbs.db are no images.
+
+    Raises:
+        DataError: the folder is missing or may not be read.
+    """
+    return sorted(_images(folder))
+
+
+def any_image(folder: Path) -> str | None:
+    """The name of some image in `folder`; None when there is none, or no such folder."""
+    return next(_images(folder), None) if folder.is_dir() else None
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders right inside `folder`, sorted by name; hidden ones are left out.
+
+    Raises:
+        DataError: the folder is missing or may not be read.
+    """
+    return [folder / name for name in sorted(entry.name for entry in _entries(folder) if _is(entry.is_dir))]
+
+
+def locate(folder: Path, matches: Callable[[Path], bool], wanted: str) -> Path:
+    """The place of a data set: `folder` itself, or the one folder right inside it that `matches`.
+
+    Raises:
+        DataError: there is no such folder, nothing matches (`wanted` is named), or several do.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder" if folder.exists() else f"{folder} is not there")
+    if matches(folder):
+        return folder
+    inside = [child for child in folders_in(folder) if matches(child)]
+    if not inside:
+        raise DataError(f"{folder} does not hold {wanted}")
+    if len(inside) > 1:
+        raise DataError(f"{folder} holds several data sets: choose {' or '.join(child.name for child in inside)}")
+    return inside[0]
+
+
+def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple[Sample, ...]:
+    """The images of `folder`, whose names say person and camera; sorted by name.
+
+    `pattern` has the groups `pid` and `cam`, and cameras count from 1 as in every published data set.
+
+    Raises:
+        DataError: the folder is missing or empty, or a name does not match; `example` shows what was expected.
+    """
+    samples = []
+    for name in image_names(folder):
+        match = pattern.match(name)
+        if not match or int(match["cam"]) == 0:
+            raise DataError(f"{folder / name} does not say person and camera: rename it like {example}, or remove it")
+        samples.append(Sample(folder / name, int(match["pid"]), int(match["cam"]) - 1))
+    if not samples:
+        raise DataError(f"{folder} holds no images: unpack the data set again")
+    return tuple(samples)
+
+
+def without_junk(
+    name: str, train: tuple[Sample, ...], query: tuple[Sample, ...], gallery: tuple[Sample, ...]
+) -> Benchmark:
+    """A benchmark whose junk (pid -1) has been taken out of every split and laid in `junk`."""
+    train, query, gallery, junk = (
+        *(tuple(sample for sample in split if sample.pid != JUNK) for split in (train, query, gallery)),
+        tuple(sample for split in (train, query, gallery) for sample in split if sample.pid == JUNK),
+    )
+    return Benchmark(name, train, query, gallery, junk)
+
+
+def _images(folder: Path) -> Iterator[str]:
+    return (entry.name for entry in _entries(folder) if entry.name.lower().endswith(SUFFIXES) and _is(entry.is_file))
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """The answer about a directory entry; no for a link that leads to itself."""
+    try:
+        return question()
+    except OSError:
+        return False
