@@ -1,0 +1,202 @@
+"""The report of a run: one HTML file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from reidkit.recipe import Recipe, differences, to_json
+from reidkit.report import charts
+from reidkit.report.charts import Histogram, Numbers, number
+from reidkit.report.files import write_whole
+from reidkit.report.lists import RankedList, data_uri, shown_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADLINES = (
+    ("rank1", "rank-1", "queries whose nearest image is right"),
+    ("map", "mAP", "how early all right images come"),
+    ("minp", "mINP", "how early the last right image comes"),
+)
+FRACTIONS = {
+    "rank1": "rank-1",
+    "rank5": "rank-5",
+    "rank10": "rank-10",
+    "rank20": "rank-20",
+    "map": "mAP, mean of precisions",
+    "map_trapezoid": "mAP, trapezoids",
+    "minp": "mINP",
+}
+COUNTS = {
+    "queries": "queries scored",
+    "queries_skipped": "queries skipped: no right image",
+    "gallery": "gallery images",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is known of a run, as plain data; a part that is not there is named on the page in a sentence.
+
+    `parent` is what the recipe is compared with (None: the defaults). `settings` are shown as they stand. `log` holds
+    the rows of `log.jsonl`. `scores` and `reranked` have the keys of `reidkit evaluate --json`, as fractions.
+    `cmc[k - 1]` is the share of queries with a right image among the first k. An image takes about 4 kB of the page.
+    """
+
+    title: str
+    when: str = ""
+    command: str = ""
+    notes: Sequence[str] = ()
+    recipe: Recipe | None = None
+    parent: Recipe | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    log: Sequence[Mapping[str, Any]] = ()
+    scores: Mapping[str, Any] | None = None
+    reranked: Mapping[str, Any] | None = None
+    cmc: Numbers = ()
+    cmc_reranked: Numbers = ()
+    hardest: Sequence[RankedList] = ()
+    random: Sequence[RankedList] = ()
+    distances: Histogram | None = None
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page to `path`, whole or not at all.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    # A name that is not UTF-8 reaches us with surrogates, which no file can hold.
+    write_whole(path, render(report).encode("utf-8", "replace"))
+
+
+def render(report: Report) -> str:
+    """The page as text."""
+    from jinja2 import Environment, StrictUndefined
+
+    source = resources.files("reidkit.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"image": data_uri, "name": shown_name, "fraction": _per_cent, "distance": _distance}
+    return environment.from_string(source).render(
+        report=report,
+        headlines=_headlines(report),
+        table=_table(report),
+        seconds=_seconds(report),
+        training=charts.training_figures(report.log),
+        speed=[each for each in (charts.throughput_figure(report.log),) if each],
+        validation=[each for each in (charts.validation_figure(report.log),) if each],
+        judged=_judged(report),
+        duration=_duration(report.log),
+        recipe=_recipe(report),
+        settings={key: _words(value) for key, value in report.settings.items()},
+        groups=[
+            ("Hardest queries", "Lowest average precision first: what the model gets wrong.", report.hardest),
+            ("Random queries", "Drawn at random, so that they are what to expect.", report.random),
+        ],
+    )
+
+
+def _headlines(report: Report) -> list[dict[str, str]]:
+    if report.scores is None:
+        return []
+    return [
+        {
+            "name": name,
+            "meaning": meaning,
+            "value": _per_cent(report.scores.get(key)),
+            "reranked": _per_cent(report.reranked.get(key)) if report.reranked else "",
+        }
+        for key, name, meaning in HEADLINES
+    ]
+
+
+def _table(report: Report) -> list[tuple[str, str, str]]:
+    """Name, score, and score after re-ranking, of what the scores have."""
+    if report.scores is None:
+        return []
+    second = report.reranked or {}
+    rows = [
+        (name, f"{_per_cent(report.scores[key])} %", f"{_per_cent(second[key])} %" if key in second else "")
+        for key, name in FRACTIONS.items()
+        if key in report.scores
+    ]
+    for key, name in COUNTS.items():
+        if key in report.scores:
+            rows.append((name, _count(report.scores[key]), _count(second[key]) if key in second else ""))
+    return rows
+
+
+def _seconds(report: Report) -> list[tuple[str, str]]:
+    """What took how long in the evaluation, the second time where there was re-ranking."""
+    seconds = ((report.reranked or {}).get("seconds") or (report.scores or {}).get("seconds")) or {}
+    if not isinstance(seconds, Mapping):
+        return []
+    return [(str(stage), f"{value:,.2f} s") for stage, each in seconds.items() if (value := number(each)) is not None]
+
+
+def _judged(report: Report) -> list[charts.Figure]:
+    """The figures of the evaluation."""
+    curves = {"as measured": report.cmc, "re-ranked": report.cmc_reranked}
+    figures = [
+        charts.cmc_figure({name: curve for name, curve in curves.items() if len(curve)}),
+        charts.distance_figure(report.distances) if report.distances else None,
+    ]
+    return [figure for figure in figures if figure]
+
+
+def _recipe(report: Report) -> dict[str, Any] | None:
+    """The recipe leaf by leaf, with what differs from its parent beside it."""
+    if report.recipe is None:
+        return None
+    against = report.parent or Recipe()
+    changed = dict(line.partition(": ")[::2] for line in differences(report.recipe, against))
+    value = to_json(report.recipe)
+    sections = {
+        section: [(key, json.dumps(leaf), f"{section}.{key}" in changed) for key, leaf in leaves.items()]
+        for section, leaves in value.items()
+        if isinstance(leaves, dict)
+    }
+    return {
+        "name": report.recipe.name,
+        "against": f"recipe {report.parent.name}" if report.parent else "the defaults",
+        "changed": changed,
+        "sections": sections,
+        "json": json.dumps(value, indent=2),
+    }
+
+
+def _duration(log: Sequence[Mapping[str, Any]]) -> str:
+    """How long all epochs took, in words; "" where the log does not say."""
+    total = sum(number(row.get("seconds")) or 0.0 for row in charts.epoch_rows(log))
+    if total >= 3600:
+        return f"{total / 3600:.1f} hours"
+    if total >= 120:
+        return f"{total / 60:.0f} minutes"
+    return f"{total:.0f} seconds" if total else ""
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_words(inner) for inner in value)
+    return str(value)
+
+
+def _per_cent(value: object) -> str:
+    fraction = number(value)
+    return "–" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _count(value: object) -> str:
+    count = number(value)
+    return "–" if count is None else f"{count:,.0f}"
+
+
+def _distance(value: object) -> str:
+    distance = number(value)
+    return "–" if distance is None else f"{distance:.3f}"
