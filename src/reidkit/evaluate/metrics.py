@@ -1,0 +1,203 @@
+"""CMC, mean average precision and mINP, without sorting a gallery.
+
+For one query only the distances of its matches are sorted (17 on average on Market-1501). Every other image nearer than
+the farthest match falls, by binary search, between two matches; a running sum gives each match's rank, and the ranks
+give every score.
+
+**Ties.** An image of somebody else at exactly the distance of a match counts as nearer, so that a network that maps all
+images to one point scores as badly as it deserves. To make "exactly" mean something, distances that single precision
+cannot tell apart are computed again in double precision, by one and the same loop: the scores do not depend on the
+sizes of the blocks, on the number of threads or on the device, and equal features are at equal distances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reidkit.evaluate.blocks import Metric, Rows, check_pair, gallery_rows, gather, prepare, tiles, to_numpy
+from reidkit.evaluate.kernels import count_nearer, count_pairs, judge, pair_distances, sort_segments
+from reidkit.evaluate.labels import Cameras, Labelled, Matches, check_lengths, find_matches
+from reidkit.types import JUNK, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from reidkit.evaluate.blocks import Array, Tile
+    from reidkit.types import Embeddings
+
+DEPTH = 50
+"""The CMC curve is kept up to this rank."""
+
+RATES = ("rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid")
+COUNTS = ("queries", "queries_skipped", "gallery")
+
+NEAR = 1 << 16
+"""Room for doubtful pairs between two settlings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How well a gallery was searched; all scores are fractions.
+
+    `rank1` to `rank20`: the part of the queries with a match among the first so many (CMC); `cmc`: float64 [50], the
+    whole curve. `map`: mean average precision, the mean of the precisions at the matches; `map_trapezoid`: the same by
+    trapezoids under the curve, as Market-1501's own evaluation program takes it. `minp`: mean inverse negative penalty,
+    matches / rank of the hardest match (arXiv:2001.04193).
+
+    `queries` were scored; `queries_skipped` have no match. `gallery`: its images apart from junk.
+
+    For every query, NaN where it was skipped: `average_precision`, `inp`, and `first_match`, its first match's rank.
+    """
+
+    rank1: float
+    rank5: float
+    rank10: float
+    rank20: float
+    map: float
+    minp: float
+    map_trapezoid: float
+    queries: int
+    queries_skipped: int
+    gallery: int
+    cmc: NDArray[np.float64] = field(repr=False)
+    average_precision: NDArray[np.float64] = field(repr=False)
+    inp: NDArray[np.float64] = field(repr=False)
+    first_match: NDArray[np.float64] = field(repr=False)
+
+    def as_json(self) -> dict[str, float | int]:
+        """The scores and counts, without the curve and the single queries."""
+        return {name: getattr(self, name) for name in (*RATES, *COUNTS)}
+
+
+def score(query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine", cameras: Cameras = "cross") -> Scores:
+    """The scores of searching `gallery` for every query.
+
+    `vectors` may be NumPy arrays, memory maps or tensors on any device. The gallery is read in blocks and never held
+    whole; the queries are.
+
+    Raises:
+        DataError: features or labels that cannot be compared, other models' features, or no query with a match.
+    """
+    check_comparable(query, gallery)
+    matches = find_matches(query, gallery, cameras)
+    rows = prepare(query.vectors, metric, "query")
+    nearest = _match_distances(rows, gallery.vectors, matches, metric)
+    counts = np.zeros(len(nearest), np.int64)
+    for tile in tiles(rows, gallery.vectors, metric, where=query.vectors):
+        _count_tile(tile, matches, nearest, counts)
+    return summarise(matches, counts)
+
+
+def score_distances(
+    dist_qg: Array, query: Labelled, gallery: Labelled, *, cameras: Cameras = "cross", block: int = 512
+) -> Scores:
+    """The scores of distances that are at hand, float [Q, G], as after re-ranking; the order of ties is the same.
+
+    Raises:
+        DataError: a shape that does not fit the labels, a NaN, or no query with a match.
+    """
+    matches = find_matches(query, gallery, cameras)
+    wanted = (len(matches.query_pids), len(matches.gallery_pids))
+    if tuple(dist_qg.shape) != wanted:
+        raise DataError(f"the distances have the shape {list(dist_qg.shape)}, the labels {list(wanted)}")
+    counts = np.zeros(len(matches.columns), np.int64)
+    for first in range(0, wanted[0], block):
+        _count_rows(to_numpy(dist_qg[first : first + block]), first, matches, counts)
+    return summarise(matches, counts)
+
+
+def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
+    """Refuses features of different sizes or of different models, and labels that are not one per image."""
+    check_pair(query.vectors, gallery.vectors)
+    check_lengths(query, "query")
+    check_lengths(gallery, "gallery")
+    if query.model and gallery.model and query.model != gallery.model:
+        raise DataError(
+            f"the query features are of model {query.model} and the gallery's of {gallery.model}: "
+            "features of two models cannot be compared, embed one of them again"
+        )
+
+
+def summarise(matches: Matches, counts: NDArray[np.int64]) -> Scores:
+    """Scores from the number of other people's images that come to lie just before each match."""
+    first, mean, trapezoid, inp = judge(matches.starts, counts)
+    scored = first > 0
+    ranks = np.bincount(np.minimum(first[scored], DEPTH + 1), minlength=DEPTH + 2)
+    cmc = np.cumsum(ranks[1 : DEPTH + 1]) / scored.sum()
+    return Scores(
+        rank1=float(cmc[0]),
+        rank5=float(cmc[4]),
+        rank10=float(cmc[9]),
+        rank20=float(cmc[19]),
+        map=float(mean[scored].mean()),
+        minp=float(inp[scored].mean()),
+        map_trapezoid=float(trapezoid[scored].mean()),
+        queries=int(scored.sum()),
+        queries_skipped=int((~scored).sum()),
+        gallery=int((matches.gallery_pids != JUNK).sum()),
+        cmc=cmc,
+        average_precision=mean,
+        inp=inp,
+        first_match=np.where(scored, first, np.nan),
+    )
+
+
+def _match_distances(query: Rows, gallery: Array, matches: Matches, metric: Metric) -> NDArray[np.float64]:
+    """The squared distance of every query to each of its matches, in double precision, sorted for each query."""
+    rows, out = matches.rows, np.empty(len(matches.columns))
+    wanted, place = np.unique(matches.columns, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    step = gallery_rows(query.vectors.shape[1])
+    for first in range(0, len(wanted), step):
+        numbers = wanted[first : first + step]
+        block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
+        inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
+        out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
+    sort_segments(out, matches.starts)
+    return out
+
+
+def _count_tile(tile: Tile, matches: Matches, nearest: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
+    """Adds the images of one tile to the counts, the doubtful ones after a second look."""
+    queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
+    images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
+    starts = matches.starts[queries.start : queries.stop + 1]
+    slack = tile.query.slack * (tile.query.squares + tile.gallery.squares.max())
+    affine = np.float32(-2), tile.gallery.squares.astype(np.float32), tile.query.squares, slack
+    labels = matches.query_pids[queries], matches.gallery_pids[images]
+    for rows, columns in _settle(tile.product_bc, affine, labels, (starts, nearest, counts)):
+        distances = pair_distances(tile.query.vectors, tile.gallery.vectors, rows, columns)
+        count_pairs(rows, distances, starts, nearest, counts)
+
+
+def _settle(product_bc: Any, affine: Any, labels: Any, lists: Any) -> Iterator[tuple[Any, Any]]:
+    """Counts a block, and gives the doubtful pairs each time that there is no more room for them."""
+    room = max(NEAR, product_bc.shape[1])
+    near = np.empty(room, np.int64), np.empty(room, np.int64)
+    first = 0
+    while first < len(product_bc):
+        first, found = count_nearer(product_bc, affine, labels, lists, near, first)
+        yield near[0][:found], near[1][:found]
+
+
+def _count_rows(dist_bg: NDArray[Any], first: int, matches: Matches, counts: NDArray[np.int64]) -> None:
+    """Counts a block of distances that are taken as they are."""
+    bad = np.argwhere(np.isnan(dist_bg))
+    if len(bad):
+        raise DataError(f"the distance of query {first + bad[0, 0]} to gallery image {bad[0, 1]} is not a number")
+    rows = slice(first, first + len(dist_bg))
+    starts = matches.starts[rows.start : rows.stop + 1]
+    part = slice(starts[0], starts[-1])
+    local = starts - starts[0]
+    nearest = dist_bg[np.repeat(np.arange(len(dist_bg)), np.diff(starts)), matches.columns[part]].astype(np.float64)
+    sort_segments(nearest, local)
+    zeros = np.zeros(len(dist_bg))
+    affine = dist_bg.dtype.type(1), np.zeros(dist_bg.shape[1], dist_bg.dtype), zeros, zeros - 1
+    labels = matches.query_pids[rows], matches.gallery_pids
+    for _ in _settle(dist_bg, affine, labels, (local, nearest, counts[part])):
+        pass

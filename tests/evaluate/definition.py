@@ -1,0 +1,58 @@
+"""The definition of every score, written as slowly and plainly as it is defined, to test the fast one against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.types import Embeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+
+def embeddings(
+    vectors: ArrayLike, pids: Sequence[int], camids: Sequence[int], paths: tuple[str, ...] = (), model: str = ""
+) -> Embeddings:
+    return Embeddings(np.array(vectors, np.float32), np.array(pids), np.array(camids), model, paths)
+
+
+def ranks(distances: Sequence[float], right: Sequence[bool]) -> list[int]:
+    """The ranks of the matches in one list, after a full sort: of two at one distance the wrong one comes first."""
+    order = sorted(range(len(right)), key=lambda image: (distances[image], right[image]))
+    return [rank for rank, image in enumerate(order, start=1) if right[image]]
+
+
+def average_precision(hits: Sequence[int]) -> float:
+    return sum(number / rank for number, rank in enumerate(hits, start=1)) / len(hits)
+
+
+def average_precision_trapezoid(hits: Sequence[int]) -> float:
+    """Walks the list image by image, and adds a trapezoid whenever the recall rises."""
+    area, old_recall, old_precision, found = 0.0, 0.0, 1.0, 0
+    for rank in range(1, hits[-1] + 1):
+        found += rank in hits
+        recall, precision = found / len(hits), found / rank
+        area += (recall - old_recall) * (old_precision + precision) / 2
+        old_recall, old_precision = recall, precision
+    return area
+
+
+def lists(dist_qg: ArrayLike, query: Embeddings, gallery: Embeddings, cameras: str = "cross") -> list[list[int]]:
+    """The ranks of the matches of every query; an empty list for a query without any."""
+    found = []
+    for i, row in enumerate(np.asarray(dist_qg).tolist()):
+        kept = []
+        for j, distance in enumerate(row):
+            same = query.pids[i] == gallery.pids[j]
+            if cameras == "cross":
+                own = query.camids[i] == gallery.camids[j]
+            else:
+                own = bool(query.paths and gallery.paths) and query.paths[i] == gallery.paths[j]
+            if gallery.pids[j] != -1 and not (same and own):
+                kept.append((distance, bool(same)))
+        found.append(ranks([d for d, _ in kept], [r for _, r in kept]))
+    return found

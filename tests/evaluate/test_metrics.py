@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reidkit.evaluate import blocks, metrics
+from reidkit.evaluate.labels import Labels
+from reidkit.evaluate.metrics import Scores, score, score_distances
+from reidkit.types import DataError, Embeddings
+
+from . import definition
+from .definition import embeddings
+
+if TYPE_CHECKING:
+    from reidkit.evaluate.blocks import Metric
+    from reidkit.evaluate.labels import Cameras
+
+
+def labels(pids: list[int], camids: list[int], paths: tuple[str, ...] = ()) -> Labels:
+    return Labels(np.array(pids), np.array(camids), paths)
+
+
+def test_worked_example() -> None:
+    """Ranks 2 and 4 are right: AP = (1/2 + 2/4) / 2, INP = 2/4. The first is the query's own camera."""
+    query, gallery = labels(pids=[7], camids=[0]), labels(pids=[7, 9, 7, 9, 7], camids=[0, 1, 1, 1, 2])
+    scores = score_distances(np.array([[0.0, 0.1, 0.2, 0.3, 0.4]]), query, gallery)
+    assert (scores.rank1, scores.rank5, scores.map, scores.minp) == (0.0, 1.0, 0.5, 0.5)
+    # Trapezoids: at rank 2 the precision rises from 0/1 to 1/2, at rank 4 from 1/3 to 2/4; each is half the recall.
+    assert scores.map_trapezoid == pytest.approx(((0 + 1 / 2) / 2 + (1 / 3 + 2 / 4) / 2) / 2)
+    assert (scores.queries, scores.queries_skipped, scores.gallery) == (1, 0, 5)
+    assert scores.cmc[:3].tolist() == [0, 1, 1]
+    assert scores.first_match.tolist() == [2]
+
+
+def test_worked_example_from_features() -> None:
+    """The same on a line: the query is at 0, the gallery at the distances."""
+    query = embeddings([[0.0]], [7], [0])
+    gallery = embeddings([[0.0], [0.1], [-0.2], [0.3], [0.4]], [7, 9, 7, 9, 7], [0, 1, 1, 1, 2])
+    scores = score(query, gallery, metric="euclidean")
+    assert (scores.rank1, scores.rank5, scores.map, scores.minp) == (0.0, 1.0, 0.5, 0.5)
+
+
+def test_a_tie_counts_against_the_match() -> None:
+    query, gallery = labels([1], [0]), labels([2, 1, 2], [1, 1, 1])
+    scores = score_distances(np.array([[0.5, 0.5, 0.9]]), query, gallery)
+    assert scores.average_precision.tolist() == [1 / 2]
+
+
+@st.composite
+def retrievals(draw: st.DrawFn) -> tuple[Embeddings, Embeddings]:
+    """Few points of a small grid, so that ties and equal features are the rule; junk; one camera or more."""
+    width = draw(st.integers(1, 3))
+    cameras = draw(st.integers(1, 3))
+    point = st.lists(st.integers(-2, 2), min_size=width, max_size=width)
+
+    def some(most: int, least_pid: int) -> Embeddings:
+        count = draw(st.integers(1, most))
+
+        def column(values: st.SearchStrategy[int]) -> list[int]:
+            return draw(st.lists(values, min_size=count, max_size=count))
+
+        paths = tuple(f"{number}.jpg" for number in column(st.integers(0, 9)))
+        vectors = draw(st.lists(point, min_size=count, max_size=count))
+        return embeddings(vectors, column(st.integers(least_pid, 3)), column(st.integers(0, cameras - 1)), paths)
+
+    return some(5, 0), some(40, -1)
+
+
+@given(retrievals(), st.sampled_from(["cross", "any"]))
+@settings(max_examples=150, deadline=None)
+def test_definition(retrieval: tuple[Embeddings, Embeddings], cameras: Cameras) -> None:
+    query, gallery = retrieval
+    dist_qg = np.square(query.vectors[:, None].astype(np.float64) - gallery.vectors[None]).sum(2)
+    hits = definition.lists(dist_qg, query, gallery, cameras)
+    if not any(hits):
+        with pytest.raises(DataError, match=r"share no id|use --cameras any|second image"):
+            score(query, gallery, metric="euclidean", cameras=cameras)
+        return
+    for scores in (
+        score(query, gallery, metric="euclidean", cameras=cameras),
+        score_distances(dist_qg, query, gallery, cameras=cameras, block=2),
+    ):
+        check(scores, hits)
+    assert scores.gallery == sum(pid != -1 for pid in gallery.pids)
+
+
+def check(scores: Scores, hits: list[list[int]]) -> None:
+    scored = [ranks for ranks in hits if ranks]
+    assert (scores.queries, scores.queries_skipped) == (len(scored), len(hits) - len(scored))
+    for depth in (1, 5, 10, 20):
+        found = np.mean([ranks[0] <= depth for ranks in scored])
+        assert getattr(scores, f"rank{depth}") == pytest.approx(found)
+    assert scores.map == pytest.approx(np.mean([definition.average_precision(ranks) for ranks in scored]))
+    trapezoids = [definition.average_precision_trapezoid(ranks) for ranks in scored]
+    assert scores.map_trapezoid == pytest.approx(np.mean(trapezoids))
+    assert scores.minp == pytest.approx(np.mean([len(ranks) / ranks[-1] for ranks in scored]))
+    for ranks, first, inp, ap in zip(hits, scores.first_match, scores.inp, scores.average_precision, strict=True):
+        assert first == ranks[0] if ranks else math.isnan(first)
+        assert inp == len(ranks) / ranks[-1] if ranks else math.isnan(inp)
+        assert ap == pytest.approx(definition.average_precision(ranks)) if ranks else math.isnan(ap)
+
+
+def crowd(queries: int = 40, images: int = 900, width: int = 67, seed: int = 0) -> tuple[Embeddings, Embeddings]:
+    """Features that a network might make, and among them many that are exactly equal."""
+    rng = np.random.default_rng(seed)
+    people = rng.standard_normal((30, width), dtype=np.float32)
+
+    def some(count: int) -> Embeddings:
+        pids = rng.integers(0, 30, count)
+        vectors = people[pids] + 1.5 * rng.standard_normal((count, width), dtype=np.float32)
+        return embeddings(vectors, pids.tolist(), rng.integers(0, 4, count).tolist())
+
+    query, gallery = some(queries), some(images)
+    gallery.vectors[rng.integers(0, images, images // 3)] = gallery.vectors[rng.integers(0, images, images // 3)]
+    gallery.vectors[:20] = query.vectors[:20]
+    return query, gallery
+
+
+def same(one: Scores, other: Scores) -> bool:
+    return one.as_json() == other.as_json() and np.array_equal(one.inp, other.inp, equal_nan=True)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_equal_features_are_at_equal_distances(metric: Metric) -> None:
+    """Single precision gives equal columns unequal products at the edges of a block; the ranks must not see it."""
+    query, gallery = crowd()
+    one, other = query.vectors.astype(np.float64), gallery.vectors.astype(np.float64)
+    if metric == "cosine":
+        one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (one, other))
+    dist_qg = np.array([[math.fsum((a - b) ** 2) for b in other] for a in one])
+    check(score(query, gallery, metric=metric), definition.lists(dist_qg, query, gallery))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_blocks_change_nothing(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, gallery = crowd()
+    whole = score(query, gallery, metric=metric)
+    monkeypatch.setattr(blocks, "QUERY_ROWS", 7)
+    monkeypatch.setattr(metrics, "NEAR", 1)
+    for rows in (1, 33, 250):
+        monkeypatch.setattr(blocks, "gallery_rows", lambda _, rows=rows: rows)
+        monkeypatch.setattr(metrics, "gallery_rows", lambda _, rows=rows: rows)
+        assert same(score(query, gallery, metric=metric), whole)
+
+
+def test_a_collapsed_network_scores_as_badly_as_it_can() -> None:
+    """All features equal: everybody else comes first."""
+    rng = np.random.default_rng(0)
+    vectors = np.tile(rng.standard_normal(37), (50, 1))
+    gallery = embeddings(vectors, [1, 1] + [2] * 48, [1] * 50)
+    scores = score(embeddings(vectors[:1], [1], [0]), gallery)
+    assert scores.average_precision[0] == (1 / 49 + 2 / 50) / 2
+
+
+def test_tensors_score_as_arrays_do() -> None:
+    query, gallery = crowd()
+    tensors = [Embeddings(torch.from_numpy(x.vectors), x.pids, x.camids) for x in (query, gallery)]  # type: ignore[arg-type]
+    assert same(score(*tensors), score(query, gallery))
