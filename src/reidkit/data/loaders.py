@@ -61,7 +61,7 @@ class TrainBatches:
         """The batches of an epoch from the batch `start` on, the same as those of a run that was not broken off.
 
         Yields:
-            Images float32 [B, 3, H, W], normalised and erased, channels last in memory, and their labels int64 [B]; both
+            Images float32 [B, 3, H, W], normalised and erased, channels last in memory, and labels int64 [B], both
             on the device.
 
         Raises:

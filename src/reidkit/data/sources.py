@@ -14,7 +14,7 @@ from reidkit.data.decode import decode
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class StreamedImages:
 
 def decode_all(
     paths: Sequence[Path], size: tuple[int, int], progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[NDArray[np.uint8], dict[int, str]]]:
+) -> Generator[tuple[NDArray[np.uint8], dict[int, str]], None, None]:
     """Every image at `size` (height, width), in order and in groups: uint8 [G, H, W, 3] each.
 
     Beside each group stands what is broken: its indices, and why. Such an image is black.

@@ -1,0 +1,216 @@
+"""Batches: what is in them, that they are the same after a resume, and that the thread behind them behaves."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reidkit.data import transforms
+from reidkit.data.cache import open_images
+from reidkit.data.loaders import AHEAD, TrainBatches, eval_batches
+from reidkit.data.sampler import pk_batches
+from reidkit.data.sources import MappedImages
+from reidkit.recipe import Batch, Erasing, Images, Recipe
+from reidkit.types import DataError, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    images=Images(height=24, width=16, pad=3),
+    erasing=Erasing(probability=0.5, fill="random"),
+    batch=Batch(ids=3, images=2),
+)
+
+
+def images(count: int = 40, height: int = 24, width: int = 16) -> MappedImages:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+    pixels.flags.writeable = False
+    return MappedImages(pixels, [Sample(Path("none"), i, 0) for i in range(count)], np.arange(count))
+
+
+def batches(source: MappedImages, recipe: Recipe = RECIPE, seed: int = 4) -> TrainBatches:
+    return TrainBatches(source, np.arange(len(source)) % 8 + 50, recipe, seed, CPU)
+
+
+class Troubled(MappedImages):
+    """Images that take their time, or cannot be read, from the second batch on."""
+
+    def __init__(self, delay: float = 0.0, broken: bool = False) -> None:
+        whole = images()
+        super().__init__(whole._pixels, whole.samples, whole.kept)
+        self.asked, self.delay, self.broken = 0, delay, broken
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        self.asked += 1
+        if self.broken and self.asked == 2:
+            raise DataError("the disk is gone: put it back")
+        time.sleep(self.delay)
+        return super().rows(indices)
+
+
+def prefetching() -> bool:
+    return any(thread.name == "reidkit-prefetch" for thread in threading.enumerate())
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    assert not prefetching()
+
+
+def test_a_batch_by_definition() -> None:
+    """Sampler, draws, crop, normalise, erase, put together step by step."""
+    source, labels = images(), np.arange(40) % 8 + 50
+    order = pk_batches(labels, RECIPE.batch, 4, 2)
+    for b, (x, y) in enumerate(batches(source).epoch(2)):
+        draws = transforms.draw(np.random.default_rng((4, 2, b, 0x617567)), 6, RECIPE.images, RECIPE.erasing)
+        pixels = np.empty((6, 24, 16, 3), dtype=np.uint8)
+        transforms.crop_flip(source, order[b], draws, 3, pixels)
+        expected = transforms.normalise(torch.from_numpy(pixels))
+        transforms.erase(expected, draws.boxes, "random", draws.noise)
+        assert torch.equal(x, expected)
+        assert x.dtype == torch.float32
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        assert y.dtype == torch.int64
+        assert y.tolist() == labels[order[b]].tolist()
+    assert b + 1 == len(order) == batches(source).count(2)
+
+
+@pytest.mark.parametrize("start", [0, 1, 4])
+def test_a_resumed_epoch_is_the_unbroken_one(start: int) -> None:
+    unbroken = list(batches(images()).epoch(3))
+    resumed = list(batches(images()).epoch(3, start))
+    assert len(resumed) == len(unbroken) - start > 0
+    for (x, y), (x_again, y_again) in zip(unbroken[start:], resumed, strict=True):
+        assert torch.equal(x, x_again)
+        assert torch.equal(y, y_again)
+
+
+def test_nothing_is_left_after_the_last_batch() -> None:
+    loader = batches(images())
+    assert list(loader.epoch(1, loader.count(1))) == []
+
+
+def test_epochs_batches_and_seeds_differ() -> None:
+    """One image that shows nothing but erasing: the noise is another one every time."""
+    white = np.full((6, 24, 16, 3), 255, dtype=np.uint8)
+    source = MappedImages(white, [Sample(Path("none"), 0, 0)] * 6, np.arange(6))
+    recipe = replace(RECIPE, erasing=replace(RECIPE.erasing, probability=1.0))
+    seen = [
+        x
+        for seed in (1, 2)
+        for epoch in (1, 2)
+        for x, _ in TrainBatches(source, np.arange(6) // 2, recipe, seed, CPU).epoch(epoch)
+    ]
+    assert len(seen) == 4
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(seen, 2))
+
+
+def test_mapped_and_streamed_images_give_the_same_batches(tmp_path: Path) -> None:
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
+    samples = [Sample(path, i // 3, 0) for i, path in enumerate(sorted(tmp_path.glob("*.png")))]
+    pids = np.array([sample.pid for sample in samples])
+    ways = [open_images(samples, 24, 16, cache) for cache in (tmp_path / "cache", None)]
+    one, two = (list(TrainBatches(source, pids, RECIPE, 0, CPU).epoch(1)) for source in ways)
+    assert len(one) > 0
+    for (x, y), (x_again, y_again) in zip(one, two, strict=True):
+        assert torch.equal(x, x_again)
+        assert torch.equal(y, y_again)
+    assert all(torch.equal(a, b) for a, b in zip(*(list(eval_batches(s, 5, CPU)) for s in ways), strict=True))
+
+
+def test_eval_batches() -> None:
+    source = images(11)
+    expected = transforms.normalise(torch.from_numpy(source.rows(np.arange(11))[0].copy()))
+    found = list(eval_batches(source, 4, CPU))
+    assert [len(x) for x in found] == [4, 4, 3]
+    assert torch.equal(torch.cat(found), expected)
+    mirrored = list(eval_batches(source, 64, CPU, flip=True))
+    assert [len(x) for x in mirrored] == [11]
+    assert torch.equal(mirrored[0], expected.flip(3))
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_in_its_turn() -> None:
+    for found in (batches(Troubled(broken=True)).epoch(1), eval_batches(Troubled(broken=True), 4, CPU)):
+        next(found)
+        with pytest.raises(DataError, match="the disk is gone"):
+            next(found)
+        assert not prefetching()
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_leaving_early_ends_the_thread(taken: int) -> None:
+    found = batches(Troubled(delay=0.01)).epoch(1)
+    for _ in itertools.islice(found, taken):
+        pass
+    found.close()
+    assert not prefetching()
+
+
+def test_an_interrupt_ends_the_thread() -> None:
+    def consume() -> None:
+        for _ in eval_batches(Troubled(delay=0.01), 4, CPU):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        consume()
+
+
+def test_only_a_few_batches_ahead() -> None:
+    source = Troubled()
+    found = eval_batches(source, 2, CPU)
+    next(found)
+    time.sleep(0.1)
+    assert 1 < source.asked <= AHEAD
+    found.close()
+
+
+def test_waiting_is_counted() -> None:
+    slow, quick = batches(Troubled(delay=0.02)), batches(Troubled())
+    list(slow.epoch(1))
+    for _ in quick.epoch(1):
+        time.sleep(0.02)
+    assert slow.wait_seconds > 0.02 * slow.count(1) * 0.9
+    assert quick.wait_seconds < slow.wait_seconds
+    before = slow.wait_seconds
+    list(slow.epoch(2))
+    assert slow.wait_seconds > before + 0.02
+
+
+def test_wrong_labels_and_too_few_ids() -> None:
+    with pytest.raises(ValueError, match="3 labels for 40 images"):
+        TrainBatches(images(), np.zeros(3, dtype=np.int64), RECIPE, 0, CPU)
+    two = TrainBatches(images(), np.arange(40) % 2, RECIPE, 0, CPU)
+    with pytest.raises(DataError, match=r"batch\.ids=2"):
+        two.count(1)
+
+
+@pytest.mark.market1501
+def test_real_images(tmp_path: Path) -> None:
+    """The mean pixel of Market-1501 lies near the one of ImageNet, and an epoch shows no number out of range."""
+    folder = os.environ.get("REIDKIT_MARKET1501", "")
+    if not folder:
+        pytest.skip("set REIDKIT_MARKET1501 to the folder that holds bounding_box_train")
+    paths = sorted((Path(folder) / "bounding_box_train").glob("*.jpg"))[:300]
+    source = open_images([Sample(path, int(path.name[:4]), 0) for path in paths], 256, 128, tmp_path)
+    pids = np.array([sample.pid for sample in source.samples])
+    loader = TrainBatches(source, pids, replace(Recipe(), batch=Batch(ids=4, images=4)), 0, CPU)
+    everything = torch.cat([x for x, _ in loader.epoch(1)])
+    assert float(everything.mean()) == pytest.approx(-0.4, abs=0.5)
+    assert float(everything.abs().max()) < 2.7

@@ -1,0 +1,246 @@
+"""Augmentation: pixels by hand and by brute force, the draws against the official code's loop."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reidkit.data import transforms
+from reidkit.data.sources import MappedImages
+from reidkit.data.transforms import CODE_FILL, MEAN, STD, Draws, copy, crop_flip, draw, erase, normalise
+from reidkit.recipe import Erasing, Images
+from reidkit.types import Sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from reidkit.data.transforms import Fill
+
+ALWAYS = Erasing(probability=1.0)
+
+
+def source(pixels: NDArray[np.uint8]) -> MappedImages:
+    """Images in memory, read-only as a mapped file is."""
+    pixels = pixels.copy()
+    pixels.flags.writeable = False
+    return MappedImages(pixels, [Sample(Path("none"), 0, 0)] * len(pixels), np.arange(len(pixels)))
+
+
+def some(count: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def drawn(flip: list[bool], top: list[int], left: list[int]) -> Draws:
+    boxes = np.zeros((len(flip), 4), dtype=np.int64)
+    return Draws(np.array(flip), np.array(top), np.array(left), boxes, noise=0)
+
+
+def test_flip_and_crop_by_hand() -> None:
+    """Pad 1 around 2 x 3: the corner (0, 0) shows a black row above and a black column to the left."""
+    image = np.array([[[1, 2, 3], [4, 5, 6], [7, 8, 9]], [[11, 12, 13], [14, 15, 16], [17, 18, 19]]], dtype=np.uint8)
+    out = np.full((3, 2, 3, 3), 99, dtype=np.uint8)
+    which = np.zeros(3, dtype=np.int64)
+    crop_flip(source(image[None]), which, drawn([False, True, True], [1, 1, 0], [1, 1, 0]), 1, out)
+    assert np.array_equal(out[0], image)
+    assert out[1].tolist() == [[[7, 8, 9], [4, 5, 6], [1, 2, 3]], [[17, 18, 19], [14, 15, 16], [11, 12, 13]]]
+    assert out[2].tolist() == [[[0, 0, 0], [0, 0, 0], [0, 0, 0]], [[0, 0, 0], [7, 8, 9], [4, 5, 6]]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    pad=st.integers(0, 12),
+    seed=st.integers(0, 10**6),
+)
+def test_flip_and_crop_by_brute_force(shape: tuple[int, int], pad: int, seed: int) -> None:
+    """Also where the padding is larger than the image, so that a crop may show nothing of it."""
+    rng, (height, width) = np.random.default_rng(seed), shape
+    images, indices = some(4, height, width, seed), rng.integers(0, 4, 6)
+    draws = draw(rng, 6, Images(height=height, width=width, pad=pad), Erasing())
+    out = np.full((6, height, width, 3), 99, dtype=np.uint8)
+    crop_flip(source(images), indices, draws, pad, out)
+    for b, index in enumerate(indices):
+        image = images[index][:, ::-1] if draws.flip[b] else images[index]
+        padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+        top, left = draws.top[b], draws.left[b]
+        assert np.array_equal(out[b], padded[top : top + height, left : left + width])
+
+
+def test_copy() -> None:
+    images = some(3, 5, 4)
+    out = np.empty((2, 5, 4, 3), dtype=np.uint8)
+    copy(source(images), np.array([2, 0]), False, out)
+    assert np.array_equal(out, images[[2, 0]])
+    copy(source(images), np.array([2, 0]), True, out)
+    assert np.array_equal(out, images[[2, 0], :, ::-1])
+
+
+def test_normalise_by_hand() -> None:
+    """(255/255 - 0.485) / 0.229 = 2.2489, (0 - 0.456) / 0.224 = -2.0357, (51/255 - 0.406) / 0.225 = -0.9156."""
+    out = normalise(torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8))
+    assert out.shape == (1, 3, 1, 1)
+    assert out.flatten().tolist() == pytest.approx([2.248908, -2.035714, -0.915556], abs=1e-6)
+
+
+def test_normalise_by_definition_and_the_same_on_every_device() -> None:
+    pixels = torch.from_numpy(some(3, 16, 8))
+    out = normalise(pixels)
+    expected = (pixels.permute(0, 3, 1, 2).double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(
+        3, 1, 1
+    )
+    assert out.dtype == torch.float32
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(out.double(), expected, atol=2e-6, rtol=0)
+    elsewhere = transforms._normalise_by_torch(pixels)
+    assert elsewhere.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(out, elsewhere)
+
+
+def test_a_normalised_batch_has_memory_of_its_own() -> None:
+    pixels = torch.zeros((2, 4, 4, 3), dtype=torch.uint8)
+    first = normalise(pixels)
+    kept = first.clone()
+    normalise(pixels.fill_(255))
+    assert torch.equal(first, kept)
+
+
+def batch(seed: int = 0, count: int = 5, height: int = 20, width: int = 12) -> torch.Tensor:
+    return normalise(torch.from_numpy(some(count, height, width, seed)))
+
+
+BOXES = np.array([[2, 3, 4, 5], [0, 0, 0, 0], [19, 11, 1, 1], [0, 0, 19, 11], [5, 0, 3, 12]])
+
+
+@pytest.mark.parametrize("way", ["_erase_by_box", "_erase_by_mask"])
+@pytest.mark.parametrize("fill", ["code", "imagenet-mean", "image-mean", "random"])
+def test_erased_inside_and_only_there(way: str, fill: Fill) -> None:
+    images = batch()
+    before = images.clone()
+    getattr(transforms, way)(images, BOXES, fill, 3)
+    means = (before.double().mean((2, 3))).float()
+    for b, (top, left, height, width) in enumerate(BOXES.tolist()):
+        inside = torch.zeros(20, 12, dtype=torch.bool)
+        inside[top : top + height, left : left + width] = True
+        assert torch.equal(images[b][:, ~inside], before[b][:, ~inside])
+        rectangle = images[b][:, inside]
+        if fill == "random":
+            assert not (rectangle == before[b][:, inside]).any()
+        else:
+            pixel = {"code": torch.tensor(CODE_FILL), "imagenet-mean": torch.zeros(3), "image-mean": means[b]}[fill]
+            assert torch.allclose(rectangle, pixel[:, None].expand_as(rectangle), atol=1e-5, rtol=0)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_code_s_fill_is_no_mean() -> None:
+    """It becomes the pixel (152, 142, 127), where the mean of ImageNet is (124, 116, 104)."""
+    images = normalise(torch.zeros((1, 4, 4, 3), dtype=torch.uint8))
+    erase(images, np.array([[0, 0, 2, 2]]), "code", 0)
+    pixel = [255 * (v * std + mean) for v, std, mean in zip(images[0, :, 0, 0].tolist(), STD, MEAN, strict=True)]
+    assert [round(v) for v in pixel] == [152, 142, 127]
+
+
+@pytest.mark.parametrize("way", ["_erase_by_box", "_erase_by_mask"])
+def test_noise_is_normal_and_seeded(way: str) -> None:
+    boxes = np.tile([[0, 0, 60, 40]], (4, 1))
+    runs = []
+    for seed in (7, 7, 2**63 - 1):
+        images = torch.zeros(4, 3, 61, 41).contiguous(memory_format=torch.channels_last)
+        getattr(transforms, way)(images, boxes, "random", seed)
+        runs.append(images)
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+    noise = runs[0][:, :, :60, :40]
+    assert float(noise.mean()) == pytest.approx(0, abs=4 / math.sqrt(noise.numel()))
+    assert float(noise.std()) == pytest.approx(1, abs=0.02)
+    assert float((noise.abs() < 1).float().mean()) == pytest.approx(0.6827, abs=0.01)
+    assert len(noise.unique()) > 0.9 * noise.numel(), "images and channels do not share their noise"
+
+
+def test_draws_of_flip_and_crop() -> None:
+    """10,000 draws: each of the 21 places of a crop equally likely both ways, apart from each other."""
+    draws = draw(np.random.default_rng(0), 10_000, Images(pad=10, flip=0.3), Erasing())
+    assert draws.flip.mean() == pytest.approx(0.3, abs=0.02)
+    for place in (draws.top, draws.left):
+        counts = np.bincount(place, minlength=21)
+        assert len(counts) == 21
+        assert ((counts - 10_000 / 21) ** 2 / (10_000 / 21)).sum() < 45.3  # chi-square, 20 degrees, 0.1 %
+    assert abs(np.corrcoef(draws.top, draws.left)[0, 1]) < 0.04
+    assert not draws.boxes.any()
+
+
+def distance_to_uniform(values: NDArray[np.float64], low: float, high: float) -> float:
+    """Kolmogorov's statistic times the root of the count; above 1.95 in one case of a thousand."""
+    ranked = (np.sort(values) - low) / (high - low)
+    steps = np.arange(len(values) + 1) / len(values)
+    return float(max((steps[1:] - ranked).max(), (ranked - steps[:-1]).max()) * math.sqrt(len(values)))
+
+
+def test_area_aspect_and_place_are_uniform() -> None:
+    """Below S_e/S = 0.3 every rectangle fits into a square, and in a large one rounding is small: the bare draws."""
+    erasing = Erasing(probability=1.0, area=(0.02, 0.29))
+    boxes = draw(np.random.default_rng(1), 10_000, Images(height=4000, width=4000), erasing).boxes
+    top, left, height, width = boxes.T.astype(np.float64)
+    assert distance_to_uniform(height * width / 4000**2, 0.02, 0.29) < 1.95
+    assert distance_to_uniform(height / width, 0.3, 1 / 0.3) < 1.95
+    assert distance_to_uniform(top / (4000 - height), 0, 1) < 1.95
+    assert distance_to_uniform(left / (4000 - width), 0, 1) < 1.95
+    assert (
+        abs(
+            np.corrcoef([top / (4000 - height), left / (4000 - width), height * width, height / width]) - np.eye(4)
+        ).max()
+        < 0.04
+    )
+
+
+def official(rng: np.random.Generator, height: int, width: int, erasing: Erasing) -> tuple[int, int, int, int]:
+    """One rectangle, drawn as the official code does: try by try."""
+    for _ in range(100):
+        area = rng.uniform(*erasing.area) * height * width
+        aspect = rng.uniform(*erasing.aspect)
+        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if w < width and h < height:
+            return int(rng.integers(0, height - h, endpoint=True)), int(rng.integers(0, width - w, endpoint=True)), h, w
+    return 0, 0, 0, 0
+
+
+def test_draws_are_those_of_the_official_loop() -> None:
+    """At 256 x 128 wide rectangles do not fit and are drawn again, which bends both distributions."""
+    ours = draw(np.random.default_rng(2), 10_000, Images(), ALWAYS).boxes
+    rng = np.random.default_rng(3)
+    theirs = np.array([official(rng, 256, 128, ALWAYS) for _ in range(10_000)])
+    assert (ours[:, 2] < 256).all()
+    assert (ours[:, 3] < 128).all()
+    assert ((ours[:, :2] >= 0) & (ours[:, :2] + ours[:, 2:] <= (256, 128))).all()
+
+    def measures(boxes: NDArray[np.int64]) -> list[NDArray[Any]]:
+        top, left, height, width = boxes.T
+        return [top, left, height, width, height * width, height / width, top + height, left + width]
+
+    for mine, other in zip(measures(ours), measures(theirs), strict=True):
+        both = np.concatenate([mine, other])
+        apart = [np.searchsorted(np.sort(values), both, side="right") / 10_000 for values in (mine, other)]
+        assert np.abs(apart[0] - apart[1]).max() * math.sqrt(5000) < 1.95
+
+
+def test_probability_and_what_never_fits() -> None:
+    boxes = draw(np.random.default_rng(4), 10_000, Images(), Erasing(probability=0.5)).boxes
+    assert (boxes[:, 2] > 0).mean() == pytest.approx(0.5, abs=0.02)
+    assert not boxes[boxes[:, 2] == 0].any()
+    tall = Erasing(probability=1.0, area=(0.9, 0.9), aspect=(50, 50))
+    assert not draw(np.random.default_rng(5), 100, Images(), tall).boxes.any()
+    dust = Erasing(probability=1.0, area=(1e-9, 1e-9))
+    assert not draw(np.random.default_rng(6), 100, Images(height=32, width=32), dust).boxes[:, 2:].prod(1).any()
+
+
+def test_a_function_of_the_generator() -> None:
+    first, again, other = (draw(np.random.default_rng(seed), 16, Images(), ALWAYS) for seed in (1, 1, 2))
+    assert np.array_equal(first.boxes, again.boxes)
+    assert first.noise == again.noise
+    assert not np.array_equal(first.boxes, other.boxes)
