@@ -1,0 +1,215 @@
+"""A synthetic multi-camera data set: procedural people, so that everything can be tried without a real image."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from reidkit.synth.draw import STRANGERS, Shot, draw_image
+from reidkit.synth.workers import spread
+from reidkit.types import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TRAIN, QUERY, GALLERY = FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+README = "README.txt"
+TITLE = "Synthetic person re-identification data: nobody in these images is real."
+
+_NAME = re.compile(r"(?:-1|\d{4})_c\d+s1_\d{6}_01\.jpg")
+_BATCH = 64
+"""Images per task of a worker process."""
+
+
+class Size(TypedDict, total=False):
+    """What else there is to choose about a set, with the defaults of `Plan`."""
+
+    height: int
+    width: int
+    images_per_camera: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that decides what is drawn. `height` and `width` are pixels."""
+
+    ids: int
+    cameras: int
+    seed: int
+    height: int = 128
+    width: int = 64
+    images_per_camera: int = 4
+
+    def check(self) -> None:
+        """Raise UsageError for numbers that make no set."""
+        rules = (
+            (4 <= self.ids <= 9999, "ids must be from 4 (two to learn from, two to find) to 9999"),
+            (2 <= self.cameras <= 99, "cameras must be from 2 (a query is searched in the other cameras) to 99"),
+            (self.seed >= 0, "seed must not be negative"),
+            (2 <= self.images_per_camera <= 1000, "images_per_camera must be from 2 (one is the query) to 1000"),
+            (min(self.height, self.width) >= 32, "height and width must be at least 32 pixels"),
+            (max(self.height, self.width) <= 1024, "height and width must be at most 1024 pixels"),
+        )
+        for holds, sentence in rules:
+            if not holds:
+                raise UsageError(f"synthetic set: {sentence}")
+
+    def shots(self) -> Iterator[Shot]:
+        """Every image of the set: the first half of the ids to train with, the others to test with."""
+        half = self.ids // 2
+        for pid in range(1, self.ids + 1):
+            for camid in range(1, self.cameras + 1):
+                for number in range(self.images_per_camera):
+                    folder = TRAIN if pid <= half else GALLERY if number else QUERY
+                    yield Shot(f"{folder}/{_name(pid, camid, number)}", pid, camid, number)
+        test = (self.ids - half) * (self.images_per_camera - 1)
+        for camid in range(1, self.cameras + 1):
+            for number in range(max(1, test // 7)):
+                stranger = STRANGERS + camid * 1000 + number
+                yield Shot(f"{GALLERY}/{_name(0, camid, number)}", stranger, camid, number, bad=number % 3 == 0)
+            for number in range(max(1, test // 10)):
+                pid = half + 1 + number % (self.ids - half)
+                yield Shot(f"{GALLERY}/{_name(-1, camid, number)}", pid, camid, number, bad=True)
+
+    def describe(self) -> str:
+        """The text of the set's README."""
+        return f"""{TITLE}
+
+Every image was drawn by a program, `reidkit synth --ids {self.ids} --cameras {self.cameras} --seed {self.seed}`:
+{self.images_per_camera} images per person and camera, {self.height} x {self.width} pixels.
+The same numbers draw the same files again.
+Scores on this set show that the software works. They say nothing about real cameras.
+
+{TRAIN}: persons 1 to {self.ids // 2}, to learn from.
+{QUERY}: one image of each other person and camera.
+{GALLERY}: their other images, distractors (0000: people in no query) and junk (-1: boxes that missed).
+Names are as in Market-1501: PERSON_cCAMERAs1_FRAME_01.jpg.
+"""
+
+
+def draw_dataset(
+    out: Path,
+    ids: int,
+    cameras: int,
+    seed: int,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **size: Unpack[Size],
+) -> dict[str, int]:
+    """Draw a set in the layout of Market-1501 into the folder `out`, which appears when it is complete.
+
+    The files depend on all arguments but `workers` (processes; None is one per core) and `progress`, which is told
+    after each group of images how many are drawn, and of how many. An earlier synthetic set in `out` is replaced.
+    A script calls this below `if __name__ == "__main__":`, because the processes import the script.
+
+    Returns:
+        Numbers of images by part (`train`, `query`, `gallery`, which has the `distractors` in it, and `junk`) and of
+        `train_ids` and `test_ids`.
+
+    Raises:
+        UsageError: `out` holds something else, or a number makes no set.
+        DataError: the files cannot be written.
+    """
+    plan = Plan(ids=ids, cameras=cameras, seed=seed, **size)
+    plan.check()
+    if workers is not None and workers < 1:
+        raise UsageError("synthetic set: workers must be at least 1")
+    out = out.absolute()
+    unfinished, replaced = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
+    try:
+        for folder in (out, unfinished, replaced):
+            _check_ours(folder)
+        shots = tuple(plan.shots())
+        _discard(unfinished, replaced)
+        try:
+            _start(unfinished, plan)
+            _draw_all(unfinished, plan, shots, workers or os.cpu_count() or 1, progress)
+            if out.exists():
+                out.rename(replaced)
+            unfinished.rename(out)
+        finally:
+            _discard(unfinished, replaced)
+    except BrokenProcessPool:
+        raise DataError(f"{out}: a drawing process died, perhaps for lack of memory: draw with fewer workers") from None
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror or error}") from None
+    return _count(plan, shots)
+
+
+def _name(pid: int, camid: int, number: int) -> str:
+    return f"{pid if pid < 0 else f'{pid:04d}'}_c{camid}s1_{25 * number + 1:06d}_01.jpg"
+
+
+def _check_ours(folder: Path) -> None:
+    """Let through what may be replaced: nothing, an empty folder, or a synthetic set without a foreign file in it."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_dir() and not folder.is_symlink():
+        entries = {entry.name for entry in folder.iterdir()}
+        if not entries:
+            return
+        inside = (file.name for name in FOLDERS if (folder / name).is_dir() for file in (folder / name).iterdir())
+        if entries <= {README, *FOLDERS} and _has_title(folder / README) and all(map(_NAME.fullmatch, inside)):
+            return
+    raise UsageError(f"{folder} holds something else than a synthetic set: give a folder that is empty or not there")
+
+
+def _has_title(readme: Path) -> bool:
+    return readme.is_file() and readme.read_bytes().startswith(TITLE.encode())
+
+
+def _discard(*folders: Path) -> None:
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def _start(folder: Path, plan: Plan) -> None:
+    for name in FOLDERS:
+        (folder / name).mkdir(parents=True)
+    (folder / README).write_text(plan.describe(), encoding="utf-8")
+
+
+def _draw_all(
+    folder: Path, plan: Plan, shots: tuple[Shot, ...], workers: int, progress: Callable[[int, int], None] | None
+) -> None:
+    batches = [shots[start : start + _BATCH] for start in range(0, len(shots), _BATCH)]
+    draw = partial(_draw_batch, folder, plan)
+    # Starting a process costs as much as drawing a few hundred images.
+    workers = min(workers, 1 + len(shots) // 400)
+    done = 0
+    with closing(spread(draw, batches, workers)) as counts:
+        for count in counts:
+            done += count
+            if progress:
+                progress(done, len(shots))
+
+
+def _draw_batch(folder: Path, plan: Plan, shots: tuple[Shot, ...]) -> int:
+    for shot in shots:
+        (folder / shot.name).write_bytes(draw_image(plan.seed, shot, plan.height, plan.width))
+    return len(shots)
+
+
+def _count(plan: Plan, shots: tuple[Shot, ...]) -> dict[str, int]:
+    def holding(start: str) -> int:
+        return sum(shot.name.startswith(start) for shot in shots)
+
+    junk, test_ids = holding(f"{GALLERY}/-1"), plan.ids - plan.ids // 2
+    return {
+        "train": holding(TRAIN),
+        "query": holding(QUERY),
+        "gallery": holding(GALLERY) - junk,
+        "distractors": holding(f"{GALLERY}/0000"),
+        "junk": junk,
+        "train_ids": plan.ids - test_ids,
+        "test_ids": test_ids,
+    }

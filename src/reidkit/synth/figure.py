@@ -1,0 +1,133 @@
+"""How a person is drawn: a skeleton in a pose, turned to the viewer, dressed in strips of cloth.
+
+Body frame: x to the person's left, y up from the feet (0) to the top of the head (1), z to the front; the unit is the
+body height. `yaw` 0 faces the viewer. A strip is 17 rows from edge to edge; cloth patterns are cells of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from reidkit.synth.people import Rgb
+
+Points = NDArray[np.float64]
+
+ROWS = 17
+_TURN = np.array((-1.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """What one image shows of a person: angles in radians; `arms` one of `swing`, `phone`, `pockets`, `carry`."""
+
+    yaw: float
+    phase: float
+    stride: float
+    arms: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Where a body is seen: `pitch` down and `tilt` sideways in radians, `scale` pixels per body, feet at (x, y)."""
+
+    pitch: float
+    tilt: float
+    scale: float
+    x: float
+    y: float
+
+    def project(self, point: tuple[float, float, float], yaw: float) -> tuple[float, float, float]:
+        """A point of the body frame as pixels x and y, and its nearness to the viewer."""
+        x, y, z = point
+        near = z * math.cos(yaw) - x * math.sin(yaw)
+        zoom = self.scale * (1.0 + math.sin(self.pitch) * 0.35 * (y - 0.5))
+        across = (x * math.cos(yaw) + z * math.sin(yaw)) * zoom
+        above = (y - near * math.tan(self.pitch)) * self.scale
+        cos, sin = math.cos(self.tilt), math.sin(self.tilt)
+        return self.x + across * cos + above * sin, self.y - above * cos + across * sin, near
+
+
+class Canvas:
+    """Colours and light, drawn side by side: what covers a colour also covers the shade on it."""
+
+    def __init__(self, image: Image.Image, shade: float) -> None:
+        """Draw on `image`; `shade` from -1 to 1 is the side that lies in the shade, and how much."""
+        self.image = image
+        self.light = Image.new("L", image.size, 255)
+        self._colour = ImageDraw.Draw(image)
+        self._light = ImageDraw.Draw(self.light)
+        self._from, self._to = (0.58, 1.0) if shade > 0 else (0.0, 0.42)
+        self._dark = 1.0 - 0.5 * abs(shade)
+
+    def fill(self, outline: Points, rgb: Rgb, light: float = 1.0) -> None:
+        """Fill a polygon [N, 2]."""
+        flat = outline.ravel().tolist()
+        self._colour.polygon(flat, fill=rgb)
+        self._light.polygon(flat, fill=int(255 * light))
+
+    def darken(self, outline: Points, light: float) -> None:
+        """Set the light within a polygon [N, 2]."""
+        self._light.polygon(outline.ravel().tolist(), fill=int(255 * light))
+
+    def oval(self, x: float, y: float, half: tuple[float, float], rgb: Rgb, light: float = 1.0) -> None:
+        """Fill an ellipse with the half axes `half`."""
+        box = (x - half[0], y - half[1], x + half[0], y + half[1])
+        self._colour.ellipse(box, fill=rgb)
+        self._light.ellipse(box, fill=int(255 * light))
+
+    def strip(self, strip: Strip, rgb: Rgb, light: float = 1.0) -> None:
+        """Fill a strip and shade its far side."""
+        self.fill(strip.cell(0.0, 1.0), rgb, light)
+        self.darken(strip.cell(self._from, self._to), light * self._dark)
+
+    def cell(self, outline: Points, rgb: Rgb) -> None:
+        """Change the colour within a polygon [N, 2] and leave the light as it is."""
+        self._colour.polygon(outline.ravel().tolist(), fill=rgb)
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """A piece of cloth or skin around a limb: its `left` edge and the way `across` to the right one, [17, 2] pixels."""
+
+    left: Points
+    across: Points
+    yaw: float
+
+    def cell(self, u0: float, u1: float, first: int = 0, last: int = ROWS - 1) -> Points:
+        """The outline between two parts of the width (0 to 1) and two rows."""
+        left, across = self.left[first : last + 1], self.across[first : last + 1]
+        return np.concatenate((left + u0 * across, (left + u1 * across)[::-1]))
+
+    def around(self, angle: float, half: float) -> tuple[float, float] | None:
+        """The part of the width where `angle` of the body (0 is the front) within `half` is seen, or None."""
+        middle = (angle + self.yaw + math.pi) % (2 * math.pi) - math.pi
+        low, high = max(middle - half, -math.pi / 2), min(middle + half, math.pi / 2)
+        if low >= high:
+            return None
+        return 0.5 + 0.5 * math.sin(low), 0.5 + 0.5 * math.sin(high)
+
+
+@cache
+def _spread(knots: int) -> tuple[Points, Points]:
+    """What turns values at evenly spaced knots into a value for each row, and into its slope there."""
+    steps, unit = np.linspace(0.0, 1.0, knots), np.eye(knots)
+    rows = np.stack([np.interp(np.linspace(0.0, 1.0, ROWS), steps, unit[knot]) for knot in range(knots)], axis=1)
+    return rows, np.gradient(rows, axis=0)
+
+
+def limb(joints: Points, radii: tuple[float, ...], yaw: float) -> Strip:
+    """A strip along joints [N, 2] with a radius at each of them (evenly spaced, if they are more or less than N)."""
+    rows, slopes = _spread(len(joints))
+    middle, direction = rows @ joints, slopes @ joints
+    length = np.hypot(direction[:, 0], direction[:, 1])
+    reach = (_spread(len(radii))[0] @ radii) / np.maximum(length, 1e-6)
+    offset = direction[:, ::-1] * (reach[:, None] * _TURN)
+    return Strip(middle + offset, -2.0 * offset, yaw)
