@@ -77,7 +77,8 @@ def _rows(table: Path) -> Iterator[_Row]:
             reader.fieldnames = _header(reader.fieldnames, table)
             for row in reader:
                 line = reader.line_num
-                yield _row(row, table, line)
+                if any(row.values()):  # spreadsheets write their empty rows too
+                    yield _row(row, table, line)
     except OSError as error:
         raise DataError(f"{table} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

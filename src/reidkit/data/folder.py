@@ -57,7 +57,8 @@ def _has_people(folder: Path) -> bool:
 def _people(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         return {}
-    return {child.name: [child / name for name in image_names(child)] for child in folders_in(folder)}
+    people = {child: image_names(child) for child in folders_in(folder)}
+    return {child.name: [child / name for name in names] for child, names in people.items() if names}
 
 
 def _camera(name: str) -> int:

@@ -1,0 +1,114 @@
+"""What is in a data set, and which of its files cannot be used."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from reidkit.data.decode import decode
+from reidkit.types import NO_CAMERA, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from reidkit.types import Benchmark, Sample
+
+CHUNK = 64
+"""Images a thread takes at a time: progress is told after each."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Counts of one split. `without_camera` counts images; `fewest`, `median` and `most` are images per id."""
+
+    images: int
+    ids: int
+    cameras: int
+    without_camera: int
+    fewest: int
+    median: float
+    most: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """Counts of a data set. `junk` are images left out; `distractors` gallery images of people who are in no query."""
+
+    name: str
+    train: Split
+    query: Split
+    gallery: Split
+    junk: int
+    distractors: int
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file that cannot be used as an image, and why."""
+
+    path: Path
+    reason: str
+
+
+def describe(benchmark: Benchmark) -> Description:
+    """Count what is in a data set. No image is opened."""
+    asked = {sample.pid for sample in benchmark.query}
+    return Description(
+        name=benchmark.name,
+        train=_count(benchmark.train),
+        query=_count(benchmark.query),
+        gallery=_count(benchmark.gallery),
+        junk=len(benchmark.junk),
+        distractors=sum(sample.pid not in asked for sample in benchmark.gallery),
+    )
+
+
+def find_broken(
+    samples: Iterable[Sample], progress: Callable[[int, int], None] | None = None, threads: int | None = None
+) -> tuple[Broken, ...]:
+    """The files that cannot be decoded from first byte to last, in the order of `samples`; each file is read once.
+
+    `progress` is called with the number of files done and the number of all files, in the caller's thread.
+    `threads` is 1 or more; None takes one per core.
+    """
+    paths = list(dict.fromkeys(sample.path for sample in samples))
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    found: list[Broken] = []
+    done = 0
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for chunk, broken in zip(chunks, pool.map(_broken, chunks), strict=True):
+            found += broken
+            done += len(chunk)
+            if progress is not None:
+                progress(done, len(paths))
+    return tuple(found)
+
+
+def _count(samples: Sequence[Sample]) -> Split:
+    images = sorted(Counter(sample.pid for sample in samples).values()) or [0]
+    return Split(
+        images=len(samples),
+        ids=len({sample.pid for sample in samples}),
+        cameras=len({sample.camid for sample in samples} - {NO_CAMERA}),
+        without_camera=sum(sample.camid == NO_CAMERA for sample in samples),
+        fewest=images[0],
+        median=median(images),
+        most=images[-1],
+    )
+
+
+def _broken(paths: Sequence[Path]) -> list[Broken]:
+    return [Broken(path, reason) for path in paths if (reason := _reason(path))]
+
+
+def _reason(path: Path) -> str:
+    try:
+        decode(path)
+    except DataError as error:
+        return str(error).removeprefix(f"{path} ")
+    return ""
