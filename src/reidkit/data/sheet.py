@@ -43,6 +43,8 @@ def write_sheet(benchmark: Benchmark, path: Path, seed: int = 0, ids: int = 8, i
         sheet.save(partial, "PNG")
         partial.replace(path)
     except OSError as error:
+        if partial.is_file():
+            partial.unlink()
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
 
 

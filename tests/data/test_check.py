@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reidkit.data.check import Broken, Split, describe, find_broken
+from reidkit.types import NO_CAMERA, Benchmark, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def of(*labels: tuple[int, int]) -> tuple[Sample, ...]:
+    return tuple(Sample(Path(f"{number}.jpg"), pid, camid) for number, (pid, camid) in enumerate(labels))
+
+
+def test_counts_by_hand() -> None:
+    """Person 1 has three images, 2 has one, 3 and 4 have two each: median of 1, 2, 2, 3 is 2."""
+    found = describe(
+        Benchmark(
+            "market1501",
+            train=of((1, 0), (1, 0), (1, 5), (2, 1), (3, 0), (3, 1), (4, NO_CAMERA), (4, 1)),
+            query=of((7, 0), (8, 1), (8, 2)),
+            gallery=of((7, 1), (0, 0), (0, 1), (9, 2)),
+            junk=of((-1, 0)),
+        )
+    )
+    assert found.name == "market1501"
+    assert found.train == Split(images=8, ids=4, cameras=3, without_camera=1, fewest=1, median=2.0, most=3)
+    assert found.query == Split(images=3, ids=2, cameras=3, without_camera=0, fewest=1, median=1.5, most=2)
+    assert (found.junk, found.distractors) == (1, 3)
+
+
+def test_nothing_counts_as_nothing() -> None:
+    assert describe(Benchmark("empty")).train == Split(0, 0, 0, 0, 0, 0.0, 0)
+
+
+def test_broken_files_by_hand(draw: Callable[..., Path]) -> None:
+    root = draw("good.jpg", "half.jpg", "zero.jpg")
+    (root / "half.jpg").write_bytes((root / "good.jpg").read_bytes()[:-40])
+    (root / "zero.jpg").write_bytes(b"")
+    (root / "text.jpg").write_text("404 not found")
+    names = ["zero.jpg", "good.jpg", "half.jpg", "gone.jpg", "text.jpg"]
+    found = find_broken(Sample(root / name, 0, 0) for name in names)
+    assert [broken.path.name for broken in found] == ["zero.jpg", "half.jpg", "gone.jpg", "text.jpg"]
+    assert found[0] == Broken(root / "zero.jpg", "is empty: it has 0 bytes")
+    for broken, reason in zip(found[1:], ["is a damaged JPEG", "cannot be read", "is not an image"], strict=True):
+        assert broken.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_order_and_progress_do_not_depend_on_threads(draw: Callable[..., Path], threads: int) -> None:
+    """150 files in steps of 64; every third is broken; a file named twice is read once."""
+    root = draw(*(f"{number}.jpg" for number in range(150)))
+    for number in range(0, 150, 3):
+        (root / f"{number}.jpg").write_bytes(b"x")
+    samples = [Sample(root / f"{number}.jpg", 0, 0) for number in range(150)]
+    steps: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        steps.append((done, total))
+
+    found = find_broken(samples + samples, progress, threads)
+    assert [broken.path.stem for broken in found] == [str(number) for number in range(0, 150, 3)]
+    assert steps == [(64, 150), (128, 150), (150, 150)]
+
+
+def test_no_files_no_broken_files() -> None:
+    assert find_broken([]) == ()
