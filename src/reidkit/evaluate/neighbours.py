@@ -1,0 +1,115 @@
+"""The nearest points of every point, without ever holding all distances.
+
+Squares of the upper triangle of the distance matrix are computed one after the other; while one is warm, every row and
+every column takes the points it wants from it. What a float32 product cannot decide is decided in float64, so that the
+lists depend neither on the size of the squares, nor on threads, nor on the library that multiplies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.evaluate.blocks import Metric, check_pair, prepare
+from reidkit.evaluate.kernels import squared_lengths
+from reidkit.evaluate.nearest_kernels import EMPTY, Points, Tally, merge, spread
+from reidkit.evaluate.settle_kernels import settle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from reidkit.evaluate.blocks import Array
+
+    Floats = NDArray[np.float32]
+
+SQUARE = 1536
+"""Rows and columns of one square: large enough for the product, small enough to stay in the last cache."""
+
+SPARE = 6
+"""Candidates kept beyond the k nearest, so that the rounding of a product rarely reaches past the list's end."""
+
+CENTRE_MASK = np.uint32(0xFFFFF000)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The k nearest of N points, by squared Euclidean distance and then by index; a point is its own neighbour.
+
+    `indices` int32 [N, k], `distances` float32 [N, k] squared, `farthest` float32 [N]: the largest squared distance
+    of a point to any other.
+    """
+
+    indices: NDArray[np.int32]
+    distances: Floats
+    farthest: Floats
+
+
+def points_of(query: Array, gallery: Array, metric: Metric) -> Points:
+    """Queries and then gallery as points whose squared Euclidean distances are what is compared.
+
+    Their mean is subtracted, which changes no distance but keeps the rounding of products small where all features lie
+    close together. The mean is cut to 12 bits, so that the difference of short numbers is still exact.
+
+    Raises:
+        DataError: shapes that do not fit, or a row with a NaN, an infinity or values of more than 1e18.
+    """
+    check_pair(query, gallery)
+    parts = [prepare(query, metric, "query").vectors, prepare(gallery, metric, "gallery").vectors]
+    total = sum(len(part) for part in parts)
+    mean = (sum(part.sum(axis=0, dtype=np.float64) for part in parts) / total).astype(np.float32)
+    mean = (mean.view(np.uint32) & CENTRE_MASK).view(np.float32)
+    vectors = np.empty((total, len(mean)), np.float32)
+    start = 0
+    for part in parts:
+        np.subtract(part, mean, out=vectors[start : start + len(part)])
+        start += len(part)
+    squares = squared_lengths(vectors).astype(np.float32)
+    # A sum of D rounded products is off by at most D 2^-24 |a| |b| in whatever order; the rest is for the squares.
+    return Points(vectors, squares, np.float32((len(mean) + 16) * 2.0**-24))
+
+
+def nearest(points: Points, k: int, into: Floats | None = None) -> Neighbours:
+    """The `k` nearest points of every point (all N of them when k is larger), itself included.
+
+    Args:
+        points: N points.
+        k: how many.
+        into: float32 [Q, N - Q]: filled with the squared distances of the first Q points to the others.
+    """
+    count = len(points.vectors)
+    tally = Tally(
+        np.full((count, min(k + SPARE, count)), EMPTY, np.int64),
+        np.full(count, np.inf, np.float32),
+        np.zeros(count, np.float32),
+    )
+    _sweep(points, tally, np.empty((0, count), np.float32) if into is None else into)
+    indices = np.empty((count, min(k, count)), np.int32)
+    distances = np.empty(indices.shape, np.float32)
+    settle(points, tally, indices, distances)
+    return Neighbours(indices, distances, tally.farthest)
+
+
+def _sweep(points: Points, tally: Tally, into: Floats) -> None:
+    count = len(points.vectors)
+    buffer = np.empty(min(SQUARE, count) ** 2, np.float32)
+    for row in range(0, count, SQUARE):
+        for column in range(row, count, SQUARE):
+            left, right = points.vectors[row : row + SQUARE], points.vectors[column : column + SQUARE]
+            square = buffer[: len(left) * len(right)].reshape(len(left), len(right))
+            np.matmul(left, right.T, out=square)
+            merge(square, (row, column), points, tally, into)
+
+
+def fill(points: Points, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
+    """The squared distances of the points from `rows[0]` to `rows[1]` to those from `columns[0]` to `columns[1]`."""
+    out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), np.float32)
+    for row in range(rows[0], rows[1], SQUARE):
+        bottom = min(row + SQUARE, rows[1])
+        for column in range(*columns, SQUARE):
+            right = min(column + SQUARE, columns[1])
+            square = points.vectors[row:bottom] @ points.vectors[column:right].T
+            part = out[row - rows[0] : bottom - rows[0], column - columns[0] : right - columns[0]]
+            spread(square, points.squares[row:bottom], points.squares[column:right], part)
+    return out
