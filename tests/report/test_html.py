@@ -128,8 +128,8 @@ def test_right_and_wrong_are_said_three_ways(full: Report) -> None:
         ("3", "0.500", "wrong"),
     ]
     assert "AP 87.5 % first right image at rank 1" in lists
-    assert "person 9 · camid 2" in lists
-    assert "nobody known · camera unknown" in lists
+    assert "person 9 camid 2" in lists
+    assert "nobody known camera unknown" in lists
 
 
 def test_images_have_a_text_and_a_lost_one_a_tile(full: Report) -> None:

@@ -67,6 +67,13 @@ def test_what_is_no_image_is_nothing(tmp_path: Path, content: bytes) -> None:
     assert data_uri(tmp_path / "a.jpg") == ""
 
 
+def test_an_image_of_a_hundred_million_pixels_is_not_unpacked(tmp_path: Path) -> None:
+    """Few bytes, 285 MB as RGB: Pillow only warns of this one."""
+    Image.new("1", (10_000, 9_500)).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size < 100_000
+    assert read_image(tmp_path / "a.png", THUMBNAIL) is None
+
+
 def test_a_truncated_image_is_nothing(paint: Paint) -> None:
     path = paint("a.jpg", size=(300, 300))
     path.write_bytes(path.read_bytes()[:-400])

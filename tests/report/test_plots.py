@@ -51,6 +51,8 @@ def test_frames_marks_and_the_empty_tile(ranked: RankedList, tmp_path: Path) -> 
         corner = picture[16 + 192 + 5 - 26 : 16 + 192 + 5, left + 106 - 5 - 26 : left + 106 - 5]
         assert count(corner, colour) > 200
         assert count(corner, (255, 255, 255)) > 40
+        # A cross has a stroke in its upper left, a tick has none.
+        assert (tuple(corner[9, 9]) == (255, 255, 255)) == (colour == RED)
     assert tuple(picture[30, lefts[2] + 12]) == EMPTY
     assert count(picture[:, : lefts[2]], EMPTY) == 0
 
