@@ -1,0 +1,82 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reidkit.types import UsageError
+
+
+class Precision(StrEnum):
+    """What the network computes in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class Feature(StrEnum):
+    """Which feature is compared: f_i after the neck, or f_t before it."""
+
+    AFTER = "after"
+    BEFORE = "before"
+
+
+class Metric(StrEnum):
+    """How features are compared."""
+
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+
+
+class Ap(StrEnum):
+    """The reading of average precision: the mean of the precisions at the hits, or the area under trapezoids."""
+
+    MEAN = "mean"
+    TRAPEZOID = "trapezoid"
+
+
+class Cameras(StrEnum):
+    """Whether a match by the query's own camera counts."""
+
+    CROSS = "cross"
+    ANY = "any"
+
+
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="The data set's format, if its layout does not tell (`reidkit data --help`)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, and nothing else.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 where the device has it.")]
+CacheDir = Annotated[
+    Path | None, typer.Option("--cache", help="Folder for decoded images.  [default: ~/.cache/reidkit]")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode images for every batch instead.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out images that cannot be read.")]
+FeatureOption = Annotated[Feature, typer.Option("--feature", help="After the neck, or before it.")]
+MetricOption = Annotated[Metric, typer.Option("--metric", help="How features are compared.")]
+ApOption = Annotated[Ap, typer.Option("--ap", help="The reading of average precision that is shown first.")]
+CamerasOption = Annotated[Cameras, typer.Option("--cameras", help="any: matches by the query's own camera count.")]
+Rerank = Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3).")]
+Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page there.")]
+
+
+def cache_dir(cache: Path | None, no_cache: bool) -> Path | None:
+    """The folder of the image cache, or None for none.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    if no_cache and cache is not None:
+        raise UsageError("--cache and --no-cache exclude each other: give one of them")
+    if no_cache:
+        return None
+    from reidkit.data.cache import default_cache_dir
+
+    return cache or default_cache_dir()

@@ -1,0 +1,97 @@
+"""Output: JSON on stdout for machines, tables for people, progress and remarks on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout, and nothing else. What is no number is null, as JSON has no NaN."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def print_line(line: str = "") -> None:
+    """One line on stdout."""
+    sys.stdout.write(line + "\n")
+
+
+def remark(line: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they must be: the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for row in (head, *rows):
+        cells = (
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        print_line("  ".join(cells).rstrip())
+
+
+def command() -> str:
+    """The command as it was called, fit for a shell. Folders of this machine are left as they were typed."""
+    return shlex.join(["reidkit", *sys.argv[1:]])
+
+
+def percent(value: float | None) -> str:
+    """A fraction as per cent with one decimal; a dash for none."""
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A function (what, done, total) that draws bars with rate and time left on a terminal, and nothing on a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None  # noqa: ARG005
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, rate="")
+            speed = bars.tasks[bars.task_ids.index(tasks[what])].speed if tasks[what] in bars.task_ids else None
+            bars.update(tasks[what], completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
+            if done >= total and tasks[what] in bars.task_ids:
+                bars.remove_task(tasks.pop(what))
+
+        yield tell
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,129 @@
+"""`reidkit train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reidkit import recipe as recipe_file
+from reidkit.cli import options
+from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark
+from reidkit.recipes import find
+from reidkit.types import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a recipe.json.")],
+    data: Annotated[list[Path], typer.Option(help="A data set; several are trained on together.")],
+    val_data: Annotated[Path | None, typer.Option(help="Judge on this data set instead.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: optim.lr=1e-3.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Order, augmentation and first weights.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/RECIPE-seedS]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
+    judge_every: Annotated[int, typer.Option(min=0, help="Epochs between scores during training; 0: at the end.")] = 0,
+    format_: options.Format = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    cache: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    skip_broken: options.SkipBroken = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a network by a recipe, judge it, and write a run folder with weights, log and report."""
+    chosen = recipe_file.override(find(recipe), settings or [])
+    folder = out or Path("runs") / f"{chosen.name}-seed{seed}"
+    if not resume and (folder / "recipe.json").is_file():
+        raise UsageError(f"{folder} holds a run already: go on with it by --resume, or choose another --out")
+
+    from reidkit.train.job import Job, run
+    from reidkit.train.report import write
+
+    with progress() as tell:
+        watchers: list[Callable[[dict[str, Any]], None]] = [_Lines(chosen, tell)]
+        if tensorboard:
+            from reidkit.train.tensorboard import Events
+
+            watchers.append(Events(folder / "tensorboard"))
+        job = Job(
+            out=folder,
+            data=tuple(data),
+            format=format_,
+            val_data=val_data,
+            weights=weights,
+            seed=seed,
+            resume=resume,
+            device=device,
+            precision=precision.value,
+            save_every=save_every,
+            judge_every=judge_every,
+            cache_dir=options.cache_dir(cache, no_cache),
+            skip_broken=skip_broken,
+            resume_command=_resume_command(),
+            watchers=tuple(watchers),
+            say=remark,
+            tell=tell,
+        )
+        outcome = run(chosen, job)
+    write(folder, outcome, command())
+    _print(folder, outcome, as_json=as_json)
+
+
+class _Lines:
+    """A line for each epoch, and a bar for the steps in it where there is a terminal."""
+
+    def __init__(self, recipe: recipe_file.Recipe, tell: Callable[[str, int, int], None]) -> None:
+        self.epochs = recipe.optim.epochs
+        self.tell = tell
+        self.epoch_steps = 0
+        self.first_step = 0
+        self.epoch = 0
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        if row["kind"] == "step":
+            self._step(row)
+        elif row["kind"] == "epoch":
+            self.epoch_steps = row["step"] - self.first_step
+            left = (self.epochs - row["epoch"]) * row["seconds"]
+            known = {"kind", "epoch", "step", "lr", "images", "seconds", "images_per_s", "wait_share", "memory_mb"}
+            terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in known)
+            after = f", {duration(left)} left" if row["epoch"] < self.epochs else ""
+            rate = f"lr {row['lr']:.3g}  {row['images_per_s']} images/s"
+            remark(f"epoch {row['epoch']}/{self.epochs}  {terms}  {rate}{after}")
+        else:
+            remark(f"epoch {row['epoch']}/{self.epochs}  rank-1 {percent(row['rank1'])}  mAP {percent(row['map'])}")
+
+    def _step(self, row: dict[str, Any]) -> None:
+        if row["epoch"] != self.epoch:
+            self.epoch, self.first_step = row["epoch"], row["step"] - 1
+        done = row["step"] - self.first_step
+        self.tell(f"epoch {self.epoch}/{self.epochs}", done, max(self.epoch_steps, done + 1))
+
+
+def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
+    judgement = outcome.judgement
+    scores = judgement.scores.as_json() if judgement else {}
+    if as_json:
+        seconds = {"seconds": judgement.seconds} if judgement else {}
+        print_json({"run": str(folder), "model": outcome.model.fingerprint, **scores, **seconds})
+        return
+    if judgement is None:
+        print_line(f"{folder}/model.safetensors  (no queries and gallery here to judge it on: give --val-data)")
+        return
+    print_line(
+        f"{outcome.benchmark.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
+        f"mINP {percent(scores['minp'])}  ({scores['queries']} queries, gallery {scores['gallery']})"
+    )
+    print_line(f"{folder}/model.safetensors  {folder}/report.html")
+
+
+def _resume_command() -> str:
+    return command() if "--resume" in sys.argv else f"{command()} --resume"

@@ -1,0 +1,87 @@
+"""Images to features: the one place where a network is run for search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from reidkit.types import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from reidkit.model.network import Network
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: the GPU where there is one.
+
+    Raises:
+        UsageError: a device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"there is no device {name}: choose auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("torch sees no GPU here: leave --device out, or see `reidkit doctor`")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto`: bf16 where the device computes with it, else float32; a processor must have the instructions for it."""
+    if name == "auto":
+        has = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
+        return torch.bfloat16 if has else torch.float32
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
+
+
+@torch.inference_mode()
+def embed(
+    network: Network,
+    batches: Iterable[Tensor],
+    precision: torch.dtype = torch.float32,
+    *,
+    feature: str = "after",
+    flip: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Features float32 [N, D] of batches of normalised images [B, 3, H, W], in their order.
+
+    `feature`: `after` the neck is f_i, `before` it is f_t. With `flip` a feature is the mean of those of the image and
+    of its mirror image. The network is left in the mode it came in.
+    """
+    training = network.training
+    network.eval()
+    found = []
+    try:
+        for images in batches:
+            with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
+                features = _run(network, images, feature)
+                if flip:
+                    features = (features + _run(network, images.flip(3), feature)) / 2
+            found.append(features.cpu().numpy())
+            if progress:
+                progress(len(images))
+    finally:
+        network.train(training)
+    return np.concatenate(found) if found else np.zeros((0, network.channels), dtype=np.float32)
+
+
+def _run(network: Network, images: Tensor, feature: str) -> Tensor:
+    metric, search = network(images)
+    return (search if feature == "after" else metric).float()
+
+
+def _cpu_has_bf16() -> bool:
+    """Computing in bf16 works on every processor, but without these instructions it is slower than float32."""
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and any(name in flags.read_text() for name in ("avx512_bf16", "amx_bf16"))

@@ -1,0 +1,103 @@
+"""Judging a network on a benchmark: features of query and gallery, then their scores."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from reidkit.data.cache import open_images
+from reidkit.data.loaders import eval_batches
+from reidkit.embed import embed
+from reidkit.evaluate.metrics import Scores, score
+from reidkit.types import DataError, Embeddings, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reidkit.model.weights import Model
+    from reidkit.types import Benchmark
+
+    Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How features are made and compared. What is not said is the official protocol, with f_i and cosine."""
+
+    feature: Literal["after", "before"] = "after"
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    cameras: Literal["cross", "any"] = "cross"
+    flip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How images are read and run; none of it changes a score by more than rounding."""
+
+    cache_dir: Path | None = None
+    skip_broken: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: torch.dtype = torch.float32
+    batch: int = 128
+    tell: Tell | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Scores with the features they come from, and the seconds of each stage."""
+
+    scores: Scores
+    query: Embeddings
+    gallery: Embeddings
+    seconds: dict[str, float]
+
+
+def judge(model: Model, benchmark: Benchmark, protocol: Protocol, reading: Reading) -> Judgement:
+    """Score `model` on the queries and the gallery of `benchmark`.
+
+    Raises:
+        DataError: the benchmark has no queries or no gallery; images that cannot be read; nobody is in both.
+    """
+    for part, samples in (("query", benchmark.query), ("gallery", benchmark.gallery)):
+        if not samples:
+            raise DataError(f"{benchmark.name} has no {part} images to judge with: give a data set that has")
+    started = time.perf_counter()
+    query = embed_samples(model, benchmark.query, "query", protocol, reading)
+    gallery = embed_samples(model, benchmark.gallery, "gallery", protocol, reading)
+    embedded = time.perf_counter()
+    scores = score(query, gallery, metric=protocol.metric, cameras=protocol.cameras)
+    seconds = {"embed": embedded - started, "score": time.perf_counter() - embedded}
+    return Judgement(scores=scores, query=query, gallery=gallery, seconds=seconds)
+
+
+def embed_samples(
+    model: Model, samples: tuple[Sample, ...], name: str, protocol: Protocol, reading: Reading
+) -> Embeddings:
+    """Features of `samples`, those left out that cannot be read where `reading` allows it."""
+    size = model.recipe.images
+    source = open_images(samples, size.height, size.width, reading.cache_dir, reading.skip_broken)
+    model.network.to(reading.device)
+    done = 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        if reading.tell:
+            reading.tell(name, done, len(source))
+
+    batches = eval_batches(source, reading.batch, reading.device)
+    vectors = embed(
+        model.network, batches, reading.precision, feature=protocol.feature, flip=protocol.flip, progress=progress
+    )
+    return Embeddings(
+        vectors=vectors,
+        pids=np.array([sample.pid for sample in source.samples], dtype=np.int64),
+        camids=np.array([sample.camid for sample in source.samples], dtype=np.int64),
+        model=model.fingerprint,
+        paths=tuple(str(sample.path) for sample in source.samples),
+    )

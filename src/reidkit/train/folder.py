@@ -1,0 +1,81 @@
+"""The folder of a run: who may write to it, and whether it is the run that is asked for."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from reidkit import recipe as recipes
+from reidkit.types import RunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from reidkit.recipe import Recipe
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; a kill lets go of it too.
+
+    Raises:
+        RunError: another process trains in it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"another process is training in {folder}: wait for it, or choose another --out") from None
+        yield
+
+
+def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) -> None:
+    """Write down what this run is, or see that the run begun here is the same one.
+
+    `facts` are what else the result depends on (seed, training set, weights, precision); they are kept in `run.json`.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is not asked for; or it holds another run.
+    """
+    recipe_file, facts_file = folder / "recipe.json", folder / "run.json"
+    if not recipe_file.is_file():
+        write_json(facts_file, facts)
+        write_json(recipe_file, recipes.to_json(recipe))
+        return
+    if not resume:
+        raise UsageError(f"{folder} holds a run already: go on with it by --resume, or choose another --out")
+    changed = recipes.differences(recipe, recipes.load(recipe_file))
+    begun = _read_json(facts_file)
+    changed += [f"{key}: {value}, not {begun.get(key)}" for key, value in facts.items() if begun.get(key) != value]
+    if changed:
+        raise UsageError(f"the run in {folder} was begun otherwise ({'; '.join(changed[:3])}): choose another --out")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON whole or not at all."""
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(value, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}): make room, or choose another --out") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        raise RunError(f"{path} is missing or damaged: start a new run with another --out") from None
+    return value if isinstance(value, dict) else {}

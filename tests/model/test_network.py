@@ -1,0 +1,51 @@
+"""The network with and without its neck."""
+
+import pytest
+import torch
+
+from reidkit import recipe
+from reidkit.model.network import build
+
+SMALL = {"backbone": "resnet18", "width": 0.125}
+
+
+def test_without_a_neck_there_is_one_feature():
+    metric, search = build(recipe.Network(**SMALL)).eval()(torch.randn(2, 3, 64, 32))
+    assert metric is search
+    assert metric.shape == (2, 64)
+
+
+def test_feature_is_the_mean_of_the_last_map():
+    network = build(recipe.Network(**SMALL)).eval()
+    images = torch.randn(2, 3, 64, 32)
+    torch.testing.assert_close(network(images).metric, network.backbone(images).flatten(2).mean(2))
+
+
+def test_bnneck_normalises_the_search_feature_alone():
+    torch.manual_seed(0)
+    network = build(recipe.Network(**SMALL, neck="bnneck")).train()
+    metric, search = network(torch.randn(16, 3, 64, 32))
+    torch.testing.assert_close(search.mean(0), torch.zeros(64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(search, (metric - metric.mean(0)) / (metric.var(0, unbiased=False) + 1e-5).sqrt())
+
+
+def test_shift_of_bnneck_is_frozen_at_zero():
+    neck = build(recipe.Network(**SMALL, neck="bnneck")).neck
+    assert not neck.bias.requires_grad
+    assert neck.weight.requires_grad
+    assert torch.equal(neck.bias, torch.zeros(64))
+    assert torch.equal(neck.weight, torch.ones(64))
+
+
+def test_same_seed_same_network():
+    def first():
+        torch.manual_seed(3)
+        return build(recipe.Network(**SMALL)).backbone.conv1.weight
+
+    assert torch.equal(first(), first())
+
+
+@pytest.mark.parametrize("stride_in", ["auto", "3x3"])
+def test_auto_stride_is_torchvisions(stride_in):
+    network = build(recipe.Network(backbone="resnet50", width=0.125, stride_in=stride_in))
+    assert network.backbone.layer3[0].conv2.stride == (2, 2)
