@@ -11,11 +11,15 @@ from reidkit.types import Embeddings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 def embeddings(
-    vectors: ArrayLike, pids: Sequence[int], camids: Sequence[int], paths: tuple[str, ...] = (), model: str = ""
+    vectors: Sequence[Sequence[float]] | NDArray[np.floating],
+    pids: Sequence[int],
+    camids: Sequence[int],
+    paths: tuple[str, ...] = (),
+    model: str = "",
 ) -> Embeddings:
     return Embeddings(np.array(vectors, np.float32), np.array(pids), np.array(camids), model, paths)
 
@@ -56,3 +60,19 @@ def lists(dist_qg: ArrayLike, query: Embeddings, gallery: Embeddings, cameras: s
                 kept.append((distance, bool(same)))
         found.append(ranks([d for d, _ in kept], [r for _, r in kept]))
     return found
+
+
+def crowd(queries: int = 40, images: int = 900, width: int = 67, seed: int = 0) -> tuple[Embeddings, Embeddings]:
+    """Features that a network might make, and among them many that are exactly equal."""
+    rng = np.random.default_rng(seed)
+    people = rng.standard_normal((30, width), dtype=np.float32)
+
+    def some(count: int) -> Embeddings:
+        pids = rng.integers(0, 30, count)
+        vectors = people[pids] + 1.5 * rng.standard_normal((count, width), dtype=np.float32)
+        return embeddings(vectors, pids.tolist(), rng.integers(0, 4, count).tolist())
+
+    query, gallery = some(queries), some(images)
+    gallery.vectors[rng.integers(0, images, images // 3)] = gallery.vectors[rng.integers(0, images, images // 3)]
+    gallery.vectors[: queries // 2] = query.vectors[: queries // 2]
+    return query, gallery

@@ -15,7 +15,7 @@ from reidkit.evaluate.metrics import Scores, score, score_distances
 from reidkit.types import DataError, Embeddings
 
 from . import definition
-from .definition import embeddings
+from .definition import crowd, embeddings
 
 if TYPE_CHECKING:
     from reidkit.evaluate.blocks import Metric
@@ -104,22 +104,6 @@ def check(scores: Scores, hits: list[list[int]]) -> None:
         assert first == ranks[0] if ranks else math.isnan(first)
         assert inp == len(ranks) / ranks[-1] if ranks else math.isnan(inp)
         assert ap == pytest.approx(definition.average_precision(ranks)) if ranks else math.isnan(ap)
-
-
-def crowd(queries: int = 40, images: int = 900, width: int = 67, seed: int = 0) -> tuple[Embeddings, Embeddings]:
-    """Features that a network might make, and among them many that are exactly equal."""
-    rng = np.random.default_rng(seed)
-    people = rng.standard_normal((30, width), dtype=np.float32)
-
-    def some(count: int) -> Embeddings:
-        pids = rng.integers(0, 30, count)
-        vectors = people[pids] + 1.5 * rng.standard_normal((count, width), dtype=np.float32)
-        return embeddings(vectors, pids.tolist(), rng.integers(0, 4, count).tolist())
-
-    query, gallery = some(queries), some(images)
-    gallery.vectors[rng.integers(0, images, images // 3)] = gallery.vectors[rng.integers(0, images, images // 3)]
-    gallery.vectors[:20] = query.vectors[:20]
-    return query, gallery
 
 
 def same(one: Scores, other: Scores) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from reidkit.evaluate.kernels import squared_lengths, unit_rows
+from reidkit.evaluate.multiply import multiplier_for
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -117,60 +117,6 @@ def prepare(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] 
     return Rows(unit, squared_lengths(unit))
 
 
-class _Multiplier(Protocol):
-    def place(self, vectors: NDArray[np.float32]) -> Any: ...
-
-    def multiply(self, query: Any, gallery: Any, out: NDArray[np.float32]) -> None: ...
-
-
-class _Host:
-    """NumPy's product: 80 GFLOP/s of one Zen 3 core, where torch's two ways (MKL, oneDNN) reach 55 and 62."""
-
-    def place(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return vectors
-
-    def multiply(self, query: NDArray[np.float32], gallery: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        np.matmul(query, gallery.T, out=out)
-
-
-class _Device:
-    """torch's product on an accelerator, in full single precision whatever the program has set."""
-
-    def __init__(self, device: Any) -> None:
-        self.device = device
-
-    def place(self, vectors: NDArray[np.float32]) -> Tensor:
-        import torch
-
-        return torch.tensor(vectors, device=self.device)
-
-    def multiply(self, query: Tensor, gallery: Tensor, out: NDArray[np.float32]) -> None:
-        import torch
-
-        with _full_precision(), torch.inference_mode():
-            torch.from_numpy(out).copy_(query @ gallery.T)
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    import torch
-
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _multiplier(*arrays: Array) -> _Multiplier:
-    for array in arrays:
-        device = getattr(array, "device", None)
-        if not isinstance(array, np.ndarray) and device is not None and device.type != "cpu":
-            return _Device(device)
-    return _Host()
-
-
 def gallery_rows(width: int) -> int:
     """How many rows of the gallery make a block, for features of `width` dimensions."""
     return int(np.clip(GALLERY_BYTES // (4 * width), 1024, 16384))
@@ -184,7 +130,7 @@ def tiles(query: Rows, gallery: Array, metric: Metric, where: Array | None = Non
     Raises:
         DataError: a row of the gallery cannot be compared.
     """
-    multiplier = _multiplier(gallery) if where is None else _multiplier(gallery, where)
+    multiplier = multiplier_for(gallery if where is None else where, gallery)
     total, width = shape(gallery, "gallery")
     step = gallery_rows(width)
     buffer = np.empty(min(QUERY_ROWS, len(query.vectors)) * min(step, total), np.float32)
@@ -207,11 +153,17 @@ def distances(tile: Tile, metric: Metric) -> NDArray[np.float32]:
     dist_bc += tile.gallery.squares.astype(np.float32)
     dist_bc += tile.query.squares.astype(np.float32)[:, None]
     np.maximum(dist_bc, 0, out=dist_bc)
-    if metric == "cosine":
-        dist_bc *= 0.5
-    else:
-        np.sqrt(dist_bc, out=dist_bc)
-    return dist_bc
+    return np.multiply(dist_bc, 0.5, out=dist_bc) if metric == "cosine" else np.sqrt(dist_bc, out=dist_bc)
+
+
+def from_squares(squared: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
+    """The distances that belong to squared Euclidean distances of `Rows`."""
+    return squared / 2 if metric == "cosine" else np.sqrt(squared)
+
+
+def to_squares(distance: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
+    """The opposite of `from_squares`."""
+    return distance * 2 if metric == "cosine" else np.square(distance)
 
 
 def distance_blocks(

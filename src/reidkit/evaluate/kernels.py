@@ -183,3 +183,21 @@ def judge(starts: Integers, counts: Integers) -> tuple[Integers, Doubles, Double
                 inp[i] = hit / rank
         mean[i], trapezoid[i] = area / total, corners / total
     return first, mean, trapezoid, inp
+
+
+@compiled
+def histogram(
+    dist_bc: Features,
+    pids: tuple[Integers, Integers],
+    places: tuple[Integers, Integers],
+    bins_per_unit: float,
+    counts: Integers,
+) -> None:
+    """Adds a block of distances to `counts` [2, bins]: row 1 for pairs of one person, row 0 for the others."""
+    last = counts.shape[1] - 1
+    for i in range(dist_bc.shape[0]):
+        for j in range(dist_bc.shape[1]):
+            same = pids[0][i] == pids[1][j]
+            if pids[0][i] == JUNK or pids[1][j] == JUNK or (same and places[0][i] == places[1][j]):
+                continue
+            counts[int(same), min(int(dist_bc[i, j] * bins_per_unit), last)] += 1

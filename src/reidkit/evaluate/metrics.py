@@ -19,7 +19,7 @@ import numpy as np
 
 from reidkit.evaluate.blocks import Metric, Rows, check_pair, gallery_rows, gather, prepare, tiles, to_numpy
 from reidkit.evaluate.kernels import count_nearer, count_pairs, judge, pair_distances, sort_segments
-from reidkit.evaluate.labels import Cameras, Labelled, Matches, check_lengths, find_matches
+from reidkit.evaluate.labels import Cameras, Labelled, Matches, Rule, find_matches, make_rule, require_matches
 from reidkit.types import JUNK, DataError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from reidkit.evaluate.blocks import Array, Tile
     from reidkit.types import Embeddings
+
+    Lists = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 DEPTH = 50
 """The CMC curve is kept up to this rank."""
@@ -84,13 +86,13 @@ def score(query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine", 
         DataError: features or labels that cannot be compared, other models' features, or no query with a match.
     """
     check_comparable(query, gallery)
-    matches = find_matches(query, gallery, cameras)
+    rule, matches = _matches(query, gallery, cameras)
     rows = prepare(query.vectors, metric, "query")
     nearest = _match_distances(rows, gallery.vectors, matches, metric)
     counts = np.zeros(len(nearest), np.int64)
     for tile in tiles(rows, gallery.vectors, metric, where=query.vectors):
-        _count_tile(tile, matches, nearest, counts)
-    return summarise(matches, counts)
+        _count_tile(tile, rule, matches.starts, (nearest, counts))
+    return _summarise(rule, matches, counts)
 
 
 def score_distances(
@@ -101,21 +103,24 @@ def score_distances(
     Raises:
         DataError: a shape that does not fit the labels, a NaN, or no query with a match.
     """
-    matches = find_matches(query, gallery, cameras)
-    wanted = (len(matches.query_pids), len(matches.gallery_pids))
+    rule, matches = _matches(query, gallery, cameras)
+    wanted = (len(rule.query_pids), len(rule.gallery_pids))
     if tuple(dist_qg.shape) != wanted:
         raise DataError(f"the distances have the shape {list(dist_qg.shape)}, the labels {list(wanted)}")
     counts = np.zeros(len(matches.columns), np.int64)
     for first in range(0, wanted[0], block):
-        _count_rows(to_numpy(dist_qg[first : first + block]), first, matches, counts)
-    return summarise(matches, counts)
+        _count_rows(to_numpy(dist_qg[first : first + block]), first, rule, matches, counts)
+    return _summarise(rule, matches, counts)
 
 
 def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
     """Refuses features of different sizes or of different models, and labels that are not one per image."""
     check_pair(query.vectors, gallery.vectors)
-    check_lengths(query, "query")
-    check_lengths(gallery, "gallery")
+    for side, what in ((query, "query"), (gallery, "gallery")):
+        if len(side.pids) != len(side.vectors):
+            raise DataError(
+                f"the {what} has {len(side.vectors)} features and {len(side.pids)} pids: each image needs both"
+            )
     if query.model and gallery.model and query.model != gallery.model:
         raise DataError(
             f"the query features are of model {query.model} and the gallery's of {gallery.model}: "
@@ -123,7 +128,14 @@ def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
         )
 
 
-def summarise(matches: Matches, counts: NDArray[np.int64]) -> Scores:
+def _matches(query: Labelled, gallery: Labelled, cameras: Cameras) -> tuple[Rule, Matches]:
+    rule = make_rule(query, gallery, cameras)
+    matches = find_matches(rule)
+    require_matches(matches, rule, cameras)
+    return rule, matches
+
+
+def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Scores:
     """Scores from the number of other people's images that come to lie just before each match."""
     first, mean, trapezoid, inp = judge(matches.starts, counts)
     scored = first > 0
@@ -139,7 +151,7 @@ def summarise(matches: Matches, counts: NDArray[np.int64]) -> Scores:
         map_trapezoid=float(trapezoid[scored].mean()),
         queries=int(scored.sum()),
         queries_skipped=int((~scored).sum()),
-        gallery=int((matches.gallery_pids != JUNK).sum()),
+        gallery=int((rule.gallery_pids != JUNK).sum()),
         cmc=cmc,
         average_precision=mean,
         inp=inp,
@@ -162,20 +174,22 @@ def _match_distances(query: Rows, gallery: Array, matches: Matches, metric: Metr
     return out
 
 
-def _count_tile(tile: Tile, matches: Matches, nearest: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
+def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists) -> None:
     """Adds the images of one tile to the counts, the doubtful ones after a second look."""
     queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
     images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
-    starts = matches.starts[queries.start : queries.stop + 1]
+    starts = starts[queries.start : queries.stop + 1]
     slack = tile.query.slack * (tile.query.squares + tile.gallery.squares.max())
     affine = np.float32(-2), tile.gallery.squares.astype(np.float32), tile.query.squares, slack
-    labels = matches.query_pids[queries], matches.gallery_pids[images]
-    for rows, columns in _settle(tile.product_bc, affine, labels, (starts, nearest, counts)):
+    labels = rule.query_pids[queries], rule.gallery_pids[images]
+    for rows, columns in _settle(tile.product_bc, affine, labels, (starts, *lists)):
         distances = pair_distances(tile.query.vectors, tile.gallery.vectors, rows, columns)
-        count_pairs(rows, distances, starts, nearest, counts)
+        count_pairs(rows, distances, starts, *lists)
 
 
-def _settle(product_bc: Any, affine: Any, labels: Any, lists: Any) -> Iterator[tuple[Any, Any]]:
+def _settle(
+    product_bc: NDArray[Any], affine: Any, labels: Any, lists: Any
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Counts a block, and gives the doubtful pairs each time that there is no more room for them."""
     room = max(NEAR, product_bc.shape[1])
     near = np.empty(room, np.int64), np.empty(room, np.int64)
@@ -185,7 +199,7 @@ def _settle(product_bc: Any, affine: Any, labels: Any, lists: Any) -> Iterator[t
         yield near[0][:found], near[1][:found]
 
 
-def _count_rows(dist_bg: NDArray[Any], first: int, matches: Matches, counts: NDArray[np.int64]) -> None:
+def _count_rows(dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> None:
     """Counts a block of distances that are taken as they are."""
     bad = np.argwhere(np.isnan(dist_bg))
     if len(bad):
@@ -198,6 +212,6 @@ def _count_rows(dist_bg: NDArray[Any], first: int, matches: Matches, counts: NDA
     sort_segments(nearest, local)
     zeros = np.zeros(len(dist_bg))
     affine = dist_bg.dtype.type(1), np.zeros(dist_bg.shape[1], dist_bg.dtype), zeros, zeros - 1
-    labels = matches.query_pids[rows], matches.gallery_pids
+    labels = rule.query_pids[rows], rule.gallery_pids
     for _ in _settle(dist_bg, affine, labels, (local, nearest, counts[part])):
         pass

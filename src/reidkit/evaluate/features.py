@@ -1,0 +1,101 @@
+"""Features files: `.npz` with what `Embeddings` holds, made by reidkit or by anything else."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reidkit.evaluate.blocks import prepare, shape, to_host
+from reidkit.types import DataError, Embeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+KEYS = "vectors float32 [N, D], pids int64 [N] and camids int64 [N]"
+
+
+def write_features(path: Path, embeddings: Embeddings) -> None:
+    """Writes a features file, whole or not at all. It is read with `numpy.load` or `read_features`.
+
+    Raises:
+        DataError: the embeddings are not what `read_features` would accept, or the folder cannot be written.
+    """
+    _check(embeddings, path)
+    contents: dict[str, Any] = {
+        "vectors": to_host(embeddings.vectors),
+        "pids": np.asarray(embeddings.pids, np.int64),
+        "camids": np.asarray(embeddings.camids, np.int64),
+    }
+    if embeddings.paths:
+        contents["paths"] = np.array(embeddings.paths, dtype=np.str_)
+    if embeddings.model:
+        contents["model"] = np.array(embeddings.model, dtype=np.str_)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **contents)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def read_features(path: Path) -> Embeddings:
+    """Reads a features file; nothing in it is executed.
+
+    Raises:
+        DataError: in one sentence, what is wrong with the file.
+    """
+    try:
+        with path.open("rb") as file:
+            contents = _contents(np.load(file, allow_pickle=False), path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there: `reidkit embed` writes features files") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError):
+        raise DataError(f"{path} is damaged or no features file, which is an .npz with {KEYS}") from None
+    embeddings = _embeddings(contents, path)
+    _check(embeddings, path)
+    return embeddings
+
+
+def _contents(archive: Any, path: Path) -> dict[str, NDArray[Any]]:
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DataError(f"{path} is a single array: a features file is an .npz with {KEYS}")
+    with archive:
+        return {name: archive[name] for name in ("vectors", "pids", "camids", "paths", "model") if name in archive}
+
+
+def _embeddings(contents: Mapping[str, Any], path: Path) -> Embeddings:
+    missing = [name for name in ("vectors", "pids", "camids") if name not in contents]
+    if missing:
+        raise DataError(f"{path} has no {' and no '.join(missing)}: a features file needs {KEYS}")
+    for name in ("pids", "camids"):
+        if contents[name].dtype.kind not in "iu":
+            raise DataError(f"{path}: {name} are of type {contents[name].dtype}, not whole numbers")
+    shape(contents["vectors"], str(path))
+    return Embeddings(
+        vectors=to_host(contents["vectors"]),
+        pids=contents["pids"].astype(np.int64),
+        camids=contents["camids"].astype(np.int64),
+        model=str(contents["model"]) if "model" in contents else "",
+        paths=tuple(str(name) for name in contents["paths"].reshape(-1)) if "paths" in contents else (),
+    )
+
+
+def _check(embeddings: Embeddings, path: Path) -> None:
+    total, _ = shape(embeddings.vectors, str(path))
+    for name in ("pids", "camids"):
+        if getattr(embeddings, name).shape != (total,):
+            found = list(getattr(embeddings, name).shape)
+            raise DataError(f"{path} has {total} features, but {name} of shape {found}: one per feature is needed")
+    if embeddings.paths and len(embeddings.paths) != total:
+        raise DataError(f"{path} has {total} features and {len(embeddings.paths)} paths: leave them out or name each")
+    prepare(embeddings.vectors, "euclidean", str(path))

@@ -1,0 +1,162 @@
+"""Other ways to score the same features: several images per query, one gallery image per person, camera by camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.evaluate.blocks import Metric, distance_blocks, gather, prepare, to_squares
+from reidkit.evaluate.labels import Cameras, Matches, Rule, find_matches, make_rule, require_matches
+from reidkit.evaluate.metrics import DEPTH, Scores, check_comparable, score
+from reidkit.types import JUNK, DataError, Embeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CameraPair:
+    """The scores of the queries of one camera in the gallery of another."""
+
+    query_camid: int
+    gallery_camid: int
+    scores: Scores
+
+
+@dataclass(frozen=True, eq=False)
+class SingleShot:
+    """Scores where the gallery holds one image per person, the mean over `repeats` galleries drawn at random.
+
+    `cmc`: float64 [50], the part of the queries whose person is found up to each rank. `map`: the mean of 1 / rank, as
+    there is one match. `rank1_deviation`: standard deviation of rank-1 over the galleries.
+    """
+
+    rank1: float
+    rank5: float
+    rank10: float
+    rank20: float
+    map: float
+    rank1_deviation: float
+    repeats: int
+    queries: int
+    queries_skipped: int
+    cmc: NDArray[np.float64] = field(repr=False)
+
+
+def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
+    """Some of the images, in the order of `rows`."""
+    paths = tuple(embeddings.paths[row] for row in rows) if embeddings.paths else ()
+    vectors = gather(embeddings.vectors, rows)
+    return Embeddings(vectors, embeddings.pids[rows], embeddings.camids[rows], embeddings.model, paths)
+
+
+def multi_query(query: Embeddings) -> Embeddings:
+    """One query for each id and camera: the mean of its features, as they are, and the path of its first image.
+
+    Give it all images of the query people (on Market-1501 those in `gt_bbox`), and `score` the result. Junk is dropped.
+    """
+    kept = np.flatnonzero(query.pids != JUNK)
+    if not len(kept):
+        raise DataError("there is no query image of anybody: all pids are -1")
+    keys = np.stack((query.pids[kept], query.camids[kept]), axis=1)
+    _, first, group, sizes = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    vectors = prepare(gather(query.vectors, kept), "euclidean", "query", kept).vectors
+    total = np.zeros((len(sizes), vectors.shape[1]))
+    np.add.at(total, group.reshape(-1), vectors)
+    firsts = kept[first]
+    paths = tuple(query.paths[row] for row in firsts) if query.paths else ()
+    means = (total / sizes[:, None]).astype(np.float32)
+    return Embeddings(means, query.pids[firsts], query.camids[firsts], query.model, paths)
+
+
+def camera_pairs(
+    query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine", cameras: Cameras = "cross"
+) -> tuple[CameraPair, ...]:
+    """The scores of every pair of a query camera and a gallery camera that has any.
+
+    Raises:
+        DataError: features or labels that cannot be compared, or no query with a match.
+    """
+    check_comparable(query, gallery)
+    rule = make_rule(query, gallery, cameras)
+    matches = find_matches(rule)
+    require_matches(matches, rule, cameras)
+    scored = np.stack((query.camids[matches.rows], gallery.camids[matches.columns]), axis=1)
+    pairs, ours = [], {camid: subset(query, np.flatnonzero(query.camids == camid)) for camid in np.unique(scored[:, 0])}
+    for theirs in np.unique(scored[:, 1]):
+        images = subset(gallery, np.flatnonzero(gallery.camids == theirs))
+        for camid in np.unique(scored[scored[:, 1] == theirs, 0]):
+            scores = score(ours[camid], images, metric=metric, cameras=cameras)
+            pairs.append(CameraPair(int(camid), int(theirs), scores))
+    return tuple(sorted(pairs, key=lambda pair: (pair.query_camid, pair.gallery_camid)))
+
+
+def single_shot(
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    metric: Metric = "cosine",
+    cameras: Cameras = "cross",
+    repeats: int = 100,
+    seed: int = 0,
+) -> SingleShot:
+    """The protocol of CUHK03 (Li et al., CVPR 2014): one random image per person is the gallery, `repeats` times.
+
+    All queries meet the same gallery, but for their own person, of whom one of the right images is drawn. Distances
+    that single precision cannot tell apart are ties, and ties count against the match.
+
+    Raises:
+        DataError: features or labels that cannot be compared, or no query with a match.
+    """
+    check_comparable(query, gallery)
+    rule = make_rule(query, gallery, cameras)
+    matches = find_matches(rule)
+    require_matches(matches, rule, cameras)
+    ranks = np.array(list(_single_shot_ranks(query, gallery, (rule, matches), metric, (repeats, seed))))
+    depth = np.bincount(np.minimum(ranks, DEPTH + 1).reshape(-1), minlength=DEPTH + 2)
+    cmc = np.cumsum(depth[1 : DEPTH + 1]) / ranks.size
+    return SingleShot(
+        rank1=float(cmc[0]),
+        rank5=float(cmc[4]),
+        rank10=float(cmc[9]),
+        rank20=float(cmc[19]),
+        map=float((1 / ranks).mean()),
+        rank1_deviation=float((ranks == 1).mean(axis=0).std()),
+        repeats=repeats,
+        queries=len(ranks),
+        queries_skipped=len(rule.query_pids) - len(ranks),
+        cmc=cmc,
+    )
+
+
+def _single_shot_ranks(
+    query: Embeddings,
+    gallery: Embeddings,
+    who: tuple[Rule, Matches],
+    metric: Metric,
+    draws: tuple[int, int],
+) -> Iterator[NDArray[np.int64]]:
+    """The rank of the match in every drawn gallery, int64 [repeats], for each query that has one."""
+    rule, matches = who
+    repeats, seed = draws
+    images = np.flatnonzero(rule.gallery_pids != JUNK)
+    images = images[np.argsort(rule.gallery_pids[images], kind="stable")]
+    people, begin, sizes = np.unique(rule.gallery_pids[images], return_index=True, return_counts=True)
+    chance = np.random.default_rng(seed).random((repeats, len(people)))
+    drawn = images[begin + (chance * sizes).astype(np.int64)]
+    for first, dist_bg in distance_blocks(query.vectors, gallery.vectors, metric):
+        squared_bg = to_squares(dist_bg.astype(np.float64), metric)
+        rows = prepare(query.vectors[first : first + len(dist_bg)], metric, "query", first)
+        for i, squared_g in enumerate(squared_bg):
+            right = matches.columns[matches.starts[first + i] : matches.starts[first + i + 1]]
+            if not len(right):
+                continue
+            own = people == rule.query_pids[first + i]
+            match = squared_g[right[(chance[:, own][:, 0] * len(right)).astype(np.int64)]]
+            doubt = 2 * rows.slack * (rows.squares[i] + (rows.squares[i] ** 0.5 + match**0.5) ** 2)
+            nearer = (squared_g[drawn] <= (match + doubt)[:, None]) & ~own
+            yield 1 + nearer.sum(axis=1)
