@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from PIL import Image
 
 from reidkit.data.decode import decode
+from reidkit.data.resize import resize
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -137,13 +137,12 @@ def _read_group(paths: Sequence[Path], first: int, size: tuple[int, int]) -> tup
 
 
 def _read_into(path: Path, out: NDArray[np.uint8]) -> None:
-    """Decode into `out` [H, W, 3], resized bilinearly over a triangle as wide as a target pixel (Pillow's BILINEAR)."""
+    """Decode into `out` [H, W, 3], resized where the size differs."""
     image = decode(path)
     if image.shape == out.shape:
         out[:] = image
     else:
-        height, width, _ = out.shape
-        out[:] = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        resize(image, out)
 
 
 def _threads() -> int:

@@ -152,7 +152,7 @@ def _erase_by_box(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noi
             continue
         box = image[:, top : top + height, left : left + width]
         if fill == "random":
-            box.normal_(generator=generator)
+            box.copy_(torch.randn(box.shape, generator=generator))
         elif fill == "image-mean":
             box.copy_(image.mean(dim=(1, 2), keepdim=True).expand_as(box))
         else:
