@@ -1,24 +1,34 @@
-# Everything starts from a fresh clone with Python 3.11+, make and git.
+# Everything starts from a fresh clone with Python 3.11 or newer, make and git.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
+DEMO := demo
+# The demonstration's data: what you name, or people that are drawn for it.
+SOURCE = $(if $(DATA),$(DATA),$(DEMO)/people)
+RUN = $(DEMO)/$(if $(DATA),run-$(notdir $(patsubst %/,%,$(DATA))),run)
 
-.PHONY: install demo test check bench docs format clean
+.PHONY: install demo test check bench docs wheel format clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "reidkit needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "reidkit needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	@touch $@
 
+# Draw, train, judge with and without re-ranking, and write a page; a second call goes on where the first one stopped.
 demo: install
-	$(BIN)/python benchmarks/demo.py $(if $(DATA),--data "$(DATA)")
+	$(if $(DATA),,$(BIN)/reidkit synth $(SOURCE) --ids 120 --cameras 6 --seed 1)
+	$(BIN)/reidkit train tiny-strong-baseline --data "$(SOURCE)" --out "$(RUN)" --resume \
+	  --set optim.epochs=20 --set optim.drops=[13,18] --judge-every 5
+	$(BIN)/reidkit evaluate "$(RUN)" --data "$(SOURCE)" --rerank --report "$(RUN)/evaluation.html"
+	@echo "Open $(RUN)/report.html (training) and $(RUN)/evaluation.html (with re-ranking) in a browser."
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 check: install
 	$(BIN)/ruff format --check .
@@ -26,12 +36,27 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: install
+	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/reranking.py
+
+docs: install
+	$(BIN)/python docs/figures.py
+
+# The wheel in an environment of its own, with nothing of this folder on its path.
+wheel: install
+	rm -rf dist $(VENV)-wheel
+	$(BIN)/python -m build --wheel --outdir dist
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/pip install --quiet dist/*.whl
+	cd / && "$(CURDIR)/$(VENV)-wheel/bin/reidkit" recipes strong-baseline >/dev/null
+	cd / && "$(CURDIR)/$(VENV)-wheel/bin/reidkit" doctor
+	rm -rf $(VENV)-wheel
+
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install
-	$(BIN)/python benchmarks/run.py
-
 clean:
-	rm -rf $(VENV) demo runs
+	rm -rf $(VENV) $(VENV)-wheel $(DEMO) dist

@@ -63,6 +63,9 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
     digest = recipes.digest(recipe)
     place = checkpoint.load(run.state, digest, **parts) if run.state.is_file() else Place()
     run.journal.cut(place)
+    judge = run.judge if run.judge_every else None
+    if judge and place.step == 0:
+        run.journal.scores(Place(epoch=0), judge(network))
 
     for epoch in range(place.epoch, recipe.optim.epochs + 1):
         lr = learning_rate(recipe.optim, epoch)
@@ -91,8 +94,8 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
 
         run.journal.end_epoch(place, lr, batches.wait_seconds - waited)
         last = epoch == recipe.optim.epochs
-        if run.judge and run.judge_every and (epoch % run.judge_every == 0 or last):
-            run.journal.scores(place, run.judge(network))
+        if judge and (epoch % run.judge_every == 0 or last):
+            run.journal.scores(place, judge(network))
         if last or epoch % run.save_every == 0:
             refuse_broken_weights(network, run.state, epoch)
             checkpoint.save(run.state, Place(epoch + 1, 0, place.step), digest, **parts)

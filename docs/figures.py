@@ -1,0 +1,34 @@
+"""Draws the pictures of the documentation from the demonstration's run: `make demo docs`. Synthetic people only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from reidkit.data.detect import open_benchmark
+from reidkit.judge import Protocol, Reading, judge
+from reidkit.model.weights import load_model
+from reidkit.page import ranked_lists
+from reidkit.report.plots import curve_picture, ranked_picture
+from reidkit.train.journal import read
+
+LISTS = 5
+
+
+def main(demo: Path, out: Path) -> None:
+    """Ranked lists that are neither the best nor the worst, and the scores over the epochs."""
+    model, benchmark, protocol = load_model(demo / "run"), open_benchmark(demo / "people"), Protocol()
+    if "synthetic" not in (demo / "people" / "README.txt").read_text(encoding="utf-8").lower():
+        sys.exit(f"{demo / 'people'} is not a synthetic set: only such people may be shown")
+    judgement = judge(model, benchmark, protocol, Reading())
+    middling = np.argsort(np.abs(judgement.scores.average_precision - judgement.scores.map), kind="stable")
+    chosen = np.random.default_rng(0).permutation(middling[: 20 * LISTS])[:LISTS]
+    ranked_picture(ranked_lists(judgement, protocol, chosen.tolist()), out / "ranked.png")
+    rows = [row for row in read(demo / "run" / "log.jsonl") if row["kind"] == "scores"]
+    curve_picture(rows, out / "demo-curve.png", title="The demonstration: synthetic people")
+
+
+if __name__ == "__main__":
+    main(Path("demo"), Path(__file__).parent / "images")
