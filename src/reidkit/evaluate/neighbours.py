@@ -7,6 +7,7 @@ lists depend neither on the size of the squares, nor on threads, nor on the libr
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,14 +93,21 @@ def nearest(points: Points, k: int, into: Floats | None = None) -> Neighbours:
 
 
 def _sweep(points: Points, tally: Tally, into: Floats) -> None:
+    """One square after the other, the next product under way while the last one is looked through."""
     count = len(points.vectors)
-    buffer = np.empty(min(SQUARE, count) ** 2, np.float32)
-    for row in range(0, count, SQUARE):
-        for column in range(row, count, SQUARE):
+    buffers = np.empty((2, min(SQUARE, count) ** 2), np.float32)
+    places = [(row, column) for row in range(0, count, SQUARE) for column in range(row, count, SQUARE)]
+    with ThreadPoolExecutor(1) as pool:
+        merging: Future[None] | None = None
+        for number, (row, column) in enumerate(places):
             left, right = points.vectors[row : row + SQUARE], points.vectors[column : column + SQUARE]
-            square = buffer[: len(left) * len(right)].reshape(len(left), len(right))
+            square = buffers[number % 2, : len(left) * len(right)].reshape(len(left), len(right))
             np.matmul(left, right.T, out=square)
-            merge(square, (row, column), points, tally, into)
+            if merging is not None:
+                merging.result()
+            merging = pool.submit(merge, square, (row, column), points, tally, into)
+        if merging is not None:
+            merging.result()
 
 
 def fill(points: Points, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
@@ -110,6 +118,6 @@ def fill(points: Points, rows: tuple[int, int], columns: tuple[int, int]) -> Flo
         for column in range(*columns, SQUARE):
             right = min(column + SQUARE, columns[1])
             square = points.vectors[row:bottom] @ points.vectors[column:right].T
-            part = out[row - rows[0] : bottom - rows[0], column - columns[0] : right - columns[0]]
-            spread(square, points.squares[row:bottom], points.squares[column:right], part)
+            spread(square, points.squares[row:bottom], points.squares[column:right])
+            out[row - rows[0] : bottom - rows[0], column - columns[0] : right - columns[0]] = square
     return out
