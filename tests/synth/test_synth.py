@@ -202,7 +202,7 @@ def _alive(group: int) -> bool:
         ({"seed": -1}, "seed must not"),
         ({"images_per_camera": 1}, "images_per_camera must be"),
         ({"height": 31}, "at least 32 pixels"),
-        ({"width": 1025}, "at most 1024 pixels"),
+        ({"width": 513}, "at most 512 pixels"),
     ],
 )
 def test_numbers_that_make_no_set(wrong: dict[str, int], says: str) -> None:

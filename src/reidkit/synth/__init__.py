@@ -55,7 +55,7 @@ class Plan:
             (self.seed >= 0, "seed must not be negative"),
             (2 <= self.images_per_camera <= 1000, "images_per_camera must be from 2 (one is the query) to 1000"),
             (min(self.height, self.width) >= 32, "height and width must be at least 32 pixels"),
-            (max(self.height, self.width) <= 1024, "height and width must be at most 1024 pixels"),
+            (max(self.height, self.width) <= 512, "height and width must be at most 512 pixels"),
         )
         for holds, sentence in rules:
             if not holds:

@@ -57,7 +57,7 @@ class Camera:
         """The JPEG file of a drawn image and the light on it (modes RGB and L, of one size)."""
         blurred = image.filter(ImageFilter.BoxBlur(self.blur * (0.5 + float(rng.random()))))
         pixels = self.curve[np.asarray(blurred.convert("RGB", self.mix))]
-        flicker = self.exposure * (0.8 + 0.4 * float(rng.random()))
+        flicker = self.exposure * (0.85 + 0.3 * float(rng.random()))
         shine = np.asarray(light, np.float32) * (flicker / 255.0) * self.slope
         pixels *= shine[:, :, None]
         start = int(rng.integers(0, self.grain.size - pixels.size))
@@ -73,22 +73,22 @@ def camera(seed: int, camid: int, height: int, width: int) -> Camera:
     """The camera with this number in the set of this seed, for images of this size."""
     rng = np.random.default_rng((seed, CAMERAS, camid))
     uniform = rng.uniform
-    colour, gains = float(uniform(0.45, 1.15)), uniform(0.72, 1.22, (3, 1))
+    colour, gains = float(uniform(0.65, 1.1)), uniform(0.86, 1.12, (3, 1))
     mix = np.zeros((3, 4))
     mix[:, :3] = (np.eye(3) * colour + np.array((0.299, 0.587, 0.114)) * (1.0 - colour)) * gains
     across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     turn = uniform(0, 2 * math.pi)
-    slope = 1.0 + 0.28 * (across * math.cos(turn) + down * math.sin(turn))
+    slope = 1.0 + 0.2 * (across * math.cos(turn) + down * math.sin(turn))
     return Camera(
         pitch=float(uniform(0.04, 0.42)),
         tilt=float(uniform(-0.08, 0.08)),
-        stretch=float(uniform(1.1, 1.5)),
+        stretch=float(uniform(1.15, 1.45)),
         heading=float(uniform(-math.pi, math.pi)),
         shade=float(uniform(0.25, 1.0) * rng.choice((-1.0, 1.0))),
         slope=slope.astype(np.float32),
         mix=tuple(mix.ravel().tolist()),
-        curve=(255 * np.linspace(0, 1, 256) ** uniform(0.7, 1.5)).astype(np.float32),
-        exposure=float(uniform(0.75, 1.2)),
+        curve=(255 * np.linspace(0, 1, 256) ** uniform(0.8, 1.25)).astype(np.float32),
+        exposure=float(uniform(0.8, 1.15)),
         blur=float(uniform(0.15, 0.9)),
         grain=rng.standard_normal(height * width * 12, np.float32) * np.float32(uniform(2.0, 9.0)),
         quality=int(uniform(55, 95)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STRANGERS = 10_000
 """From this id on people have no label: passers-by and distractors."""
 
-SLIPPED, HIDDEN, COMPANY = 0.35, 0.35, 0.15
+SLIPPED, HIDDEN, COMPANY = 0.3, 0.3, 0.15
 """How probable a misaligned box, something in front, and somebody else in the background are."""
 
 ARMS = {"swing": 6.0, "pockets": 1.5, "carry": 1.0, "phone": 1.0}
@@ -49,16 +49,12 @@ def draw_image(seed: int, shot: Shot, height: int, width: int) -> bytes:
         _company(rng, seed, canvas, view, nearer=False)
     who = person(seed, shot.pid)
     _shadow(canvas, view, eye.shade)
-    draw_person(canvas, who, _pose(rng, eye), _sized(view, who.height))
+    draw_person(canvas, who, _pose(rng, eye), replace(view, scale=view.scale * who.height))
     if rng.random() < HIDDEN:
         _hide(rng, seed, canvas, view)
     size = (width, height)
     image = canvas.image.resize(size, Image.Resampling.BOX)
     return eye.develop(rng, image, canvas.light.resize(size, Image.Resampling.BOX))
-
-
-def _sized(view: View, height: float) -> View:
-    return View(pitch=view.pitch, tilt=view.tilt, scale=view.scale * height, x=view.x, y=view.y)
 
 
 def _pose(rng: np.random.Generator, eye: Camera) -> Pose:
@@ -85,10 +81,9 @@ def _box(rng: np.random.Generator, eye: Camera, wide: int, tall: int, *, bad: bo
 
 
 def _shadow(canvas: Canvas, view: View, shade: float) -> None:
-    x, wide = view.x + 0.1 * view.scale * shade, 0.19 * view.scale
-    outline = [(x + wide * math.cos(turn), view.y + 0.03 * view.scale * math.sin(turn)) for turn in range(7)]
-    outline.sort(key=lambda point: math.atan2(point[1] - view.y, point[0] - x))
-    canvas.darken(np.array(outline), 0.7)
+    turns = np.linspace(0.0, 2 * math.pi, 12, endpoint=False)
+    x = view.x + (0.1 * shade + 0.19 * np.cos(turns)) * view.scale
+    canvas.darken(np.stack((x, view.y + 0.03 * view.scale * np.sin(turns)), axis=1), 0.7)
 
 
 def _company(rng: np.random.Generator, seed: int, canvas: Canvas, view: View, *, nearer: bool) -> None:
@@ -99,7 +94,7 @@ def _company(rng: np.random.Generator, seed: int, canvas: Canvas, view: View, *,
     x = view.x + side * (0.2 + 0.12 * float(rng.random())) * view.scale
     y = view.y + (0.08 if nearer else -0.04) * view.scale
     pose = Pose(yaw=6.3 * float(rng.random()), phase=6.3 * float(rng.random()), stride=0.3, arms="swing")
-    draw_person(canvas, who, pose, View(pitch=view.pitch, tilt=view.tilt, scale=scale, x=x, y=y))
+    draw_person(canvas, who, pose, replace(view, scale=scale, x=x, y=y))
 
 
 def _hide(rng: np.random.Generator, seed: int, canvas: Canvas, view: View) -> None:

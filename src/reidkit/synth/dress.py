@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.synth.figure import ROWS, Canvas, Points, Pose, Strip, View, limb
+from reidkit.synth.figure import ROWS, SHOULDER, Canvas, Points, Pose, Strip, View, limb
+from reidkit.synth.head import draw_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reidkit.synth.people import Person, Rgb
 
-HIP, SHOULDER, NECK, HEAD = 0.5, 0.825, 0.865, 0.93
+HIP = 0.5
 BROAD = 1.14
 """Boxes are narrow: an average figure this much broader than life fills them as real crops do."""
 SLEEVELESS = 5
@@ -45,7 +46,7 @@ def draw_person(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
     parts = (figure.leg(-1), figure.leg(1), figure.arm(-1), figure.arm(1), figure.torso(), figure.bag())
     for _, draw in sorted(parts, key=lambda part: part[0]):
         draw()
-    figure.draw_head()
+    draw_head(canvas, person, pose, view)
 
 
 Part = tuple[float, "Callable[[], None]"]
@@ -225,49 +226,6 @@ class _Figure:
             self.canvas.darken(corners[[1, 2]].repeat(2, 0) - ((0, 0), (half * self.size * 0.6, 0)) * 2, 0.7)
 
         return near * 3, draw
-
-    def draw_head(self) -> None:
-        """Neck, face and hair."""
-        person, canvas = self.person, self.canvas
-        size = self.view.scale * person.head * 1.1
-        seen, _ = self.project((0.0, SHOULDER + 0.01, 0.0), (0.0, NECK, 0.01), (0.0, HEAD, 0.015), (0.0, 0.8, -0.035))
-        neck = limb(seen[:2], (0.034 * size, 0.03 * size), self.pose.yaw)
-        away = self.cos < -0.2
-        if person.hair == "long" and not away:
-            canvas.fill(limb(seen[[2, 3]], (0.052 * size, 0.06 * size), 0.0).cell(0.0, 1.0), person.hair_rgb)
-        canvas.strip(neck, person.skin, 0.85)
-        x, y = seen[2]
-        bald = person.hair == "bald"
-        canvas.oval(x, y, (0.052 * size, 0.07 * size), person.skin if bald else person.hair_rgb)
-        if not away:
-            wide = 0.043 * max(0.62, abs(self.cos)) * size
-            canvas.oval(x + 0.022 * self.sin * size, y + 0.014 * size, (wide, 0.055 * size), person.skin)
-            brow = y - 0.002 * size
-            for turn in (-0.45, 0.45):
-                if math.cos(turn + self.pose.yaw) > 0.25:
-                    eye = x + (0.036 * math.sin(turn + self.pose.yaw) + 0.01 * self.sin) * size
-                    canvas.oval(eye, brow, (0.008 * size, 0.006 * size), (40, 32, 30))
-        self._draw_hair(x, y, size, away=away)
-
-    def _draw_hair(self, x: float, y: float, size: float, *, away: bool) -> None:
-        person, canvas = self.person, self.canvas
-        back = -self.sin * size
-        if person.hair == "cap":
-            canvas.oval(x, y - 0.035 * size, (0.056 * size, 0.04 * size), person.bag_rgb)
-            canvas.oval(x + 0.04 * self.sin * size, y - 0.02 * size, (0.045 * size, 0.012 * size), person.bag_rgb, 0.8)
-        elif person.hair == "bun":
-            canvas.oval(x + 0.035 * back, y - 0.065 * size, (0.026 * size, 0.024 * size), person.hair_rgb)
-        elif person.hair == "bob":
-            for edge in (-0.047, 0.047):
-                canvas.oval(
-                    x + edge * size + 0.01 * back, y + 0.015 * size, (0.013 * size, 0.05 * size), person.hair_rgb
-                )
-        if away and person.hair in {"long", "tail", "bob"}:
-            length, wide = {"long": (0.16, 0.056), "tail": (0.14, 0.018), "bob": (0.07, 0.056)}[person.hair]
-            ends = np.array(((x, y), (x, y + length * size)))
-            canvas.fill(limb(ends, (0.9 * wide * size, wide * size), 0.0).cell(0.0, 1.0), person.hair_rgb)
-        elif person.hair == "tail":
-            canvas.oval(x + 0.055 * back, y + 0.02 * size, (0.018 * size, 0.05 * size), person.hair_rgb)
 
 
 def _box(x: float, y: float, size: float, half: float, high: float = 0.0) -> Points:

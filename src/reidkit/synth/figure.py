@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 Points = NDArray[np.float64]
 
 ROWS = 17
+
+SHOULDER = 0.825
+"""The height of the shoulders."""
+
 _TURN = np.array((-1.0, 1.0))
 
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 FAMILY = 4
 """People with neighbouring ids, this many at a time, start from one outfit."""
 
-CHANGED = 0.35
+CHANGED = 0.45
 """How probable it is that a member of a family has a trait of their own."""
 
 # Streams of random numbers: the second entry of every seed, so that none of them ever repeats another.
