@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.evaluate import neighbours, rerank
+from reidkit.evaluate.multiply import Host
 from reidkit.evaluate.rerank import k_reciprocal, k_reciprocal_blocks
 from reidkit.types import DataError, UsageError
 
@@ -111,7 +112,7 @@ def test_copies_are_ordered_by_index() -> None:
     """Far from the origin a float32 product cannot tell these apart; the order is right all the same."""
     rng = np.random.default_rng(0)
     points = (1000 + rng.integers(0, 3, size=(120, 8))).astype(np.float32)
-    found = neighbours.nearest(neighbours.points_of(points[:50], points[50:], "euclidean"), 21)
+    found = neighbours.nearest(neighbours.points_of(points[:50], points[50:], "euclidean"), 21, Host())
     expected = np.argsort(squared(points.astype(np.float64)), axis=1, kind="stable")[:, :21]
     np.testing.assert_array_equal(found.indices, expected)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.evaluate.blocks import Array
+    from reidkit.evaluate.multiply import Multiplier
 
     Floats = NDArray[np.float32]
 
@@ -71,12 +72,13 @@ def points_of(query: Array, gallery: Array, metric: Metric) -> Points:
     return Points(vectors, squares, np.float32((len(mean) + 16) * 2.0**-24))
 
 
-def nearest(points: Points, k: int, into: Floats | None = None) -> Neighbours:
+def nearest(points: Points, k: int, multiplier: Multiplier, into: Floats | None = None) -> Neighbours:
     """The `k` nearest points of every point (all N of them when k is larger), itself included.
 
     Args:
         points: N points.
         k: how many.
+        multiplier: makes the products.
         into: float32 [Q, N - Q]: filled with the squared distances of the first Q points to the others.
     """
     count = len(points.vectors)
@@ -85,24 +87,24 @@ def nearest(points: Points, k: int, into: Floats | None = None) -> Neighbours:
         np.full(count, np.inf, np.float32),
         np.zeros(count, np.float32),
     )
-    _sweep(points, tally, np.empty((0, count), np.float32) if into is None else into)
+    _sweep(points, tally, multiplier, np.empty((0, count), np.float32) if into is None else into)
     indices = np.empty((count, min(k, count)), np.int32)
     distances = np.empty(indices.shape, np.float32)
     settle(points, tally, indices, distances)
     return Neighbours(indices, distances, tally.farthest)
 
 
-def _sweep(points: Points, tally: Tally, into: Floats) -> None:
+def _sweep(points: Points, tally: Tally, multiplier: Multiplier, into: Floats) -> None:
     """One square after the other, the next product under way while the last one is looked through."""
-    count = len(points.vectors)
+    count, placed = len(points.vectors), multiplier.place(points.vectors)
     buffers = np.empty((2, min(SQUARE, count) ** 2), np.float32)
     places = [(row, column) for row in range(0, count, SQUARE) for column in range(row, count, SQUARE)]
     with ThreadPoolExecutor(1) as pool:
         merging: Future[None] | None = None
         for number, (row, column) in enumerate(places):
-            left, right = points.vectors[row : row + SQUARE], points.vectors[column : column + SQUARE]
-            square = buffers[number % 2, : len(left) * len(right)].reshape(len(left), len(right))
-            np.matmul(left, right.T, out=square)
+            bottom, right = min(row + SQUARE, count), min(column + SQUARE, count)
+            square = buffers[number % 2, : (bottom - row) * (right - column)].reshape(bottom - row, right - column)
+            multiplier.multiply(placed[row:bottom], placed[column:right], square)
             if merging is not None:
                 merging.result()
             merging = pool.submit(merge, square, (row, column), points, tally, into)
@@ -110,14 +112,10 @@ def _sweep(points: Points, tally: Tally, into: Floats) -> None:
             merging.result()
 
 
-def fill(points: Points, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
-    """The squared distances of the points from `rows[0]` to `rows[1]` to those from `columns[0]` to `columns[1]`."""
-    out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), np.float32)
-    for row in range(rows[0], rows[1], SQUARE):
-        bottom = min(row + SQUARE, rows[1])
-        for column in range(*columns, SQUARE):
-            right = min(column + SQUARE, columns[1])
-            square = points.vectors[row:bottom] @ points.vectors[column:right].T
-            spread(square, points.squares[row:bottom], points.squares[column:right])
-            out[row - rows[0] : bottom - rows[0], column - columns[0] : right - columns[0]] = square
+def fill(points: Points, rows: slice, columns: slice, multiplier: Multiplier) -> Floats:
+    """The squared distances of some points to others."""
+    left, right = points.vectors[rows], points.vectors[columns]
+    out = np.empty((len(left), len(right)), np.float32)
+    multiplier.multiply(multiplier.place(left), multiplier.place(right), out)
+    spread(out, points.squares[rows], points.squares[columns])
     return out

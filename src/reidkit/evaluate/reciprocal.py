@@ -11,6 +11,7 @@ import numpy as np
 
 from reidkit.evaluate.kernels import compiled
 from reidkit.evaluate.settle_kernels import apart
+from reidkit.evaluate.sparse import Sparse, stack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 
 ROWS = 2048
 """Rows that are encoded at a time: room is made for the longest that these can become."""
-
-
-class Sparse(NamedTuple):
-    """Rows that are mostly zero: from `starts[i]` to `starts[i + 1]`, the `columns` and `values` of row i."""
-
-    starts: Offsets
-    columns: Indices
-    values: Floats
 
 
 class Graph(NamedTuple):
@@ -135,61 +128,6 @@ def encode(graph: Graph, sizes: tuple[int, int]) -> Sparse:
     return stack(
         [encode_some(graph, everybody[first : first + ROWS], sizes) for first in range(0, len(everybody), ROWS)]
     )
-
-
-def stack(parts: list[Sparse]) -> Sparse:
-    """Rows one below the other."""
-    starts = np.concatenate([[0], *(np.diff(part.starts) for part in parts)]).cumsum()
-    columns = np.concatenate([part.columns for part in parts])
-    return Sparse(starts, columns, np.concatenate([part.values for part in parts]))
-
-
-@compiled
-def expand(rows: Sparse, indices: Indices, first: int, last: int) -> Sparse:
-    """The mean of V over the nearest of each point from `first` to `last`: local query expansion (equation 11)."""
-    room = 0
-    for i in range(first, last):
-        for j in indices[i]:
-            room += rows.starts[j + 1] - rows.starts[j]
-    starts = np.zeros(last - first + 1, np.int64)
-    columns = np.empty(room, np.int32)
-    values = np.empty(room, np.float32)
-    where = np.full(rows.starts.shape[0] - 1, -1, np.int64)
-    end = 0
-    for i in range(first, last):
-        start = end
-        for j in indices[i]:
-            for a in range(rows.starts[j], rows.starts[j + 1]):
-                c = rows.columns[a]
-                if where[c] < start:
-                    where[c] = end
-                    columns[end] = c
-                    values[end] = 0
-                    end += 1
-                values[where[c]] += rows.values[a]
-        for a in range(start, end):
-            values[a] /= indices.shape[1]
-        starts[i - first + 1] = end
-    return Sparse(starts, columns[:end].copy(), values[:end].copy())
-
-
-@compiled
-def transpose(rows: Sparse, width: int) -> Sparse:
-    """The columns as rows: who has a value there, by rising row, and which."""
-    starts = np.zeros(width + 1, np.int64)
-    for c in rows.columns:
-        starts[c + 1] += 1
-    starts = starts.cumsum()
-    spots = starts[:-1].copy()
-    columns = np.empty(rows.columns.shape[0], np.int32)
-    values = np.empty(rows.columns.shape[0], np.float32)
-    for i in range(rows.starts.shape[0] - 1):
-        for a in range(rows.starts[i], rows.starts[i + 1]):
-            spot = spots[rows.columns[a]]
-            columns[spot] = i
-            values[spot] = rows.values[a]
-            spots[rows.columns[a]] += 1
-    return Sparse(starts, columns, values)
 
 
 @compiled

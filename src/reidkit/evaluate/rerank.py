@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.evaluate.multiply import multiplier_for
 from reidkit.evaluate.neighbours import fill, nearest, points_of
-from reidkit.evaluate.reciprocal import Graph, Sparse, encode, expand, finish, transpose
+from reidkit.evaluate.reciprocal import Graph, encode, finish
+from reidkit.evaluate.sparse import mean_rows, transpose
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.evaluate.blocks import Array, Metric
+    from reidkit.evaluate.multiply import Multiplier
     from reidkit.evaluate.nearest_kernels import Points
 
 BLOCK = 1 << 24
@@ -48,6 +51,10 @@ class KReciprocal:
     def sizes(self, count: int) -> tuple[int, int]:
         """How many places of a list R(k1) and R(k1 / 2) look at: one more than k, as a point is in its own list."""
         return min(self.k1 + 1, count), min(round(self.k1 / 2) + 1, count)
+
+    def expansion(self, indices: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Whose rows are averaged for each point: for k2 = 1 its own, even if a copy of it comes first in its list."""
+        return np.arange(len(indices), dtype=np.int32)[:, None] if self.k2 == 1 else indices[:, : self.k2]
 
 
 def k_reciprocal(
@@ -86,7 +93,7 @@ def k_reciprocal(
     settings = KReciprocal(k1, k2, lam)
     points = points_of(query, gallery, metric)
     result = np.empty((len(query), len(gallery)), np.float32)
-    for _ in _blocks(points, settings, len(query), result):
+    for _ in _blocks(points, settings, multiplier_for(query, gallery), len(query), result):
         pass
     return result
 
@@ -105,25 +112,25 @@ def k_reciprocal_blocks(
         UsageError: likewise.
     """
     settings = KReciprocal(k1, k2, lam)
-    return _blocks(points_of(query, gallery, metric), settings, len(query), None)
+    points = points_of(query, gallery, metric)
+    return _blocks(points, settings, multiplier_for(query, gallery), len(query), None)
 
 
 def _blocks(
-    points: Points, settings: KReciprocal, queries: int, into: NDArray[np.float32] | None
+    points: Points, settings: KReciprocal, multiplier: Multiplier, queries: int, into: NDArray[np.float32] | None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     count = len(points.vectors)
-    found = nearest(points, max(settings.k1 + 1, settings.k2), into)
+    found = nearest(points, max(settings.k1 + 1, settings.k2), multiplier, into)
     graph = Graph(points.vectors, found.indices, found.distances, found.farthest)
-    encoding = encode(graph, settings.sizes(count))
-    everybody = np.arange(count, dtype=np.int32)[:, None]
-    near = (
-        everybody if settings.k2 == 1 else found.indices[:, : settings.k2]
-    )  # for k2 = 1 V(i), even if a copy is nearer
-    gallery = transpose(expand(encoding, near, queries, count), count)
+    rows = encode(graph, settings.sizes(count))
+    near = settings.expansion(found.indices)
+    gallery = transpose(mean_rows(rows, near, queries, count), count)
     step = max(1, BLOCK // (count - queries))
     for first in range(0, queries, step):
         last = min(first + step, queries)
-        block = fill(points, (first, last), (queries, count)) if into is None else into[first:last]
-        rows: Sparse = expand(encoding, near, first, last)
-        finish(block, rows, gallery, found.farthest[first:last], settings.lam)
+        if into is None:
+            block = fill(points, slice(first, last), slice(queries, count), multiplier)
+        else:
+            block = into[first:last]
+        finish(block, mean_rows(rows, near, first, last), gallery, found.farthest[first:last], settings.lam)
         yield first, block
