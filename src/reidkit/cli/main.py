@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Train and judge person re-identification models.",
-    epilog="First steps: reidkit synth people, then reidkit train tiny-strong-baseline --data people.",
+    epilog="First steps: reidkit synth people, then reidkit train small-strong-baseline --data people.",
 )
 for _command in (recipes, data, synth, train, evaluate, score, doctor):
     app.command()(_command)

@@ -64,8 +64,8 @@ def short(recipe: Recipe) -> Recipe:
     )
 
 
-SMALL = tuple(Row(title=row.title, recipe=small(row.recipe, "small", width=0.5)) for row in TABLE1)
-TINY = tuple(Row(title=row.title, recipe=small(row.recipe, "tiny", width=0.25)) for row in TABLE1)
+SMALL = tuple(Row(title=row.title, recipe=small(row.recipe, "small", width=0.25)) for row in TABLE1)
+WIDE = tuple(Row(title=row.title, recipe=small(row.recipe, "small-wide", width=0.5)) for row in TABLE1)
 SHORT = tuple(Row(title=row.title, recipe=short(row.recipe)) for row in TABLE1)
 
-ROWS: tuple[Row, ...] = (*TABLE1, *SHORT, *SMALL, *TINY)
+ROWS: tuple[Row, ...] = (*TABLE1, *SHORT, *WIDE, *SMALL)
