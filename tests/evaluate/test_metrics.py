@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from reidkit.evaluate import blocks, metrics
 from reidkit.evaluate.labels import Labels
 from reidkit.evaluate.metrics import Scores, score, score_distances
+from reidkit.evaluate.multiply import Host
 from reidkit.types import DataError, Embeddings
 
 from . import definition
 from .definition import crowd, embeddings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from reidkit.evaluate.blocks import Metric
     from reidkit.evaluate.labels import Cameras
 
@@ -146,3 +151,90 @@ def test_tensors_score_as_arrays_do() -> None:
     query, gallery = crowd()
     tensors = [Embeddings(torch.from_numpy(x.vectors), x.pids, x.camids) for x in (query, gallery)]  # type: ignore[arg-type]
     assert same(score(*tensors), score(query, gallery))
+
+
+def test_a_distance_that_is_not_a_number_is_named() -> None:
+    dist_qg = np.zeros((5, 3))
+    dist_qg[3, 1] = np.nan
+    images = labels([1, 2, 1, 2, 1], [0, 0, 0, 0, 0]), labels([1, 2, 3], [1, 1, 1])
+    with pytest.raises(DataError, match="query 3 to gallery image 1 is not a number"):
+        score_distances(dist_qg, *images, block=2)
+
+
+def test_distances_may_be_infinite_whole_or_tensors() -> None:
+    """An infinite distance is the farthest there is, and a tie among infinite ones counts against the match."""
+    images = labels([1], [0]), labels([2, 1, 2], [1, 1, 1])
+    for dist_qg, expected in (([[np.inf, np.inf, 0.0]], 1 / 3), ([[1, 0, 2]], 1.0), ([[-np.inf, 5, -1]], 1 / 3)):
+        assert score_distances(np.array(dist_qg), *images).map == expected
+        assert score_distances(torch.tensor(dist_qg), *images).map == expected
+        assert score_distances(torch.tensor(dist_qg, dtype=torch.bfloat16), *images).map == expected
+
+
+def test_distances_in_double_precision_stay_so() -> None:
+    images = labels([1], [0]), labels([2, 1], [1, 1])
+    assert score_distances(np.array([[1 + 1e-12, 1.0]]), *images).rank1 == 1.0
+
+
+def test_distances_must_fit_the_labels() -> None:
+    with pytest.raises(DataError, match=r"the distances have the shape \[2, 3\], the labels \[1, 3\]"):
+        score_distances(np.zeros((2, 3)), labels([1], [0]), labels([1, 2, 3], [1, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "sentence"),
+    [
+        (embeddings([[1.0]], [1], [0], model="a1"), embeddings([[1.0]], [1], [1], model="b2"), "model a1 .* of b2"),
+        (embeddings([[1.0]], [1, 2], [0, 0]), embeddings([[1.0]], [1], [1]), "the query has 1 features and 2 pids"),
+        (embeddings([[1.0]], [1], [0]), embeddings([[1.0]], [1], [1, 1]), "the gallery has 1 pids and 2 camids"),
+        (embeddings([[1.0]], [1], [0]), embeddings([[1.0, 2.0]], [1], [1]), "1 dimensions and gallery features 2"),
+        (embeddings([[1.0]], [1], [0]), embeddings([[1.0]], [2], [1]), "share no id"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(query: Embeddings, gallery: Embeddings, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        score(query, gallery)
+
+
+def test_a_bad_row_is_named_by_its_number_in_the_gallery() -> None:
+    query, gallery = crowd()
+    row = int(np.flatnonzero((gallery.pids == query.pids[0]) & (gallery.camids != query.camids[0]))[-1])
+    gallery.vectors[row, 3] = np.inf
+    with pytest.raises(DataError, match=f"row {row} of the gallery features holds"):
+        score(query, gallery)
+
+
+def test_json_has_exactly_the_keys_of_the_contract() -> None:
+    found = score(*crowd()).as_json()
+    assert " ".join(found) == "rank1 rank5 rank10 rank20 map minp map_trapezoid queries queries_skipped gallery"
+    assert {type(value) for value in found.values()} == {float, int}
+
+
+def test_a_gallery_smaller_than_every_rank() -> None:
+    scores = score_distances(np.array([[1.0, 2.0]]), labels([1], [0]), labels([2, 1], [1, 1]))
+    assert (scores.rank1, scores.rank5, scores.rank20) == (0.0, 1.0, 1.0)
+    assert scores.cmc.tolist() == [0] + [1] * 49
+
+
+def test_a_memory_map_scores_as_an_array_does(tmp_path: Path) -> None:
+    query, gallery = crowd()
+    gallery.vectors.tofile(tmp_path / "gallery")
+    mapped = np.memmap(tmp_path / "gallery", np.float32, "r", shape=gallery.vectors.shape)
+    given = Embeddings(mapped, gallery.pids, gallery.camids)
+    assert same(score(query, given), score(query, gallery))
+    assert same(score(query, given, metric="euclidean"), score(query, gallery, metric="euclidean"))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_an_inexact_product_changes_nothing(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products off by as much as single precision allows, each in its own way: the scores stay the same to the bit."""
+    query, gallery = crowd()
+    expected = score(query, gallery, metric=metric)
+    rng = np.random.default_rng(5)
+
+    def multiply(_: Host, one: NDArray[np.float32], other: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        np.matmul(one, other.T, out=out)
+        scale = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
+        out += (1e-6 * scale * rng.uniform(-1, 1, out.shape)).astype(np.float32)
+
+    monkeypatch.setattr(Host, "multiply", multiply)
+    assert same(score(query, gallery, metric=metric), expected)

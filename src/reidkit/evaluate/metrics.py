@@ -201,9 +201,9 @@ def _settle(
 
 def _count_rows(dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> None:
     """Counts a block of distances that are taken as they are."""
-    bad = np.argwhere(np.isnan(dist_bg))
-    if len(bad):
-        raise DataError(f"the distance of query {first + bad[0, 0]} to gallery image {bad[0, 1]} is not a number")
+    if np.isnan(dist_bg.min()):
+        row, column = np.argwhere(np.isnan(dist_bg))[0]
+        raise DataError(f"the distance of query {first + row} to gallery image {column} is not a number")
     rows = slice(first, first + len(dist_bg))
     starts = matches.starts[rows.start : rows.stop + 1]
     part = slice(starts[0], starts[-1])
