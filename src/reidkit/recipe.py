@@ -32,6 +32,7 @@ class Network(Section):
     `stride_in`: which convolution of a bottleneck block carries the stride: `3x3` as torchvision does, `1x1` as caffe
     did, `auto` as the metadata of the weights file says (torchvision's where it says nothing).
     `stem_relu` False leaves out the ReLU after the first batch norm, as the authors' published weights need.
+    `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
     """
 
     backbone: Backbone = "resnet50"
@@ -40,6 +41,7 @@ class Network(Section):
     stride_in: Literal["auto", "3x3", "1x1"] = "auto"
     stem_relu: bool = True
     neck: Literal["none", "bnneck"] = "none"
+    embedding: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +228,7 @@ def _check(recipe: Recipe, where: str) -> None:
     r = recipe
     rules = (
         (0 < r.network.width <= 4, "network.width must be above 0 and at most 4"),
+        (0 <= r.network.embedding <= 65536, "network.embedding must be between 0 (none) and 65536"),
         (min(r.images.height, r.images.width) >= 32, "images.height and images.width must be at least 32 pixels"),
         (r.images.pad >= 0, "images.pad must not be negative"),
         (0 <= r.images.flip <= 1, "images.flip is a probability, between 0 and 1"),

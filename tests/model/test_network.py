@@ -49,3 +49,21 @@ def test_same_seed_same_network():
 def test_auto_stride_is_torchvisions(stride_in):
     network = build(recipe.Network(backbone="resnet50", width=0.125, stride_in=stride_in))
     assert network.backbone.layer3[0].conv2.stride == (2, 2)
+
+
+def test_embedding_is_linear_in_the_pooled_feature_and_comes_before_the_neck():
+    network = build(recipe.Network(**SMALL, neck="bnneck", embedding=2)).eval()
+    images = torch.randn(3, 3, 64, 32)
+    metric, search = network(images)
+    pooled = network.backbone(images).mean(dim=(2, 3))
+    torch.testing.assert_close(metric, pooled @ network.embedding.weight.T + network.embedding.bias)
+    assert search.shape == (3, 2)
+    assert network.channels == 2
+    assert network.neck.num_features == 2
+
+
+def test_without_an_embedding_a_state_has_the_keys_it_always_had():
+    keys = build(recipe.Network(**SMALL, neck="bnneck")).state_dict().keys()
+    assert {key.split(".")[0] for key in keys} == {"backbone", "neck"}
+    added = build(recipe.Network(**SMALL, neck="bnneck", embedding=2)).state_dict().keys() - keys
+    assert added == {"embedding.weight", "embedding.bias"}

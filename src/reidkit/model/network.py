@@ -25,22 +25,27 @@ class Features(NamedTuple):
 
 
 class Network(nn.Module):
-    """Backbone, global average pooling, neck. `forward` means the same in training, evaluation and export."""
+    """Backbone, global average pooling, neck. `forward` means the same in training, evaluation and export.
 
-    def __init__(self, backbone: ResNet, neck: nn.Module) -> None:
+    `embedding`, where there is one, is a linear layer between pooling and neck.
+    """
+
+    def __init__(self, backbone: ResNet, neck: nn.Module, embedding: nn.Linear | None = None) -> None:
         super().__init__()
         self.backbone = backbone
+        self.embedding = embedding or nn.Identity()
         self.neck = neck
-
-    @property
-    def channels(self) -> int:
+        self.channels = embedding.out_features if embedding else backbone.channels
         """The length D of both features."""
-        return self.backbone.channels
 
     def forward(self, images: Tensor) -> Features:
         """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each."""
-        pooled = self.backbone(images).mean(dim=(2, 3))
-        return Features(pooled, self.neck(pooled))
+        return self.describe(self.backbone(images).mean(dim=(2, 3)))
+
+    def describe(self, pooled: Tensor) -> Features:
+        """What is pooled from the last feature map, [B, C], to f_t and f_i, [B, D] each."""
+        metric = self.embedding(pooled)
+        return Features(metric, self.neck(metric))
 
 
 def build(recipe: recipe.Network) -> Network:
@@ -52,5 +57,7 @@ def build(recipe: recipe.Network) -> Network:
         stride_in="1x1" if recipe.stride_in == "1x1" else "3x3",
         stem_relu=recipe.stem_relu,
     )
-    neck = bnneck(backbone.channels) if recipe.neck == "bnneck" else nn.Identity()
-    return Network(backbone, neck)
+    embedding = nn.Linear(backbone.channels, recipe.embedding) if recipe.embedding else None
+    channels = recipe.embedding or backbone.channels
+    neck = bnneck(channels) if recipe.neck == "bnneck" else nn.Identity()
+    return Network(backbone, neck, embedding)
