@@ -27,12 +27,17 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = UsageError(f"there is no device {name}: choose auto, cpu or cuda")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"there is no device {name}: choose auto, cpu or cuda") from None
+        raise unknown from None
+    if device.type not in ("cpu", "cuda"):
+        raise unknown
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("torch sees no GPU here: leave --device out, or see `reidkit doctor`")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"there is no device {name}: torch sees {torch.cuda.device_count()} GPUs, counted from 0")
     return device
 
 
@@ -78,7 +83,8 @@ def embed(
 
 def _run(network: Network, images: Tensor, feature: str) -> Tensor:
     metric, search = network(images)
-    return (search if feature == "after" else metric).float()
+    chosen: Tensor = search if feature == "after" else metric
+    return chosen.float()
 
 
 def _cpu_has_bf16() -> bool:

@@ -12,6 +12,7 @@ import torch
 from reidkit.data.cache import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.embed import embed
+from reidkit.evaluate.labels import Labels, find_matches, make_rule, require_matches
 from reidkit.evaluate.metrics import Scores, score
 from reidkit.types import DataError, Embeddings, Sample
 
@@ -63,9 +64,7 @@ def judge(model: Model, benchmark: Benchmark, protocol: Protocol, reading: Readi
     Raises:
         DataError: the benchmark has no queries or no gallery; images that cannot be read; nobody is in both.
     """
-    for part, samples in (("query", benchmark.query), ("gallery", benchmark.gallery)):
-        if not samples:
-            raise DataError(f"{benchmark.name} has no {part} images to judge with: give a data set that has")
+    require_judgeable(benchmark, protocol)
     started = time.perf_counter()
     query = embed_samples(model, benchmark.query, "query", protocol, reading)
     gallery = embed_samples(model, benchmark.gallery, "gallery", protocol, reading)
@@ -73,6 +72,19 @@ def judge(model: Model, benchmark: Benchmark, protocol: Protocol, reading: Readi
     scores = score(query, gallery, metric=protocol.metric, cameras=protocol.cameras)
     seconds = {"embed": embedded - started, "score": time.perf_counter() - embedded}
     return Judgement(scores=scores, query=query, gallery=gallery, seconds=seconds)
+
+
+def require_judgeable(benchmark: Benchmark, protocol: Protocol) -> None:
+    """Refuse a benchmark of which no score can come; no image is opened.
+
+    Raises:
+        DataError: there are no queries or no gallery, or no query has a right image by the protocol.
+    """
+    for part, samples in (("query", benchmark.query), ("gallery", benchmark.gallery)):
+        if not samples:
+            raise DataError(f"{benchmark.name} has no {part} images to judge with: give a data set that has")
+    rule = make_rule(_labels(benchmark.query), _labels(benchmark.gallery), protocol.cameras)
+    require_matches(find_matches(rule), rule, protocol.cameras)
 
 
 def embed_samples(
@@ -94,10 +106,13 @@ def embed_samples(
     vectors = embed(
         model.network, batches, reading.precision, feature=protocol.feature, flip=protocol.flip, progress=progress
     )
-    return Embeddings(
-        vectors=vectors,
-        pids=np.array([sample.pid for sample in source.samples], dtype=np.int64),
-        camids=np.array([sample.camid for sample in source.samples], dtype=np.int64),
-        model=model.fingerprint,
-        paths=tuple(str(sample.path) for sample in source.samples),
+    labels = _labels(source.samples)
+    return Embeddings(vectors, labels.pids, labels.camids, model.fingerprint, labels.paths)
+
+
+def _labels(samples: tuple[Sample, ...]) -> Labels:
+    return Labels(
+        pids=np.array([sample.pid for sample in samples], dtype=np.int64),
+        camids=np.array([sample.camid for sample in samples], dtype=np.int64),
+        paths=tuple(str(sample.path) for sample in samples),
     )

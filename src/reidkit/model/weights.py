@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from reidkit import recipe as recipes
 from reidkit.model.network import Network, build
@@ -79,13 +81,25 @@ def stride_placement(path: Path) -> str:
 
 
 def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
-    """Write the network alone, with recipe and fingerprint in its metadata, whole or not at all. The fingerprint."""
+    """Write the network alone, with recipe and fingerprint in its metadata, whole or not at all. The fingerprint.
+
+    Raises:
+        WeightsError: there is no room, or the folder cannot be written; a file that was there stays.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     name = fingerprint(state)
     metadata = {"format": FORMAT, "recipe": json.dumps(recipes.to_json(recipe)), "fingerprint": name}
     partial = path.with_suffix(".partial")
-    save_file(state, partial, metadata)
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(to_bytes(state, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise WeightsError(f"{path} cannot be written ({error.strerror}): make room and run again") from None
     return name
 
 

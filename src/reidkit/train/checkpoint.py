@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -47,18 +47,19 @@ def save(path: Path, place: Place, recipe: str, **parts: Stateful) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        # torch's writer reports a failed write as a RuntimeError without the system's number.
-        full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "no space is left" if full else str(error)
-        raise RunError(f"{path} cannot be written ({reason}): make room and run again with --resume") from None
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        refused = _refusal(error)
+        if refused is None:
+            raise
+        raise RunError(f"{path} cannot be written ({refused}): make room and run again with --resume") from None
 
 
 def load(path: Path, recipe: str, **parts: Stateful) -> Place:
     """Put a saved state back into `parts` and return where it was taken.
 
     Raises:
-        RunError: a damaged file, or the state of another recipe.
+        RunError: a damaged file, one that may not be read, or the state of another recipe.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -66,10 +67,19 @@ def load(path: Path, recipe: str, **parts: Stateful) -> Place:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return Place(*state["place"])
-    except RunError:
+    except (RunError, MemoryError):
         raise
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}): run again with --resume when it can") from None
     except Exception as error:  # whatever torch's readers raise on a damaged file
         raise RunError(f"{path} cannot be read ({type(error).__name__}): delete it to start over") from None
+
+
+def _refusal(error: BaseException | None) -> str | None:
+    """The system's reason for a failed write. Closing its archive, torch's writer hides it behind a RuntimeError."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error.strerror if error else None
 
 
 def _refuse_other(path: Path, saved: str, recipe: str) -> None:

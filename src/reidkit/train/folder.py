@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for this process; a kill lets go of it too.
 
@@ -33,8 +33,10 @@ def locked(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise RunError(f"another process is training in {folder}: wait for it, or choose another --out") from None
+        except OSError as error:
+            raise RunError(f"{folder} cannot be locked ({error.strerror}): choose an --out on another disk") from None
         yield
 
 
@@ -45,19 +47,30 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
 
     Raises:
         UsageError: the folder holds a run and `resume` is not asked for; or it holds another run.
+        RunError: what the folder says of its run is missing or damaged.
     """
     recipe_file, facts_file = folder / "recipe.json", folder / "run.json"
-    if not recipe_file.is_file():
+    if not holds_run(folder):
         write_json(facts_file, facts)
         write_json(recipe_file, recipes.to_json(recipe))
         return
     if not resume:
-        raise UsageError(f"{folder} holds a run already: go on with it by --resume, or choose another --out")
-    changed = recipes.differences(recipe, recipes.load(recipe_file))
+        raise UsageError(held(folder))
+    changed = recipes.differences(recipe, _read_recipe(recipe_file))
     begun = _read_json(facts_file)
     changed += [f"{key}: {value}, not {begun.get(key)}" for key, value in facts.items() if begun.get(key) != value]
     if changed:
         raise UsageError(f"the run in {folder} was begun otherwise ({'; '.join(changed[:3])}): choose another --out")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run was begun here. Weights count too: a new run must not write over them, nor start from them."""
+    return any((folder / name).is_file() for name in ("recipe.json", "state.pt", "model.safetensors"))
+
+
+def held(folder: Path) -> str:
+    """What to say to who would begin another run here."""
+    return f"{folder} holds a run already: go on with it by --resume, or choose another --out"
 
 
 def write_json(path: Path, value: object) -> None:
@@ -70,12 +83,23 @@ def write_json(path: Path, value: object) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written ({error.strerror}): make room, or choose another --out") from None
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        return recipes.load(path)
+    except UsageError as error:
+        raise RunError(f"the run's own recipe is damaged ({error}): start a new run with another --out") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        raise RunError(f"{path} is missing or damaged: start a new run with another --out") from None
-    return value if isinstance(value, dict) else {}
+    except (OSError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is missing or damaged: start a new run with another --out")
+    return value

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two steps, with its state saved."""
+"""Ctrl-C, SIGTERM and a closed terminal end a run between two steps, with its state saved."""
 
 from __future__ import annotations
 
@@ -12,25 +12,35 @@ if TYPE_CHECKING:
 
     from reidkit.train.checkpoint import Place
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StoppedError(RunError):
-    """The run was stopped from outside and can go on. Its status is the one shells give a command ended by Ctrl-C."""
+    """The run was stopped from outside and can go on.
 
-    status = 130
+    The status is the one that shells give a command ended by the signal: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, sentence: str, number: int = signal.SIGINT) -> None:
+        super().__init__(sentence)
+        self.status = 128 + number
 
 
 class Interrupt:
-    """While entered, the first signal only sets `requested`; a second one ends the process as it always does."""
+    """While entered, the first signal only sets `requested`; a second one ends the process as it always does.
+
+    A signal that the process ignores stays ignored: that is what `nohup` is for.
+    """
 
     def __init__(self, resume: str) -> None:
         self.requested = False
         self.resume = resume
+        self._number: int = signal.SIGINT
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interrupt:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) or signal.SIG_DFL for number in heard}
         return self
 
     def __exit__(
@@ -40,10 +50,11 @@ class Interrupt:
 
     def stopped(self, place: Place) -> StoppedError:
         """The error to raise once the state is saved."""
-        return StoppedError(f"stopped and saved at step {place.step} of epoch {place.epoch}; go on with: {self.resume}")
+        sentence = f"stopped and saved at step {place.step} of epoch {place.epoch}; go on with: {self.resume}"
+        return StoppedError(sentence, self._number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.requested = True
+        self.requested, self._number = True, number
         self._restore()
 
     def _restore(self) -> None:

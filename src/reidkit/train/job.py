@@ -15,7 +15,7 @@ from reidkit.data.detect import merge, open_benchmark
 from reidkit.data.loaders import TrainBatches
 from reidkit.data.sampler import pk_batches
 from reidkit.embed import choose_device, choose_precision
-from reidkit.judge import Protocol, Reading, judge
+from reidkit.judge import Protocol, Reading, judge, require_judgeable
 from reidkit.losses.objective import Objective
 from reidkit.model.network import build
 from reidkit.model.weights import Model, fingerprint, load_backbone, read, save_model, stride_placement
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
     from reidkit.train.journal import Row
-    from reidkit.types import Benchmark
+    from reidkit.types import Benchmark, Sample
 
 
 def _silent(*_: object) -> None:
@@ -70,7 +70,7 @@ class Outcome:
     """A finished run: the network, what it was judged on, and its scores (None where there was nothing to judge on)."""
 
     model: Model
-    benchmark: Benchmark
+    judged: Benchmark | None
     judgement: Judgement | None
     description: str
 
@@ -88,27 +88,25 @@ def run(recipe: Recipe, job: Job) -> Outcome:
     benchmark = merge([open_benchmark(path, job.format) for path in job.data])
     if not benchmark.train:
         raise DataError(f"{benchmark.name} has no training images: give a data set that has")
-    judged = open_benchmark(job.val_data, job.format) if job.val_data else benchmark
     reading = Reading(
         cache_dir=job.cache_dir, skip_broken=job.skip_broken, device=device, precision=precision, tell=job.tell
     )
+    judged = _open_judged(benchmark, recipe, job)
+    source = _open_images(benchmark.train, recipe, job)
+    pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
+    pk_batches(labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
+    network, objective = _build(recipe, len(pids), job)
+    facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
+    facts |= {"training_set": _digest(source), "weights": _weights_name(job.weights)}
 
     with folder.locked(job.out):
-        source = _open_training(benchmark, recipe, job)
-        pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
-        pk_batches(labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
-        network, objective = _build(recipe, len(pids), job)
-        facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
-        facts |= {"training_set": _digest(source), "weights": _weights_name(job.weights)}
         folder.begin(job.out, recipe, facts, resume=job.resume)
-        start = (
-            f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE starts better)"
-        )
+        start = f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE is better)"
         job.say(f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, {_words(device, precision)}")
 
         def scores_now(current: Network) -> dict[str, float]:
-            model = Model(current, recipe, "")
-            return judge(model, judged, Protocol(), reading).scores.as_json()
+            found = _judge(Model(current, recipe, ""), judged, reading)
+            return found.scores.as_json() if found else {}
 
         batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device)
         with Interrupt(job.resume_command) as interrupt:
@@ -119,14 +117,14 @@ def run(recipe: Recipe, job: Job) -> Outcome:
                 journal=Journal(job.out / "log.jsonl", job.watchers),
                 interrupt=interrupt,
                 save_every=job.save_every,
-                judge_every=job.judge_every if judged.query and judged.gallery else 0,
+                judge_every=job.judge_every if judged else 0,
                 judge=scores_now,
             )
             fit(network, objective, batches, recipe, loop)
         name = save_model(job.out / "model.safetensors", network, recipe)
         model = Model(network.eval(), recipe, name)
-        judgement = judge(model, judged, Protocol(), reading) if judged.query and judged.gallery else None
-    return Outcome(model=model, benchmark=judged, judgement=judgement, description=_describe(benchmark, source))
+        judgement = _judge(model, judged, reading)
+    return Outcome(model=model, judged=judged, judgement=judgement, description=_describe(benchmark, source))
 
 
 def _settle_stride(recipe: Recipe, weights: Path | None) -> Recipe:
@@ -137,10 +135,29 @@ def _settle_stride(recipe: Recipe, weights: Path | None) -> Recipe:
     return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, stride_in=place))
 
 
-def _open_training(benchmark: Benchmark, recipe: Recipe, job: Job) -> ImageSource:
+def _open_judged(benchmark: Benchmark, recipe: Recipe, job: Job) -> Benchmark | None:
+    """What to judge on, or None. What is wrong with it is said now, and not after hours of training."""
+    judged = open_benchmark(job.val_data, job.format) if job.val_data else benchmark
+    try:
+        require_judgeable(judged, Protocol())
+    except DataError as error:
+        if job.val_data:
+            raise
+        job.say(f"no scores from this data: {error}")
+        return None
+    for samples in (judged.query, judged.gallery):
+        _open_images(samples, recipe, job)
+    return judged
+
+
+def _judge(model: Model, judged: Benchmark | None, reading: Reading) -> Judgement | None:
+    return judge(model, judged, Protocol(), reading) if judged else None
+
+
+def _open_images(samples: tuple[Sample, ...], recipe: Recipe, job: Job) -> ImageSource:
     size = recipe.images
     return open_images(
-        benchmark.train,
+        samples,
         size.height,
         size.width,
         job.cache_dir,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +15,7 @@ import torch
 from reidkit.types import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -40,22 +42,30 @@ class Journal:
         self.watchers = watchers
         self._pending: list[tuple[Row, dict[str, Tensor]]] = []
         self._sums: dict[str, float] = {}
-        self._images = 0
+        self._images = self._images_before = 0
         self._steps = 0
         self._read_at = self._epoch_at = time.perf_counter()
 
     def cut(self, place: Place) -> None:
-        """Drop what was written after `place`, as that part of the run comes again. A torn last line goes too."""
-        rows = read(self.path)
-        kept = [row for row in rows if row["step"] <= place.step]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        partial.replace(self.path)
+        """Drop what was written after `place`, as that part of the run comes again. A torn last line goes too.
+
+        The end of an epoch and its scores come again where `place` is still in that epoch, be it behind its last batch.
+
+        Raises:
+            RunError: the log cannot be read or written.
+        """
+        with _told(self.path):
+            rows = read(self.path)
+            kept = [row for row in rows if _before(row, place)]
+            partial = self.path.with_suffix(".partial")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            partial.replace(self.path)
 
     def start_epoch(self, batch: int) -> None:
         """Begin to count; means go on where a stopped epoch left them when `batch` is not 0."""
         if batch == 0:
             self._sums, self._images, self._steps = {}, 0, 0
+        self._images_before = self._images
         self._read_at = self._epoch_at = time.perf_counter()
 
     def add(self, place: Place, lr: float, images: int, terms: Mapping[str, Tensor]) -> None:
@@ -69,7 +79,7 @@ class Journal:
         """Read the pending terms and write their rows.
 
         Raises:
-            RunError: a term is NaN or infinite; the rows up to that step are written.
+            RunError: a term is NaN or infinite, the rows up to that step are written; or the log cannot be written.
         """
         if not self._pending:
             return
@@ -90,16 +100,27 @@ class Journal:
     def end_epoch(self, place: Place, lr: float, wait_seconds: float) -> None:
         """Write the row of an epoch: the means of its terms, its rate, and the share of time spent waiting for data."""
         self.flush()
-        seconds = time.perf_counter() - self._epoch_at
+        seconds = max(time.perf_counter() - self._epoch_at, 1e-9)
+        rate = (self._images - self._images_before) / seconds
         means = {name: value / max(self._steps, 1) for name, value in self._sums.items()}
         row: Row = {"kind": "epoch", "epoch": place.epoch, "step": place.step, "lr": lr, **means}
-        row |= {"images": self._images, "seconds": round(seconds, 3), "images_per_s": round(self._images / seconds, 1)}
+        row |= {"images": self._images, "seconds": round(seconds, 3), "images_per_s": round(rate, 1)}
         self._write(row | {"wait_share": round(wait_seconds / seconds, 5), "memory_mb": _memory_mb()})
 
     def scores(self, place: Place, scores: Mapping[str, Any]) -> None:
         """Write the scores of the network as it is at `place`."""
         self._write({"kind": "scores", "epoch": place.epoch, "step": place.step, **scores})
         self._read_at = time.perf_counter()
+
+    def settle(self) -> None:
+        """Read what is pending and see all rows on the disk: a checkpoint must not be ahead of its log.
+
+        Raises:
+            RunError: as `flush`.
+        """
+        self.flush()
+        with _told(self.path), self.path.open("ab") as file:
+            os.fsync(file.fileno())
 
     def state_dict(self) -> dict[str, Any]:
         """The sums of the epoch so far, so that a resumed one ends with the same means."""
@@ -118,8 +139,10 @@ class Journal:
         return row | values
 
     def _write(self, row: Row) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        # JSON has no NaN, and what reads the log may insist on it.
+        plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
+        with _told(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
         for watch in self.watchers:
             watch(row)
 
@@ -134,9 +157,25 @@ def read(path: Path) -> list[Row]:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if isinstance(row, dict) and "step" in row:
+        if isinstance(row, dict) and "kind" in row and all(isinstance(row.get(key), int) for key in ("epoch", "step")):
             rows.append(row)
     return rows
+
+
+def _before(row: Row, place: Place) -> bool:
+    """Whether a run at `place` has this row behind it. One that has taken no step begins with nothing."""
+    if place.step == 0:
+        return False
+    return bool(row["step"] <= place.step if row["kind"] == "step" else row["epoch"] < place.epoch)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system refuses, in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}): make room and run again with --resume") from None
 
 
 def _refuse_nan(row: Row, names: list[str], log: Path) -> None:

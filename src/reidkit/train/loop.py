@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from reidkit.train.schedule import learning_rate
 from reidkit.types import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from reidkit.data.loaders import TrainBatches
@@ -61,16 +62,15 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
         "journal": run.journal,
     }
     digest = recipes.digest(recipe)
-    place = checkpoint.load(run.state, digest, **parts) if run.state.is_file() else Place()
-    run.journal.cut(place)
+    save = partial(_save, run, digest, parts)
+    place = _begin(run, digest, parts)
     judge = run.judge if run.judge_every else None
-    if judge and place.step == 0:
+    if judge and place == Place():
         run.journal.scores(Place(epoch=0), judge(network))
 
     for epoch in range(place.epoch, recipe.optim.epochs + 1):
         lr = learning_rate(recipe.optim, epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        _set_rate(optimizer, lr)
         place = Place(epoch, place.batch if epoch == place.epoch else 0, place.step)
         run.journal.start_epoch(place.batch)
         waited = batches.wait_seconds
@@ -88,17 +88,17 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             place = Place(epoch, place.batch + 1, place.step + 1)
             run.journal.add(place, lr, len(images), terms)
             if run.interrupt.requested:
-                run.journal.flush()
-                checkpoint.save(run.state, place, digest, **parts)
+                save(place)
                 raise run.interrupt.stopped(place)
 
         run.journal.end_epoch(place, lr, batches.wait_seconds - waited)
         last = epoch == recipe.optim.epochs
         if judge and (epoch % run.judge_every == 0 or last):
             run.journal.scores(place, judge(network))
-        if last or epoch % run.save_every == 0:
-            refuse_broken_weights(network, run.state, epoch)
-            checkpoint.save(run.state, Place(epoch + 1, 0, place.step), digest, **parts)
+        if last or epoch % run.save_every == 0 or run.interrupt.requested:
+            save(Place(epoch + 1, 0, place.step))
+        if run.interrupt.requested:
+            raise run.interrupt.stopped(place)
 
 
 def build_optimizer(network: Network, objective: Objective, optim: recipes.Optim) -> torch.optim.Optimizer:
@@ -107,9 +107,29 @@ def build_optimizer(network: Network, objective: Objective, optim: recipes.Optim
     return torch.optim.Adam(learned, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
 
 
-def refuse_broken_weights(network: Network, state: Path, epoch: int) -> None:
+def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _begin(run: Loop, digest: str, parts: Mapping[str, Stateful]) -> Place:
+    """Where the run goes on, with its parts and its log as they were there."""
+    place = checkpoint.load(run.state, digest, **parts) if run.state.is_file() else Place()
+    run.journal.cut(place)
+    return place
+
+
+def _save(run: Loop, digest: str, parts: Mapping[str, Stateful], place: Place) -> None:
+    """Write the checkpoint, unless the last step has broken it; every row of the log is on the disk before."""
+    run.journal.settle()
+    refuse_broken_weights(parts, run.state, place)
+    checkpoint.save(run.state, place, digest, **parts)
+
+
+def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, place: Place) -> None:
     """A last step can break the weights without its loss showing it: such a state must not become the good one."""
-    if all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+    tensors = (value for part in parts.values() for value in part.state_dict().values())
+    if all(bool(torch.isfinite(tensor).all()) for tensor in tensors if isinstance(tensor, torch.Tensor)):
         return
-    kept = f"{state} is from before and still good" if state.is_file() else "no checkpoint was written"
-    raise RunError(f"the weights are no numbers after epoch {epoch}; {kept}: try a lower --set optim.lr")
+    kept = f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
+    raise RunError(f"the weights are no numbers after step {place.step}; {kept}: try a lower --set optim.lr")

@@ -24,7 +24,8 @@ def write(folder: Path, outcome: Outcome, command: str) -> None:
         DataError: the folder cannot be written.
     """
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    settings = {"training": outcome.description, "judged on": outcome.benchmark.name, **facts}
+    judged = outcome.judged.name if outcome.judged else "nothing"
+    settings = {"training": outcome.description, "judged on": judged, **facts}
     made = page.report_of(outcome.model.recipe.name, outcome.model.recipe, settings, command)
     made = dataclasses.replace(made, log=journal.read(folder / "log.jsonl"))
     if outcome.judgement:

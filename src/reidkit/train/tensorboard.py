@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reidkit.types import UsageError
+from reidkit.types import RunError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 class Events:
     """Watches a journal: every number of a row becomes a curve named `kind/key` over the steps.
+
+    Nothing is written before the first row, by when the folder is known to be the run's. Of what an earlier part of the
+    run wrote, TensorBoard then hides the steps that come again.
 
     Raises:
         UsageError: TensorBoard is not installed.
@@ -22,12 +25,24 @@ class Events:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UsageError("--tensorboard needs the extra: pip install 'reidkit[tensorboard]'") from None
-        self.writer = SummaryWriter(str(folder))
+        self._open = lambda step: SummaryWriter(str(folder), purge_step=step)
+        self._folder = folder
+        self._writer: Any = None
 
     def __call__(self, row: dict[str, Any]) -> None:
-        """Write one row."""
-        for key, value in row.items():
-            if isinstance(value, int | float) and key not in ("epoch", "step"):
-                self.writer.add_scalar(f"{row['kind']}/{key}", value, row["step"])
-        if row["kind"] != "step":
-            self.writer.flush()
+        """Write one row.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        try:
+            self._writer = self._writer or self._open(row["step"])
+            for key, value in row.items():
+                if isinstance(value, int | float) and key not in ("epoch", "step"):
+                    self._writer.add_scalar(f"{row['kind']}/{key}", value, row["step"])
+            if row["kind"] != "step":
+                self._writer.flush()
+        except OSError as error:
+            raise RunError(
+                f"{self._folder} cannot be written ({error}): make room, or leave --tensorboard out"
+            ) from None
