@@ -10,11 +10,14 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from reidkit.types import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -162,7 +165,7 @@ def load(path: Path) -> Recipe:
         return from_json(json.loads(path.read_text(encoding="utf-8")), where=str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON: give a recipe's name (`reidkit recipes`) or a recipe.json") from None
 
 
@@ -170,7 +173,7 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
     """The recipe with `key=value` settings put in, as `optim.lr=1e-3`; values are JSON or bare words.
 
     Raises:
-        UsageError: a setting without `=`, a key that does not exist (the nearest one is named), a value that does not fit.
+        UsageError: a setting without `=`, a key that does not exist (the nearest is named), a value that does not fit.
     """
     value = to_json(recipe)
     for setting in settings:
@@ -203,7 +206,7 @@ def differences(ours: Recipe, theirs: Recipe) -> list[str]:
 def _parse(text: str) -> object:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -226,7 +229,10 @@ def _nearest(key: str) -> str:
 def _check(recipe: Recipe, where: str) -> None:
     """What a type cannot say. One table: a rule, and the sentence that a user reads when it is broken."""
     r = recipe
+    leaves = _leaves(to_json(recipe)).values()
+    numbers = [n for leaf in leaves for n in (leaf if isinstance(leaf, list) else [leaf]) if isinstance(n, float)]
     rules = (
+        (all(map(math.isfinite, numbers)), "numbers must be finite"),
         (0 < r.network.width <= 4, "network.width must be above 0 and at most 4"),
         (0 <= r.network.embedding <= 65536, "network.embedding must be between 0 (none) and 65536"),
         (min(r.images.height, r.images.width) >= 32, "images.height and images.width must be at least 32 pixels"),
@@ -240,9 +246,13 @@ def _check(recipe: Recipe, where: str) -> None:
         (0 <= r.identity.smoothing < 1, "identity.smoothing must be at least 0 and below 1"),
         (min(r.identity.weight, r.triplet.weight, r.center.weight) >= 0, "a loss weight must not be negative"),
         (r.identity.weight + r.triplet.weight > 0, "identity.weight and triplet.weight cannot both be 0"),
+        (r.triplet.margin >= 0, "triplet.margin must not be negative"),
+        (r.center.lr >= 0, "center.lr must not be negative"),
         (r.optim.lr > 0, "optim.lr must be above 0"),
+        (r.optim.weight_decay >= 0, "optim.weight_decay must not be negative"),
+        (r.optim.gamma > 0, "optim.gamma must be above 0"),
         (r.optim.epochs >= 1, "optim.epochs must be at least 1"),
-        (0 <= r.optim.warmup_epochs, "optim.warmup_epochs must not be negative"),
+        (r.optim.warmup_epochs >= 0, "optim.warmup_epochs must not be negative"),
         (list(r.optim.drops) == sorted(set(r.optim.drops)), "optim.drops must rise"),
     )
     for holds, sentence in rules:

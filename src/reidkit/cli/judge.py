@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.show import command, percent, print_json, print_line, print_table, progress
+from reidkit.cli.show import percent, print_json, print_line, print_table, progress, shown_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,14 +64,14 @@ def evaluate(
     reranked = (
         _rerank(judgement.query, judgement.gallery, protocol.metric, protocol.cameras, seconds) if rerank else None
     )
+    _print(benchmark.name, judgement.scores, reranked, ap, seconds, as_json=as_json)
     if report:
         settings = {"data": benchmark.name, "model": loaded.fingerprint, **dataclasses.asdict(protocol)}
         title = f"{loaded.recipe.name} on {benchmark.name}"
-        made = page.report_of(title, loaded.recipe, settings, command())
+        made = page.report_of(title, loaded.recipe, settings, shown_command())
         write_report(report, page.add_scores(made, judgement, protocol, reranked))
-    _print(benchmark.name, judgement.scores, reranked, ap, seconds, as_json=as_json)
-    if report and not as_json:
-        print_line(f"report in {report}")
+        if not as_json:
+            print_line(f"report in {report}")
 
 
 def score(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
-from typing import cast
+from typing import TextIO, cast
 
 import typer
 
@@ -16,7 +18,6 @@ from reidkit.types import ReidkitError
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Train and judge person re-identification models.",
@@ -32,32 +33,60 @@ _CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 def main() -> None:
     """Run the command line; expected failures end in one line on stderr that says the remedy."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     status, line = _run()
+    if (refused := _flush(sys.stdout)) and status == 0:
+        status, line = 1, _refusal(refused)
     if line:
-        sys.stderr.write(f"reidkit: {' '.join(line.split())}\n")
-    # A pipe that was closed early (`reidkit recipes | head`) would raise again when the interpreter flushes at exit.
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"reidkit: {' '.join(line.split())}\n")
+    _flush(sys.stderr)
     sys.exit(status)
+
+
+def _flush(stream: TextIO) -> OSError | None:
+    """Write what is left; the error where that is refused.
+
+    If not, the stream is led to nowhere: the interpreter would try again when it exits, and complain.
+    """
+    try:
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
+
+
+def _refusal(error: OSError) -> str:
+    """A pipe that was closed early (`reidkit recipes | head`) is nobody's mistake, and nothing to talk about."""
+    return "" if isinstance(error, BrokenPipeError) else f"the system refused: {error}"
 
 
 def _run() -> tuple[int, str]:
     """The exit status, and the line to end with."""
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], prog_name="reidkit", standalone_mode=False)
     except ReidkitError as error:
         return error.status, str(error)
     except _CLICK_ERROR as error:
         return 2, _wrong_call(error)
     except (KeyboardInterrupt, typer.Abort):
         return 130, "stopped"
-    except BrokenPipeError:
-        return 1, ""
-    except MemoryError:
-        return 1, "out of memory: try a smaller --set batch.ids, or smaller images"
+    except OSError as error:
+        return 1, _refusal(error)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return 1, "out of memory: train with a smaller --set batch.ids, evaluate with a smaller --batch"
     return int(status or 0), ""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch's GPU or torch's CPU allocator has run out; only the last has no class of its own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "allocate memory" in str(error)
 
 
 def _wrong_call(error: Exception) -> str:

@@ -6,7 +6,8 @@ import json
 import math
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ def print_line(line: str = "") -> None:
 
 
 def remark(line: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """One line on stderr. Nobody may be listening any more: that is no reason to end a long run."""
+    with suppress(OSError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -40,8 +42,13 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def command() -> str:
-    """The command as it was called, fit for a shell. Folders of this machine are left as they were typed."""
+    """The command as it was called, fit for a shell."""
     return shlex.join(["reidkit", *sys.argv[1:]])
+
+
+def shown_command() -> str:
+    """The command for a page that others read: where on this machine a folder lies is left out."""
+    return shlex.join(["reidkit", *map(_without_place, sys.argv[1:])])
 
 
 def percent(value: float | None) -> str:
@@ -85,6 +92,14 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
                 bars.remove_task(tasks.pop(what))
 
         yield tell
+
+
+def _without_place(word: str) -> str:
+    option, separator, value = word.partition("=")
+    if separator and option.startswith("--"):
+        return f"{option}={_without_place(value)}"
+    path = PurePath(word)
+    return f".../{path.name}" if path.is_absolute() else word
 
 
 def _plain(value: Any) -> Any:

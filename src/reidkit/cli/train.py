@@ -10,8 +10,9 @@ import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import options
-from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark
+from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark, shown_command
 from reidkit.recipes import find
+from reidkit.train.folder import held, holds_run
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def train(
     val_data: Annotated[Path | None, typer.Option(help="Judge on this data set instead.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: optim.lr=1e-3.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Order, augmentation and first weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/RECIPE-seedS]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
@@ -41,8 +42,8 @@ def train(
     """Train a network by a recipe, judge it, and write a run folder with weights, log and report."""
     chosen = recipe_file.override(find(recipe), settings or [])
     folder = out or Path("runs") / f"{chosen.name}-seed{seed}"
-    if not resume and (folder / "recipe.json").is_file():
-        raise UsageError(f"{folder} holds a run already: go on with it by --resume, or choose another --out")
+    if not resume and holds_run(folder):
+        raise UsageError(held(folder))
 
     from reidkit.train.job import Job, run
     from reidkit.train.report import write
@@ -73,7 +74,7 @@ def train(
             tell=tell,
         )
         outcome = run(chosen, job)
-    write(folder, outcome, command())
+    write(folder, outcome, shown_command())
     _print(folder, outcome, as_json=as_json)
 
 
@@ -91,6 +92,7 @@ class _Lines:
         if row["kind"] == "step":
             self._step(row)
         elif row["kind"] == "epoch":
+            self.tell(self._bar(row), 1, 1)
             self.epoch_steps = row["step"] - self.first_step
             left = (self.epochs - row["epoch"]) * row["seconds"]
             known = {"kind", "epoch", "step", "lr", "images", "seconds", "images_per_s", "wait_share", "memory_mb"}
@@ -105,7 +107,10 @@ class _Lines:
         if row["epoch"] != self.epoch:
             self.epoch, self.first_step = row["epoch"], row["step"] - 1
         done = row["step"] - self.first_step
-        self.tell(f"epoch {self.epoch}/{self.epochs}", done, max(self.epoch_steps, done + 1))
+        self.tell(self._bar(row), done, max(self.epoch_steps, done + 1))
+
+    def _bar(self, row: dict[str, Any]) -> str:
+        return f"epoch {row['epoch']}/{self.epochs}"
 
 
 def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
@@ -116,10 +121,10 @@ def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
         print_json({"run": str(folder), "model": outcome.model.fingerprint, **scores, **seconds})
         return
     if judgement is None:
-        print_line(f"{folder}/model.safetensors  (no queries and gallery here to judge it on: give --val-data)")
+        print_line(f"{folder}/model.safetensors  (not judged: give --val-data)")
         return
     print_line(
-        f"{outcome.benchmark.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
+        f"{outcome.judged.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
         f"mINP {percent(scores['minp'])}  ({scores['queries']} queries, gallery {scores['gallery']})"
     )
     print_line(f"{folder}/model.safetensors  {folder}/report.html")

@@ -1,0 +1,6 @@
+"""`python -m reidkit`."""
+
+from reidkit.cli.main import main
+
+if __name__ == "__main__":
+    main()
