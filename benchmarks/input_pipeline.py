@@ -24,7 +24,7 @@ from reidkit.data.cache import open_images
 from reidkit.data.decode import decode
 from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.sampler import pk_batches
-from reidkit.recipe import Batch, Erasing, Recipe
+from reidkit.recipe import Batch, Erasing, Images, Recipe
 from reidkit.types import Sample
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
 
 HEIGHT, WIDTH, BATCH = 256, 128, 64
+SIZE = Images(height=HEIGHT, width=WIDTH)
 RECIPE = replace(Recipe(), erasing=Erasing(probability=0.5))
 CPU = torch.device("cpu")
 
@@ -72,7 +73,7 @@ def drain(batches: Iterable[object]) -> None:
 def time_decoding(samples: list[Sample], folder: Path) -> dict[str, float]:
     def build() -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        open_images(samples, HEIGHT, WIDTH, folder)
+        open_images(samples, SIZE, folder)
 
     def by_pillow(resize: bool) -> None:
         for sample in samples:
@@ -89,7 +90,7 @@ def time_decoding(samples: list[Sample], folder: Path) -> dict[str, float]:
         "decode, Pillow": count / seconds(lambda: by_pillow(resize=False)),
         "decode, resize, write the cache": count / seconds(build),
         "decode and resize, Pillow": count / seconds(lambda: by_pillow(resize=True)),
-        "check that a cache is fresh": count / seconds(lambda: open_images(samples, HEIGHT, WIDTH, folder)),
+        "check that a cache is fresh": count / seconds(lambda: open_images(samples, SIZE, folder)),
     }
 
 
@@ -143,7 +144,7 @@ def main() -> None:
         samples = make_jpegs(folder, arguments.images)
         size = sum(sample.path.stat().st_size for sample in samples) / len(samples)
         rates = time_decoding(samples, folder / "cache")
-        source = open_images(samples, HEIGHT, WIDTH, folder / "cache")
+        source = open_images(samples, SIZE, folder / "cache")
         rates |= time_stages(source)
         rates |= time_batches(source, np.array([sample.pid for sample in samples]))
         rates |= time_sampler()

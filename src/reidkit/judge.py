@@ -91,8 +91,7 @@ def embed_samples(
     model: Model, samples: tuple[Sample, ...], name: str, protocol: Protocol, reading: Reading
 ) -> Embeddings:
     """Features of `samples`, those left out that cannot be read where `reading` allows it."""
-    size = model.recipe.images
-    source = open_images(samples, size.height, size.width, reading.cache_dir, reading.skip_broken)
+    source = open_images(samples, model.recipe.images, reading.cache_dir, reading.skip_broken)
     model.network.to(reading.device)
     done = 0
 

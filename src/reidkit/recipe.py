@@ -35,6 +35,7 @@ class Network(Section):
     `stride_in`: which convolution of a bottleneck block carries the stride: `3x3` as torchvision does, `1x1` as caffe
     did, `auto` as the metadata of the weights file says (torchvision's where it says nothing).
     `stem_relu` False leaves out the ReLU after the first batch norm, as the authors' published weights need.
+    `neck`: what f_i is made of f_t by: nothing, batch norm (BNNeck), or `l2`, its direction (see `model.neck`).
     `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
     """
 
@@ -43,24 +44,29 @@ class Network(Section):
     last_stride: Literal[1, 2] = 2
     stride_in: Literal["auto", "3x3", "1x1"] = "auto"
     stem_relu: bool = True
-    neck: Literal["none", "bnneck"] = "none"
+    neck: Literal["none", "bnneck", "l2"] = "none"
     embedding: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images(Section):
-    """Size in pixels, and the two augmentations every rung has (paper, section 2, steps 3 and 4)."""
+    """Size in pixels, and the two augmentations every rung has (paper, section 2, steps 3 and 4).
+
+    `resize`: how an image of another size is brought to this one, by Pillow's filter of that name.
+    """
 
     height: int = 256
     width: int = 128
     pad: int = 10
     flip: float = 0.5
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Erasing(Section):
     """Random erasing (paper, section 3.2). `area` is S_e/S, `aspect` is H_e/W_e.
 
+    `aspect_draw`: `uniform`, as the official code draws it, or `log`: its logarithm is uniform, as torchvision has it.
     `fill`: `code` the constant (0.485, 0.456, 0.406) written after normalising, as the official code does;
     `imagenet-mean` the mean pixel of ImageNet; `image-mean` the mean pixel of the image; `random` noise N(0, 1).
     """
@@ -68,6 +74,7 @@ class Erasing(Section):
     probability: float = 0.0
     area: tuple[float, float] = (0.02, 0.4)
     aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    aspect_draw: Literal["uniform", "log"] = "uniform"
     fill: Literal["code", "imagenet-mean", "image-mean", "random"] = "code"
 
 
@@ -82,11 +89,18 @@ class Batch(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Section):
-    """The ID loss. `init` of the bias-free classifier behind BNNeck: normal with deviation 0.001, or Kaiming."""
+    """The ID loss.
+
+    `smoothing` is eps; `spread` says among whom it is shared: `all` N people (equation 3: the true one keeps
+    1 - (N-1)/N eps), or the N-1 `others` (it keeps 1 - eps).
+    `init` of the bias-free classifier behind a neck: normal with deviation `std`, or Kaiming.
+    """
 
     weight: float = 1.0
     smoothing: float = 0.0
+    spread: Literal["all", "others"] = "all"
     init: Literal["normal", "kaiming"] = "normal"
+    std: float = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +122,10 @@ class Center(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Optim(Section):
-    """Adam and its learning rate. `warmup`: the reading of the first `warmup_epochs` (see `train.schedule`)."""
+    """Adam and its learning rate (see `train.schedule`).
+
+    `warmup`: the reading of the first `warmup_epochs`; or the rate rises at each of the first `warmup_steps`.
+    """
 
     lr: float = 3.5e-4
     weight_decay: float = 5e-4
@@ -117,6 +134,18 @@ class Optim(Section):
     gamma: float = 0.1
     warmup_epochs: int = 0
     warmup: Literal["paper", "code", "equation-1"] = "paper"
+    warmup_steps: int = 0
+
+
+ADDED = (
+    "network.embedding",
+    "images.resize",
+    "erasing.aspect_draw",
+    "identity.spread",
+    "identity.std",
+    "optim.warmup_steps",
+)
+"""Fields that came later, with defaults that change nothing: a run begun before them can still go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +220,15 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
 
 
 def digest(recipe: Recipe) -> str:
-    """A short text that differs where two recipes differ in anything but their name."""
-    value = to_json(recipe)
+    """A short text that differs where two recipes differ in anything but their name.
+
+    A field of `ADDED` that has its default is left out, so that adding one changes no digest.
+    """
+    value, defaults = to_json(recipe), to_json(Recipe())
     del value["name"]
+    for section, leaf in (key.split(".") for key in ADDED):
+        if value[section][leaf] == defaults[section][leaf]:
+            del value[section][leaf]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -246,6 +281,7 @@ def _check(recipe: Recipe, where: str) -> None:
         (0 <= r.identity.smoothing < 1, "identity.smoothing must be at least 0 and below 1"),
         (min(r.identity.weight, r.triplet.weight, r.center.weight) >= 0, "a loss weight must not be negative"),
         (r.identity.weight + r.triplet.weight > 0, "identity.weight and triplet.weight cannot both be 0"),
+        (r.identity.std > 0, "identity.std must be above 0"),
         (r.triplet.margin >= 0, "triplet.margin must not be negative"),
         (r.center.lr >= 0, "center.lr must not be negative"),
         (r.optim.lr > 0, "optim.lr must be above 0"),
@@ -253,6 +289,11 @@ def _check(recipe: Recipe, where: str) -> None:
         (r.optim.gamma > 0, "optim.gamma must be above 0"),
         (r.optim.epochs >= 1, "optim.epochs must be at least 1"),
         (r.optim.warmup_epochs >= 0, "optim.warmup_epochs must not be negative"),
+        (r.optim.warmup_steps >= 0, "optim.warmup_steps must not be negative"),
+        (
+            not (r.optim.warmup_steps and r.optim.warmup_epochs),
+            "optim.warmup_steps and optim.warmup_epochs exclude each other: set one of them to 0",
+        ),
         (list(r.optim.drops) == sorted(set(r.optim.drops)), "optim.drops must rise"),
     )
     for holds, sentence in rules:

@@ -126,7 +126,7 @@ def test_mapped_and_streamed_images_give_the_same_batches(tmp_path: Path) -> Non
         Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
     samples = [Sample(path, i // 3, 0) for i, path in enumerate(sorted(tmp_path.glob("*.png")))]
     pids = np.array([sample.pid for sample in samples])
-    ways = [open_images(samples, 24, 16, cache) for cache in (tmp_path / "cache", None)]
+    ways = [open_images(samples, Images(height=24, width=16), cache) for cache in (tmp_path / "cache", None)]
     one, two = (list(TrainBatches(source, pids, RECIPE, 0, CPU).epoch(1)) for source in ways)
     assert len(one) > 0
     for (x, y), (x_again, y_again) in zip(one, two, strict=True):
@@ -208,7 +208,7 @@ def test_real_images(tmp_path: Path) -> None:
     if not folder:
         pytest.skip("set REIDKIT_MARKET1501 to the folder that holds bounding_box_train")
     paths = sorted((Path(folder) / "bounding_box_train").glob("*.jpg"))[:300]
-    source = open_images([Sample(path, int(path.name[:4]), 0) for path in paths], 256, 128, tmp_path)
+    source = open_images([Sample(path, int(path.name[:4]), 0) for path in paths], Images(), tmp_path)
     pids = np.array([sample.pid for sample in source.samples])
     loader = TrainBatches(source, pids, replace(Recipe(), batch=Batch(ids=4, images=4)), 0, CPU)
     everything = torch.cat([x for x, _ in loader.epoch(1)])

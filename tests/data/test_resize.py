@@ -15,17 +15,19 @@ from reidkit.data.resize import resize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from reidkit.data.resize import Filter
+
 SIDE = st.integers(1, 60)
 
 
-def ours(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def ours(image: NDArray[np.uint8], height: int, width: int, by: Filter = "bilinear") -> NDArray[np.uint8]:
     out = np.full((height, width, 3), 99, dtype=np.uint8)
-    resize(image, out)
+    resize(image, out, by)
     return out
 
 
-def pillow(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+def pillow(image: NDArray[np.uint8], height: int, width: int, by: Filter = "bilinear") -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling[by.upper()]))
 
 
 def grey(*values: int) -> NDArray[np.uint8]:
@@ -84,3 +86,24 @@ def test_any_layout_in_memory() -> None:
     fixed = image[::-1, ::2]
     fixed.flags.writeable = False
     assert np.array_equal(ours(fixed, 9, 11), ours(fixed.copy(), 9, 11))
+
+
+def test_bicubic_by_hand() -> None:
+    """Each output lies a quarter from a pixel: weights -9, 111, 29 and -3 of 128, or the same backwards.
+
+    Before a step from 0 to 128 that gives -3 and -9, which are no bytes, then 29 - 3; behind it 128 + 9 and 128 + 3.
+    """
+    found = ours(grey(0, 0, 0, 0, 128, 128, 128, 128), 1, 16, "bicubic")[0, :, 0].tolist()
+    assert found == [0] * 7 + [26, 102, 137, 131] + [128] * 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(shape=st.tuples(SIDE, SIDE), target=st.tuples(SIDE, SIDE), seed=st.integers(0, 10**6))
+@example(shape=(128, 64), target=(256, 128), seed=0)
+@example(shape=(500, 300), target=(8, 3), seed=0)
+def test_bicubic_beside_pillow(shape: tuple[int, int], target: tuple[int, int], seed: int) -> None:
+    image = some(*shape, seed)
+    wide, high = ours(image, shape[0], target[1], "bicubic"), ours(image, target[0], shape[1], "bicubic")
+    assert np.array_equal(wide, pillow(image, shape[0], target[1], "bicubic"))
+    assert np.array_equal(high, pillow(image, target[0], shape[1], "bicubic"))
+    assert np.array_equal(ours(image, *target, "bicubic"), ours(wide, target[0], target[1], "bicubic"))

@@ -244,3 +244,15 @@ def test_a_function_of_the_generator() -> None:
     assert np.array_equal(first.boxes, again.boxes)
     assert first.noise == again.noise
     assert not np.array_equal(first.boxes, other.boxes)
+
+
+def test_the_aspect_of_torchvision() -> None:
+    """Its logarithm is uniform between log 0.3 and log 3.3: a third of the rectangles lie in each third of that."""
+    erasing = Erasing(probability=1.0, area=(0.1, 0.12), aspect=(0.3, 3.3), aspect_draw="log")
+    boxes = draw(np.random.default_rng(0), 20_000, Images(height=400, width=400), erasing).boxes
+    logs = np.log(boxes[:, 2] / boxes[:, 3])
+    thirds = np.histogram(logs, bins=np.linspace(math.log(0.3), math.log(3.3), 4))[0] / len(logs)
+    assert thirds == pytest.approx([1 / 3] * 3, abs=0.015)
+    plain = Erasing(probability=1.0, area=(0.1, 0.12), aspect=(0.3, 3.3))
+    boxes = draw(np.random.default_rng(0), 20_000, Images(height=400, width=400), plain).boxes
+    assert (boxes[:, 2] > boxes[:, 3]).mean() == pytest.approx(2.3 / 3, abs=0.02)

@@ -53,3 +53,18 @@ def test_readings_of_the_first_weights():
     plain = IdentityLoss(512, 200, Identity(), bias=True).classifier
     assert plain.bias is not None
     assert plain.weight.abs().max().item() <= 1 / math.sqrt(512)
+    wide = IdentityLoss(512, 200, Identity(std=0.01), bias=False).classifier
+    assert wide.weight.std().item() == pytest.approx(0.01, rel=0.02)
+
+
+def test_eps_shared_among_the_others_by_hand():
+    """Three people, eps 0.1: q = (0.9, 0.05, 0.05). Logits (log 2, 0, 0) are p = (1/2, 1/4, 1/4)."""
+    loss = IdentityLoss(1, 3, Identity(smoothing=0.1, spread="others"), bias=False)
+    loss.classifier.weight.data = torch.tensor([[math.log(2)], [0.0], [0.0]])
+    assert loss(torch.ones(1, 1), torch.tensor([0])).item() == pytest.approx(0.9 * math.log(2) + 0.1 * math.log(4))
+    among_all = IdentityLoss(1, 3, Identity(smoothing=0.1), bias=False)
+    among_all.classifier.weight.data = loss.classifier.weight.data
+    q = 1 - 2 / 3 * 0.1
+    assert among_all(torch.ones(1, 1), torch.tensor([0])).item() == pytest.approx(
+        q * math.log(2) + (1 - q) * math.log(4)
+    )

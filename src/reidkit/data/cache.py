@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.data.resize import Filter
+    from reidkit.recipe import Images
     from reidkit.types import Sample
 
 _FORMAT = 1
@@ -36,13 +38,12 @@ def default_cache_dir() -> Path:
 
 def open_images(
     samples: Sequence[Sample],
-    height: int,
-    width: int,
+    images: Images,
     cache_dir: Path | None,
     skip_broken: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageSource:
-    """The images of `samples` at `height` x `width` pixels, resized (bilinear, antialiased) where they differ.
+    """The images of `samples` at the size that `images` names, resized where they differ, by the filter it names.
 
     With a `cache_dir` they are decoded once into a file there, which is used again as long as the paths, the sizes, the
     times of change and the input size stay the same. Without, they are decoded whenever they are asked for; they are
@@ -50,8 +51,7 @@ def open_images(
 
     Args:
         samples: The images, N of them.
-        height: Pixels.
-        width: Pixels.
+        images: Height and width in pixels, and the filter.
         cache_dir: The folder for the cache; it is made if it is not there. None: no cache.
         skip_broken: Leave out images that cannot be read (see `ImageSource.kept`) instead of refusing.
         progress: Told now and then how many images are decoded, and of how many.
@@ -61,11 +61,12 @@ def open_images(
     """
     if not samples:
         raise DataError("there is no image to open: see with `reidkit data DIR` what the folder holds")
-    paths = [sample.path for sample in samples]
+    paths, size = [sample.path for sample in samples], (images.height, images.width)
     if cache_dir is None:
-        broken = {i: why for _, reasons in decode_all(paths, (height, width), progress) for i, why in reasons.items()}
-        return StreamedImages(samples, _keep(samples, broken, skip_broken), (height, width))
-    file = _CacheFile(cache_dir, paths, (height, width))
+        decoded = decode_all(paths, size, progress, images.resize)
+        broken = {i: why for _, reasons in decoded for i, why in reasons.items()}
+        return StreamedImages(samples, _keep(samples, broken, skip_broken), size, images.resize)
+    file = _CacheFile(cache_dir, paths, size, images.resize)
     pixels, broken = file.load() or file.build(progress)
     return MappedImages(pixels, samples, _keep(samples, broken, skip_broken))
 
@@ -88,12 +89,13 @@ class _CacheFile:
     were, and which are broken.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[Path], size: tuple[int, int]) -> None:
-        self._paths, self._size = paths, size
+    def __init__(self, folder: Path, paths: Sequence[Path], size: tuple[int, int], by: Filter) -> None:
+        self._paths, self._size, self._by = paths, size, by
         self._shape = (len(paths), *size, 3)
         self._bytes = len(paths) * size[0] * size[1] * 3
         self._state = _digest(str(_state(path)).encode() for path in paths)
-        name = _digest([str((_FORMAT, *size)).encode(), *(os.fsencode(path.absolute()) for path in paths)])
+        kind = (_FORMAT, *size) if by == "bilinear" else (_FORMAT, *size, by)
+        name = _digest([str(kind).encode(), *(os.fsencode(path.absolute()) for path in paths)])
         self._path = folder / f"{name}.images"
 
     def load(self) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
@@ -136,7 +138,7 @@ class _CacheFile:
                 # Ask for the room at once: half an hour of decoding is a bad time to find that the disk is full.
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, self._bytes)
-                for pixels, reasons in decode_all(self._paths, self._size, progress):
+                for pixels, reasons in decode_all(self._paths, self._size, progress, self._by):
                     file.write(pixels.data)
                     broken |= reasons
                 note = json.dumps({"state": self._state, "broken": broken}).encode()

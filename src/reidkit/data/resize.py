@@ -1,4 +1,4 @@
-"""Bilinear resizing without aliasing: Pillow's BILINEAR, up to three times as fast.
+"""Resizing without aliasing: Pillow's BILINEAR, up to three times as fast, and its BICUBIC.
 
 Along one side the bytes are Pillow's. Along both they are those of its versions that resize the columns first; later
 ones choose the side by its cost, and then a byte can differ by one. Here it does not depend on a version.
@@ -7,7 +7,7 @@ ones choose the side by its cost, and then a byte can differ by one. Here it doe
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numba import njit
@@ -15,36 +15,57 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Filter = Literal["bilinear", "bicubic"]
+
 _BITS = 22
 """Weights are whole numbers of 2**-22: a sum of bytes times weights then stays below 2**31."""
 
+_REACH = {"bilinear": 1.0, "bicubic": 2.0}
+"""How far a filter reaches to each side, in input pixels where the image grows and output pixels where it shrinks."""
 
-def resize(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+
+def resize(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter = "bilinear") -> None:
     """Resize `image` [h, w, 3] to fill `out` [H, W, 3].
 
-    Each output pixel is the mean of the pixels under a triangle, two input pixels wide where the image grows and two
-    output pixels where it shrinks, cut off at the edge. Columns first, rounded to bytes, then rows.
+    Each output pixel is the weighted mean of the pixels under a curve, cut off at the edge: a triangle of two pixels,
+    or Keys's cubic (1981) with a = -1/2 of four, which overshoots at edges. The pixels are the input's where the image
+    grows and the output's where it shrinks. Columns first, rounded to bytes, then rows.
     """
     height, width, _ = out.shape
     image = np.ascontiguousarray(image)
     narrow = np.empty((len(image), width, 3), dtype=np.uint8)
-    _columns(image, *_triangles(image.shape[1], width), narrow)
-    _rows(narrow.reshape(len(image), -1), *_triangles(len(image), height), out.reshape(height, -1))
+    _columns(image, *_weights(image.shape[1], width, by), narrow)
+    _rows(narrow.reshape(len(image), -1), *_weights(len(image), height, by), out.reshape(height, -1))
 
 
 @lru_cache(maxsize=512)
-def _triangles(size: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+def _weights(size: int, target: int, by: Filter) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """What each of `target` pixels takes of `size`: first [target], how many [target], the weights [target, taps]."""
     scale = size / target
-    reach = max(scale, 1.0)
+    stretch = max(scale, 1.0)
+    reach = _REACH[by] * stretch
     centre = (np.arange(target) + 0.5) * scale
     first = np.maximum(centre - reach + 0.5, 0).astype(np.int64)
     count = np.minimum(centre + reach + 0.5, size).astype(np.int64) - first
     tap = np.arange(count.max())
-    distance = np.abs(first[:, None] + tap - centre[:, None] + 0.5) / reach
-    weight = np.where(tap < count[:, None], np.maximum(1 - distance, 0), 0)
+    distance = np.abs(first[:, None] + tap - centre[:, None] + 0.5) / stretch
+    curve = np.maximum(1 - distance, 0) if by == "bilinear" else _cubic(distance)
+    weight = np.where(tap < count[:, None], curve, 0)
     weight /= np.cumsum(weight, axis=1)[:, -1:]
-    return first, count, np.floor(weight * (1 << _BITS) + 0.5).astype(np.int32)
+    return first, count, np.trunc(weight * (1 << _BITS) + np.copysign(0.5, weight)).astype(np.int32)
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys's cubic: (a+2) x^3 - (a+3) x^2 + 1 below 1, a (x^3 - 5 x^2 + 8 x - 4) below 2, with a = -1/2."""
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = -0.5 * (((x - 5) * x + 8) * x - 4)
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _byte(total: np.int32 | int) -> int:
+    """A sum of weighted bytes as a byte; a cubic may leave their range."""
+    return min(max(int(total >> _BITS), 0), 255)
 
 
 @njit(nogil=True, cache=True)
@@ -64,7 +85,7 @@ def _columns(
                 red += share * np.int32(image[y, place, 0])
                 green += share * np.int32(image[y, place, 1])
                 blue += share * np.int32(image[y, place, 2])
-            out[y, x, 0], out[y, x, 1], out[y, x, 2] = red >> _BITS, green >> _BITS, blue >> _BITS
+            out[y, x, 0], out[y, x, 1], out[y, x, 2] = _byte(red), _byte(green), _byte(blue)
 
 
 @njit(nogil=True, cache=True)
@@ -83,4 +104,4 @@ def _rows(
             for i in range(len(line)):
                 total[i] += share * np.int32(line[i])
         for i in range(len(total)):
-            out[y, i] = total[i] >> _BITS
+            out[y, i] = _byte(total[i])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from reidkit.data.decode import decode
-from reidkit.data.resize import resize
+from reidkit.data.resize import Filter, resize
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -69,10 +70,13 @@ class MappedImages:
 class StreamedImages:
     """Images that are decoded, in a few threads, whenever they are asked for."""
 
-    def __init__(self, samples: Sequence[Sample], kept: NDArray[np.int64], size: tuple[int, int]) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], kept: NDArray[np.int64], size: tuple[int, int], by: Filter = "bilinear"
+    ) -> None:
         self.samples = tuple(samples[i] for i in kept.tolist())
         self.kept = kept
         self.size = size
+        self._by = by
         self._pool = ThreadPoolExecutor(_threads(), thread_name_prefix="reidkit-decode")
 
     def __len__(self) -> int:
@@ -86,14 +90,17 @@ class StreamedImages:
         """
         paths = [self.samples[i].path for i in indices.tolist()]
         pixels = np.empty((len(paths), *self.size, 3), dtype=np.uint8)
-        for _ in self._pool.map(_read_into, paths, pixels):
+        for _ in self._pool.map(partial(_read_into, by=self._by), paths, pixels):
             pass
         pixels.flags.writeable = False
         return pixels, np.arange(len(paths), dtype=np.int64)
 
 
 def decode_all(
-    paths: Sequence[Path], size: tuple[int, int], progress: Callable[[int, int], None] | None
+    paths: Sequence[Path],
+    size: tuple[int, int],
+    progress: Callable[[int, int], None] | None,
+    by: Filter = "bilinear",
 ) -> Generator[tuple[NDArray[np.uint8], dict[int, str]], None, None]:
     """Every image at `size` (height, width), in order and in groups: uint8 [G, H, W, 3] each.
 
@@ -103,7 +110,7 @@ def decode_all(
     done = 0
     with ThreadPoolExecutor(_threads(), thread_name_prefix="reidkit-decode") as pool:
         try:
-            for pixels, broken in _in_order(pool, paths, size):
+            for pixels, broken in _in_order(pool, paths, size, by):
                 yield pixels, broken
                 done += len(pixels)
                 if progress:
@@ -113,36 +120,38 @@ def decode_all(
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, paths: Sequence[Path], size: tuple[int, int]
+    pool: ThreadPoolExecutor, paths: Sequence[Path], size: tuple[int, int], by: Filter
 ) -> Iterator[tuple[NDArray[np.uint8], dict[int, str]]]:
     """Groups in the order of the paths, few enough at a time that memory does not grow with their number."""
     pending: deque[Future[tuple[NDArray[np.uint8], dict[int, str]]]] = deque()
     for first in range(0, len(paths), _GROUP):
-        pending.append(pool.submit(_read_group, paths[first : first + _GROUP], first, size))
+        pending.append(pool.submit(_read_group, paths[first : first + _GROUP], first, size, by))
         if len(pending) > 2 * _threads():
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
 
 
-def _read_group(paths: Sequence[Path], first: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], dict[int, str]]:
+def _read_group(
+    paths: Sequence[Path], first: int, size: tuple[int, int], by: Filter
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
     pixels = np.zeros((len(paths), *size, 3), dtype=np.uint8)
     broken = {}
     for i, path in enumerate(paths):
         try:
-            _read_into(path, pixels[i])
+            _read_into(path, pixels[i], by)
         except DataError as error:
             broken[first + i] = str(error)
     return pixels, broken
 
 
-def _read_into(path: Path, out: NDArray[np.uint8]) -> None:
+def _read_into(path: Path, out: NDArray[np.uint8], by: Filter) -> None:
     """Decode into `out` [H, W, 3], resized where the size differs."""
     image = decode(path)
     if image.shape == out.shape:
         out[:] = image
     else:
-        resize(image, out)
+        resize(image, out, by)
 
 
 def _threads() -> int:

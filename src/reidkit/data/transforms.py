@@ -5,6 +5,7 @@ The steps are the official code's: flip, pad with black, crop, normalise, erase.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -64,8 +65,9 @@ def draw(rng: np.random.Generator, count: int, images: Images, erasing: Erasing)
 
 
 def _draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], erasing: Erasing) -> NDArray[np.int64]:
-    """Rectangles [count, 4] (paper, section 3.2): S_e and r_e uniform, H_e = sqrt(S_e r_e), W_e = sqrt(S_e / r_e).
+    """Rectangles [count, 4] (paper, section 3.2): S_e uniform, H_e = sqrt(S_e r_e), W_e = sqrt(S_e / r_e).
 
+    The aspect r_e is uniform, or its logarithm is, so that r_e and 1 / r_e are equally likely.
     One that is not smaller than the image both ways is drawn again, up to 100 times as the official code does.
     """
     height, width = size
@@ -73,7 +75,7 @@ def _draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], era
     waiting = np.arange(count)
     for _ in range(TRIES):
         area = rng.uniform(*erasing.area, size=len(waiting)) * height * width
-        aspect = rng.uniform(*erasing.aspect, size=len(waiting))
+        aspect = _draw_aspects(rng, len(waiting), erasing)
         high, wide = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
         fits = (high < height) & (wide < width)
         boxes[waiting[fits], 2] = high[fits]
@@ -85,6 +87,13 @@ def _draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], era
     limits = np.array(size) - boxes[placed, 2:] + 1
     boxes[placed, :2] = rng.integers(0, limits)
     return boxes
+
+
+def _draw_aspects(rng: np.random.Generator, count: int, erasing: Erasing) -> NDArray[np.float64]:
+    low, high = erasing.aspect
+    if erasing.aspect_draw == "uniform":
+        return rng.uniform(low, high, size=count)
+    return np.exp(rng.uniform(math.log(low), math.log(high), size=count))
 
 
 def crop_flip(source: ImageSource, indices: NDArray[np.int64], draws: Draws, pad: int, out: NDArray[np.uint8]) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
 from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def bnneck(channels: int) -> nn.BatchNorm1d:
@@ -10,3 +16,16 @@ def bnneck(channels: int) -> nn.BatchNorm1d:
     neck = nn.BatchNorm1d(channels)
     neck.bias.requires_grad_(False)
     return neck
+
+
+class L2Neck(nn.Module):
+    """The direction of the feature, at one length for all: f_i = sqrt(D) f_t / |f_t| (the outlook, section 6).
+
+    sqrt(D) is the length that BNNeck gives its features in the mean, as each of their D dimensions has variance 1:
+    the logits of the ID loss begin equally large behind both necks, and only the kind of normalisation differs.
+    """
+
+    def forward(self, feat_bd: Tensor) -> Tensor:
+        """f_t [B, D] to f_i [B, D]; a feature of length 0 stays at 0."""
+        directions_bd: Tensor = F.normalize(feat_bd.float(), dim=1)
+        return directions_bd * float(feat_bd.shape[1] ** 0.5)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
 
-from reidkit.model.neck import bnneck
+from reidkit.model.neck import L2Neck, bnneck
 from reidkit.model.resnet import ResNet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reidkit import recipe
 
 
@@ -59,5 +62,6 @@ def build(recipe: recipe.Network) -> Network:
     )
     embedding = nn.Linear(backbone.channels, recipe.embedding) if recipe.embedding else None
     channels = recipe.embedding or backbone.channels
-    neck = bnneck(channels) if recipe.neck == "bnneck" else nn.Identity()
+    necks: dict[str, Callable[[], nn.Module]] = {"none": nn.Identity, "bnneck": partial(bnneck, channels), "l2": L2Neck}
+    neck = necks[recipe.neck]()
     return Network(backbone, neck, embedding)

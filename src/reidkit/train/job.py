@@ -155,11 +155,9 @@ def _judge(model: Model, judged: Benchmark | None, reading: Reading) -> Judgemen
 
 
 def _open_images(samples: tuple[Sample, ...], recipe: Recipe, job: Job) -> ImageSource:
-    size = recipe.images
     return open_images(
         samples,
-        size.height,
-        size.width,
+        recipe.images,
         job.cache_dir,
         job.skip_broken,
         lambda done, total: job.tell("reading images", done, total),

@@ -69,14 +69,15 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
         run.journal.scores(Place(epoch=0), judge(network))
 
     for epoch in range(place.epoch, recipe.optim.epochs + 1):
-        lr = learning_rate(recipe.optim, epoch)
-        _set_rate(optimizer, lr)
+        lr = learning_rate(recipe.optim, epoch, place.step)
         place = Place(epoch, place.batch if epoch == place.epoch else 0, place.step)
         run.journal.start_epoch(place.batch)
         waited = batches.wait_seconds
         network.train()
 
         for images, labels in batches.epoch(epoch, start=place.batch):
+            lr = learning_rate(recipe.optim, epoch, place.step)
+            _set_rate(optimizer, lr)
             with autocast(run.device.type, dtype=run.precision, enabled=run.precision != torch.float32):
                 metric, search = network(images)
             terms = objective(metric.float(), search.float(), labels)
