@@ -1,0 +1,76 @@
+"""A process that has imported what takes seconds to import, and forks a process of its own for every command.
+
+Run it as `python -m tests.nursery`. It reads one request in JSON per line and writes one answer per line: for
+`{"start": ...}` the number of the new process, for `{"wait": pid}` its status, negative where a signal ended it.
+The forked processes are real ones: they may be killed, get signals, and hit limits. `tests.commands` talks to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+WANTED = (
+    "reidkit.cli.main",
+    "reidkit.data.check",
+    "reidkit.data.sheet",
+    "reidkit.evaluate.features",
+    "reidkit.evaluate.rerank",
+    "reidkit.train.job",
+    "reidkit.train.report",
+    "pydantic",
+    "torch._dynamo",
+)
+
+
+def serve() -> None:
+    for name in WANTED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = _start(request) if "start" in request else _wait(request["wait"])
+        sys.stdout.write(f"{answer}\n")
+        sys.stdout.flush()
+
+
+def _start(request: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        _become(request)
+        from reidkit.cli.main import main
+
+        main()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Take on the words, the folder and the streams of the command; `before` names a fault to suffer."""
+    for number, name in enumerate((os.devnull, request["out"], request["err"])):
+        flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        os.dup2(os.open(name, flags, 0o644), number)
+    os.chdir(request["folder"])
+    sys.argv = ["reidkit", *request["start"]]
+    if request["before"]:
+        module, _, function = request["before"].partition(":")
+        getattr(importlib.import_module(module), function)()
+
+
+def _wait(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reidkit.recipes import find
+from reidkit.types import UsageError
+
+
+def test_a_file_or_the_folder_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", "batch": {"ids": 3}}))
+    assert find(str(tmp_path / "recipe.json")).batch.ids == 3
+    assert find(str(tmp_path)).name == "mine"
+
+
+def test_a_name_comes_before_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("strong-baseline").write_text("{}")
+    assert find("strong-baseline").network.neck == "bnneck"
+
+
+def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"recipe\.json cannot be read"):
+        find(str(tmp_path))
+    with pytest.raises(UsageError, match=r"nosuch\.json cannot be read"):
+        find(str(tmp_path / "nosuch.json"))

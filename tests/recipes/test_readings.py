@@ -1,0 +1,74 @@
+"""Each reading against its description, and what all of them leave alone."""
+
+import pytest
+
+from reidkit import recipe as recipes
+from reidkit.recipes import ROWS, find
+from reidkit.recipes.readings import POINTS, READINGS, leaf, read_as
+from reidkit.train.schedule import learning_rate
+from reidkit.types import UsageError
+
+STRONG = find("strong-baseline")
+
+
+def changes(reading, recipe=STRONG):
+    return {text.split(":")[0] for text in recipes.differences(read_as(recipe, reading), recipe)}
+
+
+def test_paper_text():
+    assert changes("paper-text") == {"erasing.fill", "erasing.aspect", "identity.init", "center.reading"}
+    found = read_as(STRONG, "paper-text")
+    assert (found.erasing.fill, found.center.reading, found.identity.init) == ("image-mean", "paper", "kaiming")
+
+
+def test_official_code():
+    assert changes("official-code") == {"network.stem_relu", "optim.warmup"}
+    rates = [learning_rate(read_as(STRONG, "official-code").optim, epoch, 0) for epoch in (1, 2, 10, 11)]
+    assert rates == pytest.approx([3.5e-6, 3.815e-5, 3.1535e-4, 3.5e-4])
+
+
+def test_fast_reid():
+    found = read_as(STRONG, "fast-reid")
+    assert found.center.weight == 0
+    assert found.images.resize == "bicubic"
+    assert (found.erasing.area, found.erasing.aspect, found.erasing.aspect_draw) == ((0.02, 0.33), (0.3, 3.3), "log")
+    assert (found.erasing.fill, found.erasing.probability) == ("imagenet-mean", 0.5)
+    assert (found.identity.std, found.identity.spread, found.identity.smoothing) == (0.01, "others", 0.1)
+    assert (found.optim.warmup_epochs, found.optim.warmup_steps, found.optim.drops) == (0, 2000, (50, 100))
+
+
+def test_fast_reid_of_a_short_run():
+    """24 epochs with 2 of warm-up: drops at the same shares of the run, 200 steps for each epoch of the warm-up."""
+    found = read_as(find("short-strong-baseline"), "fast-reid")
+    assert (found.optim.drops, found.optim.warmup_steps) == ((10, 20), 400)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("row", ROWS, ids=[row.recipe.name for row in ROWS])
+def test_no_rung_loses_or_gains_a_trick(reading, row):
+    """fast-reid's has no centre loss; else what is switched on stays on, and what is off stays off."""
+    found = read_as(row.recipe, reading)
+    assert found.name == row.recipe.name
+    assert found.network.neck == row.recipe.network.neck
+    assert found.network.last_stride == row.recipe.network.last_stride
+    assert found.erasing.probability == row.recipe.erasing.probability
+    assert found.identity.smoothing == row.recipe.identity.smoothing
+    warmed = bool(found.optim.warmup_epochs or found.optim.warmup_steps)
+    assert warmed == bool(row.recipe.optim.warmup_epochs)
+    assert read_as(found, reading) == found
+
+
+def test_points_name_fields_that_exist_and_values_they_take():
+    for point in POINTS:
+        assert set(point.values) <= set(READINGS)
+        assert bool(point.key) != bool(point.where)
+        if point.key:
+            leaf(STRONG, point.key)
+    assert sum(len(section) for section in recipes.to_json(STRONG).values() if isinstance(section, dict)) <= 40
+
+
+def test_an_unknown_reading():
+    with pytest.raises(UsageError, match="no reading fastreid; did you mean fast-reid"):
+        read_as(STRONG, "fastreid")
+    with pytest.raises(UsageError, match="choose paper-text, official-code, fast-reid"):
+        read_as(STRONG, "zzz")

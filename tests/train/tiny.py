@@ -1,0 +1,107 @@
+"""Runs of a few steps on noise in memory, for tests of the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from reidkit.data.loaders import TrainBatches
+from reidkit.data.sources import MappedImages
+from reidkit.losses.objective import Objective
+from reidkit.model.network import Network, build
+from reidkit.recipe import override
+from reidkit.recipes import find
+from reidkit.train.interrupt import Interrupt
+from reidkit.train.journal import TIMINGS, Journal, Row, read
+from reidkit.train.loop import Loop, fit
+from reidkit.types import Sample
+from tests.commands import SIZE, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from reidkit.recipe import Recipe
+
+RECIPE = override(find("strong-baseline"), settings(SIZE))
+PEOPLE, IMAGES = 8, 4
+
+
+def nothing(run: Run, step: int) -> None:
+    """No fault."""
+
+
+class CrashError(Exception):
+    """Stands for whatever ends a process without a word."""
+
+
+@dataclass
+class Run:
+    """A run in `folder` that can be begun again and again. `fault(step)` is called before each step."""
+
+    folder: Path
+    recipe: Recipe = RECIPE
+    save_every: int = 1
+    judge_every: int = 0
+    judge: Callable[[Network], dict[str, float]] | None = None
+    fault: Callable[[Run, int], None] = nothing
+    interrupt: Interrupt = field(default_factory=lambda: Interrupt("reidkit train --resume"))
+    network: Network = field(init=False)
+
+    def go(self, fault: Callable[[Run, int], None] | None = None) -> Network:
+        """Train from where the folder is to the end, or to what `fault` brings about."""
+        torch.manual_seed(0)
+        self.network = build(self.recipe.network)
+        objective = Objective(self.recipe, self.network.channels, PEOPLE)
+        self.interrupt = Interrupt("reidkit train --resume")
+        loop = Loop(
+            device=torch.device("cpu"),
+            precision=torch.float32,
+            state=self.folder / "state.pt",
+            journal=Journal(self.folder / "log.jsonl"),
+            interrupt=self.interrupt,
+            save_every=self.save_every,
+            judge_every=self.judge_every,
+            judge=self.judge,
+        )
+        batches: Any = _Faulty(self, fault or self.fault)
+        fit(self.network, objective, batches, self.recipe, loop)
+        return self.network
+
+    def rows(self, kind: str = "") -> list[Row]:
+        """The log without what differs from run to run."""
+        rows = read(self.folder / "log.jsonl")
+        return [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows if kind in ("", row["kind"])]
+
+
+class _Faulty:
+    """Batches that call a fault before each is handed out; `step` counts from the first of the first epoch."""
+
+    def __init__(self, run: Run, fault: Callable[[Run, int], None]) -> None:
+        rng = np.random.default_rng(1)
+        height, width = run.recipe.images.height, run.recipe.images.width
+        pixels = rng.integers(0, 256, (PEOPLE * IMAGES, height, width, 3), dtype=np.uint8)
+        labels = np.repeat(np.arange(PEOPLE), IMAGES)
+        samples = [Sample(run.folder / f"{i}.jpg", int(pid), i % 2) for i, pid in enumerate(labels)]
+        source = MappedImages(pixels, samples, np.arange(len(samples)))
+        self.inner = TrainBatches(source, labels, run.recipe, 0, torch.device("cpu"))
+        self.run, self.fault = run, fault
+        self.wait_seconds = 0.0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        step = sum(self.inner.count(past) for past in range(1, epoch)) + start
+        for batch in self.inner.epoch(epoch, start):
+            step += 1
+            self.fault(self.run, step)
+            yield batch
+
+
+def same_weights(ours: Network, theirs: Network) -> bool:
+    """Bit for bit."""
+    mine, other = ours.state_dict(), theirs.state_dict()
+    return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
