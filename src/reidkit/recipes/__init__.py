@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
 from reidkit.recipes.bag_of_tricks import ROWS, Row
+from reidkit.recipes.tables import TABLES
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def find(name: str) -> Recipe:
     Raises:
         UsageError: no such name (the nearest is named), or a file that is no recipe.
     """
-    by_name = {row.recipe.name: row.recipe for row in ROWS}
+    of_lines = [line.recipe for table in TABLES.values() for line in table.lines if line.recipe]
+    by_name = {recipe.name: recipe for recipe in (*(row.recipe for row in ROWS), *of_lines)}
     if name in by_name:
         return by_name[name]
     path = Path(name)

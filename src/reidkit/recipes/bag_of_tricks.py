@@ -36,8 +36,13 @@ TABLE1 = (
 )
 
 
+def _half(images: Images) -> Images:
+    """Half the size and half the padding: 128x64 pixels for the paper's 256x128."""
+    return replace(images, height=images.height // 2, width=images.width // 2, pad=images.pad // 2)
+
+
 def small(recipe: Recipe, name: str, width: float) -> Recipe:
-    """The twin of a rung for a CPU: a narrow ResNet-18 from scratch, 128x64 pixels, 40 epochs.
+    """The twin of a rung for a CPU: a narrow ResNet-18 from scratch, images of half the size, 40 epochs.
 
     What the rung switches stays switched. Padding shrinks with the image. The learning rate is three times the
     paper's, as there are no ImageNet weights to spoil; the schedule keeps the rate high for longer, as a short run has
@@ -48,18 +53,18 @@ def small(recipe: Recipe, name: str, width: float) -> Recipe:
         recipe,
         name=f"{name}-{recipe.name}",
         network=replace(recipe.network, backbone="resnet18", width=width),
-        images=Images(height=128, width=64, pad=5),
+        images=_half(recipe.images),
         optim=replace(recipe.optim, lr=1e-3, epochs=40, drops=(26, 36), warmup_epochs=warmup),
     )
 
 
 def short(recipe: Recipe) -> Recipe:
-    """The twin of a rung for an hour or two: ResNet-50 from ImageNet weights, 128x64 pixels, 24 epochs."""
+    """The twin of a rung for an hour or two: ResNet-50 from ImageNet weights, images of half the size, 24 epochs."""
     warmup = 2 if recipe.optim.warmup_epochs else 0
     return replace(
         recipe,
         name=f"short-{recipe.name}",
-        images=Images(height=128, width=64, pad=5),
+        images=_half(recipe.images),
         optim=replace(recipe.optim, epochs=24, drops=(14, 21), warmup_epochs=warmup),
     )
 
