@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.evaluate import neighbours, rerank
-from reidkit.evaluate.multiply import Host
+from reidkit.evaluate.multiply import Device, Host
 from reidkit.evaluate.rerank import k_reciprocal, k_reciprocal_blocks
 from reidkit.types import DataError, UsageError
 
@@ -82,7 +85,7 @@ def cases(draw: st.DrawFn) -> tuple[Matrix, Matrix, int, int, float]:
 
 
 @given(cases(), st.sampled_from([5, 16, 1536]), st.sampled_from([1, 40, 1 << 24]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_definition_with_ties(case: tuple[Matrix, Matrix, int, int, float], square: int, block: int) -> None:
     query, gallery, k1, k2, lam = case
     expected = definition(query, gallery, k1, k2, lam)
@@ -112,7 +115,7 @@ def test_copies_are_ordered_by_index() -> None:
     """Far from the origin a float32 product cannot tell these apart; the order is right all the same."""
     rng = np.random.default_rng(0)
     points = (1000 + rng.integers(0, 3, size=(120, 8))).astype(np.float32)
-    found = neighbours.nearest(neighbours.points_of(points[:50], points[50:], "euclidean"), 21, Host())
+    found = neighbours.nearest(neighbours.points_of("euclidean", all=points), 21, Host())
     expected = np.argsort(squared(points.astype(np.float64)), axis=1, kind="stable")[:, :21]
     np.testing.assert_array_equal(found.indices, expected)
 
@@ -131,10 +134,47 @@ def test_a_feature_of_length_zero() -> None:
     assert result[3].argmin() == 20
 
 
-def test_everything_equal() -> None:
-    """No distance is above 0, so none can be divided by the largest: they stay 0."""
-    same = np.ones((40, 5), np.float32)
+@pytest.mark.parametrize("seed", range(4))
+def test_everything_equal(seed: int) -> None:
+    """No distance is above 0, so none can be divided by the largest: they stay 0, whatever is left by rounding."""
+    same = np.tile(np.random.default_rng(seed).normal(size=50).astype(np.float32), (40, 1))
     np.testing.assert_allclose(k_reciprocal(same[:10], same), definition(same[:10], same, 20, 6, 0.3), atol=1e-6)
+
+
+def test_nearly_collapsed() -> None:
+    """Features that differ in the fifth digit, as of a network that has learnt nothing, still are told apart."""
+    rng = np.random.default_rng(0)
+    points = (rng.normal(size=64) + 1e-5 * rng.normal(size=(150, 64))).astype(np.float32)
+    expected = definition(points[:30], points[30:], 20, 6, 0.3)
+    np.testing.assert_allclose(k_reciprocal(points[:30], points[30:], metric="euclidean"), expected, atol=1e-4)
+
+
+def test_products_of_torch_give_the_same() -> None:
+    points = neighbours.points_of("cosine", all=np.random.default_rng(0).normal(size=(400, 32)).astype(np.float32))
+    ours, theirs = (neighbours.nearest(points, 21, multiplier) for multiplier in (Host(), Device("cpu")))
+    np.testing.assert_array_equal(ours.indices, theirs.indices)
+    np.testing.assert_allclose(ours.farthest, theirs.farthest, rtol=1e-6)
+
+
+def test_takes_tensors() -> None:
+    points = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    tensors = torch.from_numpy(points[:10]), torch.from_numpy(points[10:]).double()
+    np.testing.assert_allclose(k_reciprocal(*tensors), k_reciprocal(points[:10], points[10:]), atol=1e-7)
+
+
+def test_memory_grows_with_lists_and_not_with_squares() -> None:
+    """8,000 points: one matrix of all distances is 256 MB, and the usual code holds four; a fifth of one is enough."""
+    program = """
+import numpy as np, resource, sys
+from reidkit.evaluate.rerank import k_reciprocal
+points = np.random.default_rng(0).normal(size=(8000, 16)).astype(np.float32)
+k_reciprocal(points[:10], points[10:40])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+k_reciprocal(points[:100], points[100:])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 51
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -105,7 +105,7 @@ def expanded_cross_blocks(query: Array, gallery: Array, settings: CrossNeighbour
         DataError: as `expanded_cross`, at once and not with the first block.
     """
     settings = settings or CrossNeighbourhood()
-    points = points_of(query, gallery, "cosine")
+    points = points_of("cosine", query=query, gallery=gallery)
     blocks = _ranks if settings.distance == "rank" else _originals
     return blocks(points, settings, multiplier_for(query, gallery), len(query))
 

@@ -23,11 +23,15 @@ EMPTY = 0x7F800000 << 32
 
 
 class Points(NamedTuple):
-    """N points: `vectors` float32 [N, D], their squared lengths, and the bound of `Tally.slack`."""
+    """N points: `vectors` float32 [N, D] from which `centre` [D] is subtracted, and their squared lengths.
+
+    A squared distance from a product is off by at most `slack` times the sum of both squared lengths.
+    """
 
     vectors: Floats
     squares: Floats
     slack: np.float32
+    centre: Floats
 
 
 class Tally(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.evaluate.blocks import Metric, check_pair, prepare
+from reidkit.evaluate.blocks import Metric, check_pair, prepare, shape
 from reidkit.evaluate.kernels import squared_lengths
 from reidkit.evaluate.nearest_kernels import EMPTY, Points, Tally, merge, spread
 from reidkit.evaluate.settle_kernels import settle
@@ -48,28 +48,32 @@ class Neighbours:
     farthest: Floats
 
 
-def points_of(query: Array, gallery: Array, metric: Metric) -> Points:
-    """Queries and then gallery as points whose squared Euclidean distances are what is compared.
+def points_of(metric: Metric, **parts: Array) -> Points:
+    """Features, one part below the other, as points whose squared Euclidean distances are what is compared.
 
     Their mean is subtracted, which changes no distance but keeps the rounding of products small where all features lie
     close together. The mean is cut to 12 bits, so that the difference of short numbers is still exact.
 
     Raises:
-        DataError: shapes that do not fit, or a row with a NaN, an infinity or values of more than 1e18.
+        DataError: a part, which is called by its name, with a shape that does not fit, or a row with a NaN, an infinity
+            or values of more than 1e18.
     """
-    check_pair(query, gallery)
-    parts = [prepare(query, metric, "query").vectors, prepare(gallery, metric, "gallery").vectors]
-    total = sum(len(part) for part in parts)
-    mean = (sum(part.sum(axis=0, dtype=np.float64) for part in parts) / total).astype(np.float32)
+    for name, part in parts.items():
+        shape(part, name)
+    if len(parts) == 2:
+        check_pair(*parts.values())
+    ready = [prepare(part, metric, name).vectors for name, part in parts.items()]
+    total = sum(len(part) for part in ready)
+    mean = (sum(part.sum(axis=0, dtype=np.float64) for part in ready) / total).astype(np.float32)
     mean = (mean.view(np.uint32) & CENTRE_MASK).view(np.float32)
     vectors = np.empty((total, len(mean)), np.float32)
     start = 0
-    for part in parts:
+    for part in ready:
         np.subtract(part, mean, out=vectors[start : start + len(part)])
         start += len(part)
     squares = squared_lengths(vectors).astype(np.float32)
     # A sum of D rounded products is off by at most D 2^-24 |a| |b| in whatever order; the rest is for the squares.
-    return Points(vectors, squares, np.float32((len(mean) + 16) * 2.0**-24))
+    return Points(vectors, squares, np.float32((len(mean) + 16) * 2.0**-24), mean)
 
 
 def nearest(points: Points, k: int, multiplier: Multiplier, into: Floats | None = None) -> Neighbours:
@@ -91,6 +95,8 @@ def nearest(points: Points, k: int, multiplier: Multiplier, into: Floats | None 
     indices = np.empty((count, min(k, count)), np.int32)
     distances = np.empty(indices.shape, np.float32)
     settle(points, tally, indices, distances)
+    # Where all are equal, only rounding keeps them apart, and dividing by the largest of it would make much of nothing.
+    tally.farthest[tally.farthest <= 4 * points.slack * points.squares.max()] = 0
     return Neighbours(indices, distances, tally.farthest)
 
 
@@ -98,7 +104,9 @@ def _sweep(points: Points, tally: Tally, multiplier: Multiplier, into: Floats) -
     """One square after the other, the next product under way while the last one is looked through."""
     count, placed = len(points.vectors), multiplier.place(points.vectors)
     buffers = np.empty((2, min(SQUARE, count) ** 2), np.float32)
-    places = [(row, column) for row in range(0, count, SQUARE) for column in range(row, count, SQUARE)]
+    firsts = range(0, count, SQUARE)
+    places = [(row, column) for row in firsts for column in firsts if row <= column]
+    places.sort(key=lambda place: place[0] != place[1])  # the diagonal first: it gives every list its first limit
     with ThreadPoolExecutor(1) as pool:
         merging: Future[None] | None = None
         for number, (row, column) in enumerate(places):

@@ -25,12 +25,28 @@ ROWS = 2048
 
 
 class Graph(NamedTuple):
-    """Points and their nearest, as `neighbours.Neighbours` describes them."""
+    """Points and their nearest, as `neighbours.Neighbours` describes them.
+
+    `guest` [N]: the squared distances of one more point, whose number is N and which has no vector; or `NOBODY`.
+    """
 
     vectors: Floats
     indices: Indices
     distances: Floats
     farthest: Floats
+    guest: Floats
+
+
+NOBODY = np.empty(0, np.float32)
+
+
+@compiled
+def between(graph: Graph, i: int, j: int) -> float:
+    """The squared distance of two points in double precision, or to the guest."""
+    count = graph.vectors.shape[0]
+    if i < count and j < count:
+        return apart(graph.vectors, i, j, np.inf)
+    return 0.0 if i == j else float(graph.guest[min(i, j)])
 
 
 @compiled
@@ -95,7 +111,7 @@ def weigh(graph: Graph, i: int, columns: Indices, near: Floats, values: Floats) 
     for a in range(columns.shape[0]):
         j = columns[a]
         known = near[j]
-        distance = apart(graph.vectors, i, j, np.inf) if np.isnan(known) else np.float64(known)
+        distance = between(graph, i, j) if np.isnan(known) else float(known)
         weight = np.exp(-distance * scale)
         values[a] = weight
         total += weight

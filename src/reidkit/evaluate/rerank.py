@@ -13,7 +13,7 @@ import numpy as np
 
 from reidkit.evaluate.multiply import multiplier_for
 from reidkit.evaluate.neighbours import fill, nearest, points_of
-from reidkit.evaluate.reciprocal import Graph, encode, finish
+from reidkit.evaluate.reciprocal import NOBODY, Graph, encode, finish
 from reidkit.evaluate.sparse import mean_rows, transpose
 from reidkit.types import UsageError
 
@@ -47,6 +47,11 @@ class KReciprocal:
             raise UsageError(f"re-ranking with k1 = {self.k1} and k2 = {self.k2}: both must be at least 1")
         if not 0 <= self.lam <= 1:
             raise UsageError(f"re-ranking with lambda = {self.lam}: it must be between 0 and 1")
+
+    @property
+    def longest(self) -> int:
+        """How many places of a list of neighbours are looked at."""
+        return max(self.k1 + 1, self.k2)
 
     def sizes(self, count: int) -> tuple[int, int]:
         """How many places of a list R(k1) and R(k1 / 2) look at: one more than k, as a point is in its own list."""
@@ -91,7 +96,7 @@ def k_reciprocal(
         UsageError: k1, k2 or lam that make no sense.
     """
     settings = KReciprocal(k1, k2, lam)
-    points = points_of(query, gallery, metric)
+    points = points_of(metric, query=query, gallery=gallery)
     result = np.empty((len(query), len(gallery)), np.float32)
     for _ in _blocks(points, settings, multiplier_for(query, gallery), len(query), result):
         pass
@@ -112,7 +117,7 @@ def k_reciprocal_blocks(
         UsageError: likewise.
     """
     settings = KReciprocal(k1, k2, lam)
-    points = points_of(query, gallery, metric)
+    points = points_of(metric, query=query, gallery=gallery)
     return _blocks(points, settings, multiplier_for(query, gallery), len(query), None)
 
 
@@ -120,8 +125,8 @@ def _blocks(
     points: Points, settings: KReciprocal, multiplier: Multiplier, queries: int, into: NDArray[np.float32] | None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     count = len(points.vectors)
-    found = nearest(points, max(settings.k1 + 1, settings.k2), multiplier, into)
-    graph = Graph(points.vectors, found.indices, found.distances, found.farthest)
+    found = nearest(points, settings.longest, multiplier, into)
+    graph = Graph(points.vectors, found.indices, found.distances, found.farthest, NOBODY)
     rows = encode(graph, settings.sizes(count))
     near = settings.expansion(found.indices)
     gallery = transpose(mean_rows(rows, near, queries, count), count)

@@ -95,6 +95,14 @@ def order(points: Points, tally: Tally, i: int, indices: Indices, values: Double
 
 
 @compiled
+def sharpen(vectors: Floats, indices: Indices, distances: Floats) -> None:
+    """Computes the distances of neighbours again, in double precision: then those that are equal are equal."""
+    for i in range(indices.shape[0]):
+        for a in range(indices.shape[1]):
+            distances[i, a] = apart(vectors, i, indices[i, a], np.inf)
+
+
+@compiled
 def settle(points: Points, tally: Tally, indices: Indices, distances: Floats) -> int:
     """The nearest of every point in their true order; returns for how many points all others had to be looked at."""
     values = np.empty(indices.shape[1])

@@ -41,7 +41,7 @@ def mean_rows(rows: Sparse, members: Indices, first: int, last: int) -> Sparse:
     starts = np.zeros(last - first + 1, np.int64)
     columns = np.empty(room, np.int32)
     values = np.empty(room, np.float32)
-    where = np.full(rows.starts.shape[0] - 1, -1, np.int64)
+    where = np.full(rows.columns.max() + 1 if rows.columns.shape[0] else 0, -1, np.int64)
     end = 0
     for i in range(first, last):
         start = end
