@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import errno
+import io
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from reidkit.train import checkpoint
+from reidkit.train.checkpoint import Place
+from reidkit.types import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Part:
+    """A part whose state is one tensor."""
+
+    def __init__(self, value: float) -> None:
+        self.tensor = torch.full((100,), value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tensor": self.tensor, "plain": {"a": 0.1 + 0.2}}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        assert state["plain"] == {"a": 0.1 + 0.2}
+        self.tensor = state["tensor"]
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    path, place = tmp_path / "state.pt", Place(epoch=3, batch=2, step=17)
+    checkpoint.save(path, place, "digest", part=Part(7.0), other=Part(8.0))
+    part, other = Part(0.0), Part(0.0)
+    assert checkpoint.load(path, "digest", part=part, other=other) == place
+    assert (float(part.tensor[0]), float(other.tensor[0])) == (7, 8)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_recipe_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    checkpoint.save(path, Place(), "one", part=Part(7.0))
+    with pytest.raises(RunError, match=r"belongs to another recipe: start a new run with another --out"):
+        checkpoint.load(path, "two", part=Part(0.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_cut_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "state.pt"
+    checkpoint.save(path, Place(), "x", part=Part(7.0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(RunError, match=r"state\.pt cannot be read .*: delete it to start over"):
+        checkpoint.load(path, "x", part=Part(0.0))
+
+
+@pytest.mark.parametrize("content", [{}, {"place": (1, 0, 0)}, [1], {"place": 3, "recipe": "x", "part": {}}])
+def test_another_file_of_torch_is_refused(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "state.pt"
+    torch.save(content, path)
+    with pytest.raises(RunError, match="cannot be read"):
+        checkpoint.load(path, "x", part=Part(0.0))
+
+
+def test_a_file_is_never_executed(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (tmp_path.joinpath("executed").touch, ())
+
+    path = tmp_path / "state.pt"
+    for content in (pickle.dumps(Bomb()), _saved(Bomb())):
+        path.write_bytes(content)
+        with pytest.raises(RunError):
+            checkpoint.load(path, "x", part=Part(0.0))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who deletes it on our advice loses the run."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(RunError, match=r"\(Permission denied\): run again with --resume when it can"):
+        checkpoint.load(tmp_path / "state.pt", "x", part=Part(0.0))
+
+
+def test_want_of_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(MemoryError):
+        checkpoint.load(tmp_path / "state.pt", "x", part=Part(0.0))
+
+
+def test_a_write_that_fails_half_way_leaves_the_earlier_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.pt"
+    checkpoint.save(path, Place(), "x", part=Part(7.0))
+    before = path.read_bytes()
+
+    def run_out(state: object, file: io.BufferedWriter) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", run_out)
+    with pytest.raises(RunError, match=r"\(No space left on device\): make room and run again with --resume"):
+        checkpoint.save(path, Place(9, 9, 9), "x", part=Part(8.0))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_that_is_no_refusal_of_the_system_is_not_dressed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        checkpoint.save(tmp_path / "state.pt", Place(), "x", part=Part(8.0))
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"state\.pt cannot be written \(No such file or directory\)"):
+        checkpoint.save(tmp_path / "gone" / "state.pt", Place(), "x", part=Part(8.0))
+
+
+def _saved(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()

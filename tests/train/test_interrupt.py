@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from reidkit.train.checkpoint import Place
+from reidkit.train.interrupt import SIGNALS, Interrupt
+
+
+def test_the_first_signal_is_a_request() -> None:
+    with Interrupt("again") as interrupt:
+        assert not interrupt.requested
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.requested
+
+
+def test_the_second_one_ends_the_process_as_ever() -> None:
+    with Interrupt("again") as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert interrupt.requested
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with Interrupt("again"):
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """`nohup reidkit train ...` must outlive its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt("again") as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupt.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_error_says_how_to_go_on(number: signal.Signals, status: int) -> None:
+    with Interrupt("reidkit train x --resume") as interrupt:
+        os.kill(os.getpid(), number)
+    error = interrupt.stopped(Place(epoch=2, batch=3, step=9))
+    assert str(error) == "stopped and saved at step 9 of epoch 2; go on with: reidkit train x --resume"
+    assert error.status == status
