@@ -175,10 +175,13 @@ class GalleryNeighbours:
 def _fits(found: Neighbours, count: int, longest: int) -> bool:
     """Whether lists are what `nearest` makes: the compiled loops trust every index."""
     lists = (count, min(longest, count))
-    return (
-        (found.indices.shape, found.distances.shape, found.farthest.shape) == (lists, lists, (count,))
-        and (found.indices.dtype, found.distances.dtype, found.farthest.dtype) == (np.int32, np.float32, np.float32)
-        and bool((found.indices >= 0).all() and (found.indices < count).all())
+    wanted = (
+        (found.indices, "int32", lists),
+        (found.distances, "float32", lists),
+        (found.farthest, "float32", (count,)),
+    )
+    return all(array.dtype == kind and array.shape == shape for array, kind, shape in wanted) and bool(
+        (found.indices >= 0).all() and (found.indices < count).all()
     )
 
 
