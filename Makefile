@@ -17,13 +17,14 @@ $(VENV)/.installed: pyproject.toml
 	  { echo "reidkit needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/reidkit doctor
 	@touch $@
 
 # Draw, train, judge with and without re-ranking, and write a page; a second call goes on where the first one stopped.
 demo: install
 	$(if $(DATA),,$(BIN)/reidkit synth $(SOURCE) --ids 120 --cameras 6 --seed 1)
 	$(BIN)/reidkit train small-strong-baseline --data "$(SOURCE)" --out "$(RUN)" --resume \
-	  --set optim.epochs=20 --set optim.drops=[13,18] --judge-every 5
+	  --set optim.epochs=30 --set optim.drops=[20,27] --judge-every 5
 	$(BIN)/reidkit evaluate "$(RUN)" --data "$(SOURCE)" --rerank --report "$(RUN)/evaluation.html"
 	@echo "Open $(RUN)/report.html (training) and $(RUN)/evaluation.html (with re-ranking) in a browser."
 

@@ -11,8 +11,9 @@ from typing import TextIO, cast
 import typer
 
 from reidkit.cli.data import data, synth
+from reidkit.cli.doctor import doctor
 from reidkit.cli.judge import evaluate, score
-from reidkit.cli.recipes import doctor, recipes
+from reidkit.cli.recipes import recipes
 from reidkit.cli.train import train
 from reidkit.types import ReidkitError
 

@@ -1,13 +1,11 @@
-"""`reidkit recipes` and `reidkit doctor`: what there is."""
+"""`reidkit recipes`: what can be trained."""
 
 from __future__ import annotations
 
-import platform
 from typing import Annotated
 
 import typer
 
-from reidkit import __version__
 from reidkit import recipe as recipe_file
 from reidkit.cli.show import percent, print_json, print_line, print_table
 from reidkit.recipes import ROWS, find
@@ -56,36 +54,6 @@ def recipes(
     print_line(
         "\nScores are the paper's, in per cent. `reidkit recipes NAME` prints one; `reidkit train NAME` runs it."
     )
-
-
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Say what this installation has: versions, device, threads, and what could be added."""
-    import importlib.metadata
-    import importlib.util
-
-    import torch
-
-    from reidkit.embed import choose_device, choose_precision
-
-    device = choose_device("auto")
-    facts = {
-        "reidkit": __version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "numba", "pillow", "simplejpeg")},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "precision": str(choose_precision("auto", device)).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
-    missing = {"tensorboard": "pip install 'reidkit[tensorboard]'"}
-    missing = {name: remedy for name, remedy in missing.items() if importlib.util.find_spec(name) is None}
-    if as_json:
-        print_json({**facts, "missing": missing})
-        return
-    for key, value in facts.items():
-        print_line(f"{key:12}{value}")
-    for name, remedy in missing.items():
-        print_line(f"{name:12}not installed: {remedy}")
 
 
 def _network(network: recipe_file.Network) -> str:

@@ -94,7 +94,7 @@ class _Lines:
         elif row["kind"] == "epoch":
             self.tell(self._bar(row), 1, 1)
             self.epoch_steps = row["step"] - self.first_step
-            left = (self.epochs - row["epoch"]) * row["seconds"]
+            left = (self.epochs - row["epoch"]) * row["images"] / max(row["images_per_s"], 0.1)
             known = {"kind", "epoch", "step", "lr", "images", "seconds", "images_per_s", "wait_share", "memory_mb"}
             terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in known)
             after = f", {duration(left)} left" if row["epoch"] < self.epochs else ""

@@ -1,0 +1,76 @@
+"""`reidkit doctor`: what this installation has, and whether it works."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reidkit import __version__
+from reidkit.cli import options
+from reidkit.cli.show import print_json, print_line, remark
+from reidkit.recipe import override
+from reidkit.recipes import find
+
+EXTRAS = {"tensorboard": "pip install 'reidkit[tensorboard]'"}
+TRIAL = ("optim.epochs=1", "network.width=0.125", "images.height=64", "images.width=32", "batch.ids=4")
+
+
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Say what there is, without trying it.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Say what this installation has, and try it: draw, train, judge and re-rank a few images.
+
+    The trial also compiles the loops that are compiled once for each installation, which takes half a minute.
+    """
+    import importlib.metadata
+    import importlib.util
+
+    import torch
+
+    from reidkit.embed import choose_device, choose_precision
+
+    device = choose_device("auto")
+    facts: dict[str, object] = {
+        "reidkit": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "numba", "pillow", "simplejpeg")},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": str(choose_precision("auto", device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+    missing = {name: remedy for name, remedy in EXTRAS.items() if importlib.util.find_spec(name) is None}
+    if not quick:
+        remark("trying it out: draw, train, judge and re-rank a few images")
+        facts["trial"] = f"passed in {_trial():.1f} s"
+    if as_json:
+        print_json({**facts, "missing": missing})
+        return
+    for key, value in facts.items():
+        print_line(f"{key:12}{value}")
+    for name, remedy in missing.items():
+        print_line(f"{name:12}not installed: {remedy}")
+
+
+def _trial() -> float:
+    """Run everything once on a set of eight people; the seconds it took. What fails raises as it would for a user."""
+    from reidkit.evaluate.rerank import k_reciprocal
+    from reidkit.synth import draw_dataset
+    from reidkit.train.job import Job, run
+
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="reidkit-doctor-") as folder:
+        place = Path(folder)
+        draw_dataset(place / "people", 8, 3, 0, workers=1)
+        recipe = override(find("small-strong-baseline"), list(TRIAL))
+        job = Job(out=place / "run", data=(place / "people",), cache_dir=place / "cache")
+        outcome = run(recipe, job)
+        if outcome.judgement is not None:
+            k_reciprocal(outcome.judgement.query.vectors, outcome.judgement.gallery.vectors)
+    return time.perf_counter() - started
