@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    Features = NDArray[np.float32]
+
 
 def embeddings(
     vectors: Sequence[Sequence[float]] | NDArray[np.floating],
@@ -76,3 +78,10 @@ def crowd(queries: int = 40, images: int = 900, width: int = 67, seed: int = 0) 
     gallery.vectors[rng.integers(0, images, images // 3)] = gallery.vectors[rng.integers(0, images, images // 3)]
     gallery.vectors[: queries // 2] = query.vectors[: queries // 2]
     return query, gallery
+
+
+def multiply_badly(_: object, one: Features, other: Features, out: Features) -> None:
+    """A product with the errors of single precision, in each entry its own; to put in the place of `Host.multiply`."""
+    np.matmul(one, other.T, out=out)
+    scale = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
+    out += (1e-6 * scale * np.random.default_rng(5).uniform(-1, 1, out.shape)).astype(np.float32)

@@ -8,7 +8,7 @@ import torch
 
 from reidkit.evaluate import blocks
 from reidkit.evaluate.blocks import distance_blocks
-from reidkit.evaluate.multiply import Device, Host, multiplier_for
+from reidkit.evaluate.multiply import Device, Host, full_precision, multiplier_for
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -93,21 +93,33 @@ def test_shapes_and_types_are_checked(query: Array, gallery: Array, sentence: st
         whole(query, gallery)
 
 
-def test_an_accelerators_product_is_in_full_precision() -> None:
-    """On this machine the device is its own cores; what is tested is the way there and back."""
+def test_the_way_to_an_accelerator_and_back() -> None:
+    """On this machine the device is its own cores."""
     rng = np.random.default_rng(0)
     query, gallery = (rng.standard_normal((rows, 64), dtype=np.float32) for rows in (5, 9))
     query.flags.writeable = False
     out, expected = np.empty((5, 9), np.float32), np.empty((5, 9), np.float32)
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        device = Device(torch.device("cpu"))
-        device.multiply(device.place(query), device.place(gallery), out)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)
+    device = Device(torch.device("cpu"))
+    device.multiply(device.place(query), device.place(gallery), out)
     Host().multiply(query, gallery, expected)
     assert out == pytest.approx(expected, abs=1e-5)
-    assert isinstance(multiplier_for(query, torch.ones(2, 2)), Host)
-    assert isinstance(multiplier_for(query, torch.ones(2, 2, device="meta")), Device)
+
+
+def test_the_first_accelerator_multiplies() -> None:
+    assert isinstance(multiplier_for(np.ones((2, 2)), torch.ones(2, 2)), Host)
+    assert isinstance(multiplier_for(np.ones((2, 2)), torch.ones(2, 2, device="meta")), Device)
+
+
+def test_an_accelerators_product_is_in_full_precision() -> None:
+    """Whatever the program has set, and the program finds it as it was."""
+    switch = torch.backends.cuda.matmul
+    new = hasattr(switch, "fp32_precision")
+    name, loose, exact = ("fp32_precision", "tf32", "ieee") if new else ("allow_tf32", True, False)
+    before = getattr(switch, name)
+    setattr(switch, name, loose)
+    try:
+        with full_precision():
+            assert getattr(switch, name) == exact
+        assert getattr(switch, name) == loose
+    finally:
+        setattr(switch, name, before)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from reidkit.evaluate.metrics import score
+from reidkit.evaluate.multiply import Host
 from reidkit.evaluate.protocol import camera_pairs, multi_query, single_shot, subset
 from reidkit.types import DataError
 
-from .definition import crowd, embeddings
+from .definition import crowd, embeddings, multiply_badly
 
 
 def test_multi_query_by_hand() -> None:
@@ -77,3 +78,10 @@ def test_single_shot_follows_its_seed() -> None:
 def test_a_tie_counts_against_the_match() -> None:
     gallery = embeddings([[1.0], [1.0]], [1, 2], [1, 1])
     assert single_shot(embeddings([[0.5]], [1], [0]), gallery, metric="euclidean").rank1 == 0
+
+
+def test_an_inexact_product_makes_no_tie_a_hit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Host, "multiply", multiply_badly)
+    one = np.random.default_rng(0).standard_normal((1, 99))
+    gallery = embeddings(np.repeat(one, 20, axis=0), range(20), [1] * 20)
+    assert single_shot(embeddings(one, [4], [0]), gallery).map == pytest.approx(1 / 20)

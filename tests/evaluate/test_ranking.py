@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.evaluate.metrics import score
+from reidkit.evaluate.multiply import Host
 from reidkit.evaluate.ranking import pair_histogram, ranked
 from reidkit.types import DataError
 
-from .definition import crowd, embeddings
+from .definition import crowd, embeddings, multiply_badly
 
 if TYPE_CHECKING:
     from reidkit.evaluate.blocks import Metric
@@ -49,6 +50,16 @@ def test_lists_agree_with_the_scores(seed: int, metric: Metric, top: int) -> Non
             assert np.flatnonzero(head.right)[0] + 1 == first
         else:
             assert np.isnan(first) or first > len(head.right)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_an_inexact_product_changes_no_list(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, gallery = crowd()
+    expected = [ranked(query, gallery, range(40), top, metric=metric) for top in range(1, 6)]
+    monkeypatch.setattr(Host, "multiply", multiply_badly)
+    for top, heads in enumerate(expected, start=1):
+        for one, other in zip(heads, ranked(query, gallery, range(40), top, metric=metric), strict=True):
+            assert one.indices.tolist() == other.indices.tolist()
 
 
 def test_a_list_with_nobody_in_it() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from reidkit.evaluate.kernels import squared_lengths, unit_rows
 from reidkit.evaluate.multiply import multiplier_for
-from reidkit.types import DataError
+from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,10 @@ def prepare(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] 
 
     Raises:
         DataError: a row holds a NaN, an infinity or values of more than 1e18.
+        UsageError: there is no such metric.
     """
+    if metric not in ("cosine", "euclidean"):
+        raise UsageError(f"there is no metric {metric}: choose cosine or euclidean")
     vectors = to_host(array)
     vectors = vectors.view(np.ndarray)
     vectors.flags.writeable = False  # one type of array for the compiled loops

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from reidkit.types import JUNK, DataError
+from reidkit.types import JUNK, DataError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -80,7 +80,10 @@ def make_rule(query: Labelled, gallery: Labelled, cameras: Cameras) -> Rule:
 
     Raises:
         DataError: labels that are not one whole number per image.
+        UsageError: there is no such rule.
     """
+    if cameras not in ("cross", "any"):
+        raise UsageError(f"there is no rule {cameras} for cameras: choose cross or any")
     pids = _whole(query.pids, "query pids"), _whole(gallery.pids, "gallery pids")
     camids = _whole(query.camids, "query camids"), _whole(gallery.camids, "gallery camids")
     for ids, cams, what in zip(pids, camids, ("query", "gallery"), strict=True):

@@ -52,7 +52,7 @@ class Device:
         """Writes `query @ gallery.T` to `out`."""
         import torch
 
-        with _full_precision(), torch.inference_mode():
+        with full_precision(), torch.inference_mode():
             torch.from_numpy(out).copy_(query @ gallery.T)
 
 
@@ -66,12 +66,15 @@ def multiplier_for(*arrays: NDArray[Any] | Tensor) -> Multiplier:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
+    """Products on CUDA without TF32, whose errors are a thousand times larger; what was set comes back."""
     import torch
 
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    switch = torch.backends.cuda.matmul
+    name, exact = ("fp32_precision", "ieee") if hasattr(switch, "fp32_precision") else ("allow_tf32", False)
+    before = getattr(switch, name)
+    setattr(switch, name, exact)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        setattr(switch, name, before)
