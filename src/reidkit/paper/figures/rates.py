@@ -1,0 +1,87 @@
+"""Figure 3: the learning rate at every step under every reading, as the training loop asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, get_args, get_type_hints
+
+from reidkit.recipe import Optim
+from reidkit.recipes.bag_of_tricks import STANDARD, STRONG
+from reidkit.report.canvas import GROUPS, SOFT, plain, sheet
+from reidkit.train.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Dashes = str | tuple[int, tuple[float, ...]]
+
+STEPS = 186
+"""Steps of an epoch on Market-1501 (P x K = 16 x 4): what a warm-up that is told in steps is drawn with."""
+
+SAMPLES = 31
+"""Steps of an epoch that are drawn; a divisor of `STEPS`."""
+
+FAST_REID = replace(STRONG.optim, warmup_epochs=0, warmup_steps=2000, drops=(50, 100))
+"""fast-reid's schedule for the bag of tricks: 2,000 steps of warm-up, and other drops."""
+
+LOOKS: tuple[tuple[str, Dashes, float], ...] = (
+    (GROUPS[7], "-", 5),
+    (GROUPS[0], "-", 2),
+    (GROUPS[1], (0, (5, 2)), 2),
+    (GROUPS[2], (0, (1.5, 1.5)), 2),
+    (GROUPS[3], (0, (6, 2, 1, 2)), 2),
+    (GROUPS[4], (0, (3, 1)), 2),
+)
+
+
+class Curve(NamedTuple):
+    """A schedule as a line: `epochs`, where epoch 7 reaches from 6.5 to 7.5, and the rate there."""
+
+    optim: Optim
+    epochs: list[float]
+    rates: list[float]
+
+
+def curves() -> dict[str, Curve]:
+    """Every reading that `optim.warmup` has, fast-reid's, and the schedule without a warm-up."""
+    readings = get_args(get_type_hints(Optim)["warmup"])
+    optims = {"no warm-up": STANDARD.optim}
+    optims |= {f"warm-up: {name}": replace(STRONG.optim, warmup=name) for name in readings}
+    return {name: _curve(optim) for name, optim in {**optims, "fast-reid": FAST_REID}.items()}
+
+
+def figure() -> Figure:
+    """All epochs with a logarithmic rate on the left, the warm-up with a linear one on the right."""
+    drawn = curves()
+    made = sheet(10.8, 4.4)
+    whole, start = made.subplots(1, 2, width_ratios=[3, 2])
+    warmup = STRONG.optim.warmup_epochs
+    _draw(whole, drawn, max(curve.optim.epochs for curve in drawn.values()))
+    whole.set_yscale("log")
+    plain(whole, x="epoch", y="learning rate", title="The whole run")
+    whole.legend(frameon=False, labelcolor=SOFT, loc="upper right")
+    _draw(start, drawn, warmup + 5)
+    start.set_ylim(bottom=0)
+    start.yaxis.set_major_formatter(lambda rate, _: f"{1e4 * rate:.1f}")
+    start.axvline(warmup + 0.5, color=SOFT, linewidth=0.8, linestyle=(0, (2, 3)))
+    words = {"textcoords": "offset points", "color": SOFT, "fontsize": 9}
+    start.annotate(f"warm-up: {warmup} epochs", (warmup + 0.5, 0), (5, 6), **words)
+    plain(start, x="epoch", y="learning rate, in units of 0.0001", title="The warm-up, on a linear scale")
+    return made
+
+
+def _curve(optim: Optim) -> Curve:
+    places = [(epoch, STEPS // SAMPLES * i) for epoch in range(1, optim.epochs + 1) for i in range(SAMPLES)]
+    epochs = [epoch - 0.5 + step / STEPS for epoch, step in places]
+    return Curve(optim, epochs, [learning_rate(optim, epoch, (epoch - 1) * STEPS + step) for epoch, step in places])
+
+
+def _draw(axes: Axes, drawn: dict[str, Curve], epochs: int) -> None:
+    """One line each; the first is wide and pale, so that lines which lie on each other can all be seen."""
+    for number, (name, curve) in enumerate(drawn.items()):
+        colour, dashes, width = LOOKS[number % len(LOOKS)]
+        shown = epochs * SAMPLES
+        x, y, alpha = curve.epochs[:shown], curve.rates[:shown], 0.3 if number == 0 else 1
+        axes.plot(x, y, label=name, color=colour, linestyle=dashes, linewidth=width, alpha=alpha)
+    axes.margins(x=0.02)

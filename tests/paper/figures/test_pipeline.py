@@ -1,0 +1,99 @@
+"""Figures 2 and 5: a drawing changes where the network does."""
+
+from dataclasses import replace
+
+import pytest
+
+from reidkit.paper.figures import pipeline
+from reidkit.paper.figures.walk import walk
+from reidkit.recipe import Network, Triplet
+from reidkit.recipes.bag_of_tricks import BNNECK, STANDARD, STRONG
+
+TINY = {"backbone": "resnet18", "width": 0.125}
+
+
+@pytest.fixture(scope="module")
+def standard():
+    return walk(STANDARD)
+
+
+@pytest.fixture(scope="module")
+def strong():
+    return walk(STRONG)
+
+
+def boxes(diagram):
+    return {box.key: box for box in diagram.boxes()}
+
+
+def test_shapes_of_the_paper_by_hand(standard, strong):
+    """Section 3.4: a last map of 8 x 4 with stride 2, of 16 x 8 with stride 1."""
+    assert standard.backbone[-1].shape == (64, 2048, 8, 4)
+    assert strong.backbone[-1].shape == (64, 2048, 16, 8)
+    assert strong.backbone[-1].kind == "3 Bottleneck"
+    assert [stage.detail for stage in standard.backbone[-4:]] == ["stride 1", "stride 2", "stride 2", "stride 2"]
+    assert standard.feature == strong.feature == (64, 2048)
+
+
+def test_losses_hang_on_the_features_of_figure_5(standard, strong):
+    assert standard.one_feature
+    assert not strong.one_feature
+    assert {loss.name: loss.features for loss in strong.losses} == {
+        "identity": ("search",),
+        "triplet": ("metric",),
+        "center": ("metric",),
+    }
+    assert [part.detail for part in strong.losses[0].parts] == ["2048 to 751, no bias"]
+    assert [part.detail for part in standard.losses[0].parts] == ["2048 to 751, bias"]
+
+
+def test_the_neck_of_each(standard, strong):
+    first, second = pipeline.neck_diagram(standard), pipeline.neck_diagram(strong)
+    assert [box.title for box in first.chain] == ["pooling", "f"]
+    assert [box.title for box in second.chain] == ["pooling", "fₜ", "BN", "fᵢ"]
+    assert list(second.below) == ["search"]
+    assert list(first.below) == ["metric"]
+    assert [box.title for box in second.above["metric"]] == ["triplet loss", "centre loss"]
+    assert [box.title for box in first.above["metric"]] == ["triplet loss"]
+    assert [box.title for box in second.after] == ["FC", "ID loss"]
+
+
+def test_what_differs_from_standard_to_strong_is_the_six_tricks(standard, strong):
+    first, second = boxes(pipeline.diagram(standard)), boxes(pipeline.diagram(strong))
+    changed = {key for key, box in second.items() if first.get(key) != box}
+    warm_up, erase, smooth, stride, neck, center = "rate", "augment", "identity", "backbone.layer4", "neck", "center"
+    assert changed == {warm_up, erase, smooth, stride, neck, center, "metric", "search", "identity.classifier"}
+
+
+def test_another_network_is_another_drawing():
+    changed = replace(BNNECK, network=Network(**TINY, neck="bnneck", embedding=2), triplet=Triplet(weight=0))
+    found = boxes(pipeline.diagram(walk(changed, people=10)))
+    assert found["embedding"].lines == ("64 to 2", "bias")
+    assert found["backbone.layer4"].lines[0] == "2 BasicBlock"
+    assert found["identity.classifier"].lines == ("2 to 10", "no bias")
+    assert "triplet" not in found
+    without = boxes(pipeline.diagram(walk(replace(changed, network=Network(**TINY, stem_relu=False)), people=10)))
+    assert "BN, ReLU" in found["stem"].lines
+    assert "BN" in without["stem"].lines
+
+
+def test_every_box_is_drawn_and_new_ones_have_thick_edges(standard, strong):
+    figure = pipeline.figure5()
+    first, second = figure.axes
+    assert len(first.patches) == len(pipeline.neck_diagram(standard).boxes())
+    assert {patch.get_linewidth() for patch in first.patches} == {1.0}
+    drawn = pipeline.neck_diagram(strong).boxes()
+    thick = sum(patch.get_linewidth() > 2 for patch in second.patches)
+    assert len(second.patches) == len(drawn)
+    assert thick == len(set(drawn) - set(pipeline.neck_diagram(standard).boxes()))
+    words = {text.get_text() for text in second.texts}
+    assert {"BN", "fₜ", "fᵢ", "shift held at 0", "2048 to 751"} <= words
+
+
+def test_walking_leaves_the_random_numbers_alone():
+    import torch
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    walk(replace(STRONG, network=Network(**TINY)), people=4)
+    assert torch.equal(before, torch.get_rng_state())
