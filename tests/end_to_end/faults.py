@@ -1,0 +1,111 @@
+"""What can befall a command's process, by the names that `Nursery.start(before=...)` takes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+NAME = "tests.end_to_end.faults"
+
+
+def slow_steps() -> None:
+    """A step takes long enough to be met by a signal."""
+    from reidkit.losses.objective import Objective
+
+    step = Objective.step
+
+    def slow(self: Objective) -> None:
+        time.sleep(0.03)
+        step(self)
+
+    mock.patch.object(Objective, "step", slow).start()
+
+
+def stuck_save() -> None:
+    """The second checkpoint never ends: half of its file is written when the process stands still."""
+    import torch
+
+    save, saved = torch.save, 0
+
+    def stuck(state: Any, file: Any) -> None:
+        nonlocal saved
+        saved += 1
+        save(state, file)
+        if saved == 2:
+            file.truncate(file.tell() // 2)
+            file.flush()
+            Path(file.name).with_suffix(".stuck").touch()
+            time.sleep(600)
+
+    mock.patch.object(torch, "save", stuck).start()
+
+
+def stuck_decoding() -> None:
+    """The image cache is begun and never ended."""
+    from reidkit.data import sources
+
+    def stuck(*_: object) -> None:
+        time.sleep(600)
+
+    mock.patch.object(sources, "_read_into", stuck).start()
+
+
+def no_room_for_anything() -> None:
+    """No file may grow beyond 1000 bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def no_room_for_images() -> None:
+    """No file may grow beyond 10 kB: the log fits, the cache does not."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+
+def no_room_for_weights() -> None:
+    """No file may grow beyond 300 kB: the log fits, the weights do not."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+
+def no_room_for_states() -> None:
+    """No file may grow beyond 1 MB: the weights fit, with Adam's moments they do not."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+
+def no_privileges() -> None:
+    """Be root no more, as far as permissions go: without this, root could write into a read-only folder."""
+    if os.geteuid() == 0:
+        header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset(header, none) == 0
+
+
+def no_home() -> None:
+    """A container's user without a home folder."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        os.environ.pop(name, None)
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    mock.patch.object(Path, "home", homeless).start()
+
+
+def no_memory() -> None:
+    """torch's own words when the processor's memory is used up."""
+    from reidkit.model.network import Network
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    mock.patch.object(Network, "forward", refuse).start()
+
+
+def no_listener() -> None:
+    """The terminal behind stderr is gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, sys.stderr.fileno())

@@ -1,0 +1,95 @@
+"""Real processes that are stopped and go on: what they leave equals, bit for bit, what an unbroken run leaves."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reidkit.train.journal import TIMINGS, read
+from tests.commands import training, until
+from tests.end_to_end.faults import NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reidkit.train.journal import Row
+    from tests.commands import Nursery
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run leaves that must be the same again."""
+
+    weights: bytes
+    log: list[Row]
+
+
+def left(folder: Path) -> Left:
+    rows = [{k: v for k, v in row.items() if k not in TIMINGS} for row in read(folder / "log.jsonl")]
+    return Left((folder / "model.safetensors").read_bytes(), rows)
+
+
+@pytest.fixture(scope="module")
+def unbroken(nursery: Nursery, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Left:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    result = nursery.run(*training(noise, folder), "--judge-every", "1")
+    assert result.status == 0, result.err
+    return left(folder)
+
+
+def test_the_same_command_twice(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
+    assert nursery.run(*training(noise, tmp_path / "run"), "--judge-every", "1").status == 0
+    assert left(tmp_path / "run") == unbroken
+    kinds = [row["kind"] for row in unbroken.log]
+    assert (kinds.count("step"), kinds.count("epoch"), kinds.count("scores")) == (len(kinds) - 7, 3, 4)
+
+
+def test_another_seed_gives_another_run(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
+    assert nursery.run(*training(noise, tmp_path / "run"), "--judge-every", "1", "--seed", "1").status == 0
+    assert left(tmp_path / "run").weights != unbroken.weights
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_stopped_in_mid_epoch(
+    nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    folder = tmp_path / "my run"
+    words = [*training(noise, folder), "--judge-every", "1"]
+    command = nursery.start(*words, before=f"{NAME}:slow_steps")
+    until(lambda: any(row["kind"] == "scores" and row["epoch"] == 1 for row in read(folder / "log.jsonl")))
+    command.send(number)
+    stopped = command.wait()
+    assert stopped.status == status
+    assert stopped.line().startswith("stopped and saved at step ")
+    assert f"; go on with: reidkit train strong-baseline --data {noise} --out '{folder}' " in stopped.line()
+    assert stopped.line().endswith(" --judge-every 1 --resume")
+    assert not (folder / "model.safetensors").exists()
+    assert len(read(folder / "log.jsonl")) < len(unbroken.log)
+    assert nursery.run(*words, "--resume").status == 0
+    assert left(folder) == unbroken
+
+
+def test_a_finished_run_resumed_stays_as_it_is(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
+    words = [*training(noise, tmp_path / "run"), "--judge-every", "1"]
+    for extra in ([], ["--resume"], ["--resume"]):
+        assert nursery.run(*words, *extra).status == 0
+        assert left(tmp_path / "run") == unbroken
+
+
+def test_nobody_listening_is_no_reason_to_stop(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
+    words = [*training(noise, tmp_path / "run"), "--judge-every", "1"]
+    assert nursery.run(*words, before=f"{NAME}:no_listener").status == 0
+    assert left(tmp_path / "run") == unbroken
+
+
+def test_data_that_moved_is_the_same_data(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.symlink_to(noise)
+    assert nursery.run(*training(noise, tmp_path / "run"), "--judge-every", "1").status == 0
+    assert nursery.run(*training(moved, tmp_path / "run"), "--judge-every", "1", "--resume").status == 0
+    assert left(tmp_path / "run") == unbroken
