@@ -13,6 +13,7 @@ import typer
 from reidkit.cli.data import data, synth
 from reidkit.cli.doctor import doctor
 from reidkit.cli.judge import evaluate, score
+from reidkit.cli.paper import paper
 from reidkit.cli.recipes import recipes
 from reidkit.cli.train import train
 from reidkit.types import ReidkitError
@@ -24,7 +25,7 @@ app = typer.Typer(
     help="Train and judge person re-identification models.",
     epilog="First steps: reidkit synth people, then reidkit train small-strong-baseline --data people.",
 )
-for _command in (recipes, data, synth, train, evaluate, score, doctor):
+for _command in (recipes, data, synth, train, evaluate, score, paper, doctor):
     app.command()(_command)
 
 # Typer carries its own copy of click in some releases and uses the real one in others; BadParameter is public, and

@@ -64,6 +64,10 @@ MetricOption = Annotated[Metric, typer.Option("--metric", help="How features are
 ApOption = Annotated[Ap, typer.Option("--ap", help="The reading of average precision that is shown first.")]
 CamerasOption = Annotated[Cameras, typer.Option("--cameras", help="any: matches by the query's own camera count.")]
 Rerank = Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3).")]
+As = Annotated[
+    str | None,
+    typer.Option("--as", help="Read disputed points as paper-text, official-code or fast-reid."),
+]
 Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page there.")]
 
 

@@ -12,6 +12,7 @@ from reidkit import recipe as recipe_file
 from reidkit.cli import options
 from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark, shown_command
 from reidkit.recipes import find
+from reidkit.recipes.readings import read_as
 from reidkit.train.folder import held, holds_run
 from reidkit.types import UsageError
 
@@ -26,6 +27,7 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: optim.lr=1e-3.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
+    reading: options.As = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/RECIPE-seedS]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
@@ -40,7 +42,8 @@ def train(
     as_json: options.Json = False,
 ) -> None:
     """Train a network by a recipe, judge it, and write a run folder with weights, log and report."""
-    chosen = recipe_file.override(find(recipe), settings or [])
+    named = find(recipe)
+    chosen = recipe_file.override(read_as(named, reading) if reading else named, settings or [])
     folder = out or Path("runs") / f"{chosen.name}-seed{seed}"
     if not resume and holds_run(folder):
         raise UsageError(held(folder))

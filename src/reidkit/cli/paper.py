@@ -1,0 +1,168 @@
+"""`reidkit paper`: the tables of the paper, each in one command."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.show import command, print_json, print_line, print_table, progress, remark, shown_command
+from reidkit.recipes import find
+from reidkit.recipes.readings import POINTS, READINGS, Point, read_as
+from reidkit.recipes.tables import TABLES
+from reidkit.types import RunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reidkit.paper.job import Result
+    from reidkit.recipe import Recipe
+
+THINGS = (*TABLES, "differences")
+
+
+def paper(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help=f"{', '.join(TABLES)}, or differences.")],
+    data: Annotated[list[str] | None, typer.Option("--data", help="NAME=DIR: market1501=DIR, or any name.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="Small twins, for a CPU: narrow ResNet-18.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="Short twins: ResNet-50, half the size, 24 epochs.")] = False,
+    weights: Annotated[list[str] | None, typer.Option(help="ImageNet weights: FILE, or BACKBONE=FILE.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table's files.")] = Path("paper"),
+    rows: Annotated[str | None, typer.Option(help="Only these rows: warmup,erasing.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, with seeds from 0.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Runs at once; they share the threads.")] = 1,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change every recipe: optim.epochs=60.")] = None,
+    reading: options.As = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    cache: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    skip_broken: options.SkipBroken = False,
+    as_json: options.Json = False,
+) -> None:
+    """Check a table of the paper: train what it needs, and set paper and measurement side by side.
+
+    Run it again, however it ended, and it goes on. The table's files stand in the folder from the first run on.
+    """
+    if what not in THINGS:
+        close = difflib.get_close_matches(what, THINGS, n=1, cutoff=0.4)
+        raise UsageError(f"there is no {what}; " + (f"did you mean {close[0]}?" if close else ", ".join(THINGS)))
+    if what == "differences":
+        _differences(as_json=as_json)
+        return
+    if small and short:
+        raise UsageError("--small and --short exclude each other: give one of them")
+
+    from reidkit.paper.job import Watch, make
+    from reidkit.paper.measure import Machine
+    from reidkit.paper.plan import Order
+
+    order = Order(
+        table=TABLES[what],
+        data={name: Path(folder) for name, folder in _pairs("--data", data or [], "market1501=DIR").items()},
+        out=out,
+        size="small" if small else "short" if short else "full",
+        reading=reading or "",
+        settings=tuple(settings or ()),
+        rows=tuple(name.strip() for name in rows.split(",") if name.strip()) if rows else (),
+        seeds=seeds,
+        weights=_weights(weights or []),
+    )
+    machine = Machine(
+        command=command(),
+        device=device,
+        precision=precision.value,
+        cache_dir=options.cache_dir(cache, no_cache),
+        skip_broken=skip_broken,
+    )
+    with progress() as tell:
+        watch = Watch(say=remark, tell=tell, shown_command=shown_command())
+        result = make(order, machine, watch, processes)
+    _print(result, out / order.stem, as_json=as_json)
+
+
+def _print(result: Result, stem: Path, *, as_json: bool) -> None:
+    from reidkit.paper.formats import text
+
+    if as_json:
+        print_json(result.sheet.as_json())
+    else:
+        print_line(text(result.sheet))
+        print_line(f"{stem}.txt  .json  .csv  .md  .tex  .html")
+    if result.failures:
+        count = len(result.failures)
+        first = next(iter(result.failures.values()))
+        raise RunError(f"{count} {'run' if count == 1 else 'runs'} failed ({first}); the same command tries again")
+
+
+def _pairs(option: str, words: Sequence[str], example: str) -> dict[str, str]:
+    """NAME=VALUE, several times, each name once."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not name or not value:
+            raise UsageError(f"{option} {word}: write it as {option} {example}")
+        if not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
+            raise UsageError(f"{option} {word}: a name is of letters, digits, hyphens, dots and underscores")
+        if name in found:
+            raise UsageError(f"{option} {name} is given twice: give another name to one of them")
+        found[name] = value
+    return found
+
+
+def _weights(words: Sequence[str]) -> Mapping[str, Path]:
+    """FILE, for the backbone that most rows have, or BACKBONE=FILE."""
+    found: dict[str, Path] = {}
+    for word in words:
+        name, separator, file = word.partition("=")
+        key, value = (name, file) if separator and name.isalnum() else ("", word)
+        if key in found:
+            raise UsageError(f"--weights for {key or 'every backbone'} is given twice: write BACKBONE=FILE")
+        found[key] = Path(value)
+    return found
+
+
+def _differences(*, as_json: bool) -> None:
+    """The disputed points, with the field that decides each and its value under every reading."""
+    strong = find("strong-baseline")
+    if as_json:
+        print_json({"readings": list(READINGS), "points": [_point_json(point, strong) for point in POINTS]})
+        return
+    head = ("point", "field", "default", *READINGS)
+    print_table(head, [_point_row(point, strong) for point in POINTS])
+    print_line(
+        "\nValues are those of strong-baseline; . is the default. --as READING of `train` and `paper` sets them all.\n"
+    )
+    for point in POINTS:
+        print_line(f"{point.topic}: {point.words}")
+
+
+def _point_row(point: Point, strong: Recipe) -> tuple[str, ...]:
+    if not point.key:
+        return (point.topic, point.where, *[""] * (1 + len(READINGS)))
+    values = _values(point, strong)
+    default, *others = (_value_words(value) for value in values.values())
+    return (point.topic, point.key, default, *("." if other == default else other for other in others))
+
+
+def _point_json(point: Point, strong: Recipe) -> dict[str, Any]:
+    decided = {"field": point.key, "values": _values(point, strong)} if point.key else {"decided_by": point.where}
+    return {"topic": point.topic, **decided, "words": point.words}
+
+
+def _values(point: Point, strong: Recipe) -> dict[str, Any]:
+    from reidkit.recipes.readings import leaf
+
+    recipes = {"default": strong, **{reading: read_as(strong, reading) for reading in READINGS}}
+    return {name: leaf(recipe, point.key) for name, recipe in recipes.items()}
+
+
+def _value_words(value: object) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(map(_value_words, value)) if isinstance(value[0], float) else ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,126 @@
+"""A table from start to end: its runs one after another or several at once, its files anew after each of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reidkit.data.detect import open_benchmark
+from reidkit.paper import formats, page, workers
+from reidkit.paper.measure import Known, is_trained, measure, scores_of
+from reidkit.paper.plan import plan
+from reidkit.paper.table import build
+from reidkit.report.files import write_whole
+from reidkit.train.interrupt import StoppedError
+from reidkit.types import ReidkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reidkit.paper.measure import Machine
+    from reidkit.paper.plan import Order, Training
+    from reidkit.paper.table import Sheet
+
+
+def _silent(*_: object) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Whom to tell: `say` takes lines, `tell` (what, done, total); `shown_command` goes into the files."""
+
+    say: Callable[[str], None] = _silent
+    tell: Callable[[str, int, int], None] = _silent
+    shown_command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A table and what failed on the way to it: folders of runs, and why."""
+
+    sheet: Sheet
+    failures: dict[Path, str] = field(default_factory=dict)
+
+
+def make(order: Order, machine: Machine, watch: Watch, processes: int = 1) -> Result:
+    """Train and search everything a table needs that is not there yet, and write the table beside the runs.
+
+    A run that fails is told and left out, and the others go on.
+
+    Raises:
+        ReidkitError: rows, data sets or settings that no run can be made with; the files cannot be written.
+        StoppedError: the table was stopped; the runs are saved, and the sentence says how to go on.
+    """
+    known = {name: Known.of(name, open_benchmark(folder)) for name, folder in order.data.items()}
+    trainings = plan(order)
+    failures: dict[Path, str] = {}
+    write(order, build(order, known, failures, watch.shown_command))
+    waiting = [one for one in trainings if not _is_done(one, known)]
+    watch.say(f"{order.stem}: {len(trainings)} runs, {len(trainings) - len(waiting)} of them done already")
+
+    def finished(training: Training, reason: str) -> None:
+        if reason:
+            failures[training.folder] = reason
+            watch.say(f"{_words(training)} failed: {reason}")
+        else:
+            watch.say(f"{_words(training)} done")
+        write(order, build(order, known, failures, watch.shown_command))
+
+    try:
+        if processes > 1 and len(waiting) > 1:
+            workers.run_all(waiting, order.data, machine, workers.Crew(processes, watch.say, finished))
+        else:
+            _one_by_one(waiting, order, machine, watch, finished)
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped; go on with: {machine.command}") from None
+    return Result(sheet=build(order, known, failures, watch.shown_command), failures=failures)
+
+
+def write(order: Order, sheet: Sheet) -> list[Path]:
+    """Write a table in every form beside its runs, each file whole or not at all.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    files = {
+        "txt": formats.text(sheet),
+        "json": json.dumps(sheet.as_json(), indent=2) + "\n",
+        "csv": formats.comma_separated(sheet),
+        "md": formats.markdown(sheet),
+        "tex": formats.latex(sheet),
+        "html": page.render(sheet),
+    }
+    paths = [order.out / f"{order.stem}.{ending}" for ending in files]
+    for path, content in zip(paths, files.values(), strict=True):
+        write_whole(path, content.encode("utf-8", "replace"))
+    return paths
+
+
+def _one_by_one(
+    trainings: list[Training], order: Order, machine: Machine, watch: Watch, finished: Callable[[Training, str], None]
+) -> None:
+    for number, training in enumerate(trainings):
+        watch.say(f"run {number + 1} of {len(trainings)}: {_words(training)}, in {training.folder}")
+        try:
+            measure(training, order.data, machine, watch.say, watch.tell)
+        except StoppedError:
+            raise
+        except Exception as error:  # a night's work must not end because one row meets what nobody foresaw
+            reason = str(error) if isinstance(error, ReidkitError) else f"{type(error).__name__}: {error}"
+            finished(training, " ".join(reason.split()))
+        else:
+            finished(training, "")
+
+
+def _is_done(training: Training, known: dict[str, Known]) -> bool:
+    if not is_trained(training.folder):
+        return False
+    scores = scores_of(training.folder)
+    return all(known[name].key(search) in scores for name, searches in training.searches.items() for search in searches)
+
+
+def _words(training: Training) -> str:
+    return f"{training.recipe.name} ({'; '.join(training.titles)}) on {training.data}, seed {training.seed}"

@@ -1,0 +1,207 @@
+"""One run of a table: trained, or gone on with, and searched in every way that the table needs.
+
+Its scores lie in `scores.json` beside it, so that what is measured once is only read from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reidkit.data.detect import open_benchmark
+from reidkit.embed import choose_device, choose_precision
+from reidkit.evaluate.metrics import score, score_distances
+from reidkit.evaluate.rerank import k_reciprocal
+from reidkit.judge import Protocol, Reading, embed_samples
+from reidkit.model.weights import load_model
+from reidkit.train import report
+from reidkit.train.folder import locked, write_json
+from reidkit.train.job import Job, run
+from reidkit.types import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from reidkit.paper.plan import Training
+    from reidkit.recipes.lines import Search
+    from reidkit.types import Benchmark, Embeddings, Sample
+
+    Pair = tuple[Embeddings, Embeddings]
+
+OFFICIAL = {"market1501": (12936, 3368), "dukemtmc": (16522, 2228)}
+"""Training images and queries of the data sets that the paper's numbers are from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """How runs are made; none of it changes a result by more than rounding. `command` goes on with the table."""
+
+    command: str
+    device: str = "auto"
+    precision: str = "auto"
+    cache_dir: Path | None = None
+    skip_broken: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a table needs to know of a data set: which images it has, and whether published numbers are from it."""
+
+    name: str
+    trained: str
+    tested: str
+    official: bool
+
+    @classmethod
+    def of(cls, name: str, benchmark: Benchmark) -> Known:
+        """By names and people of its images, and by their number.
+
+        Raises:
+            DataError: there is nothing to train on or nothing to search.
+        """
+        for part in ("train", "query", "gallery"):
+            if not getattr(benchmark, part):
+                raise DataError(f"{name} has no {part} images: give a data set that has")
+        official = OFFICIAL.get(name) == (len(benchmark.train), len(benchmark.query))
+        return cls(name, _listing(benchmark.train), _listing((*benchmark.query, *benchmark.gallery)), official)
+
+    def key(self, search: Search) -> str:
+        """What a score in `scores.json` is of: the data set, which images it has, and how it is searched."""
+        return f"{self.name} {self.tested} {search.feature} {search.metric}{' reranked' if search.rerank else ''}"
+
+
+def _listing(samples: tuple[Sample, ...]) -> str:
+    """A short text that differs where names or people of two lists of images differ."""
+    total = hashlib.sha256()
+    for sample in samples:
+        total.update(f"{sample.path.name}\0{sample.pid}\0{sample.camid}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()[:12]
+
+
+def scores_of(folder: Path) -> dict[str, dict[str, float]]:
+    """What has been measured with the run in `folder`; nothing if the file is missing or damaged."""
+    return dict(_read(folder).get("scores", {}))
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether the run in `folder` has come to its end."""
+    return (folder / "model.safetensors").is_file()
+
+
+def measure(
+    training: Training,
+    folders: Mapping[str, Path],
+    machine: Machine,
+    say: Callable[[str], None],
+    tell: Callable[[str, int, int], None],
+) -> None:
+    """Train what is left to train of a run and search what is left to search with it.
+
+    Raises:
+        ReidkitError: what keeps it from coming to its end, in one sentence; what is done is kept.
+    """
+    benchmarks = {name: open_benchmark(folders[name]) for name in {training.data, *training.searches}}
+    known = {name: Known.of(name, benchmark) for name, benchmark in benchmarks.items()}
+    begun = _read(training.folder).get("training")
+    if begun not in (None, known[training.data].trained):
+        raise UsageError(
+            f"the run in {training.folder} was trained on other images than {training.data} has now: choose another "
+            "--out, or another name for the data set"
+        )
+    fresh: Pair | None = None
+    if not is_trained(training.folder):
+        job = _job(training, folders[training.data], machine, say, tell)
+        outcome = run(training.recipe, job)
+        report.write(training.folder, outcome, machine.command)
+        fresh = (outcome.judgement.query, outcome.judgement.gallery) if outcome.judgement else None
+    with locked(training.folder):
+        searcher = _Searcher(training, machine, tell)
+        for name in training.searches:
+            wanted = {known[name].key(search): search for search in training.searches[name]}
+            if searcher.search(benchmarks[name], wanted, fresh if name == training.data else None):
+                content = {"training": known[training.data].trained, "scores": searcher.scores}
+                write_json(training.folder / "scores.json", content)
+
+
+class _Searcher:
+    """Searches with the network of a run; it is only loaded where something is left to be measured."""
+
+    def __init__(self, training: Training, machine: Machine, tell: Callable[[str, int, int], None]) -> None:
+        self.training = training
+        self.scores = scores_of(training.folder)
+        device = choose_device(machine.device)
+        self._reading = Reading(
+            cache_dir=machine.cache_dir,
+            skip_broken=machine.skip_broken,
+            device=device,
+            precision=choose_precision(machine.precision, device),
+            tell=tell,
+        )
+
+    def search(self, benchmark: Benchmark, wanted: Mapping[str, Search], fresh: Pair | None) -> bool:
+        """Search one data set in every way that is wanted and not known yet; whether there was any.
+
+        `fresh` are f_i of it, if they are at hand.
+        """
+        wanted = {key: search for key, search in wanted.items() if key not in self.scores}
+        for feature in sorted({search.feature for search in wanted.values()}):
+            pair = fresh if fresh and feature == "after" else self._embed(benchmark, Protocol(feature=feature))
+            for key, search in wanted.items():
+                if search.feature == feature:
+                    self.scores[key] = _search(pair, search)
+        return bool(wanted)
+
+    def _embed(self, benchmark: Benchmark, protocol: Protocol) -> Pair:
+        model = load_model(self.training.folder)
+        query = embed_samples(model, benchmark.query, "query", protocol, self._reading)
+        return query, embed_samples(model, benchmark.gallery, "gallery", protocol, self._reading)
+
+
+def _search(pair: Pair, search: Search) -> dict[str, float]:
+    query, gallery = pair
+    if not search.rerank:
+        return score(query, gallery, metric=search.metric).as_json()
+    dist_qg = k_reciprocal(query.vectors, gallery.vectors, metric=search.metric)
+    return score_distances(dist_qg, query, gallery).as_json()
+
+
+def _job(
+    training: Training,
+    data: Path,
+    machine: Machine,
+    say: Callable[[str], None],
+    tell: Callable[[str, int, int], None],
+) -> Job:
+    epochs = training.recipe.optim.epochs
+
+    def watch(row: dict[str, Any]) -> None:
+        if row["kind"] == "epoch":
+            rate = f"lr {row['lr']:.3g}, {row['images_per_s']} images/s"
+            say(f"  epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, {rate}, {row['seconds']:.0f} s")
+
+    return Job(
+        out=training.folder,
+        data=(data,),
+        weights=training.weights,
+        seed=training.seed,
+        resume=True,
+        device=machine.device,
+        precision=machine.precision,
+        cache_dir=machine.cache_dir,
+        skip_broken=machine.skip_broken,
+        resume_command=machine.command,
+        watchers=(watch,),
+        say=lambda line: say(f"  {line}"),
+        tell=tell,
+    )
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        value = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) and isinstance(value.get("scores"), dict) else {}
