@@ -18,6 +18,10 @@ NO_CAMERA = -1
 """The `camid` of an image whose camera is not known."""
 
 
+SYNTHETIC = "Synthetic person re-identification data: nobody in these images is real."
+"""How the README.txt of a drawn data set begins, so that its scores can be labelled."""
+
+
 class ReidkitError(Exception):
     """An expected failure: one sentence that says the remedy. The command line prints it and exits with `status`."""
 

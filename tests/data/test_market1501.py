@@ -108,3 +108,12 @@ def test_the_real_one() -> None:
     assert len(found.junk) == sum(path.name.startswith("-1") for path in test)
     assert {sample.camid for sample in found.train} == set(range(6))
     assert not {sample.pid for sample in found.train} & {sample.pid for sample in found.query}
+
+
+def test_a_drawn_set_is_named_so(tmp_path):
+    from reidkit.synth import draw_dataset
+
+    draw_dataset(tmp_path / "people", 4, 2, 0, images_per_camera=2, workers=1)
+    assert market1501.load(tmp_path / "people").name == "synthetic"
+    (tmp_path / "people" / "README.txt").unlink()
+    assert market1501.load(tmp_path / "people").name == "market1501"

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from reidkit.data.listing import any_image, locate, named_samples, without_junk
+from reidkit.types import SYNTHETIC
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,8 @@ def load(folder: Path) -> Benchmark:
     pid -1 marks bad detections: they are `junk`. pid 0 marks distractors, people who are in no query: they stay in the
     gallery.
 
+    A set that `reidkit synth` drew is named `synthetic`.
+
     Raises:
         DataError: a folder is missing or holds no images, or a name says no person and camera.
     """
@@ -36,4 +39,9 @@ def load(folder: Path) -> Benchmark:
     train, query, gallery = (
         named_samples(root / name, NAME, EXAMPLE) for name in ("bounding_box_train", "query", "bounding_box_test")
     )
-    return without_junk("market1501", train, query, gallery)
+    return without_junk("synthetic" if _is_drawn(root) else "market1501", train, query, gallery)
+
+
+def _is_drawn(root: Path) -> bool:
+    readme = root / "README.txt"
+    return readme.is_file() and readme.read_bytes().startswith(SYNTHETIC.encode())

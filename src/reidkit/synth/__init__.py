@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
 from reidkit.synth.workers import spread
-from reidkit.types import DataError, UsageError
+from reidkit.types import SYNTHETIC, DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 TRAIN, QUERY, GALLERY = FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 README = "README.txt"
-TITLE = "Synthetic person re-identification data: nobody in these images is real."
 
 _NAME = re.compile(r"(?:-1|\d{4})_c\d+s1_\d{6}_01\.jpg")
 _BATCH = 64
@@ -80,7 +79,7 @@ class Plan:
 
     def describe(self) -> str:
         """The text of the set's README."""
-        return f"""{TITLE}
+        return f"""{SYNTHETIC}
 
 Every image was drawn by a program, `reidkit synth --ids {self.ids} --cameras {self.cameras} --seed {self.seed}`:
 {self.images_per_camera} images per person and camera, {self.height} x {self.width} pixels.
@@ -163,7 +162,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _has_title(readme: Path) -> bool:
-    return readme.is_file() and readme.read_bytes().startswith(TITLE.encode())
+    return readme.is_file() and readme.read_bytes().startswith(SYNTHETIC.encode())
 
 
 def _discard(*folders: Path) -> None:
