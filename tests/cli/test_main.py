@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from reidkit.cli import main as cli
+from reidkit.types import DataError, UsageError
+
+HEAVY = ("torch", "numpy", "numba", "matplotlib", "pydantic", "PIL", "safetensors", "jinja2")
+
+
+def test_help_needs_nothing_heavy() -> None:
+    """What `reidkit --help` waits for: with torch it would be seconds."""
+    asked = f"import sys, reidkit.cli.main; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException) -> tuple[int, str]:
+    """Status and line of a command that ends with `error`."""
+
+    def fail(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (DataError("x is\nnot there"), 1, "reidkit: x is not there\n"),
+        (UsageError("wrong"), 2, "reidkit: wrong\n"),
+        (KeyboardInterrupt(), 130, "reidkit: stopped\n"),
+        (BrokenPipeError(), 1, ""),
+        (
+            OSError(5, "Input/output error", "/x"),
+            1,
+            "reidkit: the system refused: [Errno 5] Input/output error: '/x'\n",
+        ),
+        (MemoryError(), 1, "reidkit: out of memory: train with a smaller --set batch.ids, evaluate with a smaller"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "reidkit: out of memory: "),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 1, "reidkit: out of memory: "),
+    ],
+)
+def test_expected_failures_are_a_line_and_a_status(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    line: str,
+) -> None:
+    ended, err = end(monkeypatch, capsys, error)
+    assert ended == status
+    assert err.startswith(line)
+    assert err.count("\n") == (1 if line else 0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyError("a bug"), AssertionError()])
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(type(error)):
+        cli.main()

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reidkit.cli import options
+from reidkit.types import DataError, UsageError
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert options.cache_dir(None, no_cache=False) == Path("/elsewhere/reidkit")
+    assert options.cache_dir(Path("mine"), no_cache=False) == Path("mine")
+    assert options.cache_dir(None, no_cache=True) is None
+    with pytest.raises(UsageError, match="exclude each other"):
+        options.cache_dir(Path("mine"), no_cache=True)
+
+
+def test_no_home_is_needed_where_the_cache_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert options.cache_dir(Path("mine"), no_cache=False) == Path("mine")
+    with pytest.raises(DataError, match="--cache DIR or --no-cache"):
+        options.cache_dir(None, no_cache=False)

@@ -1,0 +1,65 @@
+"""`reidkit paper` as people call it."""
+
+import json
+
+import pytest
+
+from reidkit.cli.paper import paper
+from reidkit.types import UsageError
+
+
+def test_differences(nursery):
+    result = nursery.run("paper", "differences")
+    assert result.status == 0
+    assert "identity.spread" in result.out
+    assert "imagenet-mean" in result.out
+    points = {point["topic"]: point for point in nursery.run("paper", "differences", "--json").json()["points"]}
+    assert points["drops"]["values"]["fast-reid"] == [50, 100]
+    assert points["stem"]["values"] == {
+        "default": True,
+        "paper-text": True,
+        "official-code": False,
+        "fast-reid": True,
+    }
+
+
+def test_published_table_without_data(nursery, tmp_path):
+    found = nursery.run("paper", "table6", "--out", tmp_path, "--json").json()
+    assert [row["row"] for row in found["rows"]] == ["256x128", "224x224", "384x128", "384x192"]
+    assert found["rows"][1]["results"]["dukemtmc"]["map"]["paper"] == 0.722
+    assert json.loads((tmp_path / "table6.json").read_text()) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["tabel1"], "did you mean table1?"),
+        (["table1", "--data", "DIR"], "--data DIR: write it as --data market1501=DIR"),
+        (["table1", "--data", "a/b=DIR"], "a name is of letters"),
+        (["table1", "--data", "a=x", "--data", "a=y"], "--data a is given twice"),
+        (["table1", "--small", "--short"], "exclude each other"),
+        (["table1", "--as", "fastreid"], "did you mean fast-reid?"),
+        (["table1", "--rows", "warmpu"], "did you mean warmup?"),
+        (["table1", "--set", "optim.epochs=0"], "optim.epochs must be at least 1"),
+        (["table1", "--weights", "a.pth", "--weights", "b.pth"], "given twice"),
+    ],
+)
+def test_wrong_calls(nursery, tmp_path, words, line):
+    result = nursery.run("paper", *words, "--out", tmp_path)
+    assert result.status == 2
+    assert line in result.line()
+
+
+def test_a_failed_row_ends_in_one_line(nursery, tmp_path, noise):
+    """Eight people are too few for 16 at a time."""
+    words = ("--data", f"noise={noise}", "--out", tmp_path, "--rows", "16x4", "--no-cache", "--json")
+    result = nursery.run("paper", "table5", "--small", *words)
+    assert result.status == 1
+    assert "1 run failed (the training images show 8 ids and a batch takes 16" in result.line()
+    assert "failed" in json.loads(result.out)["rows"][5]["results"]["noise"]
+
+
+def test_help_names_every_table():
+    assert paper.__doc__
+    with pytest.raises(UsageError, match="table1, table2"):
+        paper("zzz")

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import tempfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from reidkit import page
+from reidkit.data.detect import open_benchmark
+from reidkit.judge import Protocol, Reading, judge
+from reidkit.model.weights import load_model
+from tests.commands import training
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reidkit.judge import Judgement
+    from reidkit.recipe import Recipe
+    from tests.commands import Nursery
+
+
+@pytest.fixture(scope="module")
+def run(nursery: Nursery, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    folder = tmp_path_factory.mktemp("page") / "a run"
+    words = [*training(noise, folder), "--judge-every", "1", "--weights"]
+    first = folder.with_name("first")
+    assert nursery.run(*training(noise, first)).status == 0
+    return folder, nursery.run(*words, first / "model.safetensors", "--json").json()
+
+
+@pytest.fixture(scope="module")
+def judgement(run: tuple[Path, dict[str, float]], noise: Path) -> Judgement:
+    return judge(load_model(run[0]), open_benchmark(noise), Protocol(), Reading())
+
+
+def test_the_report_of_a_run_holds_its_figures(run: tuple[Path, dict[str, float]]) -> None:
+    folder, scores = run
+    text = (folder / "report.html").read_text()
+    for key in ("rank1", "map", "minp", "rank5"):
+        assert f"{100 * scores[key]:.1f}" in text
+    for word in ("strong-baseline", "float32", "market1501: 32 training images of 8 people from 2 cameras", "rank-1"):
+        assert word in text
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["training_set"] in text
+    assert facts["weights"] in text
+    assert "reidkit train strong-baseline --data .../" in text
+    assert text.count("data:image/jpeg;base64,") >= 4 * 11
+    assert "<svg" in text
+
+
+def test_nothing_names_a_place_on_this_machine(run: tuple[Path, dict[str, float]], noise: Path) -> None:
+    folder, _ = run
+    for name in ("report.html", "run.json", "recipe.json", "log.jsonl"):
+        text = (folder / name).read_text()
+        for place in (str(folder.parent), str(noise.parent), tempfile.gettempdir()):
+            assert place not in text, name
+    assert str(folder.parent).encode() not in (folder / "model.safetensors").read_bytes()
+
+
+def test_the_hardest_queries_come_first_and_the_random_ones_are_others() -> None:
+    precision = np.array([0.5, np.nan, *np.linspace(0.9, 0.2, 30)])
+    hardest, others = page._choose(precision)
+    assert len(hardest) == page.HARDEST
+    assert hardest[0] == 31
+    assert list(precision[hardest]) == sorted(precision[hardest])
+    assert max(precision[hardest]) <= min(precision[others])
+    assert len(others) == page.RANDOM
+    assert not set(others) & set(hardest)
+    assert 1 not in {*hardest, *others}
+    assert list(page._choose(precision)[1]) == list(others)
+
+
+def test_ranked_lists_say_what_was_found(judgement: Judgement) -> None:
+    lists = page.ranked_lists(judgement, Protocol(), [2, 0])
+    assert [str(one.query_path) for one in lists] == [judgement.query.paths[2], judgement.query.paths[0]]
+    for one, row in zip(lists, (2, 0), strict=True):
+        assert one.average_precision == judgement.scores.average_precision[row]
+        assert one.first_rank == judgement.scores.first_match[row]
+        assert len(one.entries) == page.TOP
+        distances = [entry.distance for entry in one.entries]
+        assert distances == sorted(distances)
+        assert all(entry.right == (entry.pid == one.pid) for entry in one.entries)
+        assert not [entry for entry in one.entries if (entry.pid, entry.camid) == (one.pid, one.camid)]
+        ranks = [rank for rank, entry in enumerate(one.entries, 1) if entry.right]
+        assert one.first_rank == (ranks[0] if ranks else one.first_rank)
+
+
+def test_scores_curve_and_distances_are_those_of_the_judgement(judgement: Judgement) -> None:
+    made = page.add_scores(page.report_of("t", load_recipe(), {"a": 1}, "reidkit x"), judgement, Protocol())
+    assert made.scores is not None
+    assert made.scores["map"] == judgement.scores.map
+    assert made.scores["seconds"] == judgement.seconds
+    assert list(made.cmc) == list(judgement.scores.cmc)
+    assert made.reranked is None
+    assert len(made.hardest) == 4
+    assert made.settings["a"] == 1
+    assert made.distances is not None
+    assert sum(made.distances.same) + sum(made.distances.different) == 4 * (16 - 2)
+
+
+def load_recipe() -> Recipe:
+    from reidkit.recipes import find
+
+    return find("strong-baseline")

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from reidkit.data.detect import open_benchmark
+from reidkit.judge import Protocol, Reading, judge
+from reidkit.model.weights import load_model, save_model
+from reidkit.recipe import override
+from reidkit.train import journal
+from reidkit.train.job import Job, Outcome, run
+from reidkit.train.report import write
+from reidkit.types import DataError, ReidkitError, RunError, UsageError, WeightsError
+from tests.noise import TRAIN, draw_noise
+from tests.train.tiny import RECIPE
+
+ONE_EPOCH = override(RECIPE, ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0"])
+
+
+@pytest.fixture(scope="module")
+def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Outcome]:
+    job = Job(out=tmp_path_factory.mktemp("job") / "a" / "run", data=(noise,), judge_every=1)
+    return job, run(ONE_EPOCH, job)
+
+
+def test_a_run_leaves_what_it_promises(finished: tuple[Job, Outcome]) -> None:
+    job, outcome = finished
+    write(job.out, outcome, "reidkit train")
+    names = {path.name for path in job.out.iterdir()} - {".lock"}
+    assert names == {"recipe.json", "run.json", "log.jsonl", "state.pt", "model.safetensors", "report.html"}
+    facts = json.loads((job.out / "run.json").read_text())
+    assert {"seed": 0, "people": 8, "weights": "none"}.items() <= facts.items()
+    assert outcome.description == "market1501: 32 training images of 8 people from 2 cameras"
+
+
+def test_the_model_on_disk_is_the_one_that_was_judged(finished: tuple[Job, Outcome], noise: Path) -> None:
+    job, outcome = finished
+    loaded = load_model(job.out)
+    assert loaded.fingerprint == outcome.model.fingerprint
+    assert loaded.recipe.network.stride_in == "3x3"
+    assert outcome.judgement is not None
+    again = judge(loaded, open_benchmark(noise), Protocol(), Reading())
+    np.testing.assert_allclose(again.query.vectors, outcome.judgement.query.vectors, rtol=1e-4, atol=1e-5)
+    last = journal.read(job.out / "log.jsonl")[-1]
+    assert (last["kind"], last["map"]) == ("scores", outcome.judgement.scores.map)
+
+
+def test_anyone_may_read_the_model_who_may_read_the_log(finished: tuple[Job, Outcome]) -> None:
+    job, _ = finished
+    modes = {(job.out / name).stat().st_mode for name in ("log.jsonl", "model.safetensors", "state.pt")}
+    assert len(modes) == 1
+
+
+def test_names_and_ids_decide_whether_data_is_the_same(noise: Path, tmp_path: Path, finished: Any) -> None:
+    job, _ = finished
+    facts = json.loads((job.out / "run.json").read_text())["training_set"]
+    moved = shutil.copytree(noise, tmp_path / "moved")
+    run(ONE_EPOCH, Job(out=tmp_path / "same", data=(moved,)))
+    assert json.loads((tmp_path / "same" / "run.json").read_text())["training_set"] == facts
+    first = min((moved / TRAIN).iterdir())
+    first.rename(first.with_name(first.name.replace("000000_00", "000009_00")))
+    run(ONE_EPOCH, Job(out=tmp_path / "other", data=(moved,)))
+    assert json.loads((tmp_path / "other" / "run.json").read_text())["training_set"] != facts
+
+
+def test_start_from_the_weights_of_another_run(finished: tuple[Job, Outcome], noise: Path, tmp_path: Path) -> None:
+    job, outcome = finished
+    said: list[str] = []
+    weights = job.out / "model.safetensors"
+    slow = override(ONE_EPOCH, ["optim.lr=1e-12"])
+    again = run(slow, Job(out=tmp_path / "run", data=(noise,), weights=weights, say=said.append))
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["weights"] == outcome.model.fingerprint
+    ours, theirs = (each.network.backbone.conv1.weight for each in (again.model, outcome.model))
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert any("weights from model.safetensors" in line for line in said)
+
+
+def test_several_data_sets_are_trained_on_together(noise: Path, tmp_path: Path) -> None:
+    second = draw_noise(tmp_path / "second", people=range(1, 4))
+    outcome = run(ONE_EPOCH, Job(out=tmp_path / "run", data=(noise, second)))
+    assert outcome.description == "market1501+market1501: 44 training images of 11 people from 4 cameras"
+
+
+def test_other_data_to_judge_on(noise: Path, tmp_path: Path) -> None:
+    other = draw_noise(tmp_path / "other", judged=range(20, 22))
+    outcome = run(ONE_EPOCH, Job(out=tmp_path / "run", data=(noise,), val_data=other))
+    assert outcome.judgement is not None
+    assert outcome.judgement.scores.queries == 2
+
+
+def people_only(data: Path, folder: Path) -> Path:
+    for path in (data / TRAIN).iterdir():
+        (folder / "train" / path.name[:4]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / "train" / path.name[:4])
+    return folder
+
+
+def test_nothing_to_judge_on_is_said_and_trained(noise: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    job = Job(out=tmp_path / "run", data=(people_only(noise, tmp_path / "p"),), judge_every=1, say=said.append)
+    outcome = run(ONE_EPOCH, job)
+    assert outcome.judgement is None
+    assert outcome.judged is None
+    assert said[0].startswith("no scores from this data: folder has no query images")
+    assert {row["kind"] for row in journal.read(job.out / "log.jsonl")} == {"step", "epoch"}
+    write(job.out, outcome, "reidkit train")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "sentence"),
+    [
+        ({"device": "tpu"}, UsageError, "no device tpu"),
+        ({"data": (Path("none"),)}, DataError, "none is not there"),
+        ({"val_data": Path("none")}, DataError, "none is not there"),
+        ({"weights": Path("none.pth")}, WeightsError, r"none\.pth is not there"),
+        ({"format": "x"}, UsageError, "no format x"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(
+    noise: Path, tmp_path: Path, change: dict[str, Any], kind: type[ReidkitError], sentence: str
+) -> None:
+    job = replace(Job(out=tmp_path / "run", data=(noise,)), **change)
+    with pytest.raises(kind, match=sentence):
+        run(ONE_EPOCH, job)
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_many_people_for_a_batch(noise: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="8 ids and a batch takes 9"):
+        run(override(ONE_EPOCH, ["batch.ids=9"]), Job(out=tmp_path / "run", data=(noise,)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_cannot_be_written_leaves_the_old_one(finished: tuple[Job, Outcome], tmp_path: Path) -> None:
+    _, outcome = finished
+    with pytest.raises(WeightsError, match=r"m\.safetensors cannot be written \(No such file or directory\)"):
+        save_model(tmp_path / "gone" / "m.safetensors", outcome.model.network, outcome.model.recipe)
+
+
+def test_a_folder_deleted_during_training(noise: Path, tmp_path: Path) -> None:
+    def vanish(row: journal.Row) -> None:
+        if row["kind"] == "epoch":
+            shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(RunError, match=r"cannot be written \(No such file or directory\)"):
+        run(RECIPE, Job(out=tmp_path / "run", data=(noise,), watchers=(vanish,)))
