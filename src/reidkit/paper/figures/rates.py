@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args, get_type_hints
 
 from reidkit.recipe import Optim
 from reidkit.recipes.bag_of_tricks import STANDARD, STRONG
+from reidkit.recipes.readings import read_as
 from reidkit.report.canvas import GROUPS, SOFT, plain, sheet
 from reidkit.train.schedule import learning_rate
 
@@ -21,9 +22,6 @@ STEPS = 186
 
 SAMPLES = 31
 """Steps of an epoch that are drawn; a divisor of `STEPS`."""
-
-FAST_REID = replace(STRONG.optim, warmup_epochs=0, warmup_steps=2000, drops=(50, 100))
-"""fast-reid's schedule for the bag of tricks: 2,000 steps of warm-up, and other drops."""
 
 LOOKS: tuple[tuple[str, Dashes, float], ...] = (
     (GROUPS[7], "-", 5),
@@ -48,7 +46,8 @@ def curves() -> dict[str, Curve]:
     readings = get_args(get_type_hints(Optim)["warmup"])
     optims = {"no warm-up": STANDARD.optim}
     optims |= {f"warm-up: {name}": replace(STRONG.optim, warmup=name) for name in readings}
-    return {name: _curve(optim) for name, optim in {**optims, "fast-reid": FAST_REID}.items()}
+    optims["fast-reid"] = read_as(STRONG, "fast-reid").optim
+    return {name: _curve(optim) for name, optim in optims.items()}
 
 
 def figure() -> Figure:

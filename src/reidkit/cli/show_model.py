@@ -1,0 +1,203 @@
+"""`reidkit show`: what a model sees, as pictures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.show import print_json, print_line, progress
+from reidkit.types import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reidkit.judge import Judgement, Protocol, Reading
+    from reidkit.model.weights import Model
+    from reidkit.types import Benchmark
+
+show = typer.Typer(no_args_is_help=True, help="What a model sees, as pictures: ranked lists, embedding, attention.")
+
+
+class Method(StrEnum):
+    """How features become points in the plane."""
+
+    PCA = "pca"
+    TSNE = "tsne"
+
+
+class Part(StrEnum):
+    """Which images of a data set are meant."""
+
+    GALLERY = "gallery"
+    QUERY = "query"
+    TRAIN = "train"
+
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model.safetensors.")]
+Data = Annotated[Path, typer.Option(help="A data set with queries and a gallery.")]
+Queries = Annotated[str, typer.Option(help="How many, drawn by --seed; or file names, separated by commas.")]
+Seed = Annotated[int, typer.Option(min=0, help="Which ones are drawn.")]
+Answers = Annotated[int, typer.Option(min=1, max=20, help="Answers for each query.")]
+
+
+@show.command()
+def ranks(
+    model: ModelPath,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The picture (.png).")] = Path("ranks.png"),
+    queries: Queries = "6",
+    answers: Answers = 10,
+    seed: Seed = 0,
+    format_: options.Format = None,
+    device: options.Device = "auto",
+    cache: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    skip_broken: options.SkipBroken = False,
+    as_json: options.Json = False,
+) -> None:
+    """Ranked lists: queries, and what the gallery answers, right and wrong."""
+    from reidkit.page import ranked_lists
+    from reidkit.report.plots import ranked_picture
+
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out} does not end in .png: ranked lists are written as PNG")
+    with progress() as tell:
+        seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_broken, tell)
+    rows = choose_queries(queries, seen.judgement.query.paths, _scored(seen.judgement), seed)
+    ranked_picture(ranked_lists(seen.judgement, seen.protocol, rows), out, columns=answers)
+    _say(out, as_json=as_json)
+
+
+@show.command()
+def attention(
+    model: ModelPath,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("attention.png"),
+    queries: Queries = "4",
+    answers: Answers = 3,
+    seed: Seed = 0,
+    format_: options.Format = None,
+    device: options.Device = "auto",
+    cache: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    skip_broken: options.SkipBroken = False,
+    as_json: options.Json = False,
+) -> None:
+    """Where the network is active in a query, and which places of its answers make them like it."""
+    from reidkit.pictures import compare_attention
+    from reidkit.report.canvas import suffix, write_figure
+    from reidkit.report.overlay import comparison_figure
+
+    suffix(out)
+    with progress() as tell:
+        seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_broken, tell)
+    rows = choose_queries(queries, seen.judgement.query.paths, _scored(seen.judgement), seed)
+    compared = compare_attention(seen.model, seen.judgement, seen.protocol, rows, answers, seen.reading.device)
+    write_figure(comparison_figure(compared, f"{seen.model.recipe.name} on {seen.benchmark.name}"), out)
+    _say(out, as_json=as_json)
+
+
+@show.command()
+def embedding(
+    model: ModelPath,
+    data: Annotated[Path, typer.Option(help="A data set.")],
+    out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("embedding.png"),
+    method: Annotated[Method, typer.Option(help="Principal components, or t-SNE.")] = Method.PCA,
+    people: Annotated[int, typer.Option(min=1, max=72, help="Those with the most images.")] = 12,
+    part: Annotated[Part, typer.Option(help="The images that are drawn.")] = Part.GALLERY,
+    perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE: how many neighbours count.")] = 15.0,
+    format_: options.Format = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """The features f_t and f_i of some people's images as points in the plane."""
+    from reidkit.data.detect import open_benchmark
+    from reidkit.embed import choose_device
+    from reidkit.judge import Reading
+    from reidkit.model.weights import load_model
+    from reidkit.pictures import choose_people, embedding_panels
+    from reidkit.report.canvas import suffix, write_figure
+    from reidkit.report.points import points_figure
+
+    suffix(out)
+    loaded, benchmark = load_model(model), open_benchmark(data, format_)
+    samples = choose_people(getattr(benchmark, part.value), people, f"{benchmark.name} {part.value}")
+    with progress() as tell:
+        reading = Reading(device=choose_device(device), tell=tell)
+        panels, pids = embedding_panels(loaded, samples, reading, method.value, perplexity)
+    title = f"{loaded.recipe.name} on {benchmark.name}: {len(samples)} {part.value} images of {len(set(pids))} people"
+    write_figure(points_figure(panels, pids, title), out)
+    _say(out, as_json=as_json)
+
+
+def choose_queries(wanted: str, paths: Sequence[str], scored: Sequence[int], seed: int) -> list[int]:
+    """The numbers of the queries that are meant: as many as told, among those with a match, or those of these names.
+
+    Raises:
+        UsageError: no such number or name.
+    """
+    import numpy as np
+
+    if wanted.strip().isdecimal():
+        count = int(wanted)
+        if not 1 <= count <= 50:
+            raise UsageError(f"--queries {wanted}: a picture shows 1 to 50 queries")
+        order = np.random.default_rng(seed).permutation(np.asarray(scored, np.int64))
+        return [int(number) for number in order[:count]]
+    rows: dict[str, int] = {}
+    for number, path in enumerate(paths):
+        rows.setdefault(Path(path).name, number)
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    missing = [name for name in names if name not in rows]
+    if missing or not names:
+        raise UsageError(f"--queries {wanted}: there is no query {missing[0] if missing else 'named'}: give file names")
+    return [rows[name] for name in names]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A judged model with what it was judged by."""
+
+    model: Model
+    benchmark: Benchmark
+    protocol: Protocol
+    reading: Reading
+    judgement: Judgement
+
+
+def _judge(
+    model: Path,
+    data: Path,
+    format_: str | None,
+    device: str,
+    cache_dir: Path | None,
+    skip_broken: bool,
+    tell: Callable[[str, int, int], None],
+) -> _Seen:
+    from reidkit.data.detect import open_benchmark
+    from reidkit.embed import choose_device
+    from reidkit.judge import Protocol, Reading, judge
+    from reidkit.model.weights import load_model
+
+    loaded, benchmark, protocol = load_model(model), open_benchmark(data, format_), Protocol()
+    reading = Reading(cache_dir=cache_dir, skip_broken=skip_broken, device=choose_device(device), tell=tell)
+    return _Seen(loaded, benchmark, protocol, reading, judge(loaded, benchmark, protocol, reading))
+
+
+def _scored(judgement: Judgement) -> list[int]:
+    """The queries that have a match in the gallery."""
+    return [number for number, value in enumerate(judgement.scores.average_precision) if not math.isnan(value)]
+
+
+def _say(path: Path, *, as_json: bool) -> None:
+    paths: dict[str, Any] = {"paths": [str(path)]}
+    if as_json:
+        print_json(paths)
+    else:
+        print_line(str(path))

@@ -1,0 +1,106 @@
+"""What a model sees, put together for `reidkit.report`: attention beside ranked lists, features in the plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.attention import attend, similarity
+from reidkit.evaluate.projection import pca, tsne
+from reidkit.evaluate.ranking import ranked
+from reidkit.judge import Protocol, embed_samples
+from reidkit.report.overlay import Comparison, Overlay
+from reidkit.report.points import Panel
+from reidkit.types import DataError, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from numpy.typing import NDArray
+
+    from reidkit.judge import Judgement, Reading
+    from reidkit.model.weights import Model
+    from reidkit.types import Embeddings
+
+
+def compare_attention(
+    model: Model,
+    judgement: Judgement,
+    protocol: Protocol,
+    rows: Sequence[int],
+    answers: int,
+    device: torch.device,
+) -> list[Comparison]:
+    """For the queries `rows`: their activation, and where each of their first `answers` answers is like them.
+
+    The maps of similarity of one query share one scale, from nothing to the largest.
+    """
+    found = []
+    for one in ranked(judgement.query, judgement.gallery, rows, answers, metric=protocol.metric):
+        samples = [_sample(judgement.query, one.query), *(_sample(judgement.gallery, i) for i in one.indices.tolist())]
+        seen = attend(model, samples, device)
+        alike = similarity(model.network, seen.search[0], seen.places[1:]) if len(samples) > 1 else np.zeros((0, 1, 1))
+        top = float(alike.max(initial=0.0))
+        shown = tuple(
+            (Overlay(sample.path, places, 0.0, top), bool(right), _cosine(seen.search[0], vector))
+            for sample, places, right, vector in zip(samples[1:], alike, one.right, seen.search[1:], strict=True)
+        )
+        found.append(Comparison(Overlay(samples[0].path, seen.activation[0]), shown))
+    return found
+
+
+def activations(model: Model, paths: Sequence[Path], device: torch.device) -> list[Overlay]:
+    """The activation maps of a few images."""
+    if not paths:
+        return []
+    seen = attend(model, [Sample(path, 0, 0) for path in paths], device)
+    return [Overlay(path, places) for path, places in zip(paths, seen.activation, strict=True)]
+
+
+def choose_people(samples: Sequence[Sample], people: int, where: str) -> tuple[Sample, ...]:
+    """The images of the `people` that have the most of them; who is known by no number (pid 0 or junk) is left out.
+
+    Raises:
+        DataError: there is nobody.
+    """
+    pids, counts = np.unique([sample.pid for sample in samples if sample.pid > 0], return_counts=True)
+    if not len(pids):
+        raise DataError(f"{where} shows nobody who is known: choose another --part, or another data set")
+    chosen = set(pids[np.argsort(-counts, kind="stable")[:people]].tolist())
+    return tuple(sample for sample in samples if sample.pid in chosen)
+
+
+def embedding_panels(
+    model: Model, samples: tuple[Sample, ...], reading: Reading, method: str, perplexity: float
+) -> tuple[list[Panel], NDArray[np.int64]]:
+    """f_t and f_i of the images in the plane, by `pca` or `tsne`, and whose images they are.
+
+    Where there is no neck, both are the one feature f, and there is one panel. f_i is normalised first, as the cosine
+    distance has it.
+    """
+    before = embed_samples(model, samples, "before the neck", Protocol(feature="before"), reading)
+    if model.recipe.network.neck == "none":
+        return [_panel("f", before.vectors, method, perplexity)], before.pids
+    after = embed_samples(model, samples, "after the neck", Protocol(), reading).vectors
+    unit = after / np.maximum(np.linalg.norm(after, axis=1, keepdims=True), 1e-12)
+    first = _panel("fₜ, before the neck", before.vectors, method, perplexity)
+    return [first, _panel("fᵢ, after the neck, normalised", unit, method, perplexity)], before.pids
+
+
+def _panel(title: str, vectors: NDArray[np.float32], method: str, perplexity: float) -> Panel:
+    if method == "tsne":
+        return Panel(f"{title}: t-SNE", tsne(vectors, perplexity), "", "")
+    points, shares = pca(vectors)
+    words = (f"{100 * share:.0f} % of the variance" for share in shares)
+    return Panel(f"{title}: PCA", points, next(words), next(words))
+
+
+def _sample(images: Embeddings, number: int) -> Sample:
+    return Sample(Path(images.paths[number]), int(images.pids[number]), int(images.camids[number]))
+
+
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))

@@ -1,0 +1,112 @@
+"""Maps laid over images: where a network looks, as pictures for a page and for a talk."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from reidkit.report.canvas import INK, SOFT, nothing_but, sheet, shown, tighten
+from reidkit.report.lists import THUMBNAIL, read_image
+from reidkit.report.plots import RIGHT, WRONG
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Map = NDArray[np.floating]
+
+BOX = (128, 256)
+STRENGTH = 0.55
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """An image and a map [h, w] of it. Values from `low` to `high` take all colours; None: those of the map itself."""
+
+    path: Path
+    map: Map = field(repr=False)
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A query and what is active in it; of each answer, whether it is right and where it is like the query."""
+
+    query: Overlay
+    answers: Sequence[tuple[Overlay, bool, float]]
+
+
+def blend(image: Image.Image, overlay: Overlay) -> Image.Image:
+    """The image with the map over it, enlarged to the image's size without edges of its own."""
+    import matplotlib as mpl
+
+    values = np.nan_to_num(np.asarray(overlay.map, np.float32), posinf=0.0, neginf=0.0)
+    low = float(values.min()) if overlay.low is None else overlay.low
+    high = float(values.max()) if overlay.high is None else overlay.high
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    large = np.asarray(Image.fromarray(scaled).resize(image.size, Image.Resampling.BICUBIC)).clip(0, 1)
+    heat = mpl.colormaps["turbo"](large)[..., :3] * 255
+    grey = np.asarray(image.convert("L"), np.float32)[..., None]
+    return Image.fromarray((STRENGTH * heat + (1 - STRENGTH) * grey).round().astype(np.uint8))
+
+
+def overlay_uri(overlay: Overlay) -> str:
+    """The thumbnail with its map as a JPEG in a `data:` address, or "" where the image cannot be read."""
+    image = read_image(overlay.path, THUMBNAIL)
+    if image is None:
+        return ""
+    buffer = io.BytesIO()
+    blend(image, overlay).save(buffer, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
+    """One row for each query: itself, its activation, then each answer and beside it where it is like the query.
+
+    Raises:
+        DataError: there is no row.
+    """
+    if not rows:
+        raise DataError("there is no query to show: the data set needs queries and a gallery")
+    answers = max(len(row.answers) for row in rows)
+    columns = 2 + 2 * answers
+    made = sheet(0.92 * columns + 0.3, 1.98 * len(rows) + 0.75)
+    grid = made.subplots(len(rows), columns, squeeze=False)
+    nothing_but(grid.ravel().tolist())
+    for row, axes in zip(rows, grid, strict=True):
+        _tile(axes[0], row.query, INK, plain=True)
+        _tile(axes[1], row.query, INK)
+        axes[0].set_xlabel(shown(row.query.path.name, 18), color=SOFT, fontsize=6, parse_math=False)
+        for place, (answer, right, similarity) in enumerate(row.answers):
+            colour = RIGHT if right else WRONG
+            _tile(axes[2 + 2 * place], answer, colour, plain=True)
+            _tile(axes[3 + 2 * place], answer, colour)
+            word = "right" if right else "wrong"
+            axes[2 + 2 * place].set_xlabel(f"{word}, {similarity:.2f}", color=colour, fontsize=8)
+    heads = ["query", "activation", *(word for k in range(answers) for word in (f"answer {k + 1}", "similarity"))]
+    for axes, head in zip(grid[0], heads, strict=True):
+        axes.set_title(head, color=INK, fontsize=9)
+    made.suptitle(shown(title), x=0.01, ha="left", color=INK, fontweight="bold", parse_math=False)
+    tighten(made)
+    return made
+
+
+def _tile(axes: Axes, overlay: Overlay, colour: str, *, plain: bool = False) -> None:
+    image = read_image(overlay.path, (2 * BOX[0], 2 * BOX[1]))
+    if image is None:
+        axes.text(0.5, 0.5, "cannot\nbe read", ha="center", va="center", color=SOFT)
+        return
+    image = image.resize(BOX, Image.Resampling.LANCZOS)
+    axes.imshow(np.asarray(image if plain else blend(image, overlay)))
+    axes.spines[:].set(visible=True, color=colour, linewidth=2)

@@ -1,0 +1,94 @@
+"""Figure 6 with networks of no size: what is drawn is what the runs hold, and a second call trains nothing."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reidkit.paper.figures import embedding
+from reidkit.paper.figures.embedding import PANELS, Plan, choose_people, draw, trained
+from reidkit.paper.figures.plane import boundaries
+from reidkit.types import DataError
+
+SIZE = ("network.width=0.125", "images.height=32", "images.width=32", "batch.ids=3", "batch.images=2")
+SETTINGS = (*SIZE, "optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0")
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return Plan(out=tmp_path_factory.mktemp("figure6"), people=3, settings=SETTINGS, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def planes(plan):
+    listing = choose_people(plan)
+    return {title: trained(recipe, listing, plan) for title, recipe in (PANELS[1], PANELS[3])}
+
+
+def test_panels_differ_as_the_paper_says():
+    by_title = dict(PANELS)
+    assert [(r.identity.weight, r.triplet.weight, r.network.neck) for r in by_title.values()] == [
+        (1.0, 0.0, "none"),
+        (0.0, 1.0, "none"),
+        (1.0, 1.0, "none"),
+        (1.0, 1.0, "bnneck"),
+    ]
+    assert {recipe.network.embedding for recipe in by_title.values()} == {2}
+    assert len({replace(recipe, name="", identity=PANELS[0][1].identity, triplet=PANELS[0][1].triplet,
+                        network=PANELS[0][1].network) for recipe in by_title.values()}) == 1  # fmt: skip
+
+
+def test_planes_come_from_the_runs(plan, planes):
+    import torch
+
+    triplet, neck = planes.values()
+    assert triplet.classifier is None
+    np.testing.assert_array_equal(triplet.metric, triplet.search)
+    assert neck.metric.shape == neck.search.shape == (3 * 4 * 8, 2)
+    assert not np.array_equal(neck.metric, neck.search)
+    assert np.bincount(neck.pids).tolist() == [32, 32, 32]
+    state = torch.load(plan.out / "figure6-bnneck" / "state.pt", weights_only=True)
+    np.testing.assert_array_equal(neck.classifier[0], state["objective"]["identity.classifier.weight"].double().numpy())
+    assert not neck.classifier[1].any()
+
+
+def test_dashed_lines_are_the_classifiers_hyperplanes(planes):
+    first, second = draw(planes).axes
+    assert [line for line in first.get_lines() if line.get_linestyle() == "--"] == []
+    dashed = [line for line in second.get_lines() if line.get_linestyle() == "--"]
+    neck = planes["ID + triplet loss + BNNeck"]
+    window = (*second.get_xlim(), *second.get_ylim())
+    expected = boundaries(*neck.classifier, window)
+    assert len(dashed) == len(expected) > 0
+    for line, segment in zip(dashed, expected, strict=True):
+        np.testing.assert_allclose(line.get_xydata(), segment.ends)
+    drawn = np.concatenate([each.get_offsets() for each in second.collections])
+    np.testing.assert_allclose(drawn[np.lexsort(drawn.T)], neck.search[np.lexsort(neck.search.T)])
+
+
+def test_a_second_call_trains_nothing(plan, planes):
+    def steps():
+        return (plan.out / "figure6-bnneck" / "log.jsonl").read_text()
+
+    before = steps()
+    again = trained(PANELS[3][1], choose_people(plan), plan)
+    assert steps() == before
+    assert json.loads(before.splitlines()[0])["epoch"] == 1
+    np.testing.assert_array_equal(again.search, planes["ID + triplet loss + BNNeck"].search)
+
+
+def test_too_few_people_and_odd_paths(tmp_path):
+    own = tmp_path / 'own, "quoted" set'
+    for pid in (1, 2):
+        folder = own / "train" / str(pid)
+        folder.mkdir(parents=True)
+        (folder / "c1 a,b.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="has 2 people"):
+        choose_people(Plan(out=tmp_path / "out", data=own, people=3))
+    listing = choose_people(Plan(out=tmp_path / "out", data=own, people=2))
+    with listing.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [str(own / "train" / str(pid) / "c1 a,b.jpg") for pid in (1, 2)]
+    assert embedding.open_benchmark(listing).train[0].path == own / "train" / "1" / "c1 a,b.jpg"
