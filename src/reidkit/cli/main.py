@@ -10,6 +10,7 @@ from typing import TextIO, cast
 
 import typer
 
+from reidkit.cli.calibrate import calibrate
 from reidkit.cli.data import data, synth
 from reidkit.cli.doctor import doctor
 from reidkit.cli.judge import evaluate, score
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="Train and judge person re-identification models.",
     epilog="First steps: reidkit synth people, then reidkit train small-strong-baseline --data people.",
 )
-for _command in (recipes, data, synth, train, evaluate, score, paper, doctor):
+for _command in (recipes, data, synth, train, evaluate, score, calibrate, paper, doctor):
     app.command()(_command)
 
 # Typer carries its own copy of click in some releases and uses the real one in others; BadParameter is public, and

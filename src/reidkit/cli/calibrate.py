@@ -1,0 +1,166 @@
+"""`reidkit calibrate`."""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.show import percent, print_json, print_line, print_table, progress, remark
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from reidkit.evaluate.calibration_file import Calibration
+    from reidkit.evaluate.intervals import Interval
+
+
+class Method(StrEnum):
+    """How a probability is made of a similarity."""
+
+    ISOTONIC = "isotonic"
+    LOGISTIC = "logistic"
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model.safetensors.")],
+    data: Annotated[Path, typer.Option(help="A data set with queries and a gallery, of people not trained on.")],
+    far: Annotated[float, typer.Option(help="The part of different people that may pass for one.")] = 1e-3,
+    method: Annotated[Method, typer.Option(help="How a probability is made of a similarity.")] = Method.ISOTONIC,
+    prior: Annotated[float, typer.Option(help="The probability of one person before the images are looked at.")] = 0.5,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write.  [default: calibration.json beside the model]")
+    ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False,
+    feature: options.FeatureOption = options.Feature.AFTER,
+    metric: options.MetricOption = options.Metric.COSINE,
+    cameras: options.CamerasOption = options.Cameras.CROSS,
+    seed: Annotated[int, typer.Option(min=0, help="For intervals and for who is held out.")] = 0,
+    format_: options.Format = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 128,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    cache: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    skip_broken: options.SkipBroken = False,
+    as_json: options.Json = False,
+) -> None:
+    """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
+    from reidkit.data.detect import open_benchmark
+    from reidkit.embed import choose_device, choose_precision
+    from reidkit.evaluate import thresholds
+    from reidkit.evaluate.calibration_file import Settings, calibration_path, save_calibration, to_json
+    from reidkit.judge import Protocol, Reading, embed_samples, require_judgeable
+    from reidkit.model.weights import load_model
+
+    settings = Settings(
+        far=far, method=method.value, prior=prior, metric=metric.value, cameras=cameras.value, seed=seed
+    )
+    loaded = load_model(model)
+    path = out or calibration_path(model)
+    _require_writable(path)
+    benchmark = open_benchmark(data, format_)
+    protocol = Protocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
+    require_judgeable(benchmark, protocol)
+    chosen = choose_device(device)
+    started = time.perf_counter()
+    with progress() as tell:
+        reading = Reading(
+            cache_dir=options.cache_dir(cache, no_cache),
+            skip_broken=skip_broken,
+            device=chosen,
+            precision=choose_precision(precision.value, chosen),
+            batch=batch,
+            tell=tell,
+        )
+        query = embed_samples(loaded, benchmark.query, "query", protocol, reading)
+        gallery = embed_samples(loaded, benchmark.gallery, "gallery", protocol, reading)
+    embedded = time.perf_counter()
+    origin = thresholds.Origin(data=benchmark.name, feature=feature.value, flip=flip)
+    calibration = thresholds.calibrate(query, gallery, settings, origin)
+    seconds = {"embed": embedded - started, "calibrate": time.perf_counter() - embedded}
+    _remark_on_another(path, loaded.fingerprint)
+    save_calibration(path, calibration)
+    for warning in calibration.warnings:
+        remark(f"warning: {warning}")
+    if as_json:
+        seconds = {key: round(value, 3) for key, value in seconds.items()}
+        print_json({**to_json(calibration), "file": str(path), "seconds": seconds})
+        return
+    _print(calibration)
+    print_line(f"stored in {path}; " + ", ".join(f"{key} {value:.1f} s" for key, value in seconds.items()))
+
+
+def _require_writable(path: Path) -> None:
+    """Refuses a place for the result before minutes are spent on it."""
+    if not os.access(path.parent, os.W_OK) or path.is_dir():
+        raise DataError(f"{path} cannot be written: name another file with --out")
+
+
+def _remark_on_another(path: Path, fingerprint: str) -> None:
+    """Says so when the calibration of another model is about to be written over."""
+    from reidkit.evaluate.calibration_file import load_calibration
+
+    if not path.exists():
+        return
+    try:
+        load_calibration(path, fingerprint)
+    except DataError as error:
+        remark(f"replaced: {error}")
+
+
+def _print(calibration: Calibration) -> None:
+    chosen = calibration.chosen
+    print_line(
+        f"{calibration.data}: {calibration.queries} queries, {calibration.gallery} gallery images, "
+        f"{calibration.people} people; {calibration.genuine} genuine and {calibration.impostors} impostor pairs"
+    )
+    print_line(
+        f"threshold {chosen.threshold:.4f} at a FAR of {chosen.far:g}: TPR {_rate(chosen.tpr, chosen.interval)}, "
+        f"FAR {_rate(chosen.false_accepts / calibration.impostors, calibration.far_interval, 3)}"
+    )
+    rows = [
+        (
+            f"{rate.far:g}",
+            f"{rate.threshold:.4f}",
+            percent(rate.tpr),
+            _between(rate.interval),
+            str(rate.false_accepts),
+        )
+        for rate in calibration.rates
+    ]
+    print_table(("FAR", "threshold", "TPR %", "95 % interval", "false accepts"), rows)
+    print_line(
+        f"EER {_rate(calibration.eer, calibration.eer_interval)} at {calibration.eer_threshold:.4f}; "
+        f"AUC {calibration.auc:.4f}; d' {'-' if calibration.d_prime is None else f'{calibration.d_prime:.2f}'}"
+    )
+    _print_open_set(calibration)
+    quality = calibration.held_out.quality if calibration.held_out else None
+    how_good = f"Brier {quality.brier:.4f}, ECE {quality.ece:.4f} on people held out" if quality else "not checked"
+    print_line(f"probability: {calibration.settings.method} at the prior {calibration.settings.prior:g}; {how_good}")
+    own = [pair.threshold for pair in calibration.camera_pairs]
+    between = f", between {min(own):.4f} and {max(own):.4f}" if own else ": there are too few pairs of each"
+    print_line(f"{len(own)} camera pairs have thresholds of their own{between}")
+
+
+def _print_open_set(calibration: Calibration) -> None:
+    if calibration.open_set is None:
+        return
+    for rate in calibration.open_set.rates:
+        print_line(
+            f"open set: {percent(rate.rate)} % found at rank 1 (spread {percent(rate.deviation)}) "
+            f"at a false alarm rate of {rate.false_alarm_rate:g}, threshold {rate.threshold:.4f}"
+        )
+
+
+def _rate(value: float, interval: Interval | None, digits: int = 1) -> str:
+    """A rate in per cent with its interval."""
+    return f"{100 * value:.{digits}f} % ({_between(interval, digits)})"
+
+
+def _between(interval: Interval | None, digits: int = 1) -> str:
+    return f"{100 * interval.low:.{digits}f}-{100 * interval.high:.{digits}f}" if interval else "-"
