@@ -16,6 +16,7 @@ from reidkit.cli.doctor import doctor
 from reidkit.cli.judge import evaluate, score
 from reidkit.cli.paper import paper
 from reidkit.cli.recipes import recipes
+from reidkit.cli.show_model import show
 from reidkit.cli.train import train
 from reidkit.types import ReidkitError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for _command in (recipes, data, synth, train, evaluate, score, calibrate, paper, doctor):
     app.command()(_command)
+app.add_typer(show, name="show")
 
 # Typer carries its own copy of click in some releases and uses the real one in others; BadParameter is public, and
 # click's general error is among its bases in both.

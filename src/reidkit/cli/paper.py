@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.figures import FIGURES, Wanted, draw
 from reidkit.cli.show import command, print_json, print_line, print_table, progress, remark, shown_command
 from reidkit.recipes import find
 from reidkit.recipes.readings import POINTS, READINGS, Point, read_as
@@ -21,21 +22,24 @@ if TYPE_CHECKING:
     from reidkit.paper.job import Result
     from reidkit.recipe import Recipe
 
-THINGS = (*TABLES, "differences")
+THINGS = (*TABLES, *FIGURES, "differences")
 
 
 def paper(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help=f"{', '.join(TABLES)}, or differences.")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help=f"{', '.join(TABLES)}, figure1 to figure6, or differences.")
+    ],
     data: Annotated[list[str] | None, typer.Option("--data", help="NAME=DIR: market1501=DIR, or any name.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Small twins, for a CPU: narrow ResNet-18.")] = False,
     short: Annotated[bool, typer.Option("--short", help="Short twins: ResNet-50, half the size, 24 epochs.")] = False,
     weights: Annotated[list[str] | None, typer.Option(help="ImageNet weights: FILE, or BACKBONE=FILE.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the runs and the table's files.")] = Path("paper"),
+    out: Annotated[Path, typer.Option(help="Folder for the runs, and the files of a table or figure.")] = Path("paper"),
     rows: Annotated[str | None, typer.Option(help="Only these rows: warmup,erasing.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, with seeds from 0.")] = 1,
     processes: Annotated[int, typer.Option(min=1, help="Runs at once; they share the threads.")] = 1,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change every recipe: optim.epochs=60.")] = None,
     reading: options.As = None,
+    measured: Annotated[list[str] | None, typer.Option(help="figure1: NAME=RANK1,MAP, or a run's folder.")] = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     cache: options.CacheDir = None,
@@ -43,7 +47,7 @@ def paper(
     skip_broken: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
-    """Check a table of the paper: train what it needs, and set paper and measurement side by side.
+    """Check a table of the paper: train what it needs, and set paper and measurement side by side; or draw a figure.
 
     Run it again, however it ended, and it goes on. The table's files stand in the folder from the first run on.
     """
@@ -52,6 +56,18 @@ def paper(
         raise UsageError(f"there is no {what}; " + (f"did you mean {close[0]}?" if close else ", ".join(THINGS)))
     if what == "differences":
         _differences(as_json=as_json)
+        return
+    named = {name: Path(folder) for name, folder in _pairs("--data", data or [], "market1501=DIR").items()}
+    if what in FIGURES:
+        wanted = Wanted(
+            out=out,
+            data=next(iter(named.values()), None),
+            measured=measured or (),
+            settings=settings or (),
+            device=device,
+            command=command(),
+        )
+        draw(what, wanted, as_json=as_json)
         return
     if small and short:
         raise UsageError("--small and --short exclude each other: give one of them")
@@ -62,7 +78,7 @@ def paper(
 
     order = Order(
         table=TABLES[what],
-        data={name: Path(folder) for name, folder in _pairs("--data", data or [], "market1501=DIR").items()},
+        data=named,
         out=out,
         size="small" if small else "short" if short else "full",
         reading=reading or "",
