@@ -59,7 +59,8 @@ def make(order: Order, machine: Machine, watch: Watch, processes: int = 1) -> Re
     failures: dict[Path, str] = {}
     write(order, build(order, known, failures, watch.shown_command))
     waiting = [one for one in trainings if not _is_done(one, known)]
-    watch.say(f"{order.stem}: {len(trainings)} runs, {len(trainings) - len(waiting)} of them done already")
+    done = len(trainings) - len(waiting)
+    watch.say(f"{order.stem}: {len(trainings)} {'run' if len(trainings) == 1 else 'runs'}, {done} done already")
 
     def finished(training: Training, reason: str) -> None:
         if reason:
@@ -118,7 +119,7 @@ def _one_by_one(
 def _is_done(training: Training, known: dict[str, Known]) -> bool:
     if not is_trained(training.folder):
         return False
-    scores = scores_of(training.folder)
+    scores = scores_of(training.folder, known[training.data].trained)
     return all(known[name].key(search) in scores for name, searches in training.searches.items() for search in searches)
 
 

@@ -81,9 +81,13 @@ def _listing(samples: tuple[Sample, ...]) -> str:
     return total.hexdigest()[:12]
 
 
-def scores_of(folder: Path) -> dict[str, dict[str, float]]:
-    """What has been measured with the run in `folder`; nothing if the file is missing or damaged."""
-    return dict(_read(folder).get("scores", {}))
+def scores_of(folder: Path, trained: str) -> dict[str, dict[str, float]]:
+    """What has been measured with the run in `folder`, if it was trained on the images that `trained` names.
+
+    Nothing if it was not, or if the file is missing or damaged.
+    """
+    content = _read(folder)
+    return dict(content["scores"]) if content.get("training") == trained else {}
 
 
 def is_trained(folder: Path) -> bool:
@@ -118,7 +122,7 @@ def measure(
         report.write(training.folder, outcome, machine.command)
         fresh = (outcome.judgement.query, outcome.judgement.gallery) if outcome.judgement else None
     with locked(training.folder):
-        searcher = _Searcher(training, machine, tell)
+        searcher = _Searcher(training, machine, scores_of(training.folder, known[training.data].trained), tell)
         for name in training.searches:
             wanted = {known[name].key(search): search for search in training.searches[name]}
             if searcher.search(benchmarks[name], wanted, fresh if name == training.data else None):
@@ -129,9 +133,15 @@ def measure(
 class _Searcher:
     """Searches with the network of a run; it is only loaded where something is left to be measured."""
 
-    def __init__(self, training: Training, machine: Machine, tell: Callable[[str, int, int], None]) -> None:
+    def __init__(
+        self,
+        training: Training,
+        machine: Machine,
+        scores: dict[str, dict[str, float]],
+        tell: Callable[[str, int, int], None],
+    ) -> None:
         self.training = training
-        self.scores = scores_of(training.folder)
+        self.scores = scores
         device = choose_device(machine.device)
         self._reading = Reading(
             cache_dir=machine.cache_dir,

@@ -182,8 +182,8 @@ class _Filler:
         runs = self._runs(line, recipe, column)
         found: list[dict[str, float]] = []
         if runs:
-            key = self.known[column.test].key(line.search)
-            found = [scores[key] for scores in map(scores_of, runs) if key in scores]
+            key, trained = self.known[column.test].key(line.search), self.known[column.train].trained
+            found = [scores[key] for scores in (scores_of(run, trained) for run in runs) if key in scores]
         rank1, map_ = (
             Measured(
                 paper=paper[i] if paper else None,

@@ -91,6 +91,7 @@ class _Worker:
         """Let it save what it has, and wait for that."""
         _pipe(self.process.stdin).close()
         self.process.wait()
+        self._reader.join()
 
     def reason(self) -> str:
         """Why it failed, or ""."""
@@ -101,9 +102,10 @@ class _Worker:
         return self._last or f"the process ended with status {self.process.returncode}"
 
     def _read(self) -> None:
-        for line in _pipe(self.process.stderr):
-            self._last = line.strip() or self._last
-            self._say(f"{self.training.recipe.name}, seed {self.training.seed}: {line.rstrip()}")
+        with _pipe(self.process.stderr) as lines:
+            for line in lines:
+                self._last = line.strip() or self._last
+                self._say(f"{self.training.recipe.name}, seed {self.training.seed}: {line.rstrip()}")
 
 
 def threads() -> int:
