@@ -120,6 +120,8 @@ def pair_intervals(
     nobody searches for are never drawn; they count once.
     """
     settings = settings or Bootstrap()
+    if len(tables.genuine) < 2:
+        return PairIntervals(None, (None,) * len(fars), None, None)
     weights = settings.weights(len(tables.genuine))
     twice = tables.impostor.sum(axis=0) - tables.impostor_total
     tpr = _rates(weights @ tables.genuine)
