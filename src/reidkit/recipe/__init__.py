@@ -1,0 +1,44 @@
+"""Everything that changes the result of a training run, and nothing else.
+
+A recipe is a frozen tree of dataclasses. What does not change the result (device, workers, folders) is an option of the
+command. An ablation is a ladder of `dataclasses.replace`, each rung one change from its parent.
+"""
+
+from __future__ import annotations
+
+from reidkit.recipe.sections import (
+    ADDED,
+    Backbone,
+    Batch,
+    Center,
+    Erasing,
+    Identity,
+    Images,
+    Network,
+    Optim,
+    Recipe,
+    Section,
+    Triplet,
+)
+from reidkit.recipe.text import differences, digest, from_json, load, override, to_json
+
+__all__ = [
+    "ADDED",
+    "Backbone",
+    "Batch",
+    "Center",
+    "Erasing",
+    "Identity",
+    "Images",
+    "Network",
+    "Optim",
+    "Recipe",
+    "Section",
+    "Triplet",
+    "differences",
+    "digest",
+    "from_json",
+    "load",
+    "override",
+    "to_json",
+]

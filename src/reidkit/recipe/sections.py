@@ -1,0 +1,149 @@
+"""The sections of a recipe, each a few fields that are decided together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+
+class Section:
+    """Part of a recipe. pydantic reads this setting, so that a misspelt key is an error and not ignored."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Section):
+    """The network up to the feature that is searched with.
+
+    `stride_in`: which convolution of a bottleneck block carries the stride: `3x3` as torchvision does, `1x1` as caffe
+    did, `auto` as the metadata of the weights file says (torchvision's where it says nothing).
+    `stem_relu` False leaves out the ReLU after the first batch norm, as the authors' published weights need.
+    `neck`: what f_i is made of f_t by: nothing, batch norm (BNNeck), or `l2`, its direction (see `model.neck`).
+    `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
+    """
+
+    backbone: Backbone = "resnet50"
+    width: float = 1.0
+    last_stride: Literal[1, 2] = 2
+    stride_in: Literal["auto", "3x3", "1x1"] = "auto"
+    stem_relu: bool = True
+    neck: Literal["none", "bnneck", "l2"] = "none"
+    embedding: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(Section):
+    """Size in pixels, and the two augmentations every rung has (paper, section 2, steps 3 and 4).
+
+    `resize`: how an image of another size is brought to this one, by Pillow's filter of that name.
+    """
+
+    height: int = 256
+    width: int = 128
+    pad: int = 10
+    flip: float = 0.5
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasing(Section):
+    """Random erasing (paper, section 3.2). `area` is S_e/S, `aspect` is H_e/W_e.
+
+    `aspect_draw`: `uniform`, as the official code draws it, or `log`: its logarithm is uniform, as torchvision has it.
+    `fill`: `code` the constant (0.485, 0.456, 0.406) written after normalising, as the official code does;
+    `imagenet-mean` the mean pixel of ImageNet; `image-mean` the mean pixel of the image; `random` noise N(0, 1).
+    """
+
+    probability: float = 0.0
+    area: tuple[float, float] = (0.02, 0.4)
+    aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    aspect_draw: Literal["uniform", "log"] = "uniform"
+    fill: Literal["code", "imagenet-mean", "image-mean", "random"] = "code"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Section):
+    """P ids with K images each. `visits`: `chunks` shows every image of an id (official code), `once` each id once."""
+
+    ids: int = 16
+    images: int = 4
+    visits: Literal["chunks", "once"] = "chunks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Section):
+    """The ID loss.
+
+    `smoothing` is eps; `spread` says among whom it is shared: `all` N people (equation 3: the true one keeps
+    1 - (N-1)/N eps), or the N-1 `others` (it keeps 1 - eps).
+    `init` of the bias-free classifier behind a neck: normal with deviation `std`, or Kaiming.
+    """
+
+    weight: float = 1.0
+    smoothing: float = 0.0
+    spread: Literal["all", "others"] = "all"
+    init: Literal["normal", "kaiming"] = "normal"
+    std: float = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triplet(Section):
+    """The batch-hard triplet loss on the Euclidean distance of the features before the neck."""
+
+    weight: float = 1.0
+    margin: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Center(Section):
+    """The centre loss. `reading`: `code` the mean over the batch, `paper` half the sum (equation 5)."""
+
+    weight: float = 0.0
+    lr: float = 0.5
+    reading: Literal["code", "paper"] = "code"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim(Section):
+    """Adam and its learning rate (see `train.schedule`).
+
+    `warmup`: the reading of the first `warmup_epochs`; or the rate rises at each of the first `warmup_steps`.
+    """
+
+    lr: float = 3.5e-4
+    weight_decay: float = 5e-4
+    epochs: int = 120
+    drops: tuple[int, ...] = (40, 70)
+    gamma: float = 0.1
+    warmup_epochs: int = 0
+    warmup: Literal["paper", "code", "equation-1"] = "paper"
+    warmup_steps: int = 0
+
+
+ADDED = (
+    "network.embedding",
+    "images.resize",
+    "erasing.aspect_draw",
+    "identity.spread",
+    "identity.std",
+    "optim.warmup_steps",
+)
+"""Fields that came later, with defaults that change nothing: a run begun before them can still go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Section):
+    """One training run, apart from its data and its seed."""
+
+    name: str = "custom"
+    network: Network = field(default_factory=Network)
+    images: Images = field(default_factory=Images)
+    erasing: Erasing = field(default_factory=Erasing)
+    batch: Batch = field(default_factory=Batch)
+    identity: Identity = field(default_factory=Identity)
+    triplet: Triplet = field(default_factory=Triplet)
+    center: Center = field(default_factory=Center)
+    optim: Optim = field(default_factory=Optim)
