@@ -1,0 +1,75 @@
+"""`reidkit show` as users call it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reidkit import recipe
+from reidkit.cli.show_model import choose_queries
+from reidkit.model.network import build
+from reidkit.model.weights import save_model
+from reidkit.types import UsageError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    network = recipe.Network(backbone="resnet18", width=0.125, neck="bnneck")
+    made = recipe.Recipe(name="$tiny_{", network=network, images=recipe.Images(height=32, width=32, pad=0))
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(path, build(network), made)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (["attention", "--queries", 2, "--answers", 2], (0.92 * 6 + 0.3, 1.98 * 2 + 0.75)),
+        (["embedding", "--people", 3], (12.8, 5.6)),
+        (["embedding", "--method", "tsne", "--part", "train"], (12.8, 5.6)),
+    ],
+)
+def test_pictures_are_written_and_named(nursery, model, noise, tmp_path, words, size):
+    out = tmp_path / "sub" / "a.png"
+    found = nursery.run("show", words[0], model, "--data", noise, "--out", out, *words[1:], "--json").json()
+    assert found == {"paths": [str(out)]}
+    with Image.open(out) as image:
+        assert np.abs(np.array(image.size) - 160 * np.array(size)).max() <= 1
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50
+
+
+def test_ranked_lists_of_named_queries(nursery, model, noise, tmp_path):
+    names = sorted(path.name for path in (noise / "query").iterdir())[1:3]
+    command = ["show", "ranks", model, "--data", noise, "--out", tmp_path / "a.png", "--no-cache", "--answers", 2]
+    assert nursery.run(*command, "--queries", ", ".join(names)).out == f"{tmp_path / 'a.png'}\n"
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (16 + 106 + 22 + 2 * 106 + 10 + 16, 16 + 226 + 10 + 226 + 16)
+    assert "there is no query nobody.jpg" in nursery.run(*command, "--queries", "nobody.jpg").line()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["ranks", "--out", "a.pdf"], "PNG"),
+        (["attention", "--out", "a.jpg"], ".png, .svg or .pdf"),
+        (["attention", "--queries", "99"], "1 to 50"),
+        (["embedding", "--part", "nothing"], "nothing"),
+        (["embedding", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_calls_end_in_a_sentence(nursery, model, noise, tmp_path, words, sentence):
+    found = nursery.run("show", words[0], model, "--data", noise, *words[1:], folder=tmp_path)
+    assert found.status in (1, 2)
+    assert sentence in found.line()
+    assert not list(tmp_path.iterdir())
+
+
+def test_choosing_queries_by_hand():
+    paths = ["/a/x.jpg", "/b/y.jpg", "/c/x.jpg"]
+    assert choose_queries("y.jpg,x.jpg", paths, [0, 1, 2], 0) == [1, 0]
+    assert sorted(choose_queries("9", paths, [0, 2], 0)) == [0, 2]
+    assert choose_queries("1", paths, [0, 2], 3) == choose_queries("1", paths, [0, 2], 3)
+    for wanted in ("0", "51", ",", "z.jpg"):
+        with pytest.raises(UsageError, match="--queries"):
+            choose_queries(wanted, paths, [0], 0)
