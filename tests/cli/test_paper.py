@@ -6,6 +6,7 @@ import pytest
 
 from reidkit.cli.paper import paper
 from reidkit.types import UsageError
+from tests.commands import training
 
 
 def test_differences(nursery):
@@ -57,6 +58,17 @@ def test_a_failed_row_ends_in_one_line(nursery, tmp_path, noise):
     assert result.status == 1
     assert "1 run failed (the training images show 8 ids and a batch takes 16" in result.line()
     assert "failed" in json.loads(result.out)["rows"][5]["results"]["noise"]
+
+
+def test_train_as_a_reading(nursery, tmp_path, noise):
+    """The settings come after the reading."""
+    words = training(noise, tmp_path / "run", optim__epochs=1, optim__drops=[])
+    result = nursery.run(*words, "--as", "official-code", "--set", "erasing.fill=random")
+    assert result.status == 0, result.err
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (recipe["network"]["stem_relu"], recipe["optim"]["warmup"]) == (False, "code")
+    assert recipe["erasing"]["fill"] == "random"
+    assert nursery.run(*words, "--as", "code").line().startswith("there is no reading code")
 
 
 def test_help_names_every_table():

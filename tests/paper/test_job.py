@@ -40,7 +40,7 @@ def trained(monkeypatch):
 
 def lines():
     said = []
-    return said, Watch(say=said.append, shown_command="reidkit paper table2")
+    return said, Watch(say=said.append)
 
 
 def test_a_run_for_two_rows_and_then_for_nothing(asked, monkeypatch):

@@ -89,13 +89,14 @@ def paper(
     )
     machine = Machine(
         command=command(),
+        shown_command=shown_command(),
         device=device,
         precision=precision.value,
         cache_dir=options.cache_dir(cache, no_cache),
         skip_broken=skip_broken,
     )
     with progress() as tell:
-        watch = Watch(say=remark, tell=tell, shown_command=shown_command())
+        watch = Watch(say=remark, tell=tell)
         result = make(order, machine, watch, processes)
     _print(result, out / order.stem, as_json=as_json)
 

@@ -30,11 +30,10 @@ def _silent(*_: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """Whom to tell: `say` takes lines, `tell` (what, done, total); `shown_command` goes into the files."""
+    """Whom to tell: `say` takes lines, `tell` (what, done, total)."""
 
     say: Callable[[str], None] = _silent
     tell: Callable[[str, int, int], None] = _silent
-    shown_command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ def make(order: Order, machine: Machine, watch: Watch, processes: int = 1) -> Re
     known = {name: Known.of(name, open_benchmark(folder)) for name, folder in order.data.items()}
     trainings = plan(order)
     failures: dict[Path, str] = {}
-    write(order, build(order, known, failures, watch.shown_command))
+    write(order, build(order, known, failures, machine.shown_command))
     waiting = [one for one in trainings if not _is_done(one, known)]
     done = len(trainings) - len(waiting)
     watch.say(f"{order.stem}: {len(trainings)} {'run' if len(trainings) == 1 else 'runs'}, {done} done already")
@@ -68,7 +67,7 @@ def make(order: Order, machine: Machine, watch: Watch, processes: int = 1) -> Re
             watch.say(f"{_words(training)} failed: {reason}")
         else:
             watch.say(f"{_words(training)} done")
-        write(order, build(order, known, failures, watch.shown_command))
+        write(order, build(order, known, failures, machine.shown_command))
 
     try:
         if processes > 1 and len(waiting) > 1:
@@ -77,7 +76,7 @@ def make(order: Order, machine: Machine, watch: Watch, processes: int = 1) -> Re
             _one_by_one(waiting, order, machine, watch, finished)
     except KeyboardInterrupt:
         raise StoppedError(f"stopped; go on with: {machine.command}") from None
-    return Result(sheet=build(order, known, failures, watch.shown_command), failures=failures)
+    return Result(sheet=build(order, known, failures, machine.shown_command), failures=failures)
 
 
 def write(order: Order, sheet: Sheet) -> list[Path]:

@@ -37,9 +37,13 @@ OFFICIAL = {"market1501": (12936, 3368), "dukemtmc": (16522, 2228)}
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """How runs are made; none of it changes a result by more than rounding. `command` goes on with the table."""
+    """How runs are made; none of it changes a result by more than rounding.
+
+    `command` goes on with the table; `shown_command` is the same for pages that others read.
+    """
 
     command: str
+    shown_command: str = ""
     device: str = "auto"
     precision: str = "auto"
     cache_dir: Path | None = None
@@ -119,7 +123,7 @@ def measure(
     if not is_trained(training.folder):
         job = _job(training, folders[training.data], machine, say, tell)
         outcome = run(training.recipe, job)
-        report.write(training.folder, outcome, machine.command)
+        report.write(training.folder, outcome, machine.shown_command)
         fresh = (outcome.judgement.query, outcome.judgement.gallery) if outcome.judgement else None
     with locked(training.folder):
         searcher = _Searcher(training, machine, scores_of(training.folder, known[training.data].trained), tell)
