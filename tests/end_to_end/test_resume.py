@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +48,16 @@ def test_the_same_command_twice(nursery: Nursery, noise: Path, unbroken: Left, t
     assert left(tmp_path / "run") == unbroken
     kinds = [row["kind"] for row in unbroken.log]
     assert (kinds.count("step"), kinds.count("epoch"), kinds.count("scores")) == (len(kinds) - 7, 3, 4)
+
+
+def test_processes_that_have_nothing_in_common(noise: Path, unbroken: Left, tmp_path: Path) -> None:
+    """Those of the nursery share what an interpreter draws once: the order of sets, the seeds of hash tables."""
+    words = [*training(noise, tmp_path / "run"), "--judge-every", "1"]
+    for number in range(2):
+        surroundings = {**os.environ, "PYTHONHASHSEED": str(number), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "reidkit", *words, "--out", str(tmp_path / str(number))]
+        subprocess.run(command, check=True, capture_output=True, env=surroundings)
+        assert left(tmp_path / str(number)) == unbroken
 
 
 def test_another_seed_gives_another_run(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
-            file.write(to_bytes(state, metadata))
+            for part in _in_order(to_bytes(state, metadata)):
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -101,6 +102,20 @@ def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
             partial.unlink(missing_ok=True)
         raise WeightsError(f"{path} cannot be written ({error.strerror}): make room and run again") from None
     return name
+
+
+def _in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
+    """The parts of a safetensors file (length, header, numbers) with the metadata sorted by their keys.
+
+    The library writes them in an order that differs from process to process, and then equal weights would not be equal
+    files. The header is filled up with spaces to a multiple of eight bytes, as the format wants it.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little"), text, memoryview(content)[8 + length :]
 
 
 def load_model(path: Path) -> Model:
