@@ -31,6 +31,9 @@ class Process(Protocol):
     def kill(self) -> None:
         """End it by SIGKILL, if it still runs."""
 
+    def poll(self) -> int | None:
+        """None while it runs."""
+
     def wait(self) -> int:
         """Its status, negative where a signal ended it."""
 
@@ -86,8 +89,8 @@ def _break(
     seconds, left = plan
     for _ in range(left):
         process, before = start(folder, True), _changed(folder)
-        if not _opened(process, folder, before):
-            return
+        while _changed(folder) == before and process.poll() is None:
+            time.sleep(0.002)
         # A run that is killed late in an epoch does much of it again: the moments may reach far.
         delay = rng.uniform(0, seconds * min(1.0, 4 / left))
         time.sleep(delay)
@@ -104,23 +107,12 @@ def _break(
 def _train(process: Process, folder: Path) -> tuple[float, float]:
     """Seconds until the log was opened, and until the end."""
     started = time.perf_counter()
-    while not (folder / "log.jsonl").exists() and time.perf_counter() - started < 600:
+    while not (folder / "log.jsonl").exists() and process.poll() is None:
         time.sleep(0.002)
     opened = time.perf_counter() - started
     if status := process.wait():
         raise SystemExit(f"the unbroken run ended with status {status}")
     return opened, time.perf_counter() - started
-
-
-def _opened(process: Process, folder: Path, before: int) -> bool:
-    """Wait until the process has opened the log anew."""
-    deadline = time.perf_counter() + 600
-    while _changed(folder) == before:
-        if time.perf_counter() > deadline:
-            process.kill()
-            return False
-        time.sleep(0.002)
-    return True
 
 
 def _changed(folder: Path) -> int:
@@ -154,7 +146,7 @@ def main(words: Sequence[str] | None = None) -> int:
     def start(out: Path, resume: bool) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "reidkit", "train", options.recipe, "--data", options.data, "--out", str(out)]
         command += ["--save-every", options.save_every, *train_options, *(["--resume"] if resume else [])]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if resume else None)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if options.json else sys.stdout, flush=True)

@@ -60,9 +60,13 @@ class Command:
     pid: int
     streams: tuple[Path, Path]
     collect: Callable[[int], int]
+    has_ended: Callable[[int], bool]
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def ended(self) -> bool:
+        return self.has_ended(self.pid)
 
     def wait(self) -> Result:
         status = self.collect(self.pid)
@@ -93,7 +97,7 @@ class Nursery:
         streams = self.folder / f"{self.count}.out", self.folder / f"{self.count}.err"
         request = {"start": [str(word) for word in words], "before": before, "folder": str(folder or self.folder)}
         pid = self._ask(request | {"out": out or str(streams[0]), "err": str(streams[1])})
-        return Command(pid, streams if not out else (Path(os.devnull), streams[1]), self._collect)
+        return Command(pid, streams if not out else (Path(os.devnull), streams[1]), self._collect, self._has_ended)
 
     def run(self, *words: object, before: str = "", folder: Path | None = None, out: str = "") -> Result:
         """Run `reidkit WORDS...` to its end."""
@@ -108,6 +112,9 @@ class Nursery:
 
     def _collect(self, pid: int) -> int:
         return self._ask({"wait": pid})
+
+    def _has_ended(self, pid: int) -> bool:
+        return bool(self._ask({"poll": pid}))
 
     def _ask(self, request: dict[str, Any]) -> int:
         assert self.process.stdin is not None

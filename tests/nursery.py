@@ -1,7 +1,8 @@
 """A process that has imported what takes seconds to import, and forks a process of its own for every command.
 
 Run it as `python -m tests.nursery`. It reads one request in JSON per line and writes one answer per line: for
-`{"start": ...}` the number of the new process, for `{"wait": pid}` its status, negative where a signal ended it.
+`{"start": ...}` the number of the new process, for `{"wait": pid}` its status, negative where a signal ended it, for
+`{"poll": pid}` whether it has ended.
 The forked processes are real ones: they may be killed, get signals, and hit limits. `tests.commands` talks to it.
 """
 
@@ -32,9 +33,18 @@ def serve() -> None:
         importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
-        answer = _start(request) if "start" in request else _wait(request["wait"])
-        sys.stdout.write(f"{answer}\n")
+        sys.stdout.write(f"{_answer(request)}\n")
         sys.stdout.flush()
+
+
+def _answer(request: dict[str, Any]) -> int:
+    if "start" in request:
+        return _start(request)
+    return int(_has_ended(request["poll"])) if "poll" in request else _wait(request["wait"])
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _start(request: dict[str, Any]) -> int:

@@ -27,6 +27,9 @@ class Killable:
     def kill(self) -> None:
         self.command.send(signal.SIGKILL)
 
+    def poll(self) -> int | None:
+        return 0 if self.command.ended() else None
+
     def wait(self) -> int:
         return self.command.wait().status
 
