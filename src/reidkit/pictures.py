@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
     from reidkit.judge import Judgement, Reading
     from reidkit.model.weights import Model
+    from reidkit.report.html import Report
     from reidkit.types import Embeddings
+
+MAPS = 6
+"""Activation maps on a page."""
 
 
 def compare_attention(
@@ -58,6 +64,14 @@ def activations(model: Model, paths: Sequence[Path], device: torch.device) -> li
         return []
     seen = attend(model, [Sample(path, 0, 0) for path in paths], device)
     return [Overlay(path, places) for path, places in zip(paths, seen.activation, strict=True)]
+
+
+def add_attention(report: Report, model: Model, device: torch.device) -> Report:
+    """The page with the activation maps of a few queries of its ranked lists, unless one of them cannot be read."""
+    paths = [one.query_path for one in (*report.random, *report.hardest)][:MAPS]
+    with contextlib.suppress(DataError):
+        report = dataclasses.replace(report, attention=activations(model, paths, device))
+    return report
 
 
 def choose_people(samples: Sequence[Sample], people: int, where: str) -> tuple[Sample, ...]:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from reidkit.report.canvas import write_figure
+from reidkit.report.html import Report, render
 from reidkit.report.overlay import Comparison, Overlay, blend, comparison_figure, overlay_uri
 from reidkit.report.points import Panel, points_figure
 from reidkit.types import DataError
@@ -72,3 +73,14 @@ def test_points_have_their_places_and_their_people(tmp_path):
     write_figure(figure, tmp_path / "a.png")
     with pytest.raises(DataError, match="no images"):
         points_figure(panels, pids[:0], "")
+
+
+def test_a_page_shows_the_maps_and_survives_missing_images(tmp_path):
+    good = tmp_path / "<good>.png"
+    GREY.save(good)
+    maps = [Overlay(good, np.eye(2)), Overlay(tmp_path / "gone.png", np.eye(2))]
+    page = render(Report(title="run", attention=maps))
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert 'alt="activation of &lt;good&gt;.png"' in page
+    assert "no activation: the image cannot be read" in page
+    assert 'id="attention"' not in render(Report(title="run"))

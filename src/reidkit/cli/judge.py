@@ -44,6 +44,7 @@ def evaluate(
     from reidkit.embed import choose_device, choose_precision
     from reidkit.judge import Protocol, Reading, judge
     from reidkit.model.weights import load_model
+    from reidkit.pictures import add_attention
     from reidkit.report.html import write_report
 
     loaded = load_model(model)
@@ -69,7 +70,8 @@ def evaluate(
         settings = {"data": benchmark.name, "model": loaded.fingerprint, **dataclasses.asdict(protocol)}
         title = f"{loaded.recipe.name} on {benchmark.name}"
         made = page.report_of(title, loaded.recipe, settings, shown_command())
-        write_report(report, page.add_scores(made, judgement, protocol, reranked))
+        made = page.add_scores(made, judgement, protocol, reranked)
+        write_report(report, add_attention(made, loaded, chosen))
         if not as_json:
             print_line(f"report in {report}")
 

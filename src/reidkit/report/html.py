@@ -13,6 +13,7 @@ from reidkit.report import charts
 from reidkit.report.charts import Histogram, Numbers, number
 from reidkit.report.files import write_whole
 from reidkit.report.lists import RankedList, data_uri, shown_name
+from reidkit.report.overlay import Overlay, overlay_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,7 @@ class Report:
     hardest: Sequence[RankedList] = ()
     random: Sequence[RankedList] = ()
     distances: Histogram | None = None
+    attention: Sequence[Overlay] = ()
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -80,7 +82,13 @@ def render(report: Report) -> str:
 
     source = resources.files("reidkit.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"image": data_uri, "name": shown_name, "fraction": _per_cent, "distance": _distance}
+    environment.filters |= {
+        "image": data_uri,
+        "overlay": overlay_uri,
+        "name": shown_name,
+        "fraction": _per_cent,
+        "distance": _distance,
+    }
     return environment.from_string(source).render(
         report=report,
         headlines=_headlines(report),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reidkit import page
 from reidkit.judge import Protocol
+from reidkit.pictures import add_attention
 from reidkit.report.html import write_report
 from reidkit.train import journal
 
@@ -30,4 +31,5 @@ def write(folder: Path, outcome: Outcome, command: str) -> None:
     made = dataclasses.replace(made, log=journal.read(folder / "log.jsonl"))
     if outcome.judgement:
         made = page.add_scores(made, outcome.judgement, Protocol())
+        made = add_attention(made, outcome.model, next(outcome.model.network.parameters()).device)
     write_report(folder / "report.html", made)
