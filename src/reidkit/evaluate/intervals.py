@@ -117,8 +117,8 @@ def pair_intervals(
     A genuine pair counts as often as its person was drawn. An impostor pair has two people, a and b, drawn w_a and w_b
     times; it counts w_a + w_b - 1 times, which is w_a w_b but for (w_a - 1)(w_b - 1), of a smaller order. So both
     people's part in the spread is kept, though pairs are counted by one person at a time. Where two or three pairs of
-    people make most of the false accepts, the upper end of a FAR comes out low, by a fifth where it was tried. People of the
-    gallery whom nobody searches for are never drawn; they count once.
+    people make most of the false accepts, the upper end of a FAR comes out low, by a fifth where it was tried. People
+    of the gallery whom nobody searches for are never drawn; they count once.
     """
     settings = settings or Bootstrap()
     if len(tables.genuine) < 2:
