@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from reidkit.data.detect import open_benchmark
 from reidkit.judge import Protocol, Reading, judge
@@ -26,6 +27,9 @@ def main(demo: Path, out: Path) -> None:
     middling = np.argsort(np.abs(judgement.scores.average_precision - judgement.scores.map), kind="stable")
     chosen = np.random.default_rng(0).permutation(middling[: 20 * LISTS])[:LISTS]
     ranked_picture(ranked_lists(judgement, protocol, chosen.tolist()), out / "ranked.png")
+    with Image.open(out / "ranked.png") as picture:
+        small = picture.convert("RGB").quantize(128)
+    small.save(out / "ranked.png", optimize=True)
     rows = [row for row in read(demo / "run" / "log.jsonl") if row["kind"] == "scores"]
     curve_picture(rows, out / "demo-curve.png", title="The demonstration: synthetic people")
 

@@ -55,6 +55,14 @@ def test_evaluate_with_everything(nursery: Nursery, noise: Path, trained: tuple[
     assert (tmp_path / "page.html").read_text().startswith("<!")
 
 
+def test_intervals_over_people(nursery: Nursery, noise: Path, trained: tuple[Path, Any]) -> None:
+    folder, _ = trained
+    value = nursery.run("evaluate", folder, "--data", noise, "--no-cache", "--ci", "--json").json()
+    assert set(value["ci"]) == {"rank1", "rank5", "rank10", "rank20", "map", "minp"}
+    for key, (low, high) in value["ci"].items():
+        assert 0 <= low <= value[key] <= high <= 1
+
+
 def test_score(nursery: Nursery, tmp_path: Path) -> None:
     """Two people: the first is found at once, the second behind the first."""
     vectors = np.eye(2, 3, dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from reidkit.cli.show import percent, print_json, print_line, print_table, progr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reidkit.evaluate.intervals import Interval
     from reidkit.evaluate.metrics import Scores
     from reidkit.types import Embeddings
 
@@ -28,6 +30,7 @@ def evaluate(
     metric: options.MetricOption = options.Metric.COSINE,
     ap: options.ApOption = options.Ap.MEAN,
     cameras: options.CamerasOption = options.Cameras.CROSS,
+    ci: options.Ci = False,
     report: options.Report = None,
     format_: options.Format = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 128,
@@ -65,7 +68,8 @@ def evaluate(
     reranked = (
         _rerank(judgement.query, judgement.gallery, protocol.metric, protocol.cameras, seconds) if rerank else None
     )
-    _print(benchmark.name, judgement.scores, reranked, ap, seconds, as_json=as_json)
+    known = _intervals(judgement.scores, judgement.query) if ci else {}
+    _print(_Found(benchmark.name, judgement.scores, reranked, known, seconds), ap, as_json=as_json)
     if report:
         settings = {"data": benchmark.name, "model": loaded.fingerprint, **dataclasses.asdict(protocol)}
         title = f"{loaded.recipe.name} on {benchmark.name}"
@@ -83,6 +87,7 @@ def score(
     metric: options.MetricOption = options.Metric.COSINE,
     ap: options.ApOption = options.Ap.MEAN,
     cameras: options.CamerasOption = options.Cameras.CROSS,
+    ci: options.Ci = False,
     as_json: options.Json = False,
 ) -> None:
     """Score features that any system made, by the same protocol."""
@@ -94,7 +99,25 @@ def score(
     scores = metrics.score(queries, images, metric=metric.value, cameras=cameras.value)
     seconds = {"score": time.perf_counter() - started}
     reranked = _rerank(queries, images, metric.value, cameras.value, seconds) if rerank else None
-    _print(f"{query.name} in {gallery.name}", scores, reranked, ap, seconds, as_json=as_json)
+    known = _intervals(scores, queries) if ci else {}
+    _print(_Found(f"{query.name} in {gallery.name}", scores, reranked, known, seconds), ap, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is printed: scores, those after re-ranking, intervals by the name of the score, seconds by stage."""
+
+    name: str
+    scores: Scores
+    reranked: Scores | None
+    intervals: Mapping[str, Interval]
+    seconds: Mapping[str, float]
+
+
+def _intervals(scores: Scores, query: Embeddings) -> Mapping[str, Interval]:
+    from reidkit.evaluate.intervals import intervals
+
+    return intervals(scores, query.pids)
 
 
 def _rerank(query: Embeddings, gallery: Embeddings, metric: Any, cameras: Any, seconds: dict[str, float]) -> Scores:
@@ -108,25 +131,23 @@ def _rerank(query: Embeddings, gallery: Embeddings, metric: Any, cameras: Any, s
     return scores
 
 
-def _print(
-    name: str,
-    scores: Scores,
-    reranked: Scores | None,
-    ap: options.Ap,
-    seconds: Mapping[str, float],
-    *,
-    as_json: bool,
-) -> None:
+def _print(found: _Found, ap: options.Ap, *, as_json: bool) -> None:
+    scores, seconds = found.scores, found.seconds
     if as_json:
-        after = {"reranked": reranked.as_json()} if reranked else {}
-        print_json({**scores.as_json(), **after, "seconds": {key: round(value, 3) for key, value in seconds.items()}})
+        more: dict[str, Any] = {"reranked": found.reranked.as_json()} if found.reranked else {}
+        if found.intervals:
+            more["ci"] = {name: [interval.low, interval.high] for name, interval in found.intervals.items()}
+        print_json({**scores.as_json(), **more, "seconds": {key: round(value, 3) for key, value in seconds.items()}})
         return
     first, second = ("map_trapezoid", "map") if ap is options.Ap.TRAPEZOID else ("map", "map_trapezoid")
     keys = ("rank1", "rank5", "rank10", "rank20", first, second, "minp")
     words = {"map": "mAP", "map_trapezoid": "mAP (trapezoid)", "minp": "mINP"}
     head = tuple(words.get(key, key.replace("rank", "rank-")) for key in keys)
-    lists = [(name, scores), *([("re-ranked", reranked)] if reranked else [])]
-    rows = [(title, *(percent(float(found.as_json()[key])) for key in keys)) for title, found in lists]
+    lists = [(found.name, scores), *([("re-ranked", found.reranked)] if found.reranked else [])]
+    rows = [(title, *(percent(float(one.as_json()[key])) for key in keys)) for title, one in lists]
+    if found.intervals:
+        known = (found.intervals.get(key) for key in keys)
+        rows.insert(1, ("95 % interval", *(f"{percent(i.low)}-{percent(i.high)}" if i else "-" for i in known)))
     print_table(("", *head), rows)
     skipped = f", {scores.queries_skipped} without a match left out" if scores.queries_skipped else ""
     took = ", ".join(f"{key} {value:.1f} s" for key, value in seconds.items())

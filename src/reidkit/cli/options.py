@@ -68,6 +68,7 @@ As = Annotated[
     str | None,
     typer.Option("--as", help="Read disputed points as paper-text, official-code or fast-reid."),
 ]
+Ci = Annotated[bool, typer.Option("--ci", help="95 % intervals, by bootstrap over people.")]
 Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page there.")]
 
 

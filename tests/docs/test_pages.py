@@ -1,0 +1,70 @@
+"""What the pages say exists: commands, options, recipe fields, files."""
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from reidkit import recipe as recipes
+from reidkit.cli.main import app
+from reidkit.recipes import ROWS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+COMMANDS = typer.main.get_command(app).commands
+
+
+def calls(page):
+    """The reidkit commands in the blocks of a page and between its backticks, split into words."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
+    inline = re.findall(r"`(reidkit [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    lines = [line.split(" #")[0].strip() for line in (*blocks, *inline)]
+    return [shlex.split(line) for line in lines if line.startswith("reidkit ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page):
+    for _, name, *words in calls(page):
+        assert name in COMMANDS, f"{page.name}: reidkit {name}"
+        command = COMMANDS[name]
+        if inner := getattr(command, "commands", None):
+            assert words[0] in inner, f"{page.name}: reidkit {name} {words[0]}"
+            command = inner[words[0]]
+        known = {option for parameter in command.params for option in parameter.opts}
+        used = {word.split("=")[0] for word in words if word.startswith("--")}
+        assert used <= known, f"{page.name}: reidkit {name}"
+        for before, setting in itertools.pairwise(words):
+            if before == "--set" and "SECTION" not in setting:
+                recipes.override(ROWS[0].recipe, [setting])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_readme_has_calls_to_check():
+    assert len(calls(ROOT / "README.md")) >= 6
+
+
+def test_recipes_page_names_the_ladder():
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for row in ROWS:
+        if row.market:
+            assert f"`{row.recipe.name}`" in text
+            assert f"{100 * row.market[0]:.1f} / {100 * row.market[1]:.1f}" in text
+
+
+def test_recipes_page_names_values_that_exist():
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split("## Where paper")[1]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \|", text, re.MULTILINE)
+    assert len(rows) >= 7
+    for field, values in rows:
+        for value in re.findall(r"`([\w-]+)`", values):
+            recipes.override(ROWS[0].recipe, [f"{field}={value}"])
