@@ -32,7 +32,7 @@ def test_commands_and_options_exist(page):
     for _, name, *words in calls(page):
         assert name in COMMANDS, f"{page.name}: reidkit {name}"
         command = COMMANDS[name]
-        if inner := getattr(command, "commands", None):
+        if words and (inner := getattr(command, "commands", None)):
             assert words[0] in inner, f"{page.name}: reidkit {name} {words[0]}"
             command = inner[words[0]]
         known = {option for parameter in command.params for option in parameter.opts}
