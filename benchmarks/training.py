@@ -66,7 +66,7 @@ def plain_batches(
             wide.paste(image, (size.pad, size.pad))
             left, top = rng.randint(0, 2 * size.pad), rng.randint(0, 2 * size.pad)
             cropped = np.asarray(wide.crop((left, top, left + size.width, top + size.height)))
-            tensor = (torch.from_numpy(cropped.copy()).permute(2, 0, 1).float() / 255 - mean) / std
+            tensor = (torch.from_numpy(cropped.copy()).permute(2, 0, 1).contiguous().float() / 255 - mean) / std
             if rng.random() < erasing.probability:
                 high, broad = size.height // 3, size.width // 3
                 y, x = rng.randint(0, size.height - high), rng.randint(0, size.width - broad)
