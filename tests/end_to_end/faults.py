@@ -20,9 +20,9 @@ def slow_steps() -> None:
 
     step = Objective.step
 
-    def slow(self: Objective) -> None:
+    def slow(self: Objective, lr: float) -> None:
         time.sleep(0.03)
-        step(self)
+        step(self, lr)
 
     mock.patch.object(Objective, "step", slow).start()
 

@@ -85,7 +85,7 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            objective.step()
+            objective.step(lr)
             place = Place(epoch, place.batch + 1, place.step + 1)
             run.journal.add(place, lr, len(images), terms)
             if run.interrupt.requested:
