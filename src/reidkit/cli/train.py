@@ -77,8 +77,8 @@ def train(
             tell=tell,
         )
         outcome = run(chosen, job)
+    _print(folder, outcome, as_json=as_json)  # first, as the page may find no room
     write(folder, outcome, shown_command())
-    _print(folder, outcome, as_json=as_json)
 
 
 class _Lines:
