@@ -23,7 +23,7 @@ import torch
 
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.sampled import SampledIdentityLoss
-from reidkit.recipe import Identity
+from reidkit.recipe import Identity, Optim
 from reidkit.train.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _made(
         full = IdentityLoss(options.channels, people, Identity(smoothing=0.1), bias=False).to(device)
         return full, torch.optim.Adam(full.parameters(), lr=3.5e-4, weight_decay=DECAY, fused=True)
     recipe = Identity(smoothing=0.1, sampled=max(BATCH, round(options.share * people)))
-    return SampledIdentityLoss(options.channels, people, recipe, DECAY, bias=False).to(device), None
+    return SampledIdentityLoss(options.channels, people, recipe, Optim(weight_decay=DECAY), bias=False).to(device), None
 
 
 def _settle(device: torch.device) -> None:

@@ -8,7 +8,8 @@ from reidkit.losses.rows import BETAS, CACHED, EPSILON, Rows
 
 def use(rows, index, gradient, lr=0.1):
     """One step with this gradient of these rows."""
-    taken = rows.take(torch.tensor(index))
+    taken, start = rows.take(torch.tensor(index))
+    assert start == 0
     (taken * gradient).sum().backward()
     rows.step(lr)
 
@@ -71,6 +72,22 @@ def test_a_step_is_taken_once_and_not_without_a_gradient():
     assert rows.visits.tolist() == [1, 0]
 
 
+def test_it_moves_to_another_device_and_type_as_a_module_does():
+    rows = Rows(torch.ones(2, 3), weight_decay=0.0).double()
+    assert [getattr(rows, name).dtype for name in ("weight", "mean", "square")] == [torch.float64] * 3
+    assert rows.visits.dtype == torch.int64
+    assert {value.device.type for value in rows.to("meta").state_dict().values()} == {"meta"}
+
+
+@pytest.mark.parametrize("change", [lambda s: s.pop("mean"), lambda s: s.update(weight=torch.ones(4, 3))])
+def test_a_state_that_does_not_fit_is_refused(change):
+    rows = Rows(torch.ones(3, 3), weight_decay=0.0)
+    state = rows.state_dict()
+    change(state)
+    with pytest.raises(RuntimeError, match=r"Missing key.*mean|size mismatch for weight"):
+        rows.load_state_dict(state)
+
+
 def test_the_state_goes_on_where_it_was():
     generator = torch.Generator().manual_seed(0)
     gradients = torch.randn(6, 2, 3, generator=generator)
@@ -85,4 +102,4 @@ def test_the_state_goes_on_where_it_was():
         use(resumed, [0, 2], gradient)
     assert torch.equal(resumed.weight, unbroken.weight)
     assert set(unbroken.state_dict()) == {"weight", "mean", "square", "visits"}
-    assert list(unbroken.parameters()) == []
+    assert [*unbroken.parameters(), *unbroken.buffers()] == []

@@ -18,7 +18,7 @@ DECAY = 5e-4
 
 def made(people, recipe, channels=5, bias=False, seed=0):
     torch.manual_seed(seed)
-    return SampledIdentityLoss(channels, people, recipe, DECAY, bias=bias)
+    return SampledIdentityLoss(channels, people, recipe, Optim(weight_decay=DECAY), bias=bias)
 
 
 def batch(people, size=12, channels=5, seed=1):

@@ -9,19 +9,22 @@ from torch import Tensor, nn
 from reidkit.losses.center import CenterLoss
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.sampled import SampledIdentityLoss
+from reidkit.losses.sharded import ALONE
 from reidkit.losses.triplet import batch_hard_triplet
 
 if TYPE_CHECKING:
+    from reidkit.losses.sharded import Group
     from reidkit.recipe import Recipe
 
 
 class Objective(nn.Module):
     """L = L_ID + L_triplet + beta * L_C. A term of weight 0 is neither computed nor logged."""
 
-    def __init__(self, recipe: Recipe, channels: int, people: int) -> None:
+    def __init__(self, recipe: Recipe, channels: int, people: int, group: Group = ALONE) -> None:
+        """`group` are processes that each have the features of the whole batch, and share out a sampled classifier."""
         super().__init__()
         self.recipe = recipe
-        self.identity = _identity(recipe, channels, people) if recipe.identity.weight else None
+        self.identity = _identity(recipe, channels, people, group) if recipe.identity.weight else None
         self.center = CenterLoss(channels, people, recipe.center) if recipe.center.weight else None
 
     def forward(self, metric_bd: Tensor, search_bd: Tensor, label_b: Tensor) -> dict[str, Tensor]:
@@ -46,9 +49,14 @@ class Objective(nn.Module):
         if isinstance(self.identity, SampledIdentityLoss):
             self.identity.step(lr)
 
+    def collect(self) -> None:
+        """Bring what is shared out over processes together in the first one: every process calls this before a save."""
+        if isinstance(self.identity, SampledIdentityLoss):
+            self.identity.rows.collect()
 
-def _identity(recipe: Recipe, channels: int, people: int) -> IdentityLoss | SampledIdentityLoss:
+
+def _identity(recipe: Recipe, channels: int, people: int, group: Group) -> IdentityLoss | SampledIdentityLoss:
     bias = recipe.network.neck == "none"
     if recipe.identity.sampled:
-        return SampledIdentityLoss(channels, people, recipe.identity, recipe.optim.weight_decay, bias=bias)
+        return SampledIdentityLoss(channels, people, recipe.identity, recipe.optim, bias=bias, group=group)
     return IdentityLoss(channels, people, recipe.identity, bias=bias)

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from reidkit.losses.draw import draw_people
 from reidkit.losses.identity import first_classifier, smoothing
 from reidkit.losses.rows import Rows
+from reidkit.losses.sharded import ALONE, cross_entropy, for_all
 
 if TYPE_CHECKING:
-    from reidkit.recipe import Identity
+    from reidkit.losses.sharded import Group
+    from reidkit.recipe import Identity, Optim
 
 
 class SampledIdentityLoss(nn.Module):
@@ -29,32 +31,40 @@ class SampledIdentityLoss(nn.Module):
 
     The rows of the classifier step themselves (see `Rows`). Those of people who are not drawn rest, and are not
     decayed: a row meets the weight decay as often as it meets the loss.
+
+    In a `group` of processes, each of which has the features of the whole batch, the rows are shared out, and the
+    softmax is taken over all of them ("partial"). Loss, gradients and draw are those of one process.
     """
 
     seed: Tensor
     steps: Tensor
 
-    def __init__(self, channels: int, people: int, recipe: Identity, weight_decay: float, *, bias: bool) -> None:
+    def __init__(
+        self, channels: int, people: int, recipe: Identity, optim: Optim, *, bias: bool, group: Group = ALONE
+    ) -> None:
         super().__init__()
         self.people, self.count = people, min(recipe.sampled, people)
         self.smoothing = smoothing(recipe, self.count)
         first = first_classifier(channels, people, recipe, bias=bias)
         weight = first.weight.detach()
-        # A bias is a column more: Adam treats it as every other weight.
-        self.rows = Rows(
-            weight if first.bias is None else torch.cat((weight, first.bias.detach()[:, None]), 1), weight_decay
-        )
+        if first.bias is not None:  # a column more: Adam treats it as every other weight
+            weight = torch.cat((weight, first.bias.detach()[:, None]), dim=1)
+        self.rows = Rows(weight, optim.weight_decay, group)
+        self.group = group
         self.register_buffer("seed", torch.randint(2**62, ()))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
         """f_i [B, D] and the number of each person [B], 0 <= label < people, at most `count` different ones."""
         index_s = draw_people(self.seed, self.steps, self.people, self.count, label_b)
-        rows_sd = self.rows.take(index_s)
+        place_b = torch.searchsorted(index_s, label_b)
+        rows_sd, start = self.rows.take(index_s)
         channels = feat_bd.shape[1]
         bias_s = rows_sd[:, channels] if rows_sd.shape[1] > channels else None
-        logits_bs = F.linear(feat_bd, rows_sd[:, :channels], bias_s)
-        return F.cross_entropy(logits_bs, torch.searchsorted(index_s, label_b), label_smoothing=self.smoothing)
+        logits_bs = F.linear(for_all(feat_bd, self.group), rows_sd[:, :channels], bias_s)
+        if self.group.size == 1:
+            return F.cross_entropy(logits_bs, place_b, label_smoothing=self.smoothing)
+        return cross_entropy(logits_bs, place_b - start, self.count, self.smoothing, self.group)
 
     def step(self, lr: float) -> None:
         """Move the rows of the last `forward` at the rate `lr`, and go on to the next draw."""

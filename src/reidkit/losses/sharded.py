@@ -1,0 +1,128 @@
+"""A softmax whose classes are shared out over processes: each has the logits of its own, and none has all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Group(Protocol):
+    """Processes that work on one batch; `members` is torch's handle of them, None for all there are."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this one, from 0."""
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+
+    @property
+    def members(self) -> Any:
+        """What torch's messages take as their group."""
+
+    def share(self, count: int) -> slice:
+        """Which of `count` things belong to this process; the shares follow each other."""
+
+
+@dataclass(frozen=True)
+class _Alone:
+    rank: int = 0
+    size: int = 1
+    members: Any = None
+
+    def share(self, count: int) -> slice:
+        return slice(0, count)
+
+
+ALONE: Group = _Alone()
+"""A process that works by itself."""
+
+
+def for_all(feat_bd: Tensor, group: Group) -> Tensor:
+    """The same features [B, D], of which every process makes logits of its own: their gradients are summed."""
+    return feat_bd if group.size == 1 else _ForAll.apply(feat_bd, group)
+
+
+def cross_entropy(logits_bs: Tensor, place_b: Tensor, total: int, smoothing: float, group: Group) -> Tensor:
+    """Cross entropy with label smoothing over the classes of all processes, the mean over the batch, in each of them.
+
+    L = log sum_k exp(z_k) - (1 - eps) z_y - eps/S sum_k z_k, with its sums and its maximum taken over the processes.
+
+    Args:
+        logits_bs: z of the classes that lie here [B, s], s of S, or none.
+        place_b: Where among them the true class of each image lies [B]; below 0 or above s - 1 where it lies elsewhere.
+        total: S, the number of classes in all.
+        smoothing: eps, shared among all S.
+        group: The processes.
+    """
+    loss: Tensor = _CrossEntropy.apply(logits_bs, place_b, total, smoothing, group)
+    return loss
+
+
+def collected(part: Tensor, group: Group) -> Tensor:
+    """The parts [n, ...] of all processes behind each other [N, ...], in the first process and in the host's memory.
+
+    The others get their own part back. Every process has to call this.
+    """
+    mine = part.detach().cpu()
+    counts = [torch.zeros(1, dtype=torch.int64) for _ in range(group.size)]
+    dist.all_gather(counts, torch.tensor([len(mine)]), group=group.members)
+    padded = mine.new_zeros(int(max(counts)), *mine.shape[1:])
+    padded[: len(mine)] = mine
+    parts = [torch.empty_like(padded) for _ in range(group.size)] if group.rank == 0 else None
+    dist.gather(padded, parts, group=group.members, group_dst=0)
+    if parts is None:
+        return mine
+    return torch.cat([each[: int(count)] for each, count in zip(parts, counts, strict=True)])
+
+
+class _ForAll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, feat_bd: Tensor, group: Group) -> Tensor:
+        ctx.group = group
+        return feat_bd.view_as(feat_bd)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        total = grads[0].contiguous().clone()
+        dist.all_reduce(total, group=ctx.group.members)
+        return total, None
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits_bs: Tensor, place_b: Tensor, total: int, smoothing: float, group: Group) -> Tensor:
+        count = logits_bs.shape[1]
+        lowest = logits_bs.new_full((len(logits_bs), 1), -torch.inf)
+        largest_b1 = torch.cat((logits_bs, lowest), dim=1).amax(dim=1, keepdim=True)
+        dist.all_reduce(largest_b1, op=dist.ReduceOp.MAX, group=group.members)
+        powers_bs = (logits_bs - largest_b1).exp_()
+        here_b = (place_b >= 0) & (place_b < count)
+        true_b = torch.where(here_b, torch.cat((logits_bs, lowest), 1).gather(1, _column(place_b, count))[:, 0], 0.0)
+        sums_3b = torch.stack((powers_bs.sum(1), true_b, logits_bs.sum(1)))
+        dist.all_reduce(sums_3b, group=group.members)
+        ctx.save_for_backward(powers_bs.div_(sums_3b[0][:, None]), place_b)
+        ctx.total, ctx.smoothing = total, smoothing
+        log_sum_b = largest_b1[:, 0] + sums_3b[0].log()
+        return (log_sum_b - (1 - smoothing) * sums_3b[1] - smoothing / total * sums_3b[2]).mean()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        """What the softmax gives less what label smoothing wants: p - q."""
+        share_bs, place_b = ctx.saved_tensors
+        count = share_bs.shape[1]
+        target_bs = torch.full((len(share_bs), count + 1), ctx.smoothing / ctx.total).to(share_bs)
+        column_b1 = _column(place_b, count)
+        target_bs.scatter_add_(1, column_b1, torch.full_like(target_bs[:, :1], 1 - ctx.smoothing))
+        return (share_bs - target_bs[:, :count]) * (grads[0] / len(share_bs)), None, None, None, None
+
+
+def _column(place_b: Tensor, count: int) -> Tensor:
+    """The column [B, 1] of the true class, or one behind the last where it lies elsewhere."""
+    here_b = (place_b >= 0) & (place_b < count)
+    return torch.where(here_b, place_b, count)[:, None]
