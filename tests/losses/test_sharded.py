@@ -18,7 +18,7 @@ from reidkit.losses.sharded import cross_entropy
 from reidkit.recipe import Center, Identity, Network, Optim, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 PEOPLE, CHANNELS, BATCH, STEPS = 23, 5, 12, 8
@@ -27,12 +27,25 @@ ADAM = Optim(weight_decay=5e-4)
 
 @dataclass(frozen=True)
 class Processes:
+    """A group of `torch.distributed`, in the plainest way."""
+
     rank: int
     size: int
-    members: Any = None
 
     def share(self, count: int) -> slice:
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def gather(self, part: torch.Tensor) -> torch.Tensor:
+        return self.gather_rows(part)
+
+    def gather_rows(self, rows: torch.Tensor) -> torch.Tensor:
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, rows)
+        return torch.cat(parts)
+
+    def add_in_place(self, tensors: Iterable[torch.Tensor]) -> None:
+        for tensor in tensors:
+            dist.all_reduce(tensor)
 
 
 def together(work: Callable[..., Any], size: int, folder: Path, *words: Any) -> list[Any]:

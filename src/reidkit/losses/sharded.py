@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+COLUMNS = 64
+"""Columns of a matrix that are brought together at once: every process receives them, and one keeps them."""
 
 
 class Group(Protocol):
-    """Processes that work on one batch; `members` is torch's handle of them, None for all there are."""
+    """Processes that work on one batch; each of the messages has to be sent by all of them."""
 
     @property
     def rank(self) -> int:
@@ -21,22 +26,37 @@ class Group(Protocol):
     def size(self) -> int:
         """How many they are."""
 
-    @property
-    def members(self) -> Any:
-        """What torch's messages take as their group."""
-
     def share(self, count: int) -> slice:
         """Which of `count` things belong to this process; the shares follow each other."""
+
+    def gather(self, part: Tensor) -> Tensor:
+        """The parts [B, ...] of all processes behind each other, of one shape each."""
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """The same for numbers of rows that differ."""
+
+    def add_in_place(self, tensors: Iterable[Tensor]) -> None:
+        """Put the sum over the processes in the place of each tensor."""
 
 
 @dataclass(frozen=True)
 class _Alone:
+    """A group of one, for which nothing has to be sent."""
+
     rank: int = 0
     size: int = 1
-    members: Any = None
 
     def share(self, count: int) -> slice:
         return slice(0, count)
+
+    def gather(self, part: Tensor) -> Tensor:
+        return part
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        return rows
+
+    def add_in_place(self, tensors: Iterable[Tensor]) -> None:
+        pass
 
 
 ALONE: Group = _Alone()
@@ -70,15 +90,11 @@ def collected(part: Tensor, group: Group) -> Tensor:
     The others get their own part back. Every process has to call this.
     """
     mine = part.detach().cpu()
-    counts = [torch.zeros(1, dtype=torch.int64) for _ in range(group.size)]
-    dist.all_gather(counts, torch.tensor([len(mine)]), group=group.members)
-    padded = mine.new_zeros(int(max(counts)), *mine.shape[1:])
-    padded[: len(mine)] = mine
-    parts = [torch.empty_like(padded) for _ in range(group.size)] if group.rank == 0 else None
-    dist.gather(padded, parts, group=group.members, group_dst=0)
-    if parts is None:
-        return mine
-    return torch.cat([each[: int(count)] for each, count in zip(parts, counts, strict=True)])
+    blocks = []
+    for block in mine.reshape(len(mine), -1).split(COLUMNS, dim=1):
+        found = group.gather_rows(block)
+        blocks += [found] if group.rank == 0 else []
+    return torch.cat(blocks, dim=1).reshape(-1, *mine.shape[1:]) if blocks else mine
 
 
 class _ForAll(torch.autograd.Function):
@@ -89,8 +105,8 @@ class _ForAll(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        total = grads[0].contiguous().clone()
-        dist.all_reduce(total, group=ctx.group.members)
+        total = grads[0].clone()
+        ctx.group.add_in_place([total])
         return total, None
 
 
@@ -99,13 +115,13 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits_bs: Tensor, place_b: Tensor, total: int, smoothing: float, group: Group) -> Tensor:
         count = logits_bs.shape[1]
         lowest = logits_bs.new_full((len(logits_bs), 1), -torch.inf)
-        largest_b1 = torch.cat((logits_bs, lowest), dim=1).amax(dim=1, keepdim=True)
-        dist.all_reduce(largest_b1, op=dist.ReduceOp.MAX, group=group.members)
+        largest_1b = torch.cat((logits_bs, lowest), dim=1).amax(dim=1)[None]
+        largest_b1 = group.gather(largest_1b).amax(dim=0)[:, None]
         powers_bs = (logits_bs - largest_b1).exp_()
         here_b = (place_b >= 0) & (place_b < count)
         true_b = torch.where(here_b, torch.cat((logits_bs, lowest), 1).gather(1, _column(place_b, count))[:, 0], 0.0)
         sums_3b = torch.stack((powers_bs.sum(1), true_b, logits_bs.sum(1)))
-        dist.all_reduce(sums_3b, group=group.members)
+        group.add_in_place([sums_3b])
         ctx.save_for_backward(powers_bs.div_(sums_3b[0][:, None]), place_b)
         ctx.total, ctx.smoothing = total, smoothing
         log_sum_b = largest_b1[:, 0] + sums_3b[0].log()
