@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
+
+# Several tests and the commands that they start share the cores: threads of each would wait for those of the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

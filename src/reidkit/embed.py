@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def choose_device(name: str) -> torch.device:
         UsageError: a device that this machine does not have.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _own_gpu() if torch.cuda.is_available() else torch.device("cpu")
     unknown = UsageError(f"there is no device {name}: choose auto, cpu or cuda")
     try:
         device = torch.device(name)
@@ -39,6 +40,21 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"there is no device {name}: torch sees {torch.cuda.device_count()} GPUs, counted from 0")
     return device
+
+
+def _own_gpu() -> torch.device:
+    """The GPU of this process: of several on one machine, each has its own.
+
+    Raises:
+        UsageError: there are more processes than GPUs.
+    """
+    rank, here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if here == 1:
+        return torch.device("cuda")
+    if here > torch.cuda.device_count():
+        raise UsageError(f"{here} processes for {torch.cuda.device_count()} GPUs: start one for each, or --device cpu")
+    torch.cuda.set_device(rank)
+    return torch.device("cuda", rank)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -11,6 +11,7 @@ import torch
 
 from reidkit.data.cache import open_images
 from reidkit.data.loaders import eval_batches
+from reidkit.distributed import ALONE
 from reidkit.embed import embed
 from reidkit.evaluate.labels import Labels, find_matches, make_rule, require_matches
 from reidkit.evaluate.metrics import Scores, score
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from reidkit.distributed import Group
     from reidkit.model.weights import Model
     from reidkit.types import Benchmark
 
@@ -46,6 +48,8 @@ class Reading:
     precision: torch.dtype = torch.float32
     batch: int = 128
     tell: Tell | None = None
+    group: Group = ALONE
+    """The processes that share the embedding; each gets all features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +103,14 @@ def embed_samples(
         nonlocal done
         done += count
         if reading.tell:
-            reading.tell(name, done, len(source))
+            reading.tell(name, done, share.stop - share.start)
 
-    batches = eval_batches(source, reading.batch, reading.device)
+    share = reading.group.share(len(source))
+    batches = eval_batches(source, reading.batch, reading.device, share=share)
     vectors = embed(
         model.network, batches, reading.precision, feature=protocol.feature, flip=protocol.flip, progress=progress
     )
+    vectors = reading.group.gather_rows(torch.from_numpy(vectors)).numpy()
     labels = _labels(source.samples)
     return Embeddings(vectors, labels.pids, labels.camids, model.fingerprint, labels.paths)
 

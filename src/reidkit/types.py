@@ -46,6 +46,12 @@ class RunError(ReidkitError):
     """Training cannot go on."""
 
 
+class PeerError(RunError):
+    """Another process of the same run is gone. Its own words, or its end, are what a user wants to hear of."""
+
+    status = 75  # EX_TEMPFAIL: nothing is wrong here
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image of one person seen by one camera."""

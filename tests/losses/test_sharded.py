@@ -1,210 +1,172 @@
-"""A classifier shared out over processes, against one that a single process has: gloo, on this machine."""
+"""A classifier shared out over processes, against one that a single process has."""
 
 from __future__ import annotations
 
 import math
-import multiprocessing
-import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
+from reidkit.distributed import ALONE, Group
 from reidkit.losses.objective import Objective
 from reidkit.losses.sampled import SampledIdentityLoss
 from reidkit.losses.sharded import cross_entropy
 from reidkit.recipe import Center, Identity, Network, Optim, Recipe
+from tests.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 PEOPLE, CHANNELS, BATCH, STEPS = 23, 5, 12, 8
-ADAM = Optim(weight_decay=5e-4)
+CASES = {
+    "all": (Identity(sampled=64, smoothing=0.1, std=0.3), False),
+    "drawn": (Identity(sampled=14, smoothing=0.1, std=0.3, spread="others"), True),
+}
+"""A loss, and whether its classifier has a bias."""
 
 
-@dataclass(frozen=True)
-class Processes:
-    """A group of `torch.distributed`, in the plainest way."""
-
-    rank: int
-    size: int
-
-    def share(self, count: int) -> slice:
-        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
-
-    def gather(self, part: torch.Tensor) -> torch.Tensor:
-        return self.gather_rows(part)
-
-    def gather_rows(self, rows: torch.Tensor) -> torch.Tensor:
-        parts: list[Any] = [None] * self.size
-        dist.all_gather_object(parts, rows)
-        return torch.cat(parts)
-
-    def add_in_place(self, tensors: Iterable[torch.Tensor]) -> None:
-        for tensor in tensors:
-            dist.all_reduce(tensor)
+def made(case: str, group: Group) -> SampledIdentityLoss:
+    recipe, bias = CASES[case]
+    torch.manual_seed(0)
+    return SampledIdentityLoss(CHANNELS, PEOPLE, recipe, Optim(weight_decay=5e-4), bias=bias, group=group)
 
 
-def together(work: Callable[..., Any], size: int, folder: Path, *words: Any) -> list[Any]:
-    """What `work(group, *words)` gives in each of `size` processes."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # torch is imported once, and not by each
-    answers = context.Queue()
-    running = [
-        context.Process(target=_member, args=(rank, size, f"file://{folder}/meeting-{size}", answers, work, words))
-        for rank in range(size)
-    ]
-    for process in running:
-        process.start()
-    found = dict(answers.get(timeout=120) for _ in running)
-    for process in running:
-        process.join(30)
-    failed = [str(answer) for answer in found.values() if isinstance(answer, str)]
-    assert not failed, failed[0]
-    return [found[rank] for rank in range(size)]
-
-
-def _member(rank: int, size: int, meeting: str, answers: Any, work: Callable[..., Any], words: tuple[Any, ...]) -> None:
-    torch.set_num_threads(1)
-    try:
-        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
-        answer = plain(work(Processes(rank, size), *words))
-    except Exception:
-        answer = traceback.format_exc()
-    answers.put((rank, answer))
-    dist.destroy_process_group()
-
-
-def plain(value: Any) -> Any:
-    """Tensors as NumPy arrays, which travel by value."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().numpy()
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list) else value
-
-
-def train(loss: SampledIdentityLoss, steps: range, own: slice = slice(None)) -> tuple[list[float], list[torch.Tensor]]:
+def train(loss: SampledIdentityLoss, steps: range) -> dict[str, Any]:
     """Losses, and the gradients of the features of the own images."""
-    values, gradients = [], []
+    losses, gradients = [], []
+    own = loss.group.share(BATCH)
     for number in steps:
         generator = torch.Generator().manual_seed(number)
         feat = torch.randn(BATCH, CHANNELS, generator=generator)
         label = torch.randint(0, PEOPLE, (BATCH,), generator=generator)
         part = feat[own].clone().requires_grad_()
-        feat[own] = part
-        value = loss(feat, label)
+        value = loss(loss.group.gather(part), label)
         value.backward()
         loss.step(1e-2)
-        values.append(value.item())
+        losses.append(value.item())
         assert part.grad is not None
         gradients.append(part.grad)
-    return values, gradients
+    return {"losses": losses, "gradients": gradients}
 
 
-def made(recipe: Identity, bias: bool, **group: Any) -> SampledIdentityLoss:
-    torch.manual_seed(0)
-    return SampledIdentityLoss(CHANNELS, PEOPLE, recipe, ADAM, bias=bias, **group)
-
-
-def shared(group: Processes, recipe: Identity, bias: bool, steps: range, state: dict[str, Any] | None) -> list[Any]:
-    loss = made(recipe, bias, group=group)
-    if state is not None:
-        loss.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
-    values, gradients = train(loss, steps, group.share(BATCH))
-    held = len(loss.rows.weight)
-    if group.rank == 0:
-        with pytest.raises(RuntimeError, match="let every process call `collect`"):
-            loss.state_dict()
+def trained(case: str, group: Group) -> dict[str, Any]:
+    """A training from the start, and the state that it leaves."""
+    loss = made(case, group)
+    found = train(loss, range(STEPS))
     loss.rows.collect()
-    return [values, gradients, {name: value.clone() for name, value in loss.state_dict().items()}, held]
+    return found | {"state": {name: value.clone() for name, value in loss.state_dict().items()}}
 
 
-def by_hand(group: Processes) -> list[float]:
-    """Three classes with logits log 2 | 0, 0: p = (1/2, 1/4, 1/4), eps 0.3 of three gives q = (0.8, 0.1, 0.1)."""
+def gone_on(case: str, group: Group, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    loss = made(case, group)
+    loss.load_state_dict(state)
+    return train(loss, range(STEPS, 2 * STEPS))
+
+
+def by_hand(group: Group) -> list[float]:
+    """Three classes with logits log 2 | 0, 0."""
     logits = (torch.tensor([[math.log(2)]]), torch.zeros(1, 2))[group.rank].requires_grad_()
-    place = torch.tensor([0 - group.rank])
-    value = cross_entropy(logits, place, 3, 0.3, group)
+    value = cross_entropy(logits, torch.tensor([0 - group.rank]), 3, 0.3, group)
     (2 * value).backward()
     assert logits.grad is not None
     return [value.item(), *logits.grad.flatten().tolist()]
 
 
-def test_worked_example(tmp_path: Path) -> None:
-    first, second = together(by_hand, 2, tmp_path)
-    expected = 0.8 * math.log(2) + 0.2 * math.log(4)
-    assert first == pytest.approx([expected, 2 * (0.5 - 0.8)], abs=1e-6)
-    assert second == pytest.approx([expected, 2 * (0.25 - 0.1), 2 * (0.25 - 0.1)], abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "bias"),
-    [
-        (Identity(sampled=64, smoothing=0.1, std=0.3), False),  # everybody
-        (Identity(sampled=14, smoothing=0.1, std=0.3, spread="others"), True),
-    ],
-    ids=["all", "drawn"],
-)
-def test_two_processes_are_one(tmp_path: Path, recipe: Identity, bias: bool) -> None:
-    """Losses, gradients, weights and moments over eight steps; then three processes and one go on with the state."""
-    alone = made(recipe, bias)
-    values, gradients = train(alone, range(STEPS))
-    state = {name: value.clone() for name, value in alone.state_dict().items()}
-    answers = together(shared, 2, tmp_path, recipe, bias, range(STEPS), None)
-    for theirs, *_ in answers:
-        assert theirs == pytest.approx(values, abs=1e-6)
-    for number, whole in enumerate(gradients):
-        parts = torch.cat([torch.as_tensor(answer[1][number]) for answer in answers])
-        torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
-    assert [answer[3] for answer in answers] == [11, 12]
-    kept = answers[0][2]
-    for name, value in state.items():
-        torch.testing.assert_close(torch.as_tensor(kept[name]), value, atol=2e-6, rtol=0)
-
-    more = train(alone, range(STEPS, 2 * STEPS))[0]
-    for theirs, *_ in together(shared, 3, tmp_path, recipe, bias, range(STEPS, 2 * STEPS), kept):
-        assert theirs == pytest.approx(more, abs=1e-5)
-    single = made(recipe, bias)
-    single.load_state_dict({name: torch.as_tensor(value) for name, value in kept.items()})
-    assert train(single, range(STEPS, 2 * STEPS))[0] == pytest.approx(more, abs=1e-5)
-
-
-def lonely(group: Processes) -> list[float]:
+def lonely(group: Group) -> list[float]:
     """Two people enter, and both belong to the last process."""
-    loss = made(Identity(sampled=2), bias=False, group=group)
-    label = torch.tensor([PEOPLE - 1, PEOPLE - 2] * 4)
-    value = loss(torch.ones(8, CHANNELS, requires_grad=True), label)
+    torch.manual_seed(0)
+    loss = SampledIdentityLoss(CHANNELS, PEOPLE, Identity(sampled=2), Optim(), bias=False, group=group)
+    value = loss(torch.ones(8, CHANNELS, requires_grad=True), torch.tensor([PEOPLE - 1, PEOPLE - 2] * 4))
     value.backward()
     before = loss.rows.weight.clone()
     loss.step(1e-2)
     return [value.item(), float((loss.rows.weight != before).any(1).sum())]
 
 
-def test_a_process_that_has_none_of_those_who_enter(tmp_path: Path) -> None:
-    first, last = together(lonely, 2, tmp_path)
-    assert first == pytest.approx([math.log(2), 0], abs=0.01)
-    assert last == pytest.approx([math.log(2), 2], abs=0.01)
+def uncollected(group: Group) -> str:
+    try:
+        made("all", group).state_dict()
+    except RuntimeError as error:
+        return str(error)
+    return ""
 
 
-def objective_of(group: Processes) -> dict[str, torch.Tensor]:
+def objective_of(group: Group) -> dict[str, torch.Tensor]:
     recipe = Recipe(network=Network(neck="bnneck"), center=Center(weight=5e-4), identity=Identity(sampled=16))
     torch.manual_seed(0)
     objective = Objective(recipe, CHANNELS, PEOPLE, group)
-    generator = torch.Generator().manual_seed(1)
-    feat = torch.randn(BATCH, CHANNELS, generator=generator, requires_grad=True)
+    feat = torch.randn(BATCH, CHANNELS, generator=torch.Generator().manual_seed(1), requires_grad=True)
     torch.stack(list(objective(feat, feat, torch.arange(BATCH) // 2).values())).sum().backward()
     objective.step(1e-2)
     objective.collect()
     return {name: value.clone() for name, value in objective.state_dict().items()}
 
 
-def test_the_objective_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
-    whole, part = together(objective_of, 2, tmp_path)
-    alone = objective_of(Processes(0, 1))
-    assert whole.keys() == alone.keys()
+def everything(group: Group) -> dict[str, Any]:
+    found: dict[str, Any] = {case: trained(case, group) for case in CASES}
+    works = {"by hand": by_hand, "lonely": lonely, "uncollected": uncollected, "objective": objective_of}
+    return found | {name: work(group) for name, work in works.items()}
+
+
+def the_rest(group: Group) -> dict[str, Any]:
+    return {case: gone_on(case, group, trained(case, ALONE)["state"]) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two processes find, each."""
+    return together(f"{__name__}:everything", 2, tmp_path_factory.mktemp("pair"))
+
+
+def test_worked_example(pair: list[dict[str, Any]]) -> None:
+    """Logits log 2 | 0, 0: p = (1/2, 1/4, 1/4). eps 0.3 of three gives q = (0.8, 0.1, 0.1). Twice the loss."""
+    expected = 0.8 * math.log(2) + 0.2 * math.log(4)
+    assert pair[0]["by hand"] == pytest.approx([expected, 2 * (0.5 - 0.8)], abs=1e-6)
+    assert pair[1]["by hand"] == pytest.approx([expected, 2 * (0.25 - 0.1), 2 * (0.25 - 0.1)], abs=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_are_one(pair: list[dict[str, Any]], case: str) -> None:
+    """Losses, gradients, weights and moments over eight steps; each process holds its share, the first one writes."""
+    alone = trained(case, ALONE)
+    for found in pair:
+        assert found[case]["losses"] == pytest.approx(alone["losses"], abs=1e-6)
+    for number, whole in enumerate(alone["gradients"]):
+        parts = torch.cat([found[case]["gradients"][number] for found in pair])
+        torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+    assert pair[0][case]["state"].keys() == alone["state"].keys()
+    for name, value in alone["state"].items():
+        torch.testing.assert_close(pair[0][case]["state"][name], value, atol=2e-6, rtol=0)
+    assert len(pair[1][case]["state"]["rows.weight"]) == 12
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_goes_on_with_the_state_of_two(pair: list[dict[str, Any]], case: str) -> None:
+    expected = gone_on(case, ALONE, trained(case, ALONE)["state"])["losses"]
+    assert gone_on(case, ALONE, pair[0][case]["state"])["losses"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_three_go_on_with_the_state_of_one(tmp_path: Path) -> None:
+    found = together(f"{__name__}:the_rest", 3, tmp_path)
+    for case in CASES:
+        expected = gone_on(case, ALONE, trained(case, ALONE)["state"])["losses"]
+        for each in found:
+            assert each[case]["losses"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_process_that_has_none_of_those_who_enter(pair: list[dict[str, Any]]) -> None:
+    assert pair[0]["lonely"] == pytest.approx([math.log(2), 0], abs=0.01)
+    assert pair[1]["lonely"] == pytest.approx([math.log(2), 2], abs=0.01)
+
+
+def test_a_state_that_was_not_brought_together_is_refused(pair: list[dict[str, Any]]) -> None:
+    assert "let every process call `collect` before" in pair[0]["uncollected"]
+    assert pair[1]["uncollected"] == "", "what the others have is never written"
+
+
+def test_the_objective_of_two_processes_is_that_of_one(pair: list[dict[str, Any]]) -> None:
+    alone = objective_of(ALONE)
+    assert pair[0]["objective"].keys() == alone.keys()
     for name, value in alone.items():
-        torch.testing.assert_close(torch.as_tensor(whole[name]), value, atol=1e-6, rtol=0)
-    assert part["identity.rows.weight"].shape == (12, CHANNELS)
+        torch.testing.assert_close(pair[0]["objective"][name], value, atol=1e-6, rtol=0)

@@ -15,10 +15,11 @@ from reidkit.cli.data import data, synth
 from reidkit.cli.doctor import doctor
 from reidkit.cli.judge import evaluate, score
 from reidkit.cli.paper import paper
+from reidkit.cli.processes import is_child
 from reidkit.cli.recipes import recipes
 from reidkit.cli.show_model import show
 from reidkit.cli.train import train
-from reidkit.types import ReidkitError
+from reidkit.types import PeerError, ReidkitError
 
 app = typer.Typer(
     add_completion=False,
@@ -73,7 +74,8 @@ def _run() -> tuple[int, str]:
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="reidkit", standalone_mode=False)
     except ReidkitError as error:
-        return error.status, str(error)
+        told_by_parent = isinstance(error, PeerError) and is_child()  # who knows more of the others' end
+        return error.status, "" if told_by_parent else str(error)
     except _CLICK_ERROR as error:
         return 2, _wrong_call(error)
     except (KeyboardInterrupt, typer.Abort):

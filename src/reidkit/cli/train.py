@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +12,7 @@ import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import options
+from reidkit.cli.processes import as_child, run_as
 from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark, shown_command
 from reidkit.recipes import find
 from reidkit.recipes.readings import read_as
@@ -38,22 +41,27 @@ def train(
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
     skip_broken: options.SkipBroken = False,
+    processes: Annotated[int, typer.Option(min=1, help="Share each batch among so many; torchrun works too.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     as_json: options.Json = False,
-) -> None:
+) -> int:
     """Train a network by a recipe, judge it, and write a run folder with weights, log and report."""
     named = find(recipe)
     chosen = recipe_file.override(read_as(named, reading) if reading else named, settings or [])
     folder = out or Path("runs") / f"{chosen.name}-seed{seed}"
     if not resume and holds_run(folder):
         raise UsageError(held(folder))
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        return run_as(processes, _resume_command())
 
+    from reidkit.distributed import joined
     from reidkit.train.job import Job, run
     from reidkit.train.report import write
 
-    with progress() as tell:
+    as_child()
+    with joined() as group, progress() if group.first else nullcontext(_quiet) as tell:
         watchers: list[Callable[[dict[str, Any]], None]] = [_Lines(chosen, tell)]
-        if tensorboard:
+        if tensorboard and group.first:
             from reidkit.train.tensorboard import Events
 
             watchers.append(Events(folder / "tensorboard"))
@@ -73,12 +81,18 @@ def train(
             skip_broken=skip_broken,
             resume_command=_resume_command(),
             watchers=tuple(watchers),
-            say=remark,
+            say=remark if group.first else _quiet,
             tell=tell,
         )
-        outcome = run(chosen, job)
-    _print(folder, outcome, as_json=as_json)  # first, as the page may find no room
-    write(folder, outcome, shown_command())
+        outcome = run(chosen, job, group)
+    if group.first:
+        _print(folder, outcome, as_json=as_json)  # first, as the page may find no room
+        write(folder, outcome, shown_command())
+    return 0
+
+
+def _quiet(*_: object) -> None:
+    """What all processes but the first have to say."""
 
 
 class _Lines:

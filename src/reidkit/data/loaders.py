@@ -15,6 +15,7 @@ import torch
 
 from reidkit.data import transforms
 from reidkit.data.sampler import pk_batches
+from reidkit.distributed import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reidkit.data.sources import ImageSource
+    from reidkit.distributed import Group
     from reidkit.recipe import Recipe
 
 T = TypeVar("T")
@@ -38,13 +40,22 @@ class TrainBatches:
     """The augmented batches of every epoch; which they are depends on the recipe, the seed and the labels alone."""
 
     def __init__(
-        self, source: ImageSource, labels: NDArray[np.int64], recipe: Recipe, seed: int, device: torch.device
+        self,
+        source: ImageSource,
+        labels: NDArray[np.int64],
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        group: Group = ALONE,
     ) -> None:
-        """Batches of the images of `source`, whose ids are `labels` [M], counted from 0 or not."""
+        """Batches of the images of `source`, whose ids are `labels` [M], counted from 0 or not.
+
+        In a `group` of processes each gets its share of the images, and the labels of all of them.
+        """
         if len(labels) != len(source):
             raise ValueError(f"{len(labels)} labels for {len(source)} images")
         self._source, self._labels, self._recipe = source, labels, recipe
-        self._seed, self._device = seed, device
+        self._seed, self._device, self._group = seed, device, group
         self._order = lru_cache(maxsize=2)(lambda epoch: pk_batches(labels, recipe.batch, seed, epoch))
         self.wait_seconds = 0.0
         """How long the consumer has waited for data so far."""
@@ -62,22 +73,24 @@ class TrainBatches:
 
         Yields:
             Images float32 [B, 3, H, W], normalised and erased, channels last in memory, and labels int64 [B], both
-            on the device.
+            on the device. One of n processes gets its [B/n, 3, H, W] and all labels.
 
         Raises:
             DataError: too few ids; an image that is not mapped cannot be read any more.
         """
         order = self._order(epoch)
         erasing, pad = self._recipe.erasing, self._recipe.images.pad
+        share = self._group.share(order.shape[1])
 
         def fill(batch: int, slot: _Slot) -> transforms.Draws:
             rng = np.random.default_rng((self._seed, epoch, batch, _AUGMENT))
-            drawn = transforms.draw(rng, order.shape[1], self._recipe.images, erasing)
-            transforms.crop_flip(self._source, order[batch], drawn, pad, slot.images.numpy())
+            drawn = transforms.draw(rng, order.shape[1], self._recipe.images, erasing).of(share)
+            transforms.crop_flip(self._source, order[batch, share], drawn, pad, slot.images.numpy())
             slot.labels.numpy()[:] = self._labels[order[batch]]
             return drawn
 
-        slots = [_Slot.empty(order.shape[1], self._source.size, self._device) for _ in range(AHEAD)]
+        count = share.stop - share.start
+        slots = [_Slot.empty(count, order.shape[1], self._source.size, self._device) for _ in range(AHEAD)]
         with contextlib.closing(_prefetch(fill, range(start, len(order)), slots)) as ready:
             while True:
                 began = time.perf_counter()
@@ -86,29 +99,30 @@ class TrainBatches:
                 if item is None:
                     return
                 slot, drawn = item
-                images, labels = slot.to(self._device, order.shape[1])
+                images, labels = slot.to(self._device, count)
                 transforms.erase(images, drawn.boxes, erasing.fill, drawn.noise)
                 yield images, labels
 
 
 def eval_batches(
-    source: ImageSource, batch_size: int, device: torch.device, flip: bool = False
+    source: ImageSource, batch_size: int, device: torch.device, flip: bool = False, share: slice | None = None
 ) -> Generator[Tensor, None, None]:
     """All images in order, normalised, with nothing drawn: float32 [B, 3, H, W] on the device, the last one smaller.
 
-    With `flip` every image is mirrored.
+    With `flip` every image is mirrored. With a `share` only those images.
 
     Raises:
         DataError: an image that is not mapped cannot be read any more.
     """
-    total = len(source)
+    wanted = np.arange(len(source))[share or slice(None)]
+    total = len(wanted)
 
     def fill(batch: int, slot: _Slot) -> int:
-        indices = np.arange(batch * batch_size, min((batch + 1) * batch_size, total))
+        indices = wanted[batch * batch_size : (batch + 1) * batch_size]
         transforms.copy(source, indices, flip, slot.images.numpy()[: len(indices)])
         return len(indices)
 
-    slots = [_Slot.empty(min(batch_size, total), source.size, device) for _ in range(AHEAD)]
+    slots = [_Slot.empty(min(batch_size, total), 0, source.size, device) for _ in range(AHEAD)]
     with contextlib.closing(_prefetch(fill, range(-(-total // batch_size)), slots)) as ready:
         for slot, count in ready:
             yield slot.to(device, count)[0]
@@ -116,23 +130,23 @@ def eval_batches(
 
 @dataclass
 class _Slot:
-    """Room for one batch in the host's memory: pixels uint8 [B, H, W, 3], labels int64 [B]."""
+    """Room for one batch in the host's memory: pixels uint8 [B, H, W, 3], and any number of labels int64."""
 
     images: Tensor
     labels: Tensor
     copied: torch.cuda.Event | None = None
 
     @classmethod
-    def empty(cls, count: int, size: tuple[int, int], device: torch.device) -> _Slot:
+    def empty(cls, count: int, labelled: int, size: tuple[int, int], device: torch.device) -> _Slot:
         pinned = device.type == "cuda"
         images = torch.empty((count, *size, 3), dtype=torch.uint8, pin_memory=pinned)
-        labels = torch.zeros(count, dtype=torch.int64, pin_memory=pinned)
+        labels = torch.zeros(labelled, dtype=torch.int64, pin_memory=pinned)
         return cls(images, labels, torch.cuda.Event() if pinned else None)
 
     def to(self, device: torch.device, count: int) -> tuple[Tensor, Tensor]:
-        """The first `count` images, normalised, and their labels, in memory of their own on the device."""
+        """The first `count` images, normalised, and the labels, in memory of their own on the device."""
         pixels = self.images[:count].to(device, non_blocking=True)
-        labels = self.labels[:count].to(device, non_blocking=True, copy=True)
+        labels = self.labels.to(device, non_blocking=True, copy=True)
         if self.copied is not None:
             self.copied.record(torch.cuda.current_stream(device))
         return transforms.normalise(pixels), labels

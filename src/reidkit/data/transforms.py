@@ -44,14 +44,19 @@ class Draws:
     """The random choices for B images.
 
     `flip` bool [B]; `top` and `left` int64 [B], the corner of the crop in the padded image; `boxes` int64 [B, 4], the
-    erased rectangle as (top, left, height, width), of no size where nothing is erased; `noise` seeds its filling.
+    erased rectangle as (top, left, height, width), of no size where nothing is erased; `noise` int64 [B] seeds its
+    filling.
     """
 
     flip: NDArray[np.bool_]
     top: NDArray[np.int64]
     left: NDArray[np.int64]
     boxes: NDArray[np.int64]
-    noise: int
+    noise: NDArray[np.int64]
+
+    def of(self, share: slice) -> Draws:
+        """The choices for some of the images."""
+        return Draws(self.flip[share], self.top[share], self.left[share], self.boxes[share], self.noise[share])
 
 
 def draw(rng: np.random.Generator, count: int, images: Images, erasing: Erasing) -> Draws:
@@ -61,7 +66,7 @@ def draw(rng: np.random.Generator, count: int, images: Images, erasing: Erasing)
     erased = np.flatnonzero(rng.random(count) < erasing.probability)
     boxes = np.zeros((count, 4), dtype=np.int64)
     boxes[erased] = _draw_boxes(rng, len(erased), (images.height, images.width), erasing)
-    return Draws(flip, top, left, boxes, int(rng.integers(2**63)))
+    return Draws(flip, top, left, boxes, rng.integers(2**63, size=count))
 
 
 def _draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], erasing: Erasing) -> NDArray[np.int64]:
@@ -138,14 +143,14 @@ def _pixel(values: Sequence[float], images_bchw: Tensor) -> Tensor:
     return pixel
 
 
-def erase(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: int) -> None:
+def erase(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDArray[np.int64]) -> None:
     """Fill a rectangle (top, left, height, width) of each normalised image, in place.
 
     Args:
         images_bchw: float32 [B, 3, H, W], as `normalise` gives them.
         boxes: int64 [B, 4]; one without height or width erases nothing.
         fill: See `recipe.Erasing`.
-        noise: The seed of `random`.
+        noise: The seeds of `random`, int64 [B]. An accelerator takes the first for all.
     """
     if images_bchw.device.type == "cpu":
         _erase_by_box(images_bchw, boxes, fill, noise)
@@ -153,22 +158,22 @@ def erase(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: int)
         _erase_by_mask(images_bchw, boxes, fill, noise)
 
 
-def _erase_by_box(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: int) -> None:
-    generator = torch.Generator().manual_seed(noise)
+def _erase_by_box(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDArray[np.int64]) -> None:
+    generator = torch.Generator()
     code = torch.tensor(CODE_FILL).view(3, 1, 1)
-    for image, (top, left, height, width) in zip(images_bchw, boxes.tolist(), strict=True):
+    for image, (top, left, height, width), seed in zip(images_bchw, boxes.tolist(), noise.tolist(), strict=True):
         if not height * width:
             continue
         box = image[:, top : top + height, left : left + width]
         if fill == "random":
-            box.copy_(torch.randn(box.shape, generator=generator))
+            box.copy_(torch.randn(box.shape, generator=generator.manual_seed(seed)))
         elif fill == "image-mean":
             box.copy_(image.mean(dim=(1, 2), keepdim=True).expand_as(box))
         else:
             box.copy_(code.expand_as(box)) if fill == "code" else box.zero_()
 
 
-def _erase_by_mask(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: int) -> None:
+def _erase_by_mask(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDArray[np.int64]) -> None:
     """The same without a loop and without waiting for the device: every pixel is asked whether it lies inside."""
     device = images_bchw.device
     host = torch.from_numpy(boxes)
@@ -179,7 +184,7 @@ def _erase_by_mask(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, no
     x = torch.arange(images_bchw.shape[3], device=device)
     inside = ((y >= top) & (y < top + height) & (x >= left) & (x < left + width))[:, None]
     if fill == "random":
-        generator = torch.Generator(device).manual_seed(noise)
+        generator = torch.Generator(device).manual_seed(int(noise[0]))
         value = torch.empty_like(images_bchw).normal_(generator=generator)
     elif fill == "image-mean":
         value = images_bchw.mean(dim=(2, 3), keepdim=True)

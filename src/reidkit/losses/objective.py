@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from reidkit.distributed import ALONE
 from reidkit.losses.center import CenterLoss
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.sampled import SampledIdentityLoss
-from reidkit.losses.sharded import ALONE
 from reidkit.losses.triplet import batch_hard_triplet
 
 if TYPE_CHECKING:
-    from reidkit.losses.sharded import Group
+    from reidkit.distributed import Group
     from reidkit.recipe import Recipe
 
 

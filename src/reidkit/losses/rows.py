@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from reidkit.losses.sharded import ALONE, collected
+from reidkit.distributed import ALONE
+from reidkit.losses.sharded import collected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reidkit.losses.sharded import Group
+    from reidkit.distributed import Group
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8

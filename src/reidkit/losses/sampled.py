@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidkit.distributed import ALONE
 from reidkit.losses.draw import draw_people
 from reidkit.losses.identity import first_classifier, smoothing
 from reidkit.losses.rows import Rows
-from reidkit.losses.sharded import ALONE, cross_entropy, for_all
+from reidkit.losses.sharded import cross_entropy, for_all
 
 if TYPE_CHECKING:
-    from reidkit.losses.sharded import Group
+    from reidkit.distributed import Group
     from reidkit.recipe import Identity, Optim
 
 

@@ -2,65 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from reidkit.distributed import Group
 
 COLUMNS = 64
 """Columns of a matrix that are brought together at once: every process receives them, and one keeps them."""
-
-
-class Group(Protocol):
-    """Processes that work on one batch; each of the messages has to be sent by all of them."""
-
-    @property
-    def rank(self) -> int:
-        """The number of this one, from 0."""
-
-    @property
-    def size(self) -> int:
-        """How many they are."""
-
-    def share(self, count: int) -> slice:
-        """Which of `count` things belong to this process; the shares follow each other."""
-
-    def gather(self, part: Tensor) -> Tensor:
-        """The parts [B, ...] of all processes behind each other, of one shape each."""
-
-    def gather_rows(self, rows: Tensor) -> Tensor:
-        """The same for numbers of rows that differ."""
-
-    def add_in_place(self, tensors: Iterable[Tensor]) -> None:
-        """Put the sum over the processes in the place of each tensor."""
-
-
-@dataclass(frozen=True)
-class _Alone:
-    """A group of one, for which nothing has to be sent."""
-
-    rank: int = 0
-    size: int = 1
-
-    def share(self, count: int) -> slice:
-        return slice(0, count)
-
-    def gather(self, part: Tensor) -> Tensor:
-        return part
-
-    def gather_rows(self, rows: Tensor) -> Tensor:
-        return rows
-
-    def add_in_place(self, tensors: Iterable[Tensor]) -> None:
-        pass
-
-
-ALONE: Group = _Alone()
-"""A process that works by itself."""
 
 
 def for_all(feat_bd: Tensor, group: Group) -> Tensor:

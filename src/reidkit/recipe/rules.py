@@ -34,6 +34,11 @@ def check(recipe: Recipe, where: str) -> None:
         (0 < r.erasing.aspect[0] <= r.erasing.aspect[1], "erasing.aspect must rise from above 0"),
         (r.batch.ids >= 2, "batch.ids must be at least 2: a triplet needs somebody else"),
         (r.batch.images >= 2, "batch.images must be at least 2: a triplet needs a second image of a person"),
+        (r.batch.parts >= 1, "batch.parts must be at least 1"),
+        (
+            r.batch.ids % max(r.batch.parts, 1) == 0,
+            "batch.parts must divide batch.ids: a person's images stay together",
+        ),
         (0 <= r.identity.smoothing < 1, "identity.smoothing must be at least 0 and below 1"),
         (min(r.identity.weight, r.triplet.weight, r.center.weight) >= 0, "a loss weight must not be negative"),
         (r.identity.weight + r.triplet.weight > 0, "identity.weight and triplet.weight cannot both be 0"),
@@ -54,6 +59,8 @@ def check(recipe: Recipe, where: str) -> None:
             not (r.optim.warmup_steps and r.optim.warmup_epochs),
             "optim.warmup_steps and optim.warmup_epochs exclude each other: set one of them to 0",
         ),
+        (0 <= r.optim.average < 1, "optim.average must be at least 0 and below 1"),
+        (r.optim.best_every >= 0, "optim.best_every must not be negative"),
         (list(r.optim.drops) == sorted(set(r.optim.drops)), "optim.drops must rise"),
     )
     for holds, sentence in rules:

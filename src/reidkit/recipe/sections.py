@@ -66,11 +66,17 @@ class Erasing(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Section):
-    """P ids with K images each. `visits`: `chunks` shows every image of an id (official code), `once` each id once."""
+    """P ids with K images each.
+
+    `visits`: `chunks` shows every image of an id (official code), `once` each id once.
+    `parts`: the batch goes through the network in so many parts, for devices too small to hold it at once. The loss is
+    that of the whole batch; batch norms see one part at a time. On several processes one part is shared by all of them.
+    """
 
     ids: int = 16
     images: int = 4
     visits: Literal["chunks", "once"] = "chunks"
+    parts: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,8 @@ class Optim(Section):
     """Adam and its learning rate (see `train.schedule`).
 
     `warmup`: the reading of the first `warmup_epochs`; or the rate rises at each of the first `warmup_steps`.
+    `average`: a moving average of the weights with this decay is judged and saved in their place; 0 is none.
+    `best_every`: judge each so many epochs and keep the weights with the highest mAP; 0 keeps the last ones.
     """
 
     lr: float = 3.5e-4
@@ -124,6 +132,8 @@ class Optim(Section):
     warmup_epochs: int = 0
     warmup: Literal["paper", "code", "equation-1"] = "paper"
     warmup_steps: int = 0
+    average: float = 0.0
+    best_every: int = 0
 
 
 ADDED = (
@@ -134,6 +144,9 @@ ADDED = (
     "identity.std",
     "identity.sampled",
     "optim.warmup_steps",
+    "batch.parts",
+    "optim.average",
+    "optim.best_every",
 )
 """Fields that came later, with defaults that change nothing: a run begun before them can still go on."""
 

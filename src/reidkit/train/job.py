@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from reidkit.data.cache import open_images
 from reidkit.data.detect import merge, open_benchmark
 from reidkit.data.loaders import TrainBatches
 from reidkit.data.sampler import pk_batches
+from reidkit.distributed import ALONE
 from reidkit.embed import choose_device, choose_precision
 from reidkit.judge import Protocol, Reading, judge, require_judgeable
 from reidkit.losses.objective import Objective
@@ -24,13 +26,15 @@ from reidkit.train.interrupt import Interrupt
 from reidkit.train.journal import Journal
 from reidkit.train.loop import Loop, fit
 from reidkit.train.memory import keep_freed_memory
-from reidkit.types import DataError
+from reidkit.train.parts import parts_here
+from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from reidkit.data.sources import ImageSource
+    from reidkit.distributed import Group
     from reidkit.judge import Judgement
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
@@ -75,12 +79,15 @@ class Outcome:
     description: str
 
 
-def run(recipe: Recipe, job: Job) -> Outcome:
+def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
     """Train by `recipe`, save the network and judge it.
+
+    In a `group` every process calls this with the same recipe and job, and gets the same outcome; the first one writes.
 
     Raises:
         ReidkitError: anything that keeps the run from starting or going on, in one sentence.
     """
+    parts_here(recipe.batch, group.size)  # a batch that cannot be shared is said at once
     device = choose_device(job.device)
     precision = choose_precision(job.precision, device)
     keep_freed_memory()
@@ -89,42 +96,80 @@ def run(recipe: Recipe, job: Job) -> Outcome:
     if not benchmark.train:
         raise DataError(f"{benchmark.name} has no training images: give a data set that has")
     reading = Reading(
-        cache_dir=job.cache_dir, skip_broken=job.skip_broken, device=device, precision=precision, tell=job.tell
+        cache_dir=job.cache_dir,
+        skip_broken=job.skip_broken,
+        device=device,
+        precision=precision,
+        tell=job.tell,
+        group=group,
     )
     judged = _open_judged(benchmark, recipe, job)
     source = _open_images(benchmark.train, recipe, job)
     pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
     pk_batches(labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
-    network, objective = _build(recipe, len(pids), job)
+    network, objective = _build(recipe, len(pids), job, group)
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
     facts |= {"training_set": _digest(source), "weights": _weights_name(job.weights)}
 
-    with folder.locked(job.out):
-        folder.begin(job.out, recipe, facts, resume=job.resume)
+    with _opened(recipe, job, facts, group):
         start = f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE is better)"
-        job.say(f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, {_words(device, precision)}")
+        job.say(
+            f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, {_words(device, precision, group)}"
+        )
+        if recipe.optim.best_every:
+            _say_of_best(judged, job)
 
         def scores_now(current: Network) -> dict[str, float]:
             found = _judge(Model(current, recipe, ""), judged, reading)
             return found.scores.as_json() if found else {}
 
-        batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device)
+        batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device, group)
         with Interrupt(job.resume_command) as interrupt:
             loop = Loop(
                 device=device,
                 precision=precision,
                 state=job.out / "state.pt",
-                journal=Journal(job.out / "log.jsonl", job.watchers),
+                journal=Journal(job.out / "log.jsonl", job.watchers, writes=group.first),
                 interrupt=interrupt,
                 save_every=job.save_every,
                 judge_every=job.judge_every if judged else 0,
                 judge=scores_now,
+                group=group,
             )
-            fit(network, objective, batches, recipe, loop)
-        name = save_model(job.out / "model.safetensors", network, recipe)
+            kept = fit(network, objective, batches, recipe, loop)
+        network = kept.finish()
+        if kept.epoch:
+            job.say(f"kept the weights of epoch {kept.epoch}, mAP {100 * kept.score:.1f}")
+        file = job.out / "model.safetensors"
+        name = save_model(file, network, recipe) if group.first else ""
         model = Model(network.eval(), recipe, name)
         judgement = _judge(model, judged, reading)
     return Outcome(model=model, judged=judged, judgement=judgement, description=_describe(benchmark, source))
+
+
+@contextmanager
+def _opened(recipe: Recipe, job: Job, facts: dict[str, Any], group: Group) -> Iterator[None]:
+    """The run's folder, begun or gone on with, for the first process; the others wait until it is."""
+    with folder.locked(job.out) if group.first else nullcontext():
+        if group.first:
+            folder.begin(job.out, recipe, facts, resume=job.resume)
+        group.wait()
+        yield
+
+
+def _say_of_best(judged: Benchmark | None, job: Job) -> None:
+    """Choosing by scores needs something to score, and images that are chosen by say too much good of themselves.
+
+    Raises:
+        UsageError: there is nothing to choose by.
+    """
+    if judged is None:
+        raise UsageError("optim.best_every chooses by scores, and there is nothing to judge on: give --val-data")
+    if job.val_data is None:
+        job.say(
+            f"the best of the epochs is chosen on {judged.name}'s own query and gallery, so that their scores will "
+            "flatter: give --val-data to choose by other images"
+        )
 
 
 def _settle_stride(recipe: Recipe, weights: Path | None) -> Recipe:
@@ -164,13 +209,13 @@ def _open_images(samples: tuple[Sample, ...], recipe: Recipe, job: Job) -> Image
     )
 
 
-def _build(recipe: Recipe, people: int, job: Job) -> tuple[Network, Objective]:
+def _build(recipe: Recipe, people: int, job: Job, group: Group) -> tuple[Network, Objective]:
     """Network and objective as they are before the first step: a function of the recipe, the seed and the weights."""
     torch.manual_seed(job.seed)
     network = build(recipe.network)
     if job.weights:
         load_backbone(network, job.weights)
-    return network, Objective(recipe, network.channels, people)
+    return network, Objective(recipe, network.channels, people, group)
 
 
 def _digest(source: ImageSource) -> str:
@@ -185,9 +230,10 @@ def _weights_name(path: Path | None) -> str:
     return fingerprint(read(path)[0]) if path else "none"
 
 
-def _words(device: torch.device, precision: torch.dtype) -> str:
+def _words(device: torch.device, precision: torch.dtype, group: Group) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    return f"{name}, {str(precision).removeprefix('torch.')}"
+    several = f"{group.size} processes of " if group.size > 1 else ""
+    return f"{several}{name}, {str(precision).removeprefix('torch.')}"
 
 
 def _describe(benchmark: Benchmark, source: ImageSource) -> str:

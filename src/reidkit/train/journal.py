@@ -34,12 +34,14 @@ READ_EVERY = 10
 class Journal:
     """Rows of `log.jsonl`: kind `step` with every loss term, kind `epoch` with their means, kind `scores`.
 
-    The terms of a step stay on the device until they are read, all at once, every few steps.
+    The terms of a step stay on the device until they are read, all at once, every few steps. Of several processes one
+    writes; the others keep their journals for the sums and the stop.
     """
 
-    def __init__(self, path: Path, watchers: tuple[Callable[[Row], None], ...] = ()) -> None:
+    def __init__(self, path: Path, watchers: tuple[Callable[[Row], None], ...] = (), *, writes: bool = True) -> None:
         self.path = path
         self.watchers = watchers
+        self._writes = writes
         self._pending: list[tuple[Row, dict[str, Tensor]]] = []
         self._sums: dict[str, float] = {}
         self._images = self._images_before = 0
@@ -54,6 +56,8 @@ class Journal:
         Raises:
             RunError: the log cannot be read or written.
         """
+        if not self._writes:
+            return
         with _told(self.path):
             rows = read(self.path)
             kept = [row for row in rows if _before(row, place)]
@@ -119,8 +123,9 @@ class Journal:
             RunError: as `flush`.
         """
         self.flush()
-        with _told(self.path), self.path.open("ab") as file:
-            os.fsync(file.fileno())
+        if self._writes:
+            with _told(self.path), self.path.open("ab") as file:
+                os.fsync(file.fileno())
 
     def state_dict(self) -> dict[str, Any]:
         """The sums of the epoch so far, so that a resumed one ends with the same means."""
@@ -139,6 +144,8 @@ class Journal:
         return row | values
 
     def _write(self, row: Row) -> None:
+        if not self._writes:
+            return
         # JSON has no NaN, and what reads the log may insist on it.
         plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
         with _told(self.path), self.path.open("a", encoding="utf-8") as file:

@@ -10,8 +10,12 @@ import torch
 from torch import autocast
 
 from reidkit import recipe as recipes
+from reidkit.distributed import ALONE
+from reidkit.losses.objective import Objective
 from reidkit.train import checkpoint
 from reidkit.train.checkpoint import Place
+from reidkit.train.kept import Kept
+from reidkit.train.parts import InParts, share_gradients, share_statistics
 from reidkit.train.schedule import learning_rate
 from reidkit.types import RunError
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reidkit.data.loaders import TrainBatches
-    from reidkit.losses.objective import Objective
+    from reidkit.distributed import Group
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Stateful
@@ -33,7 +37,8 @@ class Loop:
     """What a run needs that its result does not depend on.
 
     `state` is the checkpoint, written each `save_every` epochs and at the end; `judge`, if any, scores the network
-    each `judge_every` epochs.
+    each `judge_every` epochs, or as often as the recipe asks for. Of a `group` of processes every one runs the loop;
+    the first one writes.
     """
 
     device: torch.device
@@ -44,10 +49,14 @@ class Loop:
     save_every: int = 5
     judge_every: int = 0
     judge: Callable[[Network], dict[str, float]] | None = None
+    group: Group = ALONE
 
 
-def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: Recipe, run: Loop) -> None:
+def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: Recipe, run: Loop) -> Kept:
     """Train `network` in place, from the checkpoint where there is one.
+
+    Returns:
+        What of the run is kept: its `finish` gives the network to save.
 
     Raises:
         RunError: a loss is no number, the disk is full, or the run was interrupted; its state is saved where it can be.
@@ -55,18 +64,21 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
     network.to(run.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective.to(run.device)
     optimizer = build_optimizer(network, objective, recipe.optim)
+    kept = Kept(network, recipe.optim)
+    forward = InParts(network, recipe.batch, run.group)
     parts: dict[str, Stateful] = {
         "network": network,
         "objective": objective,
         "optimizer": optimizer,
         "journal": run.journal,
     }
-    digest = recipes.digest(recipe)
-    save = partial(_save, run, digest, parts)
-    place = _begin(run, digest, parts)
-    judge = run.judge if run.judge_every else None
-    if judge and place == Place():
-        run.journal.scores(Place(epoch=0), judge(network))
+    if recipe.optim.average or recipe.optim.best_every:
+        parts["kept"] = kept
+    judge = partial(_judge, run, recipe, kept)
+    save = partial(_save, run, recipes.digest(recipe), parts)
+    place = _begin(run, recipes.digest(recipe), parts)
+    if place == Place():
+        judge(Place(epoch=0))
 
     for epoch in range(place.epoch, recipe.optim.epochs + 1):
         lr = learning_rate(recipe.optim, epoch, place.step)
@@ -79,27 +91,29 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             lr = learning_rate(recipe.optim, epoch, place.step)
             _set_rate(optimizer, lr)
             with autocast(run.device.type, dtype=run.precision, enabled=run.precision != torch.float32):
-                metric, search = network(images)
+                metric, search = forward(images)
             terms = objective(metric.float(), search.float(), labels)
             loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad()
             loss.backward()
+            share_gradients(network, objective, run.group)
             optimizer.step()
             objective.step(lr)
+            kept.follow()
             place = Place(epoch, place.batch + 1, place.step + 1)
-            run.journal.add(place, lr, len(images), terms)
-            if run.interrupt.requested:
+            run.journal.add(place, lr, len(labels), terms)
+            if run.group.any(run.interrupt.requested):
                 save(place)
                 raise run.interrupt.stopped(place)
 
         run.journal.end_epoch(place, lr, batches.wait_seconds - waited)
-        last = epoch == recipe.optim.epochs
-        if judge and (epoch % run.judge_every == 0 or last):
-            run.journal.scores(place, judge(network))
-        if last or epoch % run.save_every == 0 or run.interrupt.requested:
+        judge(place)
+        stopping = run.group.any(run.interrupt.requested)
+        if stopping or epoch % run.save_every == 0 or epoch == recipe.optim.epochs:
             save(Place(epoch + 1, 0, place.step))
-        if run.interrupt.requested:
+        if stopping:
             raise run.interrupt.stopped(place)
+    return kept
 
 
 def build_optimizer(network: Network, objective: Objective, optim: recipes.Optim) -> torch.optim.Optimizer:
@@ -117,14 +131,31 @@ def _begin(run: Loop, digest: str, parts: Mapping[str, Stateful]) -> Place:
     """Where the run goes on, with its parts and its log as they were there."""
     place = checkpoint.load(run.state, digest, **parts) if run.state.is_file() else Place()
     run.journal.cut(place)
+    run.group.wait()  # the first process must not write a newer state before the last one has read this one
     return place
+
+
+def _judge(run: Loop, recipe: Recipe, kept: Kept, place: Place) -> None:
+    """Score what would be kept, in the epochs in which somebody wants to know."""
+    every = recipe.optim.best_every or run.judge_every
+    if run.judge is None or not every or (place.epoch % every and place.epoch != recipe.optim.epochs):
+        return
+    share_statistics(run.group, kept.network)
+    scores = run.judge(kept.network)
+    run.journal.scores(place, scores)
+    kept.judged(place.epoch, scores)
 
 
 def _save(run: Loop, digest: str, parts: Mapping[str, Stateful], place: Place) -> None:
     """Write the checkpoint, unless the last step has broken it; every row of the log is on the disk before."""
     run.journal.settle()
+    share_statistics(run.group, *(part for part in parts.values() if isinstance(part, torch.nn.Module)))
+    for part in parts.values():
+        if isinstance(part, Objective):
+            part.collect()
     refuse_broken_weights(parts, run.state, place)
-    checkpoint.save(run.state, place, digest, **parts)
+    if run.group.first:
+        checkpoint.save(run.state, place, digest, **parts)
 
 
 def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, place: Place) -> None:

@@ -1,0 +1,180 @@
+"""Several processes that work on one batch: who this one is, and the few things that they do together.
+
+A process outside of such a group is a group of one, for which every method here does nothing: the callers need not ask.
+The variables of the environment are torchrun's, so that a run can be started by it as well as by `--processes`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from reidkit.types import PeerError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others: one of them may be decoding a data set. A dead one is noticed at once."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """`size` processes of which this is number `rank`, from 0 on. Number 0 writes the files and speaks.
+
+    `members` is torch's handle of a part of all processes; None is all of them.
+    """
+
+    rank: int = 0
+    size: int = 1
+    members: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """What of `count` things this process takes; the shares follow each other and differ by one at most."""
+        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def gather(self, part: Tensor) -> Tensor:
+        """The parts of all processes [B/n, ...] behind each other: [B, ...], of one shape each.
+
+        The gradient of the own part comes back; the others have theirs. Where every process computes the same loss of
+        the whole, the sum of their gradients of the network's weights is that of one process with the whole batch.
+        """
+        if self.size == 1:
+            return part
+        parts = [torch.empty_like(part) for _ in range(self.size)]
+        with _heard():
+            dist.all_gather(parts, part.detach().contiguous(), group=self.members)
+        parts[self.rank] = part
+        return torch.cat(parts)
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """As `gather`, without a gradient, for numbers of rows that differ."""
+        if self.size == 1:
+            return rows
+        counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with _heard():
+            dist.all_gather(counts, torch.tensor([len(rows)]), group=self.members)
+        lengths = [int(count) for count in counts]
+        padded = rows.new_zeros(max(lengths), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        return torch.cat([part[:n] for part, n in zip(self.gather(padded).split(max(lengths)), lengths, strict=True)])
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """The sum over the processes, with its gradient: what each makes of the sum, summed."""
+        return _Sum.apply(tensor, self) if self.size > 1 else tensor
+
+    def add_in_place(self, tensors: Iterable[Tensor], scale: float = 1.0) -> None:
+        """Put `scale` times the sum over the processes in the place of each tensor: one message for all of a type."""
+        if self.size == 1:
+            return
+        kinds: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            kinds.setdefault(tensor.dtype, []).append(tensor)
+        for same in kinds.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in same])
+            with _heard():
+                dist.all_reduce(flat, group=self.members)
+            parts = (flat if scale == 1 else flat.mul_(scale)).split([tensor.numel() for tensor in same])
+            for tensor, part in zip(same, parts, strict=True):
+                tensor.copy_(part.view(tensor.shape))
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any of the processes. The host's own message: an accelerator need not wait for it."""
+        if self.size == 1:
+            return flag
+        told = torch.tensor([int(flag)])
+        with _heard():
+            dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self.members)
+        return bool(told.item())
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        self.any(False)
+
+    def neighbours(self, count: int) -> Group:
+        """The `count` processes beside this one that make a group of their own; every process has to call this."""
+        if count == self.size:
+            return self
+        groups = [dist.new_group(list(range(i, i + count))) for i in range(0, self.size, count)]
+        return Group(self.rank % count, count, groups[self.rank // count])
+
+
+ALONE = Group()
+"""A process that works by itself."""
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes. As each makes its own of it, the gradients are summed as well."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: Group) -> Tensor:
+        ctx.group = group
+        total = tensor.clone()
+        group.add_in_place([total])
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        total = grads[0].clone()
+        ctx.group.add_in_place([total])
+        return total, None
+
+
+def invited() -> bool:
+    """Whether this process was started as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1") or 1) > 1
+
+
+@contextmanager
+def joined() -> Iterator[Group]:
+    """The group that this process was started in, by `--processes` or by torchrun; a group of one where it was not.
+
+    Raises:
+        UsageError: the variables of the environment are not whole.
+        PeerError: the others cannot be reached.
+    """
+    if not invited():
+        yield ALONE
+        return
+    if dist.is_initialized():  # a second command of the same process
+        yield Group(dist.get_rank(), dist.get_world_size())
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"WORLD_SIZE is set, but not what belongs to it ({error}): start with torchrun") from None
+    except (RuntimeError, OSError) as error:
+        raise PeerError(f"the other processes cannot be reached ({_brief(error)})") from None
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """What a message ends in when another process is gone, in a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerError(f"another process of this run has ended ({_brief(error)}): start again with --resume") from None
+
+
+def _brief(error: Exception) -> str:
+    """The first sentence of a message that begins with places in somebody else's source."""
+    words = str(error).strip() or type(error).__name__
+    return re.sub(r"^(\[[^]]*\]\s*)+", "", words.splitlines()[0]).split(". ")[0].rstrip(".")

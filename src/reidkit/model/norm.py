@@ -1,0 +1,115 @@
+"""Batch norm over more, or less, than the images that one process sees at once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reidkit.distributed import Group
+
+
+class SyncedNorm(_BatchNorm):
+    """Batch norm whose mean and variance are those of the images of several processes, which hold equally many.
+
+    For processors; torch's own `SyncBatchNorm` knows accelerators only. The variance is the mean square of what has
+    been centred already, and not E[x^2] - E[x]^2, so that it is as exact as that of one process.
+    """
+
+    group: Group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C] or [B, C, H, W] to the same shape; in evaluation mode as every batch norm."""
+        if not self.training:
+            return super().forward(x)
+        dims = [dim for dim in range(x.dim()) if dim != 1]
+        pixel = (1, -1, *(1 for _ in dims[1:]))
+        count = self.group.size * x.numel() // x.shape[1]
+        wide = x.to(self.weight.dtype)  # what autocast has halved is added up in full
+        mean_c = self.group.add(wide.mean(dims)) / self.group.size
+        centred = wide - mean_c.view(pixel)
+        var_c = self.group.add(centred.square().mean(dims)) / self.group.size
+        self._remember(mean_c.detach(), var_c.detach() * count / max(count - 1, 1))
+        scale_c = torch.rsqrt(var_c + self.eps) * self.weight
+        return (centred * scale_c.view(pixel) + self.bias.view(pixel)).to(x.dtype)
+
+    def _remember(self, mean_c: Tensor, var_c: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.momentum is None:
+            return
+        self.running_mean.lerp_(mean_c, self.momentum)
+        self.running_var.lerp_(var_c, self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+    def _check_input_dim(self, x: Tensor) -> None:  # what torch's class asks its children for
+        pass
+
+
+def norms(network: nn.Module) -> list[_BatchNorm]:
+    """The batch norms of a network."""
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+def synchronise(network: nn.Module, group: Group) -> None:
+    """Let the batch norms of the network take their statistics over the processes of `group`; weights stay in place.
+
+    Names and state stay the same, so that a file written by one process is read by several, and the other way round.
+    """
+    if group.size == 1:
+        return
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, _BatchNorm):
+                setattr(parent, name, _synced(child, group))
+
+
+def _synced(norm: _BatchNorm, group: Group) -> _BatchNorm:
+    on_host = next(norm.parameters()).device.type == "cpu"
+    kind = SyncedNorm if on_host else nn.SyncBatchNorm
+    made = kind(
+        norm.num_features, norm.eps, norm.momentum or 0.0, **({} if on_host else {"process_group": group.members})
+    )
+    made.weight, made.bias = norm.weight, norm.bias
+    made.running_mean, made.running_var = norm.running_mean, norm.running_var
+    made.num_batches_tracked = norm.num_batches_tracked
+    if isinstance(made, SyncedNorm):
+        made.group = group
+    return made.train(norm.training)
+
+
+@contextmanager
+def remembering(network: nn.Module, part: int, parts: int) -> Iterator[None]:
+    """Batch norms that see `parts` parts of a batch one after the other remember the mean of what the parts tell them.
+
+    After n parts, a running statistic R with momentum m is to be (1-m) R + m (s_1 + ... + s_n)/n. That is so when the
+    i-th step has the momentum (m/n) / (1 - m + i m/n): the product of what the steps keep is 1 - m, and each part is
+    left with m/n. For one part it is m.
+    """
+    changed = [(norm, norm.momentum) for norm in norms(network)]
+    for norm, momentum in changed:
+        if momentum is not None:
+            norm.momentum = (momentum / parts) / (1 - momentum + (part + 1) * momentum / parts)
+    try:
+        yield
+    finally:
+        for norm, momentum in changed:
+            norm.momentum = momentum
+
+
+@contextmanager
+def forgetting(network: nn.Module) -> Iterator[None]:
+    """Batch norms that pass images a second time remember nothing of it."""
+    changed = [(norm, norm.momentum) for norm in norms(network)]
+    for norm, _ in changed:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in changed:
+            norm.momentum = momentum
