@@ -112,7 +112,7 @@ def child(which: str, data: Path, recipe: Recipe, steps: int, cache: Path) -> No
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
-        objective.step()
+        objective.step(recipe.optim.lr)
     print(json.dumps({"images": images_done, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}))
 
 

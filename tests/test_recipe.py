@@ -86,6 +86,8 @@ def test_a_wrong_setting_is_named(setting: str, sentence: str) -> None:
         "batch.ids=1",
         "batch.images=1",
         "identity.smoothing=1",
+        "identity.sampled=15",
+        "identity.sampled=-16",
         "identity.weight=-1",
         "center.weight=-1",
         "center.lr=-1",

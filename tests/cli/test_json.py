@@ -111,3 +111,18 @@ def test_recipes(nursery: Nursery) -> None:
 def test_doctor(nursery: Nursery) -> None:
     value = nursery.run("doctor", "--json").json()
     assert {"reidkit", "python", "torch", "device", "threads", "missing"} <= set(value)
+
+
+def test_doctor_and_the_image_cache(nursery: Nursery, noise: Path, trained: tuple[Path, Any], tmp_path: Path) -> None:
+    """Query and gallery of 4 and 16 images at 32x32, three bytes a pixel, and a note behind each."""
+    assert nursery.run("evaluate", trained[0], "--data", noise, "--cache", tmp_path / "c").status == 0
+    words = ["doctor", "--quick", "--cache", tmp_path / "c"]
+    cache = nursery.run(*words, "--json").json()["cache"]
+    assert (cache["folder"], cache["files"]) == (str(tmp_path / "c"), 2)
+    assert 20 * 32 * 32 * 3 < cache["bytes"] < 20 * 32 * 32 * 3 + 1000
+    assert f"{tmp_path / 'c'}: 2 files, 0.00 GB" in nursery.run(*words).out
+    cleared = nursery.run("doctor", "--clear-cache", "--cache", tmp_path / "c", "--json").json()
+    assert cleared == {"cleared": cache}
+    assert nursery.run(*words, "--json").json()["cache"]["files"] == 0
+    again = nursery.run("doctor", "--clear-cache", "--cache", tmp_path / "c")
+    assert again.out.split() == ["cleared", f"{tmp_path / 'c'}:", "0", "files,", "0.00", "GB"]

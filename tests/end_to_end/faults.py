@@ -8,8 +8,11 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 NAME = "tests.end_to_end.faults"
 
@@ -20,9 +23,9 @@ def slow_steps() -> None:
 
     step = Objective.step
 
-    def slow(self: Objective) -> None:
+    def slow(self: Objective, lr: float) -> None:
         time.sleep(0.03)
-        step(self)
+        step(self, lr)
 
     mock.patch.object(Objective, "step", slow).start()
 
@@ -46,6 +49,17 @@ def stuck_save() -> None:
     mock.patch.object(torch, "save", stuck).start()
 
 
+def stuck_weights() -> None:
+    """The weights of the finished run never come to their end."""
+    from reidkit.model import weights
+
+    def stuck(content: bytes) -> Iterator[bytes]:
+        yield content[: len(content) // 2]
+        time.sleep(600)
+
+    mock.patch.object(weights, "_in_order", stuck).start()
+
+
 def stuck_decoding() -> None:
     """The image cache is begun and never ended."""
     from reidkit.data import sources
@@ -54,6 +68,29 @@ def stuck_decoding() -> None:
         time.sleep(600)
 
     mock.patch.object(sources, "_read_into", stuck).start()
+
+
+def no_room_for_the_log_later() -> None:
+    """Once the first checkpoint is written, the log takes only a part of its next row."""
+    _no_room_after_the_first_state(lambda log: log.stat().st_size + 50)
+
+
+def no_room_for_the_next_state() -> None:
+    """Once the first checkpoint is written, the log may grow, and no second one fits."""
+    _no_room_after_the_first_state(lambda log: log.stat().st_size + 50_000)
+
+
+def _no_room_after_the_first_state(limit: Callable[[Path], int]) -> None:
+    from reidkit.train import checkpoint
+
+    save = checkpoint.save
+
+    def last(path: Path, *words: Any, **parts: Any) -> None:
+        save(path, *words, **parts)
+        room = limit(path.with_name("log.jsonl"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    mock.patch.object(checkpoint, "save", last).start()
 
 
 def no_room_for_anything() -> None:

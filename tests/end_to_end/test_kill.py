@@ -69,6 +69,20 @@ def test_a_kill_in_the_midst_of_a_checkpoint_leaves_the_one_before(
     assert not partial.exists()
 
 
+def test_a_kill_in_the_midst_of_the_weights_leaves_none(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    words, model = training(noise, tmp_path / "run"), tmp_path / "run" / "model.safetensors"
+    command = nursery.start(*words, before=f"{NAME}:stuck_weights")
+    until(model.with_suffix(".partial").exists)
+    command.send(signal.SIGKILL)
+    assert command.wait().status == -signal.SIGKILL
+    assert not model.exists()
+    assert "--resume" in nursery.run("evaluate", tmp_path / "run", "--data", noise, "--no-cache").line()
+    assert nursery.run(*words, "--resume").status == 0
+    assert nursery.run(*training(noise, tmp_path / "peace")).status == 0
+    assert model.read_bytes() == (tmp_path / "peace" / "model.safetensors").read_bytes()
+    assert not model.with_suffix(".partial").exists()
+
+
 def test_a_kill_while_the_cache_is_built(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
     words = [word for word in training(noise, tmp_path / "run") if word != "--no-cache"] + ["--cache", tmp_path / "c"]
     command = nursery.start(*words, before=f"{NAME}:stuck_decoding")

@@ -87,6 +87,22 @@ def test_stopped_in_mid_epoch(
     assert left(folder) == unbroken
 
 
+def test_a_sampled_classifier_draws_the_same_when_it_goes_on(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    """Six of eight people enter each step: those of the batch, and two of the others."""
+    for name, fault in (("peace", ""), ("stopped", f"{NAME}:slow_steps")):
+        words = training(noise, tmp_path / name, identity__sampled=6)
+        command = nursery.start(*words, before=fault)
+        if fault:
+            until(lambda: any(row["kind"] == "step" for row in read(tmp_path / "stopped" / "log.jsonl")))
+            command.send(signal.SIGTERM)
+            assert command.wait().status == 143
+            command = nursery.start(*words, "--resume")
+        assert command.wait().status == 0
+    assert left(tmp_path / "stopped") == left(tmp_path / "peace")
+    assert nursery.run(*training(noise, tmp_path / "all")).status == 0
+    assert left(tmp_path / "all").log[0]["identity"] > left(tmp_path / "peace").log[0]["identity"], "ln 8 and ln 6"
+
+
 def test_a_finished_run_resumed_stays_as_it_is(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
     words = [*training(noise, tmp_path / "run"), "--judge-every", "1"]
     for extra in ([], ["--resume"], ["--resume"]):

@@ -56,5 +56,5 @@ def test_step_moves_the_centres():
     objective = Objective(Recipe(center=Center(weight=5e-4)), 6, 4)
     before = objective.center.centers.clone()
     objective(torch.randn(8, 6), torch.randn(8, 6), LABEL)
-    objective.step()
+    objective.step(3.5e-4)
     assert not torch.equal(objective.center.centers, before)

@@ -28,6 +28,7 @@ def test_a_new_field_counts_once_it_is_used():
         Recipe(images=Images(resize="bicubic")),
         Recipe(identity=Identity(std=0.01)),
         Recipe(identity=Identity(spread="others")),
+        Recipe(identity=Identity(sampled=100)),
         Recipe(network=Network(neck="l2")),
         Recipe(),
     )

@@ -68,7 +68,7 @@ def train(recipe: Recipe, group: Group) -> dict[str, Any]:
             torch.stack(list(terms.values())).sum().backward()
             share_gradients(network, objective, group)
             optimizer.step()
-            objective.step()
+            objective.step(recipe.optim.lr)
             losses.append([term.item() for term in terms.values()])
             if len(losses) == STEPS:
                 share_statistics(group, network)

@@ -68,6 +68,7 @@ def synth(
     images_per_camera: Annotated[int, typer.Option(help="Images of a person by a camera.")] = 4,
     height: Annotated[int, typer.Option(help="Pixels.")] = 128,
     width: Annotated[int, typer.Option(help="Pixels.")] = 64,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.  [default: one per core]")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Draw a synthetic multi-camera data set, in the layout of Market-1501. Nobody in it exists."""
@@ -82,6 +83,7 @@ def synth(
             images_per_camera=images_per_camera,
             height=height,
             width=width,
+            workers=workers,
             progress=lambda done, total: tell("drawing", done, total),
         )
     if as_json:

@@ -6,7 +6,7 @@ import platform
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from reidkit.cli import options
 from reidkit.cli.show import print_json, print_line, remark
 from reidkit.recipe import override
 from reidkit.recipes import find
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from reidkit.data.cached import Cached
 
 EXTRAS = {"tensorboard": "pip install 'reidkit[tensorboard]'"}
 TRIAL = ("optim.epochs=1", "network.width=0.125", "images.height=64", "images.width=32", "batch.ids=4")
@@ -22,12 +26,20 @@ TRIAL = ("optim.epochs=1", "network.width=0.125", "images.height=64", "images.wi
 
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Say what there is, without trying it.")] = False,
+    cache: options.CacheDir = None,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="Delete the decoded images, and do nothing else.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Say what this installation has, and try it: draw, train, judge and re-rank a few images.
 
     The trial also compiles the loops that are compiled once for each installation, which takes half a minute.
     """
+    if clear_cache:
+        _clear_cache(cache, as_json=as_json)
+        return
+
     import importlib.metadata
     import importlib.util
 
@@ -49,13 +61,45 @@ def doctor(
     if not quick:
         remark("trying it out: draw, train, judge and re-rank a few images")
         facts["trial"] = f"passed in {_trial():.1f} s"
+    cached = _cached(cache)
     if as_json:
-        print_json({**facts, "missing": missing})
+        print_json({**facts, "cache": cached and _as_json(cached), "missing": missing})
         return
+    facts["cache"] = f"{_words(cached)} (reidkit doctor --clear-cache)" if cached else "none: there is no home folder"
     for key, value in facts.items():
         print_line(f"{key:12}{value}")
     for name, remedy in missing.items():
         print_line(f"{name:12}not installed: {remedy}")
+
+
+def _cached(cache: Path | None) -> Cached | None:
+    """What the image caches take; None where there is no folder for them."""
+    from reidkit.data.cached import look
+
+    try:
+        return look(options.cache_folder(cache))
+    except DataError:
+        if cache is not None:
+            raise
+        return None
+
+
+def _clear_cache(cache: Path | None, *, as_json: bool) -> None:
+    from reidkit.data.cached import clear
+
+    cleared = clear(options.cache_folder(cache))
+    if as_json:
+        print_json({"cleared": _as_json(cleared)})
+        return
+    print_line(f"cleared     {_words(cleared)}")
+
+
+def _as_json(cached: Cached) -> dict[str, object]:
+    return {"folder": str(cached.folder), "files": cached.files, "bytes": cached.bytes}
+
+
+def _words(cached: Cached) -> str:
+    return f"{cached.folder}: {cached.files} {'file' if cached.files == 1 else 'files'}, {cached.bytes / 1e9:.2f} GB"
 
 
 def _trial() -> float:

@@ -82,6 +82,11 @@ def cache_dir(cache: Path | None, no_cache: bool) -> Path | None:
         raise UsageError("--cache and --no-cache exclude each other: give one of them")
     if no_cache:
         return None
+    return cache_folder(cache)
+
+
+def cache_folder(cache: Path | None) -> Path:
+    """The folder of the image cache, where there is to be one."""
     from reidkit.data.cache import default_cache_dir
 
     return cache or default_cache_dir()

@@ -86,8 +86,8 @@ def train(
         )
         outcome = run(chosen, job, group)
     if group.first:
+        _print(folder, outcome, as_json=as_json)  # first, as the page may find no room
         write(folder, outcome, shown_command())
-        _print(folder, outcome, as_json=as_json)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.data.bus import explain_bus_errors
 from reidkit.data.decode import decode
 from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all
 from reidkit.types import DataError
@@ -158,6 +159,7 @@ class _CacheFile:
             partial.unlink(missing_ok=True)
 
     def _map(self) -> NDArray[np.uint8]:
+        explain_bus_errors(self._path.parent)
         return np.asarray(np.memmap(self._path, dtype=np.uint8, mode="r", shape=self._shape))
 
 

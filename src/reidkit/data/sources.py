@@ -90,8 +90,11 @@ class StreamedImages:
         """
         paths = [self.samples[i].path for i in indices.tolist()]
         pixels = np.empty((len(paths), *self.size, 3), dtype=np.uint8)
-        for _ in self._pool.map(partial(_read_into, by=self._by), paths, pixels):
-            pass
+        try:
+            for _ in self._pool.map(partial(_read_into, by=self._by), paths, pixels):
+                pass
+        except DataError as error:  # a training goes on from its checkpoint, whatever else is done again
+            raise DataError(f"{error}; it could be read before: repair it and run again with --resume") from None
         pixels.flags.writeable = False
         return pixels, np.arange(len(paths), dtype=np.int64)
 

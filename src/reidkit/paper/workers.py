@@ -99,6 +99,8 @@ class _Worker:
         _pipe(self.process.stdin).close()
         if self.process.returncode == 0:
             return ""
+        if self.process.returncode < 0:  # it had no time for a last word
+            return f"killed ({signal.strsignal(-self.process.returncode)}), perhaps for want of memory: run it again"
         return self._last or f"the process ended with status {self.process.returncode}"
 
     def _read(self) -> None:

@@ -43,6 +43,10 @@ def check(recipe: Recipe, where: str) -> None:
         (min(r.identity.weight, r.triplet.weight, r.center.weight) >= 0, "a loss weight must not be negative"),
         (r.identity.weight + r.triplet.weight > 0, "identity.weight and triplet.weight cannot both be 0"),
         (r.identity.std > 0, "identity.std must be above 0"),
+        (
+            r.identity.sampled == 0 or r.identity.sampled >= r.batch.ids,
+            "identity.sampled must be 0 (all people) or at least batch.ids: those of the batch always enter",
+        ),
         (r.triplet.margin >= 0, "triplet.margin must not be negative"),
         (r.center.lr >= 0, "center.lr must not be negative"),
         (r.optim.lr > 0, "optim.lr must be above 0"),

@@ -85,6 +85,8 @@ class Identity(Section):
 
     `smoothing` is eps; `spread` says among whom it is shared: `all` N people (equation 3: the true one keeps
     1 - (N-1)/N eps), or the N-1 `others` (it keeps 1 - eps).
+    `sampled`: how many people enter the softmax of each step, those of the batch and others that are drawn, and are
+    stepped after it; 0: all people. For training sets of 100,000 people.
     `init` of the bias-free classifier behind a neck: normal with deviation `std`, or Kaiming.
     """
 
@@ -93,6 +95,7 @@ class Identity(Section):
     spread: Literal["all", "others"] = "all"
     init: Literal["normal", "kaiming"] = "normal"
     std: float = 0.001
+    sampled: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +142,7 @@ ADDED = (
     "erasing.aspect_draw",
     "identity.spread",
     "identity.std",
+    "identity.sampled",
     "optim.warmup_steps",
     "batch.parts",
     "optim.average",

@@ -137,7 +137,7 @@ def draw_dataset(
         finally:
             _discard(unfinished, replaced)
     except BrokenProcessPool:
-        raise DataError(f"{out}: a drawing process died, perhaps for lack of memory: draw with fewer workers") from None
+        raise DataError(f"{out}: a drawing process died, perhaps for lack of memory: draw with --workers 1") from None
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}") from None
     return _count(plan, shots)

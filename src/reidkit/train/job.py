@@ -107,7 +107,7 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
     source = _open_images(benchmark.train, recipe, job)
     pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
     pk_batches(labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
-    network, objective = _build(recipe, len(pids), job)
+    network, objective = _build(recipe, len(pids), job, group)
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
     facts |= {"training_set": _digest(source), "weights": _weights_name(job.weights)}
 
@@ -209,13 +209,13 @@ def _open_images(samples: tuple[Sample, ...], recipe: Recipe, job: Job) -> Image
     )
 
 
-def _build(recipe: Recipe, people: int, job: Job) -> tuple[Network, Objective]:
+def _build(recipe: Recipe, people: int, job: Job, group: Group) -> tuple[Network, Objective]:
     """Network and objective as they are before the first step: a function of the recipe, the seed and the weights."""
     torch.manual_seed(job.seed)
     network = build(recipe.network)
     if job.weights:
         load_backbone(network, job.weights)
-    return network, Objective(recipe, network.channels, people)
+    return network, Objective(recipe, network.channels, people, group)
 
 
 def _digest(source: ImageSource) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import autocast
@@ -98,7 +98,7 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             loss.backward()
             share_gradients(network, objective, run.group)
             optimizer.step()
-            objective.step()
+            objective.step(lr)
             kept.follow()
             place = Place(epoch, place.batch + 1, place.step + 1)
             run.journal.add(place, lr, len(labels), terms)
@@ -149,7 +149,10 @@ def _judge(run: Loop, recipe: Recipe, kept: Kept, place: Place) -> None:
 def _save(run: Loop, digest: str, parts: Mapping[str, Stateful], place: Place) -> None:
     """Write the checkpoint, unless the last step has broken it; every row of the log is on the disk before."""
     run.journal.settle()
-    share_statistics(run.group, *(part for part in parts.values() if isinstance(part, torch.nn.Module)))
+    cast("Objective", parts["objective"]).collect()
+    share_statistics(run.group, cast("Network", parts["network"]))
+    if "kept" in parts:
+        share_statistics(run.group, cast("Kept", parts["kept"]).network)
     refuse_broken_weights(parts, run.state, place)
     if run.group.first:
         checkpoint.save(run.state, place, digest, **parts)

@@ -13,6 +13,7 @@ from reidkit.data.cache import open_images
 from reidkit.data.detect import open_benchmark
 from reidkit.data.loaders import eval_batches
 from reidkit.embed import choose_device, embed
+from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Objective
 from reidkit.paper.figures.plane import boundaries
 from reidkit.recipe import Batch, Erasing, Identity, Images, Network, Optim, Recipe, Triplet, digest, override
@@ -166,7 +167,7 @@ def look(outcome: Outcome, listing: Path, state: Path, plan: Plan) -> Plane:
     objective = Objective(recipe, network.channels, len(pids))
     checkpoint.load(state, digest(recipe), objective=objective)
     classifier = None
-    if objective.identity is not None:
+    if isinstance(objective.identity, IdentityLoss):
         layer = objective.identity.classifier
         weight = layer.weight.detach().double().numpy()
         bias = layer.bias.detach().double().numpy() if layer.bias is not None else np.zeros(len(weight))

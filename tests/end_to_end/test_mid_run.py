@@ -1,0 +1,190 @@
+"""What befalls a run while it is under way: it ends in a sentence, and a second call ends as an unbroken run does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reidkit.train.journal import TIMINGS, read
+from tests.commands import SIZE, settings, training, until
+from tests.end_to_end.faults import NAME
+from tests.noise import TRAIN, draw_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.commands import Nursery, Result
+
+
+def left(folder: Path) -> tuple[bytes, list[dict[str, object]]]:
+    """Weights, and the log without what differs each time."""
+    rows = [{k: v for k, v in row.items() if k not in TIMINGS} for row in read(folder / "log.jsonl")]
+    return (folder / "model.safetensors").read_bytes(), rows
+
+
+def cached(words: list[str], folder: Path) -> list[str]:
+    """The same training with an image cache."""
+    return [word for word in words if word != "--no-cache"] + ["--cache", str(folder)]
+
+
+def expect(result: Result, *words: str) -> None:
+    assert result.status == 1, result.err
+    line = result.line()
+    assert all(word in line for word in words), line
+
+
+@pytest.fixture(scope="module")
+def peace(nursery: Nursery, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing befell."""
+    folder = tmp_path_factory.mktemp("peace") / "run"
+    assert nursery.run(*training(noise, folder), "--save-every", "1").status == 0
+    return folder
+
+
+@pytest.fixture
+def own(noise: Path, tmp_path: Path) -> Path:
+    """A data set to spoil."""
+    return Path(shutil.copytree(noise, tmp_path / "own"))
+
+
+class TestImages:
+    @pytest.mark.parametrize("spoil", [lambda path: os.truncate(path, 300), Path.unlink], ids=["cut", "gone"])
+    def test_one_is_spoilt_and_repaired(
+        self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path, spoil: Callable[[Path], None]
+    ) -> None:
+        image = sorted((own / TRAIN).iterdir())[5]
+        whole, words = image.read_bytes(), [*training(own, tmp_path / "run"), "--save-every", "1"]
+        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        until((tmp_path / "run" / "log.jsonl").exists)
+        spoil(image)
+        expect(command.wait(), image.name, "it could be read before", "--resume")
+        assert not (tmp_path / "run" / "model.safetensors").exists()
+        image.write_bytes(whole)
+        assert nursery.run(*words, "--resume").status == 0
+        assert left(tmp_path / "run") == left(peace)
+
+    def test_one_that_was_decoded_already_may_go(
+        self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path
+    ) -> None:
+        words = cached([*training(own, tmp_path / "run"), "--save-every", "1"], tmp_path / "cache")
+        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        until((tmp_path / "run" / "log.jsonl").exists)
+        for image in (own / TRAIN).iterdir():
+            image.write_bytes(b"")
+        result = command.wait()
+        assert result.status == 0, result.err
+        assert left(tmp_path / "run") == left(peace)
+
+
+class TestCache:
+    def test_cut_short_while_it_is_in_use(self, nursery: Nursery, noise: Path, peace: Path, tmp_path: Path) -> None:
+        """The system sends SIGBUS for that. The cache is made anew by the next call."""
+        words = cached([*training(noise, tmp_path / "run"), "--save-every", "1"], tmp_path / "cache")
+        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        until((tmp_path / "run" / "log.jsonl").exists)
+        for file in (tmp_path / "cache").glob("*.images"):
+            os.truncate(file, 0)
+        expect(command.wait(), f"the image cache in {tmp_path / 'cache'} can no longer be read", "--resume")
+        assert nursery.run(*words, "--resume").status == 0
+        assert left(tmp_path / "run") == left(peace)
+
+    def test_of_images_that_have_changed_since(self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path) -> None:
+        assert nursery.run(*cached(training(own, tmp_path / "before"), tmp_path / "cache")).status == 0
+        paths = sorted((own / TRAIN).iterdir())
+        for path, content in zip(paths, [path.read_bytes() for path in reversed(paths)], strict=True):
+            path.write_bytes(content)
+        assert nursery.run(*cached(training(own, tmp_path / "after"), tmp_path / "cache")).status == 0
+        assert nursery.run(*training(own, tmp_path / "without")).status == 0
+        before, after, without = (left(tmp_path / name) for name in ("before", "after", "without"))
+        assert before[0] == left(peace)[0]
+        assert after == without
+        assert after != before
+
+
+class TestRoom:
+    @pytest.mark.parametrize(
+        ("fault", "file"), [("no_room_for_the_log_later", "log.jsonl"), ("no_room_for_the_next_state", "state.pt")]
+    )
+    def test_runs_out_after_the_first_checkpoint(
+        self, nursery: Nursery, noise: Path, peace: Path, tmp_path: Path, fault: str, file: str
+    ) -> None:
+        words = [*training(noise, tmp_path / "run"), "--save-every", "1"]
+        expect(nursery.run(*words, before=f"{NAME}:{fault}"), f"{file} cannot be written (File too large)", "--resume")
+        assert (tmp_path / "run" / "state.pt").exists()
+        assert not list((tmp_path / "run").glob("*.partial"))
+        result = nursery.run(*words, "--resume")
+        assert result.status == 0, result.err
+        assert "epoch 1/3" not in result.err, "the first epoch is not done again"
+        assert left(tmp_path / "run") == left(peace)
+
+    def test_scores_are_shown_though_the_report_cannot_be_written(
+        self, nursery: Nursery, noise: Path, peace: Path, tmp_path: Path
+    ) -> None:
+        run = Path(shutil.copytree(peace, tmp_path / "run"))
+        (run / "report.html").unlink()
+        (run / "report.html").mkdir()
+        result = nursery.run(*training(noise, run), "--save-every", "1", "--resume")
+        expect(result, "report.html cannot be written")
+        assert "rank-1" in result.out
+
+
+class TestStates:
+    def test_of_another_recipe(self, nursery: Nursery, noise: Path, peace: Path, tmp_path: Path) -> None:
+        words = training(noise, tmp_path / "run", optim__lr=1e-3)
+        assert nursery.run(*words).status == 0
+        shutil.copy(peace / "state.pt", tmp_path / "run" / "state.pt")
+        before = left(tmp_path / "run")
+        expect(nursery.run(*words, "--resume"), "state.pt belongs to another recipe", "another --out")
+        assert left(tmp_path / "run") == before
+
+    def test_of_other_people(self, nursery: Nursery, peace: Path, tmp_path: Path) -> None:
+        words = training(draw_noise(tmp_path / "seven", people=range(1, 8)), tmp_path / "run")
+        assert nursery.run(*words).status == 0
+        shutil.copy(peace / "state.pt", tmp_path / "run" / "state.pt")
+        expect(nursery.run(*words, "--resume"), "state.pt cannot be read", "delete it to start over")
+
+
+class TestWorkers:
+    def test_one_that_draws_is_killed(self, nursery: Nursery, tmp_path: Path) -> None:
+        command = nursery.start("synth", tmp_path / "set", "--ids", "2000", "--workers", "2")
+        until(lambda: any(child in _drawing() for child in _children(command.pid)))
+        os.kill(next(child for child in _children(command.pid) if child in _drawing()), signal.SIGKILL)
+        expect(command.wait(), "a drawing process died", "--workers")
+        assert not (tmp_path / "set").exists()
+
+    def test_one_that_trains_is_killed(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+        """The other goes on; the table says what happened, and a second call trains what is missing."""
+        rows = ["--rows", "fi-cosine", "--seeds", "2", "--processes", "2", "--no-cache", "--data", f"noise={noise}"]
+        sets = [word for setting in settings(SIZE | {"optim.epochs": 8}) for word in ("--set", setting)]
+        words = ["paper", "table2", "--out", tmp_path / "paper", *rows, *sets]
+        command = nursery.start(*words)
+        runs = tmp_path / "paper" / "runs"
+        until(lambda: len(list(runs.glob("*/log.jsonl"))) == 2)
+        os.kill(_children(command.pid)[0], signal.SIGKILL)
+        expect(command.wait(), "1 run failed", "killed", "memory")
+        assert len(list(runs.glob("*/model.safetensors"))) == 1
+        assert nursery.run(*words).status == 0
+        assert len(list(runs.glob("*/model.safetensors"))) == 2
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def _drawing() -> list[int]:
+    """Processes that multiprocessing has spawned to work, as their words say."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            words = (folder / "cmdline").read_bytes() if folder.name.isdigit() else b""
+        except OSError:
+            continue
+        if b"spawn_main" in words:
+            found.append(int(folder.name))
+    return found
