@@ -11,7 +11,7 @@ import torch
 
 from reidkit.data.cache import open_images
 from reidkit.data.loaders import eval_batches
-from reidkit.embed import embed
+from reidkit.embed import choose_batch, embed
 from reidkit.evaluate.labels import Labels, find_matches, make_rule, require_matches
 from reidkit.evaluate.metrics import Scores, score
 from reidkit.types import DataError, Embeddings, Sample
@@ -38,13 +38,13 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How images are read and run; none of it changes a score by more than rounding."""
+    """How images are read and run; none of it changes a score by more than rounding. `batch` 0: by the device."""
 
     cache_dir: Path | None = None
     skip_broken: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
-    batch: int = 128
+    batch: int = 0
     tell: Tell | None = None
 
 
@@ -101,7 +101,7 @@ def embed_samples(
         if reading.tell:
             reading.tell(name, done, len(source))
 
-    batches = eval_batches(source, reading.batch, reading.device)
+    batches = eval_batches(source, reading.batch or choose_batch(reading.device), reading.device)
     vectors = embed(
         model.network, batches, reading.precision, feature=protocol.feature, flip=protocol.flip, progress=progress
     )

@@ -33,8 +33,8 @@ _GROUP = 1024
 class Numbers(NamedTuple):
     """What is known of the B images of a batch, int64 on the device, in one piece of memory [9, B].
 
-    `image`, its index in the set, and `label` [B]; `flip` 0 or 1 [B]; `down` and `right` [B], by how much the crop lies below
-    and to the right of the unpadded image; `boxes` [4, B], the erased rectangle as (top, left, height, width).
+    `image`, its index in the set, and `label` [B]; `flip` 0 or 1 [B]; `down` and `right` [B], by how much the crop lies
+    below and to the right of the unpadded image; `boxes` [4, B], the erased rectangle as (top, left, height, width).
     """
 
     image: Tensor
