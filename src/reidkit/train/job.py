@@ -20,10 +20,10 @@ from reidkit.losses.objective import Objective
 from reidkit.model.network import build
 from reidkit.model.weights import Model, fingerprint, load_backbone, read, save_model, stride_placement
 from reidkit.train import folder
+from reidkit.train.device import compile_network, prepare
 from reidkit.train.interrupt import Interrupt
 from reidkit.train.journal import Journal
 from reidkit.train.loop import Loop, fit
-from reidkit.train.memory import keep_freed_memory
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Job:
     resume: bool = False
     device: str = "auto"
     precision: str = "auto"
+    compile: bool | None = None
     save_every: int = 5
     judge_every: int = 0
     cache_dir: Path | None = None
@@ -83,7 +84,7 @@ def run(recipe: Recipe, job: Job) -> Outcome:
     """
     device = choose_device(job.device)
     precision = choose_precision(job.precision, device)
-    keep_freed_memory()
+    prepare(device)
     recipe = _settle_stride(recipe, job.weights)
     benchmark = merge([open_benchmark(path, job.format) for path in job.data])
     if not benchmark.train:
@@ -96,13 +97,16 @@ def run(recipe: Recipe, job: Job) -> Outcome:
     pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
     pk_batches(labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
     network, objective = _build(recipe, len(pids), job)
+    compiled = compile_network(network, device, job.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
     facts |= {"training_set": _digest(source), "weights": _weights_name(job.weights)}
 
     with folder.locked(job.out):
         folder.begin(job.out, recipe, facts, resume=job.resume)
         start = f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE is better)"
-        job.say(f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, {_words(device, precision)}")
+        job.say(
+            f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, {_words(device, precision, compiled)}"
+        )
 
         def scores_now(current: Network) -> dict[str, float]:
             found = _judge(Model(current, recipe, ""), judged, reading)
@@ -185,9 +189,9 @@ def _weights_name(path: Path | None) -> str:
     return fingerprint(read(path)[0]) if path else "none"
 
 
-def _words(device: torch.device, precision: torch.dtype) -> str:
+def _words(device: torch.device, precision: torch.dtype, compiled: bool) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    return f"{name}, {str(precision).removeprefix('torch.')}"
+    return f"{name}, {str(precision).removeprefix('torch.')}{', compiled' if compiled else ''}"
 
 
 def _describe(benchmark: Benchmark, source: ImageSource) -> str:
