@@ -14,6 +14,7 @@ from reidkit.model.network import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from torch import nn
 
@@ -100,62 +101,71 @@ def scoring(setting: Setting) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began, "queries": queries, "gallery": gallery}
 
 
+class Clock:
+    """Watches a run's log, and breaks the run off as soon as the rest of it will not fit into the time that is left."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.rows: list[dict[str, Any]] = []
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        if row["kind"] != "epoch":
+            return
+        self.rows.append(row)
+        if row["epoch"] <= 2:  # slow ones: compiling, trials of convolutions
+            return
+        missing, left = row["seconds"] * (self.setting.recipe.optim.epochs - row["epoch"]), self.setting.left()
+        if missing > left - JUDGING:
+            from reidkit.types import RunError
+
+            rate = f"{row['images_per_s']:.0f} images/s, so the rest would take {missing:.0f} s"
+            raise RunError(f"broken off after epoch {row['epoch']}: {rate}, and {left:.0f} s are left")
+
+
+def train(setting: Setting, data: Path, clock: Clock, *, compiled: bool | None) -> Outcome:
+    """`reidkit train` with this recipe."""
+    from reidkit.train.job import Job, run
+
+    job = Job(
+        out=setting.out / ("run" if compiled is None else "run-not-compiled"),
+        data=(data,),
+        weights=setting.weights,
+        device=str(setting.device),
+        compile=compiled,
+        cache_dir=setting.out / "cache",
+        save_every=1000,
+        watchers=(clock,),
+    )
+    return run(setting.recipe, job)
+
+
 def whole_run(setting: Setting) -> dict[str, Any]:
-    """`reidkit train` with this recipe on the data set, judged at the end; broken off where the time is spent.
+    """A run on the data set from the decoding to the scores.
 
     Raises:
-        ReidkitError: the data or the weights are not what they should be, or the time was spent.
+        ReidkitError: the data or the weights are not what they should be, or the time will not do.
     """
-    from reidkit.train.job import Job, run
-    from reidkit.types import ReidkitError, RunError
+    from reidkit.types import ReidkitError
 
     if setting.data is None:
         return {"failed": "left out: name a data set with --data"}
-    began = time.perf_counter()
-    log: list[dict[str, Any]] = []
-
-    def watch(row: dict[str, Any]) -> None:
-        if row["kind"] == "step":
-            return
-        log.append(row)
-        if row["kind"] == "epoch" and row["epoch"] > 2:  # the first ones are slow: compiling, trials of convolutions
-            missing = row["seconds"] * (setting.recipe.optim.epochs - row["epoch"])
-            if missing > setting.left() - JUDGING:
-                rate = f"{row['images_per_s']:.0f} images/s, so the rest would take {missing:.0f} s"
-                raise RunError(f"broken off after epoch {row['epoch']}: {rate}, and {setting.left():.0f} s are left")
-
-    def train(compiled: bool | None) -> Outcome:
-        job = Job(
-            out=setting.out / ("run" if compiled is None else "run-not-compiled"),
-            data=(setting.data,) if setting.data else (),
-            weights=setting.weights,
-            device=str(setting.device),
-            compile=compiled,
-            cache_dir=setting.out / "cache",
-            save_every=1000,
-            watchers=(watch,),
-        )
-        return run(setting.recipe, job)
-
-    trouble = ""
+    began, clock, trouble = time.perf_counter(), Clock(setting), ""
     try:
-        outcome = train(None)
+        outcome = train(setting, setting.data, clock, compiled=None)
     except ReidkitError:
         raise
     except Exception as error:  # what the compiler of kernels lacks there must not cost the run
         trouble = f"{type(error).__name__}: {error}".splitlines()[0]
-        log.clear()
-        outcome = train(compiled=False)
-    seconds = time.perf_counter() - began
-    epochs = [row for row in log if row["kind"] == "epoch"]
-    scores = outcome.judgement.scores.as_json() if outcome.judgement else {}
+        began, clock = time.perf_counter(), Clock(setting)
+        outcome = train(setting, setting.data, clock, compiled=False)
+    judgement = outcome.judgement
     return {
-        "seconds": seconds,
-        "epochs": len(epochs),
+        "seconds": time.perf_counter() - began,
+        "epochs": len(clock.rows),
         "trouble_when_compiled": trouble,
         "trained_on": outcome.description,
-        "median_images_per_s": float(np.median([row["images_per_s"] for row in epochs])),
-        "longest_wait_share": max(row["wait_share"] for row in epochs),
-        "judging_seconds": outcome.judgement.seconds if outcome.judgement else None,
-        "scores": scores,
+        "median_images_per_s": float(np.median([row["images_per_s"] for row in clock.rows])),
+        "longest_wait_share": max(row["wait_share"] for row in clock.rows),
+        "judging_seconds": judgement.seconds if judgement else None,
+        "scores": judgement.scores.as_json() if judgement else {},
     }
