@@ -109,6 +109,11 @@ class Clock:
         self.rows: list[dict[str, Any]] = []
 
     def __call__(self, row: dict[str, Any]) -> None:
+        """Take in a row of the log.
+
+        Raises:
+            RunError: the rest will not fit.
+        """
         if row["kind"] != "epoch":
             return
         self.rows.append(row)

@@ -168,7 +168,7 @@ class OneByOne(torch.utils.data.Dataset[tuple["Tensor", int]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from benchmarks.training import plain_image
+        from benchmarks.plain import plain_image
 
         return plain_image(self.samples[index], self.recipe, random.Random()), int(self.labels[index])
 
