@@ -110,7 +110,7 @@ def time_stages(source: ImageSource) -> dict[str, float]:
         "draw": BATCH / seconds(lambda: transforms.draw(rng, BATCH, RECIPE.images, RECIPE.erasing)),
         "flip, pad, crop (uint8)": BATCH / seconds(crop_flip),
         "normalise": BATCH / seconds(lambda: transforms.normalise(torch.from_numpy(pixels))),
-        "normalise, torch": BATCH / seconds(lambda: transforms._normalise_by_torch(torch.from_numpy(pixels))),
+        "normalise, torch": BATCH / seconds(lambda: transforms.normalise_by_torch(torch.from_numpy(pixels))),
         "erase half of them: code": BATCH / seconds(lambda: erase("code")),
         "erase half of them: image-mean": BATCH / seconds(lambda: erase("image-mean")),
         "erase half of them: random": BATCH / seconds(lambda: erase("random")),

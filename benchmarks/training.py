@@ -1,17 +1,21 @@
 """Training speed beside a plain loop, on the CPU: images per CPU second, and the share of the machine's matrix rate.
 
 The plain loop is what a straightforward program does: images decoded and augmented one by one with Pillow as float
-tensors, NCHW memory, the default allocator, Adam. Ours is `reidkit.train`'s own step on its own batches. Both train the
-same network on the same images with the same losses, in processes of their own, in turn.
+tensors, NCHW memory, the default allocator, Adam, float32. Ours is `reidkit.train`'s own step on its own batches, in
+the precision that `reidkit train` chooses for this machine, and in float32 where that is another. All train the same
+network on the same images with the same losses, in processes of their own, in turn.
 
-Run: `python benchmarks/training.py [--data DIR] [--recipe NAME] [--steps N] [--rounds N] [--json]`.
+The matrix rate is that of each process's own precision, the better one of torch's product and oneDNN's, taken just
+after the steps. With other work on the machine set OMP_NUM_THREADS=1: threads that wait for each other count as busy.
+
+Run: `PYTHONPATH=. python benchmarks/training.py [--data DIR] [--recipe NAME] [--steps N] [--rounds N] [--json]`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import random
 import subprocess
 import sys
 import tempfile
@@ -22,23 +26,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.plain import plain_batches
 from reidkit.data.cache import open_images
 from reidkit.data.detect import open_benchmark
 from reidkit.data.loaders import TrainBatches
-from reidkit.data.sampler import pk_batches
-from reidkit.data.transforms import MEAN, STD
+from reidkit.embed import choose_precision
 from reidkit.losses.objective import Objective
 from reidkit.model.network import Network, build
 from reidkit.recipes import find
 from reidkit.synth import draw_dataset
+from reidkit.train.device import prepare
 from reidkit.train.loop import build_optimizer
-from reidkit.train.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -48,31 +51,9 @@ if TYPE_CHECKING:
 WARM = 2
 """Steps before the clock starts."""
 
+WHICH = ("ours", "ours-fp32", "plain")
 
-def plain_batches(
-    samples: tuple[Sample, ...], labels: np.ndarray[Any, Any], recipe: Recipe
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches as a straightforward program makes them: one image after the other, in floats."""
-    rng, size, erasing = random.Random(0), recipe.images, recipe.erasing
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    for batch in pk_batches(labels, recipe.batch, 0, 1):
-        images = []
-        for index in batch:
-            with Image.open(samples[int(index)].path) as file:
-                image = file.convert("RGB").resize((size.width, size.height), Image.Resampling.BILINEAR)
-            if rng.random() < size.flip:
-                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            wide = Image.new("RGB", (size.width + 2 * size.pad, size.height + 2 * size.pad))
-            wide.paste(image, (size.pad, size.pad))
-            left, top = rng.randint(0, 2 * size.pad), rng.randint(0, 2 * size.pad)
-            cropped = np.asarray(wide.crop((left, top, left + size.width, top + size.height)))
-            tensor = (torch.from_numpy(cropped.copy()).permute(2, 0, 1).contiguous().float() / 255 - mean) / std
-            if rng.random() < erasing.probability:
-                high, broad = size.height // 3, size.width // 3
-                y, x = rng.randint(0, size.height - high), rng.randint(0, size.width - broad)
-                tensor[:, y : y + high, x : x + broad] = 0.45
-            images.append(tensor)
-        yield torch.stack(images), torch.from_numpy(labels[batch])
+CPU = torch.device("cpu")
 
 
 def our_batches(
@@ -83,37 +64,82 @@ def our_batches(
     return TrainBatches(source, labels, recipe, 0, torch.device("cpu")).epoch(1)
 
 
-def child(which: str, data: Path, recipe: Recipe, steps: int, cache: Path) -> None:
-    """Train for some steps and print how much time they took."""
-    samples = open_benchmark(data).train
-    people, labels = np.unique([sample.pid for sample in samples], return_inverse=True)
+def build_step(which: str, recipe: Recipe, people: int) -> Callable[[Tensor, Tensor], None]:
+    """A step of training: `plain`, `ours` in the precision of this machine, or `ours-fp32`."""
     torch.manual_seed(0)
     network = build(recipe.network).train()
-    objective = Objective(recipe, network.channels, len(people))
-    if which == "ours":
-        keep_freed_memory()
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer, batches = (
-            build_optimizer(network, objective, recipe.optim),
-            our_batches(samples, labels, recipe, cache),
+    objective = Objective(recipe, network.channels, people)
+    dtype = precision(which)
+    if which == "plain":
+        learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            learned, lr=recipe.optim.lr, weight_decay=recipe.optim.weight_decay
         )
     else:
-        learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(learned, lr=recipe.optim.lr, weight_decay=recipe.optim.weight_decay)
-        batches = plain_batches(samples, labels, recipe)
-    wall = cpu = 0.0
-    images_done = 0
-    for number, (images, pids) in zip(range(WARM + steps), batches, strict=False):
-        if number == WARM:
-            wall, cpu = time.perf_counter(), time.process_time()
-        images_done += len(images) if number >= WARM else 0
-        metric, search = network(images)
-        terms = objective(metric, search, pids)
+        prepare(CPU)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = build_optimizer(network, objective, recipe.optim)
+
+    def step(images: Tensor, pids: Tensor) -> None:
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            metric, search = network(images)
+        terms = objective(metric.float(), search.float(), pids)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
         objective.step(recipe.optim.lr)
-    print(json.dumps({"images": images_done, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}))
+
+    return step
+
+
+def precision(which: str) -> torch.dtype:
+    """What that process computes in."""
+    return choose_precision("auto", CPU) if which == "ours" else torch.float32
+
+
+def child(which: str, data: Path, recipe: Recipe, steps: int, cache: Path) -> None:
+    """Train for some steps and print how much time they took, where it went, and the matrix rate."""
+    samples = open_benchmark(data).train
+    people, labels = np.unique([sample.pid for sample in samples], return_inverse=True)
+    step = build_step(which, recipe, len(people))
+    batches = plain_batches(samples, labels, recipe)
+    if which != "plain":
+        batches = our_batches(samples, labels, recipe, cache)
+    for images, pids in itertools.islice(batches, WARM):
+        step(images, pids)
+    wall, cpu, done = time.perf_counter(), time.process_time(), 0
+    for images, pids in itertools.islice(batches, steps):
+        step(images, pids)
+        done += len(images)
+    found: dict[str, Any] = {"images": done, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    found["matrix"] = matrix_rate(precision(which))
+    found["parts"] = shares(lambda: step(images, pids))
+    print(json.dumps(found))
+
+
+KINDS = (
+    ("convolution, forward", ("aten::mkldnn_convolution",)),
+    ("convolution, backward", ("aten::convolution_backward",)),
+    ("batch norm", ("aten::native_batch_norm", "aten::native_batch_norm_backward")),
+    ("ReLU", ("aten::clamp_min_", "aten::threshold_backward")),
+    ("sums", ("aten::add", "aten::add_")),
+    ("casts and copies", ("aten::copy_",)),
+    ("fused optimiser", ("aten::_fused_adam_",)),
+)
+"""What a step is made of, by torch's names of operations; what is none of them is the rest, a plain Adam's too."""
+
+
+def shares(step: Callable[[], None]) -> dict[str, float]:
+    """The share of a step's time that goes into each kind of operation, by torch's profiler."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    total = sum(times.values())
+    exact = {name: kind for kind, names in KINDS for name in names}
+    found = dict.fromkeys((*(kind for kind, _ in KINDS), "rest"), 0.0)
+    for name, spent in times.items():
+        found[exact.get(name, "rest")] += spent / total
+    return found
 
 
 def flops(network: Network, recipe: Recipe) -> float:
@@ -123,64 +149,81 @@ def flops(network: Network, recipe: Recipe) -> float:
     return float(3 * counter.get_total_flops() / 1e9)
 
 
-def matrix_rate() -> float:
-    """GFLOP in a CPU second of the largest plain matrix product."""
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    _ = a @ b
+def matrix_rate(dtype: torch.dtype) -> float:
+    """GFLOP in a CPU second of a large product in that precision, by torch or by oneDNN, whichever is faster."""
+    a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    onednn = torch.ops.mkldnn._linear_pointwise
+    ways: tuple[Callable[[], Tensor], ...] = (lambda: a @ b, lambda: onednn(a, b, None, "none", [], ""))
+    return max(2 * 2048**3 / 1e9 / min(_cpu_seconds(way) for _ in range(4)) for way in ways)
+
+
+def _cpu_seconds(work: Callable[[], object]) -> float:
     began = time.process_time()
-    for _ in range(4):
-        _ = a @ b
-    return 4 * 2 * 2048**3 / 1e9 / (time.process_time() - began)
+    work()
+    return time.process_time() - began
 
 
 def main() -> None:
-    """Alternate the two, and print both."""
+    """Alternate them, and print all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="a data set; without one, synthetic people are drawn")
     parser.add_argument("--recipe", default="short-strong-baseline")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", choices=("ours", "plain"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=WHICH, help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     recipe = find(options.recipe)
     if options.child:
         child(options.child, options.data, recipe, options.steps, options.cache)
         return
+    rounds: dict[str, list[dict[str, Any]]] = {which: [] for which in WHICH}
+    if precision("ours") == torch.float32:
+        del rounds["ours-fp32"]
     with tempfile.TemporaryDirectory() as folder:
         data = options.data or Path(folder) / "people"
         if not options.data:
             draw_dataset(data, 80, 6, 0)
         common = ["--data", str(data), "--recipe", options.recipe, "--steps", str(options.steps), "--cache", folder]
-        rounds: dict[str, list[dict[str, float]]] = {"ours": [], "plain": []}
         for _ in range(options.rounds):
             for which, found in rounds.items():
                 call = [sys.executable, __file__, "--child", which, *common]
                 found.append(json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout))
-    report(rounds, flops(build(recipe.network), recipe), as_json=options.json)
-
-
-def report(rounds: dict[str, list[dict[str, float]]], gflop: float, *, as_json: bool) -> None:
-    """Medians of the rounds, the ratio pair by pair, and the share of the matrix rate."""
-    rate = matrix_rate()
-    per_cpu = {which: [run["images"] / run["cpu"] for run in found] for which, found in rounds.items()}
-    ratios = [ours / plain for ours, plain in zip(per_cpu["ours"], per_cpu["plain"], strict=True)]
     result = {
-        "images_per_cpu_s": {which: round(median(values), 2) for which, values in per_cpu.items()},
-        "images_per_s": {w: round(median(r["images"] / r["wall"] for r in found), 2) for w, found in rounds.items()},
-        "ratio": round(median(ratios), 2),
+        which: figures(runs, rounds["plain"], flops(build(recipe.network), recipe), precision(which))
+        for which, runs in rounds.items()
+    }
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print("\n".join(f"{which}: {key} {value}" for which, made in result.items() for key, value in made.items()))
+
+
+def figures(
+    runs: list[dict[str, Any]], plain: list[dict[str, Any]], gflop: float, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Medians of the rounds, the ratio to the plain loop pair by pair, and the share of the matrix rate."""
+    per_cpu = [run["images"] / run["cpu"] for run in runs]
+    ratios = [ours * other["cpu"] / other["images"] for ours, other in zip(per_cpu, plain, strict=True)]
+    parts = {kind: median(run["parts"][kind] for run in runs) for kind in runs[0]["parts"]}
+    convolving = [sum(share for kind, share in run["parts"].items() if "convolution" in kind) for run in runs]
+    rates = [per_s * gflop for per_s in per_cpu]
+    return {
+        "precision": str(dtype).removeprefix("torch."),
+        "images_per_cpu_s": round(median(per_cpu), 2),
+        "images_per_s": round(median(run["images"] / run["wall"] for run in runs), 2),
+        "times_the_plain_loop": round(median(ratios), 2),
         "ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
         "gflop_per_image": round(gflop, 2),
-        "gflops_per_core": round(median(per_cpu["ours"]) * gflop, 1),
-        "matrix_gflops_per_core": round(rate, 1),
-        "share_of_matrix_rate": round(median(per_cpu["ours"]) * gflop / rate, 3),
+        "gflops_per_core": round(median(rates), 1),
+        "matrix_gflops_per_core": round(median(run["matrix"] for run in runs), 1),
+        "share_of_matrix_rate": round(median(r / run["matrix"] for r, run in zip(rates, runs, strict=True)), 3),
+        "convolutions_share_of_matrix_rate": round(
+            median(r / c / run["matrix"] for r, c, run in zip(rates, convolving, runs, strict=True)), 3
+        ),
+        "share_of_step": {kind: round(share, 3) for kind, share in parts.items()},
     }
-    if as_json:
-        print(json.dumps(result, indent=2))
-        return
-    for key, value in result.items():
-        print(f"{key:24}{value}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from reidkit.data.cache import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.distributed import ALONE
-from reidkit.embed import embed
+from reidkit.embed import choose_batch, embed
 from reidkit.evaluate.labels import Labels, find_matches, make_rule, require_matches
 from reidkit.evaluate.metrics import Scores, score
 from reidkit.types import DataError, Embeddings, Sample
@@ -40,13 +40,13 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How images are read and run; none of it changes a score by more than rounding."""
+    """How images are read and run; none of it changes a score by more than rounding. `batch` 0: by the device."""
 
     cache_dir: Path | None = None
     skip_broken: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
-    batch: int = 128
+    batch: int = 0
     tell: Tell | None = None
     group: Group = ALONE
     """The processes that share the embedding; each gets all features."""
@@ -106,7 +106,7 @@ def embed_samples(
             reading.tell(name, done, share.stop - share.start)
 
     share = reading.group.share(len(source))
-    batches = eval_batches(source, reading.batch, reading.device, share=share)
+    batches = eval_batches(source, reading.batch or choose_batch(reading.device), reading.device, share=share)
     vectors = embed(
         model.network, batches, reading.precision, feature=protocol.feature, flip=protocol.flip, progress=progress
     )

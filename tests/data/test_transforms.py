@@ -19,6 +19,8 @@ from reidkit.recipe import Erasing, Images
 from reidkit.types import Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from reidkit.data.transforms import Fill
@@ -98,7 +100,7 @@ def test_normalise_by_definition_and_the_same_on_every_device() -> None:
     assert out.dtype == torch.float32
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(out.double(), expected, atol=2e-6, rtol=0)
-    elsewhere = transforms._normalise_by_torch(pixels)
+    elsewhere = transforms.normalise_by_torch(pixels)
     assert elsewhere.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(out, elsewhere)
 
@@ -118,12 +120,17 @@ def batch(seed: int = 0, count: int = 5, height: int = 20, width: int = 12) -> t
 BOXES = np.array([[2, 3, 4, 5], [0, 0, 0, 0], [19, 11, 1, 1], [0, 0, 19, 11], [5, 0, 3, 12]])
 
 
-@pytest.mark.parametrize("way", ["_erase_by_box", "_erase_by_mask"])
+def erase_boxes_inside(images: torch.Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDArray[np.int64]) -> None:
+    """As the batches of a GPU are erased."""
+    transforms.erase_inside(images, torch.from_numpy(boxes.T.copy()), fill, int(noise[0]))
+
+
+@pytest.mark.parametrize("way", [erase, erase_boxes_inside])
 @pytest.mark.parametrize("fill", ["code", "imagenet-mean", "image-mean", "random"])
-def test_erased_inside_and_only_there(way: str, fill: Fill) -> None:
+def test_erased_inside_and_only_there(way: Callable[..., None], fill: Fill) -> None:
     images = batch()
     before = images.clone()
-    getattr(transforms, way)(images, BOXES, fill, np.arange(5))
+    way(images, BOXES, fill, np.arange(5))
     means = (before.double().mean((2, 3))).float()
     for b, (top, left, height, width) in enumerate(BOXES.tolist()):
         inside = torch.zeros(20, 12, dtype=torch.bool)
@@ -146,13 +153,13 @@ def test_the_code_s_fill_is_no_mean() -> None:
     assert [round(v) for v in pixel] == [152, 142, 127]
 
 
-@pytest.mark.parametrize("way", ["_erase_by_box", "_erase_by_mask"])
-def test_noise_is_normal_and_seeded(way: str) -> None:
+@pytest.mark.parametrize("way", [erase, erase_boxes_inside])
+def test_noise_is_normal_and_seeded(way: Callable[..., None]) -> None:
     boxes = np.tile([[0, 0, 60, 40]], (4, 1))
     runs = []
     for seed in (7, 7, 2**63 - 9):
         images = torch.zeros(4, 3, 61, 41).contiguous(memory_format=torch.channels_last)
-        getattr(transforms, way)(images, boxes, "random", seed + np.arange(4))
+        way(images, boxes, "random", seed + np.arange(4))
         runs.append(images)
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])

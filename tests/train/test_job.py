@@ -26,7 +26,7 @@ ONE_EPOCH = override(RECIPE, ["optim.epochs=1", "optim.drops=[]", "optim.warmup_
 
 @pytest.fixture(scope="module")
 def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Outcome]:
-    job = Job(out=tmp_path_factory.mktemp("job") / "a" / "run", data=(noise,), judge_every=1)
+    job = Job(out=tmp_path_factory.mktemp("job") / "a" / "run", data=(noise,), judge_every=1, precision="fp32")
     return job, run(ONE_EPOCH, job)
 
 

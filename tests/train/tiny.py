@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reidkit.recipe import Recipe
+    from reidkit.train.kept import Kept
 
 RECIPE = override(find("strong-baseline"), settings(SIZE))
 PEOPLE, IMAGES = 8, 4
@@ -52,6 +53,7 @@ class Run:
     fault: Callable[[Run, int], None] = nothing
     interrupt: Interrupt = field(default_factory=lambda: Interrupt("reidkit train --resume"))
     network: Network = field(init=False)
+    kept: Kept = field(init=False)
 
     def go(self, fault: Callable[[Run, int], None] | None = None) -> Network:
         """Train from where the folder is to the end, or to what `fault` brings about."""
@@ -70,7 +72,7 @@ class Run:
             judge=self.judge,
         )
         batches: Any = _Faulty(self, fault or self.fault)
-        fit(self.network, objective, batches, self.recipe, loop)
+        self.kept = fit(self.network, objective, batches, self.recipe, loop)
         return self.network
 
     def rows(self, kind: str = "") -> list[Row]:

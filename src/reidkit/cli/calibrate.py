@@ -41,7 +41,7 @@ def calibrate(
     cameras: options.CamerasOption = options.Cameras.CROSS,
     seed: Annotated[int, typer.Option(min=0, help="For intervals and for who is held out.")] = 0,
     format_: options.Format = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 128,
+    batch: Annotated[int, typer.Option(min=0, help="Images at a time; 0: what fills the device.")] = 0,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     cache: options.CacheDir = None,

@@ -33,7 +33,7 @@ def evaluate(
     ci: options.Ci = False,
     report: options.Report = None,
     format_: options.Format = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 128,
+    batch: Annotated[int, typer.Option(min=0, help="Images at a time; 0: what fills the device.")] = 0,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     cache: options.CacheDir = None,

@@ -38,6 +38,9 @@ def train(
     format_: options.Format = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Compile the network.  [default: long runs on a GPU]")
+    ] = None,
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
     skip_broken: options.SkipBroken = False,
@@ -75,6 +78,7 @@ def train(
             resume=resume,
             device=device,
             precision=precision.value,
+            compile=compiled,
             save_every=save_every,
             judge_every=judge_every,
             cache_dir=options.cache_dir(cache, no_cache),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from reidkit.data import transforms
+from reidkit.data import resident, transforms
+from reidkit.data.resident import Numbers
 from reidkit.data.sampler import pk_batches
 from reidkit.distributed import ALONE
 
@@ -37,7 +38,11 @@ _AUGMENT = 0x617567
 
 
 class TrainBatches:
-    """The augmented batches of every epoch; which they are depends on the recipe, the seed and the labels alone."""
+    """The augmented batches of every epoch; which they are depends on the recipe, the seed and the labels alone.
+
+    On a GPU with room for the set the images are copied there once, and each batch is cut out of them; else the host
+    prepares the pixels. Both ways give the same batches (see `resident.augment` for what rounding and noise do).
+    """
 
     def __init__(
         self,
@@ -57,6 +62,9 @@ class TrainBatches:
         self._source, self._labels, self._recipe = source, labels, recipe
         self._seed, self._device, self._group = seed, device, group
         self._order = lru_cache(maxsize=2)(lambda epoch: pk_batches(labels, recipe.batch, seed, epoch))
+        self.resident = resident.fits(source, device)
+        """Whether the images live on the device; to be changed, if at all, before the first epoch."""
+        self._images: Tensor | None = None
         self.wait_seconds = 0.0
         """How long the consumer has waited for data so far."""
 
@@ -79,18 +87,23 @@ class TrainBatches:
             DataError: too few ids; an image that is not mapped cannot be read any more.
         """
         order = self._order(epoch)
-        erasing, pad = self._recipe.erasing, self._recipe.images.pad
+        if self.resident and self._images is None:
+            self._images = resident.load(self._source, self._device)
+
         share = self._group.share(order.shape[1])
 
         def fill(batch: int, slot: _Slot) -> transforms.Draws:
             rng = np.random.default_rng((self._seed, epoch, batch, _AUGMENT))
-            drawn = transforms.draw(rng, order.shape[1], self._recipe.images, erasing).of(share)
-            transforms.crop_flip(self._source, order[batch, share], drawn, pad, slot.images.numpy())
-            slot.labels.numpy()[:] = self._labels[order[batch]]
+            drawn = transforms.draw(rng, order.shape[1], self._recipe.images, self._recipe.erasing).of(share)
+            index, pad = order[batch, share], self._recipe.images.pad
+            if self._images is None:
+                transforms.crop_flip(self._source, index, drawn, pad, slot.images.numpy())
+            resident.write_numbers(index, self._labels[order[batch]], drawn, pad, slot.numbers.numpy())
             return drawn
 
+        size = (0, 0) if self.resident else self._source.size
         count = share.stop - share.start
-        slots = [_Slot.empty(count, order.shape[1], self._source.size, self._device) for _ in range(AHEAD)]
+        slots = [_Slot.empty(count, order.shape[1], size, self._device) for _ in range(AHEAD)]
         with contextlib.closing(_prefetch(fill, range(start, len(order)), slots)) as ready:
             while True:
                 began = time.perf_counter()
@@ -98,10 +111,21 @@ class TrainBatches:
                 self.wait_seconds += time.perf_counter() - began
                 if item is None:
                     return
-                slot, drawn = item
-                images, labels = slot.to(self._device, count)
-                transforms.erase(images, drawn.boxes, erasing.fill, drawn.noise)
-                yield images, labels
+                yield self._finish(*item)
+
+    def _finish(self, slot: _Slot, drawn: transforms.Draws) -> tuple[Tensor, Tensor]:
+        """What is left to do on the device for a batch that is prepared in `slot`; the host waits for nothing."""
+        pixels, numbers = slot.to(self._device, len(drawn.flip))
+        fill = self._recipe.erasing.fill
+        if self._images is not None:
+            erased = fill if drawn.boxes.any() else None
+            return resident.augment(self._images, numbers, erased, int(drawn.noise[0])), numbers.label
+        images = transforms.normalise(pixels)
+        if images.device.type == "cpu":
+            transforms.erase(images, drawn.boxes, fill, drawn.noise)
+        elif drawn.boxes.any():
+            transforms.erase_inside(images, numbers.boxes, fill, int(drawn.noise[0]))
+        return images, numbers.label
 
 
 def eval_batches(
@@ -125,31 +149,31 @@ def eval_batches(
     slots = [_Slot.empty(min(batch_size, total), 0, source.size, device) for _ in range(AHEAD)]
     with contextlib.closing(_prefetch(fill, range(-(-total // batch_size)), slots)) as ready:
         for slot, count in ready:
-            yield slot.to(device, count)[0]
+            yield transforms.normalise(slot.to(device, count)[0])
 
 
 @dataclass
 class _Slot:
-    """Room for one batch in the host's memory: pixels uint8 [B, H, W, 3], and any number of labels int64."""
+    """Room for one batch in the host's memory: pixels uint8 [B, H, W, 3], and numbers int64 [9, L] (see `Numbers`)."""
 
     images: Tensor
-    labels: Tensor
+    numbers: Tensor
     copied: torch.cuda.Event | None = None
 
     @classmethod
     def empty(cls, count: int, labelled: int, size: tuple[int, int], device: torch.device) -> _Slot:
         pinned = device.type == "cuda"
         images = torch.empty((count, *size, 3), dtype=torch.uint8, pin_memory=pinned)
-        labels = torch.zeros(labelled, dtype=torch.int64, pin_memory=pinned)
-        return cls(images, labels, torch.cuda.Event() if pinned else None)
+        numbers = torch.zeros((resident.ROWS, labelled), dtype=torch.int64, pin_memory=pinned)
+        return cls(images, numbers, torch.cuda.Event() if pinned else None)
 
-    def to(self, device: torch.device, count: int) -> tuple[Tensor, Tensor]:
-        """The first `count` images, normalised, and the labels, in memory of their own on the device."""
+    def to(self, device: torch.device, count: int) -> tuple[Tensor, Numbers]:
+        """The pixels of the first `count` images, on a CPU still those of the slot, and a copy of all numbers."""
         pixels = self.images[:count].to(device, non_blocking=True)
-        labels = self.labels.to(device, non_blocking=True, copy=True)
+        numbers = self.numbers.to(device, non_blocking=True, copy=True)
         if self.copied is not None:
             self.copied.record(torch.cuda.current_stream(device))
-        return transforms.normalise(pixels), labels
+        return pixels, Numbers.of(numbers, count)
 
     def wait(self) -> None:
         """Until the device has taken what is in here."""

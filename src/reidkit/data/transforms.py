@@ -121,7 +121,7 @@ def normalise(images_bhwc: Tensor) -> Tensor:
     Both round alike.
     """
     if images_bhwc.device.type != "cpu":
-        return _normalise_by_torch(images_bhwc)
+        return normalise_by_torch(images_bhwc)
     pixels = images_bhwc.contiguous().numpy()
     # NumPy asks for huge pages where torch does not: first touching small ones takes longer than the sums.
     out = np.empty(pixels.shape, dtype=np.float32)
@@ -130,7 +130,8 @@ def normalise(images_bhwc: Tensor) -> Tensor:
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
-def _normalise_by_torch(images_bhwc: Tensor) -> Tensor:
+def normalise_by_torch(images_bhwc: Tensor) -> Tensor:
+    """The same by torch's operations, on any device."""
     images_bchw = images_bhwc.permute(0, 3, 1, 2).to(torch.float32)
     return images_bchw.mul_(_pixel(_SCALE.tolist(), images_bchw)).add_(_pixel(_SHIFT.tolist(), images_bchw))
 
@@ -144,21 +145,14 @@ def _pixel(values: Sequence[float], images_bchw: Tensor) -> Tensor:
 
 
 def erase(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDArray[np.int64]) -> None:
-    """Fill a rectangle (top, left, height, width) of each normalised image, in place.
+    """Fill a rectangle (top, left, height, width) of each normalised image in the host's memory, in place.
 
     Args:
         images_bchw: float32 [B, 3, H, W], as `normalise` gives them.
         boxes: int64 [B, 4]; one without height or width erases nothing.
         fill: See `recipe.Erasing`.
-        noise: The seeds of `random`, int64 [B]. An accelerator takes the first for all.
+        noise: The seeds of `random`, int64 [B].
     """
-    if images_bchw.device.type == "cpu":
-        _erase_by_box(images_bchw, boxes, fill, noise)
-    elif boxes.any():
-        _erase_by_mask(images_bchw, boxes, fill, noise)
-
-
-def _erase_by_box(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDArray[np.int64]) -> None:
     generator = torch.Generator()
     code = torch.tensor(CODE_FILL).view(3, 1, 1)
     for image, (top, left, height, width), seed in zip(images_bchw, boxes.tolist(), noise.tolist(), strict=True):
@@ -173,18 +167,19 @@ def _erase_by_box(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noi
             box.copy_(code.expand_as(box)) if fill == "code" else box.zero_()
 
 
-def _erase_by_mask(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDArray[np.int64]) -> None:
-    """The same without a loop and without waiting for the device: every pixel is asked whether it lies inside."""
+def erase_inside(images_bchw: Tensor, boxes_4b: Tensor, fill: Fill, noise: int) -> None:
+    """Do as `erase`, on a device, without a loop and without waiting: every pixel is asked whether it lies inside.
+
+    `boxes_4b` int64 [4, B] are on the device. The noise of `random` comes from the device's own generator: a GPU's
+    numbers are not those of a CPU with the same seed, though they are the same in every run on a GPU.
+    """
     device = images_bchw.device
-    host = torch.from_numpy(boxes)
-    top, left, height, width = (
-        (host.pin_memory() if device.type == "cuda" else host).to(device, non_blocking=True).view(-1, 4, 1, 1).unbind(1)
-    )
+    top, left, height, width = boxes_4b.view(4, -1, 1, 1).unbind(0)
     y = torch.arange(images_bchw.shape[2], device=device)[:, None]
     x = torch.arange(images_bchw.shape[3], device=device)
     inside = ((y >= top) & (y < top + height) & (x >= left) & (x < left + width))[:, None]
     if fill == "random":
-        generator = torch.Generator(device).manual_seed(int(noise[0]))
+        generator = torch.Generator(device).manual_seed(noise)
         value = torch.empty_like(images_bchw).normal_(generator=generator)
     elif fill == "image-mean":
         value = images_bchw.mean(dim=(2, 3), keepdim=True)

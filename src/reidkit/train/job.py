@@ -22,10 +22,10 @@ from reidkit.losses.objective import Objective
 from reidkit.model.network import build
 from reidkit.model.weights import Model, fingerprint, load_backbone, read, save_model, stride_placement
 from reidkit.train import folder
+from reidkit.train.device import compile_network, prepare
 from reidkit.train.interrupt import Interrupt
 from reidkit.train.journal import Journal
 from reidkit.train.loop import Loop, fit
-from reidkit.train.memory import keep_freed_memory
 from reidkit.train.parts import parts_here
 from reidkit.types import DataError, UsageError
 
@@ -59,6 +59,7 @@ class Job:
     resume: bool = False
     device: str = "auto"
     precision: str = "auto"
+    compile: bool | None = None
     save_every: int = 5
     judge_every: int = 0
     cache_dir: Path | None = None
@@ -90,7 +91,7 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
     parts_here(recipe.batch, group.size)  # a batch that cannot be shared is said at once
     device = choose_device(job.device)
     precision = choose_precision(job.precision, device)
-    keep_freed_memory()
+    prepare(device)
     recipe = _settle_stride(recipe, job.weights)
     benchmark = merge([open_benchmark(path, job.format) for path in job.data])
     if not benchmark.train:
@@ -108,13 +109,15 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
     pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
     pk_batches(labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
     network, objective = _build(recipe, len(pids), job, group)
+    compiled = compile_network(network, device, job.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
     facts |= {"training_set": _digest(source), "weights": _weights_name(job.weights)}
 
     with _opened(recipe, job, facts, group):
         start = f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE is better)"
         job.say(
-            f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, {_words(device, precision, group)}"
+            f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, "
+            f"{_words(device, precision, group)}{', compiled' if compiled else ''}"
         )
         if recipe.optim.best_every:
             _say_of_best(judged, job)

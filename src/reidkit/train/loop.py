@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import autocast
 
 from reidkit import recipe as recipes
 from reidkit.distributed import ALONE
-from reidkit.losses.objective import Objective
 from reidkit.train import checkpoint
 from reidkit.train.checkpoint import Place
 from reidkit.train.kept import Kept
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.loaders import TrainBatches
     from reidkit.distributed import Group
+    from reidkit.losses.objective import Objective
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Stateful
@@ -149,10 +149,10 @@ def _judge(run: Loop, recipe: Recipe, kept: Kept, place: Place) -> None:
 def _save(run: Loop, digest: str, parts: Mapping[str, Stateful], place: Place) -> None:
     """Write the checkpoint, unless the last step has broken it; every row of the log is on the disk before."""
     run.journal.settle()
-    share_statistics(run.group, *(part for part in parts.values() if isinstance(part, torch.nn.Module)))
-    for part in parts.values():
-        if isinstance(part, Objective):
-            part.collect()
+    cast("Objective", parts["objective"]).collect()
+    share_statistics(run.group, cast("Network", parts["network"]))
+    if "kept" in parts:
+        share_statistics(run.group, cast("Kept", parts["kept"]).network)
     refuse_broken_weights(parts, run.state, place)
     if run.group.first:
         checkpoint.save(run.state, place, digest, **parts)

@@ -1,0 +1,176 @@
+"""Embedding rates, scoring, and one whole training run, for `benchmarks/gpu.py`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from benchmarks.gpu_setting import Setting, gflop, images_in_memory, rate
+from reidkit.model.folding import folded
+from reidkit.model.network import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import nn
+
+    from reidkit.train.job import Outcome
+
+MARKET = (3_368, 15_913)
+"""Queries and gallery of Market-1501's test."""
+
+JUDGING = 15.0
+"""Seconds that are kept back for judging a trained network."""
+
+
+def networks(setting: Setting) -> Iterator[tuple[str, torch.dtype, Callable[[], nn.Module]]]:
+    """Each way to run a network for search: name, precision, and how to make it."""
+    plain = build(setting.recipe.network).eval().to(setting.device)
+
+    def compiled() -> nn.Module:
+        made = folded(plain)
+        made.compile(backend=setting.backend)
+        return made
+
+    yield "float32, NCHW", torch.float32, lambda: plain
+    yield "float32, folded, channels last", torch.float32, lambda: folded(plain)
+    yield "bf16, folded, channels last", torch.bfloat16, lambda: folded(plain)
+    yield "bf16, folded, channels last, compiled", torch.bfloat16, compiled
+
+
+@torch.inference_mode()
+def embedding(setting: Setting) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Images a second by variant and by batch size, the images being there already and normalised."""
+    size, sizes = setting.recipe.images, (4, 8) if setting.small else (64, 256, 512, 1024)
+    work = gflop(setting.recipe)[1]
+    for name, precision, make in networks(setting):
+        network = make()
+        found: dict[str, Any] = {}
+        for batch in sizes if "compiled" not in name else sizes[-2:-1]:
+            if setting.left() < 20:
+                break
+            images = torch.randn(batch, 3, size.height, size.width, device=setting.device)
+            images = images if "NCHW" in name else images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(setting.device.type, dtype=precision, enabled=precision != torch.float32):
+                per_s = rate(setting, lambda n=network, x=images: n(x), batch, 0.1 if setting.small else 2.0)  # type: ignore[misc]
+            found[f"batch {batch}"] = per_s
+        best = max(found.values(), default=0.0)
+        yield name, {"images_per_s": best, "tflops": best * work / 1e3, **found}
+        torch.compiler.reset()
+
+
+def reading_and_embedding(setting: Setting) -> dict[str, Any]:
+    """`reidkit`'s own way from decoded images in memory to features on the host, as `reidkit evaluate` goes it."""
+    from reidkit.data.loaders import eval_batches
+    from reidkit.embed import choose_batch, choose_precision, embed
+
+    source, _ = images_in_memory(setting)
+    network = build(setting.recipe.network).to(setting.device)
+    precision = choose_precision("auto", setting.device)
+    batch = choose_batch(setting.device)
+
+    def run() -> None:
+        embed(network, eval_batches(source, batch, setting.device), precision)
+
+    run()
+    began = time.perf_counter()
+    run()
+    return {"images_per_s": len(source) / (time.perf_counter() - began), "batch": batch}
+
+
+def scoring(setting: Setting) -> dict[str, Any]:
+    """Seconds for distances and scores at Market-1501's size, from features on the host."""
+    from reidkit.evaluate.metrics import score
+    from reidkit.types import Embeddings
+
+    rng = np.random.default_rng(0)
+    queries, gallery = (20, 60) if setting.small else MARKET
+
+    def made(count: int) -> Embeddings:
+        vectors = rng.standard_normal((count, 2048), dtype=np.float32)
+        return Embeddings(vectors, rng.integers(0, 10 if setting.small else 750, count), rng.integers(0, 6, count))
+
+    query, shown = made(queries), made(gallery)
+    score(query, shown)
+    began = time.perf_counter()
+    score(query, shown)
+    return {"seconds": time.perf_counter() - began, "queries": queries, "gallery": gallery}
+
+
+class Clock:
+    """Watches a run's log, and breaks the run off as soon as the rest of it will not fit into the time that is left."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.rows: list[dict[str, Any]] = []
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Take in a row of the log.
+
+        Raises:
+            RunError: the rest will not fit.
+        """
+        if row["kind"] != "epoch":
+            return
+        self.rows.append(row)
+        if row["epoch"] <= 2:  # slow ones: compiling, trials of convolutions
+            return
+        missing, left = row["seconds"] * (self.setting.recipe.optim.epochs - row["epoch"]), self.setting.left()
+        if missing > left - JUDGING:
+            from reidkit.types import RunError
+
+            rate = f"{row['images_per_s']:.0f} images/s, so the rest would take {missing:.0f} s"
+            raise RunError(f"broken off after epoch {row['epoch']}: {rate}, and {left:.0f} s are left")
+
+
+def train(setting: Setting, data: Path, clock: Clock, *, compiled: bool | None) -> Outcome:
+    """`reidkit train` with this recipe."""
+    from reidkit.train.job import Job, run
+
+    job = Job(
+        out=setting.out / ("run" if compiled is None else "run-not-compiled"),
+        data=(data,),
+        weights=setting.weights,
+        device=str(setting.device),
+        compile=compiled,
+        cache_dir=setting.out / "cache",
+        save_every=1000,
+        watchers=(clock,),
+    )
+    return run(setting.recipe, job)
+
+
+def whole_run(setting: Setting) -> dict[str, Any]:
+    """A run on the data set from the decoding to the scores.
+
+    Raises:
+        ReidkitError: the data or the weights are not what they should be, or the time will not do.
+    """
+    from reidkit.types import ReidkitError
+
+    if setting.data is None:
+        return {"failed": "left out: name a data set with --data"}
+    began, clock, trouble = time.perf_counter(), Clock(setting), ""
+    try:
+        outcome = train(setting, setting.data, clock, compiled=None)
+    except ReidkitError:
+        raise
+    except Exception as error:  # what the compiler of kernels lacks there must not cost the run
+        trouble = f"{type(error).__name__}: {error}".splitlines()[0]
+        began, clock = time.perf_counter(), Clock(setting)
+        outcome = train(setting, setting.data, clock, compiled=False)
+    judgement = outcome.judgement
+    return {
+        "seconds": time.perf_counter() - began,
+        "epochs": len(clock.rows),
+        "trouble_when_compiled": trouble,
+        "trained_on": outcome.description,
+        "median_images_per_s": float(np.median([row["images_per_s"] for row in clock.rows])),
+        "longest_wait_share": max(row["wait_share"] for row in clock.rows),
+        "judging_seconds": judgement.seconds if judgement else None,
+        "scores": judgement.scores.as_json() if judgement else {},
+    }

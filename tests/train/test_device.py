@@ -1,0 +1,87 @@
+"""Setting up a device; that of a GPU is tested as far as a machine without one can."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from reidkit.train import device
+from reidkit.train.device import LONG, compile_network, prepare
+from reidkit.types import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Torch's compiler, when it is first imported, calls what torch itself has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def _settings() -> Iterator[None]:
+    """Torch's settings, put back."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    yield
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("_settings")
+def test_float32_on_a_gpu_is_float32() -> None:
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = True
+    prepare(CPU)
+    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32) == (False, True)
+    prepare(GPU)
+    assert torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def compiled(network: nn.Module) -> bool:
+    return network._compiled_call_impl is not None
+
+
+def test_long_runs_on_a_gpu_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "find_spec", lambda _: object())
+    monkeypatch.setattr(device, "which", lambda _: "/usr/bin/cc")
+    cases = [(GPU, None, LONG, True), (GPU, None, LONG - 1, False), (GPU, True, 1, True), (GPU, False, LONG, False)]
+    cases += [(CPU, None, LONG, False), (CPU, True, 1, True), (CPU, False, LONG, False)]
+    for where, wanted, images, yes in cases:
+        network = nn.Linear(2, 2)
+        assert compile_network(network, where, wanted, images) is yes, (where, wanted, images)
+        assert compiled(network) is yes
+
+
+def test_what_is_lacking_is_said_only_to_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "find_spec", lambda _: None)
+    monkeypatch.setattr(device, "which", lambda _: "/usr/bin/cc")
+    assert not compile_network(nn.Linear(2, 2), GPU, None, LONG)
+    with pytest.raises(UsageError, match=r"--compile needs Triton .*: install it, or leave --compile out"):
+        compile_network(nn.Linear(2, 2), GPU, True, LONG)
+    monkeypatch.setattr(device, "which", lambda _: None)
+    with pytest.raises(UsageError, match="--compile needs a C compiler"):
+        compile_network(nn.Linear(2, 2), CPU, True, LONG)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
+def test_a_compiled_network_is_the_same_network() -> None:
+    """Its parameters keep their names, it learns the same, and its copies are not compiled."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    plain = copy.deepcopy(network)
+    assert compile_network(network, CPU, True, 0)
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    assert not compiled(copy.deepcopy(network))
+    x = torch.randn(5, 4)
+    for model in (network, plain):
+        model(x).square().sum().backward()
+    torch.testing.assert_close(network(x), plain(x))
+    for ours, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
