@@ -236,3 +236,20 @@ def test_an_inexact_product_changes_nothing(metric: Metric, monkeypatch: pytest.
     expected = score(query, gallery, metric=metric)
     monkeypatch.setattr(Host, "multiply", multiply_badly)
     assert same(score(query, gallery, metric=metric), expected)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_products_whose_rounding_goes_one_way(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum of 2,048 equal terms may lose a ten-thousandth: a network of one constant finds nobody."""
+
+    def multiply(_: object, one: np.ndarray, other: np.ndarray, out: np.ndarray) -> None:
+        np.matmul(one * np.float32(1 - 2048 * 2.0**-25), other.T, out=out)
+
+    monkeypatch.setattr(Host, "multiply", multiply)
+    pids = [0, *range(9)]
+    scores = score(
+        embeddings(np.full((1, 2048), 0.3), [0], [0]),
+        embeddings(np.full((10, 2048), 0.3), pids, [1] * 10),
+        metric=metric,
+    )
+    assert (scores.rank5, scores.rank10, scores.minp) == (0, 1, 2 / 10)

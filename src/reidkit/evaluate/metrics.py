@@ -88,7 +88,8 @@ def score(query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine", 
     check_comparable(query, gallery)
     rule, matches = _matches(query, gallery, cameras)
     rows = prepare(query.vectors, metric, "query")
-    nearest = _match_distances(rows, gallery.vectors, matches, metric)
+    nearest = pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric)
+    sort_segments(nearest, matches.starts)
     counts = np.zeros(len(nearest), np.int64)
     for tile in tiles(rows, gallery.vectors, metric, where=query.vectors):
         _count_tile(tile, rule, matches.starts, (nearest, counts))
@@ -159,10 +160,12 @@ def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Score
     )
 
 
-def _match_distances(query: Rows, gallery: Array, matches: Matches, metric: Metric) -> NDArray[np.float64]:
-    """The squared distance of every query to each of its matches, in double precision, sorted for each query."""
-    rows, out = matches.rows, np.empty(len(matches.columns))
-    wanted, place = np.unique(matches.columns, return_inverse=True)
+def pair_squares(
+    query: Rows, gallery: Array, rows: NDArray[np.int64], columns: NDArray[np.int64], metric: Metric
+) -> NDArray[np.float64]:
+    """The squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
+    out = np.empty(len(columns))
+    wanted, place = np.unique(columns, return_inverse=True)
     order = np.argsort(place, kind="stable")
     step = gallery_rows(query.vectors.shape[1])
     for first in range(0, len(wanted), step):
@@ -170,7 +173,6 @@ def _match_distances(query: Rows, gallery: Array, matches: Matches, metric: Metr
         block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
         inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
         out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
-    sort_segments(out, matches.starts)
     return out
 
 

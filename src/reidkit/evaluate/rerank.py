@@ -98,7 +98,7 @@ def k_reciprocal(
     settings = KReciprocal(k1, k2, lam)
     points = points_of(metric, query=query, gallery=gallery)
     result = np.empty((len(query), len(gallery)), np.float32)
-    for _ in _blocks(points, settings, multiplier_for(query, gallery), len(query), result):
+    for _ in _blocks(points, settings, multiplier_for(query, gallery, all_pairs=True), len(query), result):
         pass
     return result
 
@@ -118,7 +118,7 @@ def k_reciprocal_blocks(
     """
     settings = KReciprocal(k1, k2, lam)
     points = points_of(metric, query=query, gallery=gallery)
-    return _blocks(points, settings, multiplier_for(query, gallery), len(query), None)
+    return _blocks(points, settings, multiplier_for(query, gallery, all_pairs=True), len(query), None)
 
 
 def _blocks(
