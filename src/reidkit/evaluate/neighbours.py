@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reidkit.evaluate.blocks import Metric, check_metric, check_pair, prepare, shape
+from reidkit.evaluate.device import sweep_on_device
 from reidkit.evaluate.kernels import centred_units, unit_sums
+from reidkit.evaluate.multiply import Device
 from reidkit.evaluate.nearest_kernels import EMPTY, Points, Tally, merge, spread
 from reidkit.evaluate.settle_kernels import settle
 
@@ -94,7 +96,11 @@ def nearest(points: Points, k: int, multiplier: Multiplier, into: Floats | None 
         np.full(count, np.inf, np.float32),
         np.zeros(count, np.float32),
     )
-    _sweep(points, tally, multiplier, np.empty((0, count), np.float32) if into is None else into)
+    into = np.empty((0, count), np.float32) if into is None else into
+    if isinstance(multiplier, Device):
+        sweep_on_device(points, tally, multiplier.device, into)
+    else:
+        _sweep(points, tally, multiplier, into)
     indices = np.empty((count, min(k, count)), np.int32)
     distances = np.empty(indices.shape, np.float32)
     settle(points, tally, indices, distances)
@@ -123,10 +129,9 @@ def _sweep(points: Points, tally: Tally, multiplier: Multiplier, into: Floats) -
             merging.result()
 
 
-def fill(points: Points, rows: slice, columns: slice, multiplier: Multiplier) -> Floats:
-    """The squared distances of some points to others."""
-    left, right = points.vectors[rows], points.vectors[columns]
-    out = np.empty((len(left), len(right)), np.float32)
-    multiplier.multiply(multiplier.place(left), multiplier.place(right), out)
+def fill(points: Points, placed: Any, rows: slice, columns: slice, multiplier: Multiplier) -> Floats:
+    """The squared distances of some points to others; `placed` are all, where the multiplier put them."""
+    out = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    multiplier.multiply(placed[rows], placed[columns], out)
     spread(out, points.squares[rows], points.squares[columns])
     return out
