@@ -258,7 +258,7 @@ def test_products_whose_rounding_goes_one_way(metric: Metric, monkeypatch: pytes
 def test_distances_in_blocks_score_as_the_whole() -> None:
     query, gallery = crowd()
     dist_qg = np.random.default_rng(0).random((len(query.pids), len(gallery.pids)))
-    blocks = [(0, dist_qg[:7]), (7, torch.from_numpy(dist_qg[7:8])), (8, dist_qg[8:])]
+    blocks: list[tuple[int, Any]] = [(0, dist_qg[:7]), (7, torch.from_numpy(dist_qg[7:8])), (8, dist_qg[8:])]
     assert same(score_blocks(blocks, query, gallery), score_distances(dist_qg, query, gallery))
 
 

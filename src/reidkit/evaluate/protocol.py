@@ -47,6 +47,21 @@ class SingleShot:
     queries_skipped: int
     cmc: NDArray[np.float64] = field(repr=False)
 
+    def as_json(self) -> dict[str, float | int]:
+        """All but the curve."""
+        names = (
+            "rank1",
+            "rank5",
+            "rank10",
+            "rank20",
+            "map",
+            "rank1_deviation",
+            "repeats",
+            "queries",
+            "queries_skipped",
+        )
+        return {name: getattr(self, name) for name in names}
+
 
 def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
     """Some of the images, in the order of `rows`."""
