@@ -135,7 +135,9 @@ def market(rounds: int) -> dict[str, float]:
     same = score_distances(dist_qg[:SAMPLE], few, gallery)
     if not np.allclose((rank1, mean), (same.rank1, same.map)):
         raise SystemExit(f"the two ways disagree: {rank1} and {same.rank1}, {mean} and {same.map}")
-    ways = {"numpy": Host(), **({"onednn": Wide()} if has_wide() else {})}
+    ways: dict[str, Multiplier] = {"numpy": Host()}
+    if has_wide():
+        ways["onednn"] = Wide()
     alone, whole = dict.fromkeys(ways, math.inf), math.inf
     for _ in range(rounds):  # in turn, so that what else goes on meets all
         for name, way in ways.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,6 +104,26 @@ def test_many_images_per_query(nursery: Nursery, files: tuple[Path, Path]) -> No
     value = nursery.run("score", *files, "--multi-query", "--ci", "--json").json()
     assert value["map"] == score(merged, gallery).map != score(query, gallery).map
     assert value["queries"] + value["queries_skipped"] == len(merged.pids) < len(query.pids)
+
+
+def test_every_query_in_a_file(nursery: Nursery, files: tuple[Path, Path], tmp_path: Path) -> None:
+    """One query is of somebody who is not there."""
+    query, gallery = crowd(images=400)
+    query.pids[3] = 77
+    write_features(tmp_path / "q.npz", query)
+    out = tmp_path / "queries.csv"
+    nursery.run("score", tmp_path / "q.npz", files[1], "--rerank", "--per-query", out, "--json").json()
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores = score(query, gallery)
+    assert len(rows) == len(query.pids)
+    assert [rows[3][key] for key in ("pid", "ap", "inp", "first_match", "reranked_ap")] == ["77", "", "", "", ""]
+    assert float(rows[0]["ap"]) == pytest.approx(scores.average_precision[0], rel=1e-5)
+    assert int(rows[5]["first_match"]) == scores.first_match[5]
+    assert rows[0]["reranked_ap"] != rows[0]["ap"]
+    done = nursery.run("score", *files, "--per-query", tmp_path / "no" / "queries.csv")
+    assert done.status == 1
+    assert "cannot be written" in done.line()
 
 
 @pytest.mark.parametrize("way", ["ecn", "ecn-original", "expansion"])

@@ -11,7 +11,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.reading import make_reading
-from reidkit.cli.scores import Asked, find, print_found
+from reidkit.cli.scores import Asked, find, print_found, write_queries
 from reidkit.cli.show import print_line, progress, shown_command
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def evaluate(
     by_camera: options.ByCamera = False,
     single_shot: options.SingleShot = False,
     multi_query: options.MultiQuery = False,
+    per_query: options.PerQuery = None,
     report: options.Report = None,
     format_: options.Format = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 128,
@@ -68,6 +69,8 @@ def evaluate(
     if multi_query:
         judgement = _merged(judgement, protocol)
     found = find(judgement.query, judgement.gallery, judgement.scores, asked, judgement.seconds)
+    if per_query:
+        write_queries(per_query, judgement.query, found)
     print_found(benchmark.name, found, ap, as_json=as_json)
     if report:
         settings = {"data": benchmark.name, "model": loaded.fingerprint, **dataclasses.asdict(protocol)}
@@ -91,6 +94,7 @@ def score(
     by_camera: options.ByCamera = False,
     single_shot: options.SingleShot = False,
     multi_query: options.MultiQuery = False,
+    per_query: options.PerQuery = None,
     as_json: options.Json = False,
 ) -> None:
     """Score features that any system made, by the same protocol."""
@@ -112,6 +116,8 @@ def score(
     started = time.perf_counter()
     scores = metrics.score(queries, images, metric=metric.value, cameras=cameras.value)
     found = find(queries, images, scores, asked, {"score": time.perf_counter() - started})
+    if per_query:
+        write_queries(per_query, queries, found)
     print_found(f"{query.name} in {gallery.name}", found, ap, as_json=as_json)
 
 

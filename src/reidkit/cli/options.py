@@ -89,6 +89,9 @@ SingleShot = Annotated[
 MultiQuery = Annotated[
     bool, typer.Option("--multi-query", help="One query of all images of one person by one camera: their mean.")
 ]
+PerQuery = Annotated[
+    Path | None, typer.Option("--per-query", help="Write the AP, INP and first match of every query there (.csv).")
+]
 Ci = Annotated[bool, typer.Option("--ci", help="95 % intervals, by bootstrap over people.")]
 Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page there.")]
 

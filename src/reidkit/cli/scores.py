@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from reidkit.cli import options
 from reidkit.cli.show import percent, print_json, print_line, print_table
+from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from reidkit.evaluate.intervals import Interval
     from reidkit.evaluate.metrics import Scores
@@ -106,6 +110,29 @@ def print_found(name: str, found: Found, ap: options.Ap, *, as_json: bool) -> No
     skipped = f", {scores.queries_skipped} without a match left out" if scores.queries_skipped else ""
     took = ", ".join(f"{key} {value:.1f} s" for key, value in found.seconds.items())
     print_line(f"{scores.queries} queries{skipped}; gallery {scores.gallery}; {took}")
+
+
+def write_queries(path: Path, query: Embeddings, found: Found) -> None:
+    """Writes one line for each query, of the scores as measured and after re-ranking; empty where it has no match.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    kinds = {"": found.scores, **({"reranked_": found.reranked} if found.reranked else {})}
+    values = {
+        prefix + name: getattr(scores, attribute)
+        for prefix, scores in kinds.items()
+        for name, attribute in (("ap", "average_precision"), ("inp", "inp"), ("first_match", "first_match"))
+    }
+    try:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("query", "path", "pid", "camid", *values))
+            for i, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
+                numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
+                writer.writerow((i, query.paths[i] if query.paths else "", pid, camid, *numbers))
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _print_pairs(pairs: tuple[CameraPair, ...], means: tuple[str, str]) -> None:
