@@ -69,9 +69,9 @@ def evaluate(
     if multi_query:
         judgement = _merged(judgement, protocol)
     found = find(judgement.query, judgement.gallery, judgement.scores, asked, judgement.seconds)
+    print_found(benchmark.name, found, ap, as_json=as_json)
     if per_query:
         write_queries(per_query, judgement.query, found)
-    print_found(benchmark.name, found, ap, as_json=as_json)
     if report:
         settings = {"data": benchmark.name, "model": loaded.fingerprint, **dataclasses.asdict(protocol)}
         title = f"{loaded.recipe.name} on {benchmark.name}"
@@ -116,9 +116,9 @@ def score(
     started = time.perf_counter()
     scores = metrics.score(queries, images, metric=metric.value, cameras=cameras.value)
     found = find(queries, images, scores, asked, {"score": time.perf_counter() - started})
+    print_found(f"{query.name} in {gallery.name}", found, ap, as_json=as_json)
     if per_query:
         write_queries(per_query, queries, found)
-    print_found(f"{query.name} in {gallery.name}", found, ap, as_json=as_json)
 
 
 def _merged(judgement: Judgement, protocol: Protocol) -> Judgement:
