@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,17 +80,35 @@ def test_large_products_are_wide_where_that_is_there(there: bool, monkeypatch: p
     assert isinstance(multiplier_for(gallery[:19900], all_pairs=True), Host)
 
 
-@pytest.mark.parametrize("features", [{}, {"avx512f": False}])
-def test_narrow_processors_keep_to_numpy(features: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("features", "core"),
+    [({}, "Haswell"), ({"avx512f": False}, "Haswell"), ({"avx512f": True}, "SkylakeX"), ({"avx512f": True}, "")],
+)
+def test_numpy_where_it_is_as_quick(features: dict[str, bool], core: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without AVX-512, where OpenBLAS uses it, and where nobody knows."""
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
+    monkeypatch.setattr(multiply, "blas_core", lambda: core)
     has_wide.cache_clear()
     assert not has_wide()
     has_wide.cache_clear()
 
 
 @torch_has_it
-def test_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onednn_where_openblas_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"avx512f": True})
+    monkeypatch.setattr(multiply, "blas_core", lambda: "Haswell")
     has_wide.cache_clear()
     assert has_wide()
     has_wide.cache_clear()
+
+
+@pytest.mark.skipif(
+    "openblas" not in np.show_config("dicts")["Build Dependencies"]["blas"]["name"], reason="no OpenBLAS"
+)
+def test_openblas_says_for_whom_it_computes() -> None:
+    program = "from reidkit.evaluate.multiply import blas_core; print(blas_core())"
+    environment = {**os.environ, "OPENBLAS_CORETYPE": "Haswell"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in {"Haswell", ""}  # another builder may have put the library elsewhere
+    if platform.machine() == "x86_64" and sys.platform == "linux":
+        assert done.stdout.strip() == "Haswell"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,6 +22,10 @@ WORTH_TORCH = 2e11
 """Multiplications and additions that take NumPy a second longer: as long as torch takes to import."""
 
 
+WIDE_CORES = ("SkylakeX", "Cooperlake", "Sapphirerapids")
+"""The processors for which OpenBLAS uses the whole of AVX-512; Zen 4 and 5 are among them under these names."""
+
+
 class Multiplier(Protocol):
     """Puts features where they are multiplied, and multiplies them."""
 
@@ -31,7 +37,7 @@ class Multiplier(Protocol):
 
 
 class Host:
-    """NumPy's product: as near the peak as it gets on AVX2, where torch's two ways (MKL, oneDNN) are 25 % slower."""
+    """NumPy's product: nothing that torch has is quicker, as long as its OpenBLAS uses the whole width of registers."""
 
     def place(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """The features themselves."""
@@ -43,9 +49,10 @@ class Host:
 
 
 class Wide:
-    """oneDNN's product in single precision, by way of torch: 250 GFLOP/s of one Zen 5 core, where NumPy gives 130.
+    """oneDNN's product in single precision, by way of torch, for an OpenBLAS that uses half the width of AVX-512.
 
-    OpenBLAS, which NumPy comes with, uses half the width of AVX-512 on processors that it does not know.
+    It does so on processors that it does not know, and where `OPENBLAS_CORETYPE` says so: 130 GFLOP/s of one Zen 5
+    core, where this gives 250. Otherwise the two are equally quick.
     """
 
     def place(self, vectors: NDArray[np.float32]) -> Tensor:
@@ -91,7 +98,7 @@ def multiplier_for(*arrays: NDArray[Any] | Tensor, all_pairs: bool = False) -> M
         arrays: features [N, D] of each part: queries and a gallery, or points.
         all_pairs: every point is compared with every other; else the first part with the second.
 
-    The choice depends on the sizes and on the processor, and not on a clock: a command gives the same bits each time on
+    The choice depends on sizes, processor and OpenBLAS, and not on a clock: a command gives the same bits each time on
     one machine.
     """
     for array in arrays:
@@ -105,16 +112,27 @@ def multiplier_for(*arrays: NDArray[Any] | Tensor, all_pairs: bool = False) -> M
 
 @functools.cache
 def has_wide() -> bool:
-    """Whether `Wide` is there, quicker, and exact: by the processor's features, and by one product that is checked."""
+    """Whether `Wide` is there, quicker, and exact: by what processor and OpenBLAS say, and by a check."""
     from llvmlite import binding
 
-    if not binding.get_host_cpu_features().get("avx512f", False):
+    if not binding.get_host_cpu_features().get("avx512f", False) or blas_core() in ("", *WIDE_CORES):
         return False
     import torch
 
     # torch before 2.9 has no switch that holds oneDNN to single precision.
     there = torch.backends.mkldnn.is_available() and hasattr(torch.backends.mkldnn, "matmul")
     return there and hasattr(torch.ops.mkldnn, "_linear_pointwise") and is_exact(Wide())
+
+
+def blas_core() -> str:
+    """The processor that NumPy's OpenBLAS computes for, as `Haswell`; empty where NumPy has another library."""
+    for path in Path(np.__file__).parents[1].glob("numpy.libs/libscipy_openblas*"):
+        library = ctypes.CDLL(str(path))
+        for name in ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename"):
+            if function := getattr(library, name, None):
+                function.restype = ctypes.c_char_p
+                return str(function().decode())
+    return ""
 
 
 def is_exact(multiplier: Multiplier) -> bool:
