@@ -4,8 +4,9 @@ Every figure comes from a process of its own with one thread, the two programs i
 above what is in use when re-ranking starts, "peak" that of the whole process.
 
 Run: `python benchmarks/reranking.py [--json]`: a quarter of Market-1501's size, about a minute.
-`--full`: Market-1501's size, which takes the usual program a minute and 9 GB. `--growth`: 5, 10 and 20 thousand images
-of 256 dimensions in blocks (with `--full` 50 and 94 thousand, too). `--repeat N` runs every program N times.
+`--full`: Market-1501's size, which takes the usual program a minute and 7 GB. `--growth`: 5, 10 and 20 thousand images
+of 256 dimensions (`--width`) in blocks (with `--full` 50 and 94 thousand, too; `--count N` for one size alone).
+`--repeat N` runs every program N times.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from reidkit.evaluate.multiply import Multiplier
 
     Matrix = NDArray[np.float32]
 
@@ -91,55 +94,59 @@ def _jaccard(rows: Matrix, queries: int) -> Matrix:
 
 @dataclass
 class Clock:
-    """NumPy's product, timed."""
+    """A multiplier, timed."""
 
+    multiplier: Multiplier
     seconds: float = 0.0
     operations: float = 0.0
 
-    def place(self, vectors: Matrix) -> Matrix:
-        """The features themselves."""
-        return vectors
+    def place(self, vectors: Matrix) -> Any:
+        """Where the multiplier puts them."""
+        return self.multiplier.place(vectors)
 
-    def multiply(self, query: Matrix, gallery: Matrix, out: Matrix) -> None:
+    def multiply(self, query: Any, gallery: Any, out: Matrix) -> None:
         """Writes `query @ gallery.T` to `out`."""
         start = time.thread_time()
-        np.matmul(query, gallery.T, out=out)
+        self.multiplier.multiply(query, gallery, out)
         self.seconds += time.thread_time() - start
         self.operations += 2.0 * query.shape[0] * query.shape[1] * gallery.shape[0]
 
 
 def run(program: str, size: tuple[int, int, int], result: Path | None) -> dict[str, float]:
     """One program in this process: seconds of the processor, and MB."""
-    clock = Clock()
     query, gallery = features(*size)
-    if program == "usual":
-        work: Any = usual
-    else:
-        work = _ours(program, clock)
+    clock, work = (None, usual) if program == "usual" else _ours(program, (query, gallery))
+    if clock:
         work(*features(40, 60, 8))  # compiled code is loaded once
-    clock.seconds = clock.operations = 0.0
+        clock.seconds = clock.operations = 0.0
     before, start, wall = _peak(), time.process_time(), time.perf_counter()
     dist = work(query, gallery)
     cpu, wall, peak = time.process_time() - start, time.perf_counter() - wall, _peak()
     if result is not None and dist is not None:
         np.save(result, dist)
     figures = {"cpu_seconds": cpu, "wall_seconds": wall, "peak_mb": peak, "above_mb": peak - before}
-    if clock.seconds:
+    if clock:
         figures |= {"product_seconds": clock.seconds, "other_seconds": cpu - clock.seconds}
         figures["gflop_per_second"] = clock.operations / clock.seconds / 1e9
     return {name: round(value, 3) for name, value in figures.items()}
 
 
-def _ours(program: str, clock: Clock) -> Any:
+def _ours(program: str, features: tuple[Matrix, Matrix]) -> tuple[Clock, Any]:
+    """Our program for these features, with the multiplier that it would choose, timed."""
     from reidkit.evaluate import rerank
+    from reidkit.evaluate.multiply import multiplier_for
 
-    vars(rerank)["multiplier_for"] = lambda *_: clock
+    clock = Clock(multiplier_for(*features, all_pairs=True))
+    vars(rerank)["multiplier_for"] = lambda *_, **__: clock
 
     def blocks(query: Matrix, gallery: Matrix) -> None:
         for _ in rerank.k_reciprocal_blocks(query, gallery, K1, K2, LAM):
             pass
 
-    return blocks if program == "blocks" else lambda query, gallery: rerank.k_reciprocal(query, gallery, K1, K2, LAM)
+    def whole(query: Matrix, gallery: Matrix) -> Matrix:
+        return rerank.k_reciprocal(query, gallery, K1, K2, LAM)
+
+    return clock, blocks if program == "blocks" else whole
 
 
 def _peak() -> float:
@@ -150,6 +157,7 @@ def apart(program: str, size: tuple[int, int, int], result: Path | None = None) 
     """One program in a process of its own."""
     command = [sys.executable, __file__, "--child", program, *map(str, size)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment.pop("OPENBLAS_CORETYPE", None)  # so that NumPy's product is as quick as the processor allows, for both
     done = subprocess.run(
         command + ([str(result)] if result else []), env=environment, stdout=subprocess.PIPE, check=True, text=True
     )
@@ -174,6 +182,8 @@ def main() -> None:
     for name in ("--json", "--full", "--growth"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--width", type=int, default=256, help="dimensions for --growth")
+    parser.add_argument("--count", type=int, help="images for --growth, instead of the usual numbers")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -183,7 +193,8 @@ def main() -> None:
         return
     if options.growth:
         counts = (5000, 10000, 20000, *((50000, 94000) if options.full else ()))
-        figures: dict[str, Any] = {"runs": [apart("blocks", (n // 6, n - n // 6, 256)) for n in counts]}
+        sizes = [(n // 6, n - n // 6, options.width) for n in ((options.count,) if options.count else counts)]
+        figures: dict[str, Any] = {"runs": [apart("blocks", size) for size in sizes]}
     else:
         queries, images, width = MARKET
         part = 1 if options.full else 4

@@ -118,7 +118,7 @@ def test_an_accelerators_product_is_in_full_precision() -> None:
     before = getattr(switch, name)
     setattr(switch, name, loose)
     try:
-        with full_precision():
+        with full_precision(switch):
             assert getattr(switch, name) == exact
         assert getattr(switch, name) == loose
     finally:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reidkit.evaluate import blocks, metrics
 from reidkit.evaluate.labels import Labels
-from reidkit.evaluate.metrics import Scores, score, score_distances
+from reidkit.evaluate.metrics import Scores, score, score_blocks, score_distances
 from reidkit.evaluate.multiply import Host
 from reidkit.types import DataError, Embeddings, UsageError
 
@@ -236,3 +236,42 @@ def test_an_inexact_product_changes_nothing(metric: Metric, monkeypatch: pytest.
     expected = score(query, gallery, metric=metric)
     monkeypatch.setattr(Host, "multiply", multiply_badly)
     assert same(score(query, gallery, metric=metric), expected)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_products_whose_rounding_goes_one_way(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum of 2,048 equal terms may lose a ten-thousandth: a network of one constant finds nobody."""
+
+    def multiply(_: object, one: np.ndarray, other: np.ndarray, out: np.ndarray) -> None:
+        np.matmul(one * np.float32(1 - 2048 * 2.0**-25), other.T, out=out)
+
+    monkeypatch.setattr(Host, "multiply", multiply)
+    pids = [0, *range(9)]
+    scores = score(
+        embeddings(np.full((1, 2048), 0.3), [0], [0]),
+        embeddings(np.full((10, 2048), 0.3), pids, [1] * 10),
+        metric=metric,
+    )
+    assert (scores.rank5, scores.rank10, scores.minp) == (0, 1, 2 / 10)
+
+
+def test_distances_in_blocks_score_as_the_whole() -> None:
+    query, gallery = crowd()
+    dist_qg = np.random.default_rng(0).random((len(query.pids), len(gallery.pids)))
+    blocks: list[tuple[int, Any]] = [(0, dist_qg[:7]), (7, torch.from_numpy(dist_qg[7:8])), (8, dist_qg[8:])]
+    assert same(score_blocks(blocks, query, gallery), score_distances(dist_qg, query, gallery))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "sentence"),
+    [
+        ([(0, np.ones((1, 2)))], "distances of 1 queries and labels of 2"),
+        ([(1, np.ones((1, 2)))], "from query 1 on, where 0 is next"),
+        ([(0, np.ones((3, 2)))], r"\[3, 2\]"),
+        ([(0, np.ones((2, 1)))], r"\[2, 1\]"),
+        ([(0, np.ones((1, 2))), (1, np.array([[1, np.nan]]))], "the distance of query 1 to gallery image 1"),
+    ],
+)
+def test_blocks_that_do_not_fit_are_refused(blocks: list[Any], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        score_blocks(blocks, labels([1, 2], [0, 0]), labels([1, 2], [1, 1]))

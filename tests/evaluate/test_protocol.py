@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from reidkit.evaluate.protocol import camera_pairs, multi_query, single_shot, su
 from reidkit.types import DataError
 
 from .definition import crowd, embeddings, multiply_badly
+
+if TYPE_CHECKING:
+    from reidkit.evaluate.blocks import Metric
 
 
 def test_multi_query_by_hand() -> None:
@@ -85,3 +89,15 @@ def test_an_inexact_product_makes_no_tie_a_hit(monkeypatch: pytest.MonkeyPatch) 
     one = np.random.default_rng(0).standard_normal((1, 99))
     gallery = embeddings(np.repeat(one, 20, axis=0), range(20), [1] * 20)
     assert single_shot(embeddings(one, [4], [0]), gallery).map == pytest.approx(1 / 20)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_what_single_precision_cannot_tell_apart_is_measured(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else is farther by a hair than the match, and then nearer."""
+    monkeypatch.setattr(Host, "multiply", multiply_badly)
+    query, aside = np.eye(2, 400, dtype=np.float32)
+    near, far = query + 0.3 * aside, query + 0.30001 * aside
+    for others, rank1 in ((far, 1), (near, 0)):
+        match = near if others is far else far
+        gallery = embeddings(np.stack([match, *[others] * 9]), range(10), [1] * 10)
+        assert single_shot(embeddings(query[None], [0], [0]), gallery, metric=metric).rank1 == rank1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.reading import make_reading
 from reidkit.cli.show import percent, print_json, print_line, print_table, progress, remark
 from reidkit.types import DataError
 
@@ -51,10 +52,9 @@ def calibrate(
 ) -> None:
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
     from reidkit.data.detect import open_benchmark
-    from reidkit.embed import choose_device, choose_precision
     from reidkit.evaluate import thresholds
     from reidkit.evaluate.calibration_file import Settings, calibration_path, save_calibration, to_json
-    from reidkit.judge import Protocol, Reading, embed_samples, require_judgeable
+    from reidkit.judge import Protocol, embed_samples, require_judgeable
     from reidkit.model.weights import load_model
 
     settings = Settings(
@@ -66,17 +66,9 @@ def calibrate(
     benchmark = open_benchmark(data, format_)
     protocol = Protocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
     require_judgeable(benchmark, protocol)
-    chosen = choose_device(device)
     started = time.perf_counter()
     with progress() as tell:
-        reading = Reading(
-            cache_dir=options.cache_dir(cache, no_cache),
-            skip_broken=skip_broken,
-            device=chosen,
-            precision=choose_precision(precision.value, chosen),
-            batch=batch,
-            tell=tell,
-        )
+        reading = make_reading(device, precision, batch, (cache, no_cache), skip_broken, tell)
         query = embed_samples(loaded, benchmark.query, "query", protocol, reading)
         gallery = embed_samples(loaded, benchmark.gallery, "gallery", protocol, reading)
     embedded = time.perf_counter()

@@ -47,6 +47,15 @@ class Cameras(StrEnum):
     ANY = "any"
 
 
+class Way(StrEnum):
+    """How lists are put in order again."""
+
+    K_RECIPROCAL = "k-reciprocal"
+    ECN = "ecn"
+    ECN_ORIGINAL = "ecn-original"
+    EXPANSION = "expansion"
+
+
 Format = Annotated[
     str | None,
     typer.Option("--format", help="The data set's format, if its layout does not tell (`reidkit data --help`)."),
@@ -63,10 +72,25 @@ FeatureOption = Annotated[Feature, typer.Option("--feature", help="After the nec
 MetricOption = Annotated[Metric, typer.Option("--metric", help="How features are compared.")]
 ApOption = Annotated[Ap, typer.Option("--ap", help="The reading of average precision that is shown first.")]
 CamerasOption = Annotated[Cameras, typer.Option("--cameras", help="any: matches by the query's own camera count.")]
-Rerank = Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3).")]
+Rerank = Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3), too.")]
+RerankBy = Annotated[
+    Way | None, typer.Option("--rerank-by", help="Re-ranking in another way: ECN, or alpha query expansion.")
+]
 As = Annotated[
     str | None,
     typer.Option("--as", help="Read disputed points as paper-text, official-code or fast-reid."),
+]
+ByCamera = Annotated[
+    bool, typer.Option("--by-camera", help="Scores of each pair of a query camera and a gallery camera, too.")
+]
+SingleShot = Annotated[
+    bool, typer.Option("--single-shot", help="CUHK03's first protocol, too: one gallery image per person, 100 draws.")
+]
+MultiQuery = Annotated[
+    bool, typer.Option("--multi-query", help="One query of all images of one person by one camera: their mean.")
+]
+PerQuery = Annotated[
+    Path | None, typer.Option("--per-query", help="Write the AP, INP and first match of every query there (.csv).")
 ]
 Ci = Annotated[bool, typer.Option("--ci", help="95 % intervals, by bootstrap over people.")]
 Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page there.")]

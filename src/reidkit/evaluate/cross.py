@@ -107,7 +107,7 @@ def expanded_cross_blocks(query: Array, gallery: Array, settings: CrossNeighbour
     settings = settings or CrossNeighbourhood()
     points = points_of("cosine", query=query, gallery=gallery)
     blocks = _ranks if settings.distance == "rank" else _originals
-    return blocks(points, settings, multiplier_for(query, gallery), len(query))
+    return blocks(points, settings, multiplier_for(query, gallery, all_pairs=True), len(query))
 
 
 def _ranks(points: Points, settings: CrossNeighbourhood, multiplier: Multiplier, queries: int) -> Blocks:

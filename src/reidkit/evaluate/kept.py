@@ -56,7 +56,7 @@ class GalleryNeighbours:
         """
         settings = KReciprocal(k1, k2, lam)
         points = points_of(metric, gallery=gallery)
-        found = nearest(points, settings.longest, multiplier_for(gallery))
+        found = nearest(points, settings.longest, multiplier_for(gallery, all_pairs=True))
         sharpen(points.vectors, found.indices, found.distances)
         return cls(points, found, settings, metric)
 

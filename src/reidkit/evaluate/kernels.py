@@ -62,6 +62,31 @@ def unit_rows(feat_nd: Features, length_n: Doubles) -> Features:
 
 
 @compiled
+def unit_sums(feat_nd: Features, length_n: Doubles) -> Doubles:
+    """The sum of all rows divided by their lengths, in double precision, [D]."""
+    out = np.zeros(feat_nd.shape[1])
+    for i in range(feat_nd.shape[0]):
+        length = length_n[i] if length_n[i] > 0 else 1.0
+        for k in range(feat_nd.shape[1]):
+            out[k] += feat_nd[i, k] / length
+    return out
+
+
+@compiled
+def centred_units(feat_nd: Features, length_n: Doubles, centre_d: Features, out_nd: Features) -> Doubles:
+    """Writes every row divided by its length, less `centre_d`, to `out_nd`; returns their squared lengths."""
+    squares = np.empty(feat_nd.shape[0])
+    for i in range(feat_nd.shape[0]):
+        length = length_n[i] if length_n[i] > 0 else 1.0
+        total = 0.0
+        for k in range(feat_nd.shape[1]):
+            out_nd[i, k] = np.float32(feat_nd[i, k] / length) - centre_d[k]
+            total += np.float64(out_nd[i, k]) * np.float64(out_nd[i, k])
+        squares[i] = total
+    return squares
+
+
+@compiled
 def pair_distances(one_md: Features, other_nd: Features, one_p: Integers, other_p: Integers) -> Doubles:
     """The squared Euclidean distance of P pairs of rows, summed in double precision."""
     out = np.empty(one_p.shape[0])

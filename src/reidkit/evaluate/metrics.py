@@ -23,7 +23,7 @@ from reidkit.evaluate.labels import Cameras, Labelled, Matches, Rule, find_match
 from reidkit.types import JUNK, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -88,7 +88,8 @@ def score(query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine", 
     check_comparable(query, gallery)
     rule, matches = _matches(query, gallery, cameras)
     rows = prepare(query.vectors, metric, "query")
-    nearest = _match_distances(rows, gallery.vectors, matches, metric)
+    nearest = pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric)
+    sort_segments(nearest, matches.starts)
     counts = np.zeros(len(nearest), np.int64)
     for tile in tiles(rows, gallery.vectors, metric, where=query.vectors):
         _count_tile(tile, rule, matches.starts, (nearest, counts))
@@ -98,18 +99,45 @@ def score(query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine", 
 def score_distances(
     dist_qg: Array, query: Labelled, gallery: Labelled, *, cameras: Cameras = "cross", block: int = 512
 ) -> Scores:
-    """The scores of distances that are at hand, float [Q, G], as after re-ranking; the order of ties is the same.
+    """The scores of distances that are at hand, float [Q, G]; the order of ties is the same.
 
     Raises:
         DataError: a shape that does not fit the labels, a NaN, or no query with a match.
     """
-    rule, matches = _matches(query, gallery, cameras)
-    wanted = (len(rule.query_pids), len(rule.gallery_pids))
+    wanted = (len(query.pids), len(gallery.pids))
     if tuple(dist_qg.shape) != wanted:
         raise DataError(f"the distances have the shape {list(dist_qg.shape)}, the labels {list(wanted)}")
+    blocks = ((first, dist_qg[first : first + block]) for first in range(0, wanted[0], block))
+    return score_blocks(blocks, query, gallery, cameras=cameras)
+
+
+def score_blocks(
+    blocks: Iterable[tuple[int, Array]], query: Labelled, gallery: Labelled, *, cameras: Cameras = "cross"
+) -> Scores:
+    """The scores of distances that come a block of queries at a time, as from `k_reciprocal_blocks`.
+
+    Args:
+        blocks: the number of the first query, and the distances float [block, G]; all queries, in their order.
+        query: whose the rows are.
+        gallery: whose the columns are.
+        cameras: the rule.
+
+    Raises:
+        DataError: blocks that do not fit the labels or each other, a NaN, or no query with a match.
+    """
+    rule, matches = _matches(query, gallery, cameras)
     counts = np.zeros(len(matches.columns), np.int64)
-    for first in range(0, wanted[0], block):
-        _count_rows(to_numpy(dist_qg[first : first + block]), first, rule, matches, counts)
+    done, wanted = 0, (len(rule.query_pids), len(rule.gallery_pids))
+    for first, dist_bg in blocks:
+        if first != done or len(dist_bg) > wanted[0] - first or dist_bg.shape[1] != wanted[1]:
+            raise DataError(
+                f"a block of distances {list(dist_bg.shape)} from query {first} on, where {done} is next: "
+                f"{list(wanted)} are needed in their order"
+            )
+        _count_rows(to_numpy(dist_bg), first, rule, matches, counts)
+        done += len(dist_bg)
+    if done != wanted[0]:
+        raise DataError(f"there are distances of {done} queries and labels of {wanted[0]}")
     return _summarise(rule, matches, counts)
 
 
@@ -159,10 +187,12 @@ def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Score
     )
 
 
-def _match_distances(query: Rows, gallery: Array, matches: Matches, metric: Metric) -> NDArray[np.float64]:
-    """The squared distance of every query to each of its matches, in double precision, sorted for each query."""
-    rows, out = matches.rows, np.empty(len(matches.columns))
-    wanted, place = np.unique(matches.columns, return_inverse=True)
+def pair_squares(
+    query: Rows, gallery: Array, rows: NDArray[np.int64], columns: NDArray[np.int64], metric: Metric
+) -> NDArray[np.float64]:
+    """The squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
+    out = np.empty(len(columns))
+    wanted, place = np.unique(columns, return_inverse=True)
     order = np.argsort(place, kind="stable")
     step = gallery_rows(query.vectors.shape[1])
     for first in range(0, len(wanted), step):
@@ -170,7 +200,6 @@ def _match_distances(query: Rows, gallery: Array, matches: Matches, metric: Metr
         block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
         inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
         out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
-    sort_segments(out, matches.starts)
     return out
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Doubles = NDArray[np.float64]
     Keys = NDArray[np.int64]
 
-CHUNK = 32
+CHUNK = 64
 """Columns that are looked at together: most chunks hold nothing near, and are passed at the speed of the cache."""
 
 EMPTY = 0x7F800000 << 32

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reidkit.evaluate.blocks import Metric, check_pair, prepare, shape
-from reidkit.evaluate.kernels import squared_lengths
+from reidkit.evaluate.blocks import Metric, check_metric, check_pair, prepare, shape
+from reidkit.evaluate.device import sweep_on_device
+from reidkit.evaluate.kernels import centred_units, unit_sums
+from reidkit.evaluate.multiply import Device
 from reidkit.evaluate.nearest_kernels import EMPTY, Points, Tally, merge, spread
 from reidkit.evaluate.settle_kernels import settle
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-SQUARE = 1536
-"""Rows and columns of one square: large enough for the product, small enough to stay in the last cache."""
+SQUARE = 1024
+"""Rows and columns of one square: large enough for the product, small enough to stay in the cache (4 MB)."""
 
 SPARE = 6
 """Candidates kept beyond the k nearest, so that the rounding of a product rarely reaches past the list's end."""
@@ -58,22 +60,25 @@ def points_of(metric: Metric, **parts: Array) -> Points:
         DataError: a part, which is called by its name, with a shape that does not fit, or a row with a NaN, an infinity
             or values of more than 1e18.
     """
+    check_metric(metric)
     for name, part in parts.items():
         shape(part, name)
     if len(parts) == 2:
         check_pair(*parts.values())
-    ready = [prepare(part, metric, name).vectors for name, part in parts.items()]
-    total = sum(len(part) for part in ready)
-    mean = (sum(part.sum(axis=0, dtype=np.float64) for part in ready) / total).astype(np.float32)
-    mean = (mean.view(np.uint32) & CENTRE_MASK).view(np.float32)
-    vectors = np.empty((total, len(mean)), np.float32)
+    ready = [prepare(part, "euclidean", name) for name, part in parts.items()]
+    lengths = [np.sqrt(rows.squares) if metric == "cosine" else np.ones(len(rows.squares)) for rows in ready]
+    total = sum(len(rows.vectors) for rows in ready)
+    sums = (unit_sums(rows.vectors, length) for rows, length in zip(ready, lengths, strict=True))
+    centre = (np.sum(list(sums), axis=0) / total).astype(np.float32)
+    centre = (centre.view(np.uint32) & CENTRE_MASK).view(np.float32)
+    vectors, squares = np.empty((total, len(centre)), np.float32), np.empty(total, np.float32)
     start = 0
-    for part in ready:
-        np.subtract(part, mean, out=vectors[start : start + len(part)])
-        start += len(part)
-    squares = squared_lengths(vectors).astype(np.float32)
+    for rows, length in zip(ready, lengths, strict=True):
+        place = slice(start, start + len(length))
+        squares[place] = centred_units(rows.vectors, length, centre, vectors[place])
+        start = place.stop
     # A sum of D rounded products is off by at most D 2^-24 |a| |b| in whatever order; the rest is for the squares.
-    return Points(vectors, squares, np.float32((len(mean) + 16) * 2.0**-24), mean)
+    return Points(vectors, squares, np.float32((len(centre) + 16) * 2.0**-24), centre)
 
 
 def nearest(points: Points, k: int, multiplier: Multiplier, into: Floats | None = None) -> Neighbours:
@@ -91,7 +96,11 @@ def nearest(points: Points, k: int, multiplier: Multiplier, into: Floats | None 
         np.full(count, np.inf, np.float32),
         np.zeros(count, np.float32),
     )
-    _sweep(points, tally, multiplier, np.empty((0, count), np.float32) if into is None else into)
+    into = np.empty((0, count), np.float32) if into is None else into
+    if isinstance(multiplier, Device):
+        sweep_on_device(points, tally, multiplier.device, into)
+    else:
+        _sweep(points, tally, multiplier, into)
     indices = np.empty((count, min(k, count)), np.int32)
     distances = np.empty(indices.shape, np.float32)
     settle(points, tally, indices, distances)
@@ -120,10 +129,9 @@ def _sweep(points: Points, tally: Tally, multiplier: Multiplier, into: Floats) -
             merging.result()
 
 
-def fill(points: Points, rows: slice, columns: slice, multiplier: Multiplier) -> Floats:
-    """The squared distances of some points to others."""
-    left, right = points.vectors[rows], points.vectors[columns]
-    out = np.empty((len(left), len(right)), np.float32)
-    multiplier.multiply(multiplier.place(left), multiplier.place(right), out)
+def fill(points: Points, placed: Any, rows: slice, columns: slice, multiplier: Multiplier) -> Floats:
+    """The squared distances of some points to others; `placed` are all, where the multiplier put them."""
+    out = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    multiplier.multiply(placed[rows], placed[columns], out)
     spread(out, points.squares[rows], points.squares[columns])
     return out

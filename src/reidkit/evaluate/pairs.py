@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reidkit.evaluate.blocks import Metric, Rows, gallery_rows, gather, prepare, tiles
-from reidkit.evaluate.kernels import pair_distances
+from reidkit.evaluate.blocks import Metric, Rows, prepare, tiles
 from reidkit.evaluate.labels import Cameras, find_matches, make_rule, require_matches
-from reidkit.evaluate.metrics import check_comparable
+from reidkit.evaluate.metrics import check_comparable, pair_squares
 from reidkit.evaluate.pair_kernels import Near, Side, Tally, tally_tile
 from reidkit.evaluate.pair_tables import FINE, Grid, Sides, Tables, make_grid, make_sides, make_tables
 from reidkit.types import DataError
@@ -93,20 +92,6 @@ def collect_pairs(
         raise DataError(_no_impostors(rule, cameras))
     exact = scan.settle(gallery.vectors, metric, squared.max())
     return _summarise(scan, matches, squared, exact, total)
-
-
-def pair_squares(query: Rows, gallery: Array, rows: Integers, columns: Integers, metric: Metric) -> Doubles:
-    """The squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
-    out = np.empty(len(columns))
-    wanted, place = np.unique(columns, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    step = gallery_rows(query.vectors.shape[1])
-    for first in range(0, len(wanted), step):
-        numbers = wanted[first : first + step]
-        block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
-        inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
-        out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
-    return out
 
 
 class _Exact(NamedTuple):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.evaluate.blocks import Metric, distance_blocks, gather, prepare, to_squares
+from reidkit.evaluate.blocks import Metric, Rows, distance_blocks, gather, prepare, to_squares
+from reidkit.evaluate.kernels import pair_distances
 from reidkit.evaluate.labels import Cameras, Matches, Rule, find_matches, make_rule, require_matches
 from reidkit.evaluate.metrics import DEPTH, Scores, check_comparable, score
 from reidkit.types import JUNK, DataError, Embeddings
@@ -45,6 +46,21 @@ class SingleShot:
     queries: int
     queries_skipped: int
     cmc: NDArray[np.float64] = field(repr=False)
+
+    def as_json(self) -> dict[str, float | int]:
+        """All but the curve."""
+        names = (
+            "rank1",
+            "rank5",
+            "rank10",
+            "rank20",
+            "map",
+            "rank1_deviation",
+            "repeats",
+            "queries",
+            "queries_skipped",
+        )
+        return {name: getattr(self, name) for name in names}
 
 
 def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
@@ -106,8 +122,8 @@ def single_shot(
 ) -> SingleShot:
     """The protocol of CUHK03 (Li et al., CVPR 2014): one random image per person is the gallery, `repeats` times.
 
-    All queries meet the same gallery, but for their own person, of whom one of the right images is drawn. Distances
-    that single precision cannot tell apart are ties, and ties count against the match.
+    All queries meet the same gallery, but for their own person, of whom one of the right images is drawn. Ties count
+    against the match; distances that single precision cannot tell apart are computed again in double precision.
 
     Raises:
         DataError: features or labels that cannot be compared, or no query with a match.
@@ -149,14 +165,31 @@ def _single_shot_ranks(
     chance = np.random.default_rng(seed).random((repeats, len(people)))
     drawn = images[begin + (chance * sizes).astype(np.int64)]
     for first, dist_bg in distance_blocks(query.vectors, gallery.vectors, metric):
-        squared_bg = to_squares(dist_bg.astype(np.float64), metric)
         rows = prepare(query.vectors[first : first + len(dist_bg)], metric, "query", first)
-        for i, squared_g in enumerate(squared_bg):
+        for i, dist_g in enumerate(dist_bg):
             right = matches.columns[matches.starts[first + i] : matches.starts[first + i + 1]]
             if not len(right):
                 continue
             own = people == rule.query_pids[first + i]
-            match = squared_g[right[(chance[:, own][:, 0] * len(right)).astype(np.int64)]]
-            doubt = 2 * rows.slack * (rows.squares[i] + (rows.squares[i] ** 0.5 + match**0.5) ** 2)
-            nearer = (squared_g[drawn] <= (match + doubt)[:, None]) & ~own
-            yield 1 + nearer.sum(axis=1)
+            match = right[(chance[:, own][:, 0] * len(right)).astype(np.int64)]
+            squared_g = to_squares(dist_g.astype(np.float64), metric)
+            _settle(Rows(rows.vectors[i : i + 1], rows.squares[i : i + 1]), gallery, squared_g, (match, drawn), metric)
+            yield 1 + ((squared_g[drawn] <= squared_g[match][:, None]) & ~own).sum(axis=1)
+
+
+def _settle(
+    query: Rows,
+    gallery: Embeddings,
+    squared_g: NDArray[np.float64],
+    draws: tuple[NDArray[np.int64], ...],
+    metric: Metric,
+) -> None:
+    """Computes the distances of one query again, in place, where they may be on the other side of a match's."""
+    match, drawn = draws
+    limit = squared_g[match]
+    # An image in question is no longer than the query and its distance together.
+    doubt = 2 * query.slack * (query.squares[0] + (query.squares[0] ** 0.5 + limit**0.5) ** 2)
+    near = drawn[np.abs(squared_g[drawn] - limit[:, None]) <= doubt[:, None]]
+    numbers = np.unique(np.concatenate((match, near)))
+    block = prepare(gather(gallery.vectors, numbers), metric, "gallery", numbers)
+    squared_g[numbers] = pair_distances(query.vectors, block.vectors, np.zeros_like(numbers), np.arange(len(numbers)))

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 BLOCK = 1 << 24
 """Distances in one block: 64 MB."""
 
+HELD = 1 << 26
+"""Up to so many distances (256 MB) are held at once, which is cheaper than to compute them twice."""
+
 
 @dataclass(frozen=True)
 class KReciprocal:
@@ -98,7 +101,7 @@ def k_reciprocal(
     settings = KReciprocal(k1, k2, lam)
     points = points_of(metric, query=query, gallery=gallery)
     result = np.empty((len(query), len(gallery)), np.float32)
-    for _ in _blocks(points, settings, multiplier_for(query, gallery), len(query), result):
+    for _ in _blocks(points, settings, multiplier_for(query, gallery, all_pairs=True), len(query), result):
         pass
     return result
 
@@ -109,8 +112,8 @@ def k_reciprocal_blocks(
     """`k_reciprocal` a block of queries at a time, for results that are too large to be held.
 
     Yields:
-        The number of the first query, and the distances float32 [block, G]. The distances of queries to the gallery are
-        computed twice for this: once to find neighbours, once for the block.
+        The number of the first query, and the distances float32 [block, G]. Of more than `HELD`, those of the queries
+        to the gallery are computed twice: once to find neighbours, once for the block.
 
     Raises:
         DataError: as `k_reciprocal`, at once and not with the first block.
@@ -118,7 +121,9 @@ def k_reciprocal_blocks(
     """
     settings = KReciprocal(k1, k2, lam)
     points = points_of(metric, query=query, gallery=gallery)
-    return _blocks(points, settings, multiplier_for(query, gallery), len(query), None)
+    few = len(query) * len(gallery) <= HELD
+    into = np.empty((len(query), len(gallery)), np.float32) if few else None
+    return _blocks(points, settings, multiplier_for(query, gallery, all_pairs=True), len(query), into)
 
 
 def _blocks(
@@ -130,11 +135,11 @@ def _blocks(
     rows = encode(graph, settings.sizes(count))
     near = settings.expansion(found.indices)
     gallery = transpose(mean_rows(rows, near, queries, count), count)
-    step = max(1, BLOCK // (count - queries))
+    step, placed = max(1, BLOCK // (count - queries)), None if into is not None else multiplier.place(points.vectors)
     for first in range(0, queries, step):
         last = min(first + step, queries)
         if into is None:
-            block = fill(points, slice(first, last), slice(queries, count), multiplier)
+            block = fill(points, placed, slice(first, last), slice(queries, count), multiplier)
         else:
             block = into[first:last]
         finish(block, mean_rows(rows, near, first, last), gallery, found.farthest[first:last], settings.lam)

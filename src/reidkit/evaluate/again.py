@@ -1,0 +1,66 @@
+"""Scores of lists that are put in order again: what `--rerank` and `--rerank-by` of the commands do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from reidkit.evaluate.cross import CrossNeighbourhood, expanded_cross_blocks
+from reidkit.evaluate.expansion import alpha_query_expansion
+from reidkit.evaluate.metrics import Scores, check_comparable, score, score_blocks
+from reidkit.evaluate.rerank import k_reciprocal_blocks
+from reidkit.types import Embeddings, UsageError
+
+if TYPE_CHECKING:
+    from reidkit.evaluate.blocks import Metric
+    from reidkit.evaluate.labels import Cameras
+
+Way = Literal["k-reciprocal", "ecn", "ecn-original", "expansion"]
+"""`k-reciprocal`: `rerank`; `ecn` and `ecn-original`: `cross`, by rank lists and by the original distance; `expansion`:
+alpha query expansion. Each with the numbers that its authors recommend."""
+
+
+def check_way(way: str, metric: str) -> None:
+    """Refuses a way of re-ranking that is not there.
+
+    Raises:
+        UsageError: there is no such way, or it compares by the cosine alone and another metric is asked for.
+    """
+    if way not in get_args(Way):
+        raise UsageError(f"there is no re-ranking by {way}: choose {', '.join(get_args(Way))}")
+    if way != "k-reciprocal" and metric != "cosine":
+        raise UsageError(
+            f"re-ranking by {way} compares by the cosine: leave out --metric {metric}, or use k-reciprocal"
+        )
+
+
+def score_again(
+    query: Embeddings,
+    gallery: Embeddings,
+    way: Way = "k-reciprocal",
+    *,
+    metric: Metric = "cosine",
+    cameras: Cameras = "cross",
+) -> Scores:
+    """The scores after re-ranking, in memory that does not grow with queries times gallery.
+
+    Raises:
+        DataError: as `metrics.score`.
+        UsageError: as `check_way`.
+    """
+    if way not in get_args(Way):
+        raise UsageError(f"there is no re-ranking by {way}: choose {', '.join(get_args(Way))}")
+    if way != "k-reciprocal" and metric != "cosine":
+        raise UsageError(
+            f"re-ranking by {way} compares by the cosine: leave out --metric {metric}, or use k-reciprocal"
+        )
+    check_comparable(query, gallery)
+    if way == "expansion":
+        moved = alpha_query_expansion(query.vectors, gallery.vectors)
+        moved_query = Embeddings(moved, query.pids, query.camids, query.model, query.paths)
+        return score(moved_query, gallery, cameras=cameras)
+    if way == "k-reciprocal":
+        blocks = k_reciprocal_blocks(query.vectors, gallery.vectors, metric=metric)
+    else:
+        numbers = CrossNeighbourhood(distance="rank" if way == "ecn" else "original")
+        blocks = expanded_cross_blocks(query.vectors, gallery.vectors, numbers)
+    return score_blocks(blocks, query, gallery, cameras=cameras)
