@@ -69,7 +69,7 @@ def recipe_for(name: str, *, small: bool) -> Recipe:
     return replace(
         recipe,
         network=replace(recipe.network, backbone="resnet18", width=0.125),
-        images=Images(height=32, width=16, pad=2),
+        images=Images(height=32, width=32, pad=2),
         batch=Batch(ids=4, images=2),
         optim=replace(recipe.optim, epochs=2, drops=(1,), warmup_epochs=0),
     )
