@@ -38,7 +38,7 @@ from reidkit.train.loop import build_optimizer
 from reidkit.train.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -50,7 +50,7 @@ WARM = 2
 
 
 def plain_batches(
-    samples: tuple[Sample, ...], labels: np.ndarray[Any, Any], recipe: Recipe
+    samples: Sequence[Sample], labels: np.ndarray[Any, Any], recipe: Recipe
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches as a straightforward program makes them: one image after the other, in floats."""
     rng, size, erasing = random.Random(0), recipe.images, recipe.erasing
@@ -58,7 +58,7 @@ def plain_batches(
     for batch in pk_batches(labels, recipe.batch, 0, 1):
         images = []
         for index in batch:
-            with Image.open(samples[int(index)].path) as file:
+            with Image.open(str(samples[int(index)].path)) as file:
                 image = file.convert("RGB").resize((size.width, size.height), Image.Resampling.BILINEAR)
             if rng.random() < size.flip:
                 image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -76,7 +76,7 @@ def plain_batches(
 
 
 def our_batches(
-    samples: tuple[Sample, ...], labels: np.ndarray[Any, Any], recipe: Recipe, cache: Path
+    samples: Sequence[Sample], labels: np.ndarray[Any, Any], recipe: Recipe, cache: Path
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches as `reidkit train` makes them."""
     source = open_images(samples, recipe.images, cache)

@@ -32,10 +32,10 @@ def data(
     c<N> in the name) and csv (path,pid,camid,split). They are told by their layout.
     """
     from reidkit.data.check import describe, find_broken
-    from reidkit.data.detect import open_benchmark
+    from reidkit.data.detect import all_samples, open_benchmark
 
     benchmark = open_benchmark(folder, format_)
-    samples = (*benchmark.train, *benchmark.query, *benchmark.gallery, *benchmark.junk)
+    samples = all_samples(benchmark)
     broken: tuple[Broken, ...] = ()
     if check:
         with progress() as tell:

@@ -82,6 +82,6 @@ def cache_dir(cache: Path | None, no_cache: bool) -> Path | None:
         raise UsageError("--cache and --no-cache exclude each other: give one of them")
     if no_cache:
         return None
-    from reidkit.data.cache import default_cache_dir
+    from reidkit.data.cache_dir import default_cache_dir
 
     return cache or default_cache_dir()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from reidkit.data import transforms
-from reidkit.data.sampler import pk_batches
+from reidkit.data.windows import epoch_batches, foretell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -45,7 +45,7 @@ class TrainBatches:
             raise ValueError(f"{len(labels)} labels for {len(source)} images")
         self._source, self._labels, self._recipe = source, labels, recipe
         self._seed, self._device = seed, device
-        self._order = lru_cache(maxsize=2)(lambda epoch: pk_batches(labels, recipe.batch, seed, epoch))
+        self._order = lru_cache(maxsize=2)(lambda epoch: epoch_batches(source, labels, recipe.batch, seed, epoch))
         self.wait_seconds = 0.0
         """How long the consumer has waited for data so far."""
 
@@ -68,6 +68,7 @@ class TrainBatches:
             DataError: too few ids; an image that is not mapped cannot be read any more.
         """
         order = self._order(epoch)
+        foretell(self._source, order[start:])
         erasing, pad = self._recipe.erasing, self._recipe.images.pad
 
         def fill(batch: int, slot: _Slot) -> transforms.Draws:
@@ -102,6 +103,7 @@ def eval_batches(
         DataError: an image that is not mapped cannot be read any more.
     """
     total = len(source)
+    foretell(source, np.arange(total))
 
     def fill(batch: int, slot: _Slot) -> int:
         indices = np.arange(batch * batch_size, min((batch + 1) * batch_size, total))

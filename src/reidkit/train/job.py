@@ -13,7 +13,9 @@ import torch
 from reidkit.data.cache import open_images
 from reidkit.data.detect import merge, open_benchmark
 from reidkit.data.loaders import TrainBatches
-from reidkit.data.sampler import pk_batches
+from reidkit.data.shards.samples import ShardSamples, camids_of, pids_of
+from reidkit.data.sources import Streamed
+from reidkit.data.windows import epoch_batches, torn
 from reidkit.embed import choose_device, choose_precision
 from reidkit.judge import Protocol, Reading, judge, require_judgeable
 from reidkit.losses.objective import Objective
@@ -27,8 +29,10 @@ from reidkit.train.memory import keep_freed_memory
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from reidkit.data.sources import ImageSource
     from reidkit.judge import Judgement
@@ -59,6 +63,7 @@ class Job:
     judge_every: int = 0
     cache_dir: Path | None = None
     skip_broken: bool = False
+    stream: bool | None = None
     resume_command: str = "the same command with --resume"
     watchers: tuple[Callable[[Row], None], ...] = ()
     say: Callable[[str], None] = _silent
@@ -93,8 +98,8 @@ def run(recipe: Recipe, job: Job) -> Outcome:
     )
     judged = _open_judged(benchmark, recipe, job)
     source = _open_images(benchmark.train, recipe, job)
-    pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
-    pk_batches(labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
+    pids, labels = np.unique(pids_of(source.samples), return_inverse=True)
+    epoch_batches(source, labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
     network, objective = _build(recipe, len(pids), job)
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
     facts |= {"training_set": _digest(source), "weights": _weights_name(job.weights)}
@@ -108,6 +113,7 @@ def run(recipe: Recipe, job: Job) -> Outcome:
             found = _judge(Model(current, recipe, ""), judged, reading)
             return found.scores.as_json() if found else {}
 
+        _warn_of_torn(source, labels, recipe, job)
         batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device)
         with Interrupt(job.resume_command) as interrupt:
             loop = Loop(
@@ -154,14 +160,24 @@ def _judge(model: Model, judged: Benchmark | None, reading: Reading) -> Judgemen
     return judge(model, judged, Protocol(), reading) if judged else None
 
 
-def _open_images(samples: tuple[Sample, ...], recipe: Recipe, job: Job) -> ImageSource:
+def _open_images(samples: Sequence[Sample], recipe: Recipe, job: Job) -> ImageSource:
     return open_images(
         samples,
         recipe.images,
         job.cache_dir,
         job.skip_broken,
         lambda done, total: job.tell("reading images", done, total),
+        job.stream,
     )
+
+
+def _warn_of_torn(source: ImageSource, labels: NDArray[np.int64], recipe: Recipe, job: Job) -> None:
+    share = torn(labels, source.groups, recipe.batch.images) if isinstance(source, Streamed) else 0.0
+    if share > 0.1:
+        job.say(
+            f"{share:.0%} of the images lie apart from the others of their person, which batches then repeat: "
+            "`reidkit shard` puts them together"
+        )
 
 
 def _build(recipe: Recipe, people: int, job: Job) -> tuple[Network, Objective]:
@@ -175,6 +191,8 @@ def _build(recipe: Recipe, people: int, job: Job) -> tuple[Network, Objective]:
 
 def _digest(source: ImageSource) -> str:
     """Names and ids of the training images; their order too, as it decides which ones make up a batch."""
+    if isinstance(source.samples, ShardSamples):
+        return source.samples.digest() + (" streamed" if isinstance(source, Streamed) else "")
     total = hashlib.sha256()
     for sample in source.samples:
         total.update(f"{sample.path.name}\0{sample.pid}\n".encode(errors="surrogateescape"))
@@ -191,6 +209,5 @@ def _words(device: torch.device, precision: torch.dtype) -> str:
 
 
 def _describe(benchmark: Benchmark, source: ImageSource) -> str:
-    people = len({sample.pid for sample in source.samples})
-    cameras = len({sample.camid for sample in source.samples})
+    people, cameras = (len(np.unique(of(source.samples))) for of in (pids_of, camids_of))
     return f"{benchmark.name}: {len(source)} training images of {people} people from {cameras} cameras"

@@ -1,0 +1,140 @@
+"""Images of shards as a source of batches: decoded when they are asked for, and never written anywhere."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.data.decode import decode_bytes
+from reidkit.data.shards.place import Folder
+from reidkit.data.shards.readahead import ReadAhead
+from reidkit.data.shards.webdataset import TarShard
+from reidkit.data.sources import fit, keep, pool
+from reidkit.data.windows import WINDOW
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from reidkit.data.resize import Filter
+    from reidkit.data.shards.samples import ShardSamples
+    from reidkit.recipe import Images
+
+
+def open_shards(
+    samples: ShardSamples,
+    images: Images,
+    skip_broken: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    stream: bool | None = None,
+) -> ShardImages | StreamedShards:
+    """The images of `samples`, as `reidkit.data.cache.open_images` gives those of files; nothing is decoded yet.
+
+    From tars on a disk they are read one by one, in any order. From a URL, and from Parquet, whose row groups cannot
+    be read in pieces, they are read group by group; with `stream` True from tars on a disk too. With `skip_broken` all
+    are decoded once now, because it must be known how many are left.
+
+    Raises:
+        DataError: all images are broken; a shard cannot be read.
+    """
+    single = all(isinstance(shard, TarShard) and isinstance(shard.place, Folder) for shard in samples.shards)
+    if stream is False and not single:
+        raise DataError("images at a URL or in Parquet cannot be read one by one: leave --no-stream away")
+    kind = StreamedShards if stream or not single else ShardImages
+    whole = kind(samples, np.arange(len(samples)), images)
+    if not skip_broken:
+        return whole
+    broken = dict(complaints(StreamedShards(samples, whole.kept, images), progress))
+    return kind(samples, keep(len(samples), broken, skip_broken=True), images) if broken else whole
+
+
+def complaints(source: StreamedShards, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[int, str]]:
+    """The images that cannot be decoded, and why, in the order of their groups."""
+    order = np.argsort(source.groups, kind="stable")
+    source.expect(order)
+    for first in range(0, len(order), 256):
+        indices = order[first : first + 256]
+        yield from ((i, why) for i, why in zip(indices.tolist(), source.complaints(indices), strict=True) if why)
+        if progress:
+            progress(first + len(indices), len(order))
+
+
+class ShardImages:
+    """Images that are read one by one."""
+
+    def __init__(self, samples: ShardSamples, kept: NDArray[np.int64], images: Images) -> None:
+        self.samples = samples if len(kept) == len(samples) else samples.take(kept)
+        self.kept = kept
+        self.size = (images.height, images.width)
+        self._by: Filter = images.resize
+        self._pool = pool()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The images, decoded for this call.
+
+        Raises:
+            DataError: one of them is broken, or its shard cannot be read.
+        """
+        pixels = np.empty((len(indices), *self.size, 3), dtype=np.uint8)
+        reason = next((why for why in self._decode(indices, pixels) if why), None)
+        if reason:
+            raise DataError(f"{reason}: mend it, or train with --skip-broken")
+        pixels.flags.writeable = False
+        return pixels, np.arange(len(indices))
+
+    def complaints(self, indices: NDArray[np.int64]) -> list[str | None]:
+        """What is wrong with each of these images, or None."""
+        return list(self._decode(indices, np.empty((len(indices), *self.size, 3), dtype=np.uint8)))
+
+    def _decode(self, indices: NDArray[np.int64], pixels: NDArray[np.uint8]) -> Iterator[str | None]:
+        return self._pool.map(partial(self._decode_one, self._files(indices)), range(len(indices)), indices, pixels)
+
+    def _files(self, indices: NDArray[np.int64]) -> Callable[[int], bytes]:
+        """The file of each image by its place in `indices`."""
+        return lambda at: self.samples.read(indices[at : at + 1])[0]
+
+    def _decode_one(
+        self, files: Callable[[int], bytes], at: int, index: np.int64, out: NDArray[np.uint8]
+    ) -> str | None:
+        data = files(at)
+        try:
+            fit(decode_bytes(data, ""), out, self._by)
+        except DataError as error:
+            return f"{self.samples[int(index)].path}{error}"
+        return None
+
+
+class StreamedShards(ShardImages):
+    """Images that are read group by group, ahead of their use, in memory for two windows of `reidkit.data.windows`."""
+
+    def __init__(self, samples: ShardSamples, kept: NDArray[np.int64], images: Images) -> None:
+        super().__init__(samples, kept, images)
+        self.groups = self.samples.groups
+        self.group_bytes = np.bincount(self.groups, weights=self.samples.rows["length"]).astype(np.int64)
+        self._members = np.argsort(self.groups, kind="stable")
+        counts = np.bincount(self.groups)
+        self._first = np.cumsum(counts) - counts
+        self._nth = np.empty(len(self.groups), dtype=np.int64)
+        self._nth[self._members] = np.arange(len(self.groups)) - np.repeat(self._first, counts)
+        self._last = self._first + counts
+        room = 2 * WINDOW + 2 * int(self.group_bytes.max(initial=0))
+        self._ahead = ReadAhead(self._read_group, self.group_bytes, room)
+
+    def expect(self, order: NDArray[np.int64]) -> None:
+        """These images will be asked for, in this order."""
+        self._ahead.expect(self.groups[order.ravel()])
+
+    def _files(self, indices: NDArray[np.int64]) -> Callable[[int], bytes]:
+        groups, counts = np.unique(self.groups[indices], return_counts=True)
+        held = {group: self._ahead.take(group, n) for group, n in zip(groups.tolist(), counts.tolist(), strict=True)}
+        return lambda at: held[int(self.groups[indices[at]])][int(self._nth[indices[at]])]
+
+    def _read_group(self, group: int) -> list[bytes]:
+        return self.samples.read(self._members[self._first[group] : self._last[group]])
