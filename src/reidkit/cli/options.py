@@ -59,6 +59,12 @@ CacheDir = Annotated[
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode images for every batch instead.")]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out images that cannot be read.")]
+Stream = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--no-stream", help="Read shards in order and shuffle in memory.  [default: at a URL, and Parquet]"
+    ),
+]
 FeatureOption = Annotated[Feature, typer.Option("--feature", help="After the neck, or before it.")]
 MetricOption = Annotated[Metric, typer.Option("--metric", help="How features are compared.")]
 ApOption = Annotated[Ap, typer.Option("--ap", help="The reading of average precision that is shown first.")]

@@ -38,6 +38,7 @@ def train(
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
     skip_broken: options.SkipBroken = False,
+    stream: options.Stream = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -71,6 +72,7 @@ def train(
             judge_every=judge_every,
             cache_dir=options.cache_dir(cache, no_cache),
             skip_broken=skip_broken,
+            stream=stream,
             resume_command=_resume_command(),
             watchers=tuple(watchers),
             say=remark,

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reidkit.data.shards.index import Gathering, checked, indexed, split_of
-from reidkit.data.shards.place import INSTALL, shards_at
+from reidkit.data.shards.place import INSTALL, set_name, shards_at
 from reidkit.data.shards.samples import ShardSamples, as_benchmark, shown
 from reidkit.types import DataError
 
@@ -66,7 +66,7 @@ def load(folder: Path) -> Benchmark:
         DataError: there are no such files; pyarrow is not installed; one is damaged, lacks a column, or names an image
             twice.
     """
-    return as_benchmark("parquet", read(folder))
+    return as_benchmark(set_name(folder, "parquet"), read(folder))
 
 
 def read(folder: Path) -> ShardSamples:
@@ -78,7 +78,7 @@ def read(folder: Path) -> ShardSamples:
     place, sizes = shards_at(folder, ".parquet")
     if not sizes:
         raise DataError(f"{folder} holds no .parquet: name the folder or URL of the shards")
-    _pyarrow()
+    pyarrow()
     shards = tuple(ParquetShard(place, name) for name in sorted(sizes))
     index = indexed(place, sizes, lambda: gather(shards))
     if not len(index.rows):
@@ -132,7 +132,7 @@ def _image_bytes(file: Any, group: int) -> int:
 
 
 def _open(shard: ParquetShard) -> Any:
-    parquet = _pyarrow()
+    _, parquet = pyarrow()
     file = _told(shard, lambda: parquet.ParquetFile(shard.place.open(shard.name)))
     for name in ("image", "pid"):
         if name not in file.schema_arrow.names:
@@ -165,9 +165,15 @@ def _told(shard: ParquetShard, work: Any) -> Any:
         raise DataError(f"{shard} is no whole Parquet file: copy it again ({' '.join(str(error).split())})") from None
 
 
-def _pyarrow() -> Any:
+def pyarrow() -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet.
+
+    Raises:
+        DataError: pyarrow is not installed.
+    """
     try:
+        import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise DataError(f"Parquet needs pyarrow: {INSTALL}") from None
-    return pyarrow.parquet
+    return pyarrow, pyarrow.parquet

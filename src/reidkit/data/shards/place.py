@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reidkit.types import DataError
+from reidkit.types import SYNTHETIC, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +77,13 @@ def shards_at(path: Path, suffix: str) -> tuple[Place, dict[str, int]]:
     return place, {
         name: size for name, size in found.items() if name.lower().endswith(suffix) and (not alone or name == path.name)
     }
+
+
+def set_name(path: Path, name: str) -> str:
+    """`name`, or `synthetic` where the README beside the shards says that they were drawn."""
+    place = place_of(path)
+    drawn = "README.txt" in place.sizes() and place.read("README.txt", 0, 200).startswith(SYNTHETIC.encode())
+    return "synthetic" if drawn else name
 
 
 class Folder:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reidkit.data.folder import camera
 from reidkit.data.listing import SUFFIXES
 from reidkit.data.shards.index import Gathering, checked, indexed, split_of
-from reidkit.data.shards.place import Folder, shards_at
+from reidkit.data.shards.place import Folder, set_name, shards_at
 from reidkit.data.shards.samples import ShardSamples, as_benchmark, shown
 from reidkit.data.shards.tar import Reader, walk
 from reidkit.types import NO_CAMERA, DataError
@@ -69,7 +69,7 @@ def load(folder: Path) -> Benchmark:
     Raises:
         DataError: there are no tars; one is cut short or damaged; an image has no pid, or its key comes twice.
     """
-    return as_benchmark("webdataset", read(folder))
+    return as_benchmark(set_name(folder, "webdataset"), read(folder))
 
 
 def read(folder: Path) -> ShardSamples:
