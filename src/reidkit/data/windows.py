@@ -74,7 +74,7 @@ def windowed_batches(
             raise
         raise DataError(
             f"{window >> 20} MiB of the shards, which are shuffled at a time, hold too few people ({error}); "
-            "or write smaller images with `reidkit shard`"
+            "or write smaller row groups with `reidkit shard`"
         ) from None
     return np.concatenate(parts)
 

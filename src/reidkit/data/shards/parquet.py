@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from reidkit.data.shards.samples import ShardSamples, as_benchmark, shown
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -96,9 +98,9 @@ def gather(shards: tuple[ParquetShard, ...]) -> Index:
     splits = split_of([shard.name for shard in shards])
     for shard in shards:
         rows = gathering.shard()
-        file = _open(shard)
-        for group in range(file.num_row_groups):
-            _gather_group(shard, file, group, rows, splits.get(shard.name, ""))
+        with _opened(shard) as file:
+            for group in range(file.num_row_groups):
+                _gather_group(shard, file, group, rows, splits.get(shard.name, ""))
         twice = next((key for key, count in Counter(rows.keys).items() if count > 1), None)
         if twice is not None:
             raise DataError(f"{shard}:{shown(twice)} comes twice in this shard: give every image a key of its own")
@@ -131,13 +133,15 @@ def _image_bytes(file: Any, group: int) -> int:
     return sum(c.total_uncompressed_size for c in columns if c.path_in_schema.partition(".")[0] == "image")
 
 
-def _open(shard: ParquetShard) -> Any:
+@contextmanager
+def _opened(shard: ParquetShard) -> Iterator[Any]:
     _, parquet = pyarrow()
-    file = _told(shard, lambda: parquet.ParquetFile(shard.place.open(shard.name)))
-    for name in ("image", "pid"):
-        if name not in file.schema_arrow.names:
-            raise DataError(f"{shard} has no column {name}: the columns are image, pid, camid, split and key")
-    return file
+    with shard.place.open(shard.name) as stream:
+        file = _told(shard, lambda: parquet.ParquetFile(stream))
+        for name in ("image", "pid"):
+            if name not in file.schema_arrow.names:
+                raise DataError(f"{shard} has no column {name}: the columns are image, pid, camid, split and key")
+        yield file
 
 
 _LOCK = threading.Lock()
@@ -145,11 +149,8 @@ _LOCK = threading.Lock()
 
 @lru_cache(maxsize=4)
 def _row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
-    file = _open(shard)
-    try:
+    with _opened(shard) as file:
         column = _told(shard, lambda: file.read_row_group(group, columns=["image"])).column("image").to_pylist()
-    finally:
-        file.close()
     return [value.get("bytes") if isinstance(value, dict) else value for value in column]
 
 

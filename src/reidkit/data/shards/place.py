@@ -119,7 +119,10 @@ class Folder:
 
     def open(self, name: str) -> Any:
         """The file, opened."""
-        return (self._path / name).open("rb")
+        try:
+            return (self._path / name).open("rb")
+        except OSError as error:
+            raise DataError(f"{self.where(name)} cannot be read: {error.strerror}") from None
 
     def where(self, name: str) -> str:
         """The path."""
