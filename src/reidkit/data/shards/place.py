@@ -112,8 +112,11 @@ class Folder:
     def read(self, name: str, start: int, length: int) -> bytes:
         """A piece of a file."""
         try:
-            with (self._path / name).open("rb", buffering=0) as file:
-                return os.pread(file.fileno(), length, start)
+            file = os.open(self._path / name, os.O_RDONLY)
+            try:
+                return os.pread(file, length, start)
+            finally:
+                os.close(file)
         except OSError as error:
             raise DataError(f"{self.where(name)} cannot be read: {error.strerror}") from None
 

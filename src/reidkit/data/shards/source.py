@@ -98,7 +98,11 @@ class ShardImages:
 
     def _files(self, indices: NDArray[np.int64]) -> Callable[[int], bytes]:
         """The file of each image by its place in `indices`."""
-        return lambda at: self.samples.read(indices[at : at + 1])[0]
+        rows = self.samples.rows[indices]
+        shard, part = rows["shard"].tolist(), rows["part"].tolist()
+        starts, lengths = rows["start"].astype(np.int64), rows["length"].astype(np.int64)
+        shards = self.samples.shards
+        return lambda at: shards[shard[at]].read(part[at], starts[at : at + 1], lengths[at : at + 1])[0]
 
     def _decode_one(
         self, files: Callable[[int], bytes], at: int, index: np.int64, out: NDArray[np.uint8]

@@ -46,6 +46,8 @@ class TarShard:
     def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
         """The files, read in one piece from the first to the last."""
         del part
+        if len(starts) == 1:
+            return [self.place.read(self.name, int(starts[0]), int(lengths[0]))]
         first, end = int(starts.min()), int((starts + lengths).max())
         data = self.place.read(self.name, first, end - first)
         return [data[a : a + n] for a, n in zip((starts - first).tolist(), lengths.tolist(), strict=True)]
