@@ -58,7 +58,7 @@ def make_shards(out: Path, images: int, distinct: int) -> None:
 
 
 def copy_shards(drawn: Path, out: Path, images: int) -> None:
-    """`images` training images in tars, with their index: those of `drawn` again and again, of other people each time."""
+    """`images` training images in tars, with their index: those of `drawn` again and again, as other people."""
     out.mkdir(parents=True)
     starts = range(0, images, PER_SHARD)
     for _ in spread(partial(_copy, drawn, out), starts, min(os.cpu_count() or 1, len(starts))):

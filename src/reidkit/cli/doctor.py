@@ -16,7 +16,11 @@ from reidkit.cli.show import print_json, print_line, remark
 from reidkit.recipe import override
 from reidkit.recipes import find
 
-EXTRAS = {"tensorboard": "pip install 'reidkit[tensorboard]'"}
+EXTRAS = {
+    "tensorboard": "pip install 'reidkit[tensorboard]'",
+    "fsspec": "pip install 'reidkit[shards]'",
+    "pyarrow": "pip install 'reidkit[shards]'",
+}
 TRIAL = ("optim.epochs=1", "network.width=0.125", "images.height=64", "images.width=32", "batch.ids=4")
 
 

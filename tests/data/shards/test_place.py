@@ -23,7 +23,7 @@ fsspec = pytest.importorskip("fsspec")
         ("file:///tmp/people", "file:///tmp/people"),
         ("people/a", None),
         ("/srv/people", None),
-        ("C:people", None),
+        ("c:/people", None),
     ],
 )
 def test_a_path_that_was_a_url(url: str, told: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +35,7 @@ def image_file(text: str) -> ImageFile:
 def _members(kind: str, folder: str, shard: str) -> dict[str, Member]:
     """The images of one shard by their names. The name of a shard ends at its first .tar: or .parquet: in a string."""
     samples = _all(kind, folder)
-    number = next((n for n, one in enumerate(samples.shards) if str(one).endswith(shard)), -1)
+    number = next((n for n, one in enumerate(samples.shards) if PurePosixPath(str(one)).name == shard), -1)
     members = samples.members(np.flatnonzero(samples.rows["shard"] == number))
     return {member.key: member for member in members}
 

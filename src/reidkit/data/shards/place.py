@@ -14,7 +14,7 @@ from reidkit.types import SYNTHETIC, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_URL = re.compile(r"([a-z][a-z0-9+.-]*):/+", re.ASCII)
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.ASCII)
 _TRIES = 4
 INSTALL = "pip install 'reidkit[shards]'"
 

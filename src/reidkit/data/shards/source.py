@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,7 +82,15 @@ class ShardImages:
             DataError: one of them is broken, or its shard cannot be read.
         """
         pixels = np.empty((len(indices), *self.size, 3), dtype=np.uint8)
-        reason = next((why for why in self._decode(indices, pixels) if why), None)
+        files = self._files(indices)
+
+        def put(at: int, out: NDArray[np.uint8]) -> str | None:
+            image, why = self._decoded(int(indices[at]), files(at))
+            if image is not None:
+                fit(image, out, self._by)
+            return why
+
+        reason = next((why for why in self._pool.map(put, range(len(indices)), pixels) if why), None)
         if reason:
             raise DataError(f"{reason}: mend it, or train with --skip-broken")
         pixels.flags.writeable = False
@@ -91,10 +98,15 @@ class ShardImages:
 
     def complaints(self, indices: NDArray[np.int64]) -> list[str | None]:
         """What is wrong with each of these images, or None."""
-        return list(self._decode(indices, np.empty((len(indices), *self.size, 3), dtype=np.uint8)))
+        files = self._files(indices)
+        return list(self._pool.map(lambda at: self._decoded(int(indices[at]), files(at))[1], range(len(indices))))
 
-    def _decode(self, indices: NDArray[np.int64], pixels: NDArray[np.uint8]) -> Iterator[str | None]:
-        return self._pool.map(partial(self._decode_one, self._files(indices)), range(len(indices)), indices, pixels)
+    def _decoded(self, index: int, data: bytes) -> tuple[NDArray[np.uint8] | None, str | None]:
+        """The pixels of an image, or why there are none."""
+        try:
+            return decode_bytes(data, ""), None
+        except DataError as error:
+            return None, f"{self.samples[index].path}{error}"
 
     def _files(self, indices: NDArray[np.int64]) -> Callable[[int], bytes]:
         """The file of each image by its place in `indices`."""
@@ -103,16 +115,6 @@ class ShardImages:
         starts, lengths = rows["start"].astype(np.int64), rows["length"].astype(np.int64)
         shards = self.samples.shards
         return lambda at: shards[shard[at]].read(part[at], starts[at : at + 1], lengths[at : at + 1])[0]
-
-    def _decode_one(
-        self, files: Callable[[int], bytes], at: int, index: np.int64, out: NDArray[np.uint8]
-    ) -> str | None:
-        data = files(at)
-        try:
-            fit(decode_bytes(data, ""), out, self._by)
-        except DataError as error:
-            return f"{self.samples[int(index)].path}{error}"
-        return None
 
 
 class StreamedShards(ShardImages):
