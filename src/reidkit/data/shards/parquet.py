@@ -41,8 +41,11 @@ class ParquetShard:
     def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
         """The files in these rows of a row group; the last few row groups are kept for who asks one by one."""
         del lengths
-        with _LOCK:
+        if len(starts) > 1:
             images = _row_group(self, part)
+        else:
+            with _LOCK:
+                images = _kept_row_group(self, part)
         try:
             return [images[row] or b"" for row in starts.tolist()]
         except IndexError:
@@ -148,6 +151,10 @@ _LOCK = threading.Lock()
 
 
 @lru_cache(maxsize=4)
+def _kept_row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
+    return _row_group(shard, group)
+
+
 def _row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
     with _opened(shard) as file:
         column = _told(shard, lambda: file.read_row_group(group, columns=["image"])).column("image").to_pylist()
