@@ -53,6 +53,7 @@ def test_the_same_bytes_under_the_same_names(tmp_path: Path, workers: int) -> No
     assert ours == theirs
     assert counts["images"] == len(theirs)
     assert counts["shards"] == len(found)
+    assert "train-*.tar: persons 1 to 10, to learn from." in (tmp_path / "shards" / "README.txt").read_text()
     for name, rows in found.items():
         assert len(rows) <= 30
         for file, pid, camid, split, _ in rows:

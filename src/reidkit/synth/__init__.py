@@ -97,8 +97,9 @@ class Plan:
                 drawn = pid if pid < STRANGERS else pid + _BEYOND_STRANGERS
                 yield Shot(f"{GALLERY}/{_name(-1, camid, number)}", drawn, camid, number, bad=True)
 
-    def describe(self) -> str:
-        """The text of the set's README."""
+    def describe(self, shards: bool = False) -> str:
+        """The text of the README of a set in loose files, or in shards."""
+        train, query, gallery = ("train-*.tar", "query-*.tar", "gallery-*.tar") if shards else FOLDERS
         return f"""{SYNTHETIC}
 
 Every image was drawn by a program, `reidkit synth --ids {self.ids} --cameras {self.cameras} --seed {self.seed}`:
@@ -106,9 +107,9 @@ Every image was drawn by a program, `reidkit synth --ids {self.ids} --cameras {s
 The same numbers draw the same files again.
 Scores on this set show that the software works. They say nothing about real cameras.
 
-{TRAIN}: persons 1 to {self.ids // 2}, to learn from.
-{QUERY}: one image of each other person and camera.
-{GALLERY}: their other images, distractors (0000: people in no query) and junk (-1: boxes that missed).
+{train}: persons 1 to {self.ids // 2}, to learn from.
+{query}: one image of each other person and camera.
+{gallery}: their other images, distractors (0000: people in no query) and junk (-1: boxes that missed).
 Names are as in Market-1501: PERSON_cCAMERAs1_FRAME_01.jpg.
 """
 
@@ -147,7 +148,7 @@ def draw_dataset(
 
 
 @contextmanager
-def replacing(out: Path, plan: Plan, workers: int | None) -> Iterator[Path]:
+def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) -> Iterator[Path]:
     """A folder to draw into that takes the place of `out` at the end, or goes away if there is none.
 
     Raises:
@@ -165,7 +166,7 @@ def replacing(out: Path, plan: Plan, workers: int | None) -> Iterator[Path]:
         _discard(unfinished, replaced)
         try:
             unfinished.mkdir(parents=True)
-            (unfinished / README).write_text(plan.describe(), encoding="utf-8")
+            (unfinished / README).write_text(plan.describe(shards), encoding="utf-8")
             yield unfinished
             if out.exists():
                 out.rename(replaced)

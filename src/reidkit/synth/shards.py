@@ -77,7 +77,7 @@ def draw_shards(
     """
     if shards.images < 1:
         raise UsageError("synthetic set: a shard holds at least 1 image")
-    with replacing(out, plan, workers) as unfinished:
+    with replacing(out, plan, workers, shards=True) as unfinished:
         jobs = list(_jobs(plan, shards.images))
         total = plan.ids * plan.cameras * plan.images_per_camera + sum(1 for _ in plan.others())
         counts = dict.fromkeys(_SPLIT.values(), 0)
