@@ -22,7 +22,7 @@ from reidkit.losses.objective import Objective
 from reidkit.model.network import Network, build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -161,7 +161,7 @@ def waits(setting: Setting) -> dict[str, Any]:
 class OneByOne(torch.utils.data.Dataset[tuple["Tensor", int]]):
     """Images as the authors' program reads them: each opened, resized and augmented by Pillow, in floats."""
 
-    def __init__(self, samples: tuple[Sample, ...], labels: np.ndarray[Any, Any], recipe: Recipe) -> None:
+    def __init__(self, samples: Sequence[Sample], labels: np.ndarray[Any, Any], recipe: Recipe) -> None:
         self.samples, self.labels, self.recipe = samples, labels, recipe
 
     def __len__(self) -> int:
@@ -193,7 +193,7 @@ def plain_loop(setting: Setting, *, tf32: bool) -> dict[str, Any]:
     return {"images_per_s": found, "workers": setting.workers}
 
 
-def _files(setting: Setting, folder: Path) -> tuple[Sample, ...]:
+def _files(setting: Setting, folder: Path) -> Sequence[Sample]:
     """The training images of the data set, or files of the same size with noise in them."""
     from PIL import Image
 

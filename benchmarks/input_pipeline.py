@@ -77,7 +77,7 @@ def time_decoding(samples: list[Sample], folder: Path) -> dict[str, float]:
 
     def by_pillow(resize: bool) -> None:
         for sample in samples:
-            image = Image.open(sample.path).convert("RGB")
+            image = Image.open(str(sample.path)).convert("RGB")
             np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR) if resize else image)
 
     def decode_only() -> None:
@@ -142,7 +142,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reidkit-bench-") as name:
         folder = Path(name)
         samples = make_jpegs(folder, arguments.images)
-        size = sum(sample.path.stat().st_size for sample in samples) / len(samples)
+        size = sum(len(sample.path.read_bytes()) for sample in samples) / len(samples)
         rates = time_decoding(samples, folder / "cache")
         source = open_images(samples, SIZE, folder / "cache")
         rates |= time_stages(source)

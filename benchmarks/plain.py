@@ -13,7 +13,7 @@ from reidkit.data.sampler import pk_batches
 from reidkit.data.transforms import MEAN, STD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -25,7 +25,7 @@ def plain_image(sample: Sample, recipe: Recipe, rng: random.Random) -> Tensor:
     """One augmented image float32 [3, H, W] as a straightforward program makes it: by Pillow, and in floats."""
     size, erasing = recipe.images, recipe.erasing
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    with Image.open(sample.path) as file:
+    with Image.open(str(sample.path)) as file:
         image = file.convert("RGB").resize((size.width, size.height), Image.Resampling.BILINEAR)
     if rng.random() < size.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -42,7 +42,7 @@ def plain_image(sample: Sample, recipe: Recipe, rng: random.Random) -> Tensor:
 
 
 def plain_batches(
-    samples: tuple[Sample, ...], labels: np.ndarray[Any, Any], recipe: Recipe
+    samples: Sequence[Sample], labels: np.ndarray[Any, Any], recipe: Recipe
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of such images, one after the other."""
     rng = random.Random(0)

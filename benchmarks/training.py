@@ -41,7 +41,7 @@ from reidkit.train.device import prepare
 from reidkit.train.loop import build_optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -57,7 +57,7 @@ CPU = torch.device("cpu")
 
 
 def our_batches(
-    samples: tuple[Sample, ...], labels: np.ndarray[Any, Any], recipe: Recipe, cache: Path
+    samples: Sequence[Sample], labels: np.ndarray[Any, Any], recipe: Recipe, cache: Path
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches as `reidkit train` makes them."""
     source = open_images(samples, recipe.images, cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,8 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from reidkit.types import Sample
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 
@@ -32,3 +34,9 @@ def draw_noise(
             pixels = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / folder / f"{pid:04d}_c{camera}s1_{number:06d}_00.jpg")
     return root
+
+
+def file_of(sample: Sample) -> Path:
+    """The image's file, of a data set that has one for each."""
+    assert isinstance(sample.path, Path)
+    return sample.path

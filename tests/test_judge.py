@@ -13,10 +13,11 @@ from reidkit.judge import Protocol, Reading, judge, require_judgeable
 from reidkit.model.network import build
 from reidkit.model.weights import Model
 from reidkit.types import Benchmark, DataError, Sample
-from tests.noise import draw_noise
+from tests.noise import draw_noise, file_of
 from tests.train.tiny import RECIPE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -38,11 +39,11 @@ def benchmark(noise: Path) -> Benchmark:
     return open_benchmark(noise)
 
 
-def features(model: Model, samples: tuple[Sample, ...]) -> NDArray[np.float64]:
+def features(model: Model, samples: Sequence[Sample]) -> NDArray[np.float64]:
     """f_i of each image by itself, of length 1."""
     rows = []
     for sample in samples:
-        pixels = (np.asarray(Image.open(sample.path).convert("RGB")) / 255 - MEAN) / STD
+        pixels = (np.asarray(Image.open(file_of(sample)).convert("RGB")) / 255 - MEAN) / STD
         with torch.inference_mode():
             rows.append(model.network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None]).search[0].numpy())
     found = np.array(rows, dtype=np.float64)
@@ -126,7 +127,7 @@ def test_what_cannot_be_judged_is_refused(model: Model, benchmark: Benchmark) ->
 
 def test_a_broken_image_is_refused_or_left_out(model: Model, tmp_path: Path) -> None:
     benchmark = open_benchmark(draw_noise(tmp_path / "own"))
-    benchmark.gallery[0].path.write_bytes(b"no image")
+    file_of(benchmark.gallery[0]).write_bytes(b"no image")
     with pytest.raises(DataError, match="1 of 16 images cannot be read"):
         judge(model, benchmark, Protocol(), Reading())
     judgement = judge(model, benchmark, Protocol(), Reading(skip_broken=True))

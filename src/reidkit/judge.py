@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 
 from reidkit.data.cache import open_images
 from reidkit.data.loaders import eval_batches
+from reidkit.data.shards.samples import camids_of, pids_of
 from reidkit.distributed import ALONE
 from reidkit.embed import choose_batch, embed
 from reidkit.evaluate.labels import Labels, find_matches, make_rule, require_matches
@@ -18,7 +18,7 @@ from reidkit.evaluate.metrics import Scores, score
 from reidkit.types import DataError, Embeddings, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from reidkit.distributed import Group
@@ -92,7 +92,7 @@ def require_judgeable(benchmark: Benchmark, protocol: Protocol) -> None:
 
 
 def embed_samples(
-    model: Model, samples: tuple[Sample, ...], name: str, protocol: Protocol, reading: Reading
+    model: Model, samples: Sequence[Sample], name: str, protocol: Protocol, reading: Reading
 ) -> Embeddings:
     """Features of `samples`, those left out that cannot be read where `reading` allows it."""
     source = open_images(samples, model.recipe.images, reading.cache_dir, reading.skip_broken)
@@ -115,9 +115,9 @@ def embed_samples(
     return Embeddings(vectors, labels.pids, labels.camids, model.fingerprint, labels.paths)
 
 
-def _labels(samples: tuple[Sample, ...]) -> Labels:
+def _labels(samples: Sequence[Sample]) -> Labels:
     return Labels(
-        pids=np.array([sample.pid for sample in samples], dtype=np.int64),
-        camids=np.array([sample.camid for sample in samples], dtype=np.int64),
+        pids=pids_of(samples),
+        camids=camids_of(samples),
         paths=tuple(str(sample.path) for sample in samples),
     )

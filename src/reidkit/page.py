@@ -6,13 +6,13 @@ import dataclasses
 import os
 import platform
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from reidkit import __version__
+from reidkit.data.shards.find import image_file
 from reidkit.evaluate.ranking import pair_histogram, ranked
 from reidkit.report.charts import Histogram
 from reidkit.report.html import Report
@@ -78,14 +78,14 @@ def ranked_lists(judgement: Judgement, protocol: Protocol, rows: Sequence[int]) 
     for one in found:
         entries = tuple(
             RankedImage(
-                Path(gallery.paths[i]), int(gallery.pids[i]), int(gallery.camids[i]), bool(right), float(distance)
+                image_file(gallery.paths[i]), int(gallery.pids[i]), int(gallery.camids[i]), bool(right), float(distance)
             )
             for i, distance, right in zip(one.indices, one.distances, one.right, strict=True)
         )
         first = scores.first_match[one.query]
         lists.append(
             RankedList(
-                query_path=Path(query.paths[one.query]),
+                query_path=image_file(query.paths[one.query]),
                 pid=int(query.pids[one.query]),
                 camid=int(query.camids[one.query]),
                 average_precision=float(scores.average_precision[one.query]),

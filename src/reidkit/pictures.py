@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reidkit.attention import attend, similarity
+from reidkit.data.shards.find import image_file
 from reidkit.evaluate.projection import pca, tsne
 from reidkit.evaluate.ranking import ranked
 from reidkit.judge import Protocol, embed_samples
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reidkit.judge import Judgement, Reading
     from reidkit.model.weights import Model
     from reidkit.report.html import Report
-    from reidkit.types import Embeddings
+    from reidkit.types import Embeddings, ImageFile
 
 MAPS = 6
 """Activation maps on a page."""
@@ -58,7 +58,7 @@ def compare_attention(
     return found
 
 
-def activations(model: Model, paths: Sequence[Path], device: torch.device) -> list[Overlay]:
+def activations(model: Model, paths: Sequence[ImageFile], device: torch.device) -> list[Overlay]:
     """The activation maps of a few images."""
     if not paths:
         return []
@@ -113,7 +113,7 @@ def _panel(title: str, vectors: NDArray[np.float32], method: str, perplexity: fl
 
 
 def _sample(images: Embeddings, number: int) -> Sample:
-    return Sample(Path(images.paths[number]), int(images.pids[number]), int(images.camids[number]))
+    return Sample(image_file(images.paths[number]), int(images.pids[number]), int(images.camids[number]))
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -52,11 +52,22 @@ class PeerError(RunError):
     status = 75  # EX_TEMPFAIL: nothing is wrong here
 
 
+class ImageFile(Protocol):
+    """Where an image lies: a `Path`, or a place in a shard, whose string is `shard.tar:KEY.jpg`."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its name."""
+
+    def read_bytes(self) -> bytes:
+        """The image file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image of one person seen by one camera."""
 
-    path: Path
+    path: ImageFile
     pid: int
     camid: int
 
@@ -65,14 +76,15 @@ class Sample:
 class Benchmark:
     """A data set: images to learn from, and queries to find in a gallery.
 
-    `junk` holds the images of the test folders that the data set's rule leaves out of both.
+    `junk` holds the images of the test folders that the data set's rule leaves out of both. Where there are too many
+    images for an object each (shards), a split is a sequence that makes them as they are asked for.
     """
 
     name: str
-    train: tuple[Sample, ...] = ()
-    query: tuple[Sample, ...] = ()
-    gallery: tuple[Sample, ...] = ()
-    junk: tuple[Sample, ...] = field(default=(), repr=False)
+    train: Sequence[Sample] = ()
+    query: Sequence[Sample] = ()
+    gallery: Sequence[Sample] = ()
+    junk: Sequence[Sample] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, eq=False)

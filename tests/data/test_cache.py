@@ -15,11 +15,13 @@ import pytest
 from PIL import Image
 
 from reidkit.data import sources
-from reidkit.data.cache import default_cache_dir, open_images
+from reidkit.data.cache import open_images
+from reidkit.data.cache_dir import default_cache_dir
 from reidkit.data.resize import resize
 from reidkit.data.sources import decode_all
 from reidkit.recipe import Images
 from reidkit.types import DataError, Sample
+from tests.noise import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,10 +93,10 @@ def test_resized_by_the_definition(tmp_path: Path, cache_dir: Path | None, shape
 
 def test_broken_images_are_refused(tmp_path: Path, cache_dir: Path | None) -> None:
     samples = write(tmp_path / "set", 9)
-    samples[1].path.write_bytes(b"no image")
-    samples[3].path.unlink()
-    samples[4].path.write_bytes(samples[0].path.read_bytes()[:60])
-    samples[8].path.write_bytes(b"")
+    file_of(samples[1]).write_bytes(b"no image")
+    file_of(samples[3]).unlink()
+    file_of(samples[4]).write_bytes(file_of(samples[0]).read_bytes()[:60])
+    file_of(samples[8]).write_bytes(b"")
     with pytest.raises(DataError) as caught:
         open_images(samples, SIZE, cache_dir)
     sentence = str(caught.value)
@@ -106,7 +108,7 @@ def test_broken_images_are_refused(tmp_path: Path, cache_dir: Path | None) -> No
 
 def test_broken_images_are_left_out(tmp_path: Path, cache_dir: Path | None) -> None:
     samples = write(tmp_path / "set", 5)
-    samples[1].path.write_bytes(b"no image")
+    file_of(samples[1]).write_bytes(b"no image")
     source = open_images(samples, SIZE, cache_dir, skip_broken=True)
     assert source.kept.tolist() == [0, 2, 3, 4]
     assert [sample.pid for sample in source.samples] == [0, 2, 3, 4]
@@ -141,7 +143,7 @@ def test_what_was_found_broken_is_not_decoded_again_with_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = write(tmp_path / "set", 3)
-    samples[0].path.write_bytes(b"no image")
+    file_of(samples[0]).write_bytes(b"no image")
     with pytest.raises(DataError):
         open_images(samples, SIZE, tmp_path / "cache")
     monkeypatch.setattr(sources, "decode", no_decoding)
@@ -151,12 +153,12 @@ def test_what_was_found_broken_is_not_decoded_again_with_the_rest(
 def test_an_image_that_becomes_readable_is_taken_in(tmp_path: Path) -> None:
     """As after a fault of the network: neither its size nor its time of change tell."""
     samples = write(tmp_path / "set", 2)
-    good, state = samples[1].path.read_bytes(), samples[1].path.stat()
-    samples[1].path.write_bytes(bytes(len(good)))
-    os.utime(samples[1].path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    good, state = file_of(samples[1]).read_bytes(), file_of(samples[1]).stat()
+    file_of(samples[1]).write_bytes(bytes(len(good)))
+    os.utime(file_of(samples[1]), ns=(state.st_atime_ns, state.st_mtime_ns))
     assert len(open_images(samples, SIZE, tmp_path / "cache", skip_broken=True)) == 1
-    samples[1].path.write_bytes(good)
-    os.utime(samples[1].path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    file_of(samples[1]).write_bytes(good)
+    os.utime(file_of(samples[1]), ns=(state.st_atime_ns, state.st_mtime_ns))
     assert len(open_images(samples, SIZE, tmp_path / "cache", skip_broken=True)) == 2
 
 
@@ -178,9 +180,9 @@ def larger(path: Path) -> None:
 @pytest.mark.parametrize("change", [newer, larger])
 def test_a_stale_cache_is_made_anew(tmp_path: Path, change: Callable[[Path], None]) -> None:
     samples = write(tmp_path / "set", 2)
-    Image.fromarray(picture(1)).save(samples[1].path, compress_level=0)
+    Image.fromarray(picture(1)).save(file_of(samples[1]), compress_level=0)
     old = open_images(samples, SIZE, tmp_path / "cache")
-    change(samples[1].path)
+    change(file_of(samples[1]))
     assert np.array_equal(pixels(open_images(samples, SIZE, tmp_path / "cache"))[1], 255 - picture(1))
     assert np.array_equal(pixels(old)[1], picture(1)), "who has the old one open keeps it"
     assert len(list((tmp_path / "cache").glob("*.images"))) == 1
@@ -230,6 +232,7 @@ from pathlib import Path
 from reidkit.data.cache import open_images
 from reidkit.recipe import Images
 from reidkit.types import Sample
+from tests.noise import file_of
 told = []
 
 def tell(*progress):
@@ -292,7 +295,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytes
 def test_a_file_that_goes_away(tmp_path: Path) -> None:
     samples = write(tmp_path / "set", 2)
     source = open_images(samples, SIZE, None)
-    samples[1].path.unlink()
+    file_of(samples[1]).unlink()
     with pytest.raises(DataError, match=r"001\.png"):
         pixels(source)
 

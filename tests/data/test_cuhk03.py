@@ -25,7 +25,7 @@ def test_new_protocol_by_hand(draw: Callable[..., Path]) -> None:
     found = cuhk03.load(root)
     assert found.name == "cuhk03-detected"
     assert found.train == (Sample(root / "cuhk03-np/detected/bounding_box_train/0001_c1_1.png", 1, 0),)
-    assert [(sample.pid, sample.camid) for sample in found.query + found.gallery] == [(3, 0), (3, 1)]
+    assert [(sample.pid, sample.camid) for sample in (*found.query, *found.gallery)] == [(3, 0), (3, 1)]
     labelled = cuhk03.load(root / "cuhk03-np", boxes="labeled")
     assert (labelled.name, labelled.train[0].pid) == ("cuhk03-labeled", 9)
 
@@ -60,7 +60,7 @@ def test_classic_protocol_by_hand(extracted: Path) -> None:
 
 def test_another_split_and_the_paths_of_windows(extracted: Path) -> None:
     found = cuhk03.load(extracted, protocol="classic", split=1)
-    assert [sample.path.name for sample in found.train + found.query] == ["2_001_1_01.png", "1_001_1_01.png"]
+    assert [sample.path.name for sample in (*found.train, *found.query)] == ["2_001_1_01.png", "1_001_1_01.png"]
 
 
 def test_extracted_images_serve_the_new_protocol_too(extracted: Path) -> None:

@@ -196,7 +196,7 @@ def _alive(group: int) -> bool:
     ("wrong", "says"),
     [
         ({"ids": 3}, "ids must be"),
-        ({"ids": 10_000}, "ids must be"),
+        ({"ids": 1_000_001}, "ids must be"),
         ({"cameras": 1}, "cameras must be"),
         ({"cameras": 100}, "cameras must be"),
         ({"seed": -1}, "seed must not"),

@@ -14,6 +14,7 @@ from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from reidkit.data.check import Broken, Description
+    from reidkit.synth import Size
 
 SHOWN = 20
 """Broken images that are named one by one; --json has all of them."""
@@ -29,13 +30,14 @@ def data(
     """Describe a data set, and find images that cannot be read (exit status 1 where there are any).
 
     Formats: market1501, dukemtmc, msmt17, cuhk03, veri776, folder (train|query|gallery/PID/IMAGE, the camera from
-    c<N> in the name) and csv (path,pid,camid,split). They are told by their layout.
+    c<N> in the name), csv (path,pid,camid,split), webdataset and parquet (shards, also at a URL: s3://bucket/people).
+    They are told by their layout.
     """
     from reidkit.data.check import describe, find_broken
-    from reidkit.data.detect import open_benchmark
+    from reidkit.data.detect import all_samples, open_benchmark
 
     benchmark = open_benchmark(folder, format_)
-    samples = (*benchmark.train, *benchmark.query, *benchmark.gallery, *benchmark.junk)
+    samples = all_samples(benchmark)
     broken: tuple[Broken, ...] = ()
     if check:
         with progress() as tell:
@@ -69,22 +71,25 @@ def synth(
     height: Annotated[int, typer.Option(help="Pixels.")] = 128,
     width: Annotated[int, typer.Option(help="Pixels.")] = 64,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.  [default: one per core]")] = None,
+    shards: Annotated[int, typer.Option(min=0, help="Write tars of so many images instead; 0: loose files.")] = 0,
     as_json: options.Json = False,
 ) -> None:
     """Draw a synthetic multi-camera data set, in the layout of Market-1501. Nobody in it exists."""
-    from reidkit.synth import draw_dataset
+    from reidkit.synth import Size, draw_dataset
 
+    size = Size(height=height, width=width, images_per_camera=images_per_camera)
+    if shards:
+        _draw_shards(out, (ids, cameras, seed), size, shards, workers, as_json=as_json)
+        return
     with progress() as tell:
         counts = draw_dataset(
             out,
             ids,
             cameras,
             seed,
-            images_per_camera=images_per_camera,
-            height=height,
-            width=width,
             workers=workers,
             progress=lambda done, total: tell("drawing", done, total),
+            **size,
         )
     if as_json:
         print_json({"folder": str(out), **counts})
@@ -92,6 +97,32 @@ def synth(
     print_line(
         f"{out}: {counts['train']} training images of {counts['train_ids']} people; {counts['query']} queries and "
         f"{counts['gallery']} gallery images of {counts['test_ids']} others, distractors included; synthetic"
+    )
+
+
+def _draw_shards(
+    out: Path, numbers: tuple[int, int, int], size: Size, shards: int, workers: int | None, *, as_json: bool
+) -> None:
+    from reidkit.data.shards.convert import finish
+    from reidkit.data.shards.write import write_tar
+    from reidkit.synth import Plan
+    from reidkit.synth.shards import Shards, draw_shards
+
+    ids, cameras, seed = numbers
+    with progress() as tell:
+        counts = draw_shards(
+            out,
+            Plan(ids=ids, cameras=cameras, seed=seed, **size),
+            Shards(images=shards, write=write_tar, finish=lambda folder: finish(folder, "webdataset")),
+            workers=workers,
+            progress=lambda done, total: tell("drawing", done, total),
+        )
+    if as_json:
+        print_json({"folder": str(out), **counts})
+        return
+    print_line(
+        f"{out}: {counts['shards']} shards; {counts['train']} training images, {counts['query']} queries and "
+        f"{counts['gallery']} gallery images, junk included; synthetic"
     )
 
 

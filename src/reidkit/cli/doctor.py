@@ -20,7 +20,11 @@ from reidkit.types import DataError
 if TYPE_CHECKING:
     from reidkit.data.cached import Cached
 
-EXTRAS = {"tensorboard": "pip install 'reidkit[tensorboard]'"}
+EXTRAS = {
+    "tensorboard": "pip install 'reidkit[tensorboard]'",
+    "fsspec": "pip install 'reidkit[shards]'",
+    "pyarrow": "pip install 'reidkit[shards]'",
+}
 TRIAL = ("optim.epochs=1", "network.width=0.125", "images.height=64", "images.width=32", "batch.ids=4")
 
 

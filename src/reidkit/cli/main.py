@@ -17,6 +17,7 @@ from reidkit.cli.judge import evaluate, score
 from reidkit.cli.paper import paper
 from reidkit.cli.processes import is_child
 from reidkit.cli.recipes import recipes
+from reidkit.cli.shard import shard
 from reidkit.cli.show_model import show
 from reidkit.cli.train import train
 from reidkit.types import PeerError, ReidkitError
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="Train and judge person re-identification models.",
     epilog="First steps: reidkit synth people, then reidkit train small-strong-baseline --data people.",
 )
-for _command in (recipes, data, synth, train, evaluate, score, calibrate, paper, doctor):
+for _command in (recipes, data, shard, synth, train, evaluate, score, calibrate, paper, doctor):
     app.command()(_command)
 app.add_typer(show, name="show")
 

@@ -68,6 +68,12 @@ CacheDir = Annotated[
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode images for every batch instead.")]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out images that cannot be read.")]
+Stream = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--no-stream", help="Read shards in order and shuffle in memory.  [default: at a URL, and Parquet]"
+    ),
+]
 FeatureOption = Annotated[Feature, typer.Option("--feature", help="After the neck, or before it.")]
 MetricOption = Annotated[Metric, typer.Option("--metric", help="How features are compared.")]
 ApOption = Annotated[Ap, typer.Option("--ap", help="The reading of average precision that is shown first.")]
@@ -111,6 +117,6 @@ def cache_dir(cache: Path | None, no_cache: bool) -> Path | None:
 
 def cache_folder(cache: Path | None) -> Path:
     """The folder of the image cache, where there is to be one."""
-    from reidkit.data.cache import default_cache_dir
+    from reidkit.data.cache_dir import default_cache_dir
 
     return cache or default_cache_dir()

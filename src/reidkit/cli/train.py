@@ -45,6 +45,7 @@ def train(
     no_cache: options.NoCache = False,
     skip_broken: options.SkipBroken = False,
     processes: Annotated[int, typer.Option(min=1, help="Share each batch among so many; torchrun works too.")] = 1,
+    stream: options.Stream = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     as_json: options.Json = False,
 ) -> int:
@@ -83,6 +84,7 @@ def train(
             judge_every=judge_every,
             cache_dir=options.cache_dir(cache, no_cache),
             skip_broken=skip_broken,
+            stream=stream,
             resume_command=_resume_command(),
             watchers=tuple(watchers),
             say=remark if group.first else _quiet,

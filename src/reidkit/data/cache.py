@@ -14,7 +14,9 @@ import numpy as np
 
 from reidkit.data.bus import explain_bus_errors
 from reidkit.data.decode import decode
-from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all
+from reidkit.data.shards.samples import ShardSamples
+from reidkit.data.shards.source import open_shards
+from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all, keep
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -31,25 +33,13 @@ _END = b"reidkit\n"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def default_cache_dir() -> Path:
-    """Where caches lie unless the user says otherwise: `reidkit` in the cache folder of the XDG standard.
-
-    Raises:
-        DataError: the user has no home folder, as in a container that gives them a bare number.
-    """
-    told = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        return (Path(told) if Path(told).is_absolute() else Path.home() / ".cache") / "reidkit"
-    except RuntimeError:
-        raise DataError("there is no home folder for the image cache: give --cache DIR or --no-cache") from None
-
-
 def open_images(
     samples: Sequence[Sample],
     images: Images,
     cache_dir: Path | None,
     skip_broken: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    stream: bool | None = None,
 ) -> ImageSource:
     """The images of `samples` at the size that `images` names, resized where they differ, by the filter it names.
 
@@ -57,37 +47,32 @@ def open_images(
     times of change and the input size stay the same. Without, they are decoded whenever they are asked for; they are
     then read once at the start all the same, so that a broken image stops a run before it begins and not in its midst.
 
+    Images in shards are never written into the cache, and read at the start only where broken ones are to be left out.
+
     Args:
         samples: The images, N of them.
         images: Height and width in pixels, and the filter.
         cache_dir: The folder for the cache; it is made if it is not there. None: no cache.
         skip_broken: Leave out images that cannot be read (see `ImageSource.kept`) instead of refusing.
         progress: Told now and then how many images are decoded, and of how many.
+        stream: Read shards on a disk group by group (see `reidkit.data.shards.source`). None: as the shards need it.
 
     Raises:
         DataError: images are broken, all of them or without `skip_broken`; there is none; the cache cannot be written.
     """
     if not samples:
         raise DataError("there is no image to open: see with `reidkit data DIR` what the folder holds")
+    if isinstance(samples, ShardSamples):
+        return open_shards(samples, images, skip_broken, progress, stream)
     paths, size = [sample.path for sample in samples], (images.height, images.width)
-    if cache_dir is None:
+    files = [path for path in paths if isinstance(path, Path)]
+    if cache_dir is None or len(files) < len(paths):
         decoded = decode_all(paths, size, progress, images.resize)
         broken = {i: why for _, reasons in decoded for i, why in reasons.items()}
-        return StreamedImages(samples, _keep(samples, broken, skip_broken), size, images.resize)
-    file = _CacheFile(cache_dir, paths, size, images.resize)
+        return StreamedImages(samples, keep(len(samples), broken, skip_broken), size, images.resize)
+    file = _CacheFile(cache_dir, files, size, images.resize)
     pixels, broken = file.load() or file.build(progress)
-    return MappedImages(pixels, samples, _keep(samples, broken, skip_broken))
-
-
-def _keep(samples: Sequence[Sample], broken: dict[int, str], skip_broken: bool) -> NDArray[np.int64]:
-    if broken and not (skip_broken and len(broken) < len(samples)):
-        names = "; ".join(broken[i] for i in sorted(broken)[:3])
-        more = "; ..." if len(broken) > 3 else ""
-        remedy = "repair them" if len(broken) == len(samples) else "repair them, or leave them out with --skip-broken"
-        raise DataError(f"{len(broken)} of {len(samples)} images cannot be read ({names}{more}): {remedy}")
-    kept = np.ones(len(samples), dtype=bool)
-    kept[list(broken)] = False
-    return np.flatnonzero(kept)
+    return MappedImages(pixels, samples, keep(len(samples), broken, skip_broken))
 
 
 class _CacheFile:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from reidkit.data.decode import decode
+from reidkit.data.shards.samples import ShardSamples, camids_of, pids_of
+from reidkit.data.shards.source import StreamedShards, complaints
+from reidkit.recipe import Images
 from reidkit.types import NO_CAMERA, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
-    from reidkit.types import Benchmark, Sample
+    from reidkit.types import Benchmark, ImageFile, Sample
 
 CHUNK = 64
 """Images a thread takes at a time: progress is told after each."""
@@ -51,20 +53,20 @@ class Description:
 class Broken:
     """A file that cannot be used as an image, and why."""
 
-    path: Path
+    path: ImageFile
     reason: str
 
 
 def describe(benchmark: Benchmark) -> Description:
     """Count what is in a data set. No image is opened."""
-    asked = {sample.pid for sample in benchmark.query}
+    asked = np.unique(pids_of(benchmark.query))
     return Description(
         name=benchmark.name,
         train=_count(benchmark.train),
         query=_count(benchmark.query),
         gallery=_count(benchmark.gallery),
         junk=len(benchmark.junk),
-        distractors=sum(sample.pid not in asked for sample in benchmark.gallery),
+        distractors=int((~np.isin(pids_of(benchmark.gallery), asked)).sum()),
     )
 
 
@@ -74,8 +76,10 @@ def find_broken(
     """The files that cannot be decoded from first byte to last, in the order of `samples`; each file is read once.
 
     `progress` is called with the number of files done and the number of all files, in the caller's thread.
-    `threads` is 1 or more; None takes one per core.
+    `threads` is 1 or more; None takes one per core. Images of shards are read shard by shard.
     """
+    if isinstance(samples, ShardSamples):
+        return _find_in_shards(samples, progress)
     paths = list(dict.fromkeys(sample.path for sample in samples))
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     found: list[Broken] = []
@@ -89,24 +93,36 @@ def find_broken(
     return tuple(found)
 
 
+def _find_in_shards(samples: ShardSamples, progress: Callable[[int, int], None] | None) -> tuple[Broken, ...]:
+    source = StreamedShards(samples, np.arange(len(samples)), Images())
+    broken = sorted(complaints(source, progress)) if len(samples) else []
+    found = []
+    for index, why in broken:
+        path = samples[index].path
+        found.append(Broken(path, why.removeprefix(f"{path} ")))
+    return tuple(found)
+
+
 def _count(samples: Sequence[Sample]) -> Split:
-    images = sorted(Counter(sample.pid for sample in samples).values()) or [0]
+    pids, images = np.unique(pids_of(samples), return_counts=True)
+    camids = camids_of(samples)
+    images = images if len(images) else np.zeros(1, dtype=np.int64)
     return Split(
         images=len(samples),
-        ids=len({sample.pid for sample in samples}),
-        cameras=len({sample.camid for sample in samples} - {NO_CAMERA}),
-        without_camera=sum(sample.camid == NO_CAMERA for sample in samples),
-        fewest=images[0],
-        median=median(images),
-        most=images[-1],
+        ids=len(pids),
+        cameras=len(np.unique(camids[camids != NO_CAMERA])),
+        without_camera=int((camids == NO_CAMERA).sum()),
+        fewest=int(images.min()),
+        median=float(np.median(images)),
+        most=int(images.max()),
     )
 
 
-def _broken(paths: Sequence[Path]) -> list[Broken]:
+def _broken(paths: Sequence[ImageFile]) -> list[Broken]:
     return [Broken(path, reason) for path in paths if (reason := _reason(path))]
 
 
-def _reason(path: Path) -> str:
+def _reason(path: ImageFile) -> str:
     try:
         decode(path)
     except DataError as error:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from reidkit.data.listing import locate, without_junk
-from reidkit.types import JUNK, NO_CAMERA, DataError, Sample
+from reidkit.data.listing import INTEGER, locate, numbered, without_junk
+from reidkit.types import NO_CAMERA, DataError, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "pid", "camid", "split")
 SPLITS = ("train", "query", "gallery")
 LAYOUT = f"csv (one .csv that begins with {','.join(COLUMNS)})"
-INTEGER = re.compile(r"-1|\d{1,9}", re.ASCII)
 
 
 class _Row(NamedTuple):
@@ -52,7 +50,7 @@ def load(folder: Path) -> Benchmark:
     rows = list(_rows(table))
     if not rows:
         raise DataError(f"{table} lists no images: write one line per image, {','.join(COLUMNS)}")
-    pids = _numbers({row.pid for row in rows})
+    pids = numbered({row.pid for row in rows})
     train, query, gallery = (
         tuple(Sample(row.path, pids[row.pid], row.camid) for row in rows if row.split == split) for split in SPLITS
     )
@@ -112,10 +110,3 @@ def _row(row: dict[str, str], table: Path, line: int) -> _Row:
         if not holds:
             raise DataError(f"{where}: {sentence}")
     return _Row(path, pid, int(camid) if camid else NO_CAMERA, split)
-
-
-def _numbers(pids: set[str]) -> dict[str, int]:
-    if all(INTEGER.fullmatch(pid) for pid in pids):
-        return {pid: int(pid) for pid in pids}
-    names = sorted(pids - {str(JUNK)})
-    return {name: pid for pid, name in enumerate(names)} | {str(JUNK): JUNK}

@@ -70,7 +70,7 @@ def _extracted(name: str, table: Path, images: Path, split: int) -> Benchmark:
         raise DataError(f"{table} does not hold train, query and gallery as lists of [path, pid, camid]") from None
     if not (train and query and gallery):
         raise DataError(f"{table} has no images in train, query or gallery of split {split}")
-    if not train[0].path.is_file():
+    if not Path(str(train[0].path)).is_file():
         raise DataError(f"{train[0].path}, which {table.name} names, is not there: extract CUHK03 again")
     first = 1 + max(sample.pid for sample in train)
     moved = ([Sample(s.path, s.pid + first, s.camid) for s in part] for part in (query, gallery))

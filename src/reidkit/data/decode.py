@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,9 @@ from PIL import Image, UnidentifiedImageError
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
+
+    from reidkit.types import ImageFile
 
 MAX_BYTES = 1 << 28
 """Largest file that is read: 256 MiB."""
@@ -29,8 +30,8 @@ FORMATS = ("PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG")
 ORIENTATION = 0x0112
 
 
-def decode(path: Path) -> NDArray[np.uint8]:
-    """The pixels of an image file, RGB uint8 [H, W, 3].
+def decode(path: ImageFile) -> NDArray[np.uint8]:
+    """The pixels of an image file, or of an image in a shard, RGB uint8 [H, W, 3].
 
     The format is told by the content, not by the name. Grey and CMYK become RGB, transparency is dropped, an animation
     gives its first frame, 16 bits become 8. The EXIF orientation is applied: benchmark images carry none, but a photo
@@ -40,6 +41,8 @@ def decode(path: Path) -> NDArray[np.uint8]:
         DataError: the file is missing, empty, cut short, damaged, no image, or above `MAX_BYTES` or `MAX_PIXELS`. The
             sentence starts with the path.
     """
+    if not isinstance(path, Path):
+        return decode_bytes(path.read_bytes(), str(path))
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.data import csv, cuhk03, dukemtmc, listing, market1501, msmt17, veri776
 from reidkit.data import folder as people
+from reidkit.data.shards import parquet, webdataset
+from reidkit.data.shards.place import url_of
+from reidkit.data.shards.samples import ShardSamples, camids_of, joined, pids_of
 from reidkit.types import JUNK, NO_CAMERA, Benchmark, DataError, Sample, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ FORMATS: dict[str, Format] = {
     "veri776": Format(veri776.matches, veri776.load),
     "csv": Format(csv.matches, csv.load),
     "folder": Format(people.matches, people.load),
+    "webdataset": Format(webdataset.matches, webdataset.load),
+    "parquet": Format(parquet.matches, parquet.load),
 } | {
     f"cuhk03-classic-{boxes}-{split}": Format(
         cuhk03.matches, partial(cuhk03.load, boxes=boxes, protocol="classic", split=split)
@@ -45,7 +50,11 @@ FORMATS: dict[str, Format] = {
 GUESSED = ("market1501", "dukemtmc", "msmt17", "cuhk03", "veri776", "csv")
 """The formats that are tried, in this order. `folder`, which fits nearly everything, comes after them all."""
 
-LAYOUTS = ", ".join(module.LAYOUT for module in (market1501, dukemtmc, msmt17, cuhk03, veri776, csv, people))
+SHARDS = ("webdataset", "parquet")
+"""What is tried last: the .tar in which a data set came may still lie beside it."""
+
+_MODULES = (market1501, dukemtmc, msmt17, cuhk03, veri776, csv, people, webdataset, parquet)
+LAYOUTS = ", ".join(module.LAYOUT for module in _MODULES)
 
 
 def open_benchmark(folder: Path, format: str | None = None) -> Benchmark:  # noqa: A002 (the option is called --format)
@@ -73,32 +82,51 @@ def merge(benchmarks: Sequence[Benchmark]) -> Benchmark:
     if not benchmarks:
         raise DataError("no data set is given: name at least one folder")
     moved: list[Benchmark] = []
-    seen: set[Path] = set()
     pids = camids = 0
     for benchmark in benchmarks:
-        samples = _samples(benchmark)
-        if seen & (paths := {sample.path for sample in samples}):
-            raise DataError(f"{min(seen & paths)} is in two of the data sets: name each only once")
         moved.append(_moved(benchmark, pids, camids))
+        pids += 1 + max(int(pids_of(part).max(initial=-1)) for part in _splits(benchmark))
+        camids += 1 + max(int(camids_of(part).max(initial=-1)) for part in _splits(benchmark))
+    _refuse_twice(benchmarks)
+    train, query, gallery, junk = (_chained(parts) for parts in zip(*map(_splits, moved), strict=True))
+    return Benchmark("+".join(part.name for part in moved), train, query, gallery, junk)
+
+
+def all_samples(benchmark: Benchmark) -> Sequence[Sample]:
+    """The images of all splits and the junk, one after the other."""
+    return _chained(_splits(benchmark))
+
+
+def _chained(parts: Sequence[Sequence[Sample]]) -> Sequence[Sample]:
+    """The images of one split of every data set; what is in columns stays in columns."""
+    shards = [part for part in parts if isinstance(part, ShardSamples)]
+    if len(shards) == len(parts):
+        return shards[0] if len(shards) == 1 else joined(shards)
+    if shards:
+        raise DataError("shards and loose files cannot be one data set: put the files into shards by `reidkit shard`")
+    return tuple(chain.from_iterable(parts))
+
+
+def _refuse_twice(benchmarks: Sequence[Benchmark]) -> None:
+    seen: set[str] = set()
+    for benchmark in benchmarks:
+        shards = {str(s) for part in _splits(benchmark) if isinstance(part, ShardSamples) for s in part.shards}
+        files = () if len(benchmarks) == 1 else chain.from_iterable(_splits(benchmark))
+        paths = shards or {str(sample.path) for sample in files}
+        if seen & paths:
+            raise DataError(f"{min(seen & paths)} is in two of the data sets: name each only once")
         seen |= paths
-        pids += 1 + max((sample.pid for sample in samples), default=-1)
-        camids += 1 + max((sample.camid for sample in samples), default=-1)
-    return Benchmark(
-        name="+".join(part.name for part in moved),
-        train=tuple(chain.from_iterable(part.train for part in moved)),
-        query=tuple(chain.from_iterable(part.query for part in moved)),
-        gallery=tuple(chain.from_iterable(part.gallery for part in moved)),
-        junk=tuple(chain.from_iterable(part.junk for part in moved)),
-    )
 
 
 def _guess(folder: Path) -> Benchmark:
+    if url_of(folder):
+        return _load_shards(folder)
     if not folder.exists():
         raise DataError(f"{folder} is not there: give the folder of a data set")
     if folder.is_file():
         return _load_file(folder)
     inside = listing.folders_in(folder)
-    for names in (GUESSED, ("folder",)):
+    for names in (GUESSED, ("folder",), SHARDS):
         found = _recognised(names, [folder]) or _recognised(names, inside)
         if len(found) > 1:
             raise DataError(f"{folder} holds several data sets: choose {' or '.join(place.name for _, place in found)}")
@@ -120,10 +148,19 @@ def _named(name: str) -> Format:
     )
 
 
+def _load_shards(folder: Path) -> Benchmark:
+    """What a URL leads to."""
+    found = _recognised(SHARDS, [folder])
+    if not found:
+        raise DataError(f"{url_of(folder)} holds no .tar and no .parquet: give the URL of a folder of shards")
+    return FORMATS[found[0][0]].load(folder)
+
+
 def _load_file(path: Path) -> Benchmark:
-    if not csv.matches(path):
-        raise DataError(f"{path} is a file: give the folder of a data set, or a .csv")
-    return csv.load(path)
+    for name in ("csv", *SHARDS):
+        if FORMATS[name].matches(path):
+            return FORMATS[name].load(path)
+    raise DataError(f"{path} is a file: give the folder of a data set, a .csv, or a shard")
 
 
 def _recognised(names: Sequence[str], places: Sequence[Path]) -> list[tuple[str, Path]]:
@@ -132,12 +169,14 @@ def _recognised(names: Sequence[str], places: Sequence[Path]) -> list[tuple[str,
     return [(name, place) for name, place in first if name]
 
 
-def _samples(benchmark: Benchmark) -> tuple[Sample, ...]:
-    return benchmark.train + benchmark.query + benchmark.gallery + benchmark.junk
+def _splits(benchmark: Benchmark) -> tuple[Sequence[Sample], ...]:
+    return benchmark.train, benchmark.query, benchmark.gallery, benchmark.junk
 
 
 def _moved(benchmark: Benchmark, pids: int, camids: int) -> Benchmark:
-    def move(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    def move(samples: Sequence[Sample]) -> Sequence[Sample]:
+        if isinstance(samples, ShardSamples):
+            return samples.moved(pids, camids) if pids or camids else samples
         return tuple(
             Sample(
                 sample.path,
@@ -147,6 +186,4 @@ def _moved(benchmark: Benchmark, pids: int, camids: int) -> Benchmark:
             for sample in samples
         )
 
-    return Benchmark(
-        benchmark.name, move(benchmark.train), move(benchmark.query), move(benchmark.gallery), move(benchmark.junk)
-    )
+    return Benchmark(benchmark.name, *map(move, _splits(benchmark)))

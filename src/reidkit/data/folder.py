@@ -38,7 +38,7 @@ def load(folder: Path) -> Benchmark:
     names = sorted({person for people in splits for person in people} - {str(JUNK)})
     pids = {name: pid for pid, name in enumerate(names)} | {str(JUNK): JUNK}
     train, query, gallery = (
-        tuple(Sample(path, pids[person], _camera(path.name)) for person, paths in people.items() for path in paths)
+        tuple(Sample(path, pids[person], camera(path.name)) for person, paths in people.items() for path in paths)
         for people in splits
     )
     if not (train or query or gallery):
@@ -61,6 +61,7 @@ def _people(folder: Path) -> dict[str, list[Path]]:
     return {child.name: [child / name for name in names] for child, names in people.items() if names}
 
 
-def _camera(name: str) -> int:
+def camera(name: str) -> int:
+    """The number in a `c<N>` that stands by itself in a file's name; NO_CAMERA where there is none."""
     match = CAMERA.search(name)
     return int(match[1]) if match else NO_CAMERA

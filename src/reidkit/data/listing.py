@@ -1,18 +1,20 @@
-"""Which images lie in a folder, quickly and in the same order everywhere."""
+"""Which images lie in a folder, quickly and in the same order everywhere, and which number a person gets."""
 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from reidkit.types import JUNK, Benchmark, DataError, Sample
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+
+INTEGER = re.compile(r"-1|\d{1,9}", re.ASCII)
 
 
 def image_names(folder: Path) -> list[str]:
@@ -84,6 +86,14 @@ def without_junk(
         tuple(sample for split in (train, query, gallery) for sample in split if sample.pid == JUNK),
     )
     return Benchmark(name, train, query, gallery, junk)
+
+
+def numbered(pids: set[str]) -> dict[str, int]:
+    """A number for each pid: its own, or, where one of them is no number, that in the sorted order of all but -1."""
+    if all(INTEGER.fullmatch(pid) for pid in pids):
+        return {pid: int(pid) for pid in pids}
+    names = sorted(pids - {str(JUNK)})
+    return {name: pid for pid, name in enumerate(names)} | {str(JUNK): JUNK}
 
 
 def _images(folder: Path) -> Iterator[str]:

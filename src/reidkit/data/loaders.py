@@ -15,7 +15,7 @@ import torch
 
 from reidkit.data import resident, transforms
 from reidkit.data.resident import Numbers
-from reidkit.data.sampler import pk_batches
+from reidkit.data.windows import epoch_batches, foretell
 from reidkit.distributed import ALONE
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class TrainBatches:
             raise ValueError(f"{len(labels)} labels for {len(source)} images")
         self._source, self._labels, self._recipe = source, labels, recipe
         self._seed, self._device, self._group = seed, device, group
-        self._order = lru_cache(maxsize=2)(lambda epoch: pk_batches(labels, recipe.batch, seed, epoch))
+        self._order = lru_cache(maxsize=2)(lambda epoch: epoch_batches(source, labels, recipe.batch, seed, epoch))
         self.resident = resident.fits(source, device)
         """Whether the images live on the device; to be changed, if at all, before the first epoch."""
         self._images: Tensor | None = None
@@ -91,6 +91,7 @@ class TrainBatches:
             self._images = resident.load(self._source, self._device)
 
         share = self._group.share(order.shape[1])
+        foretell(self._source, order[start:, share])
 
         def fill(batch: int, slot: _Slot) -> transforms.Draws:
             rng = np.random.default_rng((self._seed, epoch, batch, _AUGMENT))
@@ -140,6 +141,7 @@ def eval_batches(
     """
     wanted = np.arange(len(source))[share or slice(None)]
     total = len(wanted)
+    foretell(source, wanted)
 
     def fill(batch: int, slot: _Slot) -> int:
         indices = wanted[batch * batch_size : (batch + 1) * batch_size]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reidkit.recipe import Batch
 
 
-def pk_batches(pids: NDArray[np.int64], batch: Batch, seed: int, epoch: int) -> NDArray[np.int64]:
+def pk_batches(pids: NDArray[np.int64], batch: Batch, seed: int, epoch: int, window: int = 0) -> NDArray[np.int64]:
     """The batches of one epoch: int64 [batches, P*K], indices into `pids` [N], the K images of an id side by side.
 
     `visits="chunks"` is the official code's reading: the images of every id are shuffled and cut into chunks of K (the
@@ -22,12 +22,14 @@ def pk_batches(pids: NDArray[np.int64], batch: Batch, seed: int, epoch: int) -> 
     ids are drawn, batch after batch, among those with a chunk left, until fewer than P are. `visits="once"` shows each
     id once, with K of its images, in floor(ids / P) batches. Takes time in proportion to N, apart from one sort.
 
+    `window` numbers the parts of an epoch whose images are not all at hand at once (`reidkit.data.windows`).
+
     The result depends on the arguments alone, so a resumed run, or another process, gets the same.
 
     Raises:
         DataError: fewer ids than a batch needs.
     """
-    rng = np.random.default_rng((seed, epoch))
+    rng = np.random.default_rng((seed, epoch, window) if window else (seed, epoch))
     _, inverse, counts = np.unique(pids, return_inverse=True, return_counts=True)
     _check(len(counts), batch.ids)
     shuffled = rng.permutation(len(pids))

@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from reidkit.data.decode import decode
+from reidkit.data.shards.samples import pids_of
 from reidkit.types import NO_CAMERA, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from reidkit.types import Benchmark, Sample
@@ -33,7 +35,7 @@ def write_sheet(benchmark: Benchmark, path: Path, seed: int = 0, ids: int = 8, i
     Raises:
         DataError: there are no images, or the picture cannot be written to `path`.
     """
-    rows = _choose(benchmark.train or benchmark.query + benchmark.gallery, np.random.default_rng(seed), ids, images)
+    rows = _choose(benchmark.train or (*benchmark.query, *benchmark.gallery), np.random.default_rng(seed), ids, images)
     if not rows:
         raise DataError(f"the data set {benchmark.name} holds no images to draw")
     sheet = _draw([[(sample, _picture(sample)) for sample in row] for row in rows])
@@ -48,13 +50,12 @@ def write_sheet(benchmark: Benchmark, path: Path, seed: int = 0, ids: int = 8, i
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _choose(samples: tuple[Sample, ...], rng: np.random.Generator, ids: int, images: int) -> list[list[Sample]]:
-    of_pid: dict[int, list[Sample]] = {}
-    for sample in samples:
-        of_pid.setdefault(sample.pid, []).append(sample)
-    pids = sorted(int(pid) for pid in rng.permutation(sorted(of_pid))[:ids])
-    chosen = ([of_pid[pid][place] for place in rng.permutation(len(of_pid[pid]))[:images]] for pid in pids)
-    return [sorted(row, key=lambda sample: (sample.camid, sample.path)) for row in chosen]
+def _choose(samples: Sequence[Sample], rng: np.random.Generator, ids: int, images: int) -> list[list[Sample]]:
+    pids, rows = np.unique(pids_of(samples), return_inverse=True)
+    by_pid = np.split(np.argsort(rows, kind="stable"), np.cumsum(np.bincount(rows))[:-1]) if len(pids) else []
+    people = sorted(rng.permutation(len(pids))[:ids].tolist())
+    chosen = ([samples[int(by_pid[n][place])] for place in rng.permutation(len(by_pid[n]))[:images]] for n in people)
+    return [sorted(row, key=lambda sample: (sample.camid, str(sample.path))) for row in chosen]
 
 
 def _picture(sample: Sample) -> Image.Image | None:

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,11 +16,10 @@ from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from reidkit.types import Sample
+    from reidkit.types import ImageFile, Sample
 
 _GROUP = 32
 
@@ -29,7 +28,7 @@ class ImageSource(Protocol):
     """M readable images of one size, known by their indices 0 to M-1."""
 
     @property
-    def samples(self) -> tuple[Sample, ...]:
+    def samples(self) -> Sequence[Sample]:
         """What the images are, in the order of their indices."""
 
     @property
@@ -48,6 +47,20 @@ class ImageSource(Protocol):
         Returns:
             A read-only array uint8 [R, H, W, 3], and the rows of it, int64 [B], that hold the images.
         """
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A source whose images can only be had a group at a time, and which reads groups ahead of their use."""
+
+    groups: NDArray[np.int64]
+    """The group of each image, int64 [M], from 0 on."""
+
+    group_bytes: NDArray[np.int64]
+    """How much a group takes in memory, int64 [G]."""
+
+    def expect(self, order: NDArray[np.int64]) -> None:
+        """These images will be asked for, in this order."""
 
 
 class MappedImages:
@@ -77,7 +90,7 @@ class StreamedImages:
         self.kept = kept
         self.size = size
         self._by = by
-        self._pool = ThreadPoolExecutor(_threads(), thread_name_prefix="reidkit-decode")
+        self._pool = pool()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -100,7 +113,7 @@ class StreamedImages:
 
 
 def decode_all(
-    paths: Sequence[Path],
+    paths: Sequence[ImageFile],
     size: tuple[int, int],
     progress: Callable[[int, int], None] | None,
     by: Filter = "bilinear",
@@ -111,24 +124,24 @@ def decode_all(
     `progress` is told after each group how many images are done, and of how many.
     """
     done = 0
-    with ThreadPoolExecutor(_threads(), thread_name_prefix="reidkit-decode") as pool:
+    with pool() as threads:
         try:
-            for pixels, broken in _in_order(pool, paths, size, by):
+            for pixels, broken in _in_order(threads, paths, size, by):
                 yield pixels, broken
                 done += len(pixels)
                 if progress:
                     progress(done, len(paths))
         finally:
-            pool.shutdown(cancel_futures=True)
+            threads.shutdown(cancel_futures=True)
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, paths: Sequence[Path], size: tuple[int, int], by: Filter
+    threads: ThreadPoolExecutor, paths: Sequence[ImageFile], size: tuple[int, int], by: Filter
 ) -> Iterator[tuple[NDArray[np.uint8], dict[int, str]]]:
     """Groups in the order of the paths, few enough at a time that memory does not grow with their number."""
     pending: deque[Future[tuple[NDArray[np.uint8], dict[int, str]]]] = deque()
     for first in range(0, len(paths), _GROUP):
-        pending.append(pool.submit(_read_group, paths[first : first + _GROUP], first, size, by))
+        pending.append(threads.submit(_read_group, paths[first : first + _GROUP], first, size, by))
         if len(pending) > 2 * _threads():
             yield pending.popleft().result()
     while pending:
@@ -136,7 +149,7 @@ def _in_order(
 
 
 def _read_group(
-    paths: Sequence[Path], first: int, size: tuple[int, int], by: Filter
+    paths: Sequence[ImageFile], first: int, size: tuple[int, int], by: Filter
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     pixels = np.zeros((len(paths), *size, 3), dtype=np.uint8)
     broken = {}
@@ -148,13 +161,38 @@ def _read_group(
     return pixels, broken
 
 
-def _read_into(path: Path, out: NDArray[np.uint8], by: Filter) -> None:
+def _read_into(path: ImageFile, out: NDArray[np.uint8], by: Filter) -> None:
     """Decode into `out` [H, W, 3], resized where the size differs."""
-    image = decode(path)
+    fit(decode(path), out, by)
+
+
+def fit(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter) -> None:
+    """Put `image` [h, w, 3] into `out` [H, W, 3], resized where the size differs."""
     if image.shape == out.shape:
         out[:] = image
     else:
         resize(image, out, by)
+
+
+def keep(count: int, broken: dict[int, str], skip_broken: bool) -> NDArray[np.int64]:
+    """Which of `count` images are left, rising, when the `broken` ones are left out.
+
+    Raises:
+        DataError: some are broken and that is not allowed, or all are.
+    """
+    if broken and not (skip_broken and len(broken) < count):
+        names = "; ".join(broken[i] for i in sorted(broken)[:3])
+        more = "; ..." if len(broken) > 3 else ""
+        remedy = "repair them" if len(broken) == count else "repair them, or leave them out with --skip-broken"
+        raise DataError(f"{len(broken)} of {count} images cannot be read ({names}{more}): {remedy}")
+    kept = np.ones(count, dtype=bool)
+    kept[list(broken)] = False
+    return np.flatnonzero(kept)
+
+
+def pool() -> ThreadPoolExecutor:
+    """Threads that decode, one for each core."""
+    return ThreadPoolExecutor(_threads(), thread_name_prefix="reidkit-decode")
 
 
 def _threads() -> int:

@@ -22,7 +22,7 @@ from reidkit.train.job import Job, run
 from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from reidkit.paper.plan import Training
@@ -77,7 +77,7 @@ class Known:
         return f"{self.name} {self.tested} {search.feature} {search.metric}{' reranked' if search.rerank else ''}"
 
 
-def _listing(samples: tuple[Sample, ...]) -> str:
+def _listing(samples: Sequence[Sample]) -> str:
     """A short text that differs where names or people of two lists of images differ."""
     total = hashlib.sha256()
     for sample in samples:

@@ -7,8 +7,12 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from reidkit.types import ImageFile
 
 THUMBNAIL = (96, 192)
 """The box in pixels, width and height, that a thumbnail on the page fits into."""
@@ -18,7 +22,7 @@ THUMBNAIL = (96, 192)
 class RankedImage:
     """One answer: whether it shows the person of the query, and its distance from it."""
 
-    path: Path
+    path: ImageFile
     pid: int
     camid: int
     right: bool
@@ -32,7 +36,7 @@ class RankedList:
     `average_precision` is a fraction; `first_rank` counts from 1 and is None where the gallery holds no right image.
     """
 
-    query_path: Path
+    query_path: ImageFile
     pid: int
     camid: int
     average_precision: float
@@ -40,20 +44,20 @@ class RankedList:
     entries: tuple[RankedImage, ...]
 
 
-def shown_name(path: Path) -> str:
+def shown_name(path: ImageFile) -> str:
     """The base name of a file as text that can be encoded: folders of this machine are nobody's business."""
-    return Path(path).name.encode("utf-8", "replace").decode("utf-8")
+    return path.name.encode("utf-8", "replace").decode("utf-8")
 
 
-def read_image(path: Path, box: tuple[int, int]) -> Image.Image | None:
+def read_image(path: ImageFile, box: tuple[int, int]) -> Image.Image | None:
     """The image as RGB, shrunk to fit `box` (width, height in pixels), or None where it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # A pipe under an image's name would block for ever.
-            if not Path(path).is_file():
+            if isinstance(path, Path) and not path.is_file():
                 return None
-            with Image.open(path) as image:
+            with Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes())) as image:
                 image.draft("RGB", box)
                 upright = ImageOps.exif_transpose(image).convert("RGB")
         upright.thumbnail(box, Image.Resampling.LANCZOS)
@@ -62,7 +66,7 @@ def read_image(path: Path, box: tuple[int, int]) -> Image.Image | None:
     return upright
 
 
-def data_uri(path: Path) -> str:
+def data_uri(path: ImageFile) -> str:
     """The thumbnail of an image as a JPEG in a `data:` address, or "" where the image cannot be read."""
     image = read_image(path, THUMBNAIL)
     if image is None:

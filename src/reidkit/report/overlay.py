@@ -17,11 +17,12 @@ from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from reidkit.types import ImageFile
 
     Map = NDArray[np.floating]
 
@@ -33,7 +34,7 @@ STRENGTH = 0.55
 class Overlay:
     """An image and a map [h, w] of it. Values from `low` to `high` take all colours; None: those of the map itself."""
 
-    path: Path
+    path: ImageFile
     map: Map = field(repr=False)
     low: float | None = None
     high: float | None = None

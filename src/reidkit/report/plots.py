@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from reidkit.types import ImageFile
+
 TILE = (96, 192)
 FRAME, GAP, CAPTION, MARGIN, QUERY_GAP = 5, 10, 24, 16, 22
 PAPER, INK, SOFT, EMPTY = "#ffffff", "#1c2126", "#5c6670", "#e4e5e1"
@@ -92,7 +94,7 @@ def _row(picture: Image.Image, ranked: RankedList, columns: int, top: int) -> No
         left += CELL[0] + GAP
 
 
-def _tile(picture: Image.Image, path: Path, corner: tuple[int, int], colour: str) -> None:
+def _tile(picture: Image.Image, path: ImageFile, corner: tuple[int, int], colour: str) -> None:
     """A framed image, or a framed grey tile that says why it is empty."""
     draw = ImageDraw.Draw(picture)
     x, y = corner

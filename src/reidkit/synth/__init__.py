@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 TRAIN, QUERY, GALLERY = FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 README = "README.txt"
 
-_NAME = re.compile(r"(?:-1|\d{4})_c\d+s1_\d{6}_01\.jpg")
+INDEX = "reidkit-index.npz"
+"""What `finish` of `draw_shards` may lay beside the shards."""
+
+_NAME = re.compile(r"(?:-1|\d{4,7})_c\d+s1_\d{6}_01\.jpg")
+_SHARD = re.compile(r"(?:train|query|gallery)-\d{5}\.tar(?:\.partial)?")
+_BEYOND_STRANGERS = 10**7
 _BATCH = 64
 """Images per task of a worker process."""
 
@@ -49,7 +54,7 @@ class Plan:
     def check(self) -> None:
         """Raise UsageError for numbers that make no set."""
         rules = (
-            (4 <= self.ids <= 9999, "ids must be from 4 (two to learn from, two to find) to 9999"),
+            (4 <= self.ids <= 10**6, "ids must be from 4 (two to learn from, two to find) to 1000000"),
             (2 <= self.cameras <= 99, "cameras must be from 2 (a query is searched in the other cameras) to 99"),
             (self.seed >= 0, "seed must not be negative"),
             (2 <= self.images_per_camera <= 1000, "images_per_camera must be from 2 (one is the query) to 1000"),
@@ -62,23 +67,39 @@ class Plan:
 
     def shots(self) -> Iterator[Shot]:
         """Every image of the set: the first half of the ids to train with, the others to test with."""
-        half = self.ids // 2
-        for pid in range(1, self.ids + 1):
+        yield from self.people(1, self.ids + 1)
+        yield from self.others()
+
+    @property
+    def half(self) -> int:
+        """The last id to train with."""
+        return self.ids // 2
+
+    def people(self, first: int, stop: int) -> Iterator[Shot]:
+        """The images of the people from `first` to before `stop`."""
+        for pid in range(first, stop):
+            # Numbers from `STRANGERS` on are those of passers-by: nobody with a label may look like one.
+            drawn = pid if pid < STRANGERS else pid + _BEYOND_STRANGERS
             for camid in range(1, self.cameras + 1):
                 for number in range(self.images_per_camera):
-                    folder = TRAIN if pid <= half else GALLERY if number else QUERY
-                    yield Shot(f"{folder}/{_name(pid, camid, number)}", pid, camid, number)
-        test = (self.ids - half) * (self.images_per_camera - 1)
+                    folder = TRAIN if pid <= self.half else GALLERY if number else QUERY
+                    yield Shot(f"{folder}/{_name(pid, camid, number)}", drawn, camid, number)
+
+    def others(self) -> Iterator[Shot]:
+        """The distractors and the junk of the gallery."""
+        test = (self.ids - self.half) * (self.images_per_camera - 1)
         for camid in range(1, self.cameras + 1):
             for number in range(max(1, test // 7)):
                 stranger = STRANGERS + camid * 1000 + number
                 yield Shot(f"{GALLERY}/{_name(0, camid, number)}", stranger, camid, number, bad=number % 3 == 0)
             for number in range(max(1, test // 10)):
-                pid = half + 1 + number % (self.ids - half)
-                yield Shot(f"{GALLERY}/{_name(-1, camid, number)}", pid, camid, number, bad=True)
+                pid = self.half + 1 + number % (self.ids - self.half)
+                drawn = pid if pid < STRANGERS else pid + _BEYOND_STRANGERS
+                yield Shot(f"{GALLERY}/{_name(-1, camid, number)}", drawn, camid, number, bad=True)
 
-    def describe(self) -> str:
-        """The text of the set's README."""
+    def describe(self, shards: bool = False) -> str:
+        """The text of the README of a set in loose files, or in shards."""
+        train, query, gallery = ("train-*.tar", "query-*.tar", "gallery-*.tar") if shards else FOLDERS
         return f"""{SYNTHETIC}
 
 Every image was drawn by a program, `reidkit synth --ids {self.ids} --cameras {self.cameras} --seed {self.seed}`:
@@ -86,9 +107,9 @@ Every image was drawn by a program, `reidkit synth --ids {self.ids} --cameras {s
 The same numbers draw the same files again.
 Scores on this set show that the software works. They say nothing about real cameras.
 
-{TRAIN}: persons 1 to {self.ids // 2}, to learn from.
-{QUERY}: one image of each other person and camera.
-{GALLERY}: their other images, distractors (0000: people in no query) and junk (-1: boxes that missed).
+{train}: persons 1 to {self.ids // 2}, to learn from.
+{query}: one image of each other person and camera.
+{gallery}: their other images, distractors (0000: people in no query) and junk (-1: boxes that missed).
 Names are as in Market-1501: PERSON_cCAMERAs1_FRAME_01.jpg.
 """
 
@@ -118,6 +139,22 @@ def draw_dataset(
         DataError: the files cannot be written.
     """
     plan = Plan(ids=ids, cameras=cameras, seed=seed, **size)
+    with replacing(out, plan, workers) as unfinished:
+        shots = tuple(plan.shots())
+        for name in FOLDERS:
+            (unfinished / name).mkdir()
+        _draw_all(unfinished, plan, shots, workers or os.cpu_count() or 1, progress)
+    return _count(plan, shots)
+
+
+@contextmanager
+def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) -> Iterator[Path]:
+    """A folder to draw into that takes the place of `out` at the end, or goes away if there is none.
+
+    Raises:
+        UsageError: `out` holds something else than a synthetic set, or a number makes no set.
+        DataError: the files cannot be written.
+    """
     plan.check()
     if workers is not None and workers < 1:
         raise UsageError("synthetic set: workers must be at least 1")
@@ -126,11 +163,11 @@ def draw_dataset(
     try:
         for folder in (out, unfinished, replaced):
             _check_ours(folder)
-        shots = tuple(plan.shots())
         _discard(unfinished, replaced)
         try:
-            _start(unfinished, plan)
-            _draw_all(unfinished, plan, shots, workers or os.cpu_count() or 1, progress)
+            unfinished.mkdir(parents=True)
+            (unfinished / README).write_text(plan.describe(shards), encoding="utf-8")
+            yield unfinished
             if out.exists():
                 out.rename(replaced)
             unfinished.rename(out)
@@ -140,7 +177,6 @@ def draw_dataset(
         raise DataError(f"{out}: a drawing process died, perhaps for lack of memory: draw with --workers 1") from None
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}") from None
-    return _count(plan, shots)
 
 
 def _name(pid: int, camid: int, number: int) -> str:
@@ -156,7 +192,8 @@ def _check_ours(folder: Path) -> None:
         if not entries:
             return
         inside = (file.name for name in FOLDERS if (folder / name).is_dir() for file in (folder / name).iterdir())
-        if entries <= {README, *FOLDERS} and _has_title(folder / README) and all(map(_NAME.fullmatch, inside)):
+        entries = {name for name in entries if not _SHARD.fullmatch(name)}
+        if entries <= {README, INDEX, *FOLDERS} and _has_title(folder / README) and all(map(_NAME.fullmatch, inside)):
             return
     raise UsageError(f"{folder} holds something else than a synthetic set: give a folder that is empty or not there")
 
@@ -169,12 +206,6 @@ def _discard(*folders: Path) -> None:
     for folder in folders:
         if folder.exists():
             shutil.rmtree(folder)
-
-
-def _start(folder: Path, plan: Plan) -> None:
-    for name in FOLDERS:
-        (folder / name).mkdir(parents=True)
-    (folder / README).write_text(plan.describe(), encoding="utf-8")
 
 
 def _draw_all(

@@ -14,7 +14,9 @@ import torch
 from reidkit.data.cache import open_images
 from reidkit.data.detect import merge, open_benchmark
 from reidkit.data.loaders import TrainBatches
-from reidkit.data.sampler import pk_batches
+from reidkit.data.shards.samples import ShardSamples, pids_of
+from reidkit.data.sources import Streamed
+from reidkit.data.windows import epoch_batches
 from reidkit.distributed import ALONE
 from reidkit.embed import choose_device, choose_precision
 from reidkit.judge import Protocol, Reading, judge, require_judgeable
@@ -27,10 +29,11 @@ from reidkit.train.interrupt import Interrupt
 from reidkit.train.journal import Journal
 from reidkit.train.loop import Loop, fit
 from reidkit.train.parts import parts_here
-from reidkit.types import DataError, UsageError
+from reidkit.train.remarks import describe, machine, warn_of_best, warn_of_torn
+from reidkit.types import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from reidkit.data.sources import ImageSource
@@ -64,6 +67,7 @@ class Job:
     judge_every: int = 0
     cache_dir: Path | None = None
     skip_broken: bool = False
+    stream: bool | None = None
     resume_command: str = "the same command with --resume"
     watchers: tuple[Callable[[Row], None], ...] = ()
     say: Callable[[str], None] = _silent
@@ -106,8 +110,8 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
     )
     judged = _open_judged(benchmark, recipe, job)
     source = _open_images(benchmark.train, recipe, job)
-    pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
-    pk_batches(labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
+    pids, labels = np.unique(pids_of(source.samples), return_inverse=True)
+    epoch_batches(source, labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
     network, objective = _build(recipe, len(pids), job, group)
     compiled = compile_network(network, device, job.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
@@ -117,15 +121,16 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
         start = f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE is better)"
         job.say(
             f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, "
-            f"{_words(device, precision, group)}{', compiled' if compiled else ''}"
+            f"{machine(device, precision, group)}{', compiled' if compiled else ''}"
         )
         if recipe.optim.best_every:
-            _say_of_best(judged, job)
+            warn_of_best(judged, job.val_data is not None, job.say)
 
         def scores_now(current: Network) -> dict[str, float]:
             found = _judge(Model(current, recipe, ""), judged, reading)
             return found.scores.as_json() if found else {}
 
+        warn_of_torn(source, labels, recipe, job.say)
         batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device, group)
         with Interrupt(job.resume_command) as interrupt:
             loop = Loop(
@@ -147,7 +152,7 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
         name = save_model(file, network, recipe) if group.first else ""
         model = Model(network.eval(), recipe, name)
         judgement = _judge(model, judged, reading)
-    return Outcome(model=model, judged=judged, judgement=judgement, description=_describe(benchmark, source))
+    return Outcome(model=model, judged=judged, judgement=judgement, description=describe(benchmark, source))
 
 
 @contextmanager
@@ -158,21 +163,6 @@ def _opened(recipe: Recipe, job: Job, facts: dict[str, Any], group: Group) -> It
             folder.begin(job.out, recipe, facts, resume=job.resume)
         group.wait()
         yield
-
-
-def _say_of_best(judged: Benchmark | None, job: Job) -> None:
-    """Choosing by scores needs something to score, and images that are chosen by say too much good of themselves.
-
-    Raises:
-        UsageError: there is nothing to choose by.
-    """
-    if judged is None:
-        raise UsageError("optim.best_every chooses by scores, and there is nothing to judge on: give --val-data")
-    if job.val_data is None:
-        job.say(
-            f"the best of the epochs is chosen on {judged.name}'s own query and gallery, so that their scores will "
-            "flatter: give --val-data to choose by other images"
-        )
 
 
 def _settle_stride(recipe: Recipe, weights: Path | None) -> Recipe:
@@ -202,13 +192,14 @@ def _judge(model: Model, judged: Benchmark | None, reading: Reading) -> Judgemen
     return judge(model, judged, Protocol(), reading) if judged else None
 
 
-def _open_images(samples: tuple[Sample, ...], recipe: Recipe, job: Job) -> ImageSource:
+def _open_images(samples: Sequence[Sample], recipe: Recipe, job: Job) -> ImageSource:
     return open_images(
         samples,
         recipe.images,
         job.cache_dir,
         job.skip_broken,
         lambda done, total: job.tell("reading images", done, total),
+        job.stream,
     )
 
 
@@ -223,6 +214,8 @@ def _build(recipe: Recipe, people: int, job: Job, group: Group) -> tuple[Network
 
 def _digest(source: ImageSource) -> str:
     """Names and ids of the training images; their order too, as it decides which ones make up a batch."""
+    if isinstance(source.samples, ShardSamples):
+        return source.samples.digest() + (" streamed" if isinstance(source, Streamed) else "")
     total = hashlib.sha256()
     for sample in source.samples:
         total.update(f"{sample.path.name}\0{sample.pid}\n".encode(errors="surrogateescape"))
@@ -231,15 +224,3 @@ def _digest(source: ImageSource) -> str:
 
 def _weights_name(path: Path | None) -> str:
     return fingerprint(read(path)[0]) if path else "none"
-
-
-def _words(device: torch.device, precision: torch.dtype, group: Group) -> str:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    several = f"{group.size} processes of " if group.size > 1 else ""
-    return f"{several}{name}, {str(precision).removeprefix('torch.')}"
-
-
-def _describe(benchmark: Benchmark, source: ImageSource) -> str:
-    people = len({sample.pid for sample in source.samples})
-    cameras = len({sample.camid for sample in source.samples})
-    return f"{benchmark.name}: {len(source)} training images of {people} people from {cameras} cameras"

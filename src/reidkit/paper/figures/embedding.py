@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,7 +27,6 @@ from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -132,7 +132,7 @@ def choose_people(plan: Plan) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "pid", "camid", "split"))
     rows = [sample for sample in train if sample.pid in chosen]
-    writer.writerows((str(sample.path.absolute()), sample.pid, sample.camid, "train") for sample in rows)
+    writer.writerows((str(Path(str(sample.path)).absolute()), sample.pid, sample.camid, "train") for sample in rows)
     listing = plan.out / "people.csv"
     write_whole(listing, text.getvalue().encode("utf-8", "surrogateescape"))
     return listing

@@ -1,0 +1,48 @@
+"""`reidkit shard`: a data set in few large files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.show import print_json, print_line, progress
+
+
+class Kind(StrEnum):
+    """How shards are written."""
+
+    WEBDATASET = "webdataset"
+    PARQUET = "parquet"
+
+
+def shard(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set of any format.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for the shards.")],
+    kind: Annotated[
+        Kind, typer.Option("--format", help="Tars with KEY.jpg and KEY.json, or tables.")
+    ] = Kind.WEBDATASET,
+    images_per_shard: Annotated[int, typer.Option(min=1, help="Images in a shard, at most.")] = 10_000,
+    read_as: Annotated[
+        str | None, typer.Option("--from", help="The format of DIR, if its layout does not tell.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write a data set into shards, which --data reads from a disk or a URL.
+
+    The images of a person come to lie side by side. A call that was broken off goes on where it stopped.
+    """
+    from reidkit.data.detect import open_benchmark
+    from reidkit.data.shards.convert import convert
+
+    benchmark = open_benchmark(folder, read_as)
+    with progress() as tell:
+        counts = convert(benchmark, out, kind.value, images_per_shard, lambda done, total: tell("writing", done, total))
+    if as_json:
+        print_json({"folder": str(out), "format": kind.value, **counts})
+        return
+    kept = f", {counts['kept']} of them there before" if counts["kept"] else ""
+    print_line(f"{out}: {counts['images']} images of {benchmark.name} in {counts['shards']} shards{kept}")

@@ -1,0 +1,210 @@
+"""Any data set as shards, the images of a person side by side."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from reidkit.data.listing import SUFFIXES
+from reidkit.data.shards import parquet, webdataset
+from reidkit.data.shards import write as writers
+from reidkit.data.shards.index import INDEX, Index
+from reidkit.data.shards.index import write as write_index
+from reidkit.data.shards.place import Folder
+from reidkit.data.shards.samples import SPLITS, pids_of
+from reidkit.types import SYNTHETIC, DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from reidkit.types import Benchmark, ImageFile, Sample
+
+Kind = Literal["webdataset", "parquet"]
+README = "README.txt"
+_SUFFIX = {"webdataset": ".tar", "parquet": ".parquet"}
+_WRITE = {"webdataset": writers.write_tar, "parquet": writers.write_parquet}
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A shard to write: images `indices` of `samples`, which are those of one split, under `names`."""
+
+    name: str
+    split: str
+    samples: Sequence[Sample]
+    names: Sequence[str]
+    indices: Sequence[int]
+
+
+def convert(
+    benchmark: Benchmark,
+    out: Path,
+    kind: Kind,
+    images_per_shard: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, int]:
+    """Write the images of `benchmark`, as they are and not decoded, into shards in the folder `out`, with their index.
+
+    The images of a person follow each other, and lie in one shard unless it has no room for them; otherwise the order
+    is that of the data set. Each shard appears when it is whole, the index last. A shard of an earlier call that holds
+    what it should is kept, so that a call that was broken off goes on.
+
+    Returns:
+        How many `images` and `shards` there are, and how many of these were `kept`.
+
+    Raises:
+        UsageError: `out` holds something else, or a shard should hold no image.
+        DataError: an image cannot be read, or a shard cannot be written.
+    """
+    if images_per_shard < 1:
+        raise UsageError("a shard holds one image at least: give --images-per-shard 1 or more")
+    plan = _plan(benchmark, _SUFFIX[kind], images_per_shard)
+    images = sum(len(shard.indices) for shard in plan)
+    if not images:
+        raise DataError(f"{benchmark.name} holds no images: there is nothing to write")
+    done = kept = 0
+    try:
+        _begin(out, {shard.name for shard in plan}, synthetic=benchmark.name == "synthetic")
+        for shard in plan:
+            if _is_there(shard, out, kind):
+                kept += 1
+            else:
+                _WRITE[kind](out / shard.name, _items(shard))
+            done += len(shard.indices)
+            if progress:
+                progress(done, images)
+        finish(out, kind)
+    except OSError as error:
+        raise DataError(
+            f"{out} cannot be written ({error.strerror or error}): make room or name another folder; "
+            "the same command goes on with the shards that are whole"
+        ) from None
+    return {"images": images, "shards": len(plan), "kept": kept}
+
+
+def finish(out: Path, kind: Kind) -> int:
+    """Lay the index beside the shards in `out`. Gives the number of images.
+
+    Raises:
+        DataError: a shard is not what it should be.
+        OSError: the index cannot be written.
+    """
+    index, sizes = _gather(out, kind)
+    write_index(out / INDEX, index, sizes)
+    return len(index.rows)
+
+
+def _gather(out: Path, kind: Kind, only: str = "") -> tuple[Index, dict[str, int]]:
+    place = Folder(out)
+    found = place.sizes()
+    sizes = {name: found[name] for name in sorted(found) if name.endswith(_SUFFIX[kind]) and only in ("", name)}
+    if kind == "parquet":
+        return parquet.gather(tuple(parquet.ParquetShard(place, name) for name in sizes)), sizes
+    return webdataset.gather(tuple(webdataset.TarShard(place, name) for name in sizes), sizes), sizes
+
+
+def _begin(out: Path, shards: set[str], synthetic: bool) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    ours = shards | {INDEX, README}
+    foreign = sorted(path.name for path in out.iterdir() if path.name.removesuffix(".partial") not in ours)
+    if foreign:
+        raise UsageError(f"{out} holds something else ({foreign[0]}): give a folder that is empty or not there")
+    (out / INDEX).unlink(missing_ok=True)
+    if synthetic:
+        (out / README).write_text(f"{SYNTHETIC}\n", encoding="utf-8")
+
+
+def _plan(benchmark: Benchmark, suffix: str, images_per_shard: int) -> list[_Planned]:
+    plan = []
+    test = (*benchmark.gallery, *benchmark.junk) if len(benchmark.junk) else benchmark.gallery
+    for split, samples in zip(SPLITS, (benchmark.train, benchmark.query, test), strict=True):
+        names = _names([sample.path for sample in samples])
+        plan += [
+            _Planned(f"{split}-{number:05d}{suffix}", split, samples, names, indices)
+            for number, indices in enumerate(_cut(samples, images_per_shard))
+        ]
+    return plan
+
+
+def _cut(samples: Sequence[Sample], images_per_shard: int) -> Iterator[list[int]]:
+    """Which images go into each shard: people in the order in which they first come, whole as long as they fit."""
+    if not len(samples):
+        return
+    _, first, person = np.unique(pids_of(samples), return_index=True, return_inverse=True)
+    order = np.argsort(first[person], kind="stable")
+    people = np.split(order, np.flatnonzero(np.diff(first[person][order])) + 1)
+    shard: list[int] = []
+    for images in people:
+        if shard and len(shard) + len(images) > images_per_shard:
+            yield shard
+            shard = []
+        shard += images.tolist()
+        while len(shard) > images_per_shard:
+            yield shard[:images_per_shard]
+            shard = shard[images_per_shard:]
+    if shard:
+        yield shard
+
+
+def _names(paths: Sequence[ImageFile]) -> list[str]:
+    """A name for each image, no two alike: its own below the folder of them all, with one dot, where that will do."""
+    files = [path for path in paths if isinstance(path, Path)]
+    root = os.path.commonpath([path.parent.absolute() for path in files]) if files else ""
+    named = [_one_dot(os.path.relpath(p.absolute(), root) if isinstance(p, Path) else _key(p)) for p in paths]
+    count = Counter(suffixless for suffixless, _ in named)
+    return [
+        f"{n:08d}_{key.replace('/', '_')}{suffix}" if count[key] > 1 else key + suffix
+        for n, (key, suffix) in enumerate(named)
+    ]
+
+
+def _key(path: ImageFile) -> str:
+    return str(getattr(path, "key", path.name))
+
+
+def _one_dot(name: str) -> tuple[str, str]:
+    """The name before its suffix, without a dot in its last part, and the suffix of an image."""
+    folder, slash, base = name.rpartition("/")
+    stem, dot, suffix = base.rpartition(".")
+    kind = f".{suffix.lower()}"
+    stem, kind = (stem, kind) if dot and kind in SUFFIXES else (base, ".jpg")
+    return f"{folder}{slash}{stem.replace('.', '_') or '_'}", kind
+
+
+def _items(shard: _Planned) -> Iterator[writers.Item]:
+    for index in shard.indices:
+        sample = shard.samples[index]
+        try:
+            data = sample.path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{sample.path} cannot be read: {error.strerror}") from None
+        yield writers.Item(shard.names[index], data, sample.pid, sample.camid, shard.split)
+
+
+def _is_there(shard: _Planned, out: Path, kind: Kind) -> bool:
+    """Whether the shard was written before, of these images: their names, labels and, in a tar, sizes are the same."""
+    if not (out / shard.name).is_file():
+        return False
+    try:
+        index, _ = _gather(out, kind, shard.name)
+    except DataError:
+        return False
+    samples = [shard.samples[i] for i in shard.indices]
+    rows, names = index
+    wanted = [(s.pid, s.camid, SPLITS.index(shard.split)) for s in samples]
+    keys = [os.fsencode(shard.names[i]) for i in shard.indices]
+    if rows[["pid", "camid", "split"]].tolist() != wanted or names != b"".join(keys):
+        return False
+    return kind == "parquet" or rows["length"].tolist() == [_size(sample.path) for sample in samples]
+
+
+def _size(path: ImageFile) -> int:
+    try:
+        return path.stat().st_size if isinstance(path, Path) else len(path.read_bytes())
+    except OSError:
+        return -1

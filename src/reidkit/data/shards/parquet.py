@@ -1,0 +1,187 @@
+"""Parquet: tables with a row for each image, its file in one column and its labels in others."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from reidkit.data.shards.index import Gathering, checked, indexed, split_of
+from reidkit.data.shards.place import INSTALL, set_name, shards_at
+from reidkit.data.shards.samples import ShardSamples, as_benchmark, shown
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from reidkit.data.shards.index import Index, _ShardRows
+    from reidkit.data.shards.place import Place
+    from reidkit.types import Benchmark
+
+LAYOUT = "parquet (train-000.parquet with image, pid, camid)"
+
+KEYS = ("key", "path")
+"""Columns that may name the image; where neither is there, the number of its row does."""
+
+
+@dataclass(frozen=True)
+class ParquetShard:
+    """A Parquet file. A part of it is a row group: smaller pieces cannot be read."""
+
+    place: Place
+    name: str
+
+    def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
+        """The files in these rows of a row group; the last few row groups are kept for who asks one by one."""
+        del lengths
+        if len(starts) > 1:
+            images = _row_group(self, part)
+        else:
+            with _LOCK:
+                images = _kept_row_group(self, part)
+        try:
+            return [images[row] or b"" for row in starts.tolist()]
+        except IndexError:
+            raise DataError(f"{self} has fewer rows than its index: make the index again") from None
+
+    def __str__(self) -> str:
+        return self.place.where(self.name)
+
+
+def matches(folder: Path) -> bool:
+    """Whether `folder`, or the place of a URL, holds Parquet files, or is one."""
+    return bool(shards_at(folder, ".parquet")[1])
+
+
+def load(folder: Path) -> Benchmark:
+    """The images in the Parquet files of a folder or URL.
+
+    Columns: `image` (the bytes of the file, or a struct that has them as `bytes`), `pid` (numbers, or names as in
+    `csv`), and where they are known `camid`, `split` and `key` or `path`. Where no split is said, the shard's name
+    begins with it.
+
+    Raises:
+        DataError: there are no such files; pyarrow is not installed; one is damaged, lacks a column, or names an image
+            twice.
+    """
+    return as_benchmark(set_name(folder, "parquet"), read(folder))
+
+
+def read(folder: Path) -> ShardSamples:
+    """The images of all splits together, as they lie in the shards.
+
+    Raises:
+        DataError: as `load`.
+    """
+    place, sizes = shards_at(folder, ".parquet")
+    if not sizes:
+        raise DataError(f"{folder} holds no .parquet: name the folder or URL of the shards")
+    pyarrow()
+    shards = tuple(ParquetShard(place, name) for name in sorted(sizes))
+    index = indexed(place, sizes, lambda: gather(shards))
+    if not len(index.rows):
+        raise DataError(f"the shards in {folder} hold no images: write a row for each")
+    return ShardSamples(shards, *index)
+
+
+def gather(shards: tuple[ParquetShard, ...]) -> Index:
+    """The index of Parquet files, from all their columns but the images.
+
+    Raises:
+        DataError: as `load`.
+    """
+    gathering = Gathering()
+    splits = split_of([shard.name for shard in shards])
+    for shard in shards:
+        rows = gathering.shard()
+        with _opened(shard) as file:
+            for group in range(file.num_row_groups):
+                _gather_group(shard, file, group, rows, splits.get(shard.name, ""))
+        twice = next((key for key, count in Counter(rows.keys).items() if count > 1), None)
+        if twice is not None:
+            raise DataError(f"{shard}:{shown(twice)} comes twice in this shard: give every image a key of its own")
+        gathering.close(rows)
+    return gathering.done()
+
+
+def _gather_group(shard: ParquetShard, file: Any, group: int, rows: _ShardRows, split: str) -> None:
+    there = set(file.schema_arrow.names)
+    key = next((name for name in KEYS if name in there), None)
+    wanted = [name for name in (key, "pid", "camid", "split") if name in there]
+    table = _told(shard, lambda: file.read_row_group(group, columns=wanted)).to_pydict()
+    count = len(table["pid"])
+    empty = [None] * count
+    names = table[key] if key else range(len(rows.keys), len(rows.keys) + count)
+    facts = zip(names, table["pid"], table.get("camid", empty), table.get("split", empty), strict=True)
+    length = _image_bytes(file, group) // max(count, 1)
+    for row, (name, pid, camid, told) in enumerate(facts):
+        code = name if isinstance(name, bytes) else str(name).encode("utf-8", "surrogatepass")
+        where = f"{shard}:{shown(code)}"
+        if told is None and not split:
+            raise DataError(f"{where} says no split, nor does the name of the shard: begin that with train, ...")
+        rows.add(code, checked(pid, camid, told or split, where), group, row, length)
+
+
+def _image_bytes(file: Any, group: int) -> int:
+    """How much the images of a row group take in memory; how they share it is not known without reading them."""
+    facts = file.metadata.row_group(group)
+    columns = (facts.column(i) for i in range(facts.num_columns))
+    return sum(c.total_uncompressed_size for c in columns if c.path_in_schema.partition(".")[0] == "image")
+
+
+@contextmanager
+def _opened(shard: ParquetShard) -> Iterator[Any]:
+    _, parquet = pyarrow()
+    with shard.place.open(shard.name) as stream:
+        file = _told(shard, lambda: parquet.ParquetFile(stream))
+        for name in ("image", "pid"):
+            if name not in file.schema_arrow.names:
+                raise DataError(f"{shard} has no column {name}: the columns are image, pid, camid, split and key")
+        yield file
+
+
+_LOCK = threading.Lock()
+
+
+@lru_cache(maxsize=4)
+def _kept_row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
+    return _row_group(shard, group)
+
+
+def _row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
+    with _opened(shard) as file:
+        column = _told(shard, lambda: file.read_row_group(group, columns=["image"])).column("image").to_pylist()
+    return [value.get("bytes") if isinstance(value, dict) else value for value in column]
+
+
+def _told(shard: ParquetShard, work: Any) -> Any:
+    try:
+        return work()
+    except OSError as error:
+        why = error.strerror or "it is cut short or damaged"
+        raise DataError(f"{shard} cannot be read: {why}") from None
+    except Exception as error:  # pyarrow's errors are ValueErrors, KeyErrors and others
+        if type(error).__module__.partition(".")[0] != "pyarrow":
+            raise
+        raise DataError(f"{shard} is no whole Parquet file: copy it again ({' '.join(str(error).split())})") from None
+
+
+def pyarrow() -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet.
+
+    Raises:
+        DataError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(f"Parquet needs pyarrow: {INSTALL}") from None
+    return pyarrow, pyarrow.parquet

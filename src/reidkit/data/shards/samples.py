@@ -1,0 +1,200 @@
+"""The images of shards as a sequence of samples that is kept in columns: a million take tens of megabytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Protocol, overload
+
+import numpy as np
+
+from reidkit.types import JUNK, NO_CAMERA, Benchmark, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+SPLITS = ("train", "query", "gallery")
+
+ROW = np.dtype(
+    [
+        ("pid", "<i4"),
+        ("camid", "<i4"),
+        ("split", "<i1"),
+        ("shard", "<i4"),
+        ("part", "<i4"),
+        ("start", "<i8"),
+        ("length", "<i4"),
+        ("name", "<i8"),
+        ("letters", "<i4"),
+    ]
+)
+"""What is known of an image. `split` counts from 0 in `SPLITS`; `part` is a stretch of the shard that is read at once;
+`start` a byte of a tar, or a row of a row group; `length` bytes; `name` and `letters` say where its name is."""
+
+
+class Shard(Protocol):
+    """A file of images. Its string is what people call it."""
+
+    def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
+        """The files of images of one part, in the order asked for.
+
+        Raises:
+            DataError: the shard cannot be read.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One image in a shard, in the place of a `Path`. Its string is `shard.tar:KEY.jpg`."""
+
+    shard: Shard
+    key: str
+    part: int
+    start: int
+    length: int
+
+    @property
+    def name(self) -> str:
+        """The last part of its name."""
+        return PurePosixPath(self.key).name
+
+    def read_bytes(self) -> bytes:
+        """The image file.
+
+        Raises:
+            DataError: the shard cannot be read.
+        """
+        return self.shard.read(self.part, np.array([self.start]), np.array([self.length]))[0]
+
+    def __str__(self) -> str:
+        return f"{self.shard}:{self.key}"
+
+
+class ShardSamples(Sequence[Sample]):
+    """Images of shards, N of them. A `Sample` is made when it is asked for, and not kept."""
+
+    def __init__(self, shards: tuple[Shard, ...], rows: NDArray[np.void], names: bytes) -> None:
+        """Images `rows` [N], of dtype `ROW`, of `shards`; their names lie in `names`, one after the other."""
+        self.shards, self.rows, self.names = shards, rows, names
+
+    @property
+    def pids(self) -> NDArray[np.int64]:
+        """Who is on each, int64 [N]."""
+        return self.rows["pid"].astype(np.int64)
+
+    @property
+    def camids(self) -> NDArray[np.int64]:
+        """Which camera took each, int64 [N]."""
+        return self.rows["camid"].astype(np.int64)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Images that are read at once have the same number: the part and shard of each, int64 [N], from 0 on."""
+        pairs = self.rows["shard"].astype(np.int64) << 32 | self.rows["part"]
+        return np.unique(pairs, return_inverse=True)[1].astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> ShardSamples: ...
+
+    def __getitem__(self, at: int | slice) -> Sample | ShardSamples:
+        if isinstance(at, slice):
+            return self.take(np.arange(len(self))[at])
+        return self._sample(self.rows[at].item())
+
+    def __iter__(self) -> Iterator[Sample]:
+        for first in range(0, len(self), 1024):
+            yield from map(self._sample, self.rows[first : first + 1024].tolist())
+
+    def _sample(self, row: tuple[int, ...]) -> Sample:
+        pid, camid, _, shard, part, start, length, name, letters = row
+        key = shown(self.names[name : name + letters])
+        return Sample(Member(self.shards[shard], key, part, start, length), pid, camid)
+
+    def members(self, indices: NDArray[np.int64]) -> list[Member]:
+        """The places of some of the images."""
+        return [sample.path for sample in self.take(indices) if isinstance(sample.path, Member)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ShardSamples):
+            return NotImplemented
+        return self.shards == other.shards and bool(np.array_equal(self.rows, other.rows)) and self.names == other.names
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, indices: NDArray[np.int64]) -> ShardSamples:
+        """Some of them, in this order."""
+        return ShardSamples(self.shards, self.rows[indices], self.names)
+
+    def moved(self, pids: int, camids: int) -> ShardSamples:
+        """The same images of people and cameras that are numbered so much higher; junk and unknown cameras stay so."""
+        rows = self.rows.copy()
+        rows["pid"][rows["pid"] != JUNK] += pids
+        rows["camid"][rows["camid"] != NO_CAMERA] += camids
+        return ShardSamples(self.shards, rows, self.names)
+
+    def read(self, indices: NDArray[np.int64]) -> list[bytes]:
+        """The files of images of one group, read together where they lie together.
+
+        Raises:
+            DataError: the shard cannot be read.
+        """
+        rows = self.rows[indices]
+        shard = self.shards[int(rows["shard"][0])]
+        return shard.read(int(rows["part"][0]), rows["start"].astype(np.int64), rows["length"].astype(np.int64))
+
+    def digest(self) -> str:
+        """A short name of these images in this order, with their ids and the names of their shards."""
+        total = hashlib.sha256("\0".join(PurePosixPath(str(shard)).name for shard in self.shards).encode())
+        for column in ("pid", "shard", "part", "start", "length"):
+            total.update(np.ascontiguousarray(self.rows[column]).data)
+        return total.hexdigest()[:16]
+
+
+def joined(several: Sequence[ShardSamples]) -> ShardSamples:
+    """The images of several as one sequence."""
+    rows, first, letters = [], 0, 0
+    for samples in several:
+        moved = samples.rows.copy()
+        moved["shard"] += first
+        moved["name"] += letters
+        rows.append(moved)
+        first, letters = first + len(samples.shards), letters + len(samples.names)
+    shards = tuple(shard for samples in several for shard in samples.shards)
+    return ShardSamples(shards, np.concatenate(rows), b"".join(samples.names for samples in several))
+
+
+def as_benchmark(name: str, samples: ShardSamples) -> Benchmark:
+    """The splits of `samples`, each in its order, without the junk, which comes together."""
+    split, junk = samples.rows["split"], samples.rows["pid"] == JUNK
+    train, query, gallery = (samples.take(np.flatnonzero((split == n) & ~junk)) for n in range(len(SPLITS)))
+    return Benchmark(name, train, query, gallery, samples.take(np.flatnonzero(junk)))
+
+
+def shown(key: bytes) -> str:
+    r"""A name out of a shard as text that is harmless to print: what is not UTF-8, or not to be seen, becomes \xNN."""
+    text = key.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def pids_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Who is on each image, int64 [N]."""
+    if isinstance(samples, ShardSamples):
+        return samples.pids
+    return np.fromiter((sample.pid for sample in samples), dtype=np.int64, count=len(samples))
+
+
+def camids_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Which camera took each image, int64 [N]."""
+    if isinstance(samples, ShardSamples):
+        return samples.camids
+    return np.fromiter((sample.camid for sample in samples), dtype=np.int64, count=len(samples))

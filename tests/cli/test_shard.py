@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.commands import training
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands import Nursery
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_shards_of_a_data_set_are_described_as_it_is(nursery: Nursery, noise: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    words = ("shard", noise, tmp_path / "out", "--format", kind, "--images-per-shard", 10, "--json")
+    counts = nursery.run(*words).json()
+    assert counts == {
+        "folder": str(tmp_path / "out"), "format": kind, "images": 52, "shards": 4 + 1 + 2, "kept": 0,
+    }  # fmt: skip
+    assert nursery.run(*words).json()["kept"] == 7
+    ours, theirs = (nursery.run("data", place, "--json").json() for place in (tmp_path / "out", noise))
+    assert ours == theirs | {"name": kind}
+    sheet = nursery.run("data", tmp_path / "out", "--no-check", "--sheet", tmp_path / "sheet.png")
+    assert sheet.status == 0
+    assert (tmp_path / "sheet.png").is_file()
+
+
+def test_train_and_evaluate_from_shards(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    assert nursery.run("shard", noise, tmp_path / "out").status == 0
+    words = training(tmp_path / "out", tmp_path / "run", optim__epochs=1, optim__drops=[], optim__warmup_epochs=0)
+    trained = nursery.run(*words, "--stream", "--json").json()
+    page = tmp_path / "page.html"
+    again = nursery.run("evaluate", tmp_path / "run", "--data", tmp_path / "out", "--report", page, "--json").json()
+    assert again["queries"] == 4
+    assert trained
+    assert page.read_text().count("data:image/jpeg") > 20
+
+
+def test_a_truncated_shard_and_a_broken_image_are_one_line(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    assert nursery.run("shard", noise, tmp_path / "out").status == 0
+    tar = tmp_path / "out" / "train-00000.tar"
+    whole = tar.read_bytes()
+    start = whole.index(b"\xff\xd8")
+    tar.write_bytes(whole[:start] + bytes(600) + whole[start + 600 :])
+    found = nursery.run("data", tmp_path / "out")
+    assert found.status == 1
+    assert "1 of 52 images cannot be read" in found.line()
+    assert f"{tar}:0001_c1s1_000000_00.jpg: is not an image" in found.err
+    stopped = nursery.run(*training(tmp_path / "out", tmp_path / "run"))
+    assert f"{tar}:0001_c1s1_000000_00.jpg is not an image" in stopped.line()
+    tar.write_bytes(whole[:5000])
+    cut = nursery.run("data", tmp_path / "out")
+    assert cut.status == 1
+    assert f"{tar} is cut short" in cut.line()
+
+
+def test_synthetic_people_straight_into_shards(nursery: Nursery, tmp_path: Path) -> None:
+    small = ("--ids", 8, "--cameras", 2, "--height", 32, "--width", 32, "--images-per-camera", 2)
+    assert nursery.run("synth", tmp_path / "files", *small).status == 0
+    counts = nursery.run("synth", tmp_path / "shards", *small, "--shards", 6, "--json").json()
+    assert counts["images"] == counts["train"] + counts["query"] + counts["gallery"]
+    ours, theirs = (nursery.run("data", tmp_path / name, "--json").json() for name in ("shards", "files"))
+    assert ours == theirs
+    assert ours["name"] == "synthetic"

@@ -1,0 +1,182 @@
+"""Shards hold what the data set holds."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reidkit.data.detect import open_benchmark
+from reidkit.data.shards.convert import convert
+from reidkit.data.shards.find import image_file
+from reidkit.types import SYNTHETIC, DataError, UsageError
+from tests.data.shards.made import noise_shards, picture
+from tests.noise import draw_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from reidkit.types import Benchmark, Sample
+
+KINDS = ("webdataset", "parquet")
+
+
+def told(samples: Sequence[Sample]) -> list[tuple[str, int, int, bytes]]:
+    return [(s.path.name, s.pid, s.camid, s.path.read_bytes()) for s in samples]
+
+
+def splits(benchmark: Benchmark) -> list[list[tuple[str, int, int, bytes]]]:
+    return [told(part) for part in (benchmark.train, benchmark.query, benchmark.gallery, benchmark.junk)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_the_same_images_in_the_same_order(tmp_path: Path, kind: Any, size: int) -> None:
+    pytest.importorskip("pyarrow")
+    noise = draw_noise(tmp_path / "market")
+    gallery = noise / "bounding_box_test"
+    (gallery / "-1_c1s1_000000_00.jpg").write_bytes(next(gallery.iterdir()).read_bytes())
+    benchmark = open_benchmark(noise)
+    seen: list[tuple[int, int]] = []
+    counts = convert(benchmark, tmp_path / "out", kind, size, lambda *now: seen.append(now))
+    found = open_benchmark(tmp_path / "out")
+    assert found.name == kind
+    assert splits(found) == splits(benchmark)
+    assert (counts["images"], counts["kept"]) == (32 + 4 + 16 + 1, 0)
+    assert seen[-1] == (53, 53)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(names) == counts["shards"] + 1
+    if size == 1000:
+        end = "tar" if kind == "webdataset" else "parquet"
+        assert names == [f"gallery-00000.{end}", f"query-00000.{end}", "reidkit-index.npz", f"train-00000.{end}"]
+
+
+def test_the_tars_are_those_of_any_program(tmp_path: Path) -> None:
+    convert(open_benchmark(draw_noise(tmp_path / "market")), tmp_path / "out", "webdataset", 5)
+    with tarfile.open(tmp_path / "out" / "train-00000.tar") as made:
+        assert made.getnames()[:3] == ["0001_c1s1_000000_00.jpg", "0001_c1s1_000000_00.json", "0001_c1s1_000001_00.jpg"]
+        told_of = made.extractfile("0001_c1s1_000000_00.json")
+        assert told_of is not None
+        assert told_of.read() == b'{"pid": 1, "camid": 0, "split": "train"}'
+
+
+def test_people_stay_together(tmp_path: Path, jpeg: bytes) -> None:
+    """Three people, mixed up, of 3, 2 and 5 images in shards of 4: the second does not fit, the third never does."""
+    lines = ["path,pid,camid,split"]
+    for n, pid in enumerate([1, 2, 3, 3, 1, 3, 2, 1, 3, 3]):
+        (tmp_path / f"{n}.jpg").write_bytes(jpeg)
+        lines.append(f"{n}.jpg,{pid},0,train")
+    (tmp_path / "people.csv").write_text("\n".join(lines))
+    convert(open_benchmark(tmp_path / "people.csv"), tmp_path / "out", "webdataset", 4)
+    shards = [open_benchmark(path).train for path in sorted((tmp_path / "out").glob("*.tar"))]
+    found = [[sample.path.name[0] for sample in part] for part in shards]
+    assert found == [["0", "4", "7"], ["1", "6"], ["2", "3", "5", "8"], ["9"]]
+
+
+def test_names_that_would_be_alike(tmp_path: Path, jpeg: bytes) -> None:
+    """A name keeps its folder; a dot in it, which would end the key, goes; what is then alike gets its number."""
+    for name in ("anna/1_c1.jpg", "bob/1_c1.jpg", "bob/a.b_c1.PNG", "bob/a_b_c1.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(jpeg)
+    convert(open_benchmark(tmp_path / "in"), tmp_path / "out", "webdataset", 10)
+    keys = [str(s.path).partition(":")[2] for s in open_benchmark(tmp_path / "out").train]
+    assert keys == ["anna/1_c1.jpg", "bob/1_c1.jpg", "00000002_bob_a_b_c1.png", "00000003_bob_a_b_c1.jpg"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    pytest.importorskip("pyarrow")
+    benchmark, out = open_benchmark(draw_noise(tmp_path / "market")), tmp_path / "out"
+
+    def stop(done: int, total: int) -> None:
+        if done >= 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(benchmark, out, kind, 8, stop)
+    there = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert len(there) == 2
+    first = min(out.iterdir())
+    first.write_bytes(first.read_bytes()[:2000])  # damaged since
+    assert convert(benchmark, out, kind, 8)["kept"] == 1
+    assert splits(open_benchmark(out)) == splits(benchmark)
+    assert convert(benchmark, out, kind, 8)["kept"] == 7, "all, the next time"
+
+
+def test_an_image_that_changed_is_written_anew(tmp_path: Path) -> None:
+    noise, out = draw_noise(tmp_path / "market"), tmp_path / "out"
+    convert(open_benchmark(noise), out, "webdataset", 8)
+    first = min((noise / "bounding_box_train").iterdir())
+    first.write_bytes(picture(3))
+    assert convert(open_benchmark(noise), out, "webdataset", 8)["kept"] == 6
+    assert open_benchmark(out).train[0].path.read_bytes() == picture(3)
+
+
+def test_the_same_call_writes_the_same_bytes(tmp_path: Path) -> None:
+    for out in ("a", "b"):
+        convert(open_benchmark(draw_noise(tmp_path / "market")), tmp_path / out, "webdataset", 8)
+    pairs = [(path, tmp_path / "b" / path.name) for path in (tmp_path / "a").glob("*.tar")]
+    assert pairs
+    assert all(one.read_bytes() == other.read_bytes() for one, other in pairs)
+
+
+def test_from_shards_to_shards(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    benchmark = open_benchmark(noise_shards(tmp_path / "one"))
+    convert(benchmark, tmp_path / "two", "parquet", 10)
+    convert(open_benchmark(tmp_path / "two"), tmp_path / "three", "webdataset", 10)
+    assert splits(open_benchmark(tmp_path / "three")) == splits(benchmark)
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    noise, out = open_benchmark(draw_noise(tmp_path / "market")), tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds something else \(thesis\.txt\): give a folder that is empty"):
+        convert(noise, out, "webdataset", 8)
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+    with pytest.raises(UsageError, match="--images-per-shard 1 or more"):
+        convert(noise, tmp_path / "new", "webdataset", 0)
+    next((tmp_path / "market" / "query").iterdir()).unlink()
+    with pytest.raises(DataError, match=r"query/.*\.jpg cannot be read: No such file"):
+        convert(noise, tmp_path / "new", "webdataset", 8)
+
+
+def test_a_full_disk_keeps_what_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark, out = open_benchmark(draw_noise(tmp_path / "market")), tmp_path / "out"
+    written: list[str] = []
+    real = os.fsync
+
+    def fill(number: int) -> None:
+        written.append("")
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(number)
+
+    monkeypatch.setattr("os.fsync", fill)
+    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\): make room"):
+        convert(benchmark, out, "webdataset", 8)
+    assert sorted(path.name for path in out.iterdir()) == ["train-00000.tar", "train-00001.tar"]
+    assert convert(benchmark, out, "webdataset", 8)["kept"] == 2
+
+
+def test_drawn_people_stay_synthetic(tmp_path: Path) -> None:
+    noise = draw_noise(tmp_path / "market")
+    (noise / "README.txt").write_text(SYNTHETIC)
+    convert(open_benchmark(noise), tmp_path / "out", "webdataset", 8)
+    assert open_benchmark(tmp_path / "out").name == "synthetic"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_is_found_by_its_string(tmp_path: Path, kind: Any) -> None:
+    pytest.importorskip("pyarrow")
+    convert(open_benchmark(draw_noise(tmp_path / "market")), tmp_path / "out", kind, 8)
+    for sample in open_benchmark(tmp_path / "out").gallery:
+        assert image_file(str(sample.path)) == sample.path
+    loose = tmp_path / "market" / "query"
+    for text in (str(loose), f"{tmp_path}/out/none.tar:a.jpg", f"{tmp_path}/nowhere/a.tar:b.jpg"):
+        assert str(image_file(text)) == text

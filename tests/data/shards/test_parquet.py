@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reidkit.data.detect import open_benchmark
+from reidkit.types import NO_CAMERA, DataError
+from tests.data.shards.made import facts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+arrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+def table(path: Path, rows: Any = 100, **columns: Any) -> Path:
+    """A file of these columns, in row groups of `rows`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(arrow.table(columns), path, row_group_size=rows)
+    return path
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_by_hand(tmp_path: Path, rows: int) -> None:
+    root = tmp_path / "people"
+    images, keys, split = [b"a", b"b", b"c", b"d"], ["1.jpg", "2.jpg", "x/3.jpg", "4.jpg"], [*["train"] * 3, "query"]
+    table(root / "all.parquet", rows, image=images, key=keys, pid=[4, 4, -1, 5], camid=[0, None, 2, 1], split=split)
+    found = open_benchmark(root)
+    assert found.name == "parquet"
+    assert facts(found.train) == [("1.jpg", 4, 0), ("2.jpg", 4, NO_CAMERA)]
+    assert facts(found.query) == [("4.jpg", 5, 1)]
+    assert facts(found.junk) == [("3.jpg", -1, 2)]
+    assert [s.path.read_bytes() for s in (*found.train, *found.query, *found.junk)] == [b"a", b"b", b"d", b"c"]
+    assert str(found.junk[0].path) == f"{root}/all.parquet:x/3.jpg"
+    assert open_benchmark(tmp_path) == found
+    assert open_benchmark(root / "all.parquet") == found
+
+
+def test_names_of_people_rows_without_a_key_and_a_column_of_structs(tmp_path: Path) -> None:
+    images = [{"bytes": b"a", "path": "a"}, {"bytes": b"b", "path": "b"}]
+    table(tmp_path / "gallery-0.parquet", image=images, pid=["zoe", "anna"])
+    found = open_benchmark(tmp_path, "parquet").gallery
+    assert facts(found) == [("0", 1, NO_CAMERA), ("1", 0, NO_CAMERA)]
+    assert [sample.path.read_bytes() for sample in found] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"image": [b"a"]}, "has no column pid: the columns are image, pid, camid, split and key"),
+        ({"pid": [1]}, "has no column image"),
+        ({"image": [b"a"], "pid": [None]}, "train.parquet:0: pid None is neither a number nor a name"),
+        ({"image": [b"a", b"b"], "pid": [1, 2], "key": ["k", "k"]}, "train.parquet:k comes twice"),
+        ({"image": [b"a"], "pid": [1], "split": ["test"]}, "split 'test' is none of train, query, gallery"),
+    ],
+)
+def test_errors_are_one_line_that_names_the_shard(tmp_path: Path, columns: dict[str, list[Any]], says: str) -> None:
+    table(tmp_path / "train.parquet", **columns)
+    with pytest.raises(DataError, match=says) as caught:
+        open_benchmark(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, -1])
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path, keep: int) -> None:
+    path = table(tmp_path / "train.parquet", image=[b"a" * 500], pid=[1])
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"train\.parquet (cannot be read|is no whole Parquet file)") as caught:
+        open_benchmark(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_changed_behind_its_index(tmp_path: Path) -> None:
+    path = table(tmp_path / "train.parquet", image=[b"a", b"b"], pid=[1, 2])
+    last = open_benchmark(tmp_path).train[1]
+    table(path, image=[b"a"], pid=[1])
+    with pytest.raises(DataError, match="has fewer rows than its index"):
+        last.path.read_bytes()

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reidkit.data.detect import merge, open_benchmark
+from reidkit.data.shards import webdataset
+from reidkit.types import NO_CAMERA, DataError
+from tests.data.shards.made import facts, pair, tar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_by_hand(tmp_path: Path, jpeg: bytes) -> None:
+    """The split from the shard's name or from the JSON; junk apart; a camera that is not known."""
+    root = tmp_path / "people"
+    tar(root / "train-000.tar", [*pair("0001", jpeg, pid=1, camid=0), *pair("0002", jpeg, pid=1, camid=5)])
+    tar(root / "train-001.tar", pair("0001", jpeg, pid=2))
+    tar(root / "query-000.tar", pair("q", jpeg, pid=7, camid=1))
+    tar(root / "gallery-000.tar", [*pair("g", jpeg, pid=7, camid=2), *pair("j", jpeg, pid=-1, camid=2)])
+    tar(root / "more.tar", pair("x/h", jpeg, pid=0, camid=3, split="gallery"))
+    found = open_benchmark(root)
+    assert found.name == "webdataset"
+    assert facts(found.train) == [("0001.jpg", 1, 0), ("0002.jpg", 1, 5), ("0001.jpg", 2, NO_CAMERA)]
+    assert facts(found.query) == [("q.jpg", 7, 1)]
+    assert facts(found.gallery) == [("g.jpg", 7, 2), ("h.jpg", 0, 3)]
+    assert facts(found.junk) == [("j.jpg", -1, 2)]
+    assert [sample.path.read_bytes() for sample in (*found.train, *found.gallery)] == [jpeg] * 5
+    assert str(found.gallery[1].path) == f"{root}/more.tar:x/h.jpg"
+    assert open_benchmark(tmp_path) == found, "the folder around it"
+    assert facts(open_benchmark(root / "query-000.tar").query) == [("q.jpg", 7, 1)], "one shard alone"
+
+
+def test_all_is_for_training_where_no_name_says_a_split(tmp_path: Path, jpeg: bytes) -> None:
+    tar(tmp_path / "000.tar", pair("a", jpeg, pid=3, camid=0))
+    assert facts(open_benchmark(tmp_path).train) == [("a.jpg", 3, 0)]
+    tar(tmp_path / "query-000.tar", pair("b", jpeg, pid=3, camid=0))
+    with pytest.raises(DataError, match=r"000\.tar:a\.json says no split, nor does the name of the shard"):
+        open_benchmark(tmp_path)
+
+
+def test_cls_and_txt_say_the_person_and_the_name_the_camera(tmp_path: Path, jpeg: bytes) -> None:
+    tar(tmp_path / "a.tar", [("0001_c2.jpg", jpeg), ("0001_c2.cls", b"4\n"), ("b.txt", b" 5"), ("b.JPEG", jpeg)])
+    assert facts(open_benchmark(tmp_path).train) == [("0001_c2.jpg", 4, 2), ("b.JPEG", 5, NO_CAMERA)]
+
+
+def test_people_with_names_are_numbered_as_in_a_table(tmp_path: Path, jpeg: bytes) -> None:
+    people = ("carla", 12, "anna", -1)
+    tar(tmp_path / "train.tar", [item for pid in people for item in pair(f"k{pid}", jpeg, pid=pid)])
+    tar(tmp_path / "query.tar", pair("q", jpeg, pid=12))
+    found = open_benchmark(tmp_path)
+    assert [sample.pid for sample in (*found.train, *found.query, *found.junk)] == [2, 0, 1, 0, -1]
+    tar(tmp_path / "train.tar", [item for pid in ("007", 8) for item in pair(f"k{pid}", jpeg, pid=pid)])
+    assert [sample.pid for sample in open_benchmark(tmp_path).train] == [7, 8], "names that are numbers are numbers"
+
+
+def test_what_is_passed_over(tmp_path: Path, jpeg: bytes) -> None:
+    odd = [("README.md", b"hello"), ("._a.jpg", b"mac"), ("a.mask.png", b"no suffix of an image by itself")]
+    tar(tmp_path / "a.tar", [*odd, *pair("b", jpeg, pid=1), ("c.json", b'{"pid": 9}')])
+    assert facts(open_benchmark(tmp_path).train) == [("b.jpg", 1, NO_CAMERA)]
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([("a.jpg", b"1")], r"a\.jpg has no a\.json beside it, which says pid and camid"),
+        ([("a.jpg", b"1"), ("a.json", b"{")], r"a\.json is not an object in JSON"),
+        ([("a.jpg", b"1"), ("a.json", b"[1]")], r"a\.json is not an object in JSON"),
+        ([("a.jpg", b"1"), ("a.json", b"[" * 100_000)], r"a\.json is not an object in JSON"),
+        (pair("a", b"1", camid=1), r"a\.json: pid None is neither a number nor a name"),
+        (pair("a", b"1", pid=1.5), r"a\.json: pid 1\.5 is neither"),
+        (pair("a", b"1", pid=True), r"a\.json: pid True is neither"),
+        (pair("a", b"1", pid=10**12), r"a\.json: pid 1000000000000 is neither"),
+        (pair("a", b"1", pid=1, camid="x\n\x1b"), r"a\.json: camid 'x\\n\\x1b' is not a number"),
+        (pair("a", b"1", pid=1, split="val"), r"a\.json: split 'val' is none of train, query, gallery"),
+        ([*pair("a", b"1", pid=1), *pair("b", b"1", pid=1), *pair("a", b"1", pid=1)], r"tar:a comes twice"),
+        ([("a.jpg", b"1"), ("a.png", b"1"), ("a.cls", b"1")], r"a\.png is the second image of its key"),
+        ([("notes.md", b"1")], r"hold no images: write KEY\.jpg and KEY\.json"),
+    ],
+)
+def test_errors_are_one_line_that_names_the_shard(tmp_path: Path, files: list[tuple[str, bytes]], says: str) -> None:
+    tar(tmp_path / "train.tar", files)
+    with pytest.raises(DataError, match=says) as caught:
+        open_benchmark(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_the_same_key_in_two_shards_is_two_images(tmp_path: Path, jpeg: bytes) -> None:
+    for name in ("train-0.tar", "train-1.tar"):
+        tar(tmp_path / name, pair("a", jpeg, pid=1))
+    assert len({str(sample.path) for sample in open_benchmark(tmp_path).train}) == 2
+
+
+def test_a_truncated_shard_is_named(tmp_path: Path, jpeg: bytes) -> None:
+    path = tar(tmp_path / "train-000.tar", pair("a", jpeg, pid=1))
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(DataError, match=r"train-000\.tar is cut short"):
+        open_benchmark(tmp_path)
+
+
+def test_names_that_are_not_text_are_shown_harmlessly(tmp_path: Path, jpeg: bytes) -> None:
+    tar(tmp_path / "a.tar", [item for key in ("caf\udce9", "red\x1b[31m") for item in pair(key, jpeg, pid=1)])
+    found = open_benchmark(tmp_path).train
+    assert [sample.path.name for sample in found] == [r"caf\xe9.jpg", r"red\x1b[31m.jpg"]
+    assert all(str(sample.path).encode() and sample.path.read_bytes() == jpeg for sample in found)
+
+
+def test_a_tar_beside_a_data_set_does_not_hide_it(tmp_path: Path, jpeg: bytes) -> None:
+    image = tmp_path / "train" / "anna" / "a_c1.jpg"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(jpeg)
+    tar(tmp_path / "people.tar", [("train/anna/a_c1.jpg", jpeg)])
+    assert open_benchmark(tmp_path).name == "folder"
+    assert webdataset.matches(tmp_path)
+
+
+def test_several_sets_stay_in_columns(tmp_path: Path, jpeg: bytes) -> None:
+    tar(tmp_path / "a" / "train.tar", pair("a", jpeg, pid=3, camid=4))
+    tar(tmp_path / "b" / "train.tar", [*pair("b", jpeg, pid=0, camid=0), *pair("c", jpeg, pid=-1)])
+    one, two = open_benchmark(tmp_path / "a"), open_benchmark(tmp_path / "b")
+    found = merge([one, two])
+    assert found.name == "webdataset+webdataset"
+    assert facts(found.train) == [("a.jpg", 3, 4), ("b.jpg", 4, 5)]
+    assert facts(found.junk) == [("c.jpg", -1, NO_CAMERA)]
+    assert [sample.path.read_bytes() for sample in found.train] == [jpeg] * 2
+    assert merge([one]) == one
+    with pytest.raises(DataError, match=r"train\.tar is in two of the data sets"):
+        merge([one, one])
+    loose = tmp_path / "c" / "anna" / "a.jpg"
+    loose.parent.mkdir(parents=True)
+    loose.write_bytes(jpeg)
+    with pytest.raises(DataError, match="put the files into shards by `reidkit shard`"):
+        merge([one, open_benchmark(tmp_path / "c")])
