@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from llvmlite.binding import get_host_cpu_features
 
 from reidkit.evaluate import blocks
 from reidkit.evaluate.blocks import distance_blocks, gallery_rows
 from reidkit.evaluate.kernels import compiled
 from reidkit.evaluate.metrics import score, score_distances
-from reidkit.evaluate.multiply import Host, Wide, has_wide
+from reidkit.evaluate.multiply import Host, Wide, is_exact
 from reidkit.types import Embeddings
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def market(rounds: int) -> dict[str, float]:
     if not np.allclose((rank1, mean), (same.rank1, same.map)):
         raise SystemExit(f"the two ways disagree: {rank1} and {same.rank1}, {mean} and {same.map}")
     ways: dict[str, Multiplier] = {"numpy": Host()}
-    if has_wide():
+    if hasattr(torch.backends.mkldnn, "matmul") and is_exact(Wide()):
         ways["onednn"] = Wide()
     alone, whole = dict.fromkeys(ways, math.inf), math.inf
     for _ in range(rounds):  # in turn, so that what else goes on meets all
