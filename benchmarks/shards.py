@@ -18,13 +18,14 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reidkit.data.detect import open_benchmark
-from reidkit.data.shards.convert import finish
+from reidkit.data.shards.convert import convert, finish
 from reidkit.data.shards.index import INDEX
 from reidkit.data.shards.write import write_tar
 from reidkit.synth.draw import Shot, draw_image
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 HEIGHT, WIDTH, EACH, PER_SHARD = 64, 32, 10, 10_000
 SIZES = (10_000, 100_000)
 FULL = 1_000_000
-WAYS = ("files", "files cached", "shards, first", "shards", "shards streamed")
+WAYS = ("files", "files cached", "shards, first", "shards", "shards streamed", "parquet")
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,7 @@ def child(way: Way, batches: int) -> dict[str, float]:
         "start-up MB": peak() - before,
     }
     began, cpu = time.perf_counter(), time.process_time()
-    for _ in zip(range(batches), epoch, strict=False):
-        pass
+    batches = sum(1 for _ in islice(epoch, batches))
     found["batches/s"] = batches / (time.perf_counter() - began)
     found["images/cpu s"] = 64 * batches / (time.process_time() - cpu)
     epoch.close()
@@ -185,6 +185,9 @@ def measure(folder: Path, images: int, batches: int, ways: tuple[str, ...]) -> d
     found = {}
     for way in ways:
         data = files if way.startswith("files") else bare if "first" in way else shards
+        if way == "parquet":
+            data = folder / f"parquet-{images}"
+            convert(open_benchmark(shards), data, "parquet", PER_SHARD)
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             command = [sys.executable, __file__, "--child", way, "--data", str(data), "--batches", str(batches)]
             done = subprocess.run(
@@ -201,6 +204,7 @@ def main() -> None:
     parser.add_argument("--distinct", type=int, default=2, help="images of a person that are drawn (default 2)")
     parser.add_argument("--batches", type=int, default=200, help="batches to time (default 200)")
     parser.add_argument("--images", type=int, nargs="*", help="other sizes")
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS, help="only these ways to read")
     parser.add_argument("--keep", type=Path, help="make the sets there, or use those that are there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
@@ -227,7 +231,8 @@ def main() -> None:
             loose = images < FULL
             if loose and not (folder / f"files-{images}").is_dir():
                 make_files(shards, folder / f"files-{images}")
-            found[str(images)] = measure(folder, images, arguments.batches, WAYS if loose else WAYS[2:])
+            ways = tuple(way for way in arguments.ways if loose or not way.startswith(("files", "parquet")))
+            found[str(images)] = measure(folder, images, arguments.batches, ways)
         print(json.dumps(found) if arguments.json else _table(found))
 
 

@@ -52,7 +52,7 @@ def test_a_shard_that_changes_is_read_again(tmp_path: Path, jpeg: bytes) -> None
     assert len(open_benchmark(tmp_path).train) == 22, "one more"
 
 
-@pytest.mark.parametrize("what", ["garbage", "cut", "objects", "outside", "shape"])
+@pytest.mark.parametrize("what", ["garbage", "cut", "objects", "outside", "huge", "shape"])
 def test_a_damaged_or_hostile_index_is_made_again(tmp_path: Path, what: str) -> None:
     noise_shards(tmp_path)
     finish(tmp_path, "webdataset")
@@ -68,7 +68,9 @@ def test_a_damaged_or_hostile_index_is_made_again(tmp_path: Path, what: str) -> 
         rows = parts["rows"]
         if what == "outside":
             rows["shard"][0] = 99
-        wrong = {"objects": np.array([{}], dtype=object), "outside": rows, "shape": np.zeros(3)}[what]
+        if what == "huge":
+            rows["length"][0] = 2**31 - 1
+        wrong = {"huge": rows, "objects": np.array([{}], dtype=object), "outside": rows, "shape": np.zeros(3)}[what]
         np.savez(path, allow_pickle=True, **(parts | {"rows": wrong}))
     assert len(open_benchmark(tmp_path).train) == 48
 

@@ -94,6 +94,13 @@ def test_the_same_key_in_two_shards_is_two_images(tmp_path: Path, jpeg: bytes) -
     assert len({str(sample.path) for sample in open_benchmark(tmp_path).train}) == 2
 
 
+def test_an_image_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webdataset, "MAX_BYTES", 100)
+    tar(tmp_path / "train.tar", pair("a", bytes(101), pid=1))
+    with pytest.raises(DataError, match=r"train\.tar:a\.jpg has 101 bytes, above the limit of 100"):
+        open_benchmark(tmp_path)
+
+
 def test_a_truncated_shard_is_named(tmp_path: Path, jpeg: bytes) -> None:
     path = tar(tmp_path / "train-000.tar", pair("a", jpeg, pid=1))
     path.write_bytes(path.read_bytes()[:700])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reidkit.data.cache_dir import default_cache_dir
+from reidkit.data.decode import MAX_BYTES
 from reidkit.data.listing import numbered
 from reidkit.data.shards.samples import ROW, SPLITS, shown
 from reidkit.types import NO_CAMERA, DataError
@@ -202,6 +203,7 @@ def _load(read: Callable[[], bytes], sizes: dict[str, int]) -> Index | None:
         return None
     ends = rows["name"] + rows["letters"]
     inside = (rows["shard"] >= 0) & (rows["shard"] < len(sizes)) & (rows["name"] >= 0) & (rows["letters"] >= 0)
+    inside &= rows["length"] <= MAX_BYTES
     inside &= (ends <= len(index.names)) & (rows["start"] >= 0) & (rows["length"] >= 0) & (rows["part"] >= 0)
     return index if bool(inside.all()) and bool(((rows["split"] >= 0) & (rows["split"] < len(SPLITS))).all()) else None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from reidkit.data.decode import MAX_BYTES
 from reidkit.data.folder import camera
 from reidkit.data.listing import SUFFIXES
 from reidkit.data.shards.index import Gathering, checked, indexed, split_of
@@ -33,7 +34,8 @@ PART = 16 << 20
 
 _IMAGES = frozenset(suffix[1:].encode() for suffix in SUFFIXES)
 _LABELS = (b"cls", b"txt")
-_SPLIT_LATER = ""
+_LONGEST = 1 << 20
+"""Bytes of a JSON file that are read: what is longer is no label."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class _Tar:
                     raise DataError(f"{self._named(entry.name)} is the second image of its key: give it its own")
                 image = entry
             elif suffix == b"json":
-                facts = self._from_json(entry, read(entry.start, entry.length))
+                facts = self._from_json(entry, read(entry.start, min(entry.length, _LONGEST)))
             elif suffix in _LABELS and facts is None:
                 facts = self._from_label(entry, read(entry.start, min(entry.length, 1000)))
         self._add(key, image, facts)
@@ -145,6 +147,8 @@ class _Tar:
         if facts is None:
             wanted = shown(key.rpartition(b"/")[2])
             raise DataError(f"{self._named(image.name)} has no {wanted}.json beside it, which says pid and camid")
+        if image.length > MAX_BYTES:
+            raise DataError(f"{self._named(image.name)} has {image.length:,} bytes, above the limit of {MAX_BYTES:,}")
         if key in self._seen:
             raise DataError(f"{self._named(key)} comes twice in this shard: give every image a key of its own")
         self._seen.add(key)
