@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def run(nursery: Nursery, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     folder = tmp_path_factory.mktemp("page") / "a run"
-    words = [*training(noise, folder), "--judge-every", "1", "--weights"]
+    words = [*training(noise, folder), "--judge-every", "1", "--precision", "fp32", "--weights"]
     first = folder.with_name("first")
     assert nursery.run(*training(noise, first)).status == 0
     return folder, nursery.run(*words, first / "model.safetensors", "--json").json()

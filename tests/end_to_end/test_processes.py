@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -99,6 +100,15 @@ def test_they_share_out_a_sampled_classifier(noise: Path, tmp_path: Path) -> Non
     assert int(state["identity.rows.visits"].sum()) == 6 * len(logs[1])
     status, _, err = run(*words, "--resume")
     assert status == 0, err
+
+
+def test_two_evaluate(noise: Path, alone: Path) -> None:
+    words = ["evaluate", str(alone), "--data", str(noise), "--precision", "fp32", "--flip", "--json"]
+    one, two = (run(*words, "--processes", count) for count in ("1", "2"))
+    assert (one[0], two[0]) == (0, 0), two[2]
+    scores, shared = (json.loads(out) for _, out, _ in (one, two))
+    assert scores.pop("seconds").keys() == shared.pop("seconds").keys()
+    assert shared == pytest.approx(scores, abs=1e-6)
 
 
 def test_one_is_killed_and_another_number_goes_on(noise: Path, tmp_path: Path) -> None:

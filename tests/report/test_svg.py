@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reidkit.report.svg import Axis, Chart, Line, draw, round_ticks, tick_text
@@ -80,6 +80,8 @@ def test_text_is_escaped() -> None:
     st.lists(st.tuples(st.floats(-1e30, 1e30), st.floats(-1e30, 1e30)), min_size=1, max_size=20),
     st.booleans(),
 )
+@example([(0.0, 0.0), (0.0, 5e-324)], False)
+@example([(1.0, 1e16), (2.0, 1e16 + 2)], False)
 def test_any_finite_points_make_a_chart_inside_its_box(points: list[tuple[float, float]], dots: bool) -> None:
     x, y = [a for a, _ in points], [b for _, b in points]
     page = Page(draw(Chart(label="", lines=[Line(name="a", x=x, y=y, low=y, high=y, dots=dots)], x_label="")))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.processes import as_child, run_as, shared
 from reidkit.cli.reading import make_reading
 from reidkit.cli.scores import Asked, find, print_found, write_queries
-from reidkit.cli.show import print_line, progress, shown_command
+from reidkit.cli.show import command, print_line, progress, shown_command
 
 if TYPE_CHECKING:
     from reidkit.judge import Judgement, Protocol
@@ -41,11 +42,16 @@ def evaluate(
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
     skip_broken: options.SkipBroken = False,
+    processes: options.Processes = 1,
     as_json: options.Json = False,
-) -> None:
+) -> int:
     """Search a data set's gallery for its queries with a trained model, by the official protocol."""
+    if shared(processes):
+        return run_as(processes, command())
+
     from reidkit import page
     from reidkit.data.detect import open_benchmark
+    from reidkit.distributed import joined
     from reidkit.judge import Protocol, judge
     from reidkit.model.weights import load_model
     from reidkit.pictures import add_attention
@@ -63,9 +69,13 @@ def evaluate(
     )
     loaded = load_model(model)
     benchmark = open_benchmark(data, format_)
-    with progress() as tell:
+    as_child()
+    with joined() as group, progress(group.first) as tell:
         reading = make_reading(device, precision, batch, (cache, no_cache), skip_broken, tell)
+        reading = dataclasses.replace(reading, group=group)
         judgement = judge(loaded, benchmark, protocol, reading)
+    if not group.first:  # all have the features, and one is enough to re-rank and print
+        return 0
     if multi_query:
         judgement = _merged(judgement, protocol)
     found = find(judgement.query, judgement.gallery, judgement.scores, asked, judgement.seconds)
@@ -80,6 +90,7 @@ def evaluate(
         write_report(report, add_attention(made, loaded, reading.device))
         if not as_json:
             print_line(f"report in {report}")
+    return 0
 
 
 def score(

@@ -82,6 +82,7 @@ Rerank = Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking 
 RerankBy = Annotated[
     Way | None, typer.Option("--rerank-by", help="Re-ranking in another way: ECN, or alpha query expansion.")
 ]
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Share the work among so many; torchrun works too.")]
 As = Annotated[
     str | None,
     typer.Option("--as", help="Read disputed points as paper-text, official-code or fast-reid."),

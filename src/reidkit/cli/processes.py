@@ -30,6 +30,11 @@ _PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux
 _CHILD = "REIDKIT_PROCESS"
 
 
+def shared(count: int) -> bool:
+    """Whether `run_as` is to be called: several are asked for, and nobody has started them yet."""
+    return count > 1 and "WORLD_SIZE" not in os.environ
+
+
 def run_as(count: int, resume: str) -> int:
     """Run this command as `count` processes, and return the exit status of the first one.
 

@@ -65,9 +65,9 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
+def progress(shown: bool = True) -> Iterator[Callable[[str, int, int], None]]:
     """A function (what, done, total) that draws bars with rate and time left on a terminal, and nothing on a pipe."""
-    if not sys.stderr.isatty():
+    if not (shown and sys.stderr.isatty()):
         yield lambda what, done, total: None  # noqa: ARG005
         return
     from rich.console import Console

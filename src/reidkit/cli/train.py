@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +10,7 @@ import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import options
-from reidkit.cli.processes import as_child, run_as
+from reidkit.cli.processes import as_child, run_as, shared
 from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark, shown_command
 from reidkit.recipes import find
 from reidkit.recipes.readings import read_as
@@ -44,7 +42,7 @@ def train(
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
     skip_broken: options.SkipBroken = False,
-    processes: Annotated[int, typer.Option(min=1, help="Share each batch among so many; torchrun works too.")] = 1,
+    processes: options.Processes = 1,
     stream: options.Stream = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     as_json: options.Json = False,
@@ -55,7 +53,7 @@ def train(
     folder = out or Path("runs") / f"{chosen.name}-seed{seed}"
     if not resume and holds_run(folder):
         raise UsageError(held(folder))
-    if processes > 1 and "WORLD_SIZE" not in os.environ:
+    if shared(processes):
         return run_as(processes, _resume_command())
 
     from reidkit.distributed import joined
@@ -63,7 +61,7 @@ def train(
     from reidkit.train.report import write
 
     as_child()
-    with joined() as group, progress() if group.first else nullcontext(_quiet) as tell:
+    with joined() as group, progress(group.first) as tell:
         watchers: list[Callable[[dict[str, Any]], None]] = [_Lines(chosen, tell)]
         if tensorboard and group.first:
             from reidkit.train.tensorboard import Events

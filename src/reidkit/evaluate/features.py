@@ -56,7 +56,7 @@ def read_features(path: Path) -> Embeddings:
         with path.open("rb") as file:
             contents = _contents(np.load(file, allow_pickle=False), path)
     except FileNotFoundError:
-        raise DataError(f"{path} is not there: `reidkit embed` writes features files") from None
+        raise DataError(f"{path} is not there: give a .npz with vectors, pids and camids") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 18, 36
+SMALLEST = 1e-300
+"""A range below it cannot be divided into ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +91,10 @@ def _round_step(low: float, high: float, count: int) -> float:
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """The range of `values`, never empty."""
+    """The range of `values`, never empty; one that is lost in the rounding of its ends, or next to 0, is none."""
     low, high = min(values), max(values)
-    return (low, high) if high > low else (low, low + (abs(low) or 1.0))
+    wide = high - low > max(1e-9 * max(abs(low), abs(high)), SMALLEST)
+    return (low, high) if wide else (low, low + (abs(low) if abs(low) > SMALLEST else 1.0))
 
 
 def _rounded(low: float, high: float) -> tuple[float, float]:
