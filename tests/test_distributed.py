@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import copy
 import functools
 import operator
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import nn
 
 from reidkit.distributed import ALONE, Group
+from reidkit.model.norm import SyncedNorm, synchronise
 from tests.together import together
 
 if TYPE_CHECKING:
@@ -60,6 +64,18 @@ def test_alone_nothing_happens() -> None:
     ALONE.add_in_place([value], 7)
     assert value.tolist() == [1, 1]
     assert (ALONE.any(True), ALONE.any(False)) == (True, False)
+
+
+def test_a_network_can_be_copied_with_its_group() -> None:
+    """As `embed` does it. What torch knows a group by cannot be copied."""
+    group = Group(0, 2, threading.Lock())
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    names = list(network.state_dict())
+    synchronise(network, group)
+    copied = copy.deepcopy(network)
+    assert list(copied.state_dict()) == names
+    assert isinstance(copied[1], SyncedNorm)
+    assert copied[1].group is group
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (64, 4), (2, 5), (0, 2)])

@@ -37,6 +37,10 @@ class Group:
     size: int = 1
     members: Any = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Group:
+        """The same group: a copy of a network whose norms belong to one is normalised by the same processes."""
+        return self
+
     @property
     def first(self) -> bool:
         """Whether this is the process that writes and speaks."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class SyncedNorm(_BatchNorm):
     """Batch norm whose mean and variance are those of the images of several processes, which hold equally many.
 
-    For processors; torch's own `SyncBatchNorm` knows accelerators only. The variance is the mean square of what has
+    Torch's own `SyncBatchNorm` knows accelerators only. The variance is the mean square of what has
     been centred already, and not E[x^2] - E[x]^2, so that it is as exact as that of one process.
     """
 
@@ -70,11 +70,9 @@ def synchronise(network: nn.Module, group: Group) -> None:
 
 
 def _synced(norm: _BatchNorm, group: Group) -> _BatchNorm:
-    on_host = next(norm.parameters()).device.type == "cpu"
-    kind = SyncedNorm if on_host else nn.SyncBatchNorm
-    made = kind(
-        norm.num_features, norm.eps, norm.momentum or 0.0, **({} if on_host else {"process_group": group.members})
-    )
+    # torch's own holds its group in a form that cannot be copied with the network, unless it is that of all processes.
+    ours = next(norm.parameters()).device.type == "cpu" or group.members is not None
+    made = (SyncedNorm if ours else nn.SyncBatchNorm)(norm.num_features, norm.eps, norm.momentum or 0.0)
     made.weight, made.bias = norm.weight, norm.bias
     made.running_mean, made.running_var = norm.running_mean, norm.running_var
     made.num_batches_tracked = norm.num_batches_tracked
