@@ -76,10 +76,6 @@ class Group:
         padded[: len(rows)] = rows
         return torch.cat([part[:n] for part, n in zip(self.gather(padded).split(max(lengths)), lengths, strict=True)])
 
-    def add(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes, with its gradient: what each makes of the sum, summed."""
-        return _Sum.apply(tensor, self) if self.size > 1 else tensor
-
     def add_in_place(self, tensors: Iterable[Tensor], scale: float = 1.0) -> None:
         """Put `scale` times the sum over the processes in the place of each tensor: one message for all of a type."""
         if self.size == 1:
@@ -118,23 +114,6 @@ class Group:
 
 ALONE = Group()
 """A process that works by itself."""
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over the processes. As each makes its own of it, the gradients are summed as well."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, group: Group) -> Tensor:
-        ctx.group = group
-        total = tensor.clone()
-        group.add_in_place([total])
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        total = grads[0].clone()
-        ctx.group.add_in_place([total])
-        return total, None
 
 
 def invited() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class SyncedNorm(_BatchNorm):
     """Batch norm whose mean and variance are those of the images of several processes, which hold equally many.
 
-    Torch's own `SyncBatchNorm` knows accelerators only. The variance is the mean square of what has
-    been centred already, and not E[x^2] - E[x]^2, so that it is as exact as that of one process.
+    Torch's own `SyncBatchNorm` knows accelerators only. Each process sends its mean and its variance, in one message,
+    and those of all follow exactly: the variance is the mean of theirs and the variance of their means.
     """
 
     group: Group
@@ -28,16 +28,10 @@ class SyncedNorm(_BatchNorm):
         """[B, C] or [B, C, H, W] to the same shape; in evaluation mode as every batch norm."""
         if not self.training:
             return super().forward(x)
-        dims = [dim for dim in range(x.dim()) if dim != 1]
-        pixel = (1, -1, *(1 for _ in dims[1:]))
+        y, mean_c, var_c = _Normalise.apply(x, self.weight, self.bias, self.eps, self.group)
         count = self.group.size * x.numel() // x.shape[1]
-        wide = x.to(self.weight.dtype)  # what autocast has halved is added up in full
-        mean_c = self.group.add(wide.mean(dims)) / self.group.size
-        centred = wide - mean_c.view(pixel)
-        var_c = self.group.add(centred.square().mean(dims)) / self.group.size
-        self._remember(mean_c.detach(), var_c.detach() * count / max(count - 1, 1))
-        scale_c = torch.rsqrt(var_c + self.eps) * self.weight
-        return (centred * scale_c.view(pixel) + self.bias.view(pixel)).to(x.dtype)
+        self._remember(mean_c, var_c * count / max(count - 1, 1))
+        return cast("Tensor", y)
 
     def _remember(self, mean_c: Tensor, var_c: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.momentum is None:
@@ -49,6 +43,47 @@ class SyncedNorm(_BatchNorm):
 
     def _check_input_dim(self, x: Tensor) -> None:  # what torch's class asks its children for
         pass
+
+
+class _Normalise(torch.autograd.Function):
+    """y = z gamma + beta with z = (x - mean) / sqrt(var + eps), and mean and var beside it; the norm of N numbers.
+
+    dx = gamma / sqrt(var + eps) (dy - sum(dy)/N - z sum(dy z)/N), where both sums are over all processes and travel in
+    one message. The gradients of gamma and beta are those of the own images.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gamma_c: Tensor, beta_c: Tensor, eps: float, group: Group
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        dims, pixel = _axes(x)
+        wide = x.to(gamma_c.dtype)  # what autocast has halved is added up in full
+        own_c = wide.mean(dims)
+        told_n2c = group.gather(torch.stack([own_c, (wide - own_c.view(pixel)).square().mean(dims)])[None])
+        mean_c = told_n2c[:, 0].mean(0)
+        var_c = told_n2c[:, 1].mean(0) + (told_n2c[:, 0] - mean_c).square().mean(0)
+        scale_c = torch.rsqrt(var_c + eps)
+        z = (wide - mean_c.view(pixel)) * scale_c.view(pixel)
+        ctx.save_for_backward(z, gamma_c, scale_c)
+        ctx.group, ctx.kind = group, x.dtype
+        ctx.mark_non_differentiable(mean_c, var_c)
+        return (z * gamma_c.view(pixel) + beta_c.view(pixel)).to(x.dtype), mean_c, var_c
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        z, gamma_c, scale_c = ctx.saved_tensors
+        dims, pixel = _axes(z)
+        grad = grads[0].to(z.dtype)
+        sums_2c = torch.stack([grad.sum(dims), (grad * z).sum(dims)])
+        means_2c = ctx.group.gather(sums_2c[None]).sum(0) * z.shape[1] / (z.numel() * ctx.group.size)
+        centred = grad - means_2c[0].view(pixel) - z * means_2c[1].view(pixel)
+        return (centred * (gamma_c * scale_c).view(pixel)).to(ctx.kind), sums_2c[1], sums_2c[0], None, None
+
+
+def _axes(x: Tensor) -> tuple[list[int], tuple[int, ...]]:
+    """The axes that are summed over, and the shape of what is left beside x."""
+    dims = [dim for dim in range(x.dim()) if dim != 1]
+    return dims, (1, -1, *(1 for _ in dims[1:]))
 
 
 def norms(network: nn.Module) -> list[_BatchNorm]:
