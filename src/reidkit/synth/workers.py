@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import active_children, connection, get_context, parent_process
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ def spread(work: Callable[[Job], int], jobs: Sequence[Job], workers: int) -> Gen
         with _interrupts_held_back():
             results = pool.map(work, jobs)
         yield from results
+    except BrokenProcessPool:
+        # The pool ends the workers that it has, and waits for all: one that was just being started would wait, too.
+        for child in active_children():
+            child.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
