@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reidkit.evaluate.kept import GalleryNeighbours
@@ -41,6 +41,8 @@ def test_same_as_with_one_query(seed: int, images: int, k1: int, k2: int, lam: f
 
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 25), st.integers(1, 9))
 @settings(max_examples=40, deadline=None)
+@example(60, 60, 13, 1)
+@example(102, 38, 4, 5)
 def test_same_with_ties(seed: int, images: int, k1: int, k2: int) -> None:
     points = np.random.default_rng(seed).integers(-2, 3, size=(images + 1, 3)).astype(np.float32)
     expected = k_reciprocal(points[:1], points[1:], k1, k2, metric="euclidean")[0]

@@ -136,8 +136,12 @@ class GalleryNeighbours:
         guest += vector @ vector
         np.maximum(guest, 0, out=guest)
         size = min(self.settings.longest, len(guest))
+        # At least `size` images are no farther than `bound` in truth: who may be as near is measured exactly, and not
+        # only who seems to be among the nearest, as rounding could put somebody else before them afterwards.
+        doubt = self.points.slack * (vector @ vector + self.points.squares)
+        bound = np.partition(guest + doubt, size - 1)[size - 1]
         limits = self.neighbours.distances[:, -1].copy()
-        limits[smallest(guest[None], size)[0]] = np.inf
+        limits[guest - doubt <= bound] = np.inf
         approach(self.points, vector, guest, limits)
         return guest
 
