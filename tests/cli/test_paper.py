@@ -53,7 +53,18 @@ def test_wrong_calls(nursery, tmp_path, words, line):
 
 def test_a_failed_row_ends_in_one_line(nursery, tmp_path, noise):
     """Eight people are too few for 16 at a time."""
-    words = ("--data", f"noise={noise}", "--out", tmp_path, "--rows", "16x4", "--no-cache", "--json")
+    words = (
+        "--data",
+        f"noise={noise}",
+        "--out",
+        tmp_path,
+        "--rows",
+        "16x4",
+        "--no-cache",
+        "--weights",
+        "none",
+        "--json",
+    )
     result = nursery.run("paper", "table5", "--small", *words)
     assert result.status == 1
     assert "1 run failed (the training images show 8 ids and a batch takes 16" in result.line()

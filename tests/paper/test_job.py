@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from reidkit.paper import job, workers
-from reidkit.paper.job import Watch, make
-from reidkit.paper.measure import Machine, measure
+from reidkit.paper.job import make
+from reidkit.paper.measure import Machine, Watch, measure
 from reidkit.paper.plan import plan
 from reidkit.train.interrupt import StoppedError
 from reidkit.types import DataError, RunError, UsageError
@@ -31,7 +31,7 @@ def trained(monkeypatch):
     """Which runs are trained, without training them."""
     found = []
 
-    def pretend(training, folders, machine, say, tell):
+    def pretend(training, folders, machine, watch):
         found.append((training.recipe.name, training.seed))
 
     monkeypatch.setattr(job, "measure", pretend)
@@ -84,7 +84,7 @@ def test_a_run_for_two_rows_and_then_for_nothing(asked, monkeypatch):
 def test_a_row_that_fails_leaves_the_others(tmp_path, noise, monkeypatch):
     reached = []
 
-    def fail(training, folders, machine, say, tell):
+    def fail(training, folders, machine, watch):
         reached.append(training.recipe.name)
         if training.recipe.name == "warmup":
             raise RunError("the loss is no number")
@@ -104,7 +104,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, noise, monkeypatch):
 def test_stopping_stops_the_table(tmp_path, noise, monkeypatch, stop):
     reached = []
 
-    def interrupted(training, folders, machine, say, tell):
+    def interrupted(training, folders, machine, watch):
         reached.append(training)
         raise stop
 

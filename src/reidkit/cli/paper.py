@@ -32,7 +32,7 @@ def paper(
     data: Annotated[list[str] | None, typer.Option("--data", help="NAME=DIR: market1501=DIR, or any name.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Small twins, for a CPU: narrow ResNet-18.")] = False,
     short: Annotated[bool, typer.Option("--short", help="Short twins: ResNet-50, half the size, 24 epochs.")] = False,
-    weights: Annotated[list[str] | None, typer.Option(help="ImageNet weights: FILE, or BACKBONE=FILE.")] = None,
+    weights: Annotated[list[str] | None, typer.Option(help="FILE, or BACKBONE=FILE; none: from scratch.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the runs, and the files of a table or figure.")] = Path("paper"),
     rows: Annotated[str | None, typer.Option(help="Only these rows: warmup,erasing.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, with seeds from 0.")] = 1,
@@ -72,8 +72,8 @@ def paper(
     if small and short:
         raise UsageError("--small and --short exclude each other: give one of them")
 
-    from reidkit.paper.job import Watch, make
-    from reidkit.paper.measure import Machine
+    from reidkit.paper.job import make
+    from reidkit.paper.measure import Machine, Watch
     from reidkit.paper.plan import Order
 
     order = Order(
@@ -130,15 +130,15 @@ def _pairs(option: str, words: Sequence[str], example: str) -> dict[str, str]:
     return found
 
 
-def _weights(words: Sequence[str]) -> Mapping[str, Path]:
-    """FILE, for the backbone that most rows have, or BACKBONE=FILE."""
-    found: dict[str, Path] = {}
+def _weights(words: Sequence[str]) -> Mapping[str, Path | None]:
+    """FILE, for all backbones that have none of their own, or BACKBONE=FILE; `none` in the place of a file is none."""
+    found: dict[str, Path | None] = {}
     for word in words:
         name, separator, file = word.partition("=")
         key, value = (name, file) if separator and name.isalnum() else ("", word)
         if key in found:
             raise UsageError(f"--weights for {key or 'every backbone'} is given twice: write BACKBONE=FILE")
-        found[key] = Path(value)
+        found[key] = None if value == "none" else Path(value)
     return found
 
 

@@ -10,6 +10,7 @@ from reidkit.data.detect import open_benchmark
 from reidkit.paper import formats, page, workers
 from reidkit.paper.measure import Known, is_trained, measure, scores_of
 from reidkit.paper.plan import plan
+from reidkit.paper.start import with_starts
 from reidkit.paper.table import build
 from reidkit.report.files import write_whole
 from reidkit.train.interrupt import StoppedError
@@ -19,21 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reidkit.paper.measure import Machine
+    from reidkit.paper.measure import Machine, Watch
     from reidkit.paper.plan import Order, Training
     from reidkit.paper.table import Sheet
-
-
-def _silent(*_: object) -> None:
-    """Say nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """Whom to tell: `say` takes lines, `tell` (what, done, total)."""
-
-    say: Callable[[str], None] = _silent
-    tell: Callable[[str, int, int], None] = _silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +43,10 @@ def make(order: Order, machine: Machine, watch: Watch, processes: int = 1) -> Re
         StoppedError: the table was stopped; the runs are saved, and the sentence says how to go on.
     """
     known = {name: Known.of(name, open_benchmark(folder)) for name, folder in order.data.items()}
+    try:
+        order = with_starts(order, machine, watch)
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped; go on with: {machine.command}") from None
     trainings = plan(order)
     failures: dict[Path, str] = {}
     write(order, build(order, known, failures, machine.shown_command))
@@ -105,7 +98,7 @@ def _one_by_one(
     for number, training in enumerate(trainings):
         watch.say(f"run {number + 1} of {len(trainings)}: {_words(training)}, in {training.folder}")
         try:
-            measure(training, order.data, machine, watch.say, watch.tell)
+            measure(training, order.data, machine, watch)
         except StoppedError:
             raise
         except Exception as error:  # a night's work must not end because one row meets what nobody foresaw

@@ -35,6 +35,18 @@ OFFICIAL = {"market1501": (12936, 3368), "dukemtmc": (16522, 2228)}
 """Training images and queries of the data sets that the paper's numbers are from."""
 
 
+def _silent(*_: object) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Whom to tell: `say` takes lines, `tell` (what, done, total)."""
+
+    say: Callable[[str], None] = _silent
+    tell: Callable[[str, int, int], None] = _silent
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """How runs are made; none of it changes a result by more than rounding.
@@ -103,8 +115,7 @@ def measure(
     training: Training,
     folders: Mapping[str, Path],
     machine: Machine,
-    say: Callable[[str], None],
-    tell: Callable[[str, int, int], None],
+    watch: Watch,
 ) -> None:
     """Train what is left to train of a run and search what is left to search with it.
 
@@ -121,12 +132,12 @@ def measure(
         )
     fresh: Pair | None = None
     if not is_trained(training.folder):
-        job = _job(training, folders[training.data], machine, say, tell)
+        job = _job(training, folders[training.data], machine, watch)
         outcome = run(training.recipe, job)
         report.write(training.folder, outcome, machine.shown_command)
         fresh = (outcome.judgement.query, outcome.judgement.gallery) if outcome.judgement else None
     with locked(training.folder):
-        searcher = _Searcher(training, machine, scores_of(training.folder, known[training.data].trained), tell)
+        searcher = _Searcher(training, machine, scores_of(training.folder, known[training.data].trained), watch)
         for name in training.searches:
             wanted = {known[name].key(search): search for search in training.searches[name]}
             if searcher.search(benchmarks[name], wanted, fresh if name == training.data else None):
@@ -142,7 +153,7 @@ class _Searcher:
         training: Training,
         machine: Machine,
         scores: dict[str, dict[str, float]],
-        tell: Callable[[str, int, int], None],
+        watch: Watch,
     ) -> None:
         self.training = training
         self.scores = scores
@@ -152,7 +163,7 @@ class _Searcher:
             skip_broken=machine.skip_broken,
             device=device,
             precision=choose_precision(machine.precision, device),
-            tell=tell,
+            tell=watch.tell,
         )
 
     def search(self, benchmark: Benchmark, wanted: Mapping[str, Search], fresh: Pair | None) -> bool:
@@ -182,19 +193,13 @@ def _search(pair: Pair, search: Search) -> dict[str, float]:
     return score_distances(dist_qg, query, gallery).as_json()
 
 
-def _job(
-    training: Training,
-    data: Path,
-    machine: Machine,
-    say: Callable[[str], None],
-    tell: Callable[[str, int, int], None],
-) -> Job:
+def _job(training: Training, data: Path, machine: Machine, watch: Watch) -> Job:
     epochs = training.recipe.optim.epochs
 
-    def watch(row: dict[str, Any]) -> None:
+    def follow(row: dict[str, Any]) -> None:
         if row["kind"] == "epoch":
             rate = f"lr {row['lr']:.3g}, {row['images_per_s']} images/s"
-            say(f"  epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, {rate}, {row['seconds']:.0f} s")
+            watch.say(f"  epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, {rate}, {row['seconds']:.0f} s")
 
     return Job(
         out=training.folder,
@@ -207,9 +212,9 @@ def _job(
         cache_dir=machine.cache_dir,
         skip_broken=machine.skip_broken,
         resume_command=machine.command,
-        watchers=(watch,),
-        say=lambda line: say(f"  {line}"),
-        tell=tell,
+        watchers=(follow,),
+        say=lambda line: watch.say(f"  {line}"),
+        tell=watch.tell,
     )
 
 

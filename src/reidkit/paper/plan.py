@@ -33,6 +33,7 @@ STANDARD = (MARKET, DUKE)
 class Order:
     """What was asked for. `data` maps a name to a folder; `weights` a backbone, or "" for any, to a file.
 
+    A backbone whose file is None starts from scratch.
     `rows` are names of lines, () for all of them; `seeds` is how many runs each row gets, with seeds 0, 1, ...
     """
 
@@ -44,7 +45,7 @@ class Order:
     settings: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     seeds: int = 1
-    weights: Mapping[str, Path] = field(default_factory=dict)
+    weights: Mapping[str, Path | None] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -150,7 +151,7 @@ def training(order: Order, recipe: Recipe, line: Line, column: Column, seed: int
         data=column.train,
         seed=seed,
         folder=found.get(seed, order.out / "runs" / f"{recipe.name}-{_key(order, recipe, column)}-seed{seed}"),
-        weights=_weights(order, recipe),
+        weights=weights_of(order, recipe),
         searches={column.test: (line.search,)},
         titles=(line.title,),
     )
@@ -172,12 +173,13 @@ def _runs(order: Order, recipe: Recipe, column: Column) -> dict[int, Path]:
 
 def _key(order: Order, recipe: Recipe, column: Column) -> str:
     """What tells runs apart, but for their seed."""
-    weights = _weights(order, recipe)
+    weights = weights_of(order, recipe)
     start = f"-from-{_digest_of(weights)}" if weights else ""
     return f"{recipes.digest(recipe)[:10]}-{column.train}{start}"
 
 
-def _weights(order: Order, recipe: Recipe) -> Path | None:
+def weights_of(order: Order, recipe: Recipe) -> Path | None:
+    """The file that a recipe's network starts from; None is from scratch."""
     return order.weights.get(recipe.network.backbone, order.weights.get(""))
 
 

@@ -215,13 +215,22 @@ def _notes(order: Order, groups: tuple[Column, ...], compared: tuple[bool, ...])
         yield f"Changed by --set: {', '.join(order.settings)}."
     if order.size == "small":
         network = "quarter-width networks" if order.table.backbones else "a quarter-width ResNet-18"
-        yield f"Small twins: {network} from scratch, images of half the size, 40 epochs."
+        yield f"Small twins: {network}, images of half the size, 40 epochs; {_start_words(order)}."
     if order.size == "short":
         yield "Short twins: ResNet-50, images of half the size, 24 epochs."
     names = {name for column in groups for name in (column.train, column.test)}
     if apart := [column.name for column, same in zip(groups, compared, strict=True) if not same]:
         yield f"Not comparable with published numbers, which are therefore left out: {', '.join(apart)}."
     yield from (f"{name} is not measured: {GET[name]}." for name in STANDARD if name in names - set(order.data))
+
+
+def _start_words(order: Order) -> str:
+    files = set(order.weights.values())
+    if not files or files == {None}:
+        return "from scratch"
+    if all(file and file.is_relative_to(order.out / "start") for file in files):
+        return "weights from eight epochs on drawn people, in the place of ImageNet's"
+    return f"weights from {', '.join(sorted(file.name if file else 'scratch' for file in files))}"
 
 
 def _measured_json(measured: Measured) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
-from reidkit.paper.measure import Machine, measure
+from reidkit.paper.measure import Machine, Watch, measure
 from reidkit.paper.plan import Training
 from reidkit.recipes.lines import Search
 from reidkit.train.interrupt import Interrupt, StoppedError
@@ -154,7 +154,7 @@ def main() -> int:
     training, folders, machine = from_json(json.loads(sys.stdin.readline()))
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        measure(training, folders, machine, _say, lambda what, done, total: None)  # noqa: ARG005
+        measure(training, folders, machine, Watch(say=_say))
     except ReidkitError as error:
         _say(" ".join(str(error).split()))
         return error.status

@@ -69,6 +69,27 @@ def short(recipe: Recipe) -> Recipe:
     )
 
 
+def started(recipe: Recipe) -> Recipe:
+    """The twin of a rung in a small table: as `small`, but at the paper's rate, as it has a start that a higher spoils.
+
+    From nothing, or at a higher rate, rungs without a neck do not learn: the hardest triplets pull all features
+    together to a point.
+    """
+    twin = small(recipe, "started", width=0.25)
+    return replace(twin, optim=replace(twin.optim, lr=recipe.optim.lr))
+
+
+def start(network: Network) -> Recipe:
+    """What the twins of a small table have for ImageNet's weights: eight epochs of the last rung, on other people."""
+    rung = small(STRONG, "start", network.width)
+    return replace(
+        rung,
+        name=f"start-{network.backbone}",
+        network=replace(rung.network, backbone=network.backbone),
+        optim=replace(rung.optim, epochs=8, drops=(5, 7), warmup_epochs=2),
+    )
+
+
 SMALL = tuple(Row(title=row.title, recipe=small(row.recipe, "small", width=0.25)) for row in TABLE1)
 WIDE = tuple(Row(title=row.title, recipe=small(row.recipe, "small-wide", width=0.5)) for row in TABLE1)
 SHORT = tuple(Row(title=row.title, recipe=short(row.recipe)) for row in TABLE1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from reidkit.recipes.bag_of_tricks import short, small
+from reidkit.recipes.bag_of_tricks import short, started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Table:
         """The recipe of a line at a size that a CPU can train."""
         if size == "full":
             return recipe
-        made = short(recipe) if size == "short" else small(recipe, "small", width=0.25)
+        made = short(recipe) if size == "short" else started(recipe)
         if self.backbones:
             made = replace(made, network=replace(made.network, backbone=recipe.network.backbone))
         return made
