@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import json
+import re
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,20 @@ def test_the_report_of_a_run_holds_its_figures(run: tuple[Path, dict[str, float]
     assert "reidkit train strong-baseline --data .../" in text
     assert text.count("data:image/jpeg;base64,") >= 4 * 11
     assert "<svg" in text
+
+
+def test_the_report_shows_the_features_of_those_whom_the_gallery_shows(
+    run: tuple[Path, dict[str, float]], judgement: Judgement
+) -> None:
+    """A map of f_t and one of f_i, each with the number of every person who is known, and nobody else's."""
+    (address,) = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", (run[0] / "report.html").read_text())
+    drawn = re.findall(r"<text[^>]*>([^<]*)</text>", base64.b64decode(address).decode())
+    known = {str(pid) for pid in judgement.gallery.pids.tolist() if pid > 0}
+    assert 2 <= len(known) <= 12
+    numbers = [text for text in drawn if text in known]
+    assert {number: numbers.count(number) >= 3 for number in known} == dict.fromkeys(known, True)
+    assert sum("of the variance" in text for text in drawn) == 4
+    assert f"{sum(judgement.gallery.pids > 0)} gallery images of {len(known)} people" in drawn
 
 
 def test_nothing_names_a_place_on_this_machine(run: tuple[Path, dict[str, float]], noise: Path) -> None:

@@ -12,9 +12,10 @@ from reidkit.attention import attend, similarity
 from reidkit.data.shards.find import image_file
 from reidkit.evaluate.projection import pca, tsne
 from reidkit.evaluate.ranking import ranked
-from reidkit.judge import Protocol, embed_samples
+from reidkit.judge import Protocol, Reading, embed_samples
+from reidkit.report.canvas import figure_uri
 from reidkit.report.overlay import Comparison, Overlay
-from reidkit.report.points import Panel
+from reidkit.report.points import Panel, points_figure
 from reidkit.types import DataError, Sample
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from reidkit.judge import Judgement, Reading
+    from reidkit.judge import Judgement
     from reidkit.model.weights import Model
     from reidkit.report.html import Report
     from reidkit.types import Embeddings, ImageFile
 
-MAPS = 6
-"""Activation maps on a page."""
+MAPS, PEOPLE, EACH = 6, 12, 40
+"""Activation maps on a page; people in its map of features, and images of each of them."""
 
 
 def compare_attention(
@@ -66,12 +67,26 @@ def activations(model: Model, paths: Sequence[ImageFile], device: torch.device) 
     return [Overlay(path, places) for path, places in zip(paths, seen.activation, strict=True)]
 
 
-def add_attention(report: Report, model: Model, device: torch.device) -> Report:
-    """The page with the activation maps of a few queries of its ranked lists, unless one of them cannot be read."""
+def add_pictures(report: Report, model: Model, judgement: Judgement, device: torch.device) -> Report:
+    """The page with what the network sees: where it is active in some queries, and features of people of the gallery.
+
+    Either is left out where an image cannot be read, or where there is nothing to show.
+    """
     paths = [one.query_path for one in (*report.random, *report.hardest)][:MAPS]
     with contextlib.suppress(DataError):
         report = dataclasses.replace(report, attention=activations(model, paths, device))
+    with contextlib.suppress(DataError):
+        report = dataclasses.replace(report, embedding=_features_uri(model, judgement.gallery, device))
     return report
+
+
+def _features_uri(model: Model, gallery: Embeddings, device: torch.device) -> str:
+    """f_t and f_i of those whom the gallery shows most, by their principal components, as an address of a picture."""
+    people = _most_shown(gallery.pids, PEOPLE, "the gallery")
+    rows = np.concatenate([np.flatnonzero(gallery.pids == pid)[:EACH] for pid in people])
+    samples = tuple(_sample(gallery, row) for row in rows.tolist())
+    panels, pids = embedding_panels(model, samples, Reading(device=device), "pca", perplexity=0.0)
+    return figure_uri(points_figure(panels, pids, f"{len(samples)} gallery images of {len(people)} people"))
 
 
 def choose_people(samples: Sequence[Sample], people: int, where: str) -> tuple[Sample, ...]:
@@ -80,11 +95,15 @@ def choose_people(samples: Sequence[Sample], people: int, where: str) -> tuple[S
     Raises:
         DataError: there is nobody.
     """
-    pids, counts = np.unique([sample.pid for sample in samples if sample.pid > 0], return_counts=True)
+    chosen = set(_most_shown(np.array([sample.pid for sample in samples], np.int64), people, where))
+    return tuple(sample for sample in samples if sample.pid in chosen)
+
+
+def _most_shown(pids_n: NDArray[np.int64], people: int, where: str) -> list[int]:
+    pids, counts = np.unique(pids_n[pids_n > 0], return_counts=True)
     if not len(pids):
         raise DataError(f"{where} shows nobody who is known: choose another --part, or another data set")
-    chosen = set(pids[np.argsort(-counts, kind="stable")[:people]].tolist())
-    return tuple(sample for sample in samples if sample.pid in chosen)
+    return [int(pid) for pid in pids[np.argsort(-counts, kind="stable")[:people]]]
 
 
 def embedding_panels(

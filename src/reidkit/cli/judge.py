@@ -54,7 +54,7 @@ def evaluate(
     from reidkit.distributed import joined
     from reidkit.judge import Protocol, judge
     from reidkit.model.weights import load_model
-    from reidkit.pictures import add_attention
+    from reidkit.pictures import add_pictures
     from reidkit.report.html import write_report
 
     protocol = Protocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
@@ -87,7 +87,7 @@ def evaluate(
         title = f"{loaded.recipe.name} on {benchmark.name}"
         made = page.report_of(title, loaded.recipe, settings, shown_command())
         made = page.add_scores(made, judgement, protocol, found.reranked)
-        write_report(report, add_attention(made, loaded, reading.device))
+        write_report(report, add_pictures(made, loaded, judgement, reading.device))
         if not as_json:
             print_line(f"report in {report}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from typing import TYPE_CHECKING
@@ -60,9 +61,17 @@ def write_figure(figure: Figure, path: Path) -> None:
         UsageError: the name ends in another format.
         DataError: the file cannot be written.
     """
+    write_whole(path, _drawn(figure, suffix(path)))
+
+
+def figure_uri(figure: Figure) -> str:
+    """The figure as an address that holds it, for a page without other files."""
+    return "data:image/svg+xml;base64," + base64.b64encode(_drawn(figure, "svg")).decode()
+
+
+def _drawn(figure: Figure, kind: str) -> bytes:
     import matplotlib as mpl
 
-    kind = suffix(path)
     nameless = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = io.BytesIO()
     # Letters stay letters, which can be searched and edited; identifiers are not drawn at random.
@@ -71,7 +80,7 @@ def write_figure(figure: Figure, path: Path) -> None:
         # A name may be in a script that the font lacks: it is drawn as boxes, which is no failure.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(buffer, format=kind, metadata=nameless)
-    write_whole(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def plain(axes: Axes, *, x: str = "", y: str = "", title: str = "", grid: str = "both") -> None:

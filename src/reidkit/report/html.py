@@ -45,7 +45,8 @@ class Report:
 
     `parent` is what the recipe is compared with (None: the defaults). `settings` are shown as they stand. `log` holds
     the rows of `log.jsonl`. `scores` and `reranked` have the keys of `reidkit evaluate --json`, as fractions.
-    `cmc[k - 1]` is the share of queries with a right image among the first k. An image takes about 4 kB of the page.
+    `cmc[k - 1]` is the share of queries with a right image among the first k. `embedding` is the address of a picture.
+    An image takes about 4 kB of the page.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Report:
     random: Sequence[RankedList] = ()
     distances: Histogram | None = None
     attention: Sequence[Overlay] = ()
+    embedding: str = ""
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reidkit import page
 from reidkit.judge import Protocol
-from reidkit.pictures import add_attention
+from reidkit.pictures import add_pictures
 from reidkit.report.html import write_report
 from reidkit.train import journal
 
@@ -31,5 +31,6 @@ def write(folder: Path, outcome: Outcome, command: str) -> None:
     made = dataclasses.replace(made, log=journal.read(folder / "log.jsonl"))
     if outcome.judgement:
         made = page.add_scores(made, outcome.judgement, Protocol())
-        made = add_attention(made, outcome.model, next(outcome.model.network.parameters()).device)
+        device = next(outcome.model.network.parameters()).device
+        made = add_pictures(made, outcome.model, outcome.judgement, device)
     write_report(folder / "report.html", made)
