@@ -50,9 +50,11 @@ def test_the_command_is_fit_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_command_on_a_page_does_not_say_where_folders_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["train", "x", "--data", "/home/me/my data", "--out=/tmp/run", "--weights", "../w.pth", "--set", "a=/b"]
+    words = ["paper", "x", "--data", "a=/home/me/my data", "--out=/tmp/run", "--weights", "../w.pth", "--set", "a=b"]
+    words += ["--report", "/home/a=b"]
     monkeypatch.setattr(sys, "argv", ["reidkit", *words])
-    assert show.shown_command() == "reidkit train x --data '.../my data' --out=.../run --weights ../w.pth --set a=/b"
+    shown = "reidkit paper x --data 'a=.../my data' --out=.../run --weights ../w.pth --set a=b --report .../a=b"
+    assert show.shown_command() == shown
 
 
 def test_a_remark_nobody_hears_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,10 +95,10 @@ def progress(shown: bool = True) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _without_place(word: str) -> str:
-    option, separator, value = word.partition("=")
-    if separator and option.startswith("--"):
-        return f"{option}={_without_place(value)}"
     path = PurePath(word)
+    name, separator, value = word.partition("=")
+    if separator and not path.is_absolute():  # --out=PLACE, and --data NAME=PLACE
+        return f"{name}={_without_place(value)}"
     return f".../{path.name}" if path.is_absolute() else word
 
 
