@@ -229,7 +229,7 @@ def _start_words(order: Order) -> str:
     if not files or files == {None}:
         return "from scratch"
     if all(file and file.is_relative_to(order.out / "start") for file in files):
-        return "weights from eight epochs on drawn people, in the place of ImageNet's"
+        return "weights from twelve epochs on drawn people, in the place of ImageNet's"
     return f"weights from {', '.join(sorted(file.name if file else 'scratch' for file in files))}"
 
 
