@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_setting import PEOPLE, Setting, gflop, images_in_memory, rate, wait
-from reidkit.losses.objective import Objective
-from reidkit.model.network import Network, build
+from benchmarks.step import Way, build_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
+    from reidkit.model.network import Network
     from reidkit.recipe import Recipe
     from reidkit.types import Sample
 
@@ -34,14 +34,11 @@ SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant:
+class Variant(Way):
     """One way to train. `mode`: of `torch.compile`, "" for none."""
 
     name: str
     tf32: bool = False
-    channels_last: bool = False
-    precision: torch.dtype = torch.float32
-    fused: bool = False
     resident: bool = False
     mode: str = ""
 
@@ -57,38 +54,18 @@ LADDER = (PLAIN, TF32, LAST, BF16, FUSED, RESIDENT, COMPILED)
 MODES = tuple(replace(COMPILED, name=m, mode=m) for m in ("reduce-overhead", "max-autotune-no-cudagraphs"))
 
 
-def build_step(setting: Setting, variant: Variant, batches: Iterator[tuple[Tensor, Tensor]]) -> Callable[[], None]:
-    """The step of `reidkit.train.loop` in this variant."""
-    from reidkit.train.loop import build_optimizer
-
-    recipe, device = setting.recipe, setting.device
-    torch.manual_seed(0)
+def next_step(setting: Setting, variant: Variant, batches: Iterator[tuple[Tensor, Tensor]]) -> Callable[[], None]:
+    """A step on the next batch in this variant."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = variant.tf32
     torch.backends.cudnn.benchmark = True
-    network: Network = build(recipe.network).train().to(device)
-    if variant.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = Objective(recipe, network.channels, PEOPLE).to(device)
-    if variant.fused:
-        optimizer = build_optimizer(network, objective, recipe.optim)
-    else:
-        optimizer = torch.optim.Adam(_learned(network, objective), lr=recipe.optim.lr, weight_decay=5e-4)
-    if variant.mode:
-        mode = None if variant.mode == "default" or setting.small else variant.mode
-        network.compile(backend=setting.backend, mode=mode)
 
-    def step() -> None:
-        images, labels = next(batches)
-        images = images if variant.channels_last else images.contiguous()
-        with torch.autocast(device.type, dtype=variant.precision, enabled=variant.precision != torch.float32):
-            metric, search = network(images)
-        terms = objective(metric.float(), search.float(), labels)
-        optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
-        optimizer.step()
-        objective.step(recipe.optim.lr)
+    def compiled(network: Network) -> None:
+        if variant.mode:
+            mode = None if variant.mode == "default" or setting.small else variant.mode
+            network.compile(backend=setting.backend, mode=mode)
 
-    return step
+    step = build_step(setting.recipe, PEOPLE, setting.device, variant, compiled)
+    return lambda: step(*next(batches))
 
 
 def endless(setting: Setting, *, resident: bool) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,7 +86,7 @@ def measure(setting: Setting, variant: Variant) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     batches = endless(setting, resident=variant.resident)
     try:
-        step = build_step(setting, variant, batches)
+        step = next_step(setting, variant, batches)
         began = time.perf_counter()
         step()
         wait(setting.device)
@@ -141,7 +118,7 @@ def waits(setting: Setting) -> dict[str, Any]:
     if setting.device.type != "cuda":
         return {"failed": "left out: a CPU has nothing to wait for"}
     batches = endless(setting, resident=True)
-    step = build_step(setting, RESIDENT, batches)
+    step = next_step(setting, RESIDENT, batches)
     for _ in range(3):
         step()
     wait(setting.device)
@@ -188,7 +165,7 @@ def plain_loop(setting: Setting, *, tf32: bool) -> dict[str, Any]:
             num_workers=1 if setting.small else setting.workers,
         )
         moved = ((x.to(setting.device), y.to(setting.device)) for x, y in loader)
-        step = build_step(setting, replace(PLAIN, tf32=tf32), moved)
+        step = next_step(setting, replace(PLAIN, tf32=tf32), moved)
         found = rate(setting, step, len(order[0]), 0.2 if setting.small else 2 * SECONDS)
     return {"images_per_s": found, "workers": setting.workers}
 
@@ -210,7 +187,3 @@ def _files(setting: Setting, folder: Path) -> Sequence[Sample]:
         coarse.resize((64, 128), Image.Resampling.BICUBIC).save(folder / f"{i:04}.jpg", quality=80)
         samples.append(Sample(folder / f"{i:04}.jpg", i // 6, 0))
     return tuple(samples)
-
-
-def _learned(*modules: torch.nn.Module) -> list[torch.nn.Parameter]:
-    return [p for module in modules for p in module.parameters() if p.requires_grad]

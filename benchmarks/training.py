@@ -29,16 +29,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import plain_batches
+from benchmarks.step import Way, build_step
 from reidkit.data.cache import open_images
 from reidkit.data.detect import open_benchmark
 from reidkit.data.loaders import TrainBatches
 from reidkit.embed import choose_precision
-from reidkit.losses.objective import Objective
 from reidkit.model.network import Network, build
 from reidkit.recipes import find
 from reidkit.synth import draw_dataset
 from reidkit.train.device import prepare
-from reidkit.train.loop import build_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,32 +63,10 @@ def our_batches(
     return TrainBatches(source, labels, recipe, 0, torch.device("cpu")).epoch(1)
 
 
-def build_step(which: str, recipe: Recipe, people: int) -> Callable[[Tensor, Tensor], None]:
-    """A step of training: `plain`, `ours` in the precision of this machine, or `ours-fp32`."""
-    torch.manual_seed(0)
-    network = build(recipe.network).train()
-    objective = Objective(recipe, network.channels, people)
-    dtype = precision(which)
-    if which == "plain":
-        learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            learned, lr=recipe.optim.lr, weight_decay=recipe.optim.weight_decay
-        )
-    else:
-        prepare(CPU)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = build_optimizer(network, objective, recipe.optim)
-
-    def step(images: Tensor, pids: Tensor) -> None:
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            metric, search = network(images)
-        terms = objective(metric.float(), search.float(), pids)
-        optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
-        optimizer.step()
-        objective.step(recipe.optim.lr)
-
-    return step
+def way(which: str) -> Way:
+    """How that process trains: `plain`, `ours` in the precision of this machine, or `ours-fp32`."""
+    ours = which != "plain"
+    return Way(channels_last=ours, fused=ours, precision=precision(which))
 
 
 def precision(which: str) -> torch.dtype:
@@ -101,7 +78,9 @@ def child(which: str, data: Path, recipe: Recipe, steps: int, cache: Path) -> No
     """Train for some steps and print how much time they took, where it went, and the matrix rate."""
     samples = open_benchmark(data).train
     people, labels = np.unique([sample.pid for sample in samples], return_inverse=True)
-    step = build_step(which, recipe, len(people))
+    if which != "plain":
+        prepare(CPU)
+    step = build_step(recipe, len(people), CPU, way(which))
     batches = plain_batches(samples, labels, recipe)
     if which != "plain":
         batches = our_batches(samples, labels, recipe, cache)

@@ -20,7 +20,8 @@ def pk_batches(pids: NDArray[np.int64], batch: Batch, seed: int, epoch: int, win
     `visits="chunks"` is the official code's reading: the images of every id are shuffled and cut into chunks of K (the
     remainder waits for another epoch; an id with fewer than K images gives one chunk, drawn with replacement), and P
     ids are drawn, batch after batch, among those with a chunk left, until fewer than P are. `visits="once"` shows each
-    id once, with K of its images, in floor(ids / P) batches. Takes time in proportion to N, apart from one sort.
+    id once, with K of its images, in ceil(ids / P) batches; where the last one lacks ids, the first ones of the epoch
+    come again. Takes time in proportion to N, apart from one sort.
 
     `window` numbers the parts of an epoch whose images are not all at hand at once (`reidkit.data.windows`).
 
@@ -38,8 +39,7 @@ def pk_batches(pids: NDArray[np.int64], batch: Batch, seed: int, epoch: int, win
     chunks = _cut(by_id, counts, chunks_of, batch.images, rng)
     first_chunk = np.cumsum(chunks_of) - chunks_of
     if batch.visits == "once":
-        whole = len(counts) // batch.ids
-        order = rng.permutation(len(counts))[: whole * batch.ids]
+        order = np.resize(rng.permutation(len(counts)), -(-len(counts) // batch.ids) * batch.ids)
     else:
         order = _draw_ids(chunks_of, first_chunk, batch.ids, rng)
     return chunks[order].reshape(-1, batch.ids * batch.images)

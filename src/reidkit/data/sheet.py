@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 from reidkit.data.decode import decode
 from reidkit.data.shards.samples import pids_of
 from reidkit.types import NO_CAMERA, DataError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +40,11 @@ def write_sheet(benchmark: Benchmark, path: Path, seed: int = 0, ids: int = 8, i
     if not rows:
         raise DataError(f"the data set {benchmark.name} holds no images to draw")
     sheet = _draw([[(sample, _picture(sample)) for sample in row] for row in rows])
-    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(partial, "PNG")
-        partial.replace(path)
+        with whole(path) as file:
+            sheet.save(file, "PNG")
     except OSError as error:
-        if partial.is_file():
-            partial.unlink()
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
 
 

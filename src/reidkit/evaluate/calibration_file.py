@@ -1,8 +1,6 @@
 """`calibration.json` beside a model: thresholds and probabilities, and what they were measured on."""
 
-import contextlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
@@ -17,6 +15,7 @@ from reidkit.evaluate.labels import Cameras
 from reidkit.evaluate.open_set import OpenSet
 from reidkit.evaluate.verification import allowed_errors
 from reidkit.types import DataError, UsageError
+from reidkit.whole import whole
 
 NAME = "calibration.json"
 
@@ -159,16 +158,10 @@ def save_calibration(path: Path, calibration: Calibration) -> None:
         DataError: the file cannot be written.
     """
     content = json.dumps(to_json(calibration), allow_nan=False).encode()
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        with whole(path) as file:
             file.write(content + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written ({error.strerror}): name another file with --out") from None
 
 

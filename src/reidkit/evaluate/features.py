@@ -10,6 +10,7 @@ import numpy as np
 
 from reidkit.evaluate.blocks import prepare, shape, to_host
 from reidkit.types import DataError, Embeddings
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,13 +37,10 @@ def write_features(path: Path, embeddings: Embeddings) -> None:
         contents["paths"] = np.array(embeddings.paths, dtype=np.str_)
     if embeddings.model:
         contents["model"] = np.array(embeddings.model, dtype=np.str_)
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        with whole(path) as file:
             np.savez(file, **contents)
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror}") from None
 
 

@@ -19,6 +19,7 @@ from reidkit.evaluate.rerank import KReciprocal
 from reidkit.evaluate.settle_kernels import sharpen
 from reidkit.evaluate.sparse import Sparse, mean_rows, transpose
 from reidkit.types import DataError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +63,7 @@ class GalleryNeighbours:
 
     def save(self, path: Path) -> None:
         """Writes all but the features to a `.npz`: whole, or not at all."""
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
+        with whole(path) as file:
             np.savez(
                 file,
                 indices=self.neighbours.indices,
@@ -73,7 +73,6 @@ class GalleryNeighbours:
                 features=_digest(self.points),
                 **asdict(self.settings),
             )
-        partial.replace(path)
 
     @classmethod
     def load(cls, path: Path, gallery: Array) -> GalleryNeighbours:

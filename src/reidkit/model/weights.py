@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -15,6 +13,7 @@ from safetensors.torch import save as to_bytes
 from reidkit import recipe as recipes
 from reidkit.model.network import Network, build
 from reidkit.types import ReidkitError, UsageError, WeightsError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -89,17 +88,11 @@ def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     name = fingerprint(state)
     metadata = {"format": FORMAT, "recipe": json.dumps(recipes.to_json(recipe)), "fingerprint": name}
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
+        with whole(path) as file:
             for part in _in_order(to_bytes(state, metadata)):
                 file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise WeightsError(f"{path} cannot be written ({error.strerror}): make room and run again") from None
     return name
 

@@ -178,6 +178,12 @@ POINTS = (
         words="A uniform aspect makes three boxes of four stand upright; torchvision draws its logarithm.",
     ),
     Point(
+        topic="erasing, place",
+        where="no choice",
+        words="The text draws a corner anywhere, and all again where the box sticks out, so that small boxes prevail; "
+        "the program draws the box, and then a corner that it fits at, as every reading does here.",
+    ),
+    Point(
         topic="resize",
         key="images.resize",
         values=_same("bilinear", "bilinear", "bicubic"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from reidkit.types import DataError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,14 +17,11 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         DataError: the folder cannot be made or written to.
     """
-    partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+        with whole(path) as file:
+            file.write(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise DataError(
             f"{path} cannot be written ({error.strerror}): name a file in a folder you can write to"
         ) from None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
 from reidkit.types import RunError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,17 +37,11 @@ def save(path: Path, place: Place, recipe: str, **parts: Stateful) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written; the state that was there stays.
     """
-    partial = path.with_suffix(".partial")
     state = {"place": tuple(place), "recipe": recipe, **{name: part.state_dict() for name, part in parts.items()}}
     try:
-        with partial.open("wb") as file:
+        with whole(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         refused = _refusal(error)
         if refused is None:
             raise

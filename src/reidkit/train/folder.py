@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.types import RunError, UsageError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,16 +75,10 @@ def held(folder: Path) -> str:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON whole or not at all."""
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(value, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with whole(path) as file:
+            file.write(f"{json.dumps(value, indent=2)}\n".encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written ({error.strerror}): make room, or choose another --out") from None
 
 

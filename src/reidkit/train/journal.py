@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reidkit.types import RunError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,9 +62,8 @@ class Journal:
         with _told(self.path):
             rows = read(self.path)
             kept = [row for row in rows if _before(row, place)]
-            partial = self.path.with_suffix(".partial")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-            partial.replace(self.path)
+            with whole(self.path) as file:
+                file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def start_epoch(self, batch: int) -> None:
         """Begin to count; means go on where a stopped epoch left them when `batch` is not 0."""

@@ -103,9 +103,7 @@ def _gather(out: Path, kind: Kind, only: str = "") -> tuple[Index, dict[str, int
     place = Folder(out)
     found = place.sizes()
     sizes = {name: found[name] for name in sorted(found) if name.endswith(_SUFFIX[kind]) and only in ("", name)}
-    if kind == "parquet":
-        return parquet.gather(tuple(parquet.ParquetShard(place, name) for name in sizes)), sizes
-    return webdataset.gather(tuple(webdataset.TarShard(place, name) for name in sizes), sizes), sizes
+    return (parquet if kind == "parquet" else webdataset).gather(place, sizes), sizes
 
 
 def _begin(out: Path, shards: set[str], synthetic: bool) -> None:

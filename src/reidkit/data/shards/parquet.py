@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from reidkit.data.shards.index import Gathering, checked, indexed, split_of
+from reidkit.data.shards.gather import checked, gathered, read_shards
 from reidkit.data.shards.place import INSTALL, set_name, shards_at
-from reidkit.data.shards.samples import ShardSamples, as_benchmark, shown
+from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from reidkit.data.shards.index import Index, _ShardRows
+    from reidkit.data.shards.gather import ShardRows
+    from reidkit.data.shards.index import Index
     from reidkit.data.shards.place import Place
+    from reidkit.data.shards.samples import ShardSamples
     from reidkit.types import Benchmark
 
 LAYOUT = "parquet (train-000.parquet with image, pid, camid)"
@@ -33,10 +35,17 @@ KEYS = ("key", "path")
 
 @dataclass(frozen=True)
 class ParquetShard:
-    """A Parquet file. A part of it is a row group: smaller pieces cannot be read."""
+    """A Parquet file. A part of it is a row group: smaller pieces cannot be read.
+
+    Raises:
+        DataError: pyarrow is not installed.
+    """
 
     place: Place
     name: str
+
+    def __post_init__(self) -> None:
+        pyarrow()
 
     def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
         """The files in these rows of a row group; the last few row groups are kept for who asks one by one."""
@@ -80,38 +89,28 @@ def read(folder: Path) -> ShardSamples:
     Raises:
         DataError: as `load`.
     """
-    place, sizes = shards_at(folder, ".parquet")
-    if not sizes:
-        raise DataError(f"{folder} holds no .parquet: name the folder or URL of the shards")
-    pyarrow()
-    shards = tuple(ParquetShard(place, name) for name in sorted(sizes))
-    index = indexed(place, sizes, lambda: gather(shards))
-    if not len(index.rows):
-        raise DataError(f"the shards in {folder} hold no images: write a row for each")
-    return ShardSamples(shards, *index)
+    return read_shards(folder, ".parquet", ParquetShard, gather, "a row for each")
 
 
-def gather(shards: tuple[ParquetShard, ...]) -> Index:
-    """The index of Parquet files, from all their columns but the images.
+def gather(place: Place, sizes: Iterable[str]) -> Index:
+    """The index of the Parquet files of these names in a place, from all their columns but the images.
 
     Raises:
         DataError: as `load`.
     """
-    gathering = Gathering()
-    splits = split_of([shard.name for shard in shards])
-    for shard in shards:
-        rows = gathering.shard()
-        with _opened(shard) as file:
-            for group in range(file.num_row_groups):
-                _gather_group(shard, file, group, rows, splits.get(shard.name, ""))
-        twice = next((key for key, count in Counter(rows.keys).items() if count > 1), None)
-        if twice is not None:
-            raise DataError(f"{shard}:{shown(twice)} comes twice in this shard: give every image a key of its own")
-        gathering.close(rows)
-    return gathering.done()
+    return gathered((ParquetShard(place, name) for name in sorted(sizes)), _gather_shard)
 
 
-def _gather_group(shard: ParquetShard, file: Any, group: int, rows: _ShardRows, split: str) -> None:
+def _gather_shard(shard: ParquetShard, rows: ShardRows, split: str) -> None:
+    with _opened(shard) as file:
+        for group in range(file.num_row_groups):
+            _gather_group(shard, file, group, rows, split)
+    twice = next((key for key, count in Counter(rows.keys).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{shard}:{shown(twice)} comes twice in this shard: give every image a key of its own")
+
+
+def _gather_group(shard: ParquetShard, file: Any, group: int, rows: ShardRows, split: str) -> None:
     there = set(file.schema_arrow.names)
     key = next((name for name in KEYS if name in there), None)
     wanted = [name for name in (key, "pid", "camid", "split") if name in there]
@@ -123,10 +122,7 @@ def _gather_group(shard: ParquetShard, file: Any, group: int, rows: _ShardRows, 
     length = _image_bytes(file, group) // max(count, 1)
     for row, (name, pid, camid, told) in enumerate(facts):
         code = name if isinstance(name, bytes) else str(name).encode("utf-8", "surrogatepass")
-        where = f"{shard}:{shown(code)}"
-        if told is None and not split:
-            raise DataError(f"{where} says no split, nor does the name of the shard: begin that with train, ...")
-        rows.add(code, checked(pid, camid, told or split, where), group, row, length)
+        rows.add(code, checked((pid, camid, told), split, f"{shard}:{shown(code)}"), group, row, length)
 
 
 def _image_bytes(file: Any, group: int) -> int:

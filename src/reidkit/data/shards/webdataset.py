@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 from reidkit.data.decode import MAX_BYTES
 from reidkit.data.folder import camera
 from reidkit.data.listing import SUFFIXES
-from reidkit.data.shards.index import Gathering, checked, indexed, split_of
+from reidkit.data.shards.gather import checked, gathered, read_shards
 from reidkit.data.shards.place import Folder, set_name, shards_at
-from reidkit.data.shards.samples import ShardSamples, as_benchmark, shown
+from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.data.shards.tar import Reader, walk
 from reidkit.types import NO_CAMERA, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from reidkit.data.shards.index import Index, _ShardRows
+    from reidkit.data.shards.gather import ShardRows
+    from reidkit.data.shards.index import Index
     from reidkit.data.shards.place import Place
+    from reidkit.data.shards.samples import ShardSamples
     from reidkit.data.shards.tar import Entry
     from reidkit.types import Benchmark
 
@@ -82,35 +85,23 @@ def read(folder: Path) -> ShardSamples:
     Raises:
         DataError: as `load`.
     """
-    place, sizes = shards_at(folder, ".tar")
-    if not sizes:
-        raise DataError(f"{folder} holds no .tar: name the folder or URL of the shards")
-    shards = tuple(TarShard(place, name) for name in sorted(sizes))
-    index = indexed(place, sizes, lambda: gather(shards, sizes))
-    if not len(index.rows):
-        raise DataError(f"the shards in {folder} hold no images: write KEY.jpg and KEY.json into them")
-    return ShardSamples(shards, *index)
+    return read_shards(folder, ".tar", TarShard, gather, "KEY.jpg and KEY.json into them")
 
 
-def gather(shards: tuple[TarShard, ...], sizes: dict[str, int]) -> Index:
-    """The index of tars of these sizes, from their headers and labels.
+def gather(place: Place, sizes: Mapping[str, int]) -> Index:
+    """The index of the tars of these names and sizes in a place, from their headers and labels.
 
     Raises:
         DataError: as `load`.
     """
-    gathering = Gathering()
-    splits = split_of([shard.name for shard in shards])
-    for shard in shards:
-        rows = gathering.shard()
-        _Tar(shard, rows, splits.get(shard.name, "")).gather(sizes[shard.name])
-        gathering.close(rows)
-    return gathering.done()
+    shards = (TarShard(place, name) for name in sorted(sizes))
+    return gathered(shards, lambda shard, rows, split: _Tar(shard, rows, split).gather(sizes[shard.name]))
 
 
 class _Tar:
     """One shard on the way into the index."""
 
-    def __init__(self, shard: TarShard, rows: _ShardRows, split: str) -> None:
+    def __init__(self, shard: TarShard, rows: ShardRows, split: str) -> None:
         self._shard, self._rows, self._split = shard, rows, split
         self._seen: set[bytes] = set()
 
@@ -169,13 +160,8 @@ class _Tar:
         pid = int(word) if word.lstrip("-").isdecimal() and len(word) < 12 else word
         return self._checked(entry, pid, None if seen_by == NO_CAMERA else seen_by, None)
 
-    def _checked(self, entry: Entry, pid: Any, camid: Any, split: Any) -> tuple[int | str, int, int]:
-        if split is None and not self._split:
-            raise DataError(
-                f"{self._named(entry.name)} says no split, nor does the name of the shard: "
-                "begin that with train, query or gallery"
-            )
-        return checked(pid, camid, split or self._split, self._named(entry.name))
+    def _checked(self, entry: Entry, *facts: Any) -> tuple[int | str, int, int]:
+        return checked(facts, self._split, self._named(entry.name))
 
     def _named(self, name: bytes) -> str:
         return f"{self._shard}:{shown(name)}"

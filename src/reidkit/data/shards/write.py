@@ -6,10 +6,10 @@ import io
 import json
 import os
 import tarfile
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.data.shards.parquet import pyarrow
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ def write_tar(path: Path, items: Iterable[tuple[str, bytes, int, int, str]]) -> 
         OSError: the file cannot be written.
     """
     count = 0
-    with _whole(path) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as tar:
+    with whole(path) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as tar:
         for item in map(Item._make, items):
             said = json.dumps({"pid": item.pid, "camid": item.camid, "split": item.split}).encode()
             for suffix, content in ((suffix_of(item.name), item.data), (".json", said)):
@@ -60,7 +60,7 @@ def write_parquet(path: Path, items: Iterable[tuple[str, bytes, int, int, str]])
     schema = arrow.schema([*kinds, ("split", arrow.string())])
     count = 0
     # Images are compressed already.
-    with _whole(path) as stream, parquet.ParquetWriter(stream, schema, compression="none") as writer:
+    with whole(path) as stream, parquet.ParquetWriter(stream, schema, compression="none") as writer:
         for group in _groups(items):
             columns: list[list[Any]] = [list(column) for column in zip(*group, strict=True)]
             columns[0] = [os.fsencode(name) for name in columns[0]]
@@ -88,16 +88,3 @@ def _groups(
             group, size = [], 0
     if group:
         yield group
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

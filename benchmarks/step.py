@@ -1,0 +1,57 @@
+"""The step of `reidkit.train.loop`, and what of it can be left out: what both training benchmarks time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from reidkit.losses.objective import Objective
+from reidkit.model.network import Network, build
+from reidkit.train.loop import build_optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from reidkit.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a step is taken; as it is, like a straightforward program: NCHW memory, float32, Adam as it comes."""
+
+    channels_last: bool = False
+    precision: torch.dtype = torch.float32
+    fused: bool = False
+
+
+def build_step(
+    recipe: Recipe, people: int, device: torch.device, way: Way, change: Callable[[Network], None] = lambda _: None
+) -> Callable[[Tensor, Tensor], None]:
+    """A step of training: images [B, 3, H, W] and labels [B], both on the device. `change` may compile the network."""
+    torch.manual_seed(0)
+    network = build(recipe.network).train().to(device)
+    if way.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = Objective(recipe, network.channels, people).to(device)
+    if way.fused:
+        optimizer = build_optimizer(network, objective, recipe.optim)
+    else:
+        learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(learned, lr=recipe.optim.lr, weight_decay=recipe.optim.weight_decay)
+    change(network)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        images = images if way.channels_last else images.contiguous()
+        with torch.autocast(device.type, dtype=way.precision, enabled=way.precision != torch.float32):
+            metric, search = network(images)
+        terms = objective(metric.float(), search.float(), labels)
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        objective.step(recipe.optim.lr)
+
+    return step
