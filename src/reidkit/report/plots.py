@@ -139,8 +139,8 @@ def _mark(picture: Image.Image, corner: tuple[int, int], colour: str, *, right: 
 def _fit(picture: Image.Image, corner: tuple[int, int], text: str, size: int, ink: str) -> None:
     """Words at the upper left, in smaller letters where the picture is too narrow for them."""
     draw, room = ImageDraw.Draw(picture), picture.width - 2 * MARGIN
-    wide = draw.textlength(text, font=ImageFont.load_default(size))
-    font = ImageFont.load_default(max(10, int(size * min(1.0, room / max(wide, 1)))))
+    fonts = (ImageFont.load_default(each) for each in range(size, 5, -1))
+    font = next((font for font in fonts if draw.textlength(text, font=font) <= room), ImageFont.load_default(6))
     draw.text(corner, text, fill=ink, font=font, anchor="la")
 
 
