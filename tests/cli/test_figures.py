@@ -10,7 +10,7 @@ def test_a_figure_comes_in_every_format(nursery, tmp_path):
     found = nursery.run("paper", "figure3", "--out", tmp_path / "f", "--json").json()
     assert found == {"figure": "figure3", "paths": [str(tmp_path / "f" / f"figure3.{kind}") for kind in FORMATS]}
     with Image.open(tmp_path / "f" / "figure3.png") as image:
-        assert image.size == (1728, 704)
+        assert image.size == (1920, 832)
     assert "fast-reid" in (tmp_path / "f" / "figure3.svg").read_text()
 
 

@@ -9,17 +9,16 @@ from PIL import Image
 from reidkit.report.canvas import write_figure
 from reidkit.report.html import Report, render
 from reidkit.report.overlay import Comparison, Overlay, blend, comparison_figure, overlay_uri
-from reidkit.report.points import Panel, points_figure
+from reidkit.report.points import Panel, alike, points_figure
 from reidkit.types import DataError
 
 GREY = Image.new("RGB", (32, 64), (128, 128, 128))
 
 
-def test_the_hot_half_is_red_and_the_cold_one_is_not():
+def test_the_hot_half_is_light_and_the_cold_one_dark():
     pixels = np.asarray(blend(GREY, Overlay(Path("a"), np.array([[0.0], [1.0]])))).astype(int)
     assert pixels.shape == (64, 32, 3)
-    assert (pixels[-1, :, 0] - pixels[-1, :, 2] > 50).all()
-    assert (pixels[0, :, 0] - pixels[0, :, 2] < 20).all()
+    assert (pixels[-1].mean(axis=1) - pixels[0].mean(axis=1) > 100).all()
 
 
 def test_a_shared_scale_keeps_a_weak_map_weak():
@@ -49,12 +48,13 @@ def test_a_row_for_each_query_with_hostile_names_and_missing_files(tmp_path):
     answers = ((Overlay(good, np.ones((2, 1))), True, 0.5), (Overlay(odd, np.ones((2, 1))), False, -0.25))
     rows = [Comparison(Overlay(good, np.eye(2)), answers), Comparison(Overlay(odd, np.eye(2)), answers[:1])]
     figure = comparison_figure(rows, "$\\broken{")
-    assert len(figure.axes) == 2 * 6
+    assert len(figure.axes) == 2 * 6 + 1
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["least", "most"]
     words = {axes.get_xlabel() for axes in figure.axes}
     assert {"right, 0.50", "wrong, -0.25"} <= words
     write_figure(figure, tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
-        assert image.size == (int((0.92 * 6 + 0.3) * 160), int((1.98 * 2 + 0.75) * 160))
+        assert image.size == (int((1.15 * 6 + 0.3) * 160), round((2.55 * 2 + 1.3) * 160))
 
 
 def test_no_query_is_said():
@@ -69,10 +69,17 @@ def test_points_have_their_places_and_their_people(tmp_path):
     figure = points_figure(panels, pids, "title")
     drawn = [each.get_offsets() for each in figure.axes[0].collections]
     np.testing.assert_allclose(np.concatenate(drawn), panels[0].points)
-    assert [text.get_text() for text in figure.axes[0].texts] == ["7", "9", "12"]
+    assert [text.get_text() for text in figure.axes[0].texts][1:] == ["7", "9", "12"]
     write_figure(figure, tmp_path / "a.png")
     with pytest.raises(DataError, match="no images"):
         points_figure(panels, pids[:0], "")
+
+
+def test_the_share_of_like_neighbours_by_hand():
+    """At 0, 1 and 5 on a line, two people: the nearest to 5 is the other's."""
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])
+    assert alike(points, np.array([3, 3, 4])) == pytest.approx(2 / 3)
+    assert alike(points[:1], np.array([3])) == 0.0
 
 
 def test_a_page_shows_the_maps_and_survives_missing_images(tmp_path):

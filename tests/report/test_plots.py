@@ -34,18 +34,29 @@ def count(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> int:
 
 
 def test_the_size_by_hand(ranked: RankedList, tmp_path: Path) -> None:
-    """A cell is 96 + 2 * 5 wide and 192 + 2 * 5 + 24 high; margins of 16, gaps of 10, and 22 behind the query."""
+    """A cell is 96 + 2 * 5 wide and 192 + 2 * 5 + 34 high; margins of 16, gaps of 12, and 26 behind the query."""
     ranked_picture([ranked, ranked], tmp_path / "a.png")
     height, width, _ = pixels(tmp_path / "a.png").shape
-    assert width == 16 + 106 + 22 + 3 * 106 + 2 * 10 + 16
-    assert height == 16 + 226 + 10 + 226 + 16
+    assert width == 16 + 106 + 26 + 3 * 106 + 2 * 12 + 16
+    assert height == 16 + 236 + 12 + 236 + 16
+
+
+def test_a_title_and_what_the_numbers_mean(ranked: RankedList, tmp_path: Path) -> None:
+    """Two lines of 30 and 20 pixels with their gaps, and the lists below as they were; a long title stays inside."""
+    ranked_picture([ranked], tmp_path / "a.png")
+    ranked_picture([ranked], tmp_path / "b.png", title="a long title " * 4)
+    without, titled = pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png")
+    head = 30 + 12 + 20 + 12
+    np.testing.assert_array_equal(titled[16 + head :], without[16:])
+    assert (titled[16 : 16 + head] < 128).any()
+    assert (titled[:, -16:] == 255).all()
 
 
 def test_frames_marks_and_the_empty_tile(ranked: RankedList, tmp_path: Path) -> None:
     """Right, wrong, wrong and not to be read: a green frame, two red ones, a white mark in each, a grey tile."""
     ranked_picture([ranked], tmp_path / "a.png")
     picture = pixels(tmp_path / "a.png")
-    lefts = [16 + 106 + 22 + n * 116 for n in range(3)]
+    lefts = [16 + 106 + 26 + n * 118 for n in range(3)]
     for left, colour in zip(lefts, (GREEN, RED, RED), strict=True):
         assert tuple(picture[100, left + 2]) == colour
         corner = picture[16 + 192 + 5 - 26 : 16 + 192 + 5, left + 106 - 5 - 26 : left + 106 - 5]
@@ -66,7 +77,7 @@ def test_a_picture_of_another_shape_keeps_its_shape(ranked: RankedList, tmp_path
 
 def test_columns_are_cut(ranked: RankedList, tmp_path: Path) -> None:
     ranked_picture([ranked], tmp_path / "a.png", columns=1)
-    assert pixels(tmp_path / "a.png").shape[1] == 16 + 106 + 22 + 106 + 16
+    assert pixels(tmp_path / "a.png").shape[1] == 16 + 106 + 26 + 106 + 16
 
 
 def test_no_list_is_no_picture(tmp_path: Path) -> None:

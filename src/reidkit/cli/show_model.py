@@ -63,6 +63,7 @@ def ranks(
 ) -> None:
     """Ranked lists: queries, and what the gallery answers, right and wrong."""
     from reidkit.page import ranked_lists
+    from reidkit.report.canvas import shown
     from reidkit.report.plots import ranked_picture
 
     if out.suffix.lower() != ".png":
@@ -70,7 +71,8 @@ def ranks(
     with progress() as tell:
         seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_broken, tell)
     rows = choose_queries(queries, seen.judgement.query.paths, _scored(seen.judgement), seed)
-    ranked_picture(ranked_lists(seen.judgement, seen.protocol, rows), out, columns=answers)
+    title = shown(f"{seen.model.recipe.name} on {seen.benchmark.name}")
+    ranked_picture(ranked_lists(seen.judgement, seen.protocol, rows), out, columns=answers, title=title)
     _say(out, as_json=as_json)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reidkit.report.files import write_whole
 from reidkit.types import UsageError
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 PAPER, INK, SOFT, RULE = "#ffffff", "#1c2126", "#5c6670", "#dedfda"
 ACCENT, WARM = "#0b6e8f", "#b4540a"
 FORMATS = ("png", "svg", "pdf")
+TITLE, WORDS, SMALL = 14, 12, 10.5
+"""Sizes of letters in points. At a third of its size a figure of 160 dots per inch still has letters of 8 pixels."""
 GROUPS = (
-    "#0b6e8f", "#d9822b", "#6b4fa3", "#2a8f57", "#c0322b", "#8c6d31", "#e377a8", "#5c6670",
-    "#17becf", "#9aa500", "#1f3f77", "#b07aa1",
+    "#0b6e8f", "#e69f00", "#920000", "#009e73", "#b66dff", "#490092", "#1c2126", "#56b4e9",
+    "#b4540a", "#a0a8b0", "#882255", "#1f3f77",
 )  # fmt: skip
-"""Colours that twelve groups can be told apart by; a thirteenth begins again, with another marker."""
+"""Colours that twelve groups can be told apart by, by the colour-blind as well; a thirteenth begins again."""
 MARKERS = ("o", "^", "s", "D", "v", "P")
 
 
@@ -83,17 +85,20 @@ def _drawn(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def plain(axes: Axes, *, x: str = "", y: str = "", title: str = "", grid: str = "both") -> None:
-    """The look of all axes: words as they stand, quiet lines, no frame."""
-    axes.set_xlabel(x, color=SOFT, parse_math=False)
-    axes.set_ylabel(y, color=SOFT, parse_math=False)
-    axes.set_title(shown(title), loc="left", color=INK, fontsize=12, fontweight="bold", parse_math=False)
+def plain(axes: Axes, *, x: str = "", y: str = "", title: str = "", finding: str = "", grid: str = "both") -> None:
+    """The look of all axes: words as they stand, quiet lines, no frame; under the title what there is to be seen."""
+    axes.set_xlabel(x, color=SOFT, fontsize=WORDS, parse_math=False)
+    axes.set_ylabel(y, color=SOFT, fontsize=WORDS, parse_math=False)
+    above = 6 + 1.5 * WORDS * bool(finding)
+    axes.set_title(shown(title), loc="left", color=INK, fontsize=TITLE, fontweight="bold", parse_math=False, pad=above)
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+    axes.annotate(shown(finding, 120), (0, 1), (0, 6), color=SOFT, fontsize=WORDS, parse_math=False, **place)
     if grid:
         axes.grid(visible=True, axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(RULE)
-    axes.tick_params(which="both", colors=SOFT, length=0)
+    axes.tick_params(which="both", colors=SOFT, length=0, labelsize=SMALL)
 
 
 def shown(text: str, most: int = 60) -> str:
@@ -107,9 +112,19 @@ def colour(number: int) -> str:
     return GROUPS[number % len(GROUPS)]
 
 
+def dark(colour: str) -> str:
+    """The colour as letters have it: half as light, so that they can be read on white."""
+    return "#" + "".join(f"{int(colour[i : i + 2], 16) * 55 // 100:02x}" for i in (1, 3, 5))
+
+
 def marker(number: int) -> str:
-    """Its marker, which changes where colours begin again."""
-    return MARKERS[number // len(GROUPS) % len(MARKERS)]
+    """Its marker. Neighbours differ, and colour and marker together tell 72 groups apart."""
+    return MARKERS[(number + number // len(GROUPS)) % len(MARKERS)]
+
+
+def plate(strength: float = 0.8) -> dict[str, Any]:
+    """What stands behind letters on points and lines. A rim would turn the letters of an SVG into shapes."""
+    return {"boxstyle": "round,pad=0.12", "facecolor": PAPER, "edgecolor": "none", "alpha": strength}
 
 
 def nothing_but(axes: Sequence[Axes]) -> None:

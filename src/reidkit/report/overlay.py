@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from reidkit.report.canvas import INK, SOFT, nothing_but, sheet, shown, tighten
+from reidkit.report.canvas import INK, SMALL, SOFT, TITLE, WORDS, nothing_but, sheet, shown, tighten
 from reidkit.report.lists import THUMBNAIL, read_image
 from reidkit.report.plots import RIGHT, WRONG
 from reidkit.types import DataError
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
     Map = NDArray[np.floating]
 
 BOX = (128, 256)
+LETTERS = 12
+"""Of a file's name that stand in one line below its image."""
+
+WORDS_BELOW = (
+    "Activation: from the least to the most of the image. Similarity: from 0 to the most among a query's answers.\n"
+    "Below an answer: right or wrong, and its cosine similarity to the query."
+)
 STRENGTH = 0.55
+COLOURS = "inferno"
+"""From dark to light: as good for the colour-blind, and on a projector with poor colours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +67,7 @@ def blend(image: Image.Image, overlay: Overlay) -> Image.Image:
     high = float(values.max()) if overlay.high is None else overlay.high
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     large = np.asarray(Image.fromarray(scaled).resize(image.size, Image.Resampling.BICUBIC)).clip(0, 1)
-    heat = mpl.colormaps["turbo"](large)[..., :3] * 255
+    heat = mpl.colormaps[COLOURS](large)[..., :3] * 255
     grey = np.asarray(image.convert("L"), np.float32)[..., None]
     return Image.fromarray((STRENGTH * heat + (1 - STRENGTH) * grey).round().astype(np.uint8))
 
@@ -82,25 +92,41 @@ def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
         raise DataError("there is no query to show: the data set needs queries and a gallery")
     answers = max(len(row.answers) for row in rows)
     columns = 2 + 2 * answers
-    made = sheet(0.92 * columns + 0.3, 1.98 * len(rows) + 0.75)
+    made = sheet(1.15 * columns + 0.3, 2.55 * len(rows) + 1.3)
     grid = made.subplots(len(rows), columns, squeeze=False)
     nothing_but(grid.ravel().tolist())
     for row, axes in zip(rows, grid, strict=True):
         _tile(axes[0], row.query, INK, plain=True)
         _tile(axes[1], row.query, INK)
-        axes[0].set_xlabel(shown(row.query.path.name, 18), color=SOFT, fontsize=6, parse_math=False)
+        name = shown(Path(row.query.path.name).stem, 2 * LETTERS)
+        name = name if len(name) <= LETTERS else f"{name[:LETTERS]}\n{name[LETTERS:]}"
+        axes[0].set_xlabel(name, color=SOFT, fontsize=SMALL - 1, parse_math=False)
         for place, (answer, right, similarity) in enumerate(row.answers):
             colour = RIGHT if right else WRONG
             _tile(axes[2 + 2 * place], answer, colour, plain=True)
             _tile(axes[3 + 2 * place], answer, colour)
             word = "right" if right else "wrong"
-            axes[2 + 2 * place].set_xlabel(f"{word}, {similarity:.2f}", color=colour, fontsize=8)
+            axes[2 + 2 * place].set_xlabel(f"{word}, {similarity:.2f}", color=colour, fontsize=WORDS)
     heads = ["query", "activation", *(word for k in range(answers) for word in (f"answer {k + 1}", "similarity"))]
     for axes, head in zip(grid[0], heads, strict=True):
-        axes.set_title(head, color=INK, fontsize=9)
-    made.suptitle(shown(title), x=0.01, ha="left", color=INK, fontweight="bold", parse_math=False)
+        axes.set_title(head, color=INK, fontsize=WORDS)
+    look: dict[str, Any] = {"x": 0.01, "ha": "left", "parse_math": False}
+    made.suptitle(shown(title), color=INK, fontweight="bold", fontsize=TITLE, **look)
+    made.supxlabel(WORDS_BELOW, color=SOFT, fontsize=SMALL, **look)
     tighten(made)
+    _scale(made, grid)
     return made
+
+
+def _scale(made: Figure, grid: NDArray[Any]) -> None:
+    """What the colours mean: the same for both kinds of map, whose ends differ."""
+    import matplotlib as mpl
+
+    colours = mpl.cm.ScalarMappable(cmap=COLOURS)
+    bar = made.colorbar(colours, ax=grid.ravel().tolist(), location="bottom", fraction=0.03, aspect=50, pad=0.01)
+    bar.set_ticks([0, 1], labels=["least", "most"])
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=SMALL, colors=SOFT)
 
 
 def _tile(axes: Axes, overlay: Overlay, colour: str, *, plain: bool = False) -> None:

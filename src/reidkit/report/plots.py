@@ -21,18 +21,23 @@ if TYPE_CHECKING:
     from reidkit.types import ImageFile
 
 TILE = (96, 192)
-FRAME, GAP, CAPTION, MARGIN, QUERY_GAP = 5, 10, 24, 16, 22
+FRAME, GAP, CAPTION, MARGIN, QUERY_GAP = 5, 12, 34, 16, 26
+LETTERS, HEAD = 20, 30
+"""Sizes of letters in pixels: of the words below an image, and of the title."""
+
 PAPER, INK, SOFT, EMPTY = "#ffffff", "#1c2126", "#5c6670", "#e4e5e1"
 RIGHT, WRONG = "#17794a", "#c0322b"
 CELL = (TILE[0] + 2 * FRAME, TILE[1] + 2 * FRAME + CAPTION)
+KEY = "Left the query and its average precision (AP), then its answers: rank · distance"
 SHARES = {"rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid"}
 COLOURS = ("#0b6e8f", "#b4540a", "#6b4fa3", "#17794a")
 
 
-def ranked_picture(lists: Sequence[RankedList], path: Path, columns: int = 10) -> None:
+def ranked_picture(lists: Sequence[RankedList], path: Path, columns: int = 10, title: str = "") -> None:
     """Write a PNG with one row per list: the query, then up to `columns` answers.
 
-    A right answer has a green frame and a tick, a wrong one a red frame and a cross.
+    A right answer has a green frame and a tick, a wrong one a red frame and a cross. Below a query is its average
+    precision, below an answer its rank and its distance; the line under the title says so.
 
     Raises:
         DataError: there is no list, or the file cannot be written.
@@ -41,10 +46,16 @@ def ranked_picture(lists: Sequence[RankedList], path: Path, columns: int = 10) -
         raise DataError(f"{path}: there is no ranked list to draw: the test data needs a query and a gallery")
     widest = min(columns, max(len(each.entries) for each in lists))
     width = 2 * MARGIN + CELL[0] + (QUERY_GAP - GAP if widest else 0) + widest * (CELL[0] + GAP)
-    height = 2 * MARGIN + len(lists) * CELL[1] + (len(lists) - 1) * GAP
+    lines = ((title, HEAD, INK), (KEY, LETTERS, SOFT)) if title else ()
+    top = MARGIN + sum(size + GAP for _, size, _ in lines)
+    height = top + MARGIN + len(lists) * CELL[1] + (len(lists) - 1) * GAP
     picture = Image.new("RGB", (width, height), PAPER)
+    y = MARGIN
+    for words, size, ink in lines:
+        _fit(picture, (MARGIN, y), words, size, ink)
+        y += size + GAP
     for number_of_row, ranked in enumerate(lists):
-        _row(picture, ranked, widest, MARGIN + number_of_row * (CELL[1] + GAP))
+        _row(picture, ranked, widest, top + number_of_row * (CELL[1] + GAP))
     _save(picture, path)
 
 
@@ -71,7 +82,7 @@ def curve_picture(
     drawn = [_curve(axes, _points(rows, x, name, factor), name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(y)]
     if not any(drawn):
         raise DataError(f"{path}: no row has {x} with {' or '.join(y)}: there is nothing to draw")
-    quiet: dict[str, Any] = {"color": SOFT, "fontsize": 9, "parse_math": False}
+    quiet: dict[str, Any] = {"color": SOFT, "fontsize": 11, "parse_math": False}
     for name, level in (references or {}).items():
         axes.axhline(level * factor, color=SOFT, linestyle=(0, (4, 3)), linewidth=1.2)
         axes.text(0.01, level * factor, name, transform=axes.get_yaxis_transform(), va="bottom", **quiet)
@@ -83,7 +94,8 @@ def curve_picture(
 
 def _row(picture: Image.Image, ranked: RankedList, columns: int, top: int) -> None:
     _tile(picture, ranked.query_path, (MARGIN, top), INK)
-    _caption(picture, (MARGIN, top), "query")
+    precision = number(ranked.average_precision)
+    _caption(picture, (MARGIN, top), "query" if precision is None else f"AP {precision:.2f}")
     left = MARGIN + CELL[0] + QUERY_GAP
     for rank, entry in enumerate(ranked.entries[:columns], start=1):
         colour = RIGHT if entry.right else WRONG
@@ -105,7 +117,7 @@ def _tile(picture: Image.Image, path: ImageFile, corner: tuple[int, int], colour
     if image is None:
         centre = (x + CELL[0] / 2, y + FRAME + TILE[1] / 2)
         draw.multiline_text(
-            centre, "cannot\nbe read", fill=SOFT, font=ImageFont.load_default(15), anchor="mm", align="center"
+            centre, "cannot\nbe read", fill=SOFT, font=ImageFont.load_default(LETTERS), anchor="mm", align="center"
         )
         return
     scale = min(TILE[0] / image.width, TILE[1] / image.height)
@@ -124,9 +136,17 @@ def _mark(picture: Image.Image, corner: tuple[int, int], colour: str, *, right: 
         draw.line([(x + a, y + b) for a, b in stroke], fill=PAPER, width=4, joint="curve")
 
 
+def _fit(picture: Image.Image, corner: tuple[int, int], text: str, size: int, ink: str) -> None:
+    """Words at the upper left, in smaller letters where the picture is too narrow for them."""
+    draw, room = ImageDraw.Draw(picture), picture.width - 2 * MARGIN
+    fonts = (ImageFont.load_default(each) for each in range(size, 5, -1))
+    font = next((font for font in fonts if draw.textlength(text, font=font) <= room), ImageFont.load_default(6))
+    draw.text(corner, text, fill=ink, font=font, anchor="la")
+
+
 def _caption(picture: Image.Image, corner: tuple[int, int], text: str) -> None:
     place = (corner[0] + CELL[0] / 2, corner[1] + TILE[1] + 2 * FRAME + CAPTION / 2)
-    ImageDraw.Draw(picture).text(place, text, fill=INK, font=ImageFont.load_default(15), anchor="mm")
+    ImageDraw.Draw(picture).text(place, text, fill=INK, font=ImageFont.load_default(LETTERS), anchor="mm")
 
 
 def _save(picture: Image.Image, path: Path) -> None:
@@ -148,7 +168,7 @@ def _curve(axes: Axes, points: list[tuple[float, float]], name: str, colour: str
     axes.plot(*zip(*points, strict=True), color=colour, linewidth=2, marker=marker, markersize=4)
     shown = {"rank1": "rank-1", "map": "mAP", "minp": "mINP"}.get(name, name)
     end: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "parse_math": False}
-    axes.annotate(f"{shown} {points[-1][1]:.4g}", points[-1], color=colour, fontsize=10, fontweight="bold", **end)
+    axes.annotate(f"{shown} {points[-1][1]:.4g}", points[-1], color=colour, fontsize=12, fontweight="bold", **end)
     return True
 
 

@@ -7,8 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reidkit.model.weights import load_model
 from reidkit.paper.figures import embedding
-from reidkit.paper.figures.embedding import PANELS, Plan, choose_people, draw, trained
+from reidkit.paper.figures.embedding import (
+    PANELS,
+    START,
+    Plan,
+    Plane,
+    choose_people,
+    draw,
+    findings,
+    train,
+    trained,
+)
 from reidkit.paper.figures.plane import boundaries
 from reidkit.types import DataError
 
@@ -24,6 +35,7 @@ def plan(tmp_path_factory):
 @pytest.fixture(scope="module")
 def planes(plan):
     listing = choose_people(plan)
+    train(START, listing, plan)
     return {title: trained(recipe, listing, plan) for title, recipe in (PANELS[0], PANELS[1], PANELS[3])}
 
 
@@ -42,7 +54,27 @@ def test_panels_differ_as_the_paper_says():
         for r in by_title.values()
     }
     assert len(alike) == 1
-    assert {title for title, r in by_title.items() if r.optim != first.optim} == {"triplet loss"}
+    assert {title for title, r in by_title.items() if r.optim != first.optim} == {"ID + triplet loss + BNNeck"}
+    assert [r.identity.init for r in by_title.values()] == ["normal", "normal", "normal", "kaiming"]
+
+
+def test_all_four_begin_with_one_backbone(plan, planes):
+    """The starting network has no plane, and its weights are named in every run of the others."""
+    assert START.network.embedding == 0
+    start = load_model(plan.out / START.name).fingerprint
+    for _, recipe in (PANELS[0], PANELS[1], PANELS[3]):
+        assert json.loads((plan.out / recipe.name / "run.json").read_text())["weights"] == start
+
+
+def test_findings_by_hand():
+    """Two people on one ray each, of two lengths: every angle is right, but the nearest point of (1, 0) is (0, 1)."""
+    points = np.array([[1.0, 0.0], [9.0, 0.0], [0.0, 1.0], [0.0, 9.0]])
+    classifier = (np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 5.0]))
+    plane = Plane(points, points, np.array([0, 0, 1, 1]), classifier)
+    right, scores = findings(plane)
+    assert right == "75 % on the right side of all lines"
+    # From (1, 0): (0, 1) is nearer than (9, 0), so 1/2. From (9, 0): (1, 0) is first, so 1. The same on the other ray.
+    assert scores == "mAP: euclidean 75.0, cosine 100.0"
 
 
 def test_planes_come_from_the_runs(plan, planes):

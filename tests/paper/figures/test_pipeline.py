@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from reidkit.paper.figures import boxes as words
 from reidkit.paper.figures import pipeline
 from reidkit.paper.figures.walk import walk
 from reidkit.recipe import Network, Triplet
@@ -48,7 +49,7 @@ def test_losses_hang_on_the_features_of_figure_5(standard, strong):
 
 
 def test_the_neck_of_each(standard, strong):
-    first, second = pipeline.neck_diagram(standard), pipeline.neck_diagram(strong)
+    first, second = words.neck_diagram(standard), words.neck_diagram(strong)
     assert [box.title for box in first.chain] == ["pooling", "f"]
     assert [box.title for box in second.chain] == ["pooling", "fₜ", "BN", "fᵢ"]
     assert list(second.below) == ["search"]
@@ -59,7 +60,7 @@ def test_the_neck_of_each(standard, strong):
 
 
 def test_what_differs_from_standard_to_strong_is_the_six_tricks(standard, strong):
-    first, second = boxes(pipeline.diagram(standard)), boxes(pipeline.diagram(strong))
+    first, second = boxes(words.diagram(standard)), boxes(words.diagram(strong))
     changed = {key for key, box in second.items() if first.get(key) != box}
     warm_up, erase, smooth, stride, neck, center = "rate", "augment", "identity", "backbone.layer4", "neck", "center"
     assert changed == {warm_up, erase, smooth, stride, neck, center, "metric", "search", "identity.classifier"}
@@ -67,27 +68,46 @@ def test_what_differs_from_standard_to_strong_is_the_six_tricks(standard, strong
 
 def test_another_network_is_another_drawing():
     changed = replace(BNNECK, network=Network(**TINY, neck="bnneck", embedding=2), triplet=Triplet(weight=0))
-    found = boxes(pipeline.diagram(walk(changed, people=10)))
-    assert found["embedding"].lines == ("64 to 2", "bias")
+    found = boxes(words.diagram(walk(changed, people=10)))
+    assert found["embedding"].lines == ("64 → 2", "bias")
     assert found["backbone.layer4"].lines[0] == "2 BasicBlock"
-    assert found["identity.classifier"].lines == ("2 to 10", "no bias")
+    assert found["identity.classifier"].lines == ("2 → 10", "no bias")
     assert "triplet" not in found
-    without = boxes(pipeline.diagram(walk(replace(changed, network=Network(**TINY, stem_relu=False)), people=10)))
+    without = boxes(words.diagram(walk(replace(changed, network=Network(**TINY, stem_relu=False)), people=10)))
     assert "BN, ReLU" in found["stem"].lines
     assert "BN" in without["stem"].lines
 
 
+def test_what_both_have_of_the_backbone_is_one_box(standard, strong):
+    """Stem, layer1, layer2 and layer3 are alike; of equal backbones the last stage keeps its own box."""
+    alike = words.shared(standard, strong)
+    assert [stage.path for stage in standard.backbone[alike:]] == ["backbone.layer4"]
+    assert words.shared(strong, strong) == alike
+    chain = [box.key for box in words.diagram(strong, alike).chain]
+    assert chain[:4] == ["batch", "augment", "backbone", "backbone.layer4"]
+    assert boxes(words.diagram(strong, alike))["backbone"].lines == ("up to layer3", "1024×16×8")
+
+
+def test_figure_5_says_which_loss_pulls_at_which_feature():
+    """Section 3.5: both at f; with BNNeck the triplet loss at f_t and the ID loss at f_i. Only the neck differs."""
+    first, second = pipeline.figure5().axes
+    assert "(a) ID loss and triplet loss on f" in {text.get_text() for text in first.texts}
+    assert "(b) ID loss on fᵢ, triplet loss on fₜ" in {text.get_text() for text in second.texts}
+    orange = {text.get_text() for text in second.texts if text.get_color() == pipeline.WARM}
+    assert orange == {"orange: what differs from (a)", "fₜ", "BN", "shift held at 0", "fᵢ", "2048-d", "no bias"}
+
+
 def test_every_box_is_drawn_and_new_ones_have_thick_edges(standard, strong):
-    figure = pipeline.figure5()
+    figure = pipeline.figure5(STANDARD, STRONG)
     first, second = figure.axes
-    assert len(first.patches) == len(pipeline.neck_diagram(standard).boxes())
+    assert len(first.patches) == len(words.neck_diagram(standard).boxes())
     assert {patch.get_linewidth() for patch in first.patches} == {1.0}
-    drawn = pipeline.neck_diagram(strong).boxes()
+    drawn = words.neck_diagram(strong).boxes()
     thick = sum(patch.get_linewidth() > 2 for patch in second.patches)
     assert len(second.patches) == len(drawn)
-    assert thick == len(set(drawn) - set(pipeline.neck_diagram(standard).boxes()))
-    words = {text.get_text() for text in second.texts}
-    assert {"BN", "fₜ", "fᵢ", "shift held at 0", "2048 to 751"} <= words
+    assert thick == len(set(drawn) - set(words.neck_diagram(standard).boxes()))
+    written = {text.get_text() for text in second.texts}
+    assert {"BN", "fₜ", "fᵢ", "shift held at 0", "2048 → 751"} <= written
 
 
 def test_walking_leaves_the_random_numbers_alone():

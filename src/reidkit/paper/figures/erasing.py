@@ -15,7 +15,7 @@ from reidkit.data.cache import open_images
 from reidkit.data.detect import open_benchmark
 from reidkit.data.transforms import MEAN, STD, Fill
 from reidkit.recipes.bag_of_tricks import ERASING
-from reidkit.report.canvas import INK, SOFT, nothing_but, sheet, tighten
+from reidkit.report.canvas import INK, SMALL, SOFT, TITLE, nothing_but, sheet, tighten
 from reidkit.synth import Size, draw_dataset
 from reidkit.types import DataError
 
@@ -91,14 +91,16 @@ def _draw(rows: dict[str, Pixels], note: str) -> Figure:
     columns = max(map(len, rows.values()))
     _, height, width, _ = next(iter(rows.values())).shape
     tile = 0.72
-    made = sheet(2.3 + tile * columns, tile * height / width * len(rows) + 0.3)
-    grid = made.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[2.0, *[tile] * columns])
+    made = sheet(2.7 + tile * columns, tile * height / width * len(rows) + 0.7)
+    grid = made.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[2.4, *[tile] * columns])
     for (words, images), axes in zip(rows.items(), grid, strict=True):
         name, _, rest = words.partition(":")
-        axes[0].text(0, 0.56, name, color=INK, fontweight="bold", fontsize=11, va="bottom", parse_math=False)
-        axes[0].text(0, 0.52, rest.strip() or note, color=SOFT, fontsize=9, va="top", parse_math=False)
+        axes[0].text(0, 0.56, name, color=INK, fontweight="bold", fontsize=TITLE - 1, va="bottom", parse_math=False)
+        axes[0].text(0, 0.52, rest.strip() or note, color=SOFT, fontsize=SMALL, va="top", parse_math=False)
         for each, image in zip(axes[1:], images, strict=False):
             each.imshow(image, interpolation="nearest")
     nothing_but(grid.ravel().tolist())
+    title = "Random erasing: one rectangle, as each reading fills it"
+    made.suptitle(title, x=0.01, ha="left", color=INK, fontsize=TITLE, fontweight="bold")
     tighten(made)
     return made

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args, get_type_hints
 from reidkit.recipe import Optim
 from reidkit.recipes.bag_of_tricks import STANDARD, STRONG
 from reidkit.recipes.readings import read_as
-from reidkit.report.canvas import GROUPS, SOFT, plain, sheet
+from reidkit.report.canvas import GROUPS, SMALL, SOFT, WORDS, plain, sheet
 from reidkit.train.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ SAMPLES = 31
 """Steps of an epoch that are drawn; a divisor of `STEPS`."""
 
 LOOKS: tuple[tuple[str, Dashes, float], ...] = (
-    (GROUPS[7], "-", 5),
-    (GROUPS[0], "-", 2),
-    (GROUPS[1], (0, (5, 2)), 2),
-    (GROUPS[2], (0, (1.5, 1.5)), 2),
-    (GROUPS[3], (0, (6, 2, 1, 2)), 2),
-    (GROUPS[4], (0, (3, 1)), 2),
+    (SOFT, "-", 7),
+    (GROUPS[0], "-", 2.4),
+    (GROUPS[1], (0, (5, 2)), 2.4),
+    (GROUPS[2], (0, (1.5, 1.5)), 2.4),
+    (GROUPS[3], (0, (6, 2, 1, 2)), 2.4),
+    (GROUPS[4], (0, (3, 1)), 2.4),
 )
 
 
@@ -53,21 +53,37 @@ def curves() -> dict[str, Curve]:
 def figure() -> Figure:
     """All epochs with a logarithmic rate on the left, the warm-up with a linear one on the right."""
     drawn = curves()
-    made = sheet(10.8, 4.4)
+    made = sheet(12.0, 5.2)
     whole, start = made.subplots(1, 2, width_ratios=[3, 2])
     warmup = STRONG.optim.warmup_epochs
     _draw(whole, drawn, max(curve.optim.epochs for curve in drawn.values()))
     whole.set_yscale("log")
-    plain(whole, x="epoch", y="learning rate", title="The whole run")
-    whole.legend(frameon=False, labelcolor=SOFT, loc="upper right")
+    steady = drawn["no warm-up"].rates
+    plain(whole, x="epoch", y="learning rate", title="The whole run", finding=_drops(drawn))
+    whole.set_yticks(sorted(set(steady)), [f"{rate:.1e}".replace("e-0", "e-") for rate in sorted(set(steady))])
+    whole.minorticks_off()
+    whole.legend(frameon=False, labelcolor=SOFT, fontsize=WORDS, loc="upper right")
     _draw(start, drawn, warmup + 5)
     start.set_ylim(bottom=0)
     start.yaxis.set_major_formatter(lambda rate, _: f"{1e4 * rate:.1f}")
+    rise = drawn[f"warm-up: {STRONG.optim.warmup}"].rates
+    first, last = (f"{rate:.1e}".replace("e-0", "e-") for rate in (rise[0], max(rise)))
     start.axvline(warmup + 0.5, color=SOFT, linewidth=0.8, linestyle=(0, (2, 3)))
-    words = {"textcoords": "offset points", "color": SOFT, "fontsize": 9}
-    start.annotate(f"warm-up: {warmup} epochs", (warmup + 0.5, 0), (5, 6), **words)
-    plain(start, x="epoch", y="learning rate, in units of 0.0001", title="The warm-up, on a linear scale")
+    words = {"textcoords": "offset points", "color": SOFT, "fontsize": SMALL}
+    start.annotate(f"end of epoch {warmup}", (warmup + 0.5, 0), (5, 6), **words)
+    finding = f"{STRONG.optim.warmup}: from {first} to {last} in {warmup} epochs"
+    plain(start, x="epoch", y="learning rate / 0.0001", title="The warm-up, linear scale", finding=finding)
     return made
+
+
+def _drops(drawn: dict[str, Curve]) -> str:
+    """After which epochs the rate falls, for each schedule that has its own."""
+    names: dict[tuple[int, ...], str] = {}
+    for name, curve in drawn.items():
+        names.setdefault(curve.optim.drops, "all" if not names else name)
+    first, *others = ((name, " and ".join(map(str, drops))) for drops, name in names.items())
+    text = f"a {1 / STRONG.optim.gamma:g}th after epochs {first[1]}"
+    return "; ".join((text, *(f"{name} {epochs}" for name, epochs in others)))
 
 
 def _curve(optim: Optim) -> Curve:

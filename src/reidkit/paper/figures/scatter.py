@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reidkit.paper.figures.places import MOST, Name, place, spread, width
 from reidkit.recipes.bag_of_tricks import TABLE1
 from reidkit.recipes.published import OTHERS
-from reidkit.report.canvas import ACCENT, GROUPS, INK, SOFT, WARM, plain, sheet, shown
+from reidkit.report.canvas import GROUPS, INK, SMALL, SOFT, WARM, plain, plate, sheet, shown
 from reidkit.train import journal
 from reidkit.types import DataError, UsageError
 
@@ -19,30 +20,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from reidkit.paper.figures.places import Offer
+
 SETS = {"market1501": "Market-1501", "dukemtmc": "DukeMTMC-reID"}
 LIMITS = {"market1501": (0.9, None), "dukemtmc": (0.8, 0.65)}
 """Section 1 of the paper: two of 23 baselines beat this rank-1 on Market-1501, none these scores on DukeMTMC-reID."""
 
 KINDS = ("global", "stripes", "attention", "masks", "pose", "GAN")
 MARKS = ("o", "s", "D", "^", "v", "P")
-OFFERS = {
-    bold: tuple(
-        (float(dx), float(dy), side)
-        for far in (1, 1.6)
-        for dx, dy, side in (
-            (near, 0, "left"),
-            (-near, 0, "right"),
-            (near, 9 * far, "left"),
-            (near, -9 * far, "left"),
-            (-near, 9 * far, "right"),
-            (-near, -9 * far, "right"),
-            (0, 11 * far, "center"),
-            (0, -11 * far, "center"),
-        )
-    )
-    for bold, near in ((False, 8), (True, 13))
-}
-"""Where a name may stand beside its point, in printer's points; bold names keep more distance."""
+PANEL = (360.0, 305.0)
+"""About the width and the height, in printer's points, on which the points of a panel are spread."""
+SIZES = {False: 10.0, True: 12.0}
+"""Letters of a name; bold ones are those of the baselines and of measured points."""
+GAIN = (14.0, 9.0, 150.0, 30.0)
+"""Where the words of the arrow stand, right of and below the standard baseline: near corner, width and height."""
 
 _NUMBER = r"\d{1,3}(?:\.\d+)?"
 _GIVEN = re.compile(rf"(?:(\w+):)?(.+?)=({_NUMBER}),({_NUMBER})")
@@ -99,17 +90,32 @@ def measured(text: str) -> Point:
 def figure(own: Sequence[Point] = ()) -> Figure:
     """One panel for each data set; every point has its name."""
     points = (*published(), *own)
-    made = sheet(13.2, 6.2)
+    made = sheet(13.2, 6.4)
     grid = made.subplots(1, len(SETS))
     for axes, (dataset, title) in zip(grid, SETS.items(), strict=True):
-        _panel(axes, [point for point in points if point.dataset == dataset], dataset)
-        plain(axes, x="mAP, per cent", y="rank-1, per cent" if axes is grid[0] else "", title=title)
-    grid[0].legend(
-        frameon=False, labelcolor=SOFT, loc="lower right", title="what it uses", title_fontsize=9, fontsize=9
+        chosen = [point for point in points if point.dataset == dataset]
+        _panel(axes, chosen, dataset)
+        words = {"x": "mAP, per cent", "y": "rank-1, per cent" if axes is grid[0] else ""}
+        plain(axes, title=title, finding=finding(chosen), **words)
+    looks: dict[str, Any] = {"title_fontsize": SMALL, "fontsize": SMALL, "handletextpad": 0.2, "labelspacing": 0.35}
+    legend = grid[0].legend(frameon=False, labelcolor=SOFT, loc="lower right", title="what it uses", **looks)
+    legend.get_title().set_color(SOFT)
+    note = (
+        "Points are whole systems, as printed in Table 4; the two baselines as in Table 1"
+        + ("; crosses are measured" if own else "")
+        + ".\nDashed: what section 1 counts of the 23 baselines that such systems were built on."
     )
-    note = "Names as in Table 4 of the paper, scores as printed there; the two baselines as in Table 1"
-    made.supxlabel(note + ("; crosses are measured." if own else "."), color=SOFT, fontsize=9, x=0.01, ha="left")
+    made.supxlabel(note, color=SOFT, fontsize=SMALL, x=0.01, ha="left")
     return made
+
+
+def finding(points: Sequence[Point]) -> str:
+    """What a panel shows, in words: where the strong baseline stands among the systems."""
+    strong, others = _one(points, "ours"), [point for point in points if point.source == "Table 4"]
+    better = sorted((p for p in others if p.map > strong.map), key=lambda p: -p.map)
+    names = " and ".join(f"{p.name} ({100 * p.map:.1f})" for p in better)
+    ahead = f"only {names} has more" if len(better) == 1 else f"{names} have more" if better else "more than any other"
+    return f"{100 * strong.map:.1f} mAP: of {len(others)} systems {ahead}"
 
 
 def _dataset(name: str | None, text: str) -> str:
@@ -118,33 +124,39 @@ def _dataset(name: str | None, text: str) -> str:
     return name or "market1501"
 
 
+def _one(points: Sequence[Point], kind: str) -> Point:
+    return next(point for point in points if point.kind == kind)
+
+
 def _panel(axes: Axes, points: Sequence[Point], dataset: str) -> None:
     for number, kind in enumerate(KINDS):
         x, y = [[100 * value for value in each] for each in _columns(points, kind)]
-        axes.scatter(x, y, s=46, color=GROUPS[number], marker=MARKS[number], label=kind, alpha=0.85, zorder=3)
+        axes.scatter(x, y, s=56, color=GROUPS[number], marker=MARKS[number], label=kind, alpha=0.9, zorder=3)
     looks: dict[str, dict[str, Any]] = {
-        "standard": {"s": 110, "marker": "o", "facecolor": "none", "edgecolor": ACCENT, "linewidth": 2},
-        "ours": {"s": 330, "marker": "*", "color": ACCENT, "zorder": 4},
-        "measured": {"s": 90, "marker": "x", "color": WARM, "linewidth": 2.4, "zorder": 5},
+        "standard": {"s": 120, "marker": "o", "facecolor": "none", "edgecolor": WARM, "linewidth": 2.4, "zorder": 4},
+        "ours": {"s": 380, "marker": "*", "color": WARM, "zorder": 4},
+        "measured": {"s": 100, "marker": "x", "color": INK, "linewidth": 2.6, "zorder": 5},
     }
     for kind, mark in looks.items():
         x, y = [[100 * value for value in each] for each in _columns(points, kind)]
         axes.scatter(x, y, **mark)
     _limits(axes, dataset)
-    axes.margins(0.07)
-    for point, (place, side) in zip(points, _places(points), strict=True):
+    _gain(axes, points)
+    axes.margins(0.08)
+    for point, (beside, side) in zip(points, _places(points), strict=True):
         strong = point.kind in looks
-        look: dict[str, Any] = {"fontsize": 10 if strong else 8.5, "fontweight": "bold" if strong else "normal"}
-        look |= {"color": {"measured": WARM}.get(point.kind, ACCENT) if strong else INK, "ha": side, "va": "center"}
+        look: dict[str, Any] = {"fontsize": SIZES[strong], "fontweight": "bold" if strong else "normal"}
+        look |= {"color": WARM if strong and point.kind != "measured" else INK, "ha": side, "va": "center"}
         axes.annotate(
-            shown(point.name, 28),
+            shown(point.name, MOST),
             (100 * point.map, 100 * point.rank1),
-            place,
+            beside,
             textcoords="offset points",
             parse_math=False,
             zorder=6,
+            bbox=plate(0.7),
             # A short line leads from a name that stands aside to its point.
-            arrowprops={"arrowstyle": "-", "color": SOFT, "lw": 0.6, "shrinkB": 3, "shrinkA": 1} if place[1] else None,
+            arrowprops={"arrowstyle": "-", "color": SOFT, "lw": 0.6, "shrinkB": 3, "shrinkA": 0} if beside[1] else None,
             **look,
         )
 
@@ -154,51 +166,44 @@ def _columns(points: Sequence[Point], kind: str) -> tuple[list[float], list[floa
     return [point.map for point in chosen], [point.rank1 for point in chosen]
 
 
+def _gain(axes: Axes, points: Sequence[Point]) -> None:
+    """An arrow from the standard to the strong baseline, with what the tricks gave."""
+    first, last = _one(points, "standard"), _one(points, "ours")
+    ends = [(100 * point.map, 100 * point.rank1) for point in (first, last)]
+    look: dict[str, Any] = {"arrowstyle": "-|>,head_width=0.35,head_length=0.7", "color": WARM, "lw": 5, "alpha": 0.25}
+    axes.annotate("", ends[1], ends[0], arrowprops={**look, "shrinkA": 8, "shrinkB": 12}, zorder=2)
+    (x0, y0), (x1, y1) = ends
+    words = f"by the tricks: +{y1 - y0:.1f} rank-1,\n+{x1 - x0:.1f} mAP"
+    beside: dict[str, Any] = {"textcoords": "offset points", "ha": "left", "va": "top", "bbox": plate(0.7)}
+    axes.annotate(words, ends[0], (GAIN[0], -GAIN[1]), color=WARM, fontsize=SMALL, zorder=6, **beside)
+
+
 def _limits(axes: Axes, dataset: str) -> None:
     """The lines that section 1 of the paper says its 23 baselines stayed under."""
     rank1, mean = LIMITS[dataset]
     dashes: dict[str, Any] = {"color": SOFT, "linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 1}
-    words = "only 2 of 23 baselines above" if dataset == "market1501" else "no baseline above"
+    words = "2 of 23 baselines above" if dataset == "market1501" else "no baseline above"
     axes.axhline(100 * rank1, **dashes)
     if mean is not None:
         axes.axvline(100 * mean, **dashes)
-        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "rotation": 90, "va": "bottom"}
-        axes.text(100 * mean + 0.2, 0.02, "no baseline to the right", color=SOFT, fontsize=8.5, **place)
+        beside: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "rotation": 90, "va": "top"}
+        axes.text(100 * mean + 0.2, 0.98, "no baseline to the right", color=SOFT, fontsize=SMALL, **beside)
     transform = axes.get_yaxis_transform()
-    axes.text(0.01, 100 * rank1 + 0.15, words, color=SOFT, fontsize=8.5, transform=transform, va="bottom")
+    axes.text(0.01, 100 * rank1 + 0.15, words, color=SOFT, fontsize=SMALL, transform=transform, va="bottom")
 
 
-def _places(points: Sequence[Point]) -> list[tuple[tuple[float, float], str]]:
-    """Where each name goes beside its point: the first of a few places that is far from other points and names.
-
-    The bold names choose first. Units are those of a panel of 100 x 100; a name is as wide as its letters.
-    """
-    across, up = _spread([p.map for p in points]), _spread([p.rank1 for p in points])
-    taken = [(x - 1.3, y - 1.6, x + 1.3, y + 1.6) for x, y in zip(across, up, strict=True)]
-    found: dict[int, tuple[tuple[float, float], str]] = {}
-    for number in sorted(range(len(points)), key=lambda i: points[i].source == "Table 4"):
-        bold = points[number].source != "Table 4"
-        width = (1.8 if bold else 1.4) * len(shown(points[number].name, 28))
-        boxes = [_box(across[number] + dx / 4, up[number] + dy / 3.3, width, side) for dx, dy, side in OFFERS[bold]]
-        clashes = [sum(_overlap(box, other) for other in taken) + 9 * max(0.0, box[2] - 108) for box in boxes]
-        best = min(range(len(boxes)), key=lambda i: (round(clashes[i], 1), i))
-        taken.append(boxes[best])
-        found[number] = (OFFERS[bold][best][:2], OFFERS[bold][best][2])
-    return [found[number] for number in range(len(points))]
-
-
-def _spread(values: Sequence[float]) -> list[float]:
-    """The values on a scale from 0 to 100."""
-    low, high = min(values), max(values)
-    return [100 * (value - low) / (high - low or 1.0) for value in values]
-
-
-def _box(x: float, y: float, width: float, side: str) -> tuple[float, float, float, float]:
-    left = {"left": x, "right": x - width, "center": x - width / 2}[side]
-    return left, y - 1.9, left + width, y + 1.9
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
-    wide = min(a[2], b[2]) - max(a[0], b[0])
-    high = min(a[3], b[3]) - max(a[1], b[1])
-    return wide * high if wide > 0 and high > 0 else 0.0
+def _places(points: Sequence[Point]) -> list[Offer]:
+    """Where each name goes beside its point; the bold names choose first, and the words of the arrow are kept free."""
+    across, up = spread([p.map for p in points], PANEL[0]), spread([p.rank1 for p in points], PANEL[1])
+    bold = [point.source != "Table 4" for point in points]
+    spots = [*zip(across, up, strict=True)]
+    names = [
+        Name((x, y), (width(point.name, SIZES[b], bold=b), 1.3 * SIZES[b]), 14.0 if b else 8.0)
+        for point, (x, y), b in zip(points, spots, bold, strict=True)
+    ]
+    free = [
+        (x + GAIN[0], y - GAIN[1] - GAIN[3], x + GAIN[0] + GAIN[2], y - GAIN[1])
+        for (x, y), point in zip(spots, points, strict=True)
+        if point.kind == "standard"
+    ]
+    return place(names, sorted(range(len(points)), key=lambda i: not bold[i]), free, PANEL)
