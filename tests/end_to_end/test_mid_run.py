@@ -15,6 +15,7 @@ from reidkit.train.journal import TIMINGS, read
 from tests.commands import SIZE, settings, training, until
 from tests.end_to_end.faults import NAME
 from tests.noise import TRAIN, draw_noise
+from tests.server import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +139,27 @@ class TestImages:
         result = command.wait()
         assert result.status == 0, result.err
         assert left(tmp_path / "run") == left(peace)
+
+
+class TestUrls:
+    def test_the_server_is_gone_for_a_while(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+        """Longer than a reader has patience; the steps before are kept."""
+        pytest.importorskip("aiohttp", reason="URLs of HTTP need aiohttp: pip install 'reidkit[shards]'")
+        assert nursery.run("shard", noise, tmp_path / "shards").status == 0
+        with served(tmp_path / "shards") as site:
+            assert nursery.run(*training(Path(site.url), tmp_path / "unbroken", optim__epochs=9)).status == 0
+            words = training(Path(site.url), tmp_path / "run", optim__epochs=9)
+            command = nursery.start(*words, before=f"{NAME}:slow_steps")
+            until(lambda: bool(read(tmp_path / "run" / "log.jsonl")))
+            site.gone = True
+            expect(command.wait(), ".tar cannot be read: the server answers 503", "; saved at step ", "--resume")
+            step = steps(tmp_path / "run")
+            assert step > 0
+            site.gone = False
+            result = nursery.run(*words, "--resume", before=f"{NAME}:loud_steps")
+            assert result.status == 0, result.err
+        assert result.err.count("a step was taken") == steps(tmp_path / "unbroken") - step
+        assert left(tmp_path / "run") == left(tmp_path / "unbroken")
 
 
 class TestCache:
