@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.evaluate.metrics import Scores
+
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -134,3 +136,22 @@ def test_a_broken_image_is_refused_or_left_out(model: Model, tmp_path: Path) -> 
     assert judgement.scores.gallery == 15
     assert str(benchmark.gallery[0].path) not in judgement.gallery.paths
     assert len(judgement.gallery.vectors) == len(judgement.gallery.pids) == 15
+
+
+@pytest.mark.parametrize(("name", "expected"), [("cuda", torch.device("cuda")), ("cpu", None)])
+def test_scores_are_counted_where_the_network_runs(
+    name: str, expected: torch.device | None, model: Model, benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU; a processor has quicker loops of its own."""
+    asked: list[object] = []
+
+    def score(*_: object, device: torch.device | None, **more: object) -> Scores:
+        asked.append(device)
+        return judged.scores
+
+    judged = judge(model, benchmark, Protocol(), Reading())
+    features = judged.query, judged.gallery
+    monkeypatch.setattr("reidkit.judge.embed_samples", lambda *words: features[words[2] == "gallery"])
+    monkeypatch.setattr("reidkit.judge.score", score)
+    judge(model, benchmark, Protocol(), Reading(device=torch.device(name)))
+    assert asked == [expected]

@@ -25,9 +25,9 @@ def model(tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "size"),
     [
-        (["attention", "--queries", 2, "--answers", 2], (0.92 * 6 + 0.3, 1.98 * 2 + 0.75)),
-        (["embedding", "--people", 3], (12.8, 5.6)),
-        (["embedding", "--method", "tsne", "--part", "train"], (12.8, 5.6)),
+        (["attention", "--queries", 2, "--answers", 2], (1.15 * 6 + 0.3, 2.55 * 2 + 1.3)),
+        (["embedding", "--people", 3], (12.6, 6.0)),
+        (["embedding", "--method", "tsne", "--part", "train"], (12.6, 6.0)),
     ],
 )
 def test_pictures_are_written_and_named(nursery, model, noise, tmp_path, words, size):
@@ -44,7 +44,7 @@ def test_ranked_lists_of_named_queries(nursery, model, noise, tmp_path):
     command = ["show", "ranks", model, "--data", noise, "--out", tmp_path / "a.png", "--no-cache", "--answers", 2]
     assert nursery.run(*command, "--queries", ", ".join(names)).out == f"{tmp_path / 'a.png'}\n"
     with Image.open(tmp_path / "a.png") as image:
-        assert image.size == (16 + 106 + 22 + 2 * 106 + 10 + 16, 16 + 226 + 10 + 226 + 16)
+        assert image.size == (16 + 106 + 26 + 2 * 106 + 12 + 16, 16 + 30 + 12 + 20 + 12 + 236 + 12 + 236 + 16)
     assert "there is no query nobody.jpg" in nursery.run(*command, "--queries", "nobody.jpg").line()
 
 

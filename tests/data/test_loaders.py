@@ -19,7 +19,7 @@ from reidkit.data import transforms
 from reidkit.data.cache import open_images
 from reidkit.data.loaders import AHEAD, TrainBatches, eval_batches
 from reidkit.data.sampler import pk_batches
-from reidkit.data.sources import MappedImages
+from reidkit.data.sources import BrokenImagesError, MappedImages
 from reidkit.recipe import Batch, Erasing, Images, Recipe
 from reidkit.types import DataError, Sample
 
@@ -59,6 +59,21 @@ class Troubled(MappedImages):
         if self.broken and self.asked == 2:
             raise DataError("the disk is gone: put it back")
         time.sleep(self.delay)
+        return super().rows(indices)
+
+
+class Spoilt(MappedImages):
+    """Some of the images are broken."""
+
+    def __init__(self, broken: set[int]) -> None:
+        whole = images()
+        super().__init__(whole._pixels, whole.samples, whole.kept)
+        self.broken = broken
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        why = {at: f"{i} is cut" for at, i in enumerate(indices.tolist()) if i in self.broken}
+        if why:
+            raise BrokenImagesError("cut", self._pixels[indices], why)
         return super().rows(indices)
 
 
@@ -214,3 +229,34 @@ def test_real_images(tmp_path: Path) -> None:
     everything = torch.cat([x for x, _ in loader.epoch(1)])
     assert float(everything.mean()) == pytest.approx(-0.4, abs=0.5)
     assert float(everything.abs().max()) < 2.7
+
+
+def test_another_image_of_the_person_stands_in_for_a_broken_one() -> None:
+    """Where somebody wants to be told, and is so once; draws, labels and all other images stay as they are."""
+    plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(height=24, width=16, pad=0, flip=0.0))
+    order = pk_batches(np.arange(40) % 8 + 50, plain.batch, 4, 1)
+    source, told = Spoilt({int(order[0, 0]), int(order[1, 3])}), list[str]()
+    loader = batches(source, plain)
+    loader.replaced = told.append
+    met = 0
+    for b, (x, y) in enumerate(loader.epoch(1)):
+        assert y.tolist() == (order[b] % 8 + 50).tolist()
+        for at, index in enumerate(order[b].tolist()):
+            partner = order[b][at ^ 1]
+            met += index in source.broken
+            shown = source._pixels[partner if index in source.broken else index]
+            assert torch.equal(x[at], transforms.normalise(torch.from_numpy(shown[None].copy()))[0])
+    assert met == 2
+    expected = [f"{order[at]} is cut: another image of the same person stands in for it" for at in ((0, 0), (1, 3))]
+    assert told == expected
+    list(loader.epoch(1))
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize(("broken", "told"), [(set(range(0, 40, 8)), True), (set(range(0, 40, 9)), False)])
+def test_where_no_image_may_stand_in_the_epoch_ends(broken: set[int], told: bool) -> None:
+    """Because all of the person are broken, or because nobody asked for it."""
+    loader = batches(Spoilt(broken))
+    loader.replaced = list[str]().append if told else None
+    with pytest.raises(BrokenImagesError, match="cut"):
+        list(loader.epoch(1))

@@ -30,6 +30,19 @@ def slow_steps() -> None:
     mock.patch.object(Objective, "step", slow).start()
 
 
+def loud_steps() -> None:
+    """Every step is said."""
+    from reidkit.losses.objective import Objective
+
+    step = Objective.step
+
+    def loud(self: Objective, lr: float) -> None:
+        sys.stderr.write("a step was taken\n")
+        step(self, lr)
+
+    mock.patch.object(Objective, "step", loud).start()
+
+
 def stuck_save() -> None:
     """The second checkpoint never ends: half of its file is written when the process stands still."""
     import torch
@@ -78,6 +91,12 @@ def no_room_for_the_log_later() -> None:
 def no_room_for_the_next_state() -> None:
     """Once the first checkpoint is written, the log may grow, and no second one fits."""
     _no_room_after_the_first_state(lambda log: log.stat().st_size + 50_000)
+
+
+def slow_steps_and_no_room_for_the_next_state() -> None:
+    """Both."""
+    slow_steps()
+    no_room_for_the_next_state()
 
 
 def _no_room_after_the_first_state(limit: Callable[[Path], int]) -> None:

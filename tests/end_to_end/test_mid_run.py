@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -14,6 +15,7 @@ from reidkit.train.journal import TIMINGS, read
 from tests.commands import SIZE, settings, training, until
 from tests.end_to_end.faults import NAME
 from tests.noise import TRAIN, draw_noise
+from tests.server import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,19 @@ def expect(result: Result, *words: str) -> None:
     assert all(word in line for word in words), line
 
 
+def steps(folder: Path) -> int:
+    """How many steps a run has taken."""
+    return sum(row["kind"] == "step" for row in read(folder / "log.jsonl"))
+
+
+def spoilt(result: Result, image: str) -> int:
+    """The step at which a run was saved that could not read an image."""
+    expect(result, image, "repair", "go on with: reidkit train", "--resume")
+    found = re.search(r"; saved at step (\d+) of epoch \d, go on with: ", result.line())
+    assert found, result.line()
+    return int(found[1])
+
+
 @pytest.fixture(scope="module")
 def peace(nursery: Nursery, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing befell."""
@@ -57,13 +72,58 @@ class TestImages:
     def test_one_is_spoilt_and_repaired(
         self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path, spoil: Callable[[Path], None]
     ) -> None:
+        """No step before it is lost, though no checkpoint was due."""
         image = sorted((own / TRAIN).iterdir())[5]
-        whole, words = image.read_bytes(), [*training(own, tmp_path / "run"), "--save-every", "1"]
+        whole, words = image.read_bytes(), training(own, tmp_path / "run")
         command = nursery.start(*words, before=f"{NAME}:slow_steps")
         until((tmp_path / "run" / "log.jsonl").exists)
         spoil(image)
-        expect(command.wait(), image.name, "it could be read before", "--resume")
+        step = spoilt(command.wait(), image.name)
+        assert steps(tmp_path / "run") == step
         assert not (tmp_path / "run" / "model.safetensors").exists()
+        image.write_bytes(whole)
+        result = nursery.run(*words, "--resume", before=f"{NAME}:loud_steps")
+        assert result.status == 0, result.err
+        assert result.err.count("a step was taken") == steps(peace) - step
+        assert left(tmp_path / "run") == left(peace)
+
+    def test_one_of_the_gallery_is_spoilt(self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path) -> None:
+        """It is met when the first epoch is judged; the epoch is not taken again."""
+        image = min((own / "bounding_box_test").iterdir())
+        whole, words = image.read_bytes(), [*training(own, tmp_path / "run"), "--judge-every", "1"]
+        unbroken = [*training(own, tmp_path / "unbroken"), "--judge-every", "1"]
+        assert nursery.run(*unbroken).status == 0
+        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        until(lambda: bool(read(tmp_path / "run" / "log.jsonl")))
+        image.write_bytes(b"")
+        step = spoilt(command.wait(), image.name)
+        assert step % (steps(peace) // 3) == 0
+        image.write_bytes(whole)
+        result = nursery.run(*words, "--resume", before=f"{NAME}:loud_steps")
+        assert result.err.count("a step was taken") == steps(peace) - step
+        assert left(tmp_path / "run") == left(tmp_path / "unbroken")
+
+    def test_one_is_spoilt_where_broken_ones_are_left_out(self, nursery: Nursery, own: Path, tmp_path: Path) -> None:
+        image = sorted((own / TRAIN).iterdir())[5]
+        words = [*training(own, tmp_path / "run"), "--skip-broken"]
+        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        until((tmp_path / "run" / "log.jsonl").exists)
+        image.write_bytes(b"")
+        result = command.wait()
+        assert result.status == 0, result.err
+        assert result.err.count(image.name) == 1
+        assert "another image of the same person stands in for it" in result.err
+
+    def test_one_is_spoilt_and_there_is_no_room_for_the_state(
+        self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path
+    ) -> None:
+        """Both are said, and the last checkpoint stays."""
+        image = sorted((own / TRAIN).iterdir())[5]
+        whole, words = image.read_bytes(), [*training(own, tmp_path / "run"), "--save-every", "1"]
+        command = nursery.start(*words, before=f"{NAME}:slow_steps_and_no_room_for_the_next_state")
+        until((tmp_path / "run" / "state.pt").exists)
+        image.write_bytes(b"")
+        expect(command.wait(), image.name, "nor could the run be saved", "state.pt cannot be written", "--resume")
         image.write_bytes(whole)
         assert nursery.run(*words, "--resume").status == 0
         assert left(tmp_path / "run") == left(peace)
@@ -79,6 +139,27 @@ class TestImages:
         result = command.wait()
         assert result.status == 0, result.err
         assert left(tmp_path / "run") == left(peace)
+
+
+class TestUrls:
+    def test_the_server_is_gone_for_a_while(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+        """Longer than a reader has patience; the steps before are kept."""
+        pytest.importorskip("aiohttp", reason="URLs of HTTP need aiohttp: pip install 'reidkit[shards]'")
+        assert nursery.run("shard", noise, tmp_path / "shards").status == 0
+        with served(tmp_path / "shards") as site:
+            assert nursery.run(*training(Path(site.url), tmp_path / "unbroken", optim__epochs=9)).status == 0
+            words = training(Path(site.url), tmp_path / "run", optim__epochs=9)
+            command = nursery.start(*words, before=f"{NAME}:slow_steps")
+            until(lambda: bool(read(tmp_path / "run" / "log.jsonl")))
+            site.gone = True
+            expect(command.wait(), ".tar cannot be read: the server answers 503", "; saved at step ", "--resume")
+            step = steps(tmp_path / "run")
+            assert step > 0
+            site.gone = False
+            result = nursery.run(*words, "--resume", before=f"{NAME}:loud_steps")
+            assert result.status == 0, result.err
+        assert result.err.count("a step was taken") == steps(tmp_path / "unbroken") - step
+        assert left(tmp_path / "run") == left(tmp_path / "unbroken")
 
 
 class TestCache:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import torch
 from reidkit.model.weights import load_model
 from reidkit.train.journal import read
 from tests.commands import training
+from tests.noise import TRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,6 +142,33 @@ def test_one_is_killed_and_another_number_goes_on(noise: Path, tmp_path: Path) -
         reached = max(row["epoch"] for row in read(folder / "log.jsonl"))
     steps = [row["step"] for row in read(folder / "log.jsonl") if row["kind"] == "step"]
     assert steps == list(range(1, len(steps) + 1))
+
+
+def test_one_cannot_read_an_image(noise: Path, tmp_path: Path) -> None:
+    """All save and end, in the words of the one that has met it; mended, the run goes on from the step before."""
+    own, folder = Path(shutil.copytree(noise, tmp_path / "own")), tmp_path / "run"
+    words = [*training(own, folder), "--set", "optim.epochs=300", "--save-every", "300", "--processes", "2"]
+    process = start(*words)
+    until_logged(folder, 2)
+    image = sorted((own / TRAIN).iterdir())[5]
+    whole = image.read_bytes()
+    image.write_bytes(b"")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert err.count("reidkit: ") == 1, err
+    last = err.splitlines()[-1]
+    assert image.name in last
+    found = re.search(r"; saved at step (\d+) of epoch \d+, go on with: .*--processes 2 --resume$", last)
+    assert found, last
+    image.write_bytes(whole)
+    process = start(*words, "--resume")
+    until_logged(folder, max(row["epoch"] for row in read(folder / "log.jsonl")) + 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    steps = [row["step"] for row in read(folder / "log.jsonl") if row["kind"] == "step"]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) > int(found[1])
 
 
 def test_who_started_them_is_killed(noise: Path, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
+from hypothesis import strategies as st
 
 from reidkit.types import Embeddings
 
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    from reidkit.evaluate.metrics import Scores
 
     Features = NDArray[np.float32]
 
@@ -85,3 +90,45 @@ def multiply_badly(_: object, one: Features, other: Features, out: Features) -> 
     np.matmul(one, other.T, out=out)
     scale = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
     out += (1e-6 * scale * np.random.default_rng(5).uniform(-1, 1, out.shape)).astype(np.float32)
+
+
+@st.composite
+def retrievals(draw: st.DrawFn) -> tuple[Embeddings, Embeddings]:
+    """Few points of a small grid, so that ties and equal features are the rule; junk; one camera or more."""
+    width = draw(st.integers(1, 3))
+    cameras = draw(st.integers(1, 3))
+    point = st.lists(st.integers(-2, 2), min_size=width, max_size=width)
+
+    def some(most: int, least_pid: int) -> Embeddings:
+        count = draw(st.integers(1, most))
+
+        def column(values: st.SearchStrategy[int]) -> list[int]:
+            return draw(st.lists(values, min_size=count, max_size=count))
+
+        paths = tuple(f"{number}.jpg" for number in column(st.integers(0, 9)))
+        vectors = draw(st.lists(point, min_size=count, max_size=count))
+        return embeddings(vectors, column(st.integers(least_pid, 3)), column(st.integers(0, cameras - 1)), paths)
+
+    return some(5, 0), some(40, -1)
+
+
+def check(scores: Scores, hits: list[list[int]]) -> None:
+    """Hold scores against the ranks of the matches of every query."""
+    scored = [ranks for ranks in hits if ranks]
+    assert (scores.queries, scores.queries_skipped) == (len(scored), len(hits) - len(scored))
+    for depth in (1, 5, 10, 20):
+        found = np.mean([ranks[0] <= depth for ranks in scored])
+        assert getattr(scores, f"rank{depth}") == pytest.approx(found)
+    assert scores.map == pytest.approx(np.mean([average_precision(ranks) for ranks in scored]))
+    trapezoids = [average_precision_trapezoid(ranks) for ranks in scored]
+    assert scores.map_trapezoid == pytest.approx(np.mean(trapezoids))
+    assert scores.minp == pytest.approx(np.mean([len(ranks) / ranks[-1] for ranks in scored]))
+    for ranks, first, inp, ap in zip(hits, scores.first_match, scores.inp, scores.average_precision, strict=True):
+        assert first == ranks[0] if ranks else math.isnan(first)
+        assert inp == len(ranks) / ranks[-1] if ranks else math.isnan(inp)
+        assert ap == pytest.approx(average_precision(ranks)) if ranks else math.isnan(ap)
+
+
+def same(one: Scores, other: Scores) -> bool:
+    """Whether all scores are equal to the bit."""
+    return one.as_json() == other.as_json() and np.array_equal(one.inp, other.inp, equal_nan=True)

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidkit.evaluate import blocks, metrics
+from reidkit.evaluate import blocks, counting
 from reidkit.evaluate.labels import Labels
-from reidkit.evaluate.metrics import Scores, score, score_blocks, score_distances
+from reidkit.evaluate.metrics import score, score_blocks, score_distances
 from reidkit.evaluate.multiply import Host
 from reidkit.types import DataError, Embeddings, UsageError
 
 from . import definition
-from .definition import crowd, embeddings, multiply_badly
+from .definition import check, crowd, embeddings, multiply_badly, retrievals, same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,26 +55,6 @@ def test_a_tie_counts_against_the_match() -> None:
     assert scores.average_precision.tolist() == [1 / 2]
 
 
-@st.composite
-def retrievals(draw: st.DrawFn) -> tuple[Embeddings, Embeddings]:
-    """Few points of a small grid, so that ties and equal features are the rule; junk; one camera or more."""
-    width = draw(st.integers(1, 3))
-    cameras = draw(st.integers(1, 3))
-    point = st.lists(st.integers(-2, 2), min_size=width, max_size=width)
-
-    def some(most: int, least_pid: int) -> Embeddings:
-        count = draw(st.integers(1, most))
-
-        def column(values: st.SearchStrategy[int]) -> list[int]:
-            return draw(st.lists(values, min_size=count, max_size=count))
-
-        paths = tuple(f"{number}.jpg" for number in column(st.integers(0, 9)))
-        vectors = draw(st.lists(point, min_size=count, max_size=count))
-        return embeddings(vectors, column(st.integers(least_pid, 3)), column(st.integers(0, cameras - 1)), paths)
-
-    return some(5, 0), some(40, -1)
-
-
 @given(retrievals(), st.sampled_from(["cross", "any"]))
 @settings(max_examples=150, deadline=None)
 def test_definition(retrieval: tuple[Embeddings, Embeddings], cameras: Cameras) -> None:
@@ -93,26 +73,6 @@ def test_definition(retrieval: tuple[Embeddings, Embeddings], cameras: Cameras) 
     assert scores.gallery == sum(pid != -1 for pid in gallery.pids)
 
 
-def check(scores: Scores, hits: list[list[int]]) -> None:
-    scored = [ranks for ranks in hits if ranks]
-    assert (scores.queries, scores.queries_skipped) == (len(scored), len(hits) - len(scored))
-    for depth in (1, 5, 10, 20):
-        found = np.mean([ranks[0] <= depth for ranks in scored])
-        assert getattr(scores, f"rank{depth}") == pytest.approx(found)
-    assert scores.map == pytest.approx(np.mean([definition.average_precision(ranks) for ranks in scored]))
-    trapezoids = [definition.average_precision_trapezoid(ranks) for ranks in scored]
-    assert scores.map_trapezoid == pytest.approx(np.mean(trapezoids))
-    assert scores.minp == pytest.approx(np.mean([len(ranks) / ranks[-1] for ranks in scored]))
-    for ranks, first, inp, ap in zip(hits, scores.first_match, scores.inp, scores.average_precision, strict=True):
-        assert first == ranks[0] if ranks else math.isnan(first)
-        assert inp == len(ranks) / ranks[-1] if ranks else math.isnan(inp)
-        assert ap == pytest.approx(definition.average_precision(ranks)) if ranks else math.isnan(ap)
-
-
-def same(one: Scores, other: Scores) -> bool:
-    return one.as_json() == other.as_json() and np.array_equal(one.inp, other.inp, equal_nan=True)
-
-
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_equal_features_are_at_equal_distances(metric: Metric) -> None:
     """Single precision gives equal columns unequal products at the edges of a block; the ranks must not see it."""
@@ -129,10 +89,10 @@ def test_blocks_change_nothing(metric: Metric, monkeypatch: pytest.MonkeyPatch) 
     query, gallery = crowd()
     whole = score(query, gallery, metric=metric)
     monkeypatch.setattr(blocks, "QUERY_ROWS", 7)
-    monkeypatch.setattr(metrics, "NEAR", 1)
+    monkeypatch.setattr(counting, "NEAR", 1)
     for rows in (1, 33, 250):
         monkeypatch.setattr(blocks, "gallery_rows", lambda _, rows=rows: rows)
-        monkeypatch.setattr(metrics, "gallery_rows", lambda _, rows=rows: rows)
+        monkeypatch.setattr(counting, "gallery_rows", lambda _, rows=rows: rows)
         assert same(score(query, gallery, metric=metric), whole)
 
 

@@ -15,6 +15,7 @@ import torch
 
 from reidkit.data import resident, transforms
 from reidkit.data.resident import Numbers
+from reidkit.data.sources import BrokenImagesError
 from reidkit.data.windows import epoch_batches, foretell
 from reidkit.distributed import ALONE
 
@@ -64,6 +65,10 @@ class TrainBatches:
         self._order = lru_cache(maxsize=2)(lambda epoch: epoch_batches(source, labels, recipe.batch, seed, epoch))
         self.resident = resident.fits(source, device)
         """Whether the images live on the device; to be changed, if at all, before the first epoch."""
+        self.replaced: Callable[[str], None] | None = None
+        """Who is told, once for each image, of one that broke since the start and in whose place another image of its
+        person stands; None: an epoch ends there. To be changed, if at all, before the first epoch."""
+        self._missing: set[int] = set()
         self._images: Tensor | None = None
         self.wait_seconds = 0.0
         """How long the consumer has waited for data so far."""
@@ -98,7 +103,7 @@ class TrainBatches:
             drawn = transforms.draw(rng, order.shape[1], self._recipe.images, self._recipe.erasing).of(share)
             index, pad = order[batch, share], self._recipe.images.pad
             if self._images is None:
-                transforms.crop_flip(self._source, index, drawn, pad, slot.images.numpy())
+                transforms.crop_flip(self, index, drawn, pad, slot.images.numpy())
             resident.write_numbers(index, self._labels[order[batch]], drawn, pad, slot.numbers.numpy())
             return drawn
 
@@ -113,6 +118,29 @@ class TrainBatches:
                 if item is None:
                     return
                 yield self._finish(*item)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """`ImageSource.rows`, where another image of the same person among these may stand in for a broken one.
+
+        Raises:
+            DataError: an image cannot be read, and none may stand in for it, or there is none.
+        """
+        try:
+            return self._source.rows(indices)
+        except BrokenImagesError as error:
+            if self.replaced is None:
+                raise
+            whole = np.setdiff1d(np.arange(len(indices)), list(error.why))
+            rows = np.arange(len(indices))
+            for at, why in error.why.items():
+                same = whole[self._labels[indices[whole]] == self._labels[indices[at]]]
+                if not len(same):
+                    raise
+                rows[at] = same[0]
+                if indices[at] not in self._missing:
+                    self._missing.add(int(indices[at]))
+                    self.replaced(f"{why}: another image of the same person stands in for it")
+            return error.pixels, rows
 
     def _finish(self, slot: _Slot, drawn: transforms.Draws) -> tuple[Tensor, Tensor]:
         """What is left to do on the device for a batch that is prepared in `slot`; the host waits for nothing."""

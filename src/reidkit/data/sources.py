@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 _GROUP = 32
 
 
-class ImageSource(Protocol):
+class Rows(Protocol):
+    """Whatever gives images by their indices."""
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The images with these indices [B], not copied where they lie in memory already.
+
+        Returns:
+            A read-only array uint8 [R, H, W, 3], and the rows of it, int64 [B], that hold the images.
+        """
+
+
+class ImageSource(Rows, Protocol):
     """M readable images of one size, known by their indices 0 to M-1."""
 
     @property
@@ -41,13 +52,6 @@ class ImageSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The images with these indices [B], not copied where they lie in memory already.
-
-        Returns:
-            A read-only array uint8 [R, H, W, 3], and the rows of it, int64 [B], that hold the images.
-        """
-
 
 @runtime_checkable
 class Streamed(Protocol):
@@ -61,6 +65,17 @@ class Streamed(Protocol):
 
     def expect(self, order: NDArray[np.int64]) -> None:
         """These images will be asked for, in this order."""
+
+
+class BrokenImagesError(DataError):
+    """Some of the images that were asked for at once cannot be decoded.
+
+    `pixels` uint8 [B, H, W, 3] holds the others; `why` names each broken one by its place among the B, with the reason.
+    """
+
+    def __init__(self, sentence: str, pixels: NDArray[np.uint8], why: dict[int, str]) -> None:
+        super().__init__(sentence)
+        self.pixels, self.why = pixels, why
 
 
 class MappedImages:
@@ -99,15 +114,15 @@ class StreamedImages:
         """The images, decoded for this call.
 
         Raises:
-            DataError: a file that could be read at the start cannot be read any more.
+            BrokenImagesError: a file that could be read at the start cannot be read any more.
         """
         paths = [self.samples[i].path for i in indices.tolist()]
         pixels = np.empty((len(paths), *self.size, 3), dtype=np.uint8)
-        try:
-            for _ in self._pool.map(partial(_read_into, by=self._by), paths, pixels):
-                pass
-        except DataError as error:  # a training goes on from its checkpoint, whatever else is done again
-            raise DataError(f"{error}; it could be read before: repair it and run again with --resume") from None
+        found = self._pool.map(partial(_complaint, by=self._by), paths, pixels)
+        why = {at: reason for at, reason in enumerate(found) if reason}
+        if why:
+            first = next(iter(why.values()))
+            raise BrokenImagesError(f"{first}; it could be read before: repair it and run again", pixels, why)
         pixels.flags.writeable = False
         return pixels, np.arange(len(paths), dtype=np.int64)
 
@@ -164,6 +179,15 @@ def _read_group(
 def _read_into(path: ImageFile, out: NDArray[np.uint8], by: Filter) -> None:
     """Decode into `out` [H, W, 3], resized where the size differs."""
     fit(decode(path), out, by)
+
+
+def _complaint(path: ImageFile, out: NDArray[np.uint8], by: Filter) -> str | None:
+    """What keeps an image from being decoded into `out`; None where it is."""
+    try:
+        _read_into(path, out, by)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def fit(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter) -> None:

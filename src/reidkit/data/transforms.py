@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from reidkit.data.sources import ImageSource
+    from reidkit.data.sources import Rows
     from reidkit.recipe import Erasing, Images
 
 MEAN = (0.485, 0.456, 0.406)
@@ -101,13 +101,13 @@ def _draw_aspects(rng: np.random.Generator, count: int, erasing: Erasing) -> NDA
     return np.exp(rng.uniform(math.log(low), math.log(high), size=count))
 
 
-def crop_flip(source: ImageSource, indices: NDArray[np.int64], draws: Draws, pad: int, out: NDArray[np.uint8]) -> None:
+def crop_flip(source: Rows, indices: NDArray[np.int64], draws: Draws, pad: int, out: NDArray[np.uint8]) -> None:
     """Put these images, flipped, padded with `pad` black pixels and cropped as drawn, into `out` uint8 [B, H, W, 3]."""
     pixels, rows = source.rows(indices)
     _crop_flip(_lines(pixels), rows, draws.flip, draws.top - pad, draws.left - pad, _lines(out))
 
 
-def copy(source: ImageSource, indices: NDArray[np.int64], flip: bool, out: NDArray[np.uint8]) -> None:
+def copy(source: Rows, indices: NDArray[np.int64], flip: bool, out: NDArray[np.uint8]) -> None:
     """Put these images, all flipped or none, into `out` uint8 [B, H, W, 3]."""
     pixels, rows = source.rows(indices)
     still = np.zeros(len(rows), dtype=np.int64)

@@ -43,12 +43,8 @@ class Rows:
 
     @property
     def slack(self) -> float:
-        """How far a distance in single precision may be off, as a part of the sum of both squared lengths.
-
-        A sum of D rounded products is off by at most D 2^-24 |a| |b| in whatever order. Mostly it is far less, but not
-        where all rounding goes one way: features that are one constant reach a fifth of it.
-        """
-        return float((self.vectors.shape[1] + 16) * 2.0**-24)
+        """`slack` of these."""
+        return slack(self.vectors.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +122,15 @@ def prepare(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] 
     unit = unit_rows(vectors, np.sqrt(squares))
     unit.flags.writeable = False
     return Rows(unit, squared_lengths(unit))
+
+
+def slack(width: int) -> float:
+    """How far a distance of `width` dimensions in single precision may be off, as a part of both squared lengths' sum.
+
+    A sum of D rounded products is off by at most D 2^-24 |a| |b| in whatever order. Mostly it is far less, but not
+    where all rounding goes one way: features that are one constant reach a fifth of it.
+    """
+    return (width + 16) * 2.0**-24
 
 
 def gallery_rows(width: int) -> int:

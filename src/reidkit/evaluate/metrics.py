@@ -13,33 +13,31 @@ sizes of the blocks, on the number of threads or on the device, and equal featur
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.evaluate.blocks import Metric, Rows, check_pair, gallery_rows, gather, prepare, tiles, to_numpy
-from reidkit.evaluate.kernels import count_nearer, count_pairs, judge, pair_distances, sort_segments
+from reidkit.evaluate.blocks import Metric, check_pair, to_numpy
+from reidkit.evaluate.counting import count, count_rows
+from reidkit.evaluate.kernels import judge
 from reidkit.evaluate.labels import Cameras, Labelled, Matches, Rule, find_matches, make_rule, require_matches
+from reidkit.evaluate.multiply import accelerator
 from reidkit.types import JUNK, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
+    import torch
     from numpy.typing import NDArray
 
-    from reidkit.evaluate.blocks import Array, Tile
+    from reidkit.evaluate.blocks import Array
     from reidkit.types import Embeddings
-
-    Lists = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 DEPTH = 50
 """The CMC curve is kept up to this rank."""
 
 RATES = ("rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid")
 COUNTS = ("queries", "queries_skipped", "gallery")
-
-NEAR = 1 << 16
-"""Room for doubtful pairs between two settlings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,23 +74,31 @@ class Scores:
         return {name: getattr(self, name) for name in (*RATES, *COUNTS)}
 
 
-def score(query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine", cameras: Cameras = "cross") -> Scores:
+def score(
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    metric: Metric = "cosine",
+    cameras: Cameras = "cross",
+    device: torch.device | None = None,
+) -> Scores:
     """The scores of searching `gallery` for every query.
 
     `vectors` may be NumPy arrays, memory maps or tensors on any device. The gallery is read in blocks and never held
-    whole; the queries are.
+    whole; the queries are. Distances are made and counted on the `device`, by default where the features are: none of
+    them is copied from a GPU.
 
     Raises:
         DataError: features or labels that cannot be compared, other models' features, or no query with a match.
     """
     check_comparable(query, gallery)
     rule, matches = _matches(query, gallery, cameras)
-    rows = prepare(query.vectors, metric, "query")
-    nearest = pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric)
-    sort_segments(nearest, matches.starts)
-    counts = np.zeros(len(nearest), np.int64)
-    for tile in tiles(rows, gallery.vectors, metric, where=query.vectors):
-        _count_tile(tile, rule, matches.starts, (nearest, counts))
+    place = device or accelerator(query.vectors, gallery.vectors)
+    if place is None or place.type == "mps":  # Apple's has no double precision: it multiplies, and the host counts
+        return _summarise(rule, matches, count(query.vectors, gallery.vectors, metric, rule, matches))
+    from reidkit.evaluate.device_counting import count_on_device
+
+    counts = count_on_device(query.vectors, gallery.vectors, metric, (rule, matches), place)
     return _summarise(rule, matches, counts)
 
 
@@ -134,7 +140,7 @@ def score_blocks(
                 f"a block of distances {list(dist_bg.shape)} from query {first} on, where {done} is next: "
                 f"{list(wanted)} are needed in their order"
             )
-        _count_rows(to_numpy(dist_bg), first, rule, matches, counts)
+        count_rows(to_numpy(dist_bg), first, rule, matches, counts)
         done += len(dist_bg)
     if done != wanted[0]:
         raise DataError(f"there are distances of {done} queries and labels of {wanted[0]}")
@@ -185,62 +191,3 @@ def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Score
         inp=inp,
         first_match=np.where(scored, first, np.nan),
     )
-
-
-def pair_squares(
-    query: Rows, gallery: Array, rows: NDArray[np.int64], columns: NDArray[np.int64], metric: Metric
-) -> NDArray[np.float64]:
-    """The squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
-    out = np.empty(len(columns))
-    wanted, place = np.unique(columns, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    step = gallery_rows(query.vectors.shape[1])
-    for first in range(0, len(wanted), step):
-        numbers = wanted[first : first + step]
-        block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
-        inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
-        out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
-    return out
-
-
-def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists) -> None:
-    """Adds the images of one tile to the counts, the doubtful ones after a second look."""
-    queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
-    images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
-    starts = starts[queries.start : queries.stop + 1]
-    slack = tile.query.slack * (tile.query.squares + tile.gallery.squares.max())
-    affine = np.float32(-2), tile.gallery.squares.astype(np.float32), tile.query.squares, slack
-    labels = rule.query_pids[queries], rule.gallery_pids[images]
-    for rows, columns in _settle(tile.product_bc, affine, labels, (starts, *lists)):
-        distances = pair_distances(tile.query.vectors, tile.gallery.vectors, rows, columns)
-        count_pairs(rows, distances, starts, *lists)
-
-
-def _settle(
-    product_bc: NDArray[Any], affine: Any, labels: Any, lists: Any
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Counts a block, and gives the doubtful pairs each time that there is no more room for them."""
-    room = max(NEAR, product_bc.shape[1])
-    near = np.empty(room, np.int64), np.empty(room, np.int64)
-    first = 0
-    while first < len(product_bc):
-        first, found = count_nearer(product_bc, affine, labels, lists, near, first)
-        yield near[0][:found], near[1][:found]
-
-
-def _count_rows(dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> None:
-    """Counts a block of distances that are taken as they are."""
-    if np.isnan(dist_bg.min()):
-        row, column = np.argwhere(np.isnan(dist_bg))[0]
-        raise DataError(f"the distance of query {first + row} to gallery image {column} is not a number")
-    rows = slice(first, first + len(dist_bg))
-    starts = matches.starts[rows.start : rows.stop + 1]
-    part = slice(starts[0], starts[-1])
-    local = starts - starts[0]
-    nearest = dist_bg[np.repeat(np.arange(len(dist_bg)), np.diff(starts)), matches.columns[part]].astype(np.float64)
-    sort_segments(nearest, local)
-    zeros = np.zeros(len(dist_bg))
-    affine = dist_bg.dtype.type(1), np.zeros(dist_bg.shape[1], dist_bg.dtype), zeros, zeros - 1
-    labels = rule.query_pids[rows], rule.gallery_pids
-    for _ in _settle(dist_bg, affine, labels, (local, nearest, counts[part])):
-        pass

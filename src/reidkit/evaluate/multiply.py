@@ -101,13 +101,18 @@ def multiplier_for(*arrays: NDArray[Any] | Tensor, all_pairs: bool = False) -> M
     The choice depends on sizes, processor and OpenBLAS, and not on a clock: a command gives the same bits each time on
     one machine.
     """
-    for array in arrays:
-        device = getattr(array, "device", None)
-        if not isinstance(array, np.ndarray) and device is not None and device.type != "cpu":
-            return Device(device)
+    device = accelerator(*arrays)
+    if device is not None:
+        return Device(device)
     rows = [float(len(array)) for array in arrays]
     pairs = sum(rows) ** 2 / 2 if all_pairs else math.prod(rows)
     return Wide() if 2 * pairs * arrays[0].shape[1] >= WORTH_TORCH and has_wide() else Host()
+
+
+def accelerator(*arrays: NDArray[Any] | Tensor) -> Any:
+    """The device of the first array that is on one; None where all are in the host's memory."""
+    devices = (None if isinstance(array, np.ndarray) else getattr(array, "device", None) for array in arrays)
+    return next((device for device in devices if device is not None and device.type != "cpu"), None)
 
 
 @functools.cache

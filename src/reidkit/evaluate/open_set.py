@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.evaluate.blocks import Metric, distance_blocks, prepare
+from reidkit.evaluate.counting import pair_squares
 from reidkit.evaluate.labels import Cameras, find_matches, make_rule, require_matches
-from reidkit.evaluate.metrics import check_comparable, pair_squares
+from reidkit.evaluate.metrics import check_comparable
 from reidkit.evaluate.pair_kernels import nearest_strangers
 from reidkit.evaluate.verification import allowed_errors
 from reidkit.types import JUNK, DataError, UsageError

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.evaluate.blocks import Metric, Rows, prepare, tiles
+from reidkit.evaluate.counting import pair_squares
 from reidkit.evaluate.labels import Cameras, find_matches, make_rule, require_matches
-from reidkit.evaluate.metrics import check_comparable, pair_squares
+from reidkit.evaluate.metrics import check_comparable
 from reidkit.evaluate.pair_kernels import Near, Side, Tally, tally_tile
 from reidkit.evaluate.pair_tables import FINE, Grid, Sides, Tables, make_grid, make_sides, make_tables
 from reidkit.types import DataError

@@ -132,6 +132,7 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
 
         warn_of_torn(source, labels, recipe, job.say)
         batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device, group)
+        batches.replaced = job.say if job.skip_broken else None
         with Interrupt(job.resume_command) as interrupt:
             loop = Loop(
                 device=device,

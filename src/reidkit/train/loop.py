@@ -16,6 +16,7 @@ from reidkit.train.checkpoint import Place
 from reidkit.train.kept import Kept
 from reidkit.train.parts import InParts, share_gradients, share_statistics
 from reidkit.train.schedule import learning_rate
+from reidkit.train.stopping import or_stop, stopped, until_stopped
 from reidkit.types import RunError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from reidkit.train.checkpoint import Stateful
     from reidkit.train.interrupt import Interrupt
     from reidkit.train.journal import Journal
+    from reidkit.types import DataError, ReidkitError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
 
     Raises:
         RunError: a loss is no number, the disk is full, or the run was interrupted; its state is saved where it can be.
+        DataError: an image cannot be read any more; its state is saved.
     """
     network.to(run.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective.to(run.device)
@@ -80,6 +83,9 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
     if place == Place():
         judge(Place(epoch=0))
 
+    def stop(error: DataError | None) -> ReidkitError:
+        return stopped(run, save, place, error)
+
     for epoch in range(place.epoch, recipe.optim.epochs + 1):
         lr = learning_rate(recipe.optim, epoch, place.step)
         place = Place(epoch, place.batch if epoch == place.epoch else 0, place.step)
@@ -87,7 +93,7 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
         waited = batches.wait_seconds
         network.train()
 
-        for images, labels in batches.epoch(epoch, start=place.batch):
+        for images, labels in until_stopped(batches.epoch(epoch, start=place.batch), run, stop):
             lr = learning_rate(recipe.optim, epoch, place.step)
             _set_rate(optimizer, lr)
             with autocast(run.device.type, dtype=run.precision, enabled=run.precision != torch.float32):
@@ -102,12 +108,10 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             kept.follow()
             place = Place(epoch, place.batch + 1, place.step + 1)
             run.journal.add(place, lr, len(labels), terms)
-            if run.group.any(run.interrupt.requested):
-                save(place)
-                raise run.interrupt.stopped(place)
 
         run.journal.end_epoch(place, lr, batches.wait_seconds - waited)
-        judge(place)
+        with or_stop(run, stop):
+            judge(place)
         stopping = run.group.any(run.interrupt.requested)
         if stopping or epoch % run.save_every == 0 or epoch == recipe.optim.epochs:
             save(Place(epoch + 1, 0, place.step))

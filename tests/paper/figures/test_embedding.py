@@ -92,7 +92,7 @@ def test_planes_come_from_the_runs(plan, planes):
 
 
 def test_dashed_lines_are_the_classifiers_hyperplanes(planes):
-    _, first, second = draw(planes).axes
+    _, first, second = draw(planes, "eight people").axes
     assert [line for line in first.get_lines() if line.get_linestyle() == "--"] == []
     dashed = [line for line in second.get_lines() if line.get_linestyle() == "--"]
     neck = planes["ID + triplet loss + BNNeck"]

@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reidkit.data.shards.gather import checked, gathered, read_shards
-from reidkit.data.shards.place import INSTALL, set_name, shards_at
+from reidkit.data.shards.place import set_name, shards_at
+from reidkit.data.shards.remote import INSTALL
 from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.types import DataError
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from reidkit.data.shards.remote import Remote
 from reidkit.types import SYNTHETIC, DataError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.ASCII)
-_TRIES = 4
-INSTALL = "pip install 'reidkit[shards]'"
 
 
 class Place(Protocol):
@@ -130,87 +125,3 @@ class Folder:
     def where(self, name: str) -> str:
         """The path."""
         return str(self._path / name)
-
-
-class Remote:
-    """Shards at a URL."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-        fsspec = _fsspec()
-        scheme = url.partition("://")[0]
-        try:
-            self._system, self._root = fsspec.core.url_to_fs(self._url)
-        except ImportError as error:
-            raise DataError(f"{url} needs a package more: {' '.join(str(error).split())}") from None
-        except ValueError:
-            raise DataError(
-                f"{url} cannot be opened: fsspec knows no {scheme}:// (see its list of protocols)"
-            ) from None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Remote) and other._url == self._url
-
-    def __hash__(self) -> int:
-        return hash(self._url)
-
-    def sizes(self) -> dict[str, int]:
-        """What the place lists; none where there is no such place."""
-        found = self._listing()
-        return {name: -1 if facts.get("size") is None else int(facts["size"]) for name, facts in found.items()}
-
-    def state(self, name: str) -> str:
-        """What the store says of the file's version: it has one name for that here and another there."""
-        facts = self._listing().get(name, {})
-        return str([facts.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "created", "updated")])
-
-    def read(self, name: str, start: int, length: int) -> bytes:
-        """A piece of a file, asked for again where the network fails."""
-        if length <= 0:
-            return b""
-        data: bytes = self._try(
-            lambda: self._system.cat_file(f"{self._root}/{name}", start=start, end=start + length), name
-        )
-        return data
-
-    def open(self, name: str) -> Any:
-        """The file as fsspec opens it."""
-        return self._try(lambda: self._system.open(f"{self._root}/{name}", "rb"), name)
-
-    def where(self, name: str) -> str:
-        """The URL."""
-        return f"{self._url}/{name}"
-
-    def _listing(self) -> dict[str, dict[str, Any]]:
-        try:
-            entries = self._try(lambda: self._system.ls(self._root, detail=True), "")
-        except DataError:
-            if self._system.exists(self._root):
-                raise
-            return {}
-        return {str(e["name"]).rstrip("/").rpartition("/")[2]: e for e in entries if e.get("type") != "directory"}
-
-    def _try(self, work: Callable[[], Any], name: str) -> Any:
-        """Do it, up to four times in 3.5 seconds unless the answer is plain."""
-        for attempt in range(_TRIES):
-            try:
-                return work()
-            except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-                raise DataError(f"{self.where(name)} cannot be read: {_words(error)}") from None
-            except Exception as error:  # every store fails with classes of its own
-                if attempt == _TRIES - 1:
-                    raise DataError(f"{self.where(name)} cannot be read: {_words(error)}") from None
-                time.sleep(0.5 * 2**attempt)
-        raise AssertionError
-
-
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-
-
-def _fsspec() -> Any:
-    try:
-        import fsspec
-    except ImportError:
-        raise DataError(f"a URL needs fsspec: {INSTALL}") from None
-    return fsspec

@@ -10,7 +10,7 @@ from reidkit.data.decode import decode_bytes
 from reidkit.data.shards.place import Folder
 from reidkit.data.shards.readahead import ReadAhead
 from reidkit.data.shards.webdataset import TarShard
-from reidkit.data.sources import fit, keep, pool
+from reidkit.data.sources import BrokenImagesError, fit, keep, pool
 from reidkit.data.windows import WINDOW
 from reidkit.types import DataError
 
@@ -79,7 +79,8 @@ class ShardImages:
         """The images, decoded for this call.
 
         Raises:
-            DataError: one of them is broken, or its shard cannot be read.
+            BrokenImagesError: one of them cannot be decoded.
+            DataError: a shard cannot be read.
         """
         pixels = np.empty((len(indices), *self.size, 3), dtype=np.uint8)
         files = self._files(indices)
@@ -90,9 +91,9 @@ class ShardImages:
                 fit(image, out, self._by)
             return why
 
-        reason = next((why for why in self._pool.map(put, range(len(indices)), pixels) if why), None)
-        if reason:
-            raise DataError(f"{reason}: mend it, or train with --skip-broken")
+        why = {at: reason for at, reason in enumerate(self._pool.map(put, range(len(indices)), pixels)) if reason}
+        if why:
+            raise BrokenImagesError(f"{next(iter(why.values()))}: mend it, or train with --skip-broken", pixels, why)
         pixels.flags.writeable = False
         return pixels, np.arange(len(indices))
 

@@ -19,7 +19,7 @@ from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Objective
 from reidkit.paper.figures.plane import boundaries
 from reidkit.recipe import Batch, Erasing, Identity, Images, Network, Optim, Recipe, Triplet, digest, override
-from reidkit.report.canvas import INK, RULE, SMALL, WORDS, colour, dark, marker, plain, plate, sheet
+from reidkit.report.canvas import INK, RULE, SMALL, WORDS, colour, dark, marker, plain, plate, sheet, shown
 from reidkit.report.files import write_whole
 from reidkit.synth import draw_dataset
 from reidkit.train import checkpoint
@@ -114,7 +114,8 @@ def figure(plan: Plan) -> Figure:
     listing = choose_people(plan)
     train(START, listing, plan)
     planes = {title: trained(recipe, listing, plan) for title, recipe in PANELS}
-    return draw(planes)
+    name = f"training images of {open_benchmark(plan.data).name}" if plan.data else "synthetic people"
+    return draw(planes, f"Features of two numbers: {plan.people} people, {name}")
 
 
 def choose_people(plan: Plan) -> Path:
@@ -185,15 +186,16 @@ def look(outcome: Outcome, listing: Path, state: Path, plan: Plan) -> Plane:
     return Plane(metric.astype(np.float64), search.astype(np.float64), labels.astype(np.int64), classifier)
 
 
-def draw(planes: dict[str, Plane]) -> Figure:
+def draw(planes: dict[str, Plane], title: str) -> Figure:
     """One panel each: the feature that the ID loss sees, its hyperplanes dashed; behind BNNeck that is f_i."""
     made = sheet(3.5 * len(planes), 4.6)
+    made.suptitle(shown(title, 110), x=0.01, ha="left", color=INK, fontsize=WORDS + 1, fontweight="bold")
     grid = made.subplots(1, len(planes), squeeze=False)[0]
-    for letter, (title, plane), axes in zip("abcdef", planes.items(), grid, strict=False):
+    for letter, (name, plane), axes in zip("abcdef", planes.items(), grid, strict=False):
         neck = not np.array_equal(plane.metric, plane.search)
         _panel(axes, plane)
-        plain(axes, title=f"({letter}) {title}", grid="")
-        axes.set_title(f"({letter}) {title}", loc="left", color=INK, fontsize=WORDS - 1, fontweight="bold")
+        plain(axes, grid="")
+        axes.set_title(f"({letter}) {name}", loc="left", color=INK, fontsize=WORDS - 1, fontweight="bold")
         axes.set_xlabel("\n".join(("fᵢ, after the neck" if neck else "f", *findings(plane))), fontsize=SMALL, color=INK)
     return made
 
