@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,8 @@ def _ladder(sheet: Sheet, i: int) -> Iterator[Figure]:
         if paper:
             lines.append(Line(name="paper", x=[a for a, _ in paper], y=[b for _, b in paper], dots=True))
         values = [value for line in lines for value in (*line.y, *line.low, *line.high)]
-        edges = max(0.0, min(values) - 0.02), min(1.0, max(values) + 0.02)
+        # To even numbers of per cent, so that the axis has ticks near both of its ends.
+        edges = max(0.0, math.floor(50 * min(values) - 0.2) / 50), min(1.0, math.ceil(50 * max(values) + 0.2) / 50)
         caption = f"{100 * means[0]:.1f} % in row {x[0]:.0f}, {100 * means[-1]:.1f} % in row {x[-1]:.0f}"
         chart = Chart(
             label=f"{title} over the rows: {caption}",
