@@ -69,6 +69,12 @@ def lists(dist_qg: ArrayLike, query: Embeddings, gallery: Embeddings, cameras: s
     return found
 
 
+def on_a_line() -> tuple[Embeddings, Embeddings]:
+    """A query at 0; ranks 2 and 4 are right, and the first image is by its own camera: AP = INP = 1/2."""
+    gallery = embeddings([[0.0], [0.1], [-0.2], [0.3], [0.4]], [7, 9, 7, 9, 7], [0, 1, 1, 1, 2])
+    return embeddings([[0.0]], [7], [0]), gallery
+
+
 def crowd(queries: int = 40, images: int = 900, width: int = 67, seed: int = 0) -> tuple[Embeddings, Embeddings]:
     """Features that a network might make, and among them many that are exactly equal."""
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ from reidkit.evaluate.metrics import score
 from reidkit.types import DataError, Embeddings, UsageError
 
 from . import definition
-from .definition import check, crowd, embeddings, retrievals, same
+from .definition import check, crowd, embeddings, on_a_line, retrievals, same
 
 if TYPE_CHECKING:
     from reidkit.evaluate.blocks import Metric
@@ -35,8 +35,7 @@ def tensors(one: Embeddings) -> Embeddings:
 
 def test_by_hand() -> None:
     """Ranks 2 and 4 are right, as in `test_metrics`; the tie of 0.2 and -0.2 counts against the match."""
-    query = embeddings([[0.0]], [7], [0])
-    gallery = embeddings([[0.0], [0.1], [-0.2], [0.3], [0.4]], [7, 9, 7, 9, 7], [0, 1, 1, 1, 2])
+    query, gallery = on_a_line()
     scores = score(query, gallery, metric="euclidean", device=CPU)
     assert (scores.rank1, scores.rank5, scores.map, scores.minp) == (0.0, 1.0, 0.5, 0.5)
     tied = embeddings([[0.2], [-0.2], [0.3]], [9, 7, 9], [1, 1, 1])

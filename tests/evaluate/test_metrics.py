@@ -16,7 +16,7 @@ from reidkit.evaluate.multiply import Host
 from reidkit.types import DataError, Embeddings, UsageError
 
 from . import definition
-from .definition import check, crowd, embeddings, multiply_badly, retrievals, same
+from .definition import check, crowd, embeddings, multiply_badly, on_a_line, retrievals, same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,9 +43,7 @@ def test_worked_example() -> None:
 
 def test_worked_example_from_features() -> None:
     """The same on a line: the query is at 0, the gallery at the distances."""
-    query = embeddings([[0.0]], [7], [0])
-    gallery = embeddings([[0.0], [0.1], [-0.2], [0.3], [0.4]], [7, 9, 7, 9, 7], [0, 1, 1, 1, 2])
-    scores = score(query, gallery, metric="euclidean")
+    scores = score(*on_a_line(), metric="euclidean")
     assert (scores.rank1, scores.rank5, scores.map, scores.minp) == (0.0, 1.0, 0.5, 0.5)
 
 

@@ -57,6 +57,7 @@ def read_features(path: Path) -> Embeddings:
         raise DataError(f"{path} is not there: give a .npz with vectors, pids and camids") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    # zipfile knows not every way to compress, and says so by NotImplementedError.
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError):
         raise DataError(f"{path} is damaged or no features file, which is an .npz with {KEYS}") from None
     embeddings = _embeddings(contents, path)
