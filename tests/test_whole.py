@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -43,6 +44,37 @@ def test_what_a_kill_has_left_is_written_over(tmp_path):
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_those_who_write_one_file_wait_for_each_other(tmp_path, monkeypatch):
+    """From four threads: with one `NAME.partial` for all, one renames or mixes what another still writes."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    path = tmp_path / "scores.json"
+    contents = [bytes([65 + number]) * (100_000 + number) for number in range(4)]
+
+    def write(content):
+        for _ in range(5):
+            with whole(path) as file:
+                for start in range(0, len(content), 10_000):
+                    file.write(content[start : start + 10_000])
+                    file.flush()
+            assert path.read_bytes() in contents
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(write, content) for content in contents]:
+            done.result()
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_disk_without_locks_has_to_do(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    path = tmp_path / "scores.json"
+    with whole(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
 
 
 def test_where_nothing_can_be_written(tmp_path):
