@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from reidkit.report.files import write_whole
 from reidkit.types import UsageError
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 PAPER, INK, SOFT, RULE = "#ffffff", "#1c2126", "#5c6670", "#dedfda"
 ACCENT, WARM = "#0b6e8f", "#b4540a"
 FORMATS = ("png", "svg", "pdf")
 TITLE, WORDS, SMALL = 14, 12, 10.5
 """Sizes of letters in points. At a third of its size a figure of 160 dots per inch still has letters of 8 pixels."""
+MARGIN = 0.12
+"""What stays empty around a sheet, in inches, so that no letter touches the edge of a slide."""
 GROUPS = (
     "#0b6e8f", "#e69f00", "#920000", "#009e73", "#b66dff", "#490092", "#1c2126", "#56b4e9",
     "#b4540a", "#a0a8b0", "#882255", "#1f3f77",
@@ -33,15 +36,32 @@ MARKERS = ("o", "^", "s", "D", "v", "P")
 def sheet(width: float, height: float) -> Figure:
     """An empty sheet of this size in inches, 160 dots each. It belongs to nobody but the caller: pyplot is not used."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor=PAPER)
+    inside = _within(width, height, MARGIN)
+    return Figure(figsize=(width, height), dpi=160, layout=ConstrainedLayoutEngine(rect=inside), facecolor=PAPER)
 
 
 def tighten(figure: Figure) -> None:
     """Put the pictures of a sheet close together."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
 
-    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
+
+def heading(figure: Figure, words: str, size: float = TITLE) -> None:
+    """What stands above all panels of a sheet, at its margin: a title of matplotlib's would touch the edge."""
+    width, height = figure.get_size_inches()
+    look: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": size, "fontweight": "bold", "parse_math": False}
+    figure.text(MARGIN / width, 1 - MARGIN / height, shown(words, 110), color=INK, **look)
+    _layout(figure).set(rect=_within(width, height, MARGIN + 1.5 * size / 72))
+
+
+def _layout(figure: Figure) -> ConstrainedLayoutEngine:
+    return cast("ConstrainedLayoutEngine", figure.get_layout_engine())
+
+
+def _within(width: float, height: float, top: float) -> tuple[float, float, float, float]:
+    """The part of a sheet inside its margins, as matplotlib wants it: from where, and how large."""
+    return MARGIN / width, MARGIN / height, 1 - 2 * MARGIN / width, 1 - (MARGIN + top) / height
 
 
 def suffix(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from reidkit.report.canvas import INK, SMALL, SOFT, TITLE, WORDS, nothing_but, sheet, shown, tighten
+from reidkit.report.canvas import INK, SMALL, SOFT, WORDS, heading, nothing_but, sheet, shown, tighten
 from reidkit.report.lists import THUMBNAIL, read_image
 from reidkit.report.plots import RIGHT, WRONG
 from reidkit.types import DataError
@@ -111,7 +111,7 @@ def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(head, color=INK, fontsize=WORDS)
     look: dict[str, Any] = {"x": 0.01, "ha": "left", "parse_math": False}
-    made.suptitle(shown(title), color=INK, fontweight="bold", fontsize=TITLE, **look)
+    heading(made, title)
     made.supxlabel(WORDS_BELOW, color=SOFT, fontsize=SMALL, **look)
     tighten(made)
     _scale(made, grid)

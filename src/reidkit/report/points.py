@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reidkit.report.canvas import INK, SMALL, SOFT, TITLE, colour, dark, marker, plain, plate, sheet, shown
+from reidkit.report.canvas import SMALL, SOFT, colour, dark, heading, marker, plain, plate, sheet
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def points_figure(panels: Sequence[Panel], pids: NDArray[np.int64], title: str) 
     looks |= {"fontsize": SMALL, "handletextpad": 0.1, "markerscale": 1.3, "columnspacing": 0.6}
     legend = made.legend(names, [str(pid) for pid in people], ncols=1 + (len(people) - 1) // 24, **looks)
     legend.get_title().set_color(SOFT)
-    made.suptitle(shown(title, 110), x=0.01, ha="left", color=INK, fontsize=TITLE, fontweight="bold", parse_math=False)
+    heading(made, title)
     return made
 
 

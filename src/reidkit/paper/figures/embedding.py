@@ -19,7 +19,7 @@ from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Objective
 from reidkit.paper.figures.plane import boundaries
 from reidkit.recipe import Batch, Erasing, Identity, Images, Network, Optim, Recipe, Triplet, digest, override
-from reidkit.report.canvas import INK, RULE, SMALL, WORDS, colour, dark, marker, plain, plate, sheet, shown
+from reidkit.report.canvas import INK, RULE, SMALL, WORDS, colour, dark, heading, marker, plain, plate, sheet
 from reidkit.report.files import write_whole
 from reidkit.synth import draw_dataset
 from reidkit.train import checkpoint
@@ -189,7 +189,7 @@ def look(outcome: Outcome, listing: Path, state: Path, plan: Plan) -> Plane:
 def draw(planes: dict[str, Plane], title: str) -> Figure:
     """One panel each: the feature that the ID loss sees, its hyperplanes dashed; behind BNNeck that is f_i."""
     made = sheet(3.5 * len(planes), 4.6)
-    made.suptitle(shown(title, 110), x=0.01, ha="left", color=INK, fontsize=WORDS + 1, fontweight="bold")
+    heading(made, title, WORDS + 1)
     grid = made.subplots(1, len(planes), squeeze=False)[0]
     for letter, (name, plane), axes in zip("abcdef", planes.items(), grid, strict=False):
         neck = not np.array_equal(plane.metric, plane.search)

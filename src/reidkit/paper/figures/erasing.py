@@ -15,7 +15,7 @@ from reidkit.data.cache import open_images
 from reidkit.data.detect import open_benchmark
 from reidkit.data.transforms import MEAN, STD, Fill
 from reidkit.recipes.bag_of_tricks import ERASING
-from reidkit.report.canvas import INK, SMALL, SOFT, TITLE, nothing_but, sheet, tighten
+from reidkit.report.canvas import INK, SMALL, SOFT, TITLE, heading, nothing_but, sheet, tighten
 from reidkit.synth import Size, draw_dataset
 from reidkit.types import DataError
 
@@ -100,7 +100,6 @@ def _draw(rows: dict[str, Pixels], note: str) -> Figure:
         for each, image in zip(axes[1:], images, strict=False):
             each.imshow(image, interpolation="nearest")
     nothing_but(grid.ravel().tolist())
-    title = "Random erasing: one rectangle, as each reading fills it"
-    made.suptitle(title, x=0.01, ha="left", color=INK, fontsize=TITLE, fontweight="bold")
+    heading(made, "Random erasing: one rectangle, as each reading fills it")
     tighten(made)
     return made
