@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Site:
     """A folder at `url`, whose files can be asked for in pieces if there are `ranges`.
 
-    `faults` is what the next requests for files meet: a status, or `cut`. Once it is `gone`, all meet 503.
+    `faults` is what the next requests for files meet: a status, `cut`, or `silence`. Once it is `gone`, all meet 503.
     """
 
     def __init__(self, folder: Path, *, ranges: bool = True, modified: bool = True) -> None:
@@ -24,6 +24,7 @@ class Site:
         self.faults: list[int | str] = []
         self.gone = False
         self.bytes = 0
+        self.silent = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self, directory=str(folder)))
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -38,6 +39,7 @@ def served(folder: Path, *, ranges: bool = True, modified: bool = True) -> Itera
     try:
         yield site
     finally:
+        site.silent.set()
         site.server.shutdown()
         site.server.server_close()
         thread.join()
@@ -60,6 +62,9 @@ class _Handler(SimpleHTTPRequestHandler):
             super().do_GET()
             return
         fault = 503 if self.site.gone else self.site.faults.pop(0) if self.site.faults else None
+        if fault == "silence":
+            self.site.silent.wait(30)
+            return
         if isinstance(fault, int):
             self.send_error(fault)
             return

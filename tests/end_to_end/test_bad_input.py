@@ -227,7 +227,7 @@ class TestFolders:
         for words, part in (
             (training(noise, own_run, optim__epochs=9), "optim.epochs: 9, not 3"),
             ([*training(noise, own_run), "--seed", "5"], "seed: 5, not 0"),
-            (training(own, own_run), "training_set: "),
+            (training(own, own_run), "its training images were others"),
             ([*training(noise, own_run), "--weights", str(own_run / "model.safetensors")], "weights: "),
         ):
             expect(nursery.run(*words, "--resume"), 2, "was begun otherwise", part, "choose another --out")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from reidkit.recipe import Recipe
 
+STREAMED = " streamed"
+"""What the digest of a training set that is read with --stream ends in."""
+
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -58,9 +61,18 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
         raise UsageError(held(folder))
     changed = recipes.differences(recipe, _read_recipe(recipe_file))
     begun = _read_json(facts_file)
-    changed += [f"{key}: {value}, not {begun.get(key)}" for key, value in facts.items() if begun.get(key) != value]
+    changed += [_words(key, value, begun.get(key)) for key, value in facts.items() if begun.get(key) != value]
     if changed:
         raise UsageError(f"the run in {folder} was begun otherwise ({'; '.join(changed[:3])}): choose another --out")
+
+
+def _words(key: str, value: object, before: object) -> str:
+    """How a run differs from the one that was begun; a digest of images says nothing to a reader."""
+    if key == "training_set":
+        if str(before).endswith(STREAMED) != str(value).endswith(STREAMED):
+            return "its images were streamed" if str(before).endswith(STREAMED) else "its images were not streamed"
+        return "its training images were others: some have come, gone, been renamed, or cannot be read any more"
+    return f"{key}: {value}, not {before}"
 
 
 def holds_run(folder: Path) -> bool:

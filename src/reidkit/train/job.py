@@ -216,7 +216,7 @@ def _build(recipe: Recipe, people: int, job: Job, group: Group) -> tuple[Network
 def _digest(source: ImageSource) -> str:
     """Names and ids of the training images; their order too, as it decides which ones make up a batch."""
     if isinstance(source.samples, ShardSamples):
-        return source.samples.digest() + (" streamed" if isinstance(source, Streamed) else "")
+        return source.samples.digest() + (folder.STREAMED if isinstance(source, Streamed) else "")
     total = hashlib.sha256()
     for sample in source.samples:
         total.update(f"{sample.path.name}\0{sample.pid}\n".encode(errors="surrogateescape"))

@@ -10,6 +10,7 @@ import pytest
 
 from reidkit.data.detect import open_benchmark
 from reidkit.data.shards import place
+from reidkit.data.shards.remote import Remote
 from reidkit.types import DataError
 from tests.data.shards.made import facts, noise_shards, pair, tar
 from tests.server import Site, served
@@ -17,6 +18,7 @@ from tests.server import Site, served
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+fsspec = pytest.importorskip("fsspec", reason="URLs need fsspec: pip install 'reidkit[shards]'")
 pytest.importorskip("aiohttp", reason="URLs of HTTP need aiohttp: pip install 'reidkit[shards]'")
 
 
@@ -79,6 +81,23 @@ def test_lasting_failures_end_in_a_sentence(site: Site, fault: int | str, says: 
     with pytest.raises(DataError, match=rf"train-000\.tar cannot be read: .*{says}"):
         train[0].path.read_bytes()
     assert len(site.faults) == 9 - tries
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec would wait five minutes, four times, and give up on a large piece that arrives slowly, too."""
+    monkeypatch.setattr("reidkit.data.shards.remote._SILENCE", 0.1)
+    with served(folder) as site:
+        train = open_benchmark(Path(site.url)).train
+        site.faults += ["silence"] * 4
+        with pytest.raises(DataError, match=r"train-000\.tar cannot be read: .*[Tt]imeout"):
+            train[0].path.read_bytes()
+        assert train[0].path.read_bytes()
+
+
+def test_who_has_set_fsspec_is_not_overruled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "http", {"client_kwargs": {"headers": {"X-Mine": "1"}}})
+    system = Remote(site.url)._system
+    assert system.client_kwargs == {"headers": {"X-Mine": "1"}}
 
 
 def test_a_server_that_is_gone(folder: Path) -> None:

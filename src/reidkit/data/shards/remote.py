@@ -14,6 +14,10 @@ _TRIES = 4
 _AGAIN = (408, 425, 429)
 """Refusals of HTTP that are not the last word; the others below 500 are."""
 
+_CONNECT, _SILENCE = 10, 20
+"""Seconds that a web server may take to let us in, and to send the next bytes. How long a whole piece takes is its own
+affair: a window of shards may well need ten minutes."""
+
 _BEYOND = 416
 """A piece that begins behind the end of a file, of which a disk would give no bytes."""
 
@@ -31,7 +35,7 @@ class Remote:
         fsspec = _fsspec()
         scheme = url.partition("://")[0]
         try:
-            self._system, self._root = fsspec.core.url_to_fs(self._url)
+            self._system, self._root = fsspec.core.url_to_fs(self._url, **_patience(scheme))
         except ImportError as error:
             remedy = INSTALL if scheme in {"http", "https"} else " ".join(str(error).split())
             raise DataError(f"{url} needs a package more: {remedy}") from None
@@ -104,7 +108,7 @@ class Remote:
         return {str(e["name"]).rstrip("/").rpartition("/")[2]: e for e in entries if e.get("type") != "directory"}
 
     def _try(self, work: Callable[[], Any], name: str) -> Any:
-        """Do it, up to four times in 3.5 seconds unless the answer is plain."""
+        """Do it, up to four times with 3.5 seconds between them unless the answer is plain."""
         where = self.where(name).rstrip("/")
         for attempt in range(_TRIES):
             try:
@@ -136,6 +140,18 @@ def _words(error: Exception, otherwise: str = "") -> str:
         return f"the server answers {status} {message}{hint}"
     told = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return otherwise if otherwise and "://" in told else told
+
+
+def _patience(scheme: str) -> dict[str, Any]:
+    """What to tell fsspec, so that a silent server is not waited for; what its own settings say goes first."""
+    from fsspec.config import conf
+
+    if scheme not in ("http", "https") or "client_kwargs" in conf.get(scheme, {}):
+        return {}
+    import aiohttp
+
+    waits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
+    return {"client_kwargs": {"timeout": waits}}
 
 
 def _fsspec() -> Any:
