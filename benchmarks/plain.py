@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from reidkit.recipe import Recipe
+    from reidkit.recipe import Erasing, Recipe
     from reidkit.types import Sample
 
 
@@ -35,18 +36,32 @@ def plain_image(sample: Sample, recipe: Recipe, rng: random.Random) -> Tensor:
     cropped = np.asarray(wide.crop((left, top, left + size.width, top + size.height)))
     tensor: Tensor = (torch.from_numpy(cropped.copy()).permute(2, 0, 1).contiguous().float() / 255 - mean) / std
     if rng.random() < erasing.probability:
-        high, broad = size.height // 3, size.width // 3
-        y, x = rng.randint(0, size.height - high), rng.randint(0, size.width - broad)
-        tensor[:, y : y + high, x : x + broad] = 0.45
+        erase(tensor, erasing, rng)
     return tensor
 
 
+def erase(image: Tensor, erasing: Erasing, rng: random.Random) -> None:
+    """Write the authors' constant into a rectangle of a normalised image [3, H, W]; another fill is not to be had."""
+    if (erasing.fill, erasing.aspect_draw) != ("code", "uniform"):
+        raise SystemExit(
+            "the plain loop erases as the authors' code does: erasing.fill=code, erasing.aspect_draw=uniform"
+        )
+    _, height, width = image.shape
+    for _ in range(100):
+        area, aspect = rng.uniform(*erasing.area) * height * width, rng.uniform(*erasing.aspect)
+        high, broad = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if high < height and broad < width:
+            top, left = rng.randint(0, height - high), rng.randint(0, width - broad)
+            image[:, top : top + high, left : left + broad] = torch.tensor(MEAN).view(3, 1, 1)
+            return
+
+
 def plain_batches(
-    samples: Sequence[Sample], labels: np.ndarray[Any, Any], recipe: Recipe
+    samples: Sequence[Sample], labels: np.ndarray[Any, Any], recipe: Recipe, seed: int = 0, epoch: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of such images, one after the other."""
-    rng = random.Random(0)
-    for batch in pk_batches(labels, recipe.batch, 0, 1):
+    rng = random.Random(1000 * seed + epoch - 1)
+    for batch in pk_batches(labels, recipe.batch, seed, epoch):
         yield (
             torch.stack([plain_image(samples[int(index)], recipe, rng) for index in batch]),
             torch.from_numpy(labels[batch]),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.gpu_setting import recipe_for
-from benchmarks.plain import plain_image
+from benchmarks.plain import erase, plain_image
 
 from benchmarks import training
 from reidkit.recipe import Erasing, Images, Recipe
@@ -57,3 +57,22 @@ def test_a_plain_image_is_the_image(tmp_path: Path) -> None:
     made = plain_image(Sample(tmp_path / "white.png", 1, 0), recipe, random.Random(0))
     assert made.shape == (3, 8, 4)
     assert made[:, 3, 2].tolist() == pytest.approx([2.2489, 2.4286, 2.64], abs=1e-4)
+
+
+def test_the_plain_loop_erases_as_the_paper_says() -> None:
+    """Half of 64 x 32 pixels is never erased: the area is uniform between 0.02 and 0.4 of it, but for rounding."""
+    rng, shares = random.Random(0), []
+    for _ in range(300):
+        image = torch.full((3, 64, 32), 9.0)
+        erase(image, Erasing(probability=1.0), rng)
+        gone = image != 9.0
+        assert torch.equal(gone[0], gone[1])
+        rows, columns = gone[0].any(dim=1), gone[0].any(dim=0)
+        assert torch.equal(gone[0], rows[:, None] & columns), "it is one rectangle"
+        assert image[:, gone[0]][:, 0].tolist() == pytest.approx([0.485, 0.456, 0.406])
+        shares.append(gone[0].float().mean().item())
+    assert 0.015 < min(shares) < 0.04
+    assert 0.35 < max(shares) < 0.41
+    assert np.mean(shares) == pytest.approx(0.2, abs=0.02)
+    with pytest.raises(SystemExit, match="as the authors' code does"):
+        erase(image, Erasing(probability=1.0, fill="random"), rng)

@@ -1,0 +1,147 @@
+"""Whether speed costs accuracy: the same recipe by `reidkit train` and by a plain loop, with several seeds each.
+
+The plain loop takes nothing of what makes reidkit quick: images are opened and augmented one by one with Pillow as
+float tensors, memory is NCHW, precision float32, Adam as it comes. It shares what decides the result: network, losses,
+order of the images and learning rate, which tests/parity holds against the formulas. Both networks are judged by the
+same code in float32. A run that is done is not done again; one that was stopped is.
+
+Run: `PYTHONPATH=. python benchmarks/accuracy.py --data DIR --out FOLDER [--recipe NAME] [--weights FILE] [--seeds N]
+[--set optim.epochs=60] [--device cuda] [--json]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from benchmarks.plain import plain_batches
+from reidkit.data.detect import open_benchmark
+from reidkit.embed import choose_device
+from reidkit.judge import Protocol, Reading, judge
+from reidkit.losses.objective import Objective
+from reidkit.model.network import build
+from reidkit.model.weights import Model, load_backbone, stride_placement
+from reidkit.recipe import override
+from reidkit.recipes import find
+from reidkit.train.job import Job, run
+from reidkit.train.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from reidkit.recipe import Recipe
+    from reidkit.types import Benchmark
+
+WAYS = ("reidkit", "plain")
+
+
+def plain_model(recipe: Recipe, benchmark: Benchmark, weights: Path | None, seed: int, device: torch.device) -> Model:
+    """A network trained by the plain loop."""
+    people, labels = np.unique([sample.pid for sample in benchmark.train], return_inverse=True)
+    torch.manual_seed(seed)
+    network = build(recipe.network)
+    if weights:
+        load_backbone(network, weights)
+    objective = Objective(recipe, network.channels, len(people))
+    network, objective = network.to(device), objective.to(device)
+    learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=recipe.optim.lr, weight_decay=recipe.optim.weight_decay)
+    network.train()
+    step = 0
+    for epoch in range(1, recipe.optim.epochs + 1):
+        for images, pids in plain_batches(benchmark.train, labels, recipe, seed, epoch):
+            lr = learning_rate(recipe.optim, epoch, step)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            metric, search = network(images.to(device))
+            loss = torch.stack(list(objective(metric, search, pids.to(device)).values())).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            objective.step(lr)
+            step += 1
+        print(
+            f"  plain, seed {seed}: epoch {epoch}, loss of its last step {loss.item():.3f}", file=sys.stderr, flush=True
+        )
+    return Model(network.eval(), recipe, "plain")
+
+
+def scores(way: str, seed: int, recipe: Recipe, options: argparse.Namespace) -> dict[str, float]:
+    """Rank-1 and mAP of one run, and the CPU seconds of its training and judging."""
+    began = time.process_time()
+    benchmark, device = open_benchmark(options.data), choose_device(options.device)
+    if way == "plain":
+        model = plain_model(recipe, benchmark, options.weights, seed, device)
+    else:
+        place = options.out / f"reidkit-{seed}"
+        job = Job(
+            data=(options.data,),
+            out=place,
+            weights=options.weights,
+            seed=seed,
+            device=options.device,
+            cache_dir=options.out / "cache",
+            resume=True,
+            say=lambda line: print(f"  {line}", file=sys.stderr, flush=True),
+        )
+        model = run(recipe, job).model
+    found = judge(model, benchmark, Protocol(), Reading(device=device)).scores
+    return {"rank1": found.rank1, "map": found.map, "cpu_s": round(time.process_time() - began, 1)}
+
+
+def figures(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Mean and deviation of each way, reidkit less plain, and that in standard errors of a difference."""
+    made: dict[str, Any] = {}
+    for key in ("rank1", "map"):
+        values = {way: [one[key] for one in found] for way, found in runs.items()}
+        spread = {way: stdev(found) if len(found) > 1 else math.nan for way, found in values.items()}
+        difference = mean(values["reidkit"]) - mean(values["plain"])
+        error = math.sqrt(sum(spread[way] ** 2 / len(values[way]) for way in WAYS))
+        made[key] = {way: [mean(values[way]), spread[way]] for way in WAYS}
+        made[key] |= {"difference": difference, "standard_errors": difference / error if error else math.nan}
+    return made
+
+
+def main() -> None:
+    """All runs that are not there yet, and what they say."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="what is done is kept here")
+    parser.add_argument("--recipe", default="small-strong-baseline")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], dest="changes")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    recipe = override(find(options.recipe), options.changes)
+    if recipe.network.stride_in == "auto":
+        place = stride_placement(options.weights) if options.weights else "3x3"
+        recipe = override(recipe, [f"network.stride_in={place}"])
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for seed in range(options.seeds):
+        for way in WAYS:
+            file = options.out / f"{way}-{seed}.json"
+            if not file.is_file():
+                options.out.mkdir(parents=True, exist_ok=True)
+                file.write_text(json.dumps(scores(way, seed, recipe, options)) + "\n")
+            runs[way].append(json.loads(file.read_text()))
+    result = {"runs": runs, **figures(runs)}
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    for key in ("rank1", "map"):
+        found = result[key]
+        words = ", ".join(f"{way} {100 * found[way][0]:.1f}±{100 * found[way][1]:.1f}" for way in WAYS)
+        print(f"{key}: {words}; {100 * found['difference']:+.1f}, {found['standard_errors']:+.1f} standard errors")
+
+
+if __name__ == "__main__":
+    main()
