@@ -96,6 +96,19 @@ def test_a_curve_has_its_size_its_lines_and_its_reference(tmp_path: Path) -> Non
     assert count(referred, (0x5C, 0x66, 0x70)) > count(plain, (0x5C, 0x66, 0x70)) + 300
 
 
+@pytest.mark.parametrize(
+    ("column", "last", "says"),
+    [("map", 0.908411, "mAP 90.8"), ("map", 0.80499, "mAP 80.5"), ("loss", 1.23456, "loss 1.235")],
+)
+def test_the_last_score_has_one_decimal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, last: float, says: str
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.annotate", lambda _, text, *__, **___: said.append(text))
+    curve_picture([{"epoch": 1, column: 0.5}, {"epoch": 2, column: last}], tmp_path / "a.png", y=[column])
+    assert said == [says]
+
+
 def test_odd_words_and_missing_values_are_drawn(tmp_path: Path) -> None:
     """A dollar sign begins a formula for matplotlib, and here is a dollar sign."""
     rows: list[dict[str, float]] = [

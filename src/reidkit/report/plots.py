@@ -79,7 +79,9 @@ def curve_picture(
     figure = Figure(figsize=(7.2, 4.0), dpi=160, layout="constrained", facecolor=PAPER)
     axes = figure.add_subplot()
     factor = 100.0 if SHARES.issuperset(y) else 1.0
-    drawn = [_curve(axes, _points(rows, x, name, factor), name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(y)]
+    form = ".1f" if factor == 100.0 else ".4g"
+    lines = [(name, _points(rows, x, name, factor)) for name in y]
+    drawn = [_curve(axes, points, name, COLOURS[i % len(COLOURS)], form) for i, (name, points) in enumerate(lines)]
     if not any(drawn):
         raise DataError(f"{path}: no row has {x} with {' or '.join(y)}: there is nothing to draw")
     quiet: dict[str, Any] = {"color": SOFT, "fontsize": 11, "parse_math": False}
@@ -160,7 +162,7 @@ def _points(rows: Sequence[Mapping[str, Any]], x: str, y: str, factor: float) ->
     return [(a, b * factor) for a, b in pairs if a is not None and b is not None]
 
 
-def _curve(axes: Axes, points: list[tuple[float, float]], name: str, colour: str) -> bool:
+def _curve(axes: Axes, points: list[tuple[float, float]], name: str, colour: str, form: str) -> bool:
     """The curve with its name at its end, which needs no legend; False where there is nothing to draw."""
     if not points:
         return False
@@ -168,7 +170,7 @@ def _curve(axes: Axes, points: list[tuple[float, float]], name: str, colour: str
     axes.plot(*zip(*points, strict=True), color=colour, linewidth=2, marker=marker, markersize=4)
     shown = {"rank1": "rank-1", "map": "mAP", "minp": "mINP"}.get(name, name)
     end: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "parse_math": False}
-    axes.annotate(f"{shown} {points[-1][1]:.4g}", points[-1], color=colour, fontsize=12, fontweight="bold", **end)
+    axes.annotate(f"{shown} {points[-1][1]:{form}}", points[-1], color=colour, fontsize=12, fontweight="bold", **end)
     return True
 
 
