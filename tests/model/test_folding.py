@@ -54,13 +54,15 @@ def test_by_hand():
         {"backbone": "resnet18", "neck": "bnneck"},
         {"backbone": "resnet50", "last_stride": 1, "stride_in": "1x1"},
         {"backbone": "resnet50", "stem_relu": False, "embedding": 16, "neck": "l2"},
+        {"backbone": "seresnext50", "last_stride": 1},
+        {"backbone": "resnet50-ibn-a"},
     ],
 )
 def test_the_same_features(options):
     network = moved(**options)
     made = folded(network.train())
     assert norms(network) >= 20
-    assert norms(made) == 0
+    assert norms(made) == (13 if "ibn" in options["backbone"] else 0), "beside an instance norm it stays"
     assert network.training
     assert not made.training
     images = torch.randn(2, 3, 64, 32)

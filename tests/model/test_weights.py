@@ -60,6 +60,23 @@ def test_changed_weights_are_noticed(saved):
         load_model(path)
 
 
+@pytest.mark.parametrize(("name", "place"), [("seresnet50", "1x1"), ("seresnext50", "3x3")])
+def test_published_squeeze_networks_are_known_by_their_names(tmp_path, name, place):
+    """Their authors call the stem `layer0` and the classifier `last_linear`; only the ungrouped ones are caffe's."""
+    made = network(backbone=name).backbone
+    state = {
+        f"layer0.{key}" if key.startswith(("conv1.", "bn1.")) else key: tensor
+        for key, tensor in made.state_dict().items()
+    }
+    torch.save(state | {"last_linear.weight": torch.zeros(10, 256)}, tmp_path / "published.pth")
+    assert stride_placement(tmp_path / "published.pth") == place
+    other = network(backbone=name)
+    load_backbone(other, tmp_path / "published.pth")
+    assert all(
+        torch.equal(a, b) for a, b in zip(made.state_dict().values(), other.backbone.state_dict().values(), strict=True)
+    )
+
+
 def torchvision_like(tmp_path, kind):
     """A backbone file with a classifier, as torchvision saves it, in half precision."""
     state = {name: t.half() if t.is_floating_point() else t for name, t in network().backbone.state_dict().items()}

@@ -5,6 +5,7 @@ import pytest
 from reidkit import recipe as recipes
 from reidkit.recipes import find
 from reidkit.recipes.bag_of_tricks import started
+from reidkit.recipes.published import BACKBONE_SCORES
 from reidkit.recipes.tables import TABLES
 
 LINES = [(table, line) for table in TABLES.values() for line in table.lines]
@@ -90,5 +91,5 @@ def test_twins():
     assert TABLES["table1"].twin(strong, "small") == started(strong)
     assert TABLES["table1"].twin(strong, "short") == find("short-strong-baseline")
     narrow = [TABLES["backbones"].twin(line.recipe, "small") for line in TABLES["backbones"].lines if line.recipe]
-    assert [recipe.network.backbone for recipe in narrow] == ["resnet18", "resnet34", "resnet50", "resnet101"]
+    assert [recipe.network.backbone for recipe in narrow] == [name for name, _, _ in BACKBONE_SCORES]
     assert {recipe.network.width for recipe in narrow} == {0.25}

@@ -36,6 +36,8 @@ def _pairs(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     """Every module that holds a convolution and the norm right behind it, and the names of both."""
     for module in network.modules():
         if isinstance(module, ResNet | BasicBlock | Bottleneck):
-            yield from ((module, f"conv{n}", f"bn{n}") for n in (1, 2, 3) if hasattr(module, f"conv{n}"))
+            for convolution, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")):
+                if isinstance(getattr(module, norm, None), nn.BatchNorm2d):  # an instance norm depends on the image
+                    yield module, convolution, norm
         if isinstance(module, BasicBlock | Bottleneck) and isinstance(module.downsample, nn.Sequential):
             yield module.downsample, "0", "1"

@@ -1,7 +1,8 @@
 """Residual networks (He et al., arXiv:1512.03385) up to the last feature map, with torchvision's key names.
 
 Only what re-identification asks for is an option: the stride of the last stage, the convolution that carries a stride,
-the ReLU of the stem, and a width multiplier for small runs.
+the ReLU of the stem, a width multiplier for small runs, and the variants on the page of the paper's program: squeeze
+and excitation (SE), grouped convolutions (ResNeXt, arXiv:1611.05431), instance norm for half of the channels (IBN-a).
 """
 
 from __future__ import annotations
@@ -11,26 +12,46 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from torch import Tensor, nn
 
+from reidkit.model.variants import InstanceBatchNorm, SqueezeExcite
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reidkit.recipe import Backbone
 
 
-class Block(NamedTuple):
-    """A residual block: its convolutions as (kernel, width factor), and which of them may carry the stride."""
+class Kind(NamedTuple):
+    """A published network: blocks in each of its four stages, two or three convolutions a block, and its variant.
 
-    kernels: tuple[int, ...]
-    expansion: int
+    `groups` of `group_width` channels, at a stage of 64, share the 3x3 convolution out.
+    """
+
+    depths: tuple[int, int, int, int]
+    bottleneck: bool = True
+    groups: int = 1
+    group_width: int = 64
+    squeeze: bool = False
+    instance: bool = False
+
+    @property
+    def expansion(self) -> int:
+        """How many channels a block gives for each of its width."""
+        return 4 if self.bottleneck else 1
 
 
-BASIC, BOTTLENECK = Block((3, 3), 1), Block((1, 3, 1), 4)
-DEPTHS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
-    "resnet18": (BASIC, (2, 2, 2, 2)),
-    "resnet34": (BASIC, (3, 4, 6, 3)),
-    "resnet50": (BOTTLENECK, (3, 4, 6, 3)),
-    "resnet101": (BOTTLENECK, (3, 4, 23, 3)),
-    "resnet152": (BOTTLENECK, (3, 8, 36, 3)),
+_50, _101 = (3, 4, 6, 3), (3, 4, 23, 3)
+KINDS: dict[Backbone, Kind] = {
+    "resnet18": Kind((2, 2, 2, 2), bottleneck=False),
+    "resnet34": Kind(_50, bottleneck=False),
+    "resnet50": Kind(_50),
+    "resnet101": Kind(_101),
+    "resnet152": Kind((3, 8, 36, 3)),
+    "seresnet50": Kind(_50, squeeze=True),
+    "seresnet101": Kind(_101, squeeze=True),
+    "seresnext50": Kind(_50, squeeze=True, groups=32, group_width=4),
+    "seresnext101": Kind(_101, squeeze=True, groups=32, group_width=4),
+    "resnet50-ibn-a": Kind(_50, instance=True),
+    "resnet101-ibn-a": Kind(_101, instance=True),
 }
 
 
@@ -56,16 +77,17 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1 down, 3x3, 1x1 up by four, beside a shortcut. `stride_in` says which of the first two carries the stride."""
 
-    def __init__(self, channels: int, width: int, stride: int, stride_in: str) -> None:
+    def __init__(self, channels: int, width: int, stride: int, stride_in: str, kind: Kind) -> None:
         super().__init__()
         first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
-        out = width * BOTTLENECK.expansion
-        self.conv1 = nn.Conv2d(channels, width, 1, first, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, second, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, out, 1, bias=False)
+        inner, out = max(1, width * kind.group_width // 64) * kind.groups, width * kind.expansion
+        self.conv1 = nn.Conv2d(channels, inner, 1, first, bias=False)
+        self.bn1 = InstanceBatchNorm(inner) if kind.instance else nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, second, 1, groups=kind.groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out)
+        self.se_module = SqueezeExcite(out) if kind.squeeze else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(channels, out, stride)
 
@@ -73,7 +95,7 @@ class Bottleneck(nn.Module):
         """[B, channels, H, W] to [B, 4*width, H/stride, W/stride]."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
+        y = self.se_module(self.bn3(self.conv3(y)))
         return cast("Tensor", self.relu(y + self.downsample(x)))
 
 
@@ -85,20 +107,23 @@ class ResNet(nn.Module):
 
     def __init__(self, name: Backbone, *, width: float, last_stride: int, stride_in: str, stem_relu: bool) -> None:
         super().__init__()
-        block, depths = DEPTHS[name]
+        kind = KINDS[name]
         make: Callable[[int, int, int], nn.Module] = BasicBlock
-        if block is BOTTLENECK:
-            make = partial(Bottleneck, stride_in=stride_in)
+        last = make
+        if kind.bottleneck:
+            make = partial(Bottleneck, stride_in=stride_in, kind=kind)
+            last = partial(Bottleneck, stride_in=stride_in, kind=kind._replace(instance=False))
         base = max(8, round(64 * width / 8) * 8)
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(base)
         self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        # The published SE networks have learned to pool without a margin; the map is as large either way.
+        self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True) if kind.squeeze else nn.MaxPool2d(3, 2, 1)
         self.channels = base
-        self.layer1 = self._stage(make, base, depths[0], 1, block.expansion)
-        self.layer2 = self._stage(make, base * 2, depths[1], 2, block.expansion)
-        self.layer3 = self._stage(make, base * 4, depths[2], 2, block.expansion)
-        self.layer4 = self._stage(make, base * 8, depths[3], last_stride, block.expansion)
+        self.layer1 = self._stage(make, base, kind.depths[0], 1, kind.expansion)
+        self.layer2 = self._stage(make, base * 2, kind.depths[1], 2, kind.expansion)
+        self.layer3 = self._stage(make, base * 4, kind.depths[2], 2, kind.expansion)
+        self.layer4 = self._stage(last, base * 8, kind.depths[3], last_stride, kind.expansion)
         self._initialise()
 
     def forward(self, images: Tensor) -> Tensor:

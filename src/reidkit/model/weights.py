@@ -62,20 +62,34 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 def load_backbone(network: Network, path: Path) -> None:
     """Start the backbone from a file with torchvision's names; a classifier `fc` is left out. In place.
 
+    Of the variants it is the names of their authors: IBN-Net's, and those of the SE networks for torch, which call the
+    stem `layer0` and the classifier `last_linear`.
+
     Raises:
         WeightsError: keys or shapes that do not fit, the first of them named.
     """
     state, _ = read(path)
     nested = {name.removeprefix("backbone."): tensor for name, tensor in state.items() if name.startswith("backbone.")}
     state = nested or {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    _fit(network.backbone, {name: t for name, t in state.items() if not name.startswith("fc.")}, path)
+    wanted = {
+        name.removeprefix("layer0."): tensor
+        for name, tensor in state.items()
+        if not name.startswith(("fc.", "last_linear."))
+    }
+    _fit(network.backbone, wanted, path)
 
 
 def stride_placement(path: Path) -> str:
-    """Where the stride of a bottleneck sits in these weights, `1x1` or `3x3`, by their metadata; `3x3` without."""
-    _, metadata = read(path)
+    """Where the stride of a bottleneck sits in these weights, `1x1` or `3x3`, by their metadata; `3x3` without.
+
+    The published SE-ResNets have no metadata and are caffe's: 1x1. Their grouped kin is not.
+    """
+    state, metadata = read(path)
     if "recipe" in metadata:
         return _recipe(metadata["recipe"], path).network.stride_in
+    squeezed = state.get("layer1.0.conv2.weight") if "layer0.conv1.weight" in state else None
+    if squeezed is not None:
+        return "1x1" if squeezed.shape[0] == squeezed.shape[1] else "3x3"
     return "1x1" if "1x1" in metadata.get("stride_in", "") else "3x3"
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+Backbone = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "seresnet50", "seresnet101", "seresnext50", "seresnext101", "resnet50-ibn-a", "resnet101-ibn-a",
+]  # fmt: skip
 
 
 class Section:

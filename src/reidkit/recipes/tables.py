@@ -221,7 +221,7 @@ TABLES = {
             name="backbones",
             title="The strong baseline on other backbones",
             lines=_backbones(),
-            notes=("Published on the page of the authors' program; rows without a measurement need other networks.",),
+            notes=("Published on the page of the authors' program.",),
             backbones=True,
         ),
     )
