@@ -81,6 +81,15 @@ def test_rows_of_others_stand_only_beside_what_compares(tmp_path):
     assert (pcb.search, pcb.recipe, pcb.cells[0].rank1.paper) == ("as published", None, 0.938)
 
 
+def test_a_parent_may_stand_below_its_child(tmp_path):
+    """In Table 5 the row 8x3 changes 8x4, the next one, and in that of the backbones ResNet-18 changes ResNet-50."""
+    asked = order(tmp_path, "table5")
+    finish(asked, "8x3", 0, 0.9, 0.7)
+    finish(asked, "8x4", 0, 0.92, 0.8)
+    changes = [row(build(asked, KNOWN, {}), name).cells[0].map.change for name in ("8x3", "8x4")]
+    assert changes == [pytest.approx(-0.1), None]
+
+
 def test_rows_that_are_not_asked_for_show_what_is_there(tmp_path):
     """One call trains two rows with two seeds, a later one another row: nothing is lost, and nothing is missing."""
     first = order(tmp_path, seeds=2)

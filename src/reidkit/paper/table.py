@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from reidkit.paper.measure import scores_of
@@ -135,16 +135,27 @@ def build(order: Order, known: Mapping[str, Known], failures: Mapping[Path, str]
     rows: dict[str, SheetRow] = {}
     for line in order.table.lines:
         if line.recipe or any(compared):
-            rows[line.name] = filler.row(line, rows.get(line.parent))
+            rows[line.name] = filler.row(line)
     return Sheet(
         name=order.stem,
         title=order.table.title,
         columns=groups,
         compared=compared,
-        rows=tuple(rows.values()),
+        rows=tuple(_over_parent(row, rows.get(row.line.parent)) for row in rows.values()),
         notes=tuple(_notes(order, groups, compared)),
         command=command,
     )
+
+
+def _over_parent(row: SheetRow, parent: SheetRow | None) -> SheetRow:
+    """The row with the means of its parent's beside its own, wherever in the table that one stands."""
+    if parent is None:
+        return row
+    cells = []
+    for own, other in zip(row.cells, parent.cells, strict=True):
+        rank1, map_ = replace(own.rank1, parent=other.rank1.mean), replace(own.map, parent=other.map.mean)
+        cells.append(replace(own, rank1=rank1, map=map_))
+    return replace(row, cells=tuple(cells))
 
 
 @dataclass(frozen=True)
@@ -167,17 +178,14 @@ class _Filler:
     def _published(self) -> set[str]:
         return {name for line in self.order.table.lines for name in line.published}
 
-    def row(self, line: Line, parent: SheetRow | None) -> SheetRow:
-        """The row of a line, with the gain over its parent's row where that is in the table."""
+    def row(self, line: Line) -> SheetRow:
+        """The row of a line by itself."""
         recipe = self.order.recipe(line)
-        cells = []
-        for i, column in enumerate(self.groups):
-            before = parent.cells[i] if parent else Cell()
-            cells.append(self._cell(line, recipe, column, before))
+        cells = tuple(self._cell(line, recipe, column) for column in self.groups)
         search = search_words(line.search, recipe) if recipe else "as published"
-        return SheetRow(line=line, recipe=recipe, search=search, cells=tuple(cells))
+        return SheetRow(line=line, recipe=recipe, search=search, cells=cells)
 
-    def _cell(self, line: Line, recipe: Recipe | None, column: Column, parent: Cell) -> Cell:
+    def _cell(self, line: Line, recipe: Recipe | None, column: Column) -> Cell:
         paper = line.published.get(column.name) if self.is_compared(column) else None
         runs = self._runs(line, recipe, column)
         found: list[dict[str, float]] = []
@@ -185,11 +193,7 @@ class _Filler:
             key, trained = self.known[column.test].key(line.search), self.known[column.train].trained
             found = [scores[key] for scores in (scores_of(run, trained) for run in runs) if key in scores]
         rank1, map_ = (
-            Measured(
-                paper=paper[i] if paper else None,
-                values=tuple(scores[name] for scores in found),
-                parent=getattr(parent, name).mean,
-            )
+            Measured(paper=paper[i] if paper else None, values=tuple(scores[name] for scores in found))
             for i, name in enumerate(SCORES)
         )
         failed = "; ".join(dict.fromkeys(self.failures[run] for run in runs if run in self.failures))
