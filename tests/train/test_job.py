@@ -70,6 +70,31 @@ def test_names_and_ids_decide_whether_data_is_the_same(noise: Path, tmp_path: Pa
     assert json.loads((tmp_path / "other" / "run.json").read_text())["training_set"] != facts
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_run_goes_on_with_its_own_list_of_images(noise: Path, tmp_path: Path, cached: bool) -> None:
+    """One image is broken before the run, another one after it has begun; then the first one is mended."""
+    own, said = Path(shutil.copytree(noise, tmp_path / "own")), list[str]()
+    first, second = sorted((own / TRAIN).glob("*.jpg"))[3:5]
+    whole = first.read_bytes()
+    first.write_bytes(whole[:100])
+    cache = tmp_path / "cache" if cached else None
+    job = Job(out=tmp_path / "run", data=(own,), skip_broken=True, cache_dir=cache, precision="fp32", resume=True)
+    run(ONE_EPOCH, job)
+    facts = json.loads((job.out / "run.json").read_text())
+    assert facts["left_out"] == [3]
+    second.write_bytes(whole[:100])
+    run(ONE_EPOCH, replace(job, say=said.append))
+    assert any(f"stand in for images that cannot be read any more: {second.name}" in line for line in said)
+    first.write_bytes(whole)
+    run(ONE_EPOCH, job)
+    assert json.loads((job.out / "run.json").read_text()) == facts
+    with pytest.raises(DataError, match="1 of 32 images cannot be read"):
+        run(ONE_EPOCH, replace(job, skip_broken=False))
+    first.rename(first.with_name("0001_c1s1_999999_00.jpg"))
+    with pytest.raises(UsageError, match="its training images were others"):
+        run(ONE_EPOCH, job)
+
+
 def test_start_from_the_weights_of_another_run(finished: tuple[Job, Outcome], noise: Path, tmp_path: Path) -> None:
     job, outcome = finished
     said: list[str] = []

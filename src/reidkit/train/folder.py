@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from reidkit.recipe import Recipe
 
+LEFT_OUT = "left_out"
 STREAMED = " streamed"
 """What the digest of a training set that is read with --stream ends in."""
 
@@ -73,6 +74,15 @@ def _words(key: str, value: object, before: object) -> str:
             return "its images were streamed" if str(before).endswith(STREAMED) else "its images were not streamed"
         return "its training images were others: some have come, gone, been renamed, or cannot be read any more"
     return f"{key}: {value}, not {before}"
+
+
+def left_out(folder: Path) -> list[int]:
+    """Which images the run that was begun here has left out, by their places in the list of all."""
+    try:
+        found = _read_json(folder / "run.json").get(LEFT_OUT, [])
+    except RunError:
+        return []  # `begin` will say what is wrong with it
+    return [int(i) for i in found] if isinstance(found, list) and all(isinstance(i, int) for i in found) else []
 
 
 def holds_run(folder: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reidkit.data.cache import open_images
 from reidkit.data.detect import merge, open_benchmark
 from reidkit.data.loaders import TrainBatches
-from reidkit.data.shards.samples import ShardSamples, pids_of
-from reidkit.data.sources import Streamed
+from reidkit.data.shards.samples import pids_of
 from reidkit.data.windows import epoch_batches
 from reidkit.distributed import ALONE
 from reidkit.embed import choose_device, choose_precision
@@ -25,6 +22,7 @@ from reidkit.model.network import build
 from reidkit.model.weights import Model, fingerprint, load_backbone, read, save_model, stride_placement
 from reidkit.train import folder
 from reidkit.train.device import compile_network, prepare
+from reidkit.train.images import digest, open_for, open_training
 from reidkit.train.interrupt import Interrupt
 from reidkit.train.journal import Journal
 from reidkit.train.loop import Loop, fit
@@ -33,16 +31,15 @@ from reidkit.train.remarks import describe, machine, warn_of_best, warn_of_torn
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.judge import Judgement
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
     from reidkit.train.journal import Row
-    from reidkit.types import Benchmark, Sample
+    from reidkit.types import Benchmark
 
 
 def _silent(*_: object) -> None:
@@ -109,13 +106,13 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
         group=group,
     )
     judged = _open_judged(benchmark, recipe, job)
-    source = _open_images(benchmark.train, recipe, job)
+    source, left_out = open_training(benchmark.train, recipe, job)
     pids, labels = np.unique(pids_of(source.samples), return_inverse=True)
     epoch_batches(source, labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
     network, objective = _build(recipe, len(pids), job, group)
     compiled = compile_network(network, device, job.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
-    facts |= {"training_set": _digest(source), "weights": _weights_name(job.weights)}
+    facts |= {"training_set": digest(source), "weights": _weights_name(job.weights), **left_out}
 
     with _opened(recipe, job, facts, group):
         start = f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE is better)"
@@ -185,23 +182,12 @@ def _open_judged(benchmark: Benchmark, recipe: Recipe, job: Job) -> Benchmark | 
         job.say(f"no scores from this data: {error}")
         return None
     for samples in (judged.query, judged.gallery):
-        _open_images(samples, recipe, job)
+        open_for(samples, recipe, job)
     return judged
 
 
 def _judge(model: Model, judged: Benchmark | None, reading: Reading) -> Judgement | None:
     return judge(model, judged, Protocol(), reading) if judged else None
-
-
-def _open_images(samples: Sequence[Sample], recipe: Recipe, job: Job) -> ImageSource:
-    return open_images(
-        samples,
-        recipe.images,
-        job.cache_dir,
-        job.skip_broken,
-        lambda done, total: job.tell("reading images", done, total),
-        job.stream,
-    )
 
 
 def _build(recipe: Recipe, people: int, job: Job, group: Group) -> tuple[Network, Objective]:
@@ -211,16 +197,6 @@ def _build(recipe: Recipe, people: int, job: Job, group: Group) -> tuple[Network
     if job.weights:
         load_backbone(network, job.weights)
     return network, Objective(recipe, network.channels, people, group)
-
-
-def _digest(source: ImageSource) -> str:
-    """Names and ids of the training images; their order too, as it decides which ones make up a batch."""
-    if isinstance(source.samples, ShardSamples):
-        return source.samples.digest() + (folder.STREAMED if isinstance(source, Streamed) else "")
-    total = hashlib.sha256()
-    for sample in source.samples:
-        total.update(f"{sample.path.name}\0{sample.pid}\n".encode(errors="surrogateescape"))
-    return total.hexdigest()[:16]
 
 
 def _weights_name(path: Path | None) -> str:
