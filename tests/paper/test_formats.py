@@ -107,7 +107,7 @@ def test_page_stands_alone_and_trusts_nobody():
 
 
 def test_page_draws_the_ladder_and_the_losses(tmp_path):
-    """Two measured rows make a ladder; each run's loss is a curve, and a run without a log none."""
+    """Measured rows make a ladder, told by its ends and its best; a run has a curve of its loss if it has a log."""
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "log.jsonl").write_text(
@@ -115,7 +115,7 @@ def test_page_draws_the_ladder_and_the_losses(tmp_path):
     )
     cells = [
         Cell(rank1=Measured(values=(v,)), map=Measured(values=(v,)), runs=(r,))
-        for v, r in ((0.5, folder), (0.6, tmp_path / "none"))
+        for v, r in ((0.5, folder), (0.6, tmp_path / "none"), (0.55, tmp_path / "none"))
     ]
     rows = tuple(
         SheetRow(line=Line(name=f"r{i}", title=f"row {i}"), recipe=STRONG.recipe, search="f", cells=(cell,))
@@ -125,3 +125,4 @@ def test_page_draws_the_ladder_and_the_losses(tmp_path):
     text = page.render(made)
     assert text.count("<svg") == 3  # rank-1, mAP, one loss
     assert "seed 0 ends at 1.667" in text
+    assert "1 row 0: 50.0 %, 2 row 1: 60.0 %, 3 row 2: 55.0 %" in text

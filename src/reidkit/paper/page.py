@@ -67,7 +67,9 @@ def _ladder(sheet: Sheet, i: int) -> Iterator[Figure]:
         values = [value for line in lines for value in (*line.y, *line.low, *line.high)]
         # To even numbers of per cent, so that the axis has ticks near both of its ends.
         edges = max(0.0, math.floor(50 * min(values) - 0.2) / 50), min(1.0, math.ceil(50 * max(values) + 0.2) / 50)
-        caption = f"{100 * means[0]:.1f} % in row {x[0]:.0f}, {100 * means[-1]:.1f} % in row {x[-1]:.0f}"
+        told = sorted({0, means.index(max(means)), len(means) - 1})  # where it begins, is best, and ends
+        titles = [sheet.rows[int(place) - 1].line.title for place in x]
+        caption = ", ".join(f"{x[k]:.0f} {titles[k]}: {100 * means[k]:.1f} %" for k in told)
         chart = Chart(
             label=f"{title} over the rows: {caption}",
             lines=lines,
