@@ -1,10 +1,11 @@
 """`reidkit paper` as people call it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from reidkit.cli.paper import paper
+from reidkit.cli.paper import _weights, paper
 from reidkit.types import UsageError
 from tests.commands import training
 
@@ -43,12 +44,18 @@ def test_published_table_without_data(nursery, tmp_path):
         (["table1", "--rows", "warmpu"], "did you mean warmup?"),
         (["table1", "--set", "optim.epochs=0"], "optim.epochs must be at least 1"),
         (["table1", "--weights", "a.pth", "--weights", "b.pth"], "given twice"),
+        (["table1", "--weights", "resnet-50=b.pth"], "there is no backbone resnet-50; did you mean resnet50?"),
     ],
 )
 def test_wrong_calls(nursery, tmp_path, words, line):
     result = nursery.run("paper", *words, "--out", tmp_path)
     assert result.status == 2
     assert line in result.line()
+
+
+def test_weights_for_one_backbone_and_for_all():
+    found = _weights(["resnet50-ibn-a=a.pth", "resnet18=none", "./x=1/b.pth"])
+    assert found == {"resnet50-ibn-a": Path("a.pth"), "resnet18": None, "": Path("./x=1/b.pth")}
 
 
 def test_a_failed_row_ends_in_one_line(nursery, tmp_path, noise):

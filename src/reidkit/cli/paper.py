@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from reidkit.cli import options
 from reidkit.cli.figures import FIGURES, Wanted, draw
 from reidkit.cli.show import command, print_json, print_line, print_table, progress, remark, shown_command
+from reidkit.recipe import Backbone
 from reidkit.recipes import find
 from reidkit.recipes.readings import POINTS, READINGS, Point, read_as
 from reidkit.recipes.tables import TABLES
@@ -135,7 +136,11 @@ def _weights(words: Sequence[str]) -> Mapping[str, Path | None]:
     found: dict[str, Path | None] = {}
     for word in words:
         name, separator, file = word.partition("=")
-        key, value = (name, file) if separator and name.isalnum() else ("", word)
+        # A path may have an equals sign in it, too, but then it has a dot or a slash before it.
+        key, value = (name, file) if separator and name.replace("-", "").isalnum() else ("", word)
+        if key and key not in get_args(Backbone):
+            close = difflib.get_close_matches(key, get_args(Backbone), n=1) or get_args(Backbone)
+            raise UsageError(f"--weights {word}: there is no backbone {key}; did you mean {' or '.join(close)}?")
         if key in found:
             raise UsageError(f"--weights for {key or 'every backbone'} is given twice: write BACKBONE=FILE")
         found[key] = None if value == "none" else Path(value)

@@ -7,9 +7,9 @@ was published by others, or needs what reidkit does not have, and is only shown.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from reidkit.recipe import Backbone, Batch, Erasing, Recipe
+from reidkit.recipe import Batch, Erasing, Recipe
 from reidkit.recipes.bag_of_tricks import BNNECK, STRIDE, STRONG, TABLE1, Row
 from reidkit.recipes.lines import CROSS, DUKE, MARKET, Line, Search, Table
 from reidkit.recipes.published import BACKBONE_SCORES, OTHERS
@@ -152,14 +152,11 @@ def _table6() -> tuple[Line, ...]:
 
 
 def _backbones() -> tuple[Line, ...]:
-    lines = []
+    lines, root = [], STRONG.network.backbone
     for name, title, scores in BACKBONE_SCORES:
-        recipe = None
-        if name == STRONG.network.backbone:
-            recipe = STRONG
-        elif name in get_args(Backbone):
-            recipe = replace(put(STRONG, "network.backbone", name), name=f"strong-{name}")
-        parent = STRONG.network.backbone if recipe and recipe is not STRONG else ""
+        recipe, parent = STRONG, ""
+        if name != root:
+            recipe, parent = replace(put(STRONG, "network.backbone", name), name=f"strong-{name}"), root
         lines.append(Line(name=name, title=title, recipe=recipe, parent=parent, published=scores))
     return tuple(lines)
 
