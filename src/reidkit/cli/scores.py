@@ -132,7 +132,9 @@ def write_queries(path: Path, query: Embeddings, found: Found) -> None:
                 numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
                 writer.writerow((i, query.paths[i] if query.paths else "", pid, camid, *numbers))
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from None
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}): name a file in a folder you can write to"
+        ) from None
 
 
 def _print_pairs(pairs: tuple[CameraPair, ...], means: tuple[str, str]) -> None:

@@ -45,7 +45,9 @@ def write_sheet(benchmark: Benchmark, path: Path, seed: int = 0, ids: int = 8, i
         with whole(path) as file:
             sheet.save(file, "PNG")
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise DataError(
+            f"{path} cannot be written ({error.strerror or error}): name a file in a folder you can write to"
+        ) from None
 
 
 def _choose(samples: Sequence[Sample], rng: np.random.Generator, ids: int, images: int) -> list[list[Sample]]:

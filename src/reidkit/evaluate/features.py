@@ -41,7 +41,9 @@ def write_features(path: Path, embeddings: Embeddings) -> None:
         with whole(path) as file:
             np.savez(file, **contents)
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from None
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}): name a file in a folder you can write to"
+        ) from None
 
 
 def read_features(path: Path) -> Embeddings:

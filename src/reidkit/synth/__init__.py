@@ -176,7 +176,9 @@ def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) 
     except BrokenProcessPool:
         raise DataError(f"{out}: a drawing process died, perhaps for lack of memory: draw with --workers 1") from None
     except OSError as error:
-        raise DataError(f"{out} cannot be written: {error.strerror or error}") from None
+        raise DataError(
+            f"{out} cannot be written ({error.strerror or error}): name a folder where there is room"
+        ) from None
 
 
 def _name(pid: int, camid: int, number: int) -> str:
