@@ -21,21 +21,22 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from benchmarks.plain import plain_batches
+from benchmarks.step import Way, build_step
 from reidkit.data.detect import open_benchmark
 from reidkit.embed import choose_device
 from reidkit.judge import Protocol, Reading, judge
-from reidkit.losses.objective import Objective
-from reidkit.model.network import build
-from reidkit.model.weights import Model, load_backbone, stride_placement
+from reidkit.model.weights import Model, load_backbone
 from reidkit.recipe import override
 from reidkit.recipes import find
-from reidkit.train.job import Job, run
+from reidkit.train.job import Job, run, settle_stride
 from reidkit.train.schedule import learning_rate
 
 if TYPE_CHECKING:
+    import torch
+
+    from reidkit.model.network import Network
     from reidkit.recipe import Recipe
     from reidkit.types import Benchmark
 
@@ -45,32 +46,20 @@ WAYS = ("reidkit", "plain")
 def plain_model(recipe: Recipe, benchmark: Benchmark, weights: Path | None, seed: int, device: torch.device) -> Model:
     """A network trained by the plain loop."""
     people, labels = np.unique([sample.pid for sample in benchmark.train], return_inverse=True)
-    torch.manual_seed(seed)
-    network = build(recipe.network)
-    if weights:
-        load_backbone(network, weights)
-    objective = Objective(recipe, network.channels, len(people))
-    network, objective = network.to(device), objective.to(device)
-    learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=recipe.optim.lr, weight_decay=recipe.optim.weight_decay)
-    network.train()
-    step = 0
+    made: list[Network] = []
+
+    def begin(network: Network) -> None:
+        if weights:
+            load_backbone(network, weights)
+        made.append(network)
+
+    step, taken = build_step(recipe, len(people), device, Way(), begin, seed), 0
     for epoch in range(1, recipe.optim.epochs + 1):
         for images, pids in plain_batches(benchmark.train, labels, recipe, seed, epoch):
-            lr = learning_rate(recipe.optim, epoch, step)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            metric, search = network(images.to(device))
-            loss = torch.stack(list(objective(metric, search, pids.to(device)).values())).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            objective.step(lr)
-            step += 1
-        print(
-            f"  plain, seed {seed}: epoch {epoch}, loss of its last step {loss.item():.3f}", file=sys.stderr, flush=True
-        )
-    return Model(network.eval(), recipe, "plain")
+            step(images.to(device), pids.to(device), learning_rate(recipe.optim, epoch, taken))
+            taken += 1
+        print(f"  plain, seed {seed}: epoch {epoch} of {recipe.optim.epochs}", file=sys.stderr, flush=True)
+    return Model(made[0].eval(), recipe, "plain")
 
 
 def scores(way: str, seed: int, recipe: Recipe, options: argparse.Namespace) -> dict[str, float]:
@@ -121,10 +110,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    recipe = override(find(options.recipe), options.changes)
-    if recipe.network.stride_in == "auto":
-        place = stride_placement(options.weights) if options.weights else "3x3"
-        recipe = override(recipe, [f"network.stride_in={place}"])
+    recipe = settle_stride(override(find(options.recipe), options.changes), options.weights)
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for seed in range(options.seeds):
         for way in WAYS:

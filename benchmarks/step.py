@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -28,11 +28,23 @@ class Way:
     fused: bool = False
 
 
+class Step(Protocol):
+    """One step of training."""
+
+    def __call__(self, images: Tensor, labels: Tensor, lr: float | None = None, /) -> None:
+        """Take images [B, 3, H, W] and labels [B], both on the device, and a learning rate; None is the recipe's."""
+
+
 def build_step(
-    recipe: Recipe, people: int, device: torch.device, way: Way, change: Callable[[Network], None] = lambda _: None
-) -> Callable[[Tensor, Tensor], None]:
-    """A step of training: images [B, 3, H, W] and labels [B], both on the device. `change` may compile the network."""
-    torch.manual_seed(0)
+    recipe: Recipe,
+    people: int,
+    device: torch.device,
+    way: Way,
+    change: Callable[[Network], None] = lambda _: None,
+    seed: int = 0,
+) -> Step:
+    """A step of training. `change` is given the network, to compile it, or to fill it with weights."""
+    torch.manual_seed(seed)
     network = build(recipe.network).train().to(device)
     if way.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -44,7 +56,10 @@ def build_step(
         optimizer = torch.optim.Adam(learned, lr=recipe.optim.lr, weight_decay=recipe.optim.weight_decay)
     change(network)
 
-    def step(images: Tensor, labels: Tensor) -> None:
+    def step(images: Tensor, labels: Tensor, lr: float | None = None, /) -> None:
+        rate = recipe.optim.lr if lr is None else lr
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         images = images if way.channels_last else images.contiguous()
         with torch.autocast(device.type, dtype=way.precision, enabled=way.precision != torch.float32):
             metric, search = network(images)
@@ -52,6 +67,6 @@ def build_step(
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
-        objective.step(recipe.optim.lr)
+        objective.step(rate)
 
     return step

@@ -7,9 +7,25 @@ import fcntl
 import os
 from typing import IO, TYPE_CHECKING
 
+from reidkit.types import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextlib.contextmanager
+def said(path: Path) -> Iterator[None]:
+    """Say in a sentence why a file that a user has named cannot be written.
+
+    Raises:
+        DataError: in the place of every OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(f"{path} cannot be written ({why}): name a file in a folder you can write to") from None
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from reidkit.types import DataError, UsageError
 
 
 def drawn(title="Title"):
-    figure = sheet(4, 2)
+    figure = sheet(3, 2)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1])
     plain(axes, x="$\\frac", y="x_y", title=title)
@@ -22,7 +22,7 @@ def drawn(title="Title"):
 def test_a_png_has_160_dots_to_the_inch(tmp_path):
     write_figure(drawn(), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
-        assert (image.format, image.size) == ("PNG", (640, 320))
+        assert (image.format, image.size) == ("PNG", (480, 320))
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 3
 
 

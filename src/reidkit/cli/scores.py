@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reidkit.cli import options
 from reidkit.cli.show import percent, print_json, print_line, print_table
-from reidkit.types import DataError
+from reidkit.whole import said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,17 +124,12 @@ def write_queries(path: Path, query: Embeddings, found: Found) -> None:
         for prefix, scores in kinds.items()
         for name, attribute in (("ap", "average_precision"), ("inp", "inp"), ("first_match", "first_match"))
     }
-    try:
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("query", "path", "pid", "camid", *values))
-            for i, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
-                numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
-                writer.writerow((i, query.paths[i] if query.paths else "", pid, camid, *numbers))
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({error.strerror}): name a file in a folder you can write to"
-        ) from None
+    with said(path), path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("query", "path", "pid", "camid", *values))
+        for i, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
+            numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
+            writer.writerow((i, query.paths[i] if query.paths else "", pid, camid, *numbers))
 
 
 def _print_pairs(pairs: tuple[CameraPair, ...], means: tuple[str, str]) -> None:

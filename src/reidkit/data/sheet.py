@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 from reidkit.data.decode import decode
 from reidkit.data.shards.samples import pids_of
 from reidkit.types import NO_CAMERA, DataError
-from reidkit.whole import whole
+from reidkit.whole import said, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,14 +40,10 @@ def write_sheet(benchmark: Benchmark, path: Path, seed: int = 0, ids: int = 8, i
     if not rows:
         raise DataError(f"the data set {benchmark.name} holds no images to draw")
     sheet = _draw([[(sample, _picture(sample)) for sample in row] for row in rows])
-    try:
+    with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as file:
             sheet.save(file, "PNG")
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({error.strerror or error}): name a file in a folder you can write to"
-        ) from None
 
 
 def _choose(samples: Sequence[Sample], rng: np.random.Generator, ids: int, images: int) -> list[list[Sample]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from reidkit.evaluate.blocks import prepare, shape, to_host
 from reidkit.types import DataError, Embeddings
-from reidkit.whole import whole
+from reidkit.whole import said, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,13 +37,8 @@ def write_features(path: Path, embeddings: Embeddings) -> None:
         contents["paths"] = np.array(embeddings.paths, dtype=np.str_)
     if embeddings.model:
         contents["model"] = np.array(embeddings.model, dtype=np.str_)
-    try:
-        with whole(path) as file:
-            np.savez(file, **contents)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({error.strerror}): name a file in a folder you can write to"
-        ) from None
+    with said(path), whole(path) as file:
+        np.savez(file, **contents)
 
 
 def read_features(path: Path) -> Embeddings:
@@ -59,7 +54,7 @@ def read_features(path: Path) -> Embeddings:
         raise DataError(f"{path} is not there: give a .npz with vectors, pids and camids") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    # zipfile knows not every way to compress, and says so by NotImplementedError.
+    # By NotImplementedError zipfile says that the file is compressed in a way it cannot read.
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError):
         raise DataError(f"{path} is damaged or no features file, which is an .npz with {KEYS}") from None
     embeddings = _embeddings(contents, path)

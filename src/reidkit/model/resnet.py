@@ -108,11 +108,10 @@ class ResNet(nn.Module):
     def __init__(self, name: Backbone, *, width: float, last_stride: int, stride_in: str, stem_relu: bool) -> None:
         super().__init__()
         kind = KINDS[name]
-        make: Callable[[int, int, int], nn.Module] = BasicBlock
-        last = make
-        if kind.bottleneck:
-            make = partial(Bottleneck, stride_in=stride_in, kind=kind)
-            last = partial(Bottleneck, stride_in=stride_in, kind=kind._replace(instance=False))
+        block, last = (
+            partial(Bottleneck, stride_in=stride_in, kind=each) if kind.bottleneck else BasicBlock
+            for each in (kind, kind._replace(instance=False))
+        )
         base = max(8, round(64 * width / 8) * 8)
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(base)
@@ -120,9 +119,9 @@ class ResNet(nn.Module):
         # The published SE networks have learned to pool without a margin; the map is as large either way.
         self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True) if kind.squeeze else nn.MaxPool2d(3, 2, 1)
         self.channels = base
-        self.layer1 = self._stage(make, base, kind.depths[0], 1, kind.expansion)
-        self.layer2 = self._stage(make, base * 2, kind.depths[1], 2, kind.expansion)
-        self.layer3 = self._stage(make, base * 4, kind.depths[2], 2, kind.expansion)
+        self.layer1 = self._stage(block, base, kind.depths[0], 1, kind.expansion)
+        self.layer2 = self._stage(block, base * 2, kind.depths[1], 2, kind.expansion)
+        self.layer3 = self._stage(block, base * 4, kind.depths[2], 2, kind.expansion)
         self.layer4 = self._stage(last, base * 8, kind.depths[3], last_stride, kind.expansion)
         self._initialise()
 

@@ -23,8 +23,8 @@ ACCENT, WARM = "#0b6e8f", "#b4540a"
 FORMATS = ("png", "svg", "pdf")
 TITLE, WORDS, SMALL = 14, 12, 10.5
 """Sizes of letters in points. At a third of its size a figure of 160 dots per inch still has letters of 8 pixels."""
-MARGIN = 0.12
-"""What stays empty around a sheet, in inches, so that no letter touches the edge of a slide."""
+MARGIN, NARROW = 0.12, 8.0
+"""Inches that stay empty around a sheet, so that no letter touches the edge; a narrow one keeps less by its width."""
 GROUPS = (
     "#0b6e8f", "#e69f00", "#920000", "#009e73", "#b66dff", "#490092", "#1c2126", "#56b4e9",
     "#b4540a", "#a0a8b0", "#882255", "#1f3f77",
@@ -38,7 +38,7 @@ def sheet(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    inside = _within(width, height, MARGIN)
+    inside = _within(width, height, _margin(width))
     return Figure(figsize=(width, height), dpi=160, layout=ConstrainedLayoutEngine(rect=inside), facecolor=PAPER)
 
 
@@ -50,18 +50,24 @@ def tighten(figure: Figure) -> None:
 def heading(figure: Figure, words: str, size: float = TITLE) -> None:
     """What stands above all panels of a sheet, at its margin: a title of matplotlib's would touch the edge."""
     width, height = figure.get_size_inches()
+    edge = _margin(width)
     look: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": size, "fontweight": "bold", "parse_math": False}
-    figure.text(MARGIN / width, 1 - MARGIN / height, shown(words, 110), color=INK, **look)
-    _layout(figure).set(rect=_within(width, height, MARGIN + 1.5 * size / 72))
+    figure.text(edge / width, 1 - edge / height, shown(words, 110), color=INK, **look)
+    _layout(figure).set(rect=_within(width, height, edge + 1.5 * size / 72))
 
 
 def _layout(figure: Figure) -> ConstrainedLayoutEngine:
     return cast("ConstrainedLayoutEngine", figure.get_layout_engine())
 
 
+def _margin(width: float) -> float:
+    return MARGIN * min(1.0, width / NARROW)
+
+
 def _within(width: float, height: float, top: float) -> tuple[float, float, float, float]:
     """The part of a sheet inside its margins, as matplotlib wants it: from where, and how large."""
-    return MARGIN / width, MARGIN / height, 1 - 2 * MARGIN / width, 1 - (MARGIN + top) / height
+    edge = _margin(width)
+    return edge / width, edge / height, 1 - 2 * edge / width, 1 - (edge + top) / height
 
 
 def suffix(path: Path) -> str:

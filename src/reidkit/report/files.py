@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reidkit.types import DataError
-from reidkit.whole import whole
+from reidkit.whole import said, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,11 +16,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         DataError: the folder cannot be made or written to.
     """
-    try:
+    with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as file:
             file.write(content)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({error.strerror}): name a file in a folder you can write to"
-        ) from None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
 
 LEFT_OUT = "left_out"
+"""What `run.json` calls the places of images that could not be read when the run began."""
 STREAMED = " streamed"
 """What the digest of a training set that is read with --stream ends in."""
 
@@ -82,7 +83,7 @@ def left_out(folder: Path) -> list[int]:
         found = _read_json(folder / "run.json").get(LEFT_OUT, [])
     except RunError:
         return []  # `begin` will say what is wrong with it
-    return [int(i) for i in found] if isinstance(found, list) and all(isinstance(i, int) for i in found) else []
+    return found if isinstance(found, list) and all(isinstance(i, int) for i in found) else []
 
 
 def holds_run(folder: Path) -> bool:

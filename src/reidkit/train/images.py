@@ -35,7 +35,7 @@ def open_for(samples: Sequence[Sample], recipe: Recipe, job: Job) -> ImageSource
 
 
 def open_training(samples: Sequence[Sample], recipe: Recipe, job: Job) -> tuple[ImageSource, dict[str, list[int]]]:
-    """The images to train with, and what is to be remembered of those that are left out: their places in the list.
+    """The images to train with, and what `run.json` is to remember of those left out: their places in the list.
 
     A run that goes on keeps the list that it was begun with.
     """

@@ -93,7 +93,7 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
     device = choose_device(job.device)
     precision = choose_precision(job.precision, device)
     prepare(device)
-    recipe = _settle_stride(recipe, job.weights)
+    recipe = settle_stride(recipe, job.weights)
     benchmark = merge([open_benchmark(path, job.format) for path in job.data])
     if not benchmark.train:
         raise DataError(f"{benchmark.name} has no training images: give a data set that has")
@@ -106,13 +106,13 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
         group=group,
     )
     judged = _open_judged(benchmark, recipe, job)
-    source, left_out = open_training(benchmark.train, recipe, job)
+    source, remembered = open_training(benchmark.train, recipe, job)
     pids, labels = np.unique(pids_of(source.samples), return_inverse=True)
     epoch_batches(source, labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
     network, objective = _build(recipe, len(pids), job, group)
     compiled = compile_network(network, device, job.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
-    facts |= {"training_set": digest(source), "weights": _weights_name(job.weights), **left_out}
+    facts |= {"training_set": digest(source), "weights": _weights_name(job.weights), **remembered}
 
     with _opened(recipe, job, facts, group):
         start = f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE is better)"
@@ -163,7 +163,7 @@ def _opened(recipe: Recipe, job: Job, facts: dict[str, Any], group: Group) -> It
         yield
 
 
-def _settle_stride(recipe: Recipe, weights: Path | None) -> Recipe:
+def settle_stride(recipe: Recipe, weights: Path | None) -> Recipe:
     """Put the placement of the stride that the weights were trained with in the place of `auto`."""
     if recipe.network.stride_in != "auto":
         return recipe
