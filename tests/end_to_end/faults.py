@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from tests.noise import TRAIN
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -93,10 +95,14 @@ def no_room_for_the_next_state() -> None:
     _no_room_after_the_first_state(lambda log: log.stat().st_size + 50_000)
 
 
-def slow_steps_and_no_room_for_the_next_state() -> None:
-    """Both."""
-    slow_steps()
-    no_room_for_the_next_state()
+def a_spoilt_image_and_no_room_for_the_next_state() -> None:
+    """Both, before the next epoch reads its first image; the data set is the folder `own` beside the run's."""
+
+    def spoil_and_limit(log: Path) -> int:
+        sorted((log.parents[1] / "own" / TRAIN).iterdir())[5].write_bytes(b"")
+        return log.stat().st_size + 50_000
+
+    _no_room_after_the_first_state(spoil_and_limit)
 
 
 def _no_room_after_the_first_state(limit: Callable[[Path], int]) -> None:

@@ -120,10 +120,8 @@ class TestImages:
         """Both are said, and the last checkpoint stays."""
         image = sorted((own / TRAIN).iterdir())[5]
         whole, words = image.read_bytes(), [*training(own, tmp_path / "run"), "--save-every", "1"]
-        command = nursery.start(*words, before=f"{NAME}:slow_steps_and_no_room_for_the_next_state")
-        until((tmp_path / "run" / "state.pt").exists)
-        image.write_bytes(b"")
-        expect(command.wait(), image.name, "nor could the run be saved", "state.pt cannot be written", "--resume")
+        result = nursery.run(*words, before=f"{NAME}:a_spoilt_image_and_no_room_for_the_next_state")
+        expect(result, image.name, "nor could the run be saved", "state.pt cannot be written", "--resume")
         image.write_bytes(whole)
         assert nursery.run(*words, "--resume").status == 0
         assert left(tmp_path / "run") == left(peace)
