@@ -253,6 +253,20 @@ def test_another_image_of_the_person_stands_in_for_a_broken_one() -> None:
     assert len(told) == 2
 
 
+def test_one_stands_in_where_the_images_live_on_the_device() -> None:
+    """All are loaded before the first batch, so it is the person's first whole image of all that stands in."""
+    plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(height=24, width=16, pad=0, flip=0.0))
+    order = pk_batches(np.arange(40) % 8 + 50, plain.batch, 4, 1)
+    broken = int(order[0, 0])
+    first = next(i for i in range(broken % 8, 40, 8) if i != broken)
+    source, told = Spoilt({broken}), list[str]()
+    loader = batches(source, plain)
+    loader.resident, loader.replaced = True, told.append
+    shown = next(iter(loader.epoch(1)))[0][0]
+    assert torch.equal(shown, transforms.normalise(torch.from_numpy(source._pixels[[first]].copy()))[0])
+    assert told == [f"{broken} is cut: another image of the same person stands in for it"]
+
+
 @pytest.mark.parametrize(("broken", "told"), [(set(range(0, 40, 8)), True), (set(range(0, 40, 9)), False)])
 def test_where_no_image_may_stand_in_the_epoch_ends(broken: set[int], told: bool) -> None:
     """Because all of the person are broken, or because nobody asked for it."""

@@ -49,7 +49,9 @@ def test_another_recipe_seed_or_data_is_named(tmp_path: Path) -> None:
     other = Recipe(name="other", optim=Optim(epochs=7))
     with pytest.raises(UsageError, match=r"was begun otherwise \(optim\.epochs: 7, not 120\): choose another --out"):
         folder.begin(tmp_path, other, FACTS, resume=True)
-    with pytest.raises(UsageError, match=r"\(seed: 3, not 0; its training images were others: some have"):
+    with pytest.raises(
+        UsageError, match=r"\(seed: 3, not 0; its training images were others, and with those it goes on: some have"
+    ):
         folder.begin(tmp_path, Recipe(), FACTS | {"seed": 3, "training_set": "xyz"}, resume=True)
     assert json.loads((tmp_path / "run.json").read_text()) == FACTS
 

@@ -93,7 +93,7 @@ class TrainBatches:
         """
         order = self._order(epoch)
         if self.resident and self._images is None:
-            self._images = resident.load(self._source, self._device)
+            self._images = resident.load(self._source, self._device, given=self)
 
         share = self._group.share(order.shape[1])
         foretell(self._source, order[start:, share])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from reidkit.data.sources import ImageSource
+    from reidkit.data.sources import ImageSource, Rows
     from reidkit.data.transforms import Draws
 
 SHARE = 4
@@ -71,8 +71,8 @@ def fits(source: ImageSource, device: torch.device) -> bool:
     return len(source) * source.size[0] * source.size[1] * 3 * SHARE < free
 
 
-def load(source: ImageSource, device: torch.device) -> Tensor:
-    """All images of `source` uint8 [M, H, W, 3] on the device, in the order of their indices.
+def load(source: ImageSource, device: torch.device, given: Rows | None = None) -> Tensor:
+    """All images of `source` uint8 [M, H, W, 3] on the device, in the order of their indices; `given` may give them.
 
     Raises:
         DataError: an image that is not mapped cannot be read any more.
@@ -80,7 +80,7 @@ def load(source: ImageSource, device: torch.device) -> Tensor:
     images = torch.empty((len(source), *source.size, 3), dtype=torch.uint8, device=device)
     for first in range(0, len(source), _GROUP):
         indices = np.arange(first, min(first + _GROUP, len(source)))
-        pixels, rows = source.rows(indices)
+        pixels, rows = (given or source).rows(indices)
         images[first : first + len(rows)] = torch.from_numpy(np.take(pixels, rows, axis=0))
     return images
 

@@ -73,7 +73,10 @@ def _words(key: str, value: object, before: object) -> str:
     if key == "training_set":
         if str(before).endswith(STREAMED) != str(value).endswith(STREAMED):
             return "its images were streamed" if str(before).endswith(STREAMED) else "its images were not streamed"
-        return "its training images were others: some have come, gone, been renamed, or cannot be read any more"
+        return (
+            "its training images were others, and with those it goes on: "
+            "some have come since, gone, been renamed, or cannot be read any more"
+        )
     return f"{key}: {value}, not {before}"
 
 
