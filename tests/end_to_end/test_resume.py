@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -122,3 +123,26 @@ def test_data_that_moved_is_the_same_data(nursery: Nursery, noise: Path, unbroke
     assert nursery.run(*training(noise, tmp_path / "run"), "--judge-every", "1").status == 0
     assert nursery.run(*training(moved, tmp_path / "run"), "--judge-every", "1", "--resume").status == 0
     assert left(tmp_path / "run") == unbroken
+
+
+def test_a_changed_recipe_has_a_folder_of_its_own_and_an_older_run_goes_on_in_its_own(
+    nursery: Nursery, noise: Path, tmp_path: Path
+) -> None:
+    """Runs that were begun when a change was in no name lie in `runs/strong-baseline-seed0` and keep that name."""
+    words = training(noise, tmp_path, optim__epochs=1, optim__drops=[])
+    del words[words.index("--out") : words.index("--out") + 2]
+    assert nursery.run(*words, folder=tmp_path).status == 0
+    (new,) = (tmp_path / "runs").iterdir()
+    assert new.name.startswith("strong-baseline-")
+    assert json.loads((new / "recipe.json").read_text())["name"] == new.name.removesuffix("-seed0")
+    again = nursery.run(*words, folder=tmp_path)
+    assert "holds a run already" in again.line()
+
+    old = new.rename(new.with_name("strong-baseline-seed0"))
+    begun = json.loads((old / "recipe.json").read_text()) | {"name": "strong-baseline"}
+    (old / "recipe.json").write_text(json.dumps(begun))
+    assert nursery.run(*words, "--resume", folder=tmp_path).status == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["strong-baseline-seed0"]
+    assert b'\\"name\\": \\"strong-baseline\\"' in (old / "model.safetensors").read_bytes()
+    assert nursery.run(*words, "--set", "optim.lr=0.01", "--resume", folder=tmp_path).status == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 2

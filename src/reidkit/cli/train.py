@@ -13,8 +13,9 @@ from reidkit.cli import options
 from reidkit.cli.processes import as_child, run_as, shared
 from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark, shown_command
 from reidkit.recipes import find
+from reidkit.recipes.names import named
 from reidkit.recipes.readings import read_as
-from reidkit.train.folder import held, holds_run
+from reidkit.train.folder import begun_as, held, holds_run
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def train(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: optim.lr=1e-3.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
     reading: options.As = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/RECIPE-seedS]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder.  [default: runs/NAME-seedS, NAME by recipe and --set]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
     judge_every: Annotated[int, typer.Option(min=0, help="Epochs between scores during training; 0: at the end.")] = 0,
@@ -48,9 +51,12 @@ def train(
     as_json: options.Json = False,
 ) -> int:
     """Train a network by a recipe, judge it, and write a run folder with weights, log and report."""
-    named = find(recipe)
-    chosen = recipe_file.override(read_as(named, reading) if reading else named, settings or [])
+    found = find(recipe)
+    changed = recipe_file.override(read_as(found, reading) if reading else found, settings or [])
+    chosen = named(changed, found)
     folder = out or Path("runs") / f"{chosen.name}-seed{seed}"
+    if resume:
+        folder, chosen = _begun(out, folder, Path("runs") / f"{changed.name}-seed{seed}", chosen)
     if not resume and holds_run(folder):
         raise UsageError(held(folder))
     if shared(processes):
@@ -93,6 +99,17 @@ def train(
         _print(folder, outcome, as_json=as_json)  # first, as the page may find no room
         write(folder, outcome, shown_command())
     return 0
+
+
+def _begun(out: Path | None, folder: Path, before: Path, recipe: recipe_file.Recipe) -> tuple[Path, recipe_file.Recipe]:
+    """Where a run goes on, and its recipe by the name it was begun with.
+
+    Without --out, a run that was begun when changes were in no name lies in the folder `before`.
+    """
+    for place in (folder,) if out or holds_run(folder) else (folder, before):
+        if known := begun_as(place, recipe):
+            return place, known
+    return folder, recipe
 
 
 def _quiet(*_: object) -> None:

@@ -14,7 +14,13 @@ from reidkit.types import UsageError
 if TYPE_CHECKING:
     from reidkit.recipe import Recipe
 
-__all__ = ["ROWS", "Row", "find"]
+__all__ = ["ROWS", "Row", "by_name", "find"]
+
+
+def by_name() -> dict[str, Recipe]:
+    """Every recipe that has a name, with those of the tables."""
+    of_lines = [line.recipe for table in TABLES.values() for line in table.lines if line.recipe]
+    return {recipe.name: recipe for recipe in (*(row.recipe for row in ROWS), *of_lines)}
 
 
 def find(name: str) -> Recipe:
@@ -23,15 +29,14 @@ def find(name: str) -> Recipe:
     Raises:
         UsageError: no such name (the nearest is named), or a file that is no recipe.
     """
-    of_lines = [line.recipe for table in TABLES.values() for line in table.lines if line.recipe]
-    by_name = {recipe.name: recipe for recipe in (*(row.recipe for row in ROWS), *of_lines)}
-    if name in by_name:
-        return by_name[name]
+    known = by_name()
+    if name in known:
+        return known[name]
     path = Path(name)
     if path.is_dir():
         path /= "recipe.json"
     if path.suffix == ".json" or path.is_file():
         return recipes.load(path)
-    close = difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     remedy = f"did you mean {close[0]}?" if close else "`reidkit recipes` lists them"
     raise UsageError(f"there is no recipe {name}; {remedy}")

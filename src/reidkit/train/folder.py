@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,20 @@ def left_out(folder: Path) -> list[int]:
 def holds_run(folder: Path) -> bool:
     """Whether a run was begun here. Weights count too: a new run must not write over them, nor start from them."""
     return any((folder / name).is_file() for name in ("recipe.json", "state.pt", "model.safetensors"))
+
+
+def begun_as(folder: Path, recipe: Recipe) -> Recipe | None:
+    """The recipe by the name under which the run in the folder was begun; None where none was, or by another recipe."""
+    try:
+        begun = _read_recipe(folder / "recipe.json")
+    except RunError:
+        return None
+    placed = recipe
+    if recipe.network.stride_in == "auto":  # the run has written down how its weights placed the stride
+        placed = dataclasses.replace(
+            recipe, network=dataclasses.replace(recipe.network, stride_in=begun.network.stride_in)
+        )
+    return None if recipes.differences(placed, begun) else dataclasses.replace(recipe, name=begun.name)
 
 
 def held(folder: Path) -> str:
