@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reidkit.cli.per_query import cell_text, write_queries
+from reidkit.cli.scores import Found
 from reidkit.evaluate import protocol
 from reidkit.evaluate.cross import CrossNeighbourhood, expanded_cross
 from reidkit.evaluate.expansion import alpha_query_expansion
@@ -67,10 +69,39 @@ def by_k_reciprocal(query: Embeddings, gallery: Embeddings) -> dict[str, Any]:
 def test_re_ranking(nursery: Nursery, files: tuple[Path, Path], option: list[str], way: str, rank: Rank) -> None:
     query, gallery = crowd(images=400)
     value = nursery.run("score", *files, *option, "--json").json()
-    assert value["reranked"] == {"by": way, **rank(query, gallery)}
+    numbers = {"k1": 20, "k2": 6, "lambda": 0.3} if way == "k-reciprocal" else {}
+    assert value["reranked"] == {"by": way, **numbers, **rank(query, gallery)}
     assert value["reranked"]["map"] != value["map"] == score(query, gallery).map
     assert set(value["seconds"]) == {"score", "rerank"}
     assert f"re-ranked ({way})" in nursery.run("score", *files, *option).out
+
+
+def test_the_numbers_of_re_ranking(nursery: Nursery, files: tuple[Path, Path]) -> None:
+    query, gallery = crowd(images=400)
+    options = ["--rerank", "--k1", "9", "--k2", "3", "--lambda", "0.5"]
+    value = nursery.run("score", *files, *options, "--json").json()["reranked"]
+    dist_qg = k_reciprocal(query.vectors, gallery.vectors, k1=9, k2=3, lam=0.5)
+    assert value == {"by": "k-reciprocal", "k1": 9, "k2": 3, "lambda": 0.5, **by_distances(query, gallery, dist_qg)}
+    assert value["map"] != by_k_reciprocal(query, gallery)["map"]
+    assert "re-ranked (k-reciprocal, k1 9, k2 3, lambda 0.5)" in nursery.run("score", *files, *options).out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--k1", "9"], "--k1 is a number of k-reciprocal re-ranking: ask for it by --rerank"),
+        (["--rerank-by", "ecn", "--lambda", "0.5"], "--lambda is a number of k-reciprocal"),
+        (["--rerank", "--k1", "0"], "k1"),
+        (["--rerank", "--k2", "-1"], "k2"),
+        (["--rerank", "--lambda", "1.5"], "--lambda"),
+        (["--rerank", "--lambda", "nan"], "lam"),
+        (["--rerank", "--k1", "7" * 30], "k1"),
+    ],
+)
+def test_numbers_that_make_no_sense(nursery: Nursery, tmp_path: Path, options: list[str], words: str) -> None:
+    done = nursery.run("score", tmp_path / "no.npz", tmp_path / "no.npz", *options)
+    assert (done.status, done.out) == (2, "")
+    assert words in done.line()
 
 
 def test_nothing_is_re_ranked_unasked(nursery: Nursery, files: tuple[Path, Path]) -> None:
@@ -143,3 +174,38 @@ def test_evaluate_takes_the_same(nursery: Nursery, noise: Path, tmp_path: Path) 
     assert value["single_shot"]["queries"] == value["queries"] == 4
     assert sum(row["queries"] for row in value["camera_pairs"]) == 4
     assert page.read_text().startswith("<!")
+
+
+def test_paths_that_are_formulas_or_no_text(nursery: Nursery, files: tuple[Path, Path], tmp_path: Path) -> None:
+    query, _ = crowd(images=400)
+    odd = ["=1+1", "+1", "-1", "@SUM(1)", "\tx", "\rx", "＝1", "'x", "b\udcff", "plain.jpg", "a,b", "c\nd"]
+    paths = (*odd, *(f"{i}.jpg" for i in range(len(query.pids) - len(odd))))
+    write_features(tmp_path / "q.npz", Embeddings(query.vectors, query.pids, query.camids, "", paths))
+    out = tmp_path / "queries.csv"
+    assert nursery.run("score", tmp_path / "q.npz", files[1], "--per-query", out).status == 0
+    with out.open(newline="", encoding="utf-8") as file:
+        cells = [row["path"] for row in csv.DictReader(file)]
+    assert cells[:8] == [f"'{path}" for path in odd[:8]]
+    assert cells[8:12] == ["b\\udcff", "plain.jpg", "a,b", "c\nd"]
+    assert [cell_text(cell) for cell in cells[:8]] == odd[:8]
+
+
+def test_an_error_leaves_the_old_file_of_queries(
+    nursery: Nursery, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, gallery = crowd(images=400)
+    out = tmp_path / "queries.csv"
+    out.write_text("old")
+    seen = iter(range(10))
+
+    def fails(text: str) -> str:
+        if next(seen) == 9:
+            raise KeyboardInterrupt
+        return text
+
+    monkeypatch.setattr("reidkit.cli.per_query.text_cell", fails)
+    named = Embeddings(query.vectors, query.pids, query.camids, "", tuple(map(str, query.pids)))
+    with pytest.raises(KeyboardInterrupt):
+        write_queries(out, named, Found(scores=score(query, gallery), seconds={}))
+    assert out.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["queries.csv"]

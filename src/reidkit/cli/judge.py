@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.per_query import write_queries
 from reidkit.cli.processes import as_child, run_as, shared
 from reidkit.cli.reading import make_reading
-from reidkit.cli.scores import Asked, find, print_found, write_queries
+from reidkit.cli.scores import Asked, find, print_found, rerank_words
 from reidkit.cli.show import command, print_line, progress, shown_command
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="A data set with queries and a gallery.")],
     rerank: options.Rerank = False,
     rerank_by: options.RerankBy = None,
+    k1: options.K1 = None,
+    k2: options.K2 = None,
+    lam: options.Lambda = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False,
     feature: options.FeatureOption = options.Feature.AFTER,
     metric: options.MetricOption = options.Metric.COSINE,
@@ -66,6 +70,9 @@ def evaluate(
         ci=ci,
         by_camera=by_camera,
         single_shot=single_shot,
+        k1=k1,
+        k2=k2,
+        lam=lam,
     )
     loaded = load_model(model)
     benchmark = open_benchmark(data, format_)
@@ -83,7 +90,12 @@ def evaluate(
     if per_query:
         write_queries(per_query, judgement.query, found)
     if report:
-        settings = {"data": benchmark.name, "model": loaded.fingerprint, **dataclasses.asdict(protocol)}
+        settings = {
+            "data": benchmark.name,
+            "model": loaded.fingerprint,
+            **dataclasses.asdict(protocol),
+            **rerank_words(found),
+        }
         title = f"{loaded.recipe.name} on {benchmark.name}"
         made = page.report_of(title, loaded.recipe, settings, shown_command())
         made = page.add_scores(made, judgement, protocol, found.reranked)
@@ -98,6 +110,9 @@ def score(
     gallery: Annotated[Path, typer.Argument(metavar="GALLERY.npz", help="The same for the gallery; pid -1 is junk.")],
     rerank: options.Rerank = False,
     rerank_by: options.RerankBy = None,
+    k1: options.K1 = None,
+    k2: options.K2 = None,
+    lam: options.Lambda = None,
     metric: options.MetricOption = options.Metric.COSINE,
     ap: options.ApOption = options.Ap.MEAN,
     cameras: options.CamerasOption = options.Cameras.CROSS,
@@ -120,6 +135,9 @@ def score(
         ci=ci,
         by_camera=by_camera,
         single_shot=single_shot,
+        k1=k1,
+        k2=k2,
+        lam=lam,
     )
     queries, images = read_features(query), read_features(gallery)
     if multi_query:

@@ -78,9 +78,25 @@ FeatureOption = Annotated[Feature, typer.Option("--feature", help="After the nec
 MetricOption = Annotated[Metric, typer.Option("--metric", help="How features are compared.")]
 ApOption = Annotated[Ap, typer.Option("--ap", help="The reading of average precision that is shown first.")]
 CamerasOption = Annotated[Cameras, typer.Option("--cameras", help="any: matches by the query's own camera count.")]
-Rerank = Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3), too.")]
+Rerank = Annotated[bool, typer.Option("--rerank", help="Scores after k-reciprocal re-ranking, too.")]
 RerankBy = Annotated[
     Way | None, typer.Option("--rerank-by", help="Re-ranking in another way: ECN, or alpha query expansion.")
+]
+MOST_NEIGHBOURS = 200
+"""Re-ranking makes room for k1 squared entries an image: beyond this it would take gigabytes."""
+K1 = Annotated[
+    int | None,
+    typer.Option(
+        "--k1", min=1, max=MOST_NEIGHBOURS, help="k-reciprocal: neighbours for the reciprocal sets.  [default: 20]"
+    ),
+]
+K2 = Annotated[
+    int | None,
+    typer.Option("--k2", min=1, max=MOST_NEIGHBOURS, help="k-reciprocal: neighbours for the expansion.  [default: 6]"),
+]
+Lambda = Annotated[
+    float | None,
+    typer.Option("--lambda", min=0, max=1, help="k-reciprocal: the weight of the original distance.  [default: 0.3]"),
 ]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Share the work among so many; torchrun works too.")]
 As = Annotated[

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from reidkit.cli import options
 from reidkit.cli.show import percent, print_json, print_line, print_table
-from reidkit.whole import said
+from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from reidkit.evaluate.intervals import Interval
     from reidkit.evaluate.metrics import Scores
     from reidkit.evaluate.protocol import CameraPair, SingleShot
+    from reidkit.evaluate.rerank import KReciprocal
     from reidkit.types import Embeddings
 
 WORDS = {"map": "mAP", "map_trapezoid": "mAP (trapezoid)", "minp": "mINP"}
@@ -40,12 +38,36 @@ class Asked:
     ci: bool
     by_camera: bool
     single_shot: bool
+    k1: int | None = None
+    k2: int | None = None
+    lam: float | None = None
 
     def __post_init__(self) -> None:
+        given = [name for name, value in self._numbers().items() if value is not None]
+        if given and self.way is not options.Way.K_RECIPROCAL:
+            raise UsageError(f"--{given[0]} is a number of k-reciprocal re-ranking: ask for it by --rerank")
         if self.way:
             from reidkit.evaluate.again import check_way
 
             check_way(self.way.value, self.metric)
+            _ = self.settings
+
+    def _numbers(self) -> dict[str, float | None]:
+        return {"k1": self.k1, "k2": self.k2, "lambda": self.lam}
+
+    @property
+    def settings(self) -> KReciprocal | None:
+        """The numbers of k-reciprocal re-ranking, those of its authors where none are given; None for other ways."""
+        from reidkit.evaluate.rerank import KReciprocal
+
+        if self.way is not options.Way.K_RECIPROCAL:
+            return None
+        usual = KReciprocal()
+        return KReciprocal(
+            k1=usual.k1 if self.k1 is None else self.k1,
+            k2=usual.k2 if self.k2 is None else self.k2,
+            lam=usual.lam if self.lam is None else self.lam,
+        )
 
     @property
     def way(self) -> options.Way | None:
@@ -60,6 +82,7 @@ class Found:
     scores: Scores
     seconds: dict[str, float]
     way: options.Way | None = None
+    settings: KReciprocal | None = None
     reranked: Scores | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     pairs: tuple[CameraPair, ...] = ()
@@ -76,7 +99,7 @@ def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, s
     rule: Any = {"metric": asked.metric, "cameras": asked.cameras}
     if asked.way:
         started = time.perf_counter()
-        reranked = again.score_again(query, gallery, asked.way.value, **rule)
+        reranked = again.score_again(query, gallery, asked.way.value, settings=asked.settings, **rule)
         taken["rerank"] = time.perf_counter() - started
     if asked.by_camera:
         pairs = protocol.camera_pairs(query, gallery, **rule)
@@ -84,7 +107,14 @@ def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, s
         single = protocol.single_shot(query, gallery, **rule)
     known = intervals.intervals(scores, query.pids) if asked.ci else {}
     return Found(
-        scores=scores, seconds=taken, way=asked.way, reranked=reranked, intervals=known, pairs=pairs, single=single
+        scores=scores,
+        seconds=taken,
+        way=asked.way,
+        settings=asked.settings,
+        reranked=reranked,
+        intervals=known,
+        pairs=pairs,
+        single=single,
     )
 
 
@@ -100,7 +130,7 @@ def print_found(name: str, found: Found, ap: options.Ap, *, as_json: bool) -> No
         known = (found.intervals.get(key) for key in keys)
         rows.append(("95 % interval", *(f"{percent(i.low)}-{percent(i.high)}" if i else "-" for i in known)))
     if found.reranked:
-        rows.append(_row(f"re-ranked ({found.way})", found.reranked, keys))
+        rows.append(_row(f"re-ranked ({_way(found)})", found.reranked, keys))
     print_table(("", *_head(keys)), rows)
     _print_pairs(found.pairs, (first, "minp"))
     if found.single:
@@ -112,26 +142,6 @@ def print_found(name: str, found: Found, ap: options.Ap, *, as_json: bool) -> No
     print_line(f"{scores.queries} queries{skipped}; gallery {scores.gallery}; {took}")
 
 
-def write_queries(path: Path, query: Embeddings, found: Found) -> None:
-    """Writes one line for each query, of the scores as measured and after re-ranking; empty where it has no match.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    kinds = {"": found.scores, **({"reranked_": found.reranked} if found.reranked else {})}
-    values = {
-        prefix + name: getattr(scores, attribute)
-        for prefix, scores in kinds.items()
-        for name, attribute in (("ap", "average_precision"), ("inp", "inp"), ("first_match", "first_match"))
-    }
-    with said(path), path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("query", "path", "pid", "camid", *values))
-        for i, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
-            numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
-            writer.writerow((i, query.paths[i] if query.paths else "", pid, camid, *numbers))
-
-
 def _print_pairs(pairs: tuple[CameraPair, ...], means: tuple[str, str]) -> None:
     if not pairs:
         return
@@ -141,6 +151,27 @@ def _print_pairs(pairs: tuple[CameraPair, ...], means: tuple[str, str]) -> None:
         for pair in pairs
     ]
     print_table(("cameras", "queries", *_head(keys)), rows)
+
+
+def rerank_words(found: Found) -> dict[str, str]:
+    """For a page's settings: how lists were put in order again, and by which numbers."""
+    if not found.way:
+        return {}
+    numbers = (f"{name} {value:g}" for name, value in _numbers(found.settings).items())
+    return {"re-ranking": ", ".join([str(found.way), *numbers])}
+
+
+def _way(found: Found) -> str:
+    """How lists were put in order again; the numbers only where they are not the usual ones."""
+    from reidkit.evaluate.rerank import KReciprocal
+
+    if found.settings in (None, KReciprocal()):
+        return str(found.way)
+    return rerank_words(found)["re-ranking"]
+
+
+def _numbers(settings: KReciprocal | None) -> dict[str, float]:
+    return {"k1": settings.k1, "k2": settings.k2, "lambda": settings.lam} if settings else {}
 
 
 def _row(title: str, scores: Scores | SingleShot, keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -158,7 +189,7 @@ def _head(keys: tuple[str, ...]) -> tuple[str, ...]:
 def _json(found: Found) -> dict[str, Any]:
     value: dict[str, Any] = found.scores.as_json()
     if found.reranked:
-        value["reranked"] = {"by": str(found.way), **found.reranked.as_json()}
+        value["reranked"] = {"by": str(found.way), **_numbers(found.settings), **found.reranked.as_json()}
     if found.intervals:
         value["ci"] = {name: [interval.low, interval.high] for name, interval in found.intervals.items()}
     if found.pairs:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from reidkit.evaluate.cross import CrossNeighbourhood, expanded_cross_blocks
 from reidkit.evaluate.expansion import alpha_query_expansion
 from reidkit.evaluate.metrics import Scores, check_comparable, score, score_blocks
-from reidkit.evaluate.rerank import k_reciprocal_blocks
+from reidkit.evaluate.rerank import KReciprocal, k_reciprocal_blocks
 from reidkit.types import Embeddings, UsageError
 
 if TYPE_CHECKING:
@@ -40,27 +40,28 @@ def score_again(
     *,
     metric: Metric = "cosine",
     cameras: Cameras = "cross",
+    settings: KReciprocal | None = None,
 ) -> Scores:
     """The scores after re-ranking, in memory that does not grow with queries times gallery.
 
+    `settings` are the numbers of `k-reciprocal`, by default those of its authors.
+
     Raises:
         DataError: as `metrics.score`.
-        UsageError: as `check_way`.
+        UsageError: as `check_way`, or `settings` for another way.
     """
-    if way not in get_args(Way):
-        raise UsageError(f"there is no re-ranking by {way}: choose {', '.join(get_args(Way))}")
-    if way != "k-reciprocal" and metric != "cosine":
-        raise UsageError(
-            f"re-ranking by {way} compares by the cosine: leave out --metric {metric}, or use k-reciprocal"
-        )
+    check_way(way, metric)
+    if settings and way != "k-reciprocal":
+        raise UsageError(f"k1, k2 and lambda are numbers of k-reciprocal: leave them out for {way}")
     check_comparable(query, gallery)
     if way == "expansion":
         moved = alpha_query_expansion(query.vectors, gallery.vectors)
         moved_query = Embeddings(moved, query.pids, query.camids, query.model, query.paths)
         return score(moved_query, gallery, cameras=cameras)
     if way == "k-reciprocal":
-        blocks = k_reciprocal_blocks(query.vectors, gallery.vectors, metric=metric)
+        numbers = settings or KReciprocal()
+        blocks = k_reciprocal_blocks(query.vectors, gallery.vectors, numbers.k1, numbers.k2, numbers.lam, metric)
     else:
-        numbers = CrossNeighbourhood(distance="rank" if way == "ecn" else "original")
-        blocks = expanded_cross_blocks(query.vectors, gallery.vectors, numbers)
+        cross = CrossNeighbourhood(distance="rank" if way == "ecn" else "original")
+        blocks = expanded_cross_blocks(query.vectors, gallery.vectors, cross)
     return score_blocks(blocks, query, gallery, cameras=cameras)

@@ -1,0 +1,59 @@
+"""The file of `--per-query`: one line for each query, as other programs read it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import TYPE_CHECKING
+
+from reidkit.whole import said, whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reidkit.cli.scores import Found
+    from reidkit.types import Embeddings
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the beginning of a formula, also in the full width of East Asian text."""
+
+QUOTE = "'"
+
+
+def write_queries(path: Path, query: Embeddings, found: Found) -> None:
+    r"""Write one line for each query: its scores as measured and after re-ranking, empty where it has no match.
+
+    The file is UTF-8 and written whole or not at all. A byte of a path that is not UTF-8 appears as `\udcXX`.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    kinds = {"": found.scores, **({"reranked_": found.reranked} if found.reranked else {})}
+    values = {
+        prefix + name: getattr(scores, attribute)
+        for prefix, scores in kinds.items()
+        for name, attribute in (("ap", "average_precision"), ("inp", "inp"), ("first_match", "first_match"))
+    }
+    with said(path), whole(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+        writer = csv.writer(text)
+        writer.writerow(("query", "path", "pid", "camid", *values))
+        for i, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
+            numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
+            writer.writerow((i, text_cell(query.paths[i]) if query.paths else "", pid, camid, *numbers))
+        text.flush()
+        text.detach()  # `file` is flushed and closed by its owner
+
+
+def text_cell(text: str) -> str:
+    """Foreign text as a cell that no spreadsheet runs as a formula.
+
+    Text that begins like a formula, or with a `'`, has one `'` put before it; `cell_text` takes it away again.
+    """
+    return QUOTE + text if text.startswith((*FORMULA, QUOTE)) else text
+
+
+def cell_text(cell: str) -> str:
+    """The text that `text_cell` was given."""
+    return cell.removeprefix(QUOTE)
