@@ -87,6 +87,73 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert decode_bytes(encoded(image, "PNG"), "x")[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.parametrize(
+    ("values", "grey"),
+    [
+        ((0, 16, 2048, 4095), (0, 1, 128, 255)),  # 12 bits
+        ((0, 4, 512, 1023), (0, 1, 128, 255)),  # 10
+        ((0, 64, 8192, 16383), (0, 1, 128, 255)),  # 14
+        ((0, 1, 128, 255), (0, 1, 128, 255)),  # 8
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_fewer_bits_in_a_file_of_sixteen(kind: str, values: tuple[int, ...], grey: tuple[int, ...]) -> None:
+    image = Image.fromarray(np.array([values], dtype=np.uint16))
+    assert decode_bytes(encoded(image, kind), "x")[0, :, 1].tolist() == list(grey)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "grey"),
+    [
+        (np.float32, (0, 0.2, 0.5, 1), (0, 51, 128, 255)),  # 0.5 * 255 = 127.5, to the even number
+        (np.float32, (0, 51, 128, 255), (0, 51, 128, 255)),
+        (np.float32, (0, 16, 2048, 4095), (0, 1, 128, 255)),
+        (np.float32, (-1, 0, 0.5, 1), (0, 128, 191, 255)),
+        (np.float32, (0, 0.25, 0.5, 1.25), (0, 51, 102, 255)),
+        (np.int32, (0, 1, 128, 255), (0, 1, 128, 255)),
+        (np.int32, (0, 1 << 23, 1 << 30, (1 << 31) - 1), (0, 0, 64, 127)),
+        (np.int32, (-10, 0, 10, 41), (0, 50, 100, 255)),
+    ],
+)
+def test_thirty_two_bits_are_not_black(dtype: type, values: tuple[float, ...], grey: tuple[int, ...]) -> None:
+    image = Image.fromarray(np.array([values], dtype=dtype))
+    assert decode_bytes(encoded(image, "TIFF"), "x")[0, :, 2].tolist() == list(grey)
+
+
+def test_unsigned_thirty_two_bits() -> None:
+    """Pillow takes them as signed: from 2**31 on they would be below 0."""
+    values = np.array([[0, 1 << 24, 1 << 31, (1 << 32) - 1]], dtype=np.uint32)
+    signed = encoded(Image.fromarray(values.view(np.int32)), "TIFF")
+    sample_format = struct.pack("<HHI", 339, 3, 1)  # the tag, of one number of 16 bits
+    data = signed.replace(sample_format + b"\2", sample_format + b"\1")
+    assert data != signed
+    assert decode_bytes(data, "x")[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_values_that_are_not_finite_are_said() -> None:
+    image = Image.fromarray(np.array([[0, np.nan, 1]], dtype=np.float32))
+    with pytest.raises(DataError, match="x holds values that are not finite: save it with 8 bits"):
+        decode_bytes(encoded(image, "TIFF"), "x")
+
+
+def deep_png(value: int) -> bytes:
+    """2 x 1 pixels of 16 bits a channel, which Pillow reads and does not write: black, and `value` in all channels."""
+    row = b"\0" + struct.pack(">6H", 0, 0, 0, value, value, value)
+    return png(struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0), row)
+
+
+def test_twelve_bits_in_sixteen_of_each_colour_are_refused() -> None:
+    assert decode_bytes(deep_png(65535), "x")[0, :, 0].tolist() == [0, 255]
+    with pytest.raises(DataError, match="x has 16 bits a channel and uses 12 of them at most: save it with 8 bits"):
+        decode_bytes(deep_png(4095), "x")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK"])
+def test_tiff_of_other_modes(mode: str) -> None:
+    image = noise(mode)
+    assert np.array_equal(decode_bytes(encoded(image, "TIFF"), "x"), np.array(image.convert("RGB")))
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
@@ -142,14 +209,22 @@ def test_what_is_not_a_file(tmp_path: Path) -> None:
         decode(tmp_path / "pipe.jpg")
 
 
-def png_that_claims(width: int, height: int) -> bytes:
+def png(header: bytes, rows: bytes) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    return png(struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"\0" * 99)
+
+
+@pytest.mark.parametrize("size", [(65_536, 1), (1, 65_536), (30_000_000, 1)])
+def test_a_line_of_pixels_is_not_decoded(size: tuple[int, int]) -> None:
+    """It has few enough pixels, and resizing it would take gigabytes: 64 x 3 bytes for each pixel of its height."""
+    with pytest.raises(DataError, match="pixels: no side may be longer than 65,535"):
+        decode_bytes(png_that_claims(*size), "line.png")
 
 
 @pytest.mark.parametrize("side", [8_200, 10_000, 30_000, 2_000_000])

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from reidkit.data import resize as module
 from reidkit.data.resize import resize
 
 if TYPE_CHECKING:
@@ -107,3 +108,13 @@ def test_bicubic_beside_pillow(shape: tuple[int, int], target: tuple[int, int], 
     assert np.array_equal(wide, pillow(image, shape[0], target[1], "bicubic"))
     assert np.array_equal(high, pillow(image, target[0], shape[1], "bicubic"))
     assert np.array_equal(ours(image, *target, "bicubic"), ours(wide, target[0], target[1], "bicubic"))
+
+
+def test_weights_of_long_sides_are_not_kept() -> None:
+    """They grow with the side, and whoever makes the images chooses it; the result is the same."""
+    module._kept_weights.cache_clear()
+    for width in range(5000, 5010):
+        assert np.abs(ours(some(2, width, 0), 2, 8).astype(int) - pillow(some(2, width, 0), 2, 8)).max() <= 1
+    assert module._kept_weights.cache_info().currsize == 1  # those of the rows, 2 to 2
+    ours(some(2, 4096, 0), 2, 8)
+    assert module._kept_weights.cache_info().currsize == 2

@@ -24,22 +24,29 @@ MAX_BYTES = 1 << 28
 MAX_PIXELS = 1 << 26
 """Largest image that is decoded: 67 million pixels, 192 MiB of RGB. A small file can claim to be far larger."""
 
+MAX_SIDE = 65_535
+"""Longest side in pixels, as in a JPEG: resizing a line of millions of pixels takes memory by the gigabyte."""
+
 FORMATS = ("PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG")
 """What Pillow may open. Its list is longer, and some of it (EPS) starts other programs."""
 
 ORIENTATION = 0x0112
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339
+"""Tags of a TIFF; the format of a sample is 1 where it is unsigned."""
+
+_COLOURS = ("RGB", "RGBA", "LA")
 
 
 def decode(path: ImageFile) -> NDArray[np.uint8]:
     """The pixels of an image file, or of an image in a shard, RGB uint8 [H, W, 3].
 
     The format is told by the content, not by the name. Grey and CMYK become RGB, transparency is dropped, an animation
-    gives its first frame, 16 bits become 8. The EXIF orientation is applied: benchmark images carry none, but a photo
+    gives its first frame, and grey of more than 8 bits becomes 8 as `_eight_bits` says. The EXIF orientation is applied: benchmark images carry none, but a photo
     from a telephone is stored lying on its side, and a person who lies is not found.
 
     Raises:
-        DataError: the file is missing, empty, cut short, damaged, no image, or above `MAX_BYTES` or `MAX_PIXELS`. The
-            sentence starts with the path.
+        DataError: the file is missing, empty, cut short, damaged, no image, above `MAX_BYTES`, `MAX_PIXELS` or
+            `MAX_SIDE`, or holds values that make no image. The sentence starts with the path.
     """
     if not isinstance(path, Path):
         return decode_bytes(path.read_bytes(), str(path))
@@ -83,7 +90,8 @@ def _decode_any(data: bytes, name: str) -> NDArray[np.uint8]:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
         _check_size(image.height, image.width, name)
-        pixels = np.array(_rgb(image))
+        deep = _is_deep(image)
+        pixels = np.array(_rgb(image, name))
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -92,20 +100,70 @@ def _decode_any(data: bytes, name: str) -> NDArray[np.uint8]:
         raise DataError(f"{name} claims more pixels than the limit of {MAX_PIXELS:,}") from None
     except Exception as error:  # the readers of damaged files fail in every way: struct.error, IndexError, SyntaxError
         raise DataError(f"{name} is damaged: {_first_line(error)}") from None
+    if deep and 0 < pixels.max() < 16:  # Pillow keeps the high byte of each channel: what lies below is lost
+        raise DataError(f"{name} has 16 bits a channel and uses 12 of them at most: save it with 8 bits a channel")
     return pixels if image.format == "TIFF" else _upright(pixels, _orientation(data))  # Pillow has turned a TIFF
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255 and not scale
-        return Image.fromarray((np.clip(np.array(image), 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # which Pillow would clip at 255 and not scale
+        return Image.fromarray(_eight_bits(_values(image), name)).convert("RGB")
     if image.mode == "P":  # straight to RGB, Pillow warns of transparency
         image = image.convert("RGBA")
     return image.convert("RGB")
 
 
+def _values(image: Image.Image) -> NDArray[np.generic]:
+    """The values of a grey image of more than 8 bits, as the file has them: Pillow takes unsigned 32 bits as signed."""
+    values: NDArray[np.generic] = np.array(image)
+    if image.mode == "I" and image.format == "TIFF" and _tag(image, _SAMPLE_FORMAT, 1) == 1:
+        return values.view(np.uint32)
+    return values
+
+
+def _eight_bits(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+    """Grey of more than 8 bits as 8.
+
+    Whole numbers from 0 on are taken to have 8, 10, 12, ... or 32 bits, the fewest that hold the largest of them, of
+    which the highest 8 are kept: cameras put 10 to 14 bits into files of 16. Floats from 0 to 1 are multiplied by 255.
+    Other values (below 0, or floats that are not whole) are stretched so that the least becomes 0 and the largest 255.
+
+    Raises:
+        DataError: a value is not finite.
+    """
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DataError(f"{name} holds values that are not finite: save it with 8 bits a channel")
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+        return np.rint(values.astype(np.float32) * 255).astype(np.uint8)
+    if low >= 0 and high < 1 << 32 and (values.dtype.kind != "f" or bool((values == np.rint(values)).all())):
+        bits = max(8, int(high).bit_length())
+        return (values.astype(np.uint32) >> (bits + bits % 2 - 8)).astype(np.uint8)
+    spread = float(high) - float(low)
+    if spread == 0:
+        return np.zeros(values.shape, np.uint8)
+    return np.rint((values.astype(np.float64) - float(low)) * (255 / spread)).astype(np.uint8)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the file has 16 bits for each of several channels, of which Pillow gives the higher 8."""
+    if image.format == "TIFF":
+        return image.mode in _COLOURS and _tag(image, _BITS_PER_SAMPLE, 8) == 16
+    tile = image.tile[0] if image.format == "PNG" and image.tile else None
+    return tile is not None and image.mode in _COLOURS and "16" in str(tile[3])
+
+
+def _tag(image: Image.Image, tag: int, missing: int) -> int:
+    """The first number of a TIFF's tag."""
+    value = getattr(image, "tag_v2", {}).get(tag, missing)
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
 def _check_size(height: int, width: int, name: str) -> None:
     if height * width > MAX_PIXELS:
         raise DataError(f"{name} is {width} x {height} pixels, above the limit of {MAX_PIXELS:,}")
+    if max(height, width) > MAX_SIDE:
+        raise DataError(f"{name} is {width} x {height} pixels: no side may be longer than {MAX_SIDE:,}")
 
 
 def _orientation(data: bytes) -> int:

@@ -15,10 +15,15 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    _Weights = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]
+
 Filter = Literal["bilinear", "bicubic"]
 
 _BITS = 22
 """Weights are whole numbers of 2**-22: a sum of bytes times weights then stays below 2**31."""
+
+_KEPT = 4096
+"""Longest side in pixels whose weights are kept: they grow with it, and who chooses the images chooses the sizes."""
 
 _REACH = {"bilinear": 1.0, "bicubic": 2.0}
 """How far a filter reaches to each side, in input pixels where the image grows and output pixels where it shrinks."""
@@ -38,8 +43,17 @@ def resize(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter = "bilin
     _rows(narrow.reshape(len(image), -1), *_weights(len(image), height, by), out.reshape(height, -1))
 
 
+def _weights(size: int, target: int, by: Filter) -> _Weights:
+    """The weights, kept for the next image of this size: 512 sizes of up to `_KEPT` pixels, 40 MB at most."""
+    return _kept_weights(size, target, by) if size <= _KEPT and target <= _KEPT else _make_weights(size, target, by)
+
+
 @lru_cache(maxsize=512)
-def _weights(size: int, target: int, by: Filter) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+def _kept_weights(size: int, target: int, by: Filter) -> _Weights:
+    return _make_weights(size, target, by)
+
+
+def _make_weights(size: int, target: int, by: Filter) -> _Weights:
     """What each of `target` pixels takes of `size`: first [target], how many [target], the weights [target, taps]."""
     scale = size / target
     stretch = max(scale, 1.0)
