@@ -116,14 +116,14 @@ def test_what_cannot_be_judged_is_refused(model: Model, benchmark: Benchmark) ->
         (replace(benchmark, query=()), "market1501 has no query images to judge with"),
         (replace(benchmark, gallery=()), "market1501 has no gallery images to judge with"),
         (replace(benchmark, gallery=tuple(replace(s, pid=99) for s in benchmark.gallery)), "share no id"),
-        (replace(benchmark, gallery=tuple(replace(s, camid=0) for s in benchmark.gallery)), "own camera"),
+        (replace(benchmark, gallery=tuple(replace(s, camid=1) for s in benchmark.gallery)), "own camera"),
     ):
         with pytest.raises(DataError, match=sentence):
             require_judgeable(wrong, Protocol())
         with pytest.raises(DataError, match=sentence):
             judge(model, wrong, Protocol(), Reading())
     require_judgeable(
-        replace(benchmark, gallery=tuple(replace(s, camid=0) for s in benchmark.gallery)), Protocol(cameras="any")
+        replace(benchmark, gallery=tuple(replace(s, camid=1) for s in benchmark.gallery)), Protocol(cameras="any")
     )
 
 

@@ -24,8 +24,8 @@ def test_new_protocol_by_hand(draw: Callable[..., Path]) -> None:
     )
     found = cuhk03.load(root)
     assert found.name == "cuhk03-detected"
-    assert found.train == (Sample(root / "cuhk03-np/detected/bounding_box_train/0001_c1_1.png", 1, 0),)
-    assert [(sample.pid, sample.camid) for sample in (*found.query, *found.gallery)] == [(3, 0), (3, 1)]
+    assert found.train == (Sample(root / "cuhk03-np/detected/bounding_box_train/0001_c1_1.png", 1, 1),)
+    assert [(sample.pid, sample.camid) for sample in (*found.query, *found.gallery)] == [(3, 1), (3, 2)]
     labelled = cuhk03.load(root / "cuhk03-np", boxes="labeled")
     assert (labelled.name, labelled.train[0].pid) == ("cuhk03-labeled", 9)
 
@@ -53,9 +53,16 @@ def test_classic_protocol_by_hand(extracted: Path) -> None:
     found = cuhk03.load(extracted, protocol="classic")
     images = extracted / "images_detected"
     assert found.name == "cuhk03-classic-detected-0"
-    assert found.train == (Sample(images / "1_001_1_01.png", 0, 0), Sample(images / "1_002_2_06.png", 1, 1))
-    assert found.query == (Sample(images / "2_001_1_01.png", 2, 0), Sample(images / "2_001_2_06.png", 2, 1))
+    assert found.train == (Sample(images / "1_001_1_01.png", 0, 1), Sample(images / "1_002_2_06.png", 1, 2))
+    assert found.query == (Sample(images / "2_001_1_01.png", 2, 1), Sample(images / "2_001_2_06.png", 2, 2))
     assert found.gallery == found.query
+
+
+def test_a_table_that_counts_cameras_as_the_names_do(extracted: Path) -> None:
+    """The table of another program: its numbers are the cameras', and no other is made of them."""
+    split = {part: [["1_001_1_01.png", 0, 1], ["1_002_2_06.png", 1, 2]] for part in ("train", "query", "gallery")}
+    (extracted / "splits_new_detected.json").write_text(json.dumps([split]))
+    assert [sample.camid for sample in cuhk03.load(extracted).train] == [1, 2]
 
 
 def test_another_split_and_the_paths_of_windows(extracted: Path) -> None:

@@ -18,9 +18,9 @@ def test_three_images_by_hand(draw: Callable[..., Path]) -> None:
     root = draw(f"{TRAIN}/0001_c2_f0046182.jpg", f"{QUERY}/0005_c8_f0051341.jpg", f"{TEST}/0005_c1_f0044158.jpg")
     found = dukemtmc.load(root)
     assert found.name == "dukemtmc"
-    assert found.train == (Sample(root / TRAIN / "0001_c2_f0046182.jpg", 1, 1),)
-    assert found.query == (Sample(root / QUERY / "0005_c8_f0051341.jpg", 5, 7),)
-    assert found.gallery == (Sample(root / TEST / "0005_c1_f0044158.jpg", 5, 0),)
+    assert found.train == (Sample(root / TRAIN / "0001_c2_f0046182.jpg", 1, 2),)
+    assert found.query == (Sample(root / QUERY / "0005_c8_f0051341.jpg", 5, 8),)
+    assert found.gallery == (Sample(root / TEST / "0005_c1_f0044158.jpg", 5, 1),)
     assert found.junk == ()
 
 

@@ -45,8 +45,8 @@ def test_a_pattern_reads_person_and_camera(draw: Callable[..., Path]) -> None:
     root = draw("p3k2.jpg", "p1k1.jpg")
     pattern = re.compile(r"p(?P<pid>\d)k(?P<cam>\d)")
     assert named_samples(root, pattern, "p1k1.jpg") == (
-        Sample(root / "p1k1.jpg", 1, 0),
-        Sample(root / "p3k2.jpg", 3, 1),
+        Sample(root / "p1k1.jpg", 1, 1),
+        Sample(root / "p3k2.jpg", 3, 2),
     )
 
 

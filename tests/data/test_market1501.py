@@ -16,7 +16,7 @@ TRAIN, QUERY, TEST = "bounding_box_train", "query", "bounding_box_test"
 
 
 def test_six_images_by_hand(draw: Callable[..., Path]) -> None:
-    """Camera c6 is camid 5; -1 goes to the junk, 0000 stays in the gallery."""
+    """Camera c6 is camid 6; -1 goes to the junk, 0000 stays in the gallery."""
     root = draw(
         f"{TRAIN}/0002_c6s1_000451_03.jpg",
         f"{QUERY}/0007_c1s1_000001_00.jpg",
@@ -27,14 +27,14 @@ def test_six_images_by_hand(draw: Callable[..., Path]) -> None:
     )
     found = market1501.load(root)
     assert found.name == "market1501"
-    assert found.train == (Sample(root / TRAIN / "0002_c6s1_000451_03.jpg", 2, 5),)
-    assert found.query == (Sample(root / QUERY / "0007_c1s1_000001_00.jpg", 7, 0),)
+    assert found.train == (Sample(root / TRAIN / "0002_c6s1_000451_03.jpg", 2, 6),)
+    assert found.query == (Sample(root / QUERY / "0007_c1s1_000001_00.jpg", 7, 1),)
     assert found.gallery == (
-        Sample(root / TEST / "0000_c2s1_000151_01.jpg", 0, 1),
-        Sample(root / TEST / "0007_c1s1_000001_00.jpg", 7, 0),
-        Sample(root / TEST / "0007_c3s3_077419_03.jpg", 7, 2),
+        Sample(root / TEST / "0000_c2s1_000151_01.jpg", 0, 2),
+        Sample(root / TEST / "0007_c1s1_000001_00.jpg", 7, 1),
+        Sample(root / TEST / "0007_c3s3_077419_03.jpg", 7, 3),
     )
-    assert found.junk == (Sample(root / TEST / "-1_c1s1_000401_03.jpg", -1, 0),)
+    assert found.junk == (Sample(root / TEST / "-1_c1s1_000401_03.jpg", -1, 1),)
 
 
 def test_the_folder_around_it_will_do(draw: Callable[..., Path]) -> None:
@@ -60,12 +60,15 @@ def test_suffixes_in_any_spelling_and_links_to_images(draw: Callable[..., Path])
     names = ["0002_c1.JPG", "0002_c2.jpeg", "0002_c3_ünïcode 名.Png", "0002_c4.jpg.jpg"]
     root = draw(*(f"{TRAIN}/{name}" for name in names), f"{QUERY}/0003_c1.jpg", f"{TEST}/0003_c2.jpg", "elsewhere.jpg")
     (root / TRAIN / "0002_c5.jpg").symlink_to(root / "elsewhere.jpg")
-    assert [sample.camid for sample in market1501.load(root).train] == [0, 1, 2, 3, 4]
+    assert [sample.camid for sample in market1501.load(root).train] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    "name", ["holiday.jpg", "0002.jpg", "abcd_c1s1.jpg", "-2_c1s1.jpg", "0002_c0s1.jpg", "9" * 20 + "_c1.jpg"]
-)
+def test_cameras_that_count_from_0_keep_their_numbers(draw: Callable[..., Path]) -> None:
+    names = (f"{folder}/0002_c0s1_000001_00.jpg" for folder in (TRAIN, QUERY, TEST))
+    assert [sample.camid for sample in market1501.load(draw(*names)).train] == [0]
+
+
+@pytest.mark.parametrize("name", ["holiday.jpg", "0002.jpg", "abcd_c1s1.jpg", "-2_c1s1.jpg", "9" * 20 + "_c1.jpg"])
 def test_a_name_without_person_and_camera_is_named(draw: Callable[..., Path], name: str) -> None:
     root = draw(*(f"{part}/0002_c1s1_000451_03.jpg" for part in (TRAIN, QUERY, TEST)), f"{QUERY}/{name}")
     with pytest.raises(DataError, match="rename it like 0002_c1s1_000451_03") as caught:
@@ -106,7 +109,7 @@ def test_the_real_one() -> None:
         len(test),
     ]
     assert len(found.junk) == sum(path.name.startswith("-1") for path in test)
-    assert {sample.camid for sample in found.train} == set(range(6))
+    assert {sample.camid for sample in found.train} == set(range(1, 7))
     assert not {sample.pid for sample in found.train} & {sample.pid for sample in found.query}
 
 

@@ -34,11 +34,11 @@ def test_lists_by_hand(root: Path) -> None:
     found = msmt17.load(root)
     train, test = ("mask_train_v2", "mask_test_v2") if found.name == "msmt17-v2" else ("train", "test")
     assert found.train == (
-        Sample(root / train / "0000/0000_000_01_0303morning_0015_0.jpg", 0, 0),
-        Sample(root / train / "0001/0001_000_15_0303noon_0015_0.jpg", 1, 14),
+        Sample(root / train / "0000/0000_000_01_0303morning_0015_0.jpg", 0, 1),
+        Sample(root / train / "0001/0001_000_15_0303noon_0015_0.jpg", 1, 15),
     )
-    assert found.query == (Sample(root / test / "0000/0000_004_02_0303afternoon_0100_0.jpg", 3, 1),)
-    assert [(sample.pid, sample.camid) for sample in found.gallery] == [(3, 6), (4, 4)]
+    assert found.query == (Sample(root / test / "0000/0000_004_02_0303afternoon_0100_0.jpg", 3, 2),)
+    assert [(sample.pid, sample.camid) for sample in found.gallery] == [(3, 7), (4, 5)]
 
 
 def test_with_val_there_is_more_to_train_on(root: Path) -> None:
@@ -54,9 +54,7 @@ def test_windows_line_ends_and_empty_lines(root: Path) -> None:
     assert msmt17.load(root) == expected
 
 
-@pytest.mark.parametrize(
-    "line", ["0000/0000_000_01_0303.jpg", "0000.jpg 0", "0000/0000_000_00_x.jpg 0", "0000/0000_000_xx_x.jpg 0"]
-)
+@pytest.mark.parametrize("line", ["0000/0000_000_01_0303.jpg", "0000.jpg 0", "0000/0000_000_xx_x.jpg 0"])
 def test_a_line_that_does_not_fit_is_named(root: Path, line: str) -> None:
     table = root / "list_gallery.txt"
     table.write_text(LISTS["gallery"][0] + "\n" + line + "\n")

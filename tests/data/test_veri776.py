@@ -20,9 +20,9 @@ def test_three_images_by_hand(draw: Callable[..., Path]) -> None:
     )
     found = veri776.load(root)
     assert found.name == "veri776"
-    assert found.train == (Sample(root / "VeRi/image_train/0001_c001_00016450_0.jpg", 1, 0),)
-    assert found.query == (Sample(root / "VeRi/image_query/0002_c020_00030600_0.jpg", 2, 19),)
-    assert found.gallery == (Sample(root / "VeRi/image_test/0002_c002_00030600_0.jpg", 2, 1),)
+    assert found.train == (Sample(root / "VeRi/image_train/0001_c001_00016450_0.jpg", 1, 1),)
+    assert found.query == (Sample(root / "VeRi/image_query/0002_c020_00030600_0.jpg", 2, 20),)
+    assert found.gallery == (Sample(root / "VeRi/image_test/0002_c002_00030600_0.jpg", 2, 2),)
 
 
 def test_a_missing_gallery_is_named(draw: Callable[..., Path]) -> None:

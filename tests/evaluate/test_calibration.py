@@ -297,6 +297,22 @@ def test_calibration_survives_its_file(calibration, tmp_path):
     assert json.loads(path.read_text()) == to_json(calibration)
 
 
+@pytest.mark.parametrize(
+    ("data", "shift"), [("market1501", 1), ("cuhk03-labeled", 1), ("folder", 0), ("webdataset", 0)]
+)
+def test_a_file_that_counts_cameras_from_0_is_not_misread(calibration, tmp_path, data, shift):
+    """Camera c1 of Market-1501 was camid 0 in format 1, and is 1 now; own images had their own numbers already."""
+    path = tmp_path / "calibration.json"
+    old = to_json(calibration) | {"format": "reidkit/calibration/1", "data": data}
+    path.write_text(json.dumps(old))
+    read = load_calibration(path, "f00d")
+    assert read.format == "reidkit/calibration/2"
+    assert read.threshold(0 + shift, 1 + shift) == calibration.threshold(0, 1)
+    assert {(pair.query_camid, pair.gallery_camid) for pair in read.camera_pairs} == {
+        (pair.query_camid + shift, pair.gallery_camid + shift) for pair in calibration.camera_pairs
+    }
+
+
 def test_another_models_calibration_is_refused(calibration, tmp_path):
     save_calibration(tmp_path / "calibration.json", calibration)
     with pytest.raises(DataError, match="is of the model f00d and not of beef"):

@@ -58,7 +58,7 @@ def test_the_same_bytes_under_the_same_names(tmp_path: Path, workers: int) -> No
         assert len(rows) <= 30
         for file, pid, camid, split, _ in rows:
             assert name.startswith(split)
-            assert file.startswith(f"{int(pid):04d}_c{int(camid) + 1}s1" if pid != "-1" else f"-1_c{int(camid) + 1}s1")
+            assert file.startswith(f"{int(pid):04d}_c{int(camid)}s1" if pid != "-1" else f"-1_c{int(camid)}s1")
     whole = [[pid for _, pid, *_ in found[name]] for name in found if name.startswith("train")]
     assert all(not set(one) & set(other) for one, other in pairwise(whole)), "nobody is in two shards"
 

@@ -15,6 +15,9 @@ Protocol = Literal["new", "classic"]
 
 SPLITS = 20
 NAME = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,5})")
+VIEW = re.compile(r"\d{1,9}_\d{1,9}_(?P<cam>\d{1,5})_\d{1,9}\.\w+")
+"""An extracted image: pair of cameras, person, which camera of the pair, and a number."""
+
 EXAMPLE = "0001_c1_1.png"
 LAYOUT = "cuhk03 (detected/bounding_box_train or images_detected)"
 
@@ -33,7 +36,8 @@ def load(folder: Path, boxes: Boxes = "detected", protocol: Protocol = "new", sp
     Market-1501's. Extracted, both protocols: the images in `images_{detected,labeled}`, and in
     `splits_{new,classic}_{detected,labeled}.json` a list of splits, each with `train`, `query` and `gallery` as lists
     of [path, pid, camid], of which only the path's last part counts. `split` is 0 for the new protocol and 0 to 19 for
-    the classic one, whose query and gallery are the same images.
+    the classic one, whose query and gallery are the same images. The table counts cameras from 0, the names of the images
+    from 1 as cuhk03-np does: where they agree, the camera has the number of its name.
 
     Raises:
         DataError: the layout is another, or something in it is missing.
@@ -79,4 +83,7 @@ def _extracted(name: str, table: Path, images: Path, split: int) -> Benchmark:
 
 def _sample(images: Path, path: str, pid: int, camid: int) -> Sample:
     """The table was written on another machine: only the last part of a path holds here."""
-    return Sample(images / PureWindowsPath(path).name, int(pid), int(camid))
+    name = PureWindowsPath(path).name
+    view = VIEW.fullmatch(name)
+    ours = int(camid) + 1 if view and int(view["cam"]) == int(camid) + 1 else int(camid)
+    return Sample(images / name, int(pid), ours)

@@ -61,7 +61,7 @@ def locate(folder: Path, matches: Callable[[Path], bool], wanted: str) -> Path:
 def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple[Sample, ...]:
     """The images of `folder`, whose names say person and camera; sorted by name.
 
-    `pattern` has the groups `pid` and `cam`, and cameras count from 1 as in every published data set.
+    `pattern` has the groups `pid` and `cam`; the camera keeps the number that the name gives it.
 
     Raises:
         DataError: the folder is missing or empty, or a name does not match; `example` shows what was expected.
@@ -69,9 +69,9 @@ def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple
     samples = []
     for name in image_names(folder):
         match = pattern.match(name)
-        if not match or int(match["cam"]) == 0:
+        if not match:
             raise DataError(f"{folder / name} does not say person and camera: rename it like {example}, or remove it")
-        samples.append(Sample(folder / name, int(match["pid"]), int(match["cam"]) - 1))
+        samples.append(Sample(folder / name, int(match["pid"]), int(match["cam"])))
     if not samples:
         raise DataError(f"{folder} holds no images: unpack the data set again")
     return tuple(samples)

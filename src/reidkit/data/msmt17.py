@@ -51,8 +51,8 @@ def _listed(table: Path, folder: Path, first: int = 0) -> tuple[Sample, ...]:
     samples = []
     for number, line in enumerate(lines, 1):
         match = LINE.fullmatch(line.strip())
-        if match and int(match["cam"]):
-            samples.append(Sample(folder / match["path"], int(match["pid"]) + first, int(match["cam"]) - 1))
+        if match:
+            samples.append(Sample(folder / match["path"], int(match["pid"]) + first, int(match["cam"])))
         elif line.strip():
             raise DataError(f"{table} line {number} does not read like {EXAMPLE}")
     if not samples:

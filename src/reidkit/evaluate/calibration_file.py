@@ -1,7 +1,7 @@
 """`calibration.json` beside a model: thresholds and probabilities, and what they were measured on."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -14,7 +14,7 @@ from reidkit.evaluate.intervals import Interval
 from reidkit.evaluate.labels import Cameras
 from reidkit.evaluate.open_set import OpenSet
 from reidkit.evaluate.verification import allowed_errors
-from reidkit.types import DataError, UsageError
+from reidkit.types import DataError, UsageError, counted_lower
 from reidkit.whole import whole
 
 NAME = "calibration.json"
@@ -91,7 +91,7 @@ class Calibration(Part):
     with enough pairs to have a threshold of their own. `d_prime` is None where similarities do not vary.
     """
 
-    format: Literal["reidkit/calibration/1"] = "reidkit/calibration/1"
+    format: Literal["reidkit/calibration/1", "reidkit/calibration/2"] = "reidkit/calibration/2"
     model: str
     data: str
     feature: str
@@ -191,4 +191,16 @@ def load_calibration(folder: Path, fingerprint: str) -> Calibration:
             f"{path} is of the model {calibration.model} and not of {fingerprint}, whose similarities mean other "
             "things: run `reidkit calibrate` for this one"
         )
-    return calibration
+    return _with_own_numbers(calibration)
+
+
+def _with_own_numbers(calibration: Calibration) -> Calibration:
+    """The calibration with the data set's own numbers of cameras, from which those of format 1 could differ by one."""
+    if calibration.format == Calibration.format:
+        return calibration
+    lower = counted_lower(calibration.data)
+    pairs = tuple(
+        replace(pair, query_camid=pair.query_camid + lower, gallery_camid=pair.gallery_camid + lower)
+        for pair in calibration.camera_pairs
+    )
+    return replace(calibration, format=Calibration.format, camera_pairs=pairs)

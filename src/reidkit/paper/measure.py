@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reidkit.data.detect import open_benchmark
+from reidkit.data.shards.samples import ShardSamples
 from reidkit.embed import choose_device, choose_precision
 from reidkit.evaluate.metrics import score, score_distances
 from reidkit.evaluate.rerank import k_reciprocal
@@ -19,7 +20,7 @@ from reidkit.model.weights import load_model
 from reidkit.train import report
 from reidkit.train.folder import locked, write_json
 from reidkit.train.job import Job, run
-from reidkit.types import DataError, UsageError
+from reidkit.types import DataError, UsageError, counted_lower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,18 +83,24 @@ class Known:
             if not getattr(benchmark, part):
                 raise DataError(f"{name} has no {part} images: give a data set that has")
         official = OFFICIAL.get(name) == (len(benchmark.train), len(benchmark.query))
-        return cls(name, _listing(benchmark.train), _listing((*benchmark.query, *benchmark.gallery)), official)
+        lower = 0 if isinstance(benchmark.train, ShardSamples) else counted_lower(benchmark.name)
+        tested = _listing((*benchmark.query, *benchmark.gallery), lower)
+        return cls(name, _listing(benchmark.train, lower), tested, official)
 
     def key(self, search: Search) -> str:
         """What a score in `scores.json` is of: the data set, which images it has, and how it is searched."""
         return f"{self.name} {self.tested} {search.feature} {search.metric}{' reranked' if search.rerank else ''}"
 
 
-def _listing(samples: Sequence[Sample]) -> str:
-    """A short text that differs where names or people of two lists of images differ."""
+def _listing(samples: Sequence[Sample], lower: int) -> str:
+    """A short text that differs where names, people or cameras of two lists of images differ.
+
+    Cameras are counted `lower` by so much, so that the scores of earlier tables are found again.
+    """
     total = hashlib.sha256()
     for sample in samples:
-        total.update(f"{sample.path.name}\0{sample.pid}\0{sample.camid}\n".encode(errors="surrogateescape"))
+        camid = sample.camid - lower
+        total.update(f"{sample.path.name}\0{sample.pid}\0{camid}\n".encode(errors="surrogateescape"))
     return total.hexdigest()[:12]
 
 

@@ -66,7 +66,7 @@ def draw_shards(
 ) -> dict[str, int]:
     """Draw the images of `draw_dataset`, the same bytes, into shards in the folder `out`, which appears when complete.
 
-    camid counts from 0, as readers of the other layout have it.
+    camid is the camera's number in the file's name, as readers of the other layout have it.
 
     Returns:
         The numbers of `images`, of which in `train`, `query` and `gallery` (junk included), and of `shards`.
@@ -113,4 +113,4 @@ def _item(plan: Plan, shot: Shot) -> Item:
     folder, _, name = shot.name.rpartition("/")
     pid = int(name.partition("_c")[0])
     data = draw_image(plan.seed, shot, plan.height, plan.width)
-    return name, data, pid if pid >= 0 else JUNK, shot.camid - 1, _SPLIT[folder]
+    return name, data, pid if pid >= 0 else JUNK, shot.camid, _SPLIT[folder]

@@ -61,7 +61,7 @@ def test_the_tars_are_those_of_any_program(tmp_path: Path) -> None:
         assert made.getnames()[:3] == ["0001_c1s1_000000_00.jpg", "0001_c1s1_000000_00.json", "0001_c1s1_000001_00.jpg"]
         told_of = made.extractfile("0001_c1s1_000000_00.json")
         assert told_of is not None
-        assert told_of.read() == b'{"pid": 1, "camid": 0, "split": "train"}'
+        assert told_of.read() == b'{"pid": 1, "camid": 1, "split": "train"}'
 
 
 def test_people_stay_together(tmp_path: Path, jpeg: bytes) -> None:
