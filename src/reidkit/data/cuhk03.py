@@ -36,8 +36,8 @@ def load(folder: Path, boxes: Boxes = "detected", protocol: Protocol = "new", sp
     Market-1501's. Extracted, both protocols: the images in `images_{detected,labeled}`, and in
     `splits_{new,classic}_{detected,labeled}.json` a list of splits, each with `train`, `query` and `gallery` as lists
     of [path, pid, camid], of which only the path's last part counts. `split` is 0 for the new protocol and 0 to 19 for
-    the classic one, whose query and gallery are the same images. The table counts cameras from 0, the names of the images
-    from 1 as cuhk03-np does: where they agree, the camera has the number of its name.
+    the classic one, whose query and gallery are the same images. The table counts cameras from 0, and the names of
+    the images from 1 as cuhk03-np does: where they agree, the camera has the number of its name.
 
     Raises:
         DataError: the layout is another, or something in it is missing.

@@ -41,8 +41,9 @@ def decode(path: ImageFile) -> NDArray[np.uint8]:
     """The pixels of an image file, or of an image in a shard, RGB uint8 [H, W, 3].
 
     The format is told by the content, not by the name. Grey and CMYK become RGB, transparency is dropped, an animation
-    gives its first frame, and grey of more than 8 bits becomes 8 as `_eight_bits` says. The EXIF orientation is applied: benchmark images carry none, but a photo
-    from a telephone is stored lying on its side, and a person who lies is not found.
+    gives its first frame, and grey of more than 8 bits becomes 8 as `_eight_bits` says. The EXIF orientation is
+    applied: benchmark images carry none, but a photo from a telephone is stored lying on its side, and a person who
+    lies is not found.
 
     Raises:
         DataError: the file is missing, empty, cut short, damaged, no image, above `MAX_BYTES`, `MAX_PIXELS` or
