@@ -150,8 +150,8 @@ def _is_deep(image: Image.Image) -> bool:
     """Whether the file has 16 bits for each of several channels, of which Pillow gives the higher 8."""
     if image.format == "TIFF":
         return image.mode in _COLOURS and _tag(image, _BITS_PER_SAMPLE, 8) == 16
-    tile = image.tile[0] if image.format == "PNG" and image.tile else None
-    return tile is not None and image.mode in _COLOURS and "16" in str(tile[3])
+    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
+    return image.mode in _COLOURS and any("16" in str(tile[3]) for tile in tiles)
 
 
 def _tag(image: Image.Image, tag: int, missing: int) -> int:
