@@ -7,7 +7,10 @@ With lr = 3.5e-4 and epochs t counted from 1, steps s from 0:
     equation 1          lr/10 * t / 10                       t <= 10
     these three         lr for t <= 40, lr/10 for t <= 70, lr/100 for t <= 120
     fast-reid           lr * (0.1 + 0.9 * s / 2000)          s < 2000
-                        then lr for t <= 50, lr/10 for t <= 100, lr/100 for t <= 120
+                        then lr for t <= 49, lr/10 for t <= 99, lr/100 for t <= 120
+
+Run with its own scheduler, fast-reid has the lower rate for the first time in epochs t = 50 and t = 100: its milestones
+name the first epoch at the new rate, `optim.drops` the last one at the old.
 """
 
 from dataclasses import replace
@@ -37,7 +40,7 @@ STEP = np.arange(120 * PER_EPOCH)
 FAST_REID = np.where(
     STEP < 2000,
     LR * (0.1 + 0.9 * STEP / 2000),
-    np.select([STEP < 50 * PER_EPOCH, STEP < 100 * PER_EPOCH], [LR, LR / 10], LR / 100),
+    np.select([STEP < 49 * PER_EPOCH, STEP < 99 * PER_EPOCH], [LR, LR / 10], LR / 100),
 )
 
 BY_EPOCH = {

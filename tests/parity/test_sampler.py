@@ -6,7 +6,7 @@ those with a chunk left, until fewer than P remain. So an epoch has at most
 
     sum over the people of max(1, floor(n / K)) / P      batches,
 
-185 here; a few are lost to those who still have chunks when fewer than P are left. On Market-1501 it is about 186.
+185 here; a few are lost to those who still have chunks when fewer than P are left. On Market-1501 it is 182 to 184.
 A sampler that visits each person once has ceil(751 / 16) = 47.
 """
 
@@ -85,7 +85,7 @@ def test_every_reading_shows_every_image():
 
 
 def test_the_number_of_batches(ours, theirs):
-    """About 186, never more than the chunks allow, and as many as the official loop makes."""
+    """182 to 184 on Market-1501; never more than the chunks allow, and as many as the official loop makes."""
     found, expected = (np.array([len(epoch) for epoch in epochs]) for epochs in (ours, theirs))
     assert set(found.tolist()) <= set(range(180, 187))
     assert found.max() <= CHUNKS.sum() // P

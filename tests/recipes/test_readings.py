@@ -31,13 +31,18 @@ def test_fast_reid():
     assert (found.erasing.area, found.erasing.aspect, found.erasing.aspect_draw) == ((0.02, 0.33), (0.3, 3.3), "log")
     assert (found.erasing.fill, found.erasing.probability) == ("imagenet-mean", 0.5)
     assert (found.identity.std, found.identity.spread, found.identity.smoothing) == (0.01, "others", 0.1)
-    assert (found.optim.warmup_epochs, found.optim.warmup_steps, found.optim.drops) == (0, 2000, (50, 100))
+    assert (found.optim.warmup_epochs, found.optim.warmup_steps, found.optim.drops) == (0, 2000, (49, 99))
 
 
 def test_fast_reid_of_a_short_run():
     """24 epochs with 2 of warm-up: drops at the same shares of the run, 200 steps for each epoch of the warm-up."""
     found = read_as(find("short-strong-baseline"), "fast-reid")
-    assert (found.optim.drops, found.optim.warmup_steps) == ((10, 20), 400)
+    assert (found.optim.drops, found.optim.warmup_steps) == ((9, 19), 400)
+
+
+def test_the_drops_of_a_very_short_run_still_rise():
+    """Of 2 epochs, 50 and 100 of 120 are 1 and 2, less one: at least 1, and the second behind the first."""
+    assert read_as(recipes.override(STRONG, ["optim.epochs=2", "optim.drops=[]"]), "fast-reid").optim.drops == (1, 2)
 
 
 @pytest.mark.parametrize("reading", READINGS)

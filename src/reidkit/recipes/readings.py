@@ -78,7 +78,9 @@ def _share(of_120: int) -> Callable[[Recipe], int]:
 
 
 def _fast_reid_drops(recipe: Recipe) -> tuple[int, ...]:
-    return (_share(50)(recipe), _share(100)(recipe))
+    """The last epochs before the drops: fast-reid's milestones, 50 and 100 of 120, are the first at the lower rate."""
+    first = max(1, _share(50)(recipe) - 1)
+    return (first, max(first + 1, _share(100)(recipe) - 1))
 
 
 def _fast_reid_steps(recipe: Recipe) -> int:
@@ -120,7 +122,8 @@ POINTS = (
         topic="drops",
         key="optim.drops",
         values={"fast-reid": _fast_reid_drops},
-        words="The paper drops the rate after epochs 40 and 70 of 120, fast-reid after 50 and 100.",
+        words="The paper drops the rate after epochs 40 and 70 of 120, fast-reid after 49 and 99: its milestones, 50 "
+        "and 100, are the first epochs at the lower rate.",
     ),
     Point(
         topic="label smoothing",
@@ -193,8 +196,15 @@ POINTS = (
         topic="sampler",
         key="batch.visits",
         values={"official-code": "chunks"},
-        words="The text says P people, K images. The program shows every image once an epoch, in chunks of K: 186 or "
-        "so batches on Market-1501. A sampler that visits each person once has 47, and loses about two points.",
+        words="The text says P people, K images. The program shows every image once an epoch, in chunks of K: 182 to "
+        "184 batches on Market-1501 (it prints an estimate, 186). A sampler that visits each person once has 47, and "
+        "loses about two points.",
+    ),
+    Point(
+        topic="length of an epoch",
+        where="no choice",
+        words="fast-reid's epochs have images // batch steps, 202 on Market-1501, whatever its sampler draws; here and "
+        "in the program an epoch ends when fewer than P people have images left.",
     ),
     Point(
         topic="optimiser",
@@ -206,6 +216,11 @@ POINTS = (
         topic="triplet loss",
         where="no choice",
         words="The text samples two people at random; the program takes the hardest images of the batch.",
+    ),
+    Point(
+        topic="triplet loss, ties",
+        where="no choice",
+        words="Where several images are equally hard, their pull is shared here; the program gives it to the first.",
     ),
     Point(
         topic="feature",

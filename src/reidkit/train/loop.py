@@ -14,6 +14,7 @@ from reidkit.distributed import ALONE
 from reidkit.train import checkpoint
 from reidkit.train.checkpoint import Place
 from reidkit.train.kept import Kept
+from reidkit.train.memory import give_way_if_short
 from reidkit.train.parts import InParts, share_gradients, share_statistics
 from reidkit.train.schedule import learning_rate
 from reidkit.train.stopping import or_stop, stopped, until_stopped
@@ -108,6 +109,7 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             kept.follow()
             place = Place(epoch, place.batch + 1, place.step + 1)
             run.journal.add(place, lr, len(labels), terms)
+            give_way_if_short(place.step)
 
         run.journal.end_epoch(place, lr, batches.wait_seconds - waited)
         with or_stop(run, stop):

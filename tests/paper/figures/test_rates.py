@@ -33,16 +33,16 @@ def test_the_first_and_the_tenth_epoch_by_hand(name, first, tenth):
 
 
 def test_a_warm_up_in_steps_rises_within_epochs():
-    """fast-reid: a tenth at step 0, whole at step 2,000, which is in epoch 11 of 186 steps; drops after 50 and 100."""
+    """fast-reid: a tenth at step 0, whole at step 2,000, which is in epoch 11 of 186 steps; drops after 49 and 99."""
     curve = rates.curves()["fast-reid"]
     assert curve.rates[0] == pytest.approx(3.5e-5)
     steps = np.round((np.array(curve.epochs) - 0.5) * 186)
     rising = steps < 2000
     expected = 3.5e-4 * (0.1 + 0.9 * steps / 2000)
     np.testing.assert_allclose(np.array(curve.rates)[rising], expected[rising])
-    assert at(curve, 50) == pytest.approx(3.5e-4)
-    assert at(curve, 51) == pytest.approx(3.5e-5)
-    assert at(curve, 101) == pytest.approx(3.5e-6)
+    assert at(curve, 49) == pytest.approx(3.5e-4)
+    assert at(curve, 50) == pytest.approx(3.5e-5)
+    assert at(curve, 100) == pytest.approx(3.5e-6)
 
 
 def test_what_is_drawn_is_what_the_schedule_says():
