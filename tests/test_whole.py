@@ -1,11 +1,14 @@
 """Files that are there whole or not at all."""
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from reidkit.whole import whole
+from reidkit.whole import final_name, whole
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
@@ -15,7 +18,8 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
         file.write(b"new")
         file.flush()
         assert path.read_bytes() == b"old"
-        assert (tmp_path / "scores.json.partial").read_bytes() == b"new"
+        (partial,) = tmp_path.glob("scores.json.????????.partial")
+        assert partial.read_bytes() == b"new"
     assert path.read_bytes() == b"new"
     assert [*tmp_path.iterdir()] == [path]
 
@@ -37,17 +41,124 @@ def test_whatever_goes_wrong_leaves_the_old_file_and_nothing_beside_it(tmp_path,
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_what_a_kill_has_left_is_written_over(tmp_path):
+def test_what_a_kill_has_left_is_removed(tmp_path):
+    """And nothing else: not the partial file of another name, nor one that is being written, nor a name of a user's."""
     path = tmp_path / "scores.json"
-    (tmp_path / "scores.json.partial").write_bytes(b"much more than comes now")
+    (tmp_path / "scores.json.0123abcd.partial").write_bytes(b"much more than comes now")
+    others = ("other.json.0123abcd.partial", "scores.json.partial", "scores.json.old", "scores.json.0123abcd.partial.x")
+    for name in others:
+        (tmp_path / name).write_bytes(b"kept")
+    with whole(path) as first, whole(path) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert path.read_bytes() == b"first", "the last to finish"
+    assert {file.name for file in tmp_path.iterdir()} == {"scores.json", *others}
+
+
+def test_names_of_partial_files():
+    assert final_name("scores.json.0123abcd.partial") == "scores.json"
+    assert [final_name(name) for name in ("a", "a.partial", "a.0123ABCD.partial")] == [
+        "a",
+        "a.partial",
+        "a.0123ABCD.partial",
+    ]
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    path = tmp_path / ("x" * 251 + ".npz")
     with whole(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_those_who_write_one_file_wait_for_each_other(tmp_path, monkeypatch):
-    """From four threads: with one `NAME.partial` for all, one renames or mixes what another still writes."""
+@pytest.mark.parametrize("name", ["scores.json.partial", "scores.json.0123abcd.partial"])
+def test_a_planted_link_or_pipe_is_never_opened(tmp_path, name):
+    """Somebody who may write into the folder lays a link to another file, or a pipe, where the partial file may be."""
+    victim, path = tmp_path / "victim", tmp_path / "scores.json"
+    victim.write_bytes(b"precious")
+    for lay in (lambda: (tmp_path / name).symlink_to(victim), lambda: os.mkfifo(tmp_path / name)):
+        lay()
+        with whole(path) as file:
+            file.write(b"new")
+        assert path.read_bytes() == b"new"
+        assert not path.is_symlink()
+        assert victim.read_bytes() == b"precious"
+        (tmp_path / name).unlink()
+
+
+def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "scores.json"
+    victim.write_bytes(b"precious")
+    path.symlink_to(victim)
+    with whole(path) as file:
+        file.write(b"new")
+    assert victim.read_bytes() == b"precious"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+def test_a_pipe_is_written_into_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="No such device"), whole(pipe):
+        pass  # nobody reads: that must not be waited for
+    with ThreadPoolExecutor(1) as threads:
+        reader = threads.submit(pipe.read_bytes)
+        while True:
+            try:
+                with whole(pipe) as file:
+                    file.write(b"abc")
+                    file.seek(1)
+                    file.write(b"X")
+                break
+            except OSError:
+                continue  # the reader is not there yet
+        assert reader.result() == b"aXc"
+    assert pipe.is_fifo()
+    assert [*tmp_path.iterdir()] == [pipe]
+
+
+def test_a_device_is_written_into_and_not_replaced(tmp_path):
+    """/dev/null takes everything, /dev/full nothing; a link to a device is one; a terminal gets what is written."""
+    (tmp_path / "link").symlink_to("/dev/null")
+    for path in (Path("/dev/null"), tmp_path / "link"):
+        with whole(path) as file:
+            file.write(b"new")
+        assert path.is_char_device()
+    with pytest.raises(OSError, match="No space left"), whole(Path("/dev/full")) as file:
+        file.write(b"new")
+    ours, terminal = os.openpty()
+    with whole(Path(os.ttyname(terminal))) as file:
+        file.write(b"new")
+    assert os.read(ours, 10) == b"new"
+
+
+def test_the_own_output_is_written_to_where_it_goes(tmp_path):
+    """`--report /dev/stdout > page.html` adds to the file that is open already."""
+    script = "from pathlib import Path; from reidkit.whole import whole\n"
+    script += "with whole(Path('/dev/stdout')) as file: file.write(b'new')"
+    page = tmp_path / "page.html"
+    with page.open("wb") as out:
+        out.write(b"old ")
+        out.flush()
+        subprocess.run([sys.executable, "-c", script], stdout=out, check=True)
+    assert page.read_bytes() == b"old new"
+
+
+def test_without_posix_locks(tmp_path, monkeypatch):
+    """Windows has no fcntl; there an open file cannot be removed."""
+    monkeypatch.setattr("reidkit.whole.fcntl", None)
+    path = tmp_path / "scores.json"
+    (tmp_path / "scores.json.0123abcd.partial").write_bytes(b"stale")
+    with whole(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_of_those_who_write_one_file_each_writes_its_own(tmp_path, monkeypatch):
+    """From four threads: none renames, mixes or removes what another still writes."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
     path = tmp_path / "scores.json"
     contents = [bytes([65 + number]) * (100_000 + number) for number in range(4)]
@@ -80,9 +191,10 @@ def test_a_disk_without_locks_has_to_do(tmp_path, monkeypatch):
 def test_where_nothing_can_be_written(tmp_path):
     with pytest.raises(FileNotFoundError), whole(tmp_path / "none" / "scores.json"):
         pass
-    (tmp_path / "scores.json.partial").mkdir()
+    (tmp_path / "scores.json").mkdir()
     with pytest.raises(IsADirectoryError), whole(tmp_path / "scores.json"):
         pass
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):

@@ -1,17 +1,33 @@
-"""A file is written whole or not at all: beside its place first, and then renamed into it."""
+"""A file is written whole or not at all: beside its final place first, and then renamed into it."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
+import hashlib
 import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from reidkit.types import DataError
 
+try:
+    import fcntl
+except ImportError:  # Windows, which does not let go of an open file anyway
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+_PARTIAL = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
+_LONGEST = 230
+"""Bytes of a name that leave room for what a partial file adds to it."""
+_OWN_STREAM = re.compile(r"/dev/(?:stdin|stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")
 
 
 @contextlib.contextmanager
@@ -32,48 +48,124 @@ def said(path: Path) -> Iterator[None]:
 def whole(path: Path) -> Iterator[IO[bytes]]:
     """What to write the bytes of `path` to. What was there stays until the last of them is on the disk.
 
-    They lie in `NAME.partial` until then, which an error takes away and a kill leaves to the next try. Who writes
-    the same file at the same time, in this process or another, is waited for.
+    They lie in `NAME.RANDOM.partial` until then, a new file that nobody can have laid there before. An error takes it
+    away; what a kill leaves is removed by the next write of the same file. Of several that write one file at the same
+    time, the last one to finish stays. A character device or a pipe is written into, and never replaced.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or `path` is a folder, a disk or a pipe that nobody reads.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    with _alone(partial) as file:
+    if _is_stream(path):
+        with _stream(path) as file:
+            yield file
+        return
+    remove_stale(path)
+    with _new_partial(path) as file:
+        partial = Path(file.name)
         try:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if fcntl is None:
+                file.close()  # Windows renames no open file
             partial.replace(path)
         except BaseException:
+            file.close()
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
 
 
-def _alone(partial: Path) -> IO[bytes]:
-    """`partial`, open and empty, with nobody else in it."""
-    while True:
-        file = open(partial, "wb", opener=_untouched)  # noqa: SIM115 (the caller closes it)
+def final_name(name: str) -> str:
+    """The name of the file that a partial file of this name becomes; any other name stays as it is."""
+    match = _PARTIAL.fullmatch(name)
+    return match[1] if match else name
+
+
+def remove_stale(path: Path) -> None:
+    """Remove the partial files of `path` that killed processes have left. What is still being written stays."""
+    start = f"{_stem(path)}."
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(start) and final_name(entry.name) == _stem(path):
+                remove_if_stale(Path(entry.path))
+
+
+def remove_if_stale(partial: Path) -> bool:
+    """Remove a partial file that nobody writes any more; whether that was so."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(partial.lstat().st_mode):
+            return False
+        if fcntl is None:
+            partial.unlink()
+            return True
+        file = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            with contextlib.suppress(OSError):  # disks that know no locks have to do without
-                fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+        finally:
+            os.close(file)
+        return True
+    return False
+
+
+def _stem(path: Path) -> str:
+    """What the names of the partial files of `path` begin with: its name, or a digest of a very long one."""
+    code = os.fsencode(path.name)
+    return path.name if len(code) <= _LONGEST else hashlib.sha256(code).hexdigest()
+
+
+def _new_partial(path: Path) -> IO[bytes]:
+    """A new file beside `path`, locked so that nobody takes it for stale."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        partial = path.with_name(f"{_stem(path)}.{secrets.token_hex(4)}.partial")
+        try:
+            file = open(partial, "w+b", opener=lambda name, _: os.open(name, flags, 0o666))  # noqa: SIM115
+        except FileExistsError:
+            continue
+        try:
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # disks that know no locks have to do without
+                    fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(file, partial):
-                file.truncate()
                 return file
         except BaseException:
             file.close()
             raise
-        file.close()  # who was waited for has given this file its name: begin another
-
-
-def _untouched(path: str, flags: int) -> int:
-    """Open a file without emptying it: it may be another's still."""
-    return os.open(path, flags & ~os.O_TRUNC, 0o666)
+        file.close()  # another process took it for stale before it was locked
 
 
 def _is_at(file: IO[bytes], path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     except FileNotFoundError:
         return False
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether `path` is no place for a file of its own: a device, a pipe, or one of this process's open files."""
+    if _OWN_STREAM.fullmatch(os.path.abspath(path)):  # noqa: PTH100 (`Path.resolve` follows the link)
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False  # not there, or the error of writing says it better
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise OSError(errno.EINVAL, "a disk or a socket is no file", str(path))
+    return not stat.S_ISREG(mode)
+
+
+@contextlib.contextmanager
+def _stream(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is copied into a device or pipe at the end: some formats are not written from front to back."""
+    # Without O_NONBLOCK, a pipe that nobody reads would be waited for without an end.
+    place = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(place, "wb") as stream, tempfile.TemporaryFile() as file:
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(place, True)
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, stream)

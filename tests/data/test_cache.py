@@ -220,7 +220,7 @@ def test_breaking_off_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         open_images(samples, SIZE, tmp_path / "cache", progress=stop)
     (lock,) = (tmp_path / "cache").iterdir()
-    partial = lock.with_suffix(".partial")
+    partial = lock.with_suffix(".images.0123abcd.partial")
     partial.write_bytes(bytes(10_000))  # what a killed process leaves
     assert np.array_equal(pixels(open_images(samples, SIZE, tmp_path / "cache"))[2], picture(2))
     assert not partial.exists()

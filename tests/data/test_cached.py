@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 from reidkit.data.cache import open_images
 from reidkit.data.cached import Cached, clear, look
 from reidkit.types import DataError
+from reidkit.whole import whole
 from tests.data.test_cache import SIZE, picture, pixels, write
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_being_written_stays(tmp_path: Path) -> None:
-    (tmp_path / "a.partial").write_bytes(bytes(20))
-    with (tmp_path / "a.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with whole(tmp_path / "a.images") as file:
+        file.write(bytes(20))
+        file.flush()
         assert clear(tmp_path) == Cached(tmp_path, 0, 0)
         assert look(tmp_path) == Cached(tmp_path, 1, 20)
     assert clear(tmp_path) == Cached(tmp_path, 1, 20)

@@ -51,8 +51,9 @@ def test_a_kill_in_the_midst_of_a_checkpoint_leaves_the_one_before(
 ) -> None:
     words = [*training(noise, tmp_path / "run"), "--save-every", "1"]
     command = nursery.start(*words, before=f"{NAME}:stuck_save")
-    partial, state = tmp_path / "run" / "state.pt.partial", tmp_path / "run" / "state.pt"
-    until((tmp_path / "run" / "state.pt.stuck").exists)
+    state = tmp_path / "run" / "state.pt"
+    until(lambda: any((tmp_path / "run").glob("state.pt.*.stuck")))
+    (partial,) = (tmp_path / "run").glob("state.pt.*.partial")
     good = state.read_bytes()
     command.send(signal.SIGKILL)
     assert command.wait().status == -signal.SIGKILL
@@ -72,7 +73,7 @@ def test_a_kill_in_the_midst_of_a_checkpoint_leaves_the_one_before(
 def test_a_kill_in_the_midst_of_the_weights_leaves_none(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
     words, model = training(noise, tmp_path / "run"), tmp_path / "run" / "model.safetensors"
     command = nursery.start(*words, before=f"{NAME}:stuck_weights")
-    until((tmp_path / "run" / "model.safetensors.partial").exists)
+    until(lambda: any((tmp_path / "run").glob("model.safetensors.*.partial")))
     command.send(signal.SIGKILL)
     assert command.wait().status == -signal.SIGKILL
     assert not model.exists()
@@ -80,7 +81,7 @@ def test_a_kill_in_the_midst_of_the_weights_leaves_none(nursery: Nursery, noise:
     assert nursery.run(*words, "--resume").status == 0
     assert nursery.run(*training(noise, tmp_path / "peace")).status == 0
     assert model.read_bytes() == (tmp_path / "peace" / "model.safetensors").read_bytes()
-    assert not (tmp_path / "run" / "model.safetensors.partial").exists()
+    assert not list((tmp_path / "run").glob("*.partial"))
 
 
 def test_a_kill_while_the_cache_is_built(nursery: Nursery, noise: Path, tmp_path: Path) -> None:

@@ -343,10 +343,13 @@ def test_damaged_files_are_refused(calibration, tmp_path):
         load_calibration(tmp_path, "f00d")
 
 
-def test_a_failed_write_leaves_the_old_file(calibration, tmp_path):
+def test_a_failed_write_leaves_the_old_file(calibration, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
     path = tmp_path / "calibration.json"
     save_calibration(path, calibration)
-    (tmp_path / "calibration.json.partial").mkdir()
+    monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(DataError, match="cannot be written"):
         save_calibration(path, replace(calibration, model="beef"))
     assert load_calibration(path, "f00d") == calibration

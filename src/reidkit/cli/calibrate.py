@@ -97,7 +97,7 @@ def _remark_on_another(path: Path, fingerprint: str) -> None:
     """Says so when the calibration of another model is about to be written over."""
     from reidkit.evaluate.calibration_file import load_calibration
 
-    if not path.exists():
+    if not path.is_file():
         return
     try:
         load_calibration(path, fingerprint)

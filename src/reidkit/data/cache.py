@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,9 @@ from reidkit.data.decode import decode
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.shards.source import open_shards
 from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all, keep
+from reidkit.locks import hold
 from reidkit.types import DataError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -113,8 +114,7 @@ class _CacheFile:
         folder = self._path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with self._path.with_suffix(".lock").open("wb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with hold(self._path.with_suffix(".lock"), wait=True):
                 return self.load() or self._write(progress)
         except OSError as error:
             if error.errno in _FULL:
@@ -124,24 +124,17 @@ class _CacheFile:
             raise DataError(f"{why}: name another folder with --cache DIR, or do without with --no-cache") from None
 
     def _write(self, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        partial = self._path.with_suffix(".partial")
         broken: dict[int, str] = {}
-        try:
-            with partial.open("wb") as file:
-                # Ask for the room at once: half an hour of decoding is a bad time to find that the disk is full.
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, self._bytes)
-                for pixels, reasons in decode_all(self._paths, self._size, progress, self._by):
-                    file.write(pixels.data)
-                    broken |= reasons
-                note = json.dumps({"state": self._state, "broken": broken}).encode()
-                file.write(note + len(note).to_bytes(8, "little") + _END)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._path)
-            return self._map(), broken
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(self._path) as file:
+            # Ask for the room at once: half an hour of decoding is a bad time to find that the disk is full.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, self._bytes)
+            for pixels, reasons in decode_all(self._paths, self._size, progress, self._by):
+                file.write(pixels.data)
+                broken |= reasons
+            note = json.dumps({"state": self._state, "broken": broken}).encode()
+            file.write(note + len(note).to_bytes(8, "little") + _END)
+        return self._map(), broken
 
     def _map(self) -> NDArray[np.uint8]:
         explain_bus_errors(self._path.parent)
@@ -166,7 +159,7 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _digest(parts: Iterable[bytes]) -> str:
-    whole = hashlib.sha256()
+    total = hashlib.sha256()
     for part in parts:
-        whole.update(len(part).to_bytes(8, "little") + part)
-    return whole.hexdigest()[:32]
+        total.update(len(part).to_bytes(8, "little") + part)
+    return total.hexdigest()[:32]

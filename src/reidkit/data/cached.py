@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reidkit.types import DataError
+from reidkit.whole import remove_if_stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def clear(folder: Path) -> Cached:
         try:
             if path.suffix == ".images":
                 path.unlink(missing_ok=True)
-            elif not _delete_left_behind(path):
+            elif not remove_if_stale(path):
                 continue
         except OSError as error:
             raise DataError(f"{path} cannot be deleted: {error.strerror}") from None
@@ -65,14 +65,3 @@ def _files(folder: Path) -> Iterator[tuple[Path, int]]:
         if path.suffix in {".images", ".partial"}:
             with contextlib.suppress(OSError):  # gone since
                 yield path, path.stat().st_size
-
-
-def _delete_left_behind(partial: Path) -> bool:
-    """Delete what nobody is writing any more; whether that was so."""
-    with partial.with_suffix(".lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        partial.unlink(missing_ok=True)
-        return True

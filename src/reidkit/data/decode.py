@@ -49,8 +49,17 @@ def decode(path: ImageFile) -> NDArray[np.uint8]:
         DataError: the file is missing, empty, cut short, damaged, no image, above `MAX_BYTES`, `MAX_PIXELS` or
             `MAX_SIDE`, or holds values that make no image. The sentence starts with the path.
     """
+    return decode_bytes(read_image(path), str(path))
+
+
+def read_image(path: ImageFile) -> bytes:
+    """The bytes of an image file, or of an image in a shard, not decoded.
+
+    Raises:
+        DataError: the file is missing, no regular file, cannot be read, or is above `MAX_BYTES`.
+    """
     if not isinstance(path, Path):
-        return decode_bytes(path.read_bytes(), str(path))
+        return path.read_bytes()
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -58,10 +67,9 @@ def decode(path: ImageFile) -> NDArray[np.uint8]:
         if status.st_size > MAX_BYTES:
             raise DataError(f"{path} has {status.st_size:,} bytes, above the limit of {MAX_BYTES:,}")
         with path.open("rb", buffering=0) as file:
-            data = file.read()
+            return file.read()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    return decode_bytes(data, str(path))
 
 
 def decode_bytes(data: bytes, name: str) -> NDArray[np.uint8]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
+from reidkit.locks import hold
 from reidkit.types import RunError, UsageError
 from reidkit.whole import whole
 
@@ -33,16 +33,18 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
     except OSError as error:
         raise RunError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
-    with file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(hold(folder / ".lock", wait=False))
         except BlockingIOError:
             raise RunError(f"another process is training in {folder}: wait for it, or choose another --out") from None
+        except PermissionError as error:
+            raise RunError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
         except OSError as error:
-            raise RunError(f"{folder} cannot be locked ({error.strerror}): choose an --out on another disk") from None
+            why = error.strerror or error
+            raise RunError(f"{folder} cannot be locked ({why}): choose an --out on another disk") from None
         yield
 
 

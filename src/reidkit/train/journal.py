@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -197,8 +197,13 @@ def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
     )
 
 
-def _memory_mb() -> int:
-    """The peak so far: of the accelerator where there is one in use, else of the process."""
+def _memory_mb() -> int | None:
+    """The peak so far: of the accelerator where there is one in use, else of the process; None on Windows."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() >> 20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    # In kB; macOS says bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)

@@ -107,13 +107,34 @@ def test_a_call_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.
     assert convert(benchmark, out, kind, 8)["kept"] == 7, "all, the next time"
 
 
-def test_an_image_that_changed_is_written_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("same_size", [False, True])
+def test_an_image_that_changed_is_written_anew(tmp_path: Path, kind: Any, same_size: bool) -> None:
+    pytest.importorskip("pyarrow")
     noise, out = draw_noise(tmp_path / "market"), tmp_path / "out"
-    convert(open_benchmark(noise), out, "webdataset", 8)
+    convert(open_benchmark(noise), out, kind, 8)
     first = min((noise / "bounding_box_train").iterdir())
-    first.write_bytes(picture(3))
-    assert convert(open_benchmark(noise), out, "webdataset", 8)["kept"] == 6
-    assert open_benchmark(out).train[0].path.read_bytes() == picture(3)
+    before = first.read_bytes()
+    new = before[:-20] + bytes([before[-20] ^ 1]) + before[-19:] if same_size else picture(3)
+    first.write_bytes(new)
+    assert convert(open_benchmark(noise), out, kind, 8)["kept"] == 6
+    assert open_benchmark(out).train[0].path.read_bytes() == new
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_image_is_not_packed(tmp_path: Path, kind: Any, jpeg: bytes) -> None:
+    """A table, or a link with the name of an image, may name any file, and shards are given to others."""
+    pytest.importorskip("pyarrow")
+    secret = tmp_path / "id_rsa"
+    secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
+    (tmp_path / "people.csv").write_text("path,pid,camid,split\nid_rsa,1,0,train\n")
+    (tmp_path / "set" / "anna").mkdir(parents=True)
+    (tmp_path / "set" / "anna" / "0_c1.jpg").write_bytes(jpeg)
+    (tmp_path / "set" / "anna" / "1_c1.jpg").symlink_to(secret)
+    for given, name in (("people.csv", "id_rsa"), ("set", "1_c1")):
+        with pytest.raises(DataError, match=rf"{name}.* is not an image.*: mend it, or take it out of the data set"):
+            convert(open_benchmark(tmp_path / given), tmp_path / "out", kind, 8)
+        assert not any(b"OPENSSH" in path.read_bytes() for path in (tmp_path / "out").iterdir())
 
 
 def test_the_same_call_writes_the_same_bytes(tmp_path: Path) -> None:

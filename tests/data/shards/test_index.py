@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_a_shard_that_changes_is_read_again(tmp_path: Path, jpeg: bytes) -> None
     assert len(open_benchmark(tmp_path).train) == 22, "one more"
 
 
-@pytest.mark.parametrize("what", ["garbage", "cut", "objects", "outside", "huge", "shape"])
+@pytest.mark.parametrize("what", ["garbage", "cut", "objects", "outside", "huge", "shape", "pid", "camid", "times"])
 def test_a_damaged_or_hostile_index_is_made_again(tmp_path: Path, what: str) -> None:
     noise_shards(tmp_path)
     finish(tmp_path, "webdataset")
@@ -70,9 +71,52 @@ def test_a_damaged_or_hostile_index_is_made_again(tmp_path: Path, what: str) -> 
             rows["shard"][0] = 99
         if what == "huge":
             rows["length"][0] = 2**31 - 1
-        wrong = {"huge": rows, "objects": np.array([{}], dtype=object), "outside": rows, "shape": np.zeros(3)}[what]
+        if what in {"pid", "camid"}:
+            rows[what][0] = -2
+        if what == "times":
+            parts["times"] = np.array(["yesterday"])
+        wrong = {"huge": rows, "objects": np.array([{}], dtype=object), "outside": rows, "shape": np.zeros(3)}.get(
+            what, rows
+        )
         np.savez(path, allow_pickle=True, **(parts | {"rows": wrong}))
-    assert len(open_benchmark(tmp_path).train) == 48
+    train = open_benchmark(tmp_path).train
+    assert len(train) == 48
+    assert min(min(sample.pid, sample.camid) for sample in train) >= -1
+
+
+def other_labels(path: Path) -> None:
+    """The same tar with the ids 1 to 4 as 8 to 5: as many bytes."""
+    data = path.read_bytes()
+    for pid in range(1, 5):
+        data = data.replace(b'"pid": %d' % pid, b'"pid": %d' % (9 - pid))
+    path.write_bytes(data)
+
+
+def test_other_labels_in_as_many_bytes_are_seen(tmp_path: Path, jpeg: bytes) -> None:
+    """Whichever way the time of the tar has moved, and with an index of an earlier version too."""
+    path = tar(tmp_path / "train.tar", [item for pid in (1, 2, 3) for item in pair(f"a{pid}", jpeg, pid=pid)])
+    finish(tmp_path, "webdataset")
+    then = path.stat().st_mtime_ns
+    other_labels(path)
+    for now in (then + 1_000_000, then - 10**12, then + 10**12):
+        os.utime(path, ns=(now, now))
+        assert [sample.pid for sample in open_benchmark(tmp_path).train] == [8, 7, 6]
+    with np.load(tmp_path / index.INDEX) as file:
+        np.savez(tmp_path / index.INDEX, **{key: file[key] for key in file if key != "times"})
+    os.utime(tmp_path / index.INDEX, ns=(then, then))
+    assert [sample.pid for sample in open_benchmark(tmp_path).train] == [8, 7, 6]
+
+
+def test_an_index_counts_where_a_copy_keeps_times_or_their_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(noise_shards(tmp_path / "set"), "webdataset")
+    shutil.copytree(tmp_path / "set", tmp_path / "copy")
+    for path in (tmp_path / "copy").glob("*.tar"):
+        seconds = path.stat().st_mtime_ns // 10**9 * 10**9
+        os.utime(path, ns=(seconds, seconds))
+    monkeypatch.setattr(webdataset, "gather", no_gathering)
+    assert len(open_benchmark(tmp_path / "copy").train) == 48
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

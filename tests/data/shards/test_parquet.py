@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
+BAD_TEXT = arrow.Array.from_buffers(
+    arrow.string(), 1, [None, arrow.py_buffer(b"\0\0\0\0\2\0\0\0"), arrow.py_buffer(b"\xff\xfe")]
+)
+BAD_DATE = arrow.array([2**50], type=arrow.int64()).cast(arrow.timestamp("s"))
+
 
 def table(path: Path, rows: Any = 100, **columns: Any) -> Path:
     """A file of these columns, in row groups of `rows`."""
@@ -54,6 +59,14 @@ def test_names_of_people_rows_without_a_key_and_a_column_of_structs(tmp_path: Pa
         ({"image": [b"a"], "pid": [None]}, "train.parquet:0: pid None is neither a number nor a name"),
         ({"image": [b"a", b"b"], "pid": [1, 2], "key": ["k", "k"]}, "train.parquet:k comes twice"),
         ({"image": [b"a"], "pid": [1], "split": ["test"]}, "split 'test' is none of train, query, gallery"),
+        *[
+            ({"image": column, "pid": [1]}, "its column image holds no bytes of files: write them as binary")
+            for column in (["x"], [1], [True], [{"bytes": "text"}], [{"path": b"a"}], [[b"a"]], [None])
+        ],
+        ({"image": [b"a"], "pid": [1], "key": BAD_TEXT}, "holds what cannot be read: .*can't decode"),
+        ({"image": [b"a"], "pid": [1], "camid": BAD_DATE}, "holds what cannot be read: "),
+        ({"image": [b"a"], "pid": [[[1]]]}, r"pid \[\[1\]\] is neither a number nor a name"),
+        ({"image": [b"a"], "pid": [7.0]}, r"pid 7\.0 is neither"),
     ],
 )
 def test_errors_are_one_line_that_names_the_shard(tmp_path: Path, columns: dict[str, list[Any]], says: str) -> None:
@@ -78,3 +91,18 @@ def test_a_file_that_changed_behind_its_index(tmp_path: Path) -> None:
     table(path, image=[b"a"], pid=[1])
     with pytest.raises(DataError, match="has fewer rows than its index"):
         last.path.read_bytes()
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    made = arrow.Table.from_arrays([arrow.array([b"a"]), arrow.array([1]), arrow.array([2])], ["image", "pid", "pid"])
+    parquet.write_table(made, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="has two columns pid: leave one"):
+        open_benchmark(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind", [arrow.large_binary(), arrow.binary(1), arrow.dictionary(arrow.int32(), arrow.binary())]
+)
+def test_other_columns_of_bytes(tmp_path: Path, kind: Any) -> None:
+    table(tmp_path / "train.parquet", image=arrow.array([b"a", b"b", b"a"]).cast(kind), pid=[1, 2, 3])
+    assert [sample.path.read_bytes() for sample in open_benchmark(tmp_path).train] == [b"a", b"b", b"a"]

@@ -109,3 +109,16 @@ def test_damage_ends_in_a_sentence_or_in_entries_inside_the_file(data: st.DataOb
     except DataError:
         return
     assert all(0 <= entry.start <= entry.start + entry.length <= len(raw) for entry in found)
+
+
+@pytest.mark.parametrize("records", [b"9" * 5000 + b" path=a\n", b"5013 size=" + b"9" * 5000 + b"\n"])
+def test_numbers_of_thousands_of_digits_are_passed_over(records: bytes) -> None:
+    """Python refuses to read such a number by a ValueError."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as file:
+        for name, kind, data in (("p", b"x", records), ("a.jpg", b"0", b"image")):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.size = kind, len(data)
+            file.addfile(entry, io.BytesIO(data))
+    (found,) = contents(made.getvalue())
+    assert (found.name, found.length) == (b"a.jpg", 5)

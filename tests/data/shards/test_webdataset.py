@@ -141,3 +141,16 @@ def test_several_sets_stay_in_columns(tmp_path: Path, jpeg: bytes) -> None:
     loose.write_bytes(jpeg)
     with pytest.raises(DataError, match="put the files into shards by `reidkit shard`"):
         merge([one, open_benchmark(tmp_path / "c")])
+
+
+@pytest.mark.parametrize("label", ["--5", "-", "5-", "\u0665", "9" * 5000, "5.0"])
+def test_a_label_that_is_no_number_is_a_name(tmp_path: Path, jpeg: bytes, label: str) -> None:
+    tar(tmp_path / "train.tar", [("a.jpg", jpeg), ("a.cls", label.encode())])
+    assert [sample.pid for sample in open_benchmark(tmp_path).train] == [0]
+
+
+def test_a_label_nested_beyond_reason_is_told_in_a_line(tmp_path: Path, jpeg: bytes) -> None:
+    for depth in (500, 900, 100_000):
+        tar(tmp_path / "train.tar", [("a.jpg", jpeg), ("a.json", b'{"pid": ' + b"[" * depth + b"]" * depth + b"}")])
+        with pytest.raises(DataError, match=r"is neither a number nor a name|is not an object in JSON"):
+            open_benchmark(tmp_path)

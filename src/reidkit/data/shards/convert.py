@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from reidkit.data.decode import decode_bytes, read_image
 from reidkit.data.listing import SUFFIXES
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards import write as writers
 from reidkit.data.shards.index import INDEX, Index
 from reidkit.data.shards.index import write as write_index
 from reidkit.data.shards.place import Folder
-from reidkit.data.shards.samples import SPLITS, pids_of
+from reidkit.data.shards.samples import SPLITS, ShardSamples, pids_of
 from reidkit.types import SYNTHETIC, DataError, UsageError
+from reidkit.whole import final_name, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,7 @@ Kind = Literal["webdataset", "parquet"]
 README = "README.txt"
 _SUFFIX = {"webdataset": ".tar", "parquet": ".parquet"}
 _WRITE = {"webdataset": writers.write_tar, "parquet": writers.write_parquet}
+_SHARD = {"webdataset": webdataset.TarShard, "parquet": parquet.ParquetShard}
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,20 @@ def convert(
     images_per_shard: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, int]:
-    """Write the images of `benchmark`, as they are and not decoded, into shards in the folder `out`, with their index.
+    """Write the images of `benchmark`, their files as they are, into shards in the folder `out`, with their index.
+
+    Each is decoded once to see that it is an image: a list may name any file, and shards are given to others.
 
     The images of a person follow each other, and lie in one shard unless it has no room for them; otherwise the order
     is that of the data set. Each shard appears when it is whole, the index last. A shard of an earlier call that holds
-    what it should is kept, so that a call that was broken off goes on.
+    what it should, byte for byte, is kept, so that a call that was broken off goes on.
 
     Returns:
         How many `images` and `shards` there are, and how many of these were `kept`.
 
     Raises:
         UsageError: `out` holds something else, or a shard should hold no image.
-        DataError: an image cannot be read, or a shard cannot be written.
+        DataError: an image cannot be read or decoded, or a shard cannot be written.
     """
     if images_per_shard < 1:
         raise UsageError("a shard holds one image at least: give --images-per-shard 1 or more")
@@ -95,7 +100,7 @@ def finish(out: Path, kind: Kind) -> int:
         OSError: the index cannot be written.
     """
     index, sizes = _gather(out, kind)
-    write_index(out / INDEX, index, sizes)
+    write_index(out / INDEX, index, sizes, {name: int(Folder(out).state(name)) for name in sizes})
     return len(index.rows)
 
 
@@ -109,12 +114,13 @@ def _gather(out: Path, kind: Kind, only: str = "") -> tuple[Index, dict[str, int
 def _begin(out: Path, shards: set[str], synthetic: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     ours = shards | {INDEX, README}
-    foreign = sorted(path.name for path in out.iterdir() if path.name.removesuffix(".partial") not in ours)
+    foreign = sorted(path.name for path in out.iterdir() if final_name(path.name) not in ours)
     if foreign:
         raise UsageError(f"{out} holds something else ({foreign[0]}): give a folder that is empty or not there")
     (out / INDEX).unlink(missing_ok=True)
     if synthetic:
-        (out / README).write_text(f"{SYNTHETIC}\n", encoding="utf-8")
+        with whole(out / README) as file:
+            file.write(f"{SYNTHETIC}\n".encode())
 
 
 def _plan(benchmark: Benchmark, suffix: str, images_per_shard: int) -> list[_Planned]:
@@ -177,15 +183,21 @@ def _one_dot(name: str) -> tuple[str, str]:
 def _items(shard: _Planned) -> Iterator[writers.Item]:
     for index in shard.indices:
         sample = shard.samples[index]
-        try:
-            data = sample.path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{sample.path} cannot be read: {error.strerror}") from None
-        yield writers.Item(shard.names[index], data, sample.pid, sample.camid, shard.split)
+        yield writers.Item(shard.names[index], _image(sample.path), sample.pid, sample.camid, shard.split)
+
+
+def _image(path: ImageFile) -> bytes:
+    """The bytes of an image file, which were decoded once."""
+    try:
+        data = read_image(path)
+        decode_bytes(data, str(path))
+    except DataError as error:
+        raise DataError(f"{error}: mend it, or take it out of the data set; nothing but images is packed") from None
+    return data
 
 
 def _is_there(shard: _Planned, out: Path, kind: Kind) -> bool:
-    """Whether the shard was written before, of these images: their names, labels and, in a tar, sizes are the same."""
+    """Whether the shard was written before, of these images: their names, labels and bytes are the same."""
     if not (out / shard.name).is_file():
         return False
     try:
@@ -193,16 +205,22 @@ def _is_there(shard: _Planned, out: Path, kind: Kind) -> bool:
     except DataError:
         return False
     samples = [shard.samples[i] for i in shard.indices]
-    rows, names = index
     wanted = [(s.pid, s.camid, SPLITS.index(shard.split)) for s in samples]
     keys = [os.fsencode(shard.names[i]) for i in shard.indices]
-    if rows[["pid", "camid", "split"]].tolist() != wanted or names != b"".join(keys):
+    if index.rows[["pid", "camid", "split"]].tolist() != wanted or index.names != b"".join(keys):
         return False
-    return kind == "parquet" or rows["length"].tolist() == [_size(sample.path) for sample in samples]
+    return _same_bytes(ShardSamples((_SHARD[kind](Folder(out), shard.name),), *index), samples)
 
 
-def _size(path: ImageFile) -> int:
+def _same_bytes(written: ShardSamples, samples: Sequence[Sample]) -> bool:
+    """Whether the images of one shard are those of `samples`, read a group at a time."""
+    groups = written.groups
+    order = np.argsort(groups, kind="stable")
     try:
-        return path.stat().st_size if isinstance(path, Path) else len(path.read_bytes())
-    except OSError:
-        return -1
+        for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+            found = zip(rows.tolist(), written.read(rows), strict=True)
+            if any(data != read_image(samples[row].path) for row, data in found):
+                return False
+    except DataError:
+        return False  # writing it again says what is wrong
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from array import array
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -111,11 +112,11 @@ def checked(facts: tuple[Any, Any, Any], split_of_shard: str, where: str) -> tup
         )
     split = split or split_of_shard
     if not (_is_number(pid) or (isinstance(pid, str) and pid)):
-        wrong = f"pid {pid!r} is neither a number nor a name"
+        wrong = f"pid {reprlib.repr(pid)} is neither a number nor a name"
     elif not (camid is None or _is_number(camid)):
-        wrong = f"camid {camid!r} is not a number: leave it out if it is not known"
+        wrong = f"camid {reprlib.repr(camid)} is not a number: leave it out if it is not known"
     elif split not in SPLITS:
-        wrong = f"split {split!r} is none of {', '.join(SPLITS)}"
+        wrong = f"split {reprlib.repr(split)} is none of {', '.join(SPLITS)}"
     else:
         return pid, NO_CAMERA if camid is None else camid, SPLITS.index(split)
     raise DataError(f"{where}: {shown(wrong.encode('utf-8', 'backslashreplace'))}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,8 +12,10 @@ import numpy as np
 
 from reidkit.data.cache_dir import default_cache_dir
 from reidkit.data.decode import MAX_BYTES
+from reidkit.data.shards.place import Folder
 from reidkit.data.shards.samples import ROW, SPLITS
-from reidkit.types import DataError
+from reidkit.types import JUNK, NO_CAMERA, DataError
+from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,10 @@ INDEX = "reidkit-index.npz"
 """The file that `reidkit shard` lays beside the shards, so that nobody reads them all to find out what is in them."""
 
 _FORMAT = 1
+_SECOND = 10**9
+
+
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, DataError)
 
 
 class Index(NamedTuple):
@@ -40,7 +45,9 @@ class Index(NamedTuple):
 def indexed(place: Place, sizes: dict[str, int], gather: Callable[[], Index]) -> Index:
     """The index of these shards of a place: from beside them, from the cache, or gathered now and put into the cache.
 
-    It counts shards in the order of their names.
+    It counts shards in the order of their names. One that lies beside shards on a disk counts only if none of them has
+    been written since: their sizes and their times are those that it tells, as after `cp -p`, `rsync -t` or unpacking.
+    At a URL, where times are not those of writing, sizes alone must do.
     """
     beside = _beside(place, sizes)
     if beside is not None:
@@ -57,30 +64,47 @@ def indexed(place: Place, sizes: dict[str, int], gather: Callable[[], Index]) ->
     return index
 
 
-def write(file: Path, index: Index, sizes: dict[str, int]) -> None:
-    """Write the index of shards of these names and sizes, whole or not at all.
+def write(file: Path, index: Index, sizes: dict[str, int], times: dict[str, int] | None = None) -> None:
+    """Write the index of shards of these names, sizes and times of change (ns), whole or not at all.
 
     Raises:
         OSError: the file cannot be written.
     """
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     shards = np.array(sorted(sizes.items()), dtype=np.dtype([("name", f"U{max(map(len, sizes))}"), ("size", "<i8")]))
-    try:
-        with partial.open("wb") as stream:
-            names = np.frombuffer(index.names, dtype=np.uint8)
-            np.savez(stream, format=np.array(_FORMAT), shards=shards, rows=index.rows, names=names)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(file) as stream:
+        names = np.frombuffer(index.names, dtype=np.uint8)
+        told = {"times": np.array([times[name] for name in sorted(sizes)], dtype=np.int64)} if times else {}
+        np.savez(stream, format=np.array(_FORMAT), shards=shards, rows=index.rows, names=names, **told)
 
 
 def _beside(place: Place, sizes: dict[str, int]) -> Index | None:
-    """The index that lies beside the shards, unless one of them is of another size."""
+    """The index that lies beside the shards, unless one of them has changed."""
     there = place.sizes()
     if INDEX not in there:
         return None
     length = there[INDEX] if there[INDEX] >= 0 else 1 << 40
-    return _load(lambda: place.read(INDEX, 0, length), sizes)
+    data = place.read(INDEX, 0, length)
+    if isinstance(place, Folder) and not _in_time(place, data, sizes):
+        return None
+    return _load(lambda: data, sizes)
+
+
+def _in_time(place: Folder, data: bytes, sizes: dict[str, int]) -> bool:
+    """Whether all shards have the times that the index tells; one of an earlier version tells none, but has its own."""
+    try:
+        now = [int(place.state(name)) for name in sorted(sizes)]
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            if "times" not in file:
+                return max(now) <= int(place.state(INDEX))
+            told = file["times"].tolist()
+    except (*_UNREADABLE, NotImplementedError):
+        return False
+    return len(told) == len(now) and all(map(_same_time, told, now))
+
+
+def _same_time(told: int, now: int) -> bool:
+    """Many programs that copy a file keep its time in whole seconds alone."""
+    return told == now or (now % _SECOND == 0 and told // _SECOND == now // _SECOND)
 
 
 def _cache_file(place: Place, sizes: dict[str, int]) -> Path | None:
@@ -103,13 +127,13 @@ def _load(read: Callable[[], bytes], sizes: dict[str, int]) -> Index | None:
             if int(file["format"]) != _FORMAT or not same:
                 return None
             index = Index(file["rows"], file["names"].tobytes())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, DataError):
+    except _UNREADABLE:
         return None
     rows = index.rows
     if rows.dtype != ROW or rows.ndim != 1:
         return None
     ends = rows["name"] + rows["letters"]
     inside = (rows["shard"] >= 0) & (rows["shard"] < len(sizes)) & (rows["name"] >= 0) & (rows["letters"] >= 0)
-    inside &= rows["length"] <= MAX_BYTES
+    inside &= (rows["length"] <= MAX_BYTES) & (rows["pid"] >= JUNK) & (rows["camid"] >= NO_CAMERA)
     inside &= (ends <= len(index.names)) & (rows["start"] >= 0) & (rows["length"] >= 0) & (rows["part"] >= 0)
     return index if bool(inside.all()) and bool(((rows["split"] >= 0) & (rows["split"] < len(SPLITS))).all()) else None

@@ -115,7 +115,7 @@ def _gather_group(shard: ParquetShard, file: Any, group: int, rows: ShardRows, s
     there = set(file.schema_arrow.names)
     key = next((name for name in KEYS if name in there), None)
     wanted = [name for name in (key, "pid", "camid", "split") if name in there]
-    table = _told(shard, lambda: file.read_row_group(group, columns=wanted)).to_pydict()
+    table = _told(shard, lambda: file.read_row_group(group, columns=wanted).to_pydict())
     count = len(table["pid"])
     empty = [None] * count
     names = table[key] if key else range(len(rows.keys), len(rows.keys) + count)
@@ -141,6 +141,11 @@ def _opened(shard: ParquetShard) -> Iterator[Any]:
         for name in ("image", "pid"):
             if name not in file.schema_arrow.names:
                 raise DataError(f"{shard} has no column {name}: the columns are image, pid, camid, split and key")
+        twice = next((name for name, count in Counter(file.schema_arrow.names).items() if count > 1), None)
+        if twice is not None:
+            raise DataError(f"{shard} has two columns {shown(twice.encode(errors='surrogatepass'))}: leave one")
+        if not _holds_bytes(file.schema_arrow.field("image").type):
+            raise DataError(f"{shard}: its column image holds no bytes of files: write them as binary")
         yield file
 
 
@@ -154,8 +159,20 @@ def _kept_row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
 
 def _row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
     with _opened(shard) as file:
-        column = _told(shard, lambda: file.read_row_group(group, columns=["image"])).column("image").to_pylist()
+        column = _told(shard, lambda: file.read_row_group(group, columns=["image"]).column("image").to_pylist())
     return [value.get("bytes") if isinstance(value, dict) else value for value in column]
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether a column of this type has a file in each row: its bytes, or a struct that has them as `bytes`."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _holds_bytes(kind.field("bytes").type)
+    if types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    view = getattr(types, "is_binary_view", types.is_binary)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind) or view(kind))
 
 
 def _told(shard: ParquetShard, work: Any) -> Any:
@@ -164,10 +181,11 @@ def _told(shard: ParquetShard, work: Any) -> Any:
     except OSError as error:
         why = error.strerror or "it is cut short or damaged"
         raise DataError(f"{shard} cannot be read: {why}") from None
-    except Exception as error:  # pyarrow's errors are ValueErrors, KeyErrors and others
-        if type(error).__module__.partition(".")[0] != "pyarrow":
-            raise
-        raise DataError(f"{shard} is no whole Parquet file: copy it again ({' '.join(str(error).split())})") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # pyarrow's own errors, and Python's for what it cannot hold: dates, text, numbers
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{shard} is no whole Parquet file, or holds what cannot be read: {why}") from None
 
 
 def pyarrow() -> tuple[Any, Any]:

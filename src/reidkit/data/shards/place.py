@@ -107,11 +107,9 @@ class Folder:
     def read(self, name: str, start: int, length: int) -> bytes:
         """A piece of a file."""
         try:
-            file = os.open(self._path / name, os.O_RDONLY)
-            try:
-                return os.pread(file, length, start)
-            finally:
-                os.close(file)
+            with (self._path / name).open("rb", buffering=0) as file:
+                file.seek(start)
+                return file.read(length)
         except OSError as error:
             raise DataError(f"{self.where(name)} cannot be read: {error.strerror}") from None
 

@@ -14,6 +14,7 @@ _END = bytes(BLOCK)
 _FILES = (b"0", b"\0", b"7")
 _LONGEST = 1 << 20
 """A longer name, or extended header, is no name."""
+_DIGITS = 18
 
 
 class Entry(NamedTuple):
@@ -117,12 +118,17 @@ def _pax(records: bytes, name: bytes, length: int) -> tuple[bytes, int]:
     """Name and length out of `LENGTH KEY=VALUE` records; what does not fit that is passed over."""
     while records:
         size, _, _ = records.partition(b" ")
-        if not size.isdigit() or not 0 < int(size) <= len(records):
+        if not _is_count(size) or not 0 < int(size) <= len(records):
             break
         key, _, value = records[len(size) + 1 : int(size) - 1].partition(b"=")
         if key == b"path":
             name = value
-        elif key == b"size" and value.isdigit():
+        elif key == b"size" and _is_count(value):
             length = int(value)
         records = records[int(size) :]
     return name, length
+
+
+def _is_count(digits: bytes) -> bool:
+    """Whether this is a number of bytes: Python refuses to read one of thousands of digits, and no file has so many."""
+    return digits.isdigit() and len(digits) <= _DIGITS

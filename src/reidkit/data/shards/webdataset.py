@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ PART = 16 << 20
 
 _IMAGES = frozenset(suffix[1:].encode() for suffix in SUFFIXES)
 _LABELS = (b"cls", b"txt")
+_NUMBER = re.compile(r"-?[0-9]{1,10}")
 _LONGEST = 1 << 20
 """Bytes of a JSON file that are read: what is longer is no label."""
 
@@ -157,7 +159,7 @@ class _Tar:
     def _from_label(self, entry: Entry, text: bytes) -> tuple[int | str, int, int]:
         word = text.decode("utf-8", "backslashreplace").strip()
         seen_by = camera(shown(entry.name.rpartition(b"/")[2]))
-        pid = int(word) if word.lstrip("-").isdecimal() and len(word) < 12 else word
+        pid = int(word) if _NUMBER.fullmatch(word) else word
         return self._checked(entry, pid, None if seen_by == NO_CAMERA else seen_by, None)
 
     def _checked(self, entry: Entry, *facts: Any) -> tuple[int | str, int, int]:
