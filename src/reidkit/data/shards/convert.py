@@ -24,13 +24,15 @@ from reidkit.whole import final_name, whole
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from reidkit.data.shards.place import Place
+    from reidkit.data.shards.samples import Shard
     from reidkit.types import Benchmark, ImageFile, Sample
 
 Kind = Literal["webdataset", "parquet"]
 README = "README.txt"
 _SUFFIX = {"webdataset": ".tar", "parquet": ".parquet"}
 _WRITE = {"webdataset": writers.write_tar, "parquet": writers.write_parquet}
-_SHARD = {"webdataset": webdataset.TarShard, "parquet": parquet.ParquetShard}
+_SHARD: dict[str, Callable[[Place, str], Shard]] = {"webdataset": webdataset.TarShard, "parquet": parquet.ParquetShard}
 
 
 @dataclass(frozen=True)

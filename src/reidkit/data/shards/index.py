@@ -6,7 +6,7 @@ import hashlib
 import io
 import zipfile
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -73,7 +73,9 @@ def write(file: Path, index: Index, sizes: dict[str, int], times: dict[str, int]
     shards = np.array(sorted(sizes.items()), dtype=np.dtype([("name", f"U{max(map(len, sizes))}"), ("size", "<i8")]))
     with whole(file) as stream:
         names = np.frombuffer(index.names, dtype=np.uint8)
-        told = {"times": np.array([times[name] for name in sorted(sizes)], dtype=np.int64)} if times else {}
+        told: dict[str, Any] = (
+            {"times": np.array([times[name] for name in sorted(sizes)], dtype=np.int64)} if times else {}
+        )
         np.savez(stream, format=np.array(_FORMAT), shards=shards, rows=index.rows, names=names, **told)
 
 
