@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from reidkit.model.folding import folded
-from reidkit.types import UsageError
+from reidkit.types import DivergedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -110,6 +110,20 @@ def embed(
     if waiting:
         found.append(torch.cat(waiting).cpu().numpy())
     return np.concatenate(found) if found else np.zeros((0, network.channels), dtype=np.float32)
+
+
+def refuse_diverged(vectors: NDArray[np.float32]) -> None:
+    """Say of features that are no numbers where they come from: from the weights.
+
+    Raises:
+        DivergedError: a feature of `vectors` [N, D] holds a NaN or an infinity.
+    """
+    bad = int(np.count_nonzero(~np.isfinite(vectors).all(axis=1)))
+    if bad:
+        raise DivergedError(
+            f"the network gives features with NaN or infinity for {bad} of {len(vectors)} images: its training has "
+            "diverged; take another model, or train again with a lower --set optim.lr"
+        )
 
 
 def _run(network: Network, images: Tensor, feature: str) -> Tensor:

@@ -12,7 +12,7 @@ from reidkit.data.cache import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.data.shards.samples import camids_of, pids_of
 from reidkit.distributed import ALONE
-from reidkit.embed import choose_batch, embed
+from reidkit.embed import choose_batch, embed, refuse_diverged
 from reidkit.evaluate.labels import Labels, find_matches, make_rule, require_matches
 from reidkit.evaluate.metrics import Scores, score
 from reidkit.types import DataError, Embeddings, Sample
@@ -95,7 +95,12 @@ def require_judgeable(benchmark: Benchmark, protocol: Protocol) -> None:
 def embed_samples(
     model: Model, samples: Sequence[Sample], name: str, protocol: Protocol, reading: Reading
 ) -> Embeddings:
-    """Features of `samples`, those left out that cannot be read where `reading` allows it."""
+    """Features of `samples`, those left out that cannot be read where `reading` allows it.
+
+    Raises:
+        DataError: an image cannot be read.
+        DivergedError: the network gives features that are no numbers.
+    """
     source = open_images(samples, model.recipe.images, reading.cache_dir, reading.skip_broken)
     model.network.to(reading.device)
     done = 0
@@ -112,6 +117,7 @@ def embed_samples(
         model.network, batches, reading.precision, feature=protocol.feature, flip=protocol.flip, progress=progress
     )
     vectors = reading.group.gather_rows(torch.from_numpy(vectors)).numpy()
+    refuse_diverged(vectors)
     labels = _labels(source.samples)
     return Embeddings(vectors, labels.pids, labels.camids, model.fingerprint, labels.paths)
 

@@ -53,6 +53,10 @@ class WeightsError(ReidkitError):
     """A weights file does not fit the network, or is none."""
 
 
+class DivergedError(WeightsError):
+    """A network whose features are no numbers."""
+
+
 class RunError(ReidkitError):
     """Training cannot go on."""
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -178,5 +179,210 @@ def test_a_model_needs_its_recipe(saved, tmp_path):
 
 
 def test_unfinished_run_has_no_model(tmp_path):
+    with pytest.raises(WeightsError, match=r"is a folder without model\.safetensors: give a run's folder"):
+        load_model(tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"")
     with pytest.raises(WeightsError, match="--resume"):
         load_model(tmp_path)
+
+
+def backbone_state():
+    torch.manual_seed(1)
+    return network().backbone.state_dict()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["base.", "model.", "module.", "module.encoder_q.", "backbone.", "net._orig_mod.resnet.", "1."]
+)
+@pytest.mark.parametrize("nesting", [(), ("model",), ("state_dict",), ("net_dict",), ("ckpt", "student")])
+def test_weights_are_found_under_any_prefix_and_nesting(tmp_path, prefix, nesting):
+    state = backbone_state()
+    content = {f"{prefix}{name}": tensor for name, tensor in state.items()}
+    content |= {"classifier.weight": torch.zeros(3, 64), "heads.bnneck.bias": torch.zeros(64)}
+    for name in reversed(nesting):
+        content = {name: content, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}}
+    torch.save(content, tmp_path / "w.pth")
+    loaded = network()
+    remark = load_backbone(loaded, tmp_path / "w.pth")
+    assert all(torch.equal(state[name], tensor) for name, tensor in loaded.backbone.state_dict().items())
+    assert f"{prefix.removesuffix('.')}" in remark
+    assert "left out of the weights: " in remark
+    assert "classifier.weight" in remark
+
+
+def test_of_two_encoders_the_one_that_learns_is_taken(tmp_path):
+    """A momentum encoder follows; it fits as well, and is the second choice even where it comes first."""
+    state = backbone_state()
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    both = {f"encoder_k.{n}": t for n, t in other.items()} | {f"encoder_q.{n}": t for n, t in state.items()}
+    torch.save(both, tmp_path / "moco.pth")
+    loaded = network()
+    remark = load_backbone(loaded, tmp_path / "moco.pth")
+    assert torch.equal(loaded.backbone.conv1.weight, state["conv1.weight"])
+    assert "weights taken from encoder_q., and not from encoder_k., which fits as well" in remark
+
+
+def test_plain_weights_need_no_remark(tmp_path):
+    torch.save(backbone_state(), tmp_path / "w.pth")
+    assert load_backbone(network(), tmp_path / "w.pth") == ""
+
+
+def test_content_decides_and_not_the_name(tmp_path):
+    state = backbone_state()
+    torch.save(state, tmp_path / "w.safetensors")
+    save_file(state, tmp_path / "w.pth")
+    for name in ("w.safetensors", "w.pth"):
+        loaded = network()
+        load_backbone(loaded, tmp_path / name)
+        assert torch.equal(loaded.backbone.conv1.weight, state["conv1.weight"])
+
+
+def test_a_run_folder_is_its_model(saved):
+    loaded = network()
+    load_backbone(loaded, saved[1].parent)
+    assert torch.equal(loaded.backbone.conv1.weight, saved[0].backbone.conv1.weight)
+
+
+def odd_tensors():
+    weight = backbone_state()["conv1.weight"]
+    return {
+        "sparse": weight.to_sparse(),
+        "a meta tensor": torch.empty_like(weight, device="meta"),
+        "complex": weight.to(torch.complex64),
+        "expanded": torch.zeros(1).expand(weight.shape),
+        "expanded from": torch.zeros(1).expand(2**20, 2**20),
+        "int8": weight.to(torch.int8),
+        "bool": weight.to(torch.bool),
+    }
+
+
+@pytest.mark.parametrize("what", list(odd_tensors()))
+def test_odd_tensors_are_named(tmp_path, what):
+    odd = odd_tensors()[what]
+    torch.save(backbone_state() | {"conv1.weight": odd}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=rf"no plain numbers at conv1\.weight, which is {what}"):
+        load_backbone(network(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("what", [*odd_tensors(), "a number"])
+def test_odd_tensors_beside_the_backbone_are_left_out(tmp_path, what):
+    odd = odd_tensors().get(what, 3)
+    state = backbone_state()
+    torch.save(state | {"head.weight": odd, "conv1.num_batches_tracked": torch.tensor(2)}, tmp_path / "w.pth")
+    loaded = network()
+    load_backbone(loaded, tmp_path / "w.pth")
+    assert torch.equal(loaded.backbone.conv1.weight, state["conv1.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize")
+def test_quantised_tensors_are_named(tmp_path):
+    odd = torch.quantize_per_tensor(backbone_state()["conv1.weight"], 0.1, 0, torch.qint8)
+    torch.save(backbone_state() | {"conv1.weight": odd}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"conv1\.weight, which is quantised"):
+        load_backbone(network(), tmp_path / "w.pth")
+
+
+def test_float8_and_float64_are_numbers_too(tmp_path):
+    state = {n: t.to(torch.float8_e5m2) if "conv" in n else t.double() for n, t in backbone_state().items()}
+    torch.save(state, tmp_path / "w.pth")
+    loaded = network()
+    load_backbone(loaded, tmp_path / "w.pth")
+    assert torch.equal(loaded.backbone.conv1.weight, state["conv1.weight"].float())
+
+
+@pytest.mark.parametrize("content", [{1: torch.zeros(2)}, {"a": {"b": torch.zeros(2)}}, {(1, 2): torch.zeros(2)}])
+def test_tensors_of_something_else(tmp_path, content):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="holds no weights of a ResNet"):
+        load_backbone(network(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e300])
+def test_weights_that_are_no_numbers_are_named(tmp_path, bad):
+    state = {
+        name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in backbone_state().items()
+    }
+    state["layer1.0.conv1.weight"][0, 0, 0, 0] = bad
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"NaN or infinity in layer1\.0\.conv1\.weight: the run that made it"):
+        load_backbone(network(), tmp_path / "w.pth")
+
+
+def test_a_model_that_is_no_numbers_says_so_by_key(tmp_path):
+    made = network(neck="bnneck")
+    with torch.no_grad():
+        made.neck.weight[3] = float("nan")
+    save_model(tmp_path / "model.safetensors", made, RECIPE)
+    with pytest.raises(WeightsError, match=r"NaN or infinity in neck\.weight"):
+        load_model(tmp_path)
+
+
+def test_a_variance_below_zero_is_none(tmp_path):
+    state = backbone_state()
+    state["bn1.running_var"][0] = -1
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"variances below 0 in bn1\.running_var"):
+        load_backbone(network(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html><html><body>404</body></html>", "is a web page, not weights"),
+        (b"\n <html lang='en'>", "is a web page, not weights"),
+        (b"<!-- x --><html>", "is a web page, not weights"),
+        (b"<?xml version='1.0'?><Error/>", "is XML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS.*git lfs pull"),
+        (b"\x1f\x8b\x08\x00rest", "gzip.*unpack"),
+        (b'{"name": "x"}', "is JSON"),
+        (b"\x89HDF\r\n", "HDF5"),
+    ],
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w.bin"])
+def test_files_of_other_kinds_say_what_they_are(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=words):
+        read(tmp_path / name)
+
+
+def test_a_checkpoint_is_not_for_weights(tmp_path):
+    parts = {"place": (1, 0, 0), "recipe": "x", "network": backbone_state(), "optimizer": {}}
+    torch.save(parts, tmp_path / "state.pt")
+    with pytest.raises(WeightsError, match=r"checkpoint of a run.*give the run's folder or its model\.safetensors"):
+        load_backbone(network(), tmp_path / "state.pt")
+
+
+def test_what_a_file_would_execute_is_named(tmp_path):
+    torch.save({"conv1.weight": Payload()}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"holds more than tensors: \S*open\S*\): where you trust it"):
+        read(tmp_path / "a.pth")
+
+
+def test_a_packed_archive_is_not_unpacked(tmp_path):
+    torch.save({"w": torch.zeros(2**20)}, tmp_path / "a.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as old,
+        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(WeightsError, match="compressed archive"):
+        read(tmp_path / "b.pth")
+
+
+def test_many_names_for_the_same_numbers(tmp_path):
+    """Each of 100 names is a view of the same 4 MB; written apart they would be 400."""
+    one = torch.zeros(2**20)
+    torch.save({str(i): one for i in range(100)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="same numbers under many names"):
+        read(tmp_path / "a.pth")
+
+
+def test_a_recipe_larger_than_its_file_takes_no_memory(saved, tmp_path):
+    """The recipe asks for 3 GB of weights; the file holds a few thousand."""
+    tensors, metadata = read(saved[1])
+    text = json.loads(metadata["recipe"])
+    text["network"] |= {"backbone": "resnet152", "width": 4.0}
+    save_file(tensors, tmp_path / "big.safetensors", metadata | {"recipe": json.dumps(text)})
+    with pytest.raises(WeightsError, match="does not fit the network"):
+        load_model(tmp_path / "big.safetensors")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -177,3 +178,50 @@ def test_a_folder_deleted_during_training(noise: Path, tmp_path: Path) -> None:
 
     with pytest.raises(RunError, match=r"cannot be written \(No such file or directory\)"):
         run(RECIPE, Job(out=tmp_path / "run", data=(noise,), watchers=(vanish,)))
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_model_that_has_diverged_is_not_left_behind(
+    noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scored: bool
+) -> None:
+    """Finite weights can give features that are not: 1e30 times 1e30 is infinite in float32."""
+    from reidkit.train import job as jobs
+    from reidkit.train import loop
+
+    def diverge(*words: Any) -> Any:
+        kept = fit(*words)
+        with torch.no_grad():
+            for name in ("conv1.weight", "bn1.weight"):
+                kept.network.backbone.get_parameter(name).fill_(1e30)
+        return kept
+
+    if not scored:  # where there is nothing to evaluate on, training images tell
+        noise = shutil.copytree(noise, tmp_path / "noise")
+        for image in (noise / "query").iterdir():
+            image.rename(image.with_name(f"9999{image.name[4:]}"))
+    fit = loop.fit
+    monkeypatch.setattr(jobs, "fit", diverge)
+    with pytest.raises(RunError, match=r"no model is saved: .*NaN or infinity for \d+ of \d+ images.*another --out"):
+        run(ONE_EPOCH, Job(out=tmp_path / "run", data=(noise,)))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_weights_with_nan_are_named_before_anything_is_written(noise: Path, tmp_path: Path, finished: Any) -> None:
+    _, outcome = finished
+    spoilt = copy.deepcopy(outcome.model.network)
+    with torch.no_grad():
+        spoilt.backbone.conv1.weight[0] = float("nan")
+    save_model(tmp_path / "model.safetensors", spoilt, outcome.model.recipe)
+    job = Job(out=tmp_path / "run", data=(noise,), weights=tmp_path)
+    with pytest.raises(WeightsError, match=r"NaN or infinity in conv1\.weight: the run that made it has diverged"):
+        run(ONE_EPOCH, job)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_can_start_from_the_folder_of_another(noise: Path, tmp_path: Path, finished: Any) -> None:
+    earlier, outcome = finished
+    said: list[str] = []
+    run(ONE_EPOCH, Job(out=tmp_path / "run", data=(noise,), weights=earlier.out, say=said.append))
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["weights"] == outcome.model.fingerprint
+    assert said[0].startswith("weights found under backbone.; left out of the weights: neck.bias, neck.running_mean")

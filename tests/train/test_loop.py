@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -204,7 +204,7 @@ def test_a_stop_right_after_the_weights_broke_keeps_the_good_state(tmp_path: Pat
             first.register_hook(lambda grad: grad * float("nan"))
             run.interrupt.requested = True
 
-    with pytest.raises(RunError, match=r"the weights are no numbers after step 6; the last good checkpoint is"):
+    with pytest.raises(RunError, match=r"conv1\.weight of the network holds NaN or infinity after step 6; the last"):
         run.go(spoil)
     state = torch.load(run.folder / "state.pt", weights_only=True)
     assert all(bool(torch.isfinite(value).all()) for value in state["network"].values())
@@ -222,3 +222,16 @@ def test_a_classifier_that_is_no_number_is_no_good_state_either(tmp_path: Path) 
 def test_the_status_is_that_of_the_signal() -> None:
     assert StoppedError("x").status == 130
     assert StoppedError("x", signal.SIGTERM).status == 143
+
+
+@pytest.mark.parametrize("place", [("average", "module.neck.weight"), ("best", "neck.weight")])
+def test_no_state_is_saved_whose_average_or_best_weights_are_no_numbers(tmp_path: Path, place: tuple[str, str]) -> None:
+    class Holds:
+        def state_dict(self) -> dict[str, Any]:
+            return {place[0]: {place[1]: torch.tensor([0.0, float("nan")])}, "epoch": 3}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            """Nothing."""
+
+    with pytest.raises(RunError, match=rf"{place[0]}\.{place[1]} of the kept holds NaN or infinity after step 6"):
+        refuse_broken_weights({"kept": Holds()}, tmp_path / "state.pt", Place(2, 0, 6))

@@ -7,12 +7,13 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from reidkit import recipe as recipes
 from reidkit.model.network import Network, build
-from reidkit.types import ReidkitError, UsageError, WeightsError
+from reidkit.model.prefixes import Located, locate
+from reidkit.model.tensors import Contents, read_contents, shown, weights_file
+from reidkit.types import UsageError, WeightsError
 from reidkit.whole import whole
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FORMAT = "reidkit/1"
+COUNTER = "num_batches_tracked"
+"""A batch norm's count of batches, which nothing depends on and older files lack."""
 
 
 class Model(NamedTuple):
@@ -38,15 +41,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         WeightsError: no such file, not a weights file, or one that would have to execute code.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path} is not there: give a .safetensors or .pth file of weights")
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} is not a whole safetensors file ({error}): fetch or write it again") from None
-    return _read_torch(path), {}
+    contents = read_contents(path)
+    return contents.tensors, contents.metadata
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -54,29 +50,53 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(errors="surrogatepass"))
         total.update(tensor.flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()[:16]
 
 
-def load_backbone(network: Network, path: Path) -> None:
-    """Start the backbone from a file with torchvision's names; a classifier `fc` is left out. In place.
+def load_backbone(network: Network, path: Path) -> str:
+    """Start the backbone from a file with torchvision's names, under whatever prefix they lie. In place.
 
-    Of the variants it is the names of their authors: IBN-Net's, and those of the SE networks for torch, which call the
-    stem `layer0` and the classifier `last_linear`.
+    A classifier and other parts beside the backbone are left out. Of the variants it is the names of their authors:
+    IBN-Net's, and those of the SE networks for torch, which call the stem `layer0`.
+
+    Returns:
+        Under which prefix the weights were found and what was left out; empty where there is nothing to say.
 
     Raises:
-        WeightsError: keys or shapes that do not fit, the first of them named.
+        WeightsError: keys or shapes that do not fit, or values that are not finite, the first of them named.
     """
-    state, _ = read(path)
-    nested = {name.removeprefix("backbone."): tensor for name, tensor in state.items() if name.startswith("backbone.")}
-    state = nested or {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    wanted = {
-        name.removeprefix("layer0."): tensor
-        for name, tensor in state.items()
-        if not name.startswith(("fc.", "last_linear."))
-    }
-    _fit(network.backbone, wanted, path)
+    contents = read_contents(path)
+    aliases = {name: name for name in network.backbone.state_dict()}
+    aliases |= {f"layer0.{name}": name for name in aliases if name.startswith(("conv1.", "bn1."))}
+    found = locate([*contents.tensors, *contents.unusable], aliases)
+    if found is None:
+        held = _first("its names are", [*contents.tensors, *contents.unusable])
+        raise WeightsError(f"{path} holds no weights of a ResNet ({held}): give weights with torchvision's names")
+    # What belongs to no stage of the backbone, as a classifier, is left out; a stage with more blocks does not fit.
+    own = {name.partition(".")[0] for name in aliases}
+    names = {full: aliases.get(full[len(found.prefix) :], full[len(found.prefix) :]) for full in found.names}
+    names = {full: name for full, name in names.items() if name.partition(".")[0] in own}
+    _fit(network.backbone, _renamed(contents, names), path)
+    beside = [n for n in (*contents.tensors, *contents.unusable) if n not in names and not n.endswith(COUNTER)]
+    return "; ".join(filter(None, (_placed(found), _first("left out of the weights:", beside))))
+
+
+def _renamed(contents: Contents, names: Mapping[str, str]) -> Contents:
+    """Those of the tensors that have a new name, under it."""
+    return Contents(
+        {names[full]: tensor for full, tensor in contents.tensors.items() if full in names},
+        {names[full]: why for full, why in contents.unusable.items() if full in names},
+        contents.metadata,
+    )
+
+
+def _placed(found: Located) -> str:
+    if not found.others:
+        return f"weights found under {shown(found.prefix)}" if found.prefix else ""
+    others = ", ".join(shown(other) or "no prefix" for other in found.others[:3])
+    return f"weights taken from {shown(found.prefix) or 'no prefix'}, and not from {others}, which fits as well"
 
 
 def stride_placement(path: Path) -> str:
@@ -87,8 +107,10 @@ def stride_placement(path: Path) -> str:
     state, metadata = read(path)
     if "recipe" in metadata:
         return _recipe(metadata["recipe"], path).network.stride_in
-    squeezed = state.get("layer1.0.conv2.weight") if "layer0.conv1.weight" in state else None
-    if squeezed is not None:
+    stem = "layer0.conv1.weight"
+    prefix = next((name.removesuffix(stem) for name in state if name.endswith(stem)), None)
+    squeezed = None if prefix is None else state.get(f"{prefix}layer1.0.conv2.weight")
+    if squeezed is not None and squeezed.ndim > 1:
         return "1x1" if squeezed.shape[0] == squeezed.shape[1] else "3x3"
     return "1x1" if "1x1" in metadata.get("stride_in", "") else "3x3"
 
@@ -129,20 +151,21 @@ def load_model(path: Path) -> Model:
     """The model of a run folder or a `.safetensors` that reidkit wrote, in evaluation mode.
 
     Raises:
-        WeightsError: no model there, one of something else, or one whose bytes do not match its fingerprint.
+        WeightsError: no model there, one of something else, one whose bytes do not match its fingerprint, or one
+            that holds values that are not finite.
     """
-    file = path / "model.safetensors" if path.is_dir() else path
-    if path.is_dir() and not file.is_file():
-        raise WeightsError(f"{path} holds no model.safetensors: has its run ended? `reidkit train --resume` goes on")
-    state, metadata = read(file)
-    if metadata.get("format") != FORMAT or "recipe" not in metadata:
+    file = weights_file(path)
+    contents = read_contents(file)
+    if contents.metadata.get("format") != FORMAT or "recipe" not in contents.metadata:
         raise WeightsError(f"{file} is not a reidkit model: train one, or start a run from it with --weights")
-    recipe = _recipe(metadata["recipe"], file)
+    recipe = _recipe(contents.metadata["recipe"], file)
+    with torch.device("meta"):  # takes no memory: what the recipe asks for need not be what the file holds
+        _refuse_unfit(build(recipe.network), contents, file)
     network = build(recipe.network)
-    _fit(network, state, file)
-    name = fingerprint(state)
-    if name != metadata.get("fingerprint"):
+    name = fingerprint(contents.tensors)
+    if name != contents.metadata.get("fingerprint"):
         raise WeightsError(f"{file} is damaged: its weights are not those its fingerprint names; copy it again")
+    _fit(network, contents, file)
     return Model(network.eval(), recipe, name)
 
 
@@ -153,29 +176,28 @@ def _recipe(text: str, path: Path) -> recipes.Recipe:
         raise WeightsError(f"{path} carries a recipe that this reidkit cannot read: {error}") from None
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except ReidkitError:
-        raise
-    except Exception as error:  # torch.load raises whatever its zip and pickle readers do
-        reason = "it holds more than tensors" if "weights_only" in str(error) else "it is damaged or something else"
-        raise WeightsError(
-            f"{path} is no torch weights file ({reason}): give a .safetensors or a plain state dict"
-        ) from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise WeightsError(f"{path} holds no state dict: save `model.state_dict()` and give that")
-    return content
-
-
-def _fit(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load `state` into `module` after saying in one sentence what does not fit."""
+def _fit(module: nn.Module, contents: Contents, path: Path) -> None:
+    """Load the tensors into `module` after saying in one sentence what does not fit."""
+    _refuse_unfit(module, contents, path)
     wanted = module.state_dict()
-    needed = {name for name in wanted if not name.endswith("num_batches_tracked")}
-    given = {name for name in state if not name.endswith("num_batches_tracked")}
-    shapes = (name for name in sorted(needed & given) if wanted[name].shape != state[name].shape)
+    state = {
+        name: tensor.to(wanted[name].dtype)
+        for name, tensor in contents.tensors.items()
+        if name in wanted and tensor.shape == wanted[name].shape  # a counter of batches may have another shape
+    }
+    refuse_not_finite(state, path)
+    module.load_state_dict(state, strict=False)
+
+
+def _refuse_unfit(module: nn.Module, contents: Contents, path: Path) -> None:
+    state, wanted = contents.tensors, module.state_dict()
+    needed = {name for name in wanted if not name.endswith(COUNTER)}
+    given = {name for name in (*state, *contents.unusable) if not name.endswith(COUNTER)}
+    odd = [f"{shown(n)}, which is {contents.unusable[n]}" for n in sorted(needed & contents.unusable.keys())]
+    odd += [f"{n}, which is {_type(state[n])}" for n in sorted(needed & state.keys()) if not _has_fractions(state[n])]
+    if odd:
+        raise WeightsError(f"{path} holds no plain numbers {_first('at', odd, 1)}: save it as float32 and give that")
+    shapes = (name for name in sorted(needed & state.keys()) if wanted[name].shape != state[name].shape)
     problems = [
         _first("it lacks", sorted(needed - given)),
         _first("it has besides", sorted(given - needed)),
@@ -186,7 +208,31 @@ def _fit(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
             f"{path} does not fit the network ({'; '.join(p for p in problems if p)}): "
             "choose the backbone it was made for with --set network.backbone=..."
         )
-    module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}, strict=False)
+
+
+def refuse_not_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Weights of a diverged run.
+
+    Raises:
+        WeightsError: a tensor holds a NaN or an infinity, or a variance below 0; the first are named.
+    """
+    broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise WeightsError(
+            f"{path} holds NaN or infinity {_first('in', broken)}: the run that made it has diverged, or the file is "
+            "damaged; take other weights"
+        )
+    below = [name for name, tensor in state.items() if name.endswith(".running_var") and bool((tensor < 0).any())]
+    if below:
+        raise WeightsError(f"{path} holds variances below 0 {_first('in', below)}: take other weights")
+
+
+def _has_fractions(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and "float4" not in str(tensor.dtype)  # which packs two numbers in one
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _first(what: str, names: Iterable[str], show: int = 3) -> str:
@@ -194,4 +240,4 @@ def _first(what: str, names: Iterable[str], show: int = 3) -> str:
     if not found:
         return ""
     more = f" and {len(found) - show} more" if len(found) > show else ""
-    return f"{what} {', '.join(found[:show])}{more}"
+    return f"{what} {', '.join(shown(name, 120) for name in found[:show])}{more}"

@@ -10,6 +10,7 @@ from reidkit.types import RunError
 from reidkit.whole import whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -66,6 +67,16 @@ def load(path: Path, recipe: str, **parts: Stateful) -> Place:
         raise RunError(f"{path} cannot be read ({error.strerror}): run again with --resume when it can") from None
     except Exception as error:  # whatever torch's readers raise on a damaged file
         raise RunError(f"{path} cannot be read ({type(error).__name__}): delete it to start over") from None
+
+
+def not_finite(state: Mapping[str, Any]) -> str | None:
+    """The name of the first tensor with a NaN or an infinity, in `state` or a dictionary inside it."""
+    for name, value in state.items():
+        if isinstance(value, dict) and (found := not_finite(value)):
+            return f"{name}.{found}"
+        if isinstance(value, torch.Tensor) and not bool(torch.isfinite(value).all()):
+            return str(name)
+    return None
 
 
 def _refusal(error: BaseException | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from reidkit.data.detect import merge, open_benchmark
-from reidkit.data.loaders import TrainBatches
+from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.shards.samples import pids_of
 from reidkit.data.windows import epoch_batches
 from reidkit.distributed import ALONE
-from reidkit.embed import choose_device, choose_precision
+from reidkit.embed import choose_device, choose_precision, embed, refuse_diverged
 from reidkit.judge import Protocol, Reading, judge, require_judgeable
 from reidkit.losses.objective import Objective
 from reidkit.model.network import build
@@ -28,12 +28,13 @@ from reidkit.train.journal import Journal
 from reidkit.train.loop import Loop, fit
 from reidkit.train.parts import parts_here
 from reidkit.train.remarks import describe, machine, warn_of_best, warn_of_torn
-from reidkit.types import DataError
+from reidkit.types import DataError, DivergedError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.judge import Judgement
     from reidkit.model.network import Network
@@ -147,9 +148,11 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
         if kept.epoch:
             job.say(f"kept the weights of epoch {kept.epoch}, mAP {100 * kept.score:.1f}")
         file = job.out / "model.safetensors"
-        name = save_model(file, network, recipe) if group.first else ""
-        model = Model(network.eval(), recipe, name)
-        judgement = _judge(model, judged, reading)
+        with _never_diverged(file):
+            _probe(network, source, reading)
+            name = save_model(file, network, recipe) if group.first else ""
+            model = Model(network.eval(), recipe, name)
+            judgement = _judge(model, judged, reading)
     return Outcome(model=model, judged=judged, judgement=judgement, description=describe(benchmark, source))
 
 
@@ -190,12 +193,40 @@ def _judge(model: Model, judged: Benchmark | None, reading: Reading) -> Judgemen
     return judge(model, judged, Protocol(), reading) if judged else None
 
 
+@contextmanager
+def _never_diverged(file: Path) -> Iterator[None]:
+    """See to it that no model is left behind whose features are no numbers.
+
+    Raises:
+        RunError: in the place of a DivergedError.
+    """
+    try:
+        yield
+    except DivergedError as error:
+        file.unlink(missing_ok=True)
+        raise RunError(f"no model is saved: {error}, in another --out") from None
+
+
+def _probe(network: Network, source: ImageSource, reading: Reading) -> None:
+    """Run the trained network on a few training images: where there is nothing to judge on, nobody else does.
+
+    Raises:
+        DivergedError: its features are no numbers.
+    """
+    few = slice(0, min(len(source), 8))
+    with suppress(DataError):  # images that cannot be read any more: the run has ended all the same
+        batches = eval_batches(source, few.stop, reading.device, share=few)
+        refuse_diverged(embed(network.eval(), batches, reading.precision))
+
+
 def _build(recipe: Recipe, people: int, job: Job, group: Group) -> tuple[Network, Objective]:
     """Network and objective as they are before the first step: a function of the recipe, the seed and the weights."""
     torch.manual_seed(job.seed)
     network = build(recipe.network)
     if job.weights:
-        load_backbone(network, job.weights)
+        remark = load_backbone(network, job.weights)
+        if remark and group.first:
+            job.say(remark)
     return network, Objective(recipe, network.channels, people, group)
 
 

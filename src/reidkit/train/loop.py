@@ -18,7 +18,7 @@ from reidkit.train.memory import give_way_if_short
 from reidkit.train.parts import InParts, share_gradients, share_statistics
 from reidkit.train.schedule import learning_rate
 from reidkit.train.stopping import or_stop, stopped, until_stopped
-from reidkit.types import RunError
+from reidkit.types import DivergedError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,7 +147,10 @@ def _judge(run: Loop, recipe: Recipe, kept: Kept, place: Place) -> None:
     if run.judge is None or not every or (place.epoch % every and place.epoch != recipe.optim.epochs):
         return
     share_statistics(run.group, kept.network)
-    scores = run.judge(kept.network)
+    try:
+        scores = run.judge(kept.network)
+    except DivergedError as error:
+        raise RunError(f"after epoch {place.epoch} {error}; {_last_good(run.state)}") from None
     run.journal.scores(place, scores)
     kept.judged(place.epoch, scores)
 
@@ -165,9 +168,19 @@ def _save(run: Loop, digest: str, parts: Mapping[str, Stateful], place: Place) -
 
 
 def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, place: Place) -> None:
-    """A last step can break the weights without its loss showing it: such a state must not become the good one."""
-    tensors = (value for part in parts.values() for value in part.state_dict().values())
-    if all(bool(torch.isfinite(tensor).all()) for tensor in tensors if isinstance(tensor, torch.Tensor)):
-        return
-    kept = f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
-    raise RunError(f"the weights are no numbers after step {place.step}; {kept}: try a lower --set optim.lr")
+    """A last step can break the weights without its loss showing it: such a state must not become the good one.
+
+    Raises:
+        RunError: a weight is not finite, be it of the network, of its average or of the best so far.
+    """
+    for part, stateful in parts.items():
+        broken = checkpoint.not_finite(stateful.state_dict()) if part != "optimizer" else None
+        if broken:
+            raise RunError(
+                f"{broken} of the {part} holds NaN or infinity after step {place.step}; {_last_good(state)}: "
+                "try a lower --set optim.lr"
+            )
+
+
+def _last_good(state: Path) -> str:
+    return f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"

@@ -1,0 +1,247 @@
+"""The tensors of a weights file, wherever in it they lie. Nothing here executes what a file holds."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from reidkit.types import WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+MODEL = "model.safetensors"
+"""The file of a run folder that holds the trained network."""
+DEPTH = 8
+"""How many dictionaries deep a state dict is looked for."""
+
+_FOREIGN = (
+    (b"<!doctype", "is a web page", "fetch the file itself, which a browser's link may only lead to"),
+    (b"<html", "is a web page", "fetch the file itself, which a browser's link may only lead to"),
+    (b"<?xml", "is XML, as a server's error or an OpenVINO model is", "give a .safetensors or .pth file of weights"),
+    (b"version https://git-lfs", "is a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
+    (b"\x89hdf", "is an HDF5 file, as Keras writes it", "give a .safetensors or .pth file of weights"),
+    (b"\x1f\x8b", "is compressed by gzip", "unpack it with `gunzip` or `tar xzf` and give the file inside"),
+    (b"bzh", "is compressed by bzip2", "unpack it and give the file inside"),
+    (b"\xfd7zxz", "is compressed by xz", "unpack it and give the file inside"),
+    (b"rar!", "is a RAR archive", "unpack it and give the file inside"),
+    (b"{", "is JSON", "give a .safetensors or .pth file of weights"),
+)
+"""How other files begin (in lower case) that are given as weights, what they are, and what to do."""
+
+
+class Contents(NamedTuple):
+    """What a weights file holds.
+
+    `tensors`: those that are plain numbers, under dotted names where they lie deeper; `unusable`: for each of the
+    others why it is none; `metadata` of a safetensors file, {} for a torch file.
+    """
+
+    tensors: dict[str, Tensor]
+    unusable: dict[str, str]
+    metadata: dict[str, str]
+
+
+def weights_file(path: Path) -> Path:
+    """The file of weights that is meant by `path`: the model of a run folder, or the file itself.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    try:
+        if path.is_dir():
+            return _of_folder(path)
+        if path.is_file():
+            return path
+        if path.exists():
+            raise WeightsError(f"{path} is no regular file: give a .safetensors or .pth file of weights")
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}): give a file that you may read") from None
+    raise WeightsError(f"{path} is not there: give a .safetensors or .pth file of weights")
+
+
+def read_contents(path: Path) -> Contents:
+    """The tensors of a `.safetensors`, `.pth` or `.pt` file, or of the model in a run folder.
+
+    What a file is, its first bytes say, not its name.
+
+    Raises:
+        WeightsError: no such file, not a weights file, or one that would have to execute code.
+    """
+    path = weights_file(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}): give a file that you may read") from None
+    torch_file = head.startswith((b"PK\x03\x04", b"\x80"))
+    safetensors = head[8:9] == b"{"
+    if not torch_file and not safetensors:
+        _refuse_foreign(path, head)
+    if safetensors or (path.suffix == ".safetensors" and not torch_file):
+        found, metadata = _read_safetensors(path)
+    else:
+        found, metadata = _read_torch(path), {}
+    unusable = {name: why for name, tensor in found.items() if (why := _unusable(tensor))}
+    tensors = {name: tensor.detach() for name, tensor in found.items() if name not in unusable}
+    _refuse_shared(path, tensors)
+    return Contents(tensors, unusable, metadata)
+
+
+def _of_folder(folder: Path) -> Path:
+    if (folder / MODEL).is_file():
+        return folder / MODEL
+    if (folder / "state.pt").is_file() or (folder / "recipe.json").is_file():
+        raise WeightsError(f"{folder} holds no {MODEL}: has its run ended? `reidkit train --resume` goes on")
+    raise WeightsError(f"{folder} is a folder without {MODEL}: give a run's folder, or a .safetensors or .pth file")
+
+
+def _refuse_foreign(path: Path, head: bytes) -> None:
+    """Say what a file is that is often given for weights."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for beginning, what, remedy in _FOREIGN:
+        if start.startswith(beginning):
+            raise WeightsError(f"{path} {what}, not weights: {remedy}")
+    if b"<html" in start:
+        raise WeightsError(f"{path} is a web page, not weights: fetch the file itself")
+    if path.suffix == ".onnx":
+        raise WeightsError(f"{path} is an ONNX model, which training cannot start from: give the weights it came from")
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}): fetch or write it again") from None
+    except Exception as error:  # a type of numbers that this torch does not have
+        raise WeightsError(
+            f"{path} is a safetensors file with tensors that torch cannot hold ({type(error).__name__}): "
+            "write it again with float32 or float16 weights"
+        ) from None
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    """The tensors of a torch file, under dotted names; those of a `state_dict` that holds nothing else, without it."""
+    _refuse_packed(path)
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:  # not the path: torch would go by its suffix
+            warnings.simplefilter("ignore")  # torch's own words on old and odd kinds of tensors
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its zip and pickle readers do
+        reason, remedy = _why_unreadable(error)
+        raise WeightsError(f"{path} is no torch weights file ({reason}): {remedy}") from None
+    if isinstance(content, dict) and {"place", "recipe", "network", "optimizer"} <= content.keys():
+        raise WeightsError(
+            f"{path} is the checkpoint of a run, which `reidkit train --resume` goes on with: "
+            f"to start from the trained network give the run's folder or its {MODEL}"
+        )
+    if isinstance(content, dict) and _is_state_dict(content.get("state_dict")):
+        content = content["state_dict"]
+    found: dict[str, Tensor] = {}
+    for name, tensor in _tensors_in(content):
+        if name in found:
+            raise WeightsError(f"{path} holds {shown(name)} twice: save `model.state_dict()` and give that")
+        found[name] = tensor
+    if not found:
+        raise WeightsError(f"{path} holds no state dict: save `model.state_dict()` and give that")
+    return found
+
+
+def _refuse_packed(path: Path) -> None:
+    """Torch stores its entries as they are; one that is packed may unpack to any size."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return  # torch says what is wrong with it
+    names = {entry.filename for entry in entries}
+    if names and all(name.endswith(".npy") for name in names):
+        raise WeightsError(f"{path} is a NumPy archive, not weights: give a .safetensors or .pth file of weights")
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise WeightsError(
+            f"{path} is no torch weights file (it is a compressed archive, as torch writes none): "
+            "unpack it and give the .safetensors or .pth file inside"
+        )
+
+
+def _why_unreadable(error: Exception) -> tuple[str, str]:
+    """What is wrong with a torch file, and what helps, by the error of its reader."""
+    text = str(error)
+    plain = "give a .safetensors or a plain state dict"
+    if "TorchScript" in text:
+        return "it is a TorchScript program", "load it with torch.jit.load and save its `state_dict()`"
+    if isinstance(error, MemoryError) or "allocate memory" in text:
+        return "it asks for more memory than there is", "give another file, or make room"
+    if "weights_only" in text or "Unsupported" in text:
+        named = re.search(r"(?:GLOBAL|Unsupported class)\s+([A-Za-z_][\w.]{0,80})", text)
+        held = f": {named[1]}" if named else ""
+        return (
+            f"it holds more than tensors{held}",
+            "where you trust it, load it with torch.load(..., weights_only=False) and save its state dict alone",
+        )
+    return "it is damaged or something else", plain
+
+
+def _is_state_dict(content: object) -> bool:
+    return (
+        isinstance(content, dict)
+        and bool(content)
+        and all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())
+    )
+
+
+def _tensors_in(content: object) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of nested dictionaries under its dotted name, each dictionary once."""
+    waiting: list[tuple[str, int, Any]] = [("", 0, content)]
+    seen: set[int] = set()
+    while waiting:
+        prefix, depth, place = waiting.pop()
+        if not isinstance(place, dict) or id(place) in seen or depth > DEPTH:
+            continue
+        seen.add(id(place))
+        for key, value in place.items():
+            name = f"{prefix}{key if isinstance(key, str | int) else type(key).__name__}"
+            if isinstance(value, torch.Tensor):
+                yield name, value
+            else:
+                waiting.append((f"{name}.", depth + 1, value))
+
+
+def _unusable(tensor: Tensor) -> str:
+    """Why a tensor is no plain array of numbers; empty where it is one."""
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.device.type != "cpu":
+        return f"a {tensor.device.type} tensor without values"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.is_complex():
+        return "complex"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "expanded from fewer numbers"
+    return ""
+
+
+def _refuse_shared(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Tied weights share their numbers; many names for the same large ones are made to fill a memory."""
+    size = path.stat().st_size
+    if sum(tensor.nbytes for tensor in tensors.values()) > 8 * size + 2**20:
+        raise WeightsError(f"{path} holds the same numbers under many names: save `model.state_dict()` and give that")
+
+
+def shown(name: str, longest: int = 80) -> str:
+    """The name of a tensor as it may stand in a sentence: one line, not too long."""
+    plain = name if name.isprintable() else ascii(name)[1:-1]
+    return plain if len(plain) <= longest else f"{plain[: longest - 3]}..."
