@@ -43,7 +43,8 @@ def end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], err
             1,
             "reidkit: the system refused: [Errno 5] Input/output error: '/x'\n",
         ),
-        (MemoryError(), 1, "reidkit: out of memory: train with a smaller --set batch.ids, evaluate with a smaller"),
+        (OSError(9, "Bad file descriptor"), 1, "reidkit: standard output is closed: "),
+        (MemoryError(), 1, "reidkit: out of memory: close other programs"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "reidkit: out of memory: "),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 1, "reidkit: out of memory: "),
     ],
@@ -69,3 +70,31 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch, error: Exception) 
     monkeypatch.setattr(cli, "app", fail)
     with pytest.raises(type(error)):
         cli.main()
+
+
+SCRIPT = """
+import sys
+from reidkit.cli import main as cli
+sys.argv = ["reidkit", *sys.argv[1:]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "status", "err"),
+    [
+        ("recipes", ">&-", 1, "reidkit: standard output is closed: leave out `>&-`, or write it to /dev/null\n"),
+        ("recipes", "2>&-", 0, ""),
+        ("recipes", "<&-", 0, ""),
+        ("recipes", ">&- 2>&- <&-", 1, ""),
+        ("trian", ">&-", 2, "reidkit: there is no `reidkit trian`; did you mean `reidkit train`?\n"),
+        ("trian", "2>&-", 2, ""),
+    ],
+)
+def test_closed_streams(words: str, closed: str, status: int, err: str) -> None:
+    shell = f'"$@" {words} {closed}'
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, err)
+    assert ("small-strong-baseline" in done.stdout) == (status == 0)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
+from reidkit import __version__
+from reidkit.cli import suggest
 from reidkit.cli.calibrate import calibrate
 from reidkit.cli.data import data, synth
 from reidkit.cli.doctor import doctor
+from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.judge import evaluate, score
 from reidkit.cli.paper import paper
 from reidkit.cli.processes import is_child
@@ -22,16 +26,72 @@ from reidkit.cli.show_model import show
 from reidkit.cli.train import train
 from reidkit.types import PeerError, ReidkitError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 app = typer.Typer(
-    add_completion=False,
+    cls=Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Train and judge person re-identification models.",
-    epilog="First steps: reidkit synth people, then reidkit train small-strong-baseline --data people.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train and evaluate person re-identification models.",
+    epilog="""
+    reidkit synth people
+    reidkit train small-strong-baseline --data people
+    reidkit help train
+    """,
 )
-for _command in (recipes, data, shard, synth, train, evaluate, score, calibrate, paper, doctor):
-    app.command()(_command)
+
+EXAMPLES: dict[Callable[..., Any], str] = {
+    recipes: "reidkit recipes strong-baseline > mine.json",
+    data: "reidkit data Market-1501-v15.09.15 --sheet sheet.png",
+    shard: "reidkit shard Market-1501-v15.09.15 market-shards",
+    synth: "reidkit synth people --ids 120 --seed 1",
+    train: """
+        reidkit train small-strong-baseline --data people --out runs/small
+        reidkit train strong-baseline --data DIR --weights resnet50.safetensors
+        reidkit train small-strong-baseline --data people --set optim.lr=2e-4
+        """,
+    evaluate: "reidkit evaluate runs/small --data people --rerank --flip",
+    score: "reidkit score query.npz gallery.npz --rerank",
+    calibrate: "reidkit calibrate runs/small --data people --far 0.01",
+    paper: """
+        reidkit paper table1 --small --data market1501=Market-1501-v15.09.15
+        reidkit paper differences
+        """,
+    doctor: "reidkit doctor --quick",
+}
+"""The commands in their order, and how each is called."""
+
+for _command, _example in EXAMPLES.items():
+    app.command(cls=Command, epilog=_example)(_command)
 app.add_typer(show, name="show")
+
+
+@app.command("help", cls=Command, epilog="reidkit help show ranks")
+def help_(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...", help="A command's name.")] = None,
+) -> int:
+    """Explain a command, as `reidkit COMMAND --help` does."""
+    root = context.find_root().command
+    return int(root.main([*(words or []), "--help"], prog_name="reidkit", standalone_mode=False) or 0)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"reidkit {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # its callback does the work
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of no command."""
+
 
 # Typer carries its own copy of click in some releases and uses the real one in others; BadParameter is public, and
 # click's general error is among its bases in both.
@@ -40,6 +100,7 @@ _CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 def main() -> None:
     """Run the command line; expected failures end in one line on stderr that says the remedy."""
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     status, line = _run()
@@ -50,6 +111,22 @@ def main() -> None:
             sys.stderr.write(f"reidkit: {' '.join(line.split())}\n")
     _flush(sys.stderr)
     sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Put something behind standard streams that were closed (`>&-`), lest the next file opened takes their number.
+
+    Nobody hears what goes to a closed stderr; what goes to a closed stdout is refused as on a full disk.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, mode)  # the lowest number that is free: this one
+            os.set_inheritable(opened, True)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False, encoding="utf-8")
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False, encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False, encoding="utf-8")
 
 
 def _flush(stream: TextIO) -> OSError | None:
@@ -67,7 +144,11 @@ def _flush(stream: TextIO) -> OSError | None:
 
 def _refusal(error: OSError) -> str:
     """A pipe that was closed early (`reidkit recipes | head`) is nobody's mistake, and nothing to talk about."""
-    return "" if isinstance(error, BrokenPipeError) else f"the system refused: {error}"
+    if isinstance(error, BrokenPipeError):
+        return ""
+    if error.errno == errno.EBADF:
+        return "standard output is closed: leave out `>&-`, or write it to /dev/null"
+    return f"the system refused: {error}"
 
 
 def _run() -> tuple[int, str]:
@@ -83,22 +164,26 @@ def _run() -> tuple[int, str]:
         return 130, "stopped"
     except OSError as error:
         return 1, _refusal(error)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+    except (MemoryError, RuntimeError) as error:  # outside of any command
+        if not is_out_of_memory(error):
             raise
-        return 1, "out of memory: train with a smaller --set batch.ids, evaluate with a smaller --batch"
+        return 1, out_of_memory(())
     return int(status or 0), ""
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, torch's GPU or torch's CPU allocator has run out; only the last has no class of its own."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return "allocate memory" in str(error)
 
 
 def _wrong_call(error: Exception) -> str:
     """What was wrong with the call, and where its options are explained."""
-    text = str(getattr(error, "format_message", error.__str__)()).strip().rstrip(".")
     context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", "")
+    if context and option and type(error).__name__ == "NoSuchOption":
+        return suggest.no_option(option, sys.argv[1:], context.command_path, _options(context.find_root().command))
+    text = str(getattr(error, "format_message", error.__str__)()).strip().rstrip(".")
     return f"{text} (see `{context.command_path} --help`)" if context and "\n" not in text else text
+
+
+def _options(group: Any, path: str = "reidkit") -> dict[str, list[str]]:
+    """The options of every command, by its path."""
+    found = {path: [word for param in group.params for word in (*param.opts, *param.secondary_opts) if word[0] == "-"]}
+    for name, command in getattr(group, "commands", {}).items():
+        found |= _options(command, f"{path} {name}")
+    return found

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from reidkit.cli import complete
 from reidkit.types import UsageError
 
 
@@ -58,10 +59,14 @@ class Way(StrEnum):
 
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="The data set's format, if its layout does not tell (`reidkit data --help`)."),
+    typer.Option(
+        "--format",
+        autocompletion=complete.formats,
+        help="The data set's format, if its layout does not tell (`reidkit data --help`).",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, and nothing else.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(autocompletion=complete.devices, help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 where the device has it.")]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache", help="Folder for decoded images.  [default: ~/.cache/reidkit]")
@@ -101,7 +106,9 @@ Lambda = Annotated[
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Share the work among so many; torchrun works too.")]
 As = Annotated[
     str | None,
-    typer.Option("--as", help="Read disputed points as paper-text, official-code or fast-reid."),
+    typer.Option(
+        "--as", autocompletion=complete.readings, help="Read disputed points as paper-text, official-code or fast-reid."
+    ),
 ]
 ByCamera = Annotated[
     bool, typer.Option("--by-camera", help="Scores of each pair of a query camera and a gallery camera, too.")

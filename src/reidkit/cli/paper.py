@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from reidkit.cli import options
+from reidkit.cli import complete, options
 from reidkit.cli.figures import FIGURES, Wanted, draw
 from reidkit.cli.show import command, print_json, print_line, print_table, progress, remark, shown_command
 from reidkit.recipe import Backbone
@@ -28,7 +28,12 @@ THINGS = (*TABLES, *FIGURES, "differences")
 
 def paper(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help=f"{', '.join(TABLES)}, figure1 to figure6, or differences.")
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            autocompletion=lambda incomplete: [name for name in THINGS if name.startswith(incomplete)],
+            help=f"{', '.join(TABLES)}, figure1 to figure6, or differences.",
+        ),
     ],
     data: Annotated[list[str] | None, typer.Option("--data", help="NAME=DIR: market1501=DIR, or any name.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Small twins, for a CPU: narrow ResNet-18.")] = False,
@@ -38,7 +43,10 @@ def paper(
     rows: Annotated[str | None, typer.Option(help="Only these rows: warmup,erasing.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, with seeds from 0.")] = 1,
     processes: Annotated[int, typer.Option(min=1, help="Runs at once; they share the threads.")] = 1,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Change every recipe: optim.epochs=60.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", autocompletion=complete.settings, help="Change every recipe: optim.epochs=60."),
+    ] = None,
     reading: options.As = None,
     measured: Annotated[list[str] | None, typer.Option(help="figure1: NAME=RANK1,MAP, or a run's folder.")] = None,
     device: options.Device = "auto",

@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from reidkit import recipe as recipe_file
+from reidkit.cli import complete
 from reidkit.cli.show import percent, print_json, print_line, print_table
 from reidkit.recipes import ROWS, find
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this one whole, as JSON that `train` takes.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(autocompletion=complete.recipes, help="Print this one whole, as JSON that `train` takes."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The list as JSON.")] = False,
 ) -> None:
     """List the recipes with their published scores, or print one as JSON."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.help import Command, Commands
 from reidkit.cli.show import print_json, print_line, progress
 from reidkit.types import UsageError
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     from reidkit.model.weights import Model
     from reidkit.types import Benchmark
 
-show = typer.Typer(no_args_is_help=True, help="What a model sees, as pictures: ranked lists, embedding, attention.")
+show = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    help="What a model sees, as pictures: ranked lists, embedding, attention.",
+    epilog="reidkit show ranks runs/small --data people --out ranks.png",
+)
 
 
 class Method(StrEnum):
@@ -46,7 +52,14 @@ Seed = Annotated[int, typer.Option(min=0, help="Which ones are drawn.")]
 Answers = Annotated[int, typer.Option(min=1, max=20, help="Answers for each query.")]
 
 
-@show.command()
+@show.callback(invoke_without_command=True)
+def _pictures(context: typer.Context) -> None:
+    """Which pictures there are, where none is named."""
+    if context.invoked_subcommand is None:
+        print_line(context.get_help())
+
+
+@show.command(cls=Command, epilog="reidkit show ranks runs/small --data people --queries 8")
 def ranks(
     model: ModelPath,
     data: Data,
@@ -76,7 +89,7 @@ def ranks(
     _say(out, as_json=as_json)
 
 
-@show.command()
+@show.command(cls=Command, epilog="reidkit show attention runs/small --data people --out attention.png")
 def attention(
     model: ModelPath,
     data: Data,
@@ -105,7 +118,7 @@ def attention(
     _say(out, as_json=as_json)
 
 
-@show.command()
+@show.command(cls=Command, epilog="reidkit show embedding runs/small --data people --method tsne")
 def embedding(
     model: ModelPath,
     data: Annotated[Path, typer.Option(help="A data set.")],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit import recipe as recipe_file
-from reidkit.cli import options
+from reidkit.cli import complete, options
 from reidkit.cli.processes import as_child, run_as, shared
 from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark, shown_command
 from reidkit.recipes import find
@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a recipe.json.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", autocompletion=complete.recipes, help="A recipe's name, or a recipe.json."),
+    ],
     data: Annotated[list[Path], typer.Option(help="A data set; several are trained on together.")],
     val_data: Annotated[Path | None, typer.Option(help="Judge on this data set instead.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: optim.lr=1e-3.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", autocompletion=complete.settings, help="Change the recipe: optim.lr=1e-3."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
     reading: options.As = None,
     out: Annotated[

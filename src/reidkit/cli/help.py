@@ -1,0 +1,180 @@
+"""What `reidkit COMMAND --help` looks like: an example first, then the options in groups, in 80 columns of plain text."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from reidkit.cli import suggest
+from reidkit.types import ReidkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GROUPS = {
+    "Data": "data val_data format_ read_as part people stream cache no_cache clear_cache skip_broken check",
+    "Training": "weights settings reading seed seeds rows small short resume save_every judge_every evaluate_every",
+    "Inference": "flip feature batch",
+    "Scores": "metric ap cameras rerank rerank_by k1 k2 lambda_ ci by_camera single_shot multi_query",
+    "Threshold": "far method prior",
+    "Picture": "queries answers perplexity measured",
+    "Machine": "device precision compiled processes workers quick",
+    "Output": "out sheet per_query report images_per_shard shards tensorboard as_json help",
+}
+"""The groups in their order, with the names of the parameters in each."""
+
+OWN = {
+    "synth": {"Data": "ids cameras seed images_per_camera height width"},
+    "calibrate": {"Threshold": "seed"},
+    "ranks": {"Picture": "seed"},
+    "attention": {"Picture": "seed"},
+    "embedding": {"Picture": "method"},
+    "shard": {"Output": "kind"},
+    "train": {"Data": "cameras"},
+}
+"""Where a name means something else in one command than in the others."""
+
+SMALLER = {
+    "settings": "a smaller --set batch.ids",
+    "batch": "a smaller --batch",
+    "images_per_shard": "a smaller --images-per-shard",
+    "workers": "a smaller --workers",
+}
+"""What takes less memory, for commands that have such an option."""
+
+
+class StoppedError(ReidkitError):
+    """Ctrl-C, with nothing left to say."""
+
+    status = 130
+
+
+class OutOfMemoryError(ReidkitError):
+    """There is no more memory."""
+
+
+def group_of(command: str, name: str) -> str:
+    """The group in which the parameter `name` of a command is shown.
+
+    Raises:
+        KeyError: it is in none.
+    """
+    for groups in (OWN.get(command, {}), GROUPS):
+        for group, names in groups.items():
+            if name in names.split():
+                return group
+    raise KeyError(f"{command}: no group of options has {name}")
+
+
+class Command(TyperCommand):
+    """A command whose options stand in groups, and which says in one line what cut it short."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write usage, what the command does, an example, and the options."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        if self.epilog:
+            _example(formatter, self.epilog)
+        self.format_options(ctx, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, and options by group; what is in no group comes last."""
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in ("Arguments", *GROUPS, "Options")}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record:
+                sections[self._section(param)].append((_plain_type(record[0]), record[1]))
+        for name, records in sections.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            StoppedError: Ctrl-C.
+            OutOfMemoryError: Python, or a device, has no memory left.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped") from None
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            names = [param.name for param in self.params if param.name]
+            raise OutOfMemoryError(out_of_memory(names)) from None
+
+    def _section(self, param: Any) -> str:
+        if param.param_type_name == "argument":
+            return "Arguments"
+        try:
+            return group_of(self.name or "", param.name or "")
+        except KeyError:
+            return "Options"
+
+
+class Commands(TyperGroup):
+    """Commands by their names; a wrong name is answered with the right one, where that is plain."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write usage, what these commands are for, the first steps, and the commands."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        if self.epilog:
+            _example(formatter, self.epilog)
+        self.format_options(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write each command with its first sentence, whole."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, _first_sentence(command.help or "")) for name, command in found if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is meant.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        name = args[0]
+        if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
+            raise suggest.no_command(name, ctx.command_path, self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch's GPU or torch's CPU allocator has run out; only the last has no class of its own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "allocate memory" in str(error)
+
+
+def out_of_memory(parameters: Sequence[str]) -> str:
+    """A sentence that ends in what a command with these parameters can do about it."""
+    smaller = next((words for name, words in SMALLER.items() if name in parameters), None)
+    remedy = f"run it with {smaller}" if smaller else "close other programs, or use a machine with more of it"
+    return f"out of memory: {remedy}"
+
+
+def _example(formatter: Any, text: str) -> None:
+    lines = inspect.cleandoc(text).splitlines()
+    with formatter.section("Example" if len(lines) == 1 else "Examples"):
+        for line in lines:
+            formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def _plain_type(name: str) -> str:
+    """`--data <path>`, where Typer writes `<list[Path]>`, and `<int>` where it writes `<int range>`."""
+    name = re.sub(r"<list\[(.+)\]>", r"<\1>", name).replace("<Path>", "<path>")
+    return name.replace(" range>", ">")
+
+
+def _first_sentence(text: str) -> str:
+    first = " ".join(text.strip().split("\n\n")[0].split())
+    return first.partition(". ")[0].rstrip(".")

@@ -1,0 +1,237 @@
+"""What to write in the place of a command or an option that there is not."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from reidkit.types import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NEAR = 0.75
+"""How like a name must be to one that exists: `trian` is `train`, but `serve` is not `score`."""
+
+COMMANDS = {
+    "eval": "evaluate",
+    "judge": "evaluate",
+    "test": "evaluate",
+    "val": "evaluate",
+    "validate": "evaluate",
+    "fit": "train",
+    "list": "recipes",
+    "inspect": "data",
+    "check": "data",
+    "generate": "synth",
+    "synthesize": "synth",
+    "rerank": "score",
+    "threshold": "calibrate",
+    "version": "--version",
+}
+"""What others call our commands."""
+
+FIELDS = {
+    "lr": "optim.lr",
+    "learning_rate": "optim.lr",
+    "base_lr": "optim.lr",
+    "wd": "optim.weight_decay",
+    "epoch": "optim.epochs",
+    "num_epochs": "optim.epochs",
+    "max_epoch": "optim.epochs",
+    "max_epochs": "optim.epochs",
+    "steps": "optim.drops",
+    "stepsize": "optim.drops",
+    "milestones": "optim.drops",
+    "warmup_epoch": "optim.warmup_epochs",
+    "ema": "optim.average",
+    "num_instances": "batch.images",
+    "num_instance": "batch.images",
+    "instances": "batch.images",
+    "arch": "network.backbone",
+    "model_name": "network.backbone",
+    "label_smooth": "identity.smoothing",
+    "label_smoothing": "identity.smoothing",
+    "random_erasing": "erasing.probability",
+    "re_prob": "erasing.probability",
+    "img_height": "images.height",
+    "img_width": "images.width",
+    "center_lr": "center.lr",
+    "center_weight": "center.weight",
+    "triplet_weight": "triplet.weight",
+}
+"""What others call the fields of a recipe."""
+
+OPTIONS = {
+    "data_dir": "--data",
+    "data_path": "--data",
+    "data_root": "--data",
+    "dataset": "--data",
+    "dataset_dir": "--data",
+    "root": "--data",
+    "root_dir": "--data",
+    "source": "--data",
+    "sources": "--data",
+    "log_dir": "--out",
+    "logs_dir": "--out",
+    "output": "--out",
+    "output_dir": "--out",
+    "save_dir": "--out",
+    "work_dir": "--out",
+    "load_weights": "--weights",
+    "pretrain": "--weights",
+    "pretrained": "--weights",
+    "pretrain_path": "--weights",
+    "resume_from": "--resume",
+    "eval_freq": "--evaluate-every",
+    "eval_period": "--evaluate-every",
+    "eval_every": "--evaluate-every",
+    "judge_every": "--evaluate-every",
+    "cpu": "--device cpu",
+    "cuda": "--device cuda",
+    "gpu": "--device cuda",
+    "gpus": "--device cuda",
+    "gpu_id": "--device cuda",
+    "gpu_devices": "--device cuda",
+    "amp": "--precision bf16",
+    "bf16": "--precision bf16",
+    "fp16": "--precision bf16",
+    "fp32": "--precision fp32",
+    "nproc": "--processes",
+    "rerank_k1": "--k1",
+    "rerank_k2": "--k2",
+    "reranking": "--rerank",
+    "re_ranking": "--rerank",
+    "flip_test": "--flip",
+    "batch_size": "--batch",  # where there is one
+    "test_batch": "--batch",
+    "threads": "--workers",
+    "num_workers": "--workers",
+    "output_json": "--json",
+    "num_ids": "--ids",
+}
+"""What others call our options."""
+
+SENTENCES = {
+    "config": "a recipe.json is the argument RECIPE",
+    "config_file": "a recipe.json is the argument RECIPE",
+    "cfg": "a recipe.json is the argument RECIPE",
+    "eval_only": "use `reidkit evaluate`",
+    "evaluate": "use `reidkit evaluate`",
+    "test_only": "use `reidkit evaluate`",
+    "num_workers": "OMP_NUM_THREADS=N sets how many threads it uses",
+    "workers": "OMP_NUM_THREADS=N sets how many threads it uses",
+}
+"""What needs more than a name."""
+
+
+def no_command(name: str, path: str, known: Sequence[str]) -> UsageError:
+    """The error for a command that there is not, naming the nearest one only where it is near."""
+    same = COMMANDS.get(name.lower(), "") if path == "reidkit" else ""
+    near = [same] if same else difflib.get_close_matches(name.lower(), known, n=1, cutoff=NEAR)
+    if near:
+        return UsageError(f"there is no `{path} {name}`; did you mean `{path} {near[0]}`?")
+    if path == "reidkit" and name in recipe_names():
+        return UsageError(f"{name} is a recipe, not a command: `reidkit train {name} --data DIR` trains it")
+    return UsageError(f"there is no `{path} {name}`: `{path} --help` lists what there is")
+
+
+def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[str, Sequence[str]]) -> str:
+    """A sentence for an option that there is not.
+
+    Arguments:
+        option: as it was written, `--lr`.
+        words: those of the command line.
+        path: the command, `reidkit train`.
+        commands: the options of every command, by its path.
+    """
+    name = option.lstrip("-").replace("-", "_").lower()
+    known = commands.get(path, ())
+    remedies = (
+        _renamed(name, known),
+        _field(name, _value(option, words)) if "--set" in known else "",
+        SENTENCES.get(name, ""),
+        _nearest(option, known),
+        _elsewhere(option, commands),
+        _field(name, _value(option, words)),
+    )
+    remedy = next(filter(None, remedies), "")
+    return f"`{path}` has no option {option}{remedy and '; '}{remedy} (see `{path} --help`)"
+
+
+def recipe_names() -> list[str]:
+    """Every recipe that `train` knows by name."""
+    from reidkit.recipes import ROWS
+    from reidkit.recipes.tables import TABLES
+
+    lines = (line.recipe.name for table in TABLES.values() for line in table.lines if line.recipe)
+    return list(dict.fromkeys((*(row.recipe.name for row in ROWS), *lines)))
+
+
+def recipe_keys() -> dict[str, Any]:
+    """Every key that `--set` takes, with its default."""
+    from reidkit.recipe import Recipe, to_json
+
+    sections = to_json(Recipe())
+    return {
+        f"{section}.{leaf}": value
+        for section, leaves in sections.items()
+        if isinstance(leaves, dict)
+        for leaf, value in leaves.items()
+    }
+
+
+def _renamed(name: str, known: Sequence[str]) -> str:
+    """An option of the same command that means this."""
+    words = OPTIONS.get(name, "")
+    return f"write {words}" if words and words.split()[0] in known else ""
+
+
+def _nearest(option: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(option, known, n=1, cutoff=NEAR)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _elsewhere(option: str, commands: Mapping[str, Sequence[str]]) -> str:
+    """The commands that have this option."""
+    others = [f"`{path}`" for path, options in commands.items() if option in options]
+    return f"{' and '.join(others[:2])} {'has' if len(others) == 1 else 'have'} it" if others else ""
+
+
+def _field(name: str, value: str) -> str:
+    """A field of the recipe that means this."""
+    keys = [FIELDS[name]] if name in FIELDS else _keys(name)
+    settings = _sizes(name, value) or [f"{key}={_as_json(key, value)}" for key in keys]
+    joint = " " if _sizes(name, value) else " or "
+    words = joint.join(f"--set {shlex.quote(setting)}" for setting in settings)
+    return f"a recipe decides that: `reidkit train` takes {words}" if words else ""
+
+
+def _keys(name: str) -> list[str]:
+    """The keys of a recipe that are called so, with their section or without."""
+    return [key for key in recipe_keys() if name in (key, key.replace(".", "_"), key.partition(".")[2])]
+
+
+def _sizes(name: str, value: str) -> list[str]:
+    """Two settings that others give as one number."""
+    if name == "batch_size":
+        images = int(value) if value.isdecimal() else 64
+        return [f"batch.ids={max(images // 4, 1)}", "batch.images=4"]
+    return ["images.height=256", "images.width=128"] if name in {"img_size", "input_size"} else []
+
+
+def _value(option: str, words: Sequence[str]) -> str:
+    """What was written behind the option; VALUE where that was nothing."""
+    for word, following in zip(words, (*words[1:], ""), strict=False):
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+        if word == option and following and not following.startswith("--"):
+            return following
+    return "VALUE"
+
+
+def _as_json(key: str, value: str) -> str:
+    if isinstance(recipe_keys()[key], list) and value != "VALUE" and not value.startswith("["):
+        return f"[{value}]"
+    return value

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from reidkit.cli import complete
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "offered"),
+    [
+        ("optim.warmup_", ["optim.warmup_epochs=", "optim.warmup_steps="]),
+        ("network.neck=", ["network.neck=none", "network.neck=bnneck", "network.neck=l2"]),
+        ("network.neck=b", ["network.neck=bnneck"]),
+        ("network.stem_relu=", ["network.stem_relu=true", "network.stem_relu=false"]),
+        ("network.last_stride=", ["network.last_stride=1", "network.last_stride=2"]),
+        ("optim.lr=", []),
+        ("nothing=", []),
+        ("nothing", []),
+    ],
+)
+def test_settings(incomplete: str, offered: list[str]) -> None:
+    assert complete.settings(incomplete) == offered
+
+
+def test_what_else_is_offered() -> None:
+    assert complete.recipes("strong-b") == ["strong-baseline"]
+    assert complete.readings("p") == ["paper-text"]
+    assert complete.devices("c") == ["cpu", "cuda"]
+    assert "market1501" in complete.formats("m")
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("reidkit tr", ["train"]),
+        ("reidkit train small-str", ["small-strong-baseline"]),
+        ("reidkit train x --set optim.lr", ["optim.lr="]),
+        ("reidkit recipes strong-b", ["strong-baseline"]),
+        ("reidkit paper diff", ["differences"]),
+        ("reidkit show att", ["attention"]),
+        ("reidkit evaluate x --metric e", ["euclidean"]),
+    ],
+)
+def test_as_a_shell_asks(line: str, offered: list[str]) -> None:
+    count = len(line.split()) - 1
+    asked = {"_REIDKIT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(count)}
+    done = subprocess.run(
+        [sys.executable, "-m", "reidkit"], env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == offered

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from reidkit.cli import suggest
+
+KNOWN = ("recipes", "data", "shard", "synth", "train", "evaluate", "score", "calibrate", "paper", "doctor", "show")
+TRAIN = ("--data", "--set", "--out", "--weights", "--device", "--precision", "--resume", "--seed", "--evaluate-every")
+COMMANDS = {
+    "reidkit train": TRAIN,
+    "reidkit evaluate": ("--data", "--batch", "--flip", "--rerank", "--metric", "--device"),
+    "reidkit score": ("--rerank", "--metric"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("trian", "train"),
+        ("trani", "train"),
+        ("Train", "train"),
+        ("evalute", "evaluate"),
+        ("eval", "evaluate"),
+        ("shrad", "shard"),
+        ("recipe", "recipes"),
+        ("scores", "score"),
+        ("callibrate", "calibrate"),
+        ("judge", "evaluate"),
+    ],
+)
+def test_a_misspelt_command(name: str, meant: str) -> None:
+    said = str(suggest.no_command(name, "reidkit", KNOWN))
+    assert said == f"there is no `reidkit {name}`; did you mean `reidkit {meant}`?"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["embed", "compare", "gallery", "serve", "export", "import", "adapt", "distil", "reduce", "video", "x", "", "zzz"],
+)
+def test_a_command_that_is_no_other_one(name: str) -> None:
+    said = str(suggest.no_command(name, "reidkit", KNOWN))
+    assert said == f"there is no `reidkit {name}`: `reidkit --help` lists what there is"
+
+
+def test_a_recipe_is_no_command() -> None:
+    said = str(suggest.no_command("strong-baseline", "reidkit", KNOWN))
+    assert "`reidkit train strong-baseline --data DIR`" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["--lr", "3"], "--set optim.lr=3"),
+        (["--lr=1e-3"], "--set optim.lr=1e-3"),
+        (["--learning-rate", "3e-4"], "--set optim.lr=3e-4"),
+        (["--lr"], "--set optim.lr=VALUE"),
+        (["--lr", "--json"], "--set optim.lr=VALUE"),
+        (["--optim.lr", "3"], "--set optim.lr=3"),
+        (["--epochs", "60"], "--set optim.epochs=60"),
+        (["--max_epoch", "60"], "--set optim.epochs=60"),
+        (["--steps", "40,70"], "--set 'optim.drops=[40,70]'"),
+        (["--margin", "0.5"], "--set triplet.margin=0.5"),
+        (["--height", "384"], "--set images.height=384"),
+        (["--batch-size", "128"], "--set batch.ids=32 --set batch.images=4"),
+        (["--weight-decay", "0"], "--set optim.weight_decay=0"),
+        (["--output", "x"], "write --out"),
+        (["--root", "x"], "write --data"),
+        (["--gpu", "0"], "write --device cuda"),
+        (["--eval-freq", "5"], "write --evaluate-every"),
+        (["--config-file", "x"], "a recipe.json is the argument RECIPE"),
+        (["--eval-only"], "use `reidkit evaluate`"),
+        (["--wieghts", "x"], "did you mean --weights?"),
+        (["--rerank"], "`reidkit evaluate` and `reidkit score` have it"),
+    ],
+)
+def test_an_option_of_training(words: list[str], remedy: str) -> None:
+    option = words[0].partition("=")[0]
+    said = suggest.no_option(option, ["train", "x", *words], "reidkit train", COMMANDS)
+    assert said.startswith(f"`reidkit train` has no option {option}; ")
+    assert remedy in said
+    assert said.endswith(" (see `reidkit train --help`)")
+
+
+def test_what_is_said_of_a_recipe_where_none_is_given() -> None:
+    said = suggest.no_option("--lr", ["evaluate", "x", "--lr", "3"], "reidkit evaluate", COMMANDS)
+    assert "a recipe decides that: `reidkit train` takes --set optim.lr=3" in said
+    assert "`reidkit evaluate` has it" in suggest.no_option("--flip", ["--flip"], "reidkit score", COMMANDS)
+    assert "write --batch " in suggest.no_option("--batch-size", [], "reidkit evaluate", COMMANDS)
+
+
+def test_nothing_wrong_is_said_of_an_option_that_means_nothing() -> None:
+    said = suggest.no_option("--frobnicate", ["--frobnicate"], "reidkit train", COMMANDS)
+    assert said == "`reidkit train` has no option --frobnicate (see `reidkit train --help`)"
+
+
+def test_every_suggestion_exists() -> None:
+    assert set(suggest.FIELDS.values()) <= set(suggest.recipe_keys())
