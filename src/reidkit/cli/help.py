@@ -1,4 +1,4 @@
-"""What `reidkit COMMAND --help` looks like: an example first, then the options in groups, in 80 columns of plain text."""
+"""What `reidkit COMMAND --help` looks like: an example, then the options in groups, in 80 columns of plain text."""
 
 from __future__ import annotations
 
