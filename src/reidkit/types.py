@@ -106,7 +106,8 @@ class Benchmark:
 class Embeddings:
     """Features of N images: `vectors` float32 [N, D], `pids` int64 [N] (-1 junk), `camids` int64 [N] (-1 unknown).
 
-    `model` is the fingerprint of the weights that made them, or "" when it is not known.
+    `model` is the fingerprint of the weights that made them, or "" when it is not known. Where rows were made of
+    several images each, `sources` has the paths of all of them; else a row is the image of its path.
     """
 
     vectors: NDArray[np.float32]
@@ -114,3 +115,4 @@ class Embeddings:
     camids: NDArray[np.int64]
     model: str = ""
     paths: tuple[str, ...] = ()
+    sources: tuple[tuple[str, ...], ...] = ()

@@ -59,10 +59,9 @@ def lists(dist_qg: ArrayLike, query: Embeddings, gallery: Embeddings, cameras: s
         kept = []
         for j, distance in enumerate(row):
             same = query.pids[i] == gallery.pids[j]
+            own = bool(query.paths and gallery.paths) and query.paths[i] == gallery.paths[j]
             if cameras == "cross":
-                own = query.camids[i] == gallery.camids[j]
-            else:
-                own = bool(query.paths and gallery.paths) and query.paths[i] == gallery.paths[j]
+                own = own or query.camids[i] == gallery.camids[j]
             if gallery.pids[j] != -1 and not (same and own):
                 kept.append((distance, bool(same)))
         found.append(ranks([d for d, _ in kept], [r for _, r in kept]))
@@ -111,7 +110,8 @@ def retrievals(draw: st.DrawFn) -> tuple[Embeddings, Embeddings]:
         def column(values: st.SearchStrategy[int]) -> list[int]:
             return draw(st.lists(values, min_size=count, max_size=count))
 
-        paths = tuple(f"{number}.jpg" for number in column(st.integers(0, 9)))
+        numbers = draw(st.lists(st.integers(0, 60), min_size=count, max_size=count, unique=True))
+        paths = tuple(f"{number}.jpg" for number in numbers)
         vectors = draw(st.lists(point, min_size=count, max_size=count))
         return embeddings(vectors, column(st.integers(least_pid, 3)), column(st.integers(0, cameras - 1)), paths)
 

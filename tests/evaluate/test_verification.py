@@ -27,13 +27,12 @@ def brute(query, gallery, metric="cosine", cameras="cross"):
     ours, theirs = (blocks.prepare(side.vectors, metric, "").vectors.astype(float) for side in (query, gallery))
     for i, one in enumerate(ours):
         for j, other in enumerate(theirs):
-            if cameras == "cross":
-                one_place = query.camids[i] == gallery.camids[j]
-            else:
-                one_place = bool(query.paths and gallery.paths) and query.paths[i] == gallery.paths[j]
-            if query.pids[i] == -1 or gallery.pids[j] == -1 or one_place:
-                continue
             same = query.pids[i] == gallery.pids[j]
+            left_out = same and bool(query.paths and gallery.paths) and query.paths[i] == gallery.paths[j]
+            if cameras == "cross":
+                left_out = left_out or query.camids[i] == gallery.camids[j]
+            if query.pids[i] == -1 or gallery.pids[j] == -1 or left_out:
+                continue
             (genuine if same else impostor).append(1 - np.square(one - other).sum() / 2)
     return np.sort(genuine)[::-1], np.sort(impostor)[::-1]
 
@@ -94,7 +93,8 @@ def trials(draw: st.DrawFn):
         def column(values):
             return draw(st.lists(values, min_size=count, max_size=count))
 
-        paths = tuple(f"{number}.jpg" for number in column(st.integers(0, 9)))
+        numbers = draw(st.lists(st.integers(0, 60), min_size=count, max_size=count, unique=True))
+        paths = tuple(f"{number}.jpg" for number in numbers)
         vectors, pids = column(point), column(st.integers(-1, 3))
         return embeddings(vectors, pids, column(st.integers(-1, cameras)), paths)
 

@@ -139,7 +139,10 @@ def score(
         k2=k2,
         lam=lam,
     )
-    queries, images = read_features(query), read_features(gallery)
+    queries = read_features(query, need_cameras=cameras is options.Cameras.CROSS)
+    one = query.exists() and gallery.exists() and query.samefile(gallery)
+    images = queries if one else read_features(gallery, need_cameras=cameras is options.Cameras.CROSS)
+    queries, images = protocol.with_own_known(queries, images)
     if multi_query:
         queries = protocol.multi_query(queries)
     started = time.perf_counter()

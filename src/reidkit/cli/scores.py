@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from reidkit.cli import options
-from reidkit.cli.show import percent, print_json, print_line, print_table
+from reidkit.cli.show import percent, print_json, print_line, print_table, remark
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reidkit.evaluate.copies import Copies
     from reidkit.evaluate.intervals import Interval
     from reidkit.evaluate.metrics import Scores
     from reidkit.evaluate.protocol import CameraPair, SingleShot
@@ -87,11 +88,18 @@ class Found:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     pairs: tuple[CameraPair, ...] = ()
     single: SingleShot | None = None
+    copies: Copies | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the scores has to know."""
+        return self.copies.warnings() if self.copies else ()
 
 
 def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, seconds: Mapping[str, float]) -> Found:
     """What is asked for besides `scores`; `seconds` are those spent so far."""
     from reidkit.evaluate import again, intervals, protocol
+    from reidkit.evaluate.copies import find_copies
 
     taken = dict(seconds)
     reranked, single = None, None
@@ -115,11 +123,14 @@ def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, s
         intervals=known,
         pairs=pairs,
         single=single,
+        copies=find_copies(query, gallery, cameras=asked.cameras),
     )
 
 
 def print_found(name: str, found: Found, ap: options.Ap, *, as_json: bool) -> None:
-    """Prints it as tables, or as one JSON object."""
+    """Prints it as tables, or as one JSON object; warnings go to stderr as well."""
+    for warning in found.warnings:
+        remark(f"warning: {warning}")
     if as_json:
         print_json(_json(found))
         return
@@ -199,4 +210,6 @@ def _json(found: Found) -> dict[str, Any]:
         ]
     if found.single:
         value["single_shot"] = found.single.as_json()
+    value |= found.copies.as_json() if found.copies else {}
+    value["warnings"] = list(found.warnings)
     return {**value, "seconds": {key: round(taken, 3) for key, taken in found.seconds.items()}}

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.evaluate.blocks import prepare, shape, to_host
-from reidkit.types import DataError, Embeddings
+from reidkit.types import NO_CAMERA, DataError, Embeddings
 from reidkit.whole import said, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,8 +40,8 @@ def write_features(path: Path, embeddings: Embeddings) -> None:
         np.savez(file, **contents)
 
 
-def read_features(path: Path) -> Embeddings:
-    """Reads a features file; nothing in it is executed.
+def read_features(path: Path, *, need_cameras: bool = True) -> Embeddings:
+    """Reads a features file; nothing in it is executed. Without `need_cameras` it may lack camids: all are unknown.
 
     Raises:
         DataError: in one sentence, what is wrong with the file.
@@ -57,7 +56,7 @@ def read_features(path: Path) -> Embeddings:
     # By NotImplementedError zipfile says that the file is compressed in a way it cannot read.
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError):
         raise DataError(f"{path} is damaged or no features file, which is an .npz with {KEYS}") from None
-    embeddings = _embeddings(contents, path)
+    embeddings = _embeddings(contents, path, need_cameras=need_cameras)
     _check(embeddings, path)
     return embeddings
 
@@ -69,9 +68,15 @@ def _contents(archive: Any, path: Path) -> dict[str, NDArray[Any]]:
         return {name: archive[name] for name in ("vectors", "pids", "camids", "paths", "model") if name in archive}
 
 
-def _embeddings(contents: Mapping[str, Any], path: Path) -> Embeddings:
+def _embeddings(contents: dict[str, Any], path: Path, *, need_cameras: bool) -> Embeddings:
     missing = [name for name in ("vectors", "pids", "camids") if name not in contents]
-    if missing:
+    if missing == ["camids"]:
+        if need_cameras:
+            raise DataError(
+                f"{path} has no camids, one whole number per feature: add them, or compare without by --cameras any"
+            )
+        contents["camids"] = np.full(np.shape(contents["pids"]), NO_CAMERA)
+    elif missing:
         raise DataError(f"{path} has no {' and no '.join(missing)}: a features file needs {KEYS}")
     for name in ("pids", "camids"):
         if contents[name].dtype.kind not in "iu":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -14,8 +17,10 @@ if TYPE_CHECKING:
 
 Cameras = Literal["cross", "any"]
 """`cross`: a gallery image of the query's own id and camera is left out of its list, as in all benchmarks; two unknown
-cameras are taken for the same one. `any`: only the query's own image is left out, known by its path; where either side
-has no paths, nothing is."""
+cameras are taken for the same one. `any`: cameras do not matter.
+
+Under both an image is never its own match: the query's own file is left out, whatever path or link leads to it. Where
+either side has no paths, no file is known."""
 
 
 class Labelled(Protocol):
@@ -45,20 +50,23 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """What may stand in a query's list: not junk, and not its own person in its own place.
+    """What may stand in a query's list: not junk, not its own person in its own place, and not its own image.
 
-    A place is a camera or an image, as `Cameras` says. All are int64, [Q] or [G].
+    A place is a camera or an image, as `Cameras` says. All are int64, [Q] or [G]. `own` [2, K] holds a query and a
+    gallery number for each pair of one image with itself, both of one id.
     """
 
     query_pids: NDArray[np.int64]
     gallery_pids: NDArray[np.int64]
     query_places: NDArray[np.int64]
     gallery_places: NDArray[np.int64]
+    own: NDArray[np.int64] = field(default_factory=lambda: np.empty((2, 0), np.int64))
 
     def listed(self, query: int) -> NDArray[np.int64]:
         """The numbers of the gallery images in the list of a query."""
         other = self.gallery_pids != self.query_pids[query]
         elsewhere = self.gallery_places != self.query_places[query]
+        elsewhere[self.own[1, self.own[0] == query]] = False
         return np.flatnonzero((other | elsewhere) & (self.gallery_pids != JUNK))
 
 
@@ -89,13 +97,56 @@ def make_rule(query: Labelled, gallery: Labelled, cameras: Cameras) -> Rule:
     for ids, cams, what in zip(pids, camids, ("query", "gallery"), strict=True):
         if len(ids) != len(cams):
             raise DataError(f"the {what} has {len(ids)} pids and {len(cams)} camids: one of each per image is needed")
+    own = find_own(query, gallery, pids)
     if cameras == "cross":
-        return Rule(*pids, *camids)
-    if len(query.paths) != len(pids[0]) or len(gallery.paths) != len(pids[1]):
-        return Rule(*pids, np.full_like(pids[0], -2), np.full_like(pids[1], -1))
-    known = {path: number for number, path in enumerate(dict.fromkeys((*query.paths, *gallery.paths)))}
-    places = (np.array([known[path] for path in paths], np.int64) for paths in (query.paths, gallery.paths))
-    return Rule(*pids, *places)
+        return Rule(*pids, *camids, own)
+    return Rule(*pids, np.full_like(pids[0], -2), np.full_like(pids[1], -1), own)
+
+
+def find_own(
+    query: Labelled, gallery: Labelled, pids: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """The pairs of an image of the query with itself in the gallery, [2, K]: one file under one id.
+
+    A path alone does not make an image: crops of one frame may all be named after it, and differ in their ids.
+    """
+    if query is gallery and not query.paths:  # each row is itself, whatever it is called
+        return np.tile(np.flatnonzero(pids[0] != JUNK), (2, 1))
+    ours, theirs = (_files(side, ids, pids) for side, ids in zip((query, gallery), pids, strict=True))
+    pairs = [(row, column) for key, rows in ours.items() for row in rows for column in theirs.get(key, ())]
+    return np.array(sorted(set(pairs)), np.int64).reshape(-1, 2).T
+
+
+def file_of(path: str) -> tuple[object, bool]:
+    """What all paths to one file have in common, by way of links too, and whether the file is there."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):  # an image in a shard, or a name from another machine
+        return os.path.realpath(path.replace("\0", "")), False
+    known = stat.S_ISREG(found.st_mode) and found.st_ino != 0
+    return (found.st_dev, found.st_ino) if known else os.path.realpath(path), known
+
+
+def _files(
+    side: Labelled, ids: NDArray[np.int64], pids: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> dict[tuple[int, object], list[int]]:
+    """The rows of each file and id, of ids on both sides; a name of several rows that is no file names nothing."""
+    sources = _sources(side, ids)
+    both = np.intersect1d(*pids)
+    found: dict[tuple[int, object], list[int]] = {}
+    files: set[object] = set()
+    for row in np.flatnonzero(np.isin(ids, both[both != JUNK])).tolist() if sources else ():
+        for path in filter(None, sources[row]):
+            file, there = file_of(path)
+            found.setdefault((int(ids[row]), file), []).append(row)
+            files.update({file} if there else ())
+    return {key: rows for key, rows in found.items() if len(rows) == 1 or key[1] in files}
+
+
+def _sources(side: Labelled, pids: NDArray[np.int64]) -> tuple[tuple[str, ...], ...]:
+    """The paths that each row was made of: one, or those of all images that a query was merged from."""
+    sources: tuple[tuple[str, ...], ...] = getattr(side, "sources", ()) or tuple((path,) for path in side.paths)
+    return sources if len(sources) == len(pids) else ()
 
 
 def find_matches(rule: Rule) -> Matches:
@@ -107,6 +158,9 @@ def find_matches(rule: Rule) -> Matches:
     rows = np.repeat(np.arange(len(count)), count)
     columns = order[np.arange(len(rows)) + np.repeat(begin - np.cumsum(count) + count, count)]
     kept = rule.query_places[rows] != rule.gallery_places[columns]
+    if rule.own.size:
+        width = len(rule.gallery_pids)
+        kept &= ~np.isin(rows * width + columns, rule.own[0] * width + rule.own[1])
     counts = np.bincount(rows[kept], minlength=len(count))
     return Matches(np.concatenate(([0], np.cumsum(counts))), columns[kept])
 
@@ -121,12 +175,18 @@ def require_matches(matches: Matches, rule: Rule, cameras: Cameras) -> None:
         return
     if not set(rule.query_pids.tolist()) & set(rule.gallery_pids.tolist()) - {JUNK}:
         raise DataError("query and gallery share no id: their pids must number the same people in the same way")
-    if cameras == "cross":
+    if cameras == "cross" and len(find_matches(_without_places(rule)).columns):
         raise DataError(
-            "every right gallery image is from its query's own camera, where it does not count: "
-            "use --cameras any for people seen by one camera, or by unknown ones"
+            "every true match is from its query's own camera, where it does not count: "
+            "use --cameras any for ids seen by one camera, or by unknown ones"
         )
-    raise DataError("every right gallery image is the query itself: the gallery needs a second image of somebody")
+    raise DataError("every true match is the query's own image: the gallery needs a second image of some query's id")
+
+
+def _without_places(rule: Rule) -> Rule:
+    """The rule under `any`."""
+    places = np.full_like(rule.query_places, -2), np.full_like(rule.gallery_places, -1)
+    return Rule(rule.query_pids, rule.gallery_pids, *places, rule.own)
 
 
 def _whole(values: ArrayLike, what: str) -> NDArray[np.int64]:

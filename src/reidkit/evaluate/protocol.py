@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,14 +66,24 @@ class SingleShot:
 def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
     """Some of the images, in the order of `rows`."""
     paths = tuple(embeddings.paths[row] for row in rows) if embeddings.paths else ()
+    sources = tuple(embeddings.sources[row] for row in rows) if embeddings.sources else ()
     vectors = gather(embeddings.vectors, rows)
-    return Embeddings(vectors, embeddings.pids[rows], embeddings.camids[rows], embeddings.model, paths)
+    return Embeddings(vectors, embeddings.pids[rows], embeddings.camids[rows], embeddings.model, paths, sources)
+
+
+def with_own_known(query: Embeddings, gallery: Embeddings) -> tuple[Embeddings, Embeddings]:
+    """The same images, of which subsets still know which is which where query and gallery are one and have no paths."""
+    if query is not gallery or query.paths or query.sources:
+        return query, gallery
+    named = replace(query, sources=tuple((f"row {row}",) for row in range(len(query.pids))))
+    return named, named
 
 
 def multi_query(query: Embeddings) -> Embeddings:
     """One query for each id and camera: the mean of its features, as they are, and the path of its first image.
 
     Give it all images of the query people (on Market-1501 those in `gt_bbox`), and `score` the result. Junk is dropped.
+    None of the images that were merged is a match of their mean (`sources` names them).
     """
     kept = np.flatnonzero(query.pids != JUNK)
     if not len(kept):
@@ -86,7 +96,21 @@ def multi_query(query: Embeddings) -> Embeddings:
     firsts = kept[first]
     paths = tuple(query.paths[row] for row in firsts) if query.paths else ()
     means = (total / sizes[:, None]).astype(np.float32)
-    return Embeddings(means, query.pids[firsts], query.camids[firsts], query.model, paths)
+    merged = Embeddings(means, query.pids[firsts], query.camids[firsts], query.model, paths)
+    return replace(merged, sources=_merged_sources(query, kept, group.reshape(-1), len(sizes)))
+
+
+def _merged_sources(
+    query: Embeddings, kept: NDArray[np.int64], group: NDArray[np.int64], groups: int
+) -> tuple[tuple[str, ...], ...]:
+    """The paths of the images of each group; () where they are not known."""
+    known = query.sources or tuple((path,) for path in query.paths)
+    if not known:
+        return ()
+    found: list[list[str]] = [[] for _ in range(groups)]
+    for row, number in zip(kept.tolist(), group.tolist(), strict=True):
+        found[number] += known[row]
+    return tuple(map(tuple, found))
 
 
 def camera_pairs(
@@ -98,6 +122,7 @@ def camera_pairs(
         DataError: features or labels that cannot be compared, or no query with a match.
     """
     check_comparable(query, gallery)
+    query, gallery = with_own_known(query, gallery)
     rule = make_rule(query, gallery, cameras)
     matches = find_matches(rule)
     require_matches(matches, rule, cameras)

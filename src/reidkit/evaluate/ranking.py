@@ -107,8 +107,26 @@ def pair_histogram(
         images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
         pids = rule.query_pids[queries], rule.gallery_pids[images]
         places = rule.query_places[queries], rule.gallery_places[images]
-        histogram(distances(tile, metric), pids, places, bins / farthest, counts)
+        dist_bc = distances(tile, metric)
+        histogram(dist_bc, pids, places, bins / farthest, counts)
+        _without_own(dist_bc, (queries, images), rule, bins / farthest, counts[1])
     return PairHistogram(np.linspace(0, farthest, bins + 1), counts[1], counts[0])
+
+
+def _without_own(
+    dist_bc: NDArray[np.float32],
+    tile: tuple[slice, slice],
+    rule: Rule,
+    bins_per_unit: float,
+    same: NDArray[np.int64],
+) -> None:
+    """Takes the pairs of an image with itself out of the counts again, as far as they lie in this block."""
+    rows, columns = rule.own
+    counted = rule.query_places[rows] != rule.gallery_places[columns]
+    rows, columns = rows[counted] - tile[0].start, columns[counted] - tile[1].start
+    inside = (rows >= 0) & (rows < dist_bc.shape[0]) & (columns >= 0) & (columns < dist_bc.shape[1])
+    bins = (dist_bc[rows[inside], columns[inside]] * bins_per_unit).astype(np.int64)
+    np.subtract.at(same, np.minimum(bins, len(same) - 1), 1)
 
 
 def _head(

@@ -10,10 +10,11 @@ import numpy as np
 
 from reidkit.evaluate.calibration import Counts, assess, fit
 from reidkit.evaluate.calibration_file import Calibration, CameraThreshold, HeldOut, Rate, Settings
+from reidkit.evaluate.copies import find_copies
 from reidkit.evaluate.intervals import Bootstrap, pair_intervals
 from reidkit.evaluate.open_set import OpenSet, Splits, open_set
 from reidkit.evaluate.pairs import collect_pairs
-from reidkit.evaluate.protocol import subset
+from reidkit.evaluate.protocol import subset, with_own_known
 from reidkit.evaluate.verification import FARS, FEW, Operating, allowed_errors, operating_point, roc, verify
 from reidkit.types import JUNK, DataError
 
@@ -51,7 +52,9 @@ def calibrate(query: Embeddings, gallery: Embeddings, settings: Settings, origin
     Raises:
         DataError: features or labels that cannot be compared; no genuine pair, or no impostor pair.
     """
+    query, gallery = with_own_known(query, gallery)
     pairs = collect_pairs(query, gallery, metric=settings.metric, cameras=settings.cameras)
+    copies = find_copies(query, gallery, cameras=settings.cameras)
     result, chosen = verify(pairs), operating_point(pairs, settings.far)
     spread = pair_intervals(pairs.tables, chosen.threshold, (settings.far, *FARS), Bootstrap(seed=settings.seed))
     unknown = _open_set(query, gallery, settings)
@@ -80,7 +83,7 @@ def calibrate(query: Embeddings, gallery: Embeddings, settings: Settings, origin
         held_out=held_out(query, gallery, settings),
         camera_pairs=tuple(_camera_thresholds(pairs.tables, settings)),
         curve=tuple(zip(curve.threshold.tolist(), curve.far.tolist(), curve.tpr.tolist(), strict=True)),
-        warnings=tuple(_warnings(pairs, settings, unknown)),
+        warnings=(*_warnings(pairs, settings, unknown), *copies.warnings()),
     )
 
 
