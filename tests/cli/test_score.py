@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from reidkit.cli.per_query import cell_text, write_queries
@@ -22,8 +23,6 @@ from tests.evaluate.definition import crowd
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
 
     from tests.commands import Nursery
 
@@ -209,3 +208,20 @@ def test_an_error_leaves_the_old_file_of_queries(
         write_queries(out, named, Found(scores=score(query, gallery), seconds={}))
     assert out.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["queries.csv"]
+
+
+def test_one_file_is_query_and_gallery(nursery: Nursery, tmp_path: Path) -> None:
+    """Images of one unknown camera at 0, 1, 2.5 and 6: only the third finds another id first."""
+    vectors = np.array([[0, 1], [1, 1], [2.5, 1], [6, 1]], np.float32)
+    np.savez(tmp_path / "f.npz", vectors=vectors, pids=np.array([1, 1, 2, 2]))
+    (tmp_path / "copy.npz").write_bytes((tmp_path / "f.npz").read_bytes())
+    words = ["--metric", "euclidean", "--cameras", "any"]
+    done = nursery.run("score", tmp_path / "f.npz", tmp_path / "f.npz", "--json", *words)
+    assert (done.json()["rank1"], done.json()["queries_with_own_image"]) == (3 / 4, 4)
+    done = nursery.run("score", tmp_path / "f.npz", tmp_path / "copy.npz", "--json", *words)
+    assert done.json()["queries_with_identical_image"] == 4
+    assert done.json()["warnings"][0].startswith("4 of 4 queries have an identical image in the gallery")
+    assert "warning: 4 of 4 queries have an identical image in the gallery" in done.err
+    refused = nursery.run("score", tmp_path / "f.npz", tmp_path / "f.npz")
+    assert "has no camids" in refused.line()
+    assert "--cameras any" in refused.line()
