@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
 from reidkit import page
 from reidkit.data.detect import open_benchmark
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reidkit.judge import Judgement
-    from reidkit.recipe import Recipe
     from tests.commands import Nursery
 
 
@@ -47,7 +47,14 @@ def test_the_report_of_a_run_holds_its_figures(run: tuple[Path, dict[str, float]
     facts = json.loads((folder / "run.json").read_text())
     assert facts["training_set"] in text
     assert facts["weights"] in text
-    assert "reidkit train strong-baseline --data .../" in text
+    assert "OMP_NUM_THREADS=1 reidkit train strong-baseline --data .../" in text
+    for words in (
+        "<dt>Data set</dt>",
+        "<dt>Model</dt>",
+        "<code>optim.epochs=3</code> (was 120)",
+        "evaluated on market1501",
+    ):
+        assert words in text
     assert text.count("data:image/jpeg;base64,") >= 4 * 11
     assert "<svg" in text
 
@@ -75,17 +82,20 @@ def test_nothing_names_a_place_on_this_machine(run: tuple[Path, dict[str, float]
     assert str(folder.parent).encode() not in (folder / "model.safetensors").read_bytes()
 
 
-def test_the_hardest_queries_come_first_and_the_random_ones_are_others() -> None:
+def test_random_queries_are_drawn_from_all_and_the_hardest_from_the_others() -> None:
     precision = np.array([0.5, np.nan, *np.linspace(0.9, 0.2, 30)])
     hardest, others = page._choose(precision)
     assert len(hardest) == page.HARDEST
-    assert hardest[0] == 31
-    assert list(precision[hardest]) == sorted(precision[hardest])
-    assert max(precision[hardest]) <= min(precision[others])
     assert len(others) == page.RANDOM
     assert not set(others) & set(hardest)
     assert 1 not in {*hardest, *others}
+    assert list(precision[hardest]) == sorted(precision[hardest])
+    left = sorted(set(range(32)) - {1, *others}, key=lambda row: precision[row])
+    assert set(hardest) == set(left[: page.HARDEST])
     assert list(page._choose(precision)[1]) == list(others)
+    # The random ones are no better than all are: over many sets of queries their mean is that of all.
+    means = [precision[page._choose(np.roll(precision, by))[1] - by].mean() for by in range(32)]
+    assert np.mean(means) == pytest.approx(np.nanmean(precision), abs=0.05)
 
 
 def test_ranked_lists_say_what_was_found(judgement: Judgement) -> None:
@@ -103,20 +113,32 @@ def test_ranked_lists_say_what_was_found(judgement: Judgement) -> None:
         assert one.first_rank == (ranks[0] if ranks else one.first_rank)
 
 
-def test_scores_curve_and_distances_are_those_of_the_judgement(judgement: Judgement) -> None:
-    made = page.add_scores(page.report_of("t", load_recipe(), {"a": 1}, "reidkit x"), judgement, Protocol())
+def test_scores_curve_and_distances_are_those_of_the_judgement(
+    run: tuple[Path, dict[str, float]], judgement: Judgement
+) -> None:
+    model = load_model(run[0])
+    bare = page.report_of(model, "noise: 4 queries", {"a": 1, "people": 8}, "reidkit x", on="noise")
+    made = page.add_scores(bare, judgement, Protocol())
+    assert made.title == f"{model.recipe.name} on noise"
+    assert (
+        made.model
+        == f"{model.recipe.name}: resnet18 at 0.125 of its width, images of 32x32, weights {model.fingerprint}"
+    )
+    assert made.data == "noise: 4 queries"
+    assert made.changed is not None
+    assert made.changed["optim.epochs"] == (3, 120)
+    assert "network.stride_in" not in made.changed
     assert made.scores is not None
     assert made.scores["map"] == judgement.scores.map
     assert made.scores["seconds"] == judgement.seconds
     assert list(made.cmc) == list(judgement.scores.cmc)
     assert made.reranked is None
-    assert len(made.hardest) == 4
+    assert (len(made.random), len(made.hardest)) == (4, 0)  # four queries, and all are drawn
+    again = page.add_scores(bare, judgement, Protocol(), judgement.scores, {"embed": 1.0, "rerank": 2.0})
+    assert again.scores is not None
+    assert again.scores["seconds"] == {"embed": 1.0, "rerank": 2.0}
     assert made.settings["a"] == 1
+    assert made.settings["training ids"] == 8
+    assert made.settings["CPU threads"] == torch.get_num_threads()
     assert made.distances is not None
     assert sum(made.distances.same) + sum(made.distances.different) == 4 * (16 - 2)
-
-
-def load_recipe() -> Recipe:
-    from reidkit.recipes import find
-
-    return find("strong-baseline")

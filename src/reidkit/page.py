@@ -14,6 +14,7 @@ import torch
 from reidkit import __version__
 from reidkit.data.shards.find import image_file
 from reidkit.evaluate.ranking import pair_histogram, ranked
+from reidkit.recipes.names import changes_of, origin_of
 from reidkit.report.charts import Histogram
 from reidkit.report.html import Report
 from reidkit.report.lists import RankedImage, RankedList
@@ -23,26 +24,63 @@ if TYPE_CHECKING:
 
     from reidkit.evaluate.metrics import Scores
     from reidkit.judge import Judgement, Protocol
+    from reidkit.model.weights import Model
     from reidkit.recipe import Recipe
 
 HARDEST, RANDOM, TOP = 12, 8, 10
 """Ranked lists of each kind, and images in a list."""
 
-
-def report_of(title: str, recipe: Recipe, settings: Mapping[str, object], command: str) -> Report:
-    """A page with what was asked for and on which machine; scores and curves are added to it."""
-    when = time.strftime("%Y-%m-%d %H:%M %Z")
-    return Report(title=title, when=when, command=command, recipe=recipe, settings={**settings, **machine()})
+WORDS = {"training_set": "digest of the training set", "people": "training ids", "weights": "weights at the start"}
+"""What the page calls the keys of `run.json`."""
 
 
-def add_scores(report: Report, judgement: Judgement, protocol: Protocol, reranked: Scores | None = None) -> Report:
-    """The page with scores, the CMC curve, ranked lists and the distances of the same and of different people."""
+def report_of(
+    model: Model, data: str, settings: Mapping[str, object], command: str, *, on: str = "", given: Recipe | None = None
+) -> Report:
+    """A page with what was asked for and on which machine; scores and curves are added to it.
+
+    Args:
+        model: what was trained or evaluated.
+        data: the data set, in a line for the head of the page.
+        settings: what else the result depends on, by name.
+        command: what makes the same again.
+        on: the data set's name, for the title.
+        given: the recipe before it was changed, where it is none of reidkit's.
+    """
+    recipe = model.recipe
+    known = origin_of(recipe) or given
+    network, images = recipe.network, recipe.images
+    width = f" at {network.width:g} of its width" if network.width != 1 else ""
+    weights = f", weights {model.fingerprint}" if model.fingerprint else ""
+    return Report(
+        title=f"{recipe.name} on {on}" if on else recipe.name,
+        when=time.strftime("%Y-%m-%d %H:%M %Z"),
+        command=command,
+        data=data,
+        model=f"{recipe.name}: {network.backbone}{width}, images of {images.height}x{images.width}{weights}",
+        changed=changes_of(recipe, given) if known else None,
+        recipe=recipe,
+        settings={**{WORDS.get(key, key): value for key, value in settings.items()}, **machine()},
+    )
+
+
+def add_scores(
+    report: Report,
+    judgement: Judgement,
+    protocol: Protocol,
+    reranked: Scores | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> Report:
+    """The page with scores, the CMC curve, ranked lists and the distances of pairs with the same and with two ids.
+
+    `seconds` are those of all stages, where there were more than those of `judgement`.
+    """
     scores = judgement.scores
     hardest, others = _choose(scores.average_precision)
     pairs = pair_histogram(judgement.query, judgement.gallery, metric=protocol.metric, cameras=protocol.cameras)
     return dataclasses.replace(
         report,
-        scores={**scores.as_json(), "seconds": judgement.seconds},
+        scores={**scores.as_json(), "seconds": seconds or judgement.seconds},
         cmc=scores.cmc,
         reranked=reranked.as_json() if reranked else None,
         cmc_reranked=reranked.cmc if reranked else (),
@@ -57,17 +95,21 @@ def machine() -> dict[str, object]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "processor": f"{os.cpu_count()} cores, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "CPU threads": torch.get_num_threads(),
         "GPU": gpu,
         "software": f"reidkit {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
 
 
 def _choose(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Any, Any]:
-    """The queries with the lowest average precision, and some others drawn at random (always the same ones)."""
+    """Of the others the queries with the lowest average precision; and some drawn at random, always the same ones.
+
+    The random ones are drawn first, from all, as they would flatter the model if the hardest were not among them.
+    """
     scored = np.flatnonzero(~np.isnan(average_precision))
-    hardest = scored[np.argsort(average_precision[scored], kind="stable")[:HARDEST]]
-    rest = np.setdiff1d(scored, hardest)
-    return hardest, np.random.default_rng(0).permutation(rest)[:RANDOM]
+    drawn = np.random.default_rng(0).permutation(scored)[:RANDOM]
+    rest = np.setdiff1d(scored, drawn)
+    return rest[np.argsort(average_precision[rest], kind="stable")[:HARDEST]], drawn
 
 
 def ranked_lists(judgement: Judgement, protocol: Protocol, rows: Sequence[int]) -> list[RankedList]:

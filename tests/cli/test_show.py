@@ -57,6 +57,12 @@ def test_the_command_on_a_page_does_not_say_where_folders_lie(monkeypatch: pytes
     assert show.shown_command() == shown
 
 
+def test_the_command_on_a_page_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["train", "x", "--resume", "--data", "d", "--set", "optim.drops=[20, 27]"]
+    monkeypatch.setattr(sys, "argv", ["reidkit", *words])
+    assert show.shown_command() == "reidkit train x --data d --set 'optim.drops=[20, 27]'"
+
+
 def test_a_remark_nobody_hears_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(io.StringIO):
         def write(self, _: str) -> int:

@@ -121,7 +121,7 @@ def test_overlap_by_hand() -> None:
     """Shares 0.75, 0.25, 0 and 0, 0.5, 0.5: both have 0.25 of the middle bin."""
     figure = distance_figure(Histogram([0, 1, 2, 3], [3, 1, 0], [0, 500, 500]))
     assert figure is not None
-    assert figure.caption == "overlap 25.0 % (4 pairs of the same person, 1,000 pairs of different people)"
+    assert figure.caption == "overlap 25.0 % (4 pairs with the same id, 1,000 pairs with different ids)"
     assert figure.keys == ("same person", "different people", "overlap")
 
 

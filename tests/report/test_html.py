@@ -53,6 +53,9 @@ def full(ranked: RankedList) -> Report:
         when="2026-01-02 03:04",
         command="reidkit train strong-baseline --data DIR --seed 3",
         notes=("Not comparable with published numbers.",),
+        data="people: 3,368 queries",
+        model="mine: resnet50",
+        changed={"optim.lr": (0.001, 0.00035), "optim.drops": ([5], [40, 70])},
         recipe=Recipe(name="mine", optim=Optim(lr=0.001)),
         settings={"seed": 3, "versions": {"reidkit": "0.1.0", "torch": "2.9"}},
         log=log,
@@ -75,6 +78,44 @@ def test_every_figure_is_on_the_page(full: Report) -> None:
     assert "optim.lr 0.001, not 0.00035" in text
     assert "trained for 3 minutes" in text
     assert "reidkit train strong-baseline --data DIR --seed 3" in text
+
+
+def test_the_head_names_data_model_and_changes(full: Report) -> None:
+    head = "Data set people: 3,368 queries Model mine: resnet50 Changed by --set "
+    text = Page(render(full)).text
+    assert f"{head}optim.lr=0.001 (was 0.00035), optim.drops=[5] (was [40, 70]) Scores" in text
+    assert f"{head}nothing Scores" in Page(render(replace(full, changed={}))).text
+    assert "Changed by" not in Page(render(replace(full, changed=None))).text
+    many = {f"optim.x{i}": (i, 0) for i in range(11)}
+    text = Page(render(replace(full, changed=many))).text
+    assert "optim.x7=7 (was 0) and 3 more, listed under Settings" in text
+    assert "optim.x8=8" not in text
+
+
+def test_random_queries_come_first_and_the_hardest_are_folded(full: Report) -> None:
+    page = Page(render(full))
+    order = [name for name, _ in page.tags if name in ("article", "details")]
+    assert order[:3] == ["article", "details", "article"]
+    assert page.text.index("Random queries") < page.text.index("Hardest queries: the 1 with")
+    assert {"open"}.isdisjoint(key for each in page.all("details") for key in each)
+
+
+def test_the_time_of_re_ranking_is_beside_the_others(full: Report) -> None:
+    """From the scores' own seconds, or from those that came with the re-ranking."""
+    inside = replace(
+        full, scores=SCORES | {"seconds": {"embed": 1.0, "rerank": 6.789}}, reranked=SCORES | {"seconds": {}}
+    )
+    for report in (full, inside):
+        assert "re-ranking 6.79 s" in Page(render(report)).text
+
+
+def test_how_to_run_it_again_says_what_has_to_be_put_in(full: Report) -> None:
+    text = Page(render(full)).text
+    assert "two threads and one differed by 3.4 points" in text
+    assert "Put your own folders" not in text
+    text = Page(render(replace(full, command="reidkit evaluate .../run --data .../people"))).text
+    assert "Put your own folders in the place of ..." in text
+    assert "3.4 points" not in text
 
 
 def test_the_charts_are_there_and_say_what_they_show(full: Report) -> None:
@@ -116,20 +157,20 @@ def test_links_within_the_page_arrive(full: Report) -> None:
         assert {each["href"][1:] for each in page.all("a")} <= there
 
 
-def test_right_and_wrong_are_said_three_ways(full: Report) -> None:
-    """One list of right, wrong, wrong: by class (colour), by mark, and in words."""
+def test_true_and_false_matches_are_said_three_ways(full: Report) -> None:
+    """One list of true, false, false: by class (colour), by mark, and in words."""
     page = Page(render(replace(full, hardest=())))
-    assert [each["class"] for each in page.all("li")] == ["query", "right", "wrong", "wrong"]
+    assert [each["class"] for each in page.all("li")] == ["query", "true", "false", "false"]
     lists = page.text[page.text.index("Random queries") :]
     assert [mark for mark in lists if mark in "✓✗"] == ["✓", "✗", "✗"]
-    assert re.findall(r"(\d) · ([\d.]+) (right|wrong)", lists) == [
-        ("1", "0.125", "right"),
-        ("2", "0.250", "wrong"),
-        ("3", "0.500", "wrong"),
+    assert re.findall(r"(\d) · ([\d.]+) (true|false) match", lists) == [
+        ("1", "0.125", "true"),
+        ("2", "0.250", "false"),
+        ("3", "0.500", "false"),
     ]
-    assert "AP 87.5 % first right image at rank 1" in lists
-    assert "person 9 camid 2" in lists
-    assert "nobody known camera unknown" in lists
+    assert "AP 87.5 % first true match at rank 1" in lists
+    assert "id 9 camid 2" in lists
+    assert "id unknown camera unknown" in lists
 
 
 def test_images_have_a_text_and_a_lost_one_a_tile(full: Report) -> None:
@@ -149,8 +190,8 @@ def test_folders_of_this_machine_are_not_told(full: Report, tmp_path: Path) -> N
     assert str(tmp_path) not in text
 
 
-def test_a_query_that_has_no_right_image(full: Report) -> None:
-    assert "AP 3.2 % no right image in the gallery" in Page(render(replace(full, random=()))).text
+def test_a_query_that_has_no_true_match(full: Report) -> None:
+    assert "AP 3.2 % no true match in the gallery" in Page(render(replace(full, random=()))).text
 
 
 EVIL = "<script>alert(1)</script>"

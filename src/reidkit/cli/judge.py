@@ -96,9 +96,9 @@ def evaluate(
             **dataclasses.asdict(protocol),
             **rerank_words(found),
         }
-        title = f"{loaded.recipe.name} on {benchmark.name}"
-        made = page.report_of(title, loaded.recipe, settings, shown_command())
-        made = page.add_scores(made, judgement, protocol, found.reranked)
+        counts = f"{len(judgement.query.pids):,} queries, {len(judgement.gallery.pids):,} gallery images"
+        made = page.report_of(loaded, f"{benchmark.name}: {counts}", settings, shown_command(), on=benchmark.name)
+        made = page.add_scores(made, judgement, protocol, found.reranked, found.seconds)
         write_report(report, add_pictures(made, loaded, judgement, reading.device))
         if not as_json:
             print_line(f"report in {report}")

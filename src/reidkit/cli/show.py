@@ -47,8 +47,11 @@ def command() -> str:
 
 
 def shown_command() -> str:
-    """The command for a page that others read: where on this machine a folder lies is left out."""
-    return shlex.join(["reidkit", *map(_without_place, sys.argv[1:])])
+    """The command for a page that others read, to do the same again from the start.
+
+    Where on this machine a folder lies is left out, and so is --resume, which would go on with what is there.
+    """
+    return shlex.join(["reidkit", *(_without_place(word) for word in sys.argv[1:] if word != "--resume")])
 
 
 def percent(value: float | None) -> str:

@@ -103,7 +103,7 @@ def train(
         outcome = run(chosen, job, group)
     if group.first:
         _print(folder, outcome, as_json=as_json)  # first, as the page may find no room
-        write(folder, outcome, shown_command())
+        write(folder, outcome, _again(outcome, processes), found)
     return 0
 
 
@@ -172,6 +172,14 @@ def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
         f"mINP {percent(scores['minp'])}  ({scores['queries']} queries, gallery {scores['gallery']})"
     )
     print_line(f"{folder}/model.safetensors  {folder}/report.html")
+
+
+def _again(outcome: Any, processes: int) -> str:
+    """The command that repeats the run, for its page. On a CPU the number of threads is part of what must be equal."""
+    import torch
+
+    alone = processes == 1 and next(outcome.model.network.parameters()).device.type == "cpu"
+    return f"OMP_NUM_THREADS={torch.get_num_threads()} {shown_command()}" if alone else shown_command()
 
 
 def _resume_command() -> str:

@@ -50,12 +50,12 @@ def changes(recipe: Recipe, origin: Recipe) -> dict[str, tuple[Any, Any]]:
     return {key: (mine[key], theirs[key]) for key in mine if key != "name" and mine[key] != theirs[key]}
 
 
-def changes_of(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
-    """What was changed in the recipe that this one was made from; nothing where that is not known.
+def changes_of(recipe: Recipe, given: Recipe | None = None) -> dict[str, tuple[Any, Any]]:
+    """What was changed in the recipe that this one was made from, or in `given`; nothing where neither is known.
 
     A stride that the weights have placed (`auto` in the origin) was changed by nobody.
     """
-    origin = origin_of(recipe)
+    origin = origin_of(recipe) or given
     if origin is None:
         return {}
     return changes(_unsettled(recipe, origin) if _named_after(recipe, origin) else recipe, origin)

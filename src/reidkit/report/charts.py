@@ -26,7 +26,7 @@ Numbers = Sequence[float] | NDArray[Any]
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of distances between images of the same person and of different people, in bins of equal width.
+    """Counts of distances between images with the same id and with different ids, in bins of equal width.
 
     `edges` has one value more than `same` and `different` have counts.
     """
@@ -107,7 +107,7 @@ def validation_figure(log: Sequence[Row]) -> Figure | None:
 
 
 def cmc_figure(curves: Mapping[str, Numbers]) -> Figure | None:
-    """The share of queries with a right image among the first k, for k = 1 to 50; `curves` maps a name to its CMC."""
+    """The share of queries with a true match among the first k, for k = 1 to 50; `curves` maps a name to its CMC."""
     lines = []
     for name, curve in curves.items():
         points = [(k + 1, value) for k, value in enumerate(map(number, list(curve)[:50])) if value is not None]
@@ -128,7 +128,7 @@ def cmc_figure(curves: Mapping[str, Numbers]) -> Figure | None:
         y_range=(min(floor, 0.9), 1.0),
         x_ticks=[k for k in (1, 5, 10, 20, 30, 40, 50) if k <= last],
     )
-    return Figure("Queries with a right image among the first k", caption, draw(chart), tuple(curves))
+    return Figure("Queries with a true match among the first k", caption, draw(chart), tuple(curves))
 
 
 def distance_figure(histogram: Histogram) -> Figure | None:
@@ -142,13 +142,13 @@ def distance_figure(histogram: Histogram) -> Figure | None:
     same, different = (each / each.sum() for each in counts)
     both = np.minimum(same, different)
     x = np.repeat(edges, 2)[1:-1].tolist()
-    names = ("same person", "different people", "overlap")
+    names = ("same id", "different ids", "overlap")
     lines = [
         Line(name=name, x=x, y=(y := np.repeat(share, 2).tolist()), low=[0.0] * len(x), high=y)
         for name, share in zip(names, (same, different, both), strict=True)
     ]
-    pairs = [f"{int(each.sum()):,} pairs of" for each in counts]
-    caption = f"overlap {100 * both.sum():.1f} % ({pairs[0]} the same person, {pairs[1]} different people)"
+    pairs = [f"{int(each.sum()):,} pairs with" for each in counts]
+    caption = f"overlap {100 * both.sum():.1f} % ({pairs[0]} the same id, {pairs[1]} different ids)"
     chart = Chart(label=f"Distances of pairs: {caption}", lines=lines, x_label="distance", per_cent=True)
     return Figure("Distances of pairs, share in each bin", caption, draw(chart), names)
 

@@ -19,39 +19,47 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEADLINES = (
-    ("rank1", "rank-1", "queries whose nearest image is right"),
-    ("map", "mAP", "how early all right images come"),
-    ("minp", "mINP", "how early the last right image comes"),
+    ("rank1", "rank-1", "queries whose nearest image is a true match"),
+    ("map", "mAP", "how early all true matches come"),
+    ("minp", "mINP", "how early the last true match comes"),
 )
 FRACTIONS = {
     "rank1": "rank-1",
     "rank5": "rank-5",
     "rank10": "rank-10",
     "rank20": "rank-20",
-    "map": "mAP, mean of precisions",
-    "map_trapezoid": "mAP, trapezoids",
+    "map": "mAP",
+    "map_trapezoid": "mAP by trapezoids",
     "minp": "mINP",
 }
 COUNTS = {
     "queries": "queries scored",
-    "queries_skipped": "queries skipped: no right image",
+    "queries_skipped": "queries skipped: no true match",
     "gallery": "gallery images",
 }
+STAGES = {"embed": "computing the features", "score": "distances and scores", "rerank": "re-ranking"}
+
+TOLD = 8
+"""Changes of a recipe that the head of the page shows; the others are counted there, and listed below."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What is known of a run, as plain data; a part that is not there is named on the page in a sentence.
 
-    `parent` is what the recipe is compared with (None: the defaults). `settings` are shown as they stand. `log` holds
-    the rows of `log.jsonl`. `scores` and `reranked` have the keys of `reidkit evaluate --json`, as fractions.
-    `cmc[k - 1]` is the share of queries with a right image among the first k. `embedding` is the address of a picture.
+    `data` and `model` say in a line what was used; `changed` what was changed in the recipe that has a name, each field
+    with its value and the one before (None: not known). `parent` is what the recipe is compared with (None: the
+    defaults). `settings` are shown as they stand. `log` holds the rows of `log.jsonl`. `scores`
+    and `reranked` have the keys of `reidkit evaluate --json`, as fractions. `cmc[k - 1]` is the share of queries with a true match among the first k. `embedding` is the address of a picture.
     An image takes about 4 kB of the page.
     """
 
     title: str
     when: str = ""
     command: str = ""
+    data: str = ""
+    model: str = ""
+    changed: Mapping[str, tuple[object, object]] | None = None
     notes: Sequence[str] = ()
     recipe: Recipe | None = None
     parent: Recipe | None = None
@@ -101,12 +109,9 @@ def render(report: Report) -> str:
         validation=[each for each in (charts.validation_figure(report.log),) if each],
         judged=_judged(report),
         duration=_duration(report.log),
+        changed=_changed(report),
         recipe=_recipe(report),
         settings={key: _words(value) for key, value in report.settings.items()},
-        groups=[
-            ("Hardest queries", "Lowest average precision first: what the model gets wrong.", report.hardest),
-            ("Random queries", "Drawn at random, so that they are what to expect.", report.random),
-        ],
     )
 
 
@@ -140,17 +145,28 @@ def _table(report: Report) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _changed(report: Report) -> dict[str, Any] | None:
+    """What the head says of the changes: some of them, and how many more there are."""
+    if report.changed is None:
+        return None
+    told = [(key, *map(json.dumps, values)) for key, values in report.changed.items()]
+    return {"told": told[:TOLD], "more": len(told[TOLD:])}
+
+
 def _seconds(report: Report) -> list[tuple[str, str]]:
-    """What took how long in the evaluation, the second time where there was re-ranking."""
-    seconds = ((report.reranked or {}).get("seconds") or (report.scores or {}).get("seconds")) or {}
-    if not isinstance(seconds, Mapping):
-        return []
-    return [(str(stage), f"{value:,.2f} s") for stage, each in seconds.items() if (value := number(each)) is not None]
+    """What took how long in the evaluation, with the re-ranking where there was any."""
+    parts = [part.get("seconds") for part in (report.scores or {}, report.reranked or {})]
+    seconds = {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
+    return [
+        (STAGES.get(str(stage), str(stage)), f"{value:,.2f} s")
+        for stage, each in seconds.items()
+        if (value := number(each)) is not None
+    ]
 
 
 def _judged(report: Report) -> list[charts.Figure]:
     """The figures of the evaluation."""
-    curves = {"as measured": report.cmc, "re-ranked": report.cmc_reranked}
+    curves = {"by distance": report.cmc, "re-ranked": report.cmc_reranked}
     figures = [
         charts.cmc_figure({name: curve for name, curve in curves.items() if len(curve)}),
         charts.distance_figure(report.distances) if report.distances else None,

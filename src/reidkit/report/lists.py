@@ -1,4 +1,7 @@
-"""Ranked lists: a query, and what the gallery answered. Images that cannot be read stay in their place, empty."""
+"""Ranked lists: a query, and the images of the gallery nearest to it.
+
+Images that cannot be read stay in their place, empty.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ THUMBNAIL = (96, 192)
 
 @dataclass(frozen=True)
 class RankedImage:
-    """One answer: whether it shows the person of the query, and its distance from it."""
+    """An image of the gallery: whether it is a true match (`right`), and its distance to the query."""
 
     path: ImageFile
     pid: int
@@ -33,7 +36,7 @@ class RankedImage:
 class RankedList:
     """A query and its nearest images, nearest first.
 
-    `average_precision` is a fraction; `first_rank` counts from 1 and is None where the gallery holds no right image.
+    `average_precision` is a fraction; `first_rank` counts from 1 and is None where the gallery holds no true match.
     """
 
     query_path: ImageFile

@@ -15,19 +15,21 @@ from reidkit.train import journal
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from reidkit.recipe import Recipe
     from reidkit.train.job import Outcome
 
 
-def write(folder: Path, outcome: Outcome, command: str) -> None:
-    """Write the page of a finished run into its folder.
+def write(folder: Path, outcome: Outcome, command: str, given: Recipe | None = None) -> None:
+    """Write the page of a finished run into its folder; `given` is its recipe before it was changed.
 
     Raises:
         DataError: the folder cannot be written.
     """
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    judged = outcome.judged.name if outcome.judged else "nothing"
-    settings = {"training": outcome.description, "judged on": judged, **facts}
-    made = page.report_of(outcome.model.recipe.name, outcome.model.recipe, settings, command)
+    on = outcome.judged.name if outcome.judged else ""
+    settings = {"training": outcome.description, "evaluated on": on or "nothing", **facts}
+    data = f"{outcome.description}; {f'evaluated on {on}' if on else 'not evaluated'}"
+    made = page.report_of(outcome.model, data, settings, command, on=on, given=given)
     made = dataclasses.replace(made, log=journal.read(folder / "log.jsonl"))
     if outcome.judgement:
         made = page.add_scores(made, outcome.judgement, Protocol())
