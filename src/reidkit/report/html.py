@@ -49,8 +49,9 @@ class Report:
 
     `data` and `model` say in a line what was used; `changed` what was changed in the recipe that has a name, each field
     with its value and the one before (None: not known). `parent` is what the recipe is compared with (None: the
-    defaults). `settings` are shown as they stand. `log` holds the rows of `log.jsonl`. `scores`
-    and `reranked` have the keys of `reidkit evaluate --json`, as fractions. `cmc[k - 1]` is the share of queries with a true match among the first k. `embedding` is the address of a picture.
+    defaults). `settings` are shown as they stand. `log` holds the rows of `log.jsonl`. `scores` and `reranked` have
+    the keys of `reidkit evaluate --json`, as fractions. `cmc[k - 1]` is the share of queries with a true match among
+    the first k. `embedding` is the address of a picture.
     An image takes about 4 kB of the page.
     """
 
