@@ -122,7 +122,7 @@ def test_overlap_by_hand() -> None:
     figure = distance_figure(Histogram([0, 1, 2, 3], [3, 1, 0], [0, 500, 500]))
     assert figure is not None
     assert figure.caption == "overlap 25.0 % (4 pairs with the same id, 1,000 pairs with different ids)"
-    assert figure.keys == ("same person", "different people", "overlap")
+    assert figure.keys == ("same id", "different ids", "overlap")
 
 
 @pytest.mark.parametrize(
