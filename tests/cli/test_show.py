@@ -3,16 +3,14 @@ from __future__ import annotations
 import io
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from reidkit.cli import show
 from reidkit.cli.train import _Lines
-from reidkit.recipe import Optim, Recipe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from reidkit.recipe import Batch, Optim, Recipe
+from reidkit.train.checkpoint import Place
 
 
 class Terminal(io.StringIO):
@@ -95,21 +93,59 @@ def row(kind: str, epoch: int, step: int, **more: Any) -> dict[str, Any]:
     return {"kind": kind, "epoch": epoch, "step": step, "lr": 0.1, "images": 5, "images_per_s": 5.0, **more}
 
 
-def told(rows: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
-    calls: list[tuple[str, int, int]] = []
-    tell: Callable[[str, int, int], None] = lambda *call: calls.append(call)  # noqa: E731
-    lines = _Lines(Recipe(optim=Optim(epochs=2)), tell)
-    for each in rows:
-        lines(each)
-    return calls
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_every_bar_of_an_epoch_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    """A bar that never reaches its end stays on the screen: after 120 epochs there would be 120."""
-    rows = [row("step", 1, 1), row("step", 1, 2), row("epoch", 1, 2, seconds=1.0, loss=3.0)]
-    rows += [row("step", 2, 3), row("step", 2, 4), row("epoch", 2, 4, seconds=1.0, loss=3.0)]
-    calls = told(rows)
-    assert [name for name, done, total in calls if done >= total] == ["epoch 1/2", "epoch 2/2"]
-    assert ("epoch 2/2", 1, 2) in calls
-    err = capsys.readouterr().err
-    assert err == "epoch 1/2  loss 3.000  lr 0.1  5.0 images/s, 1 s left\nepoch 2/2  loss 3.000  lr 0.1  5.0 images/s\n"
+def test_the_bar_of_training(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two epochs of three batches of 8 images, a step each 2 s, and 4 s of evaluation between them.
+
+    The first step, which takes 60 s, counts for nothing: after the second one, 4 steps of 2 s are left. At the first
+    step of epoch 2, three steps have taken 2 + 2 + 4 + 2 = 10 s, and two are left: 10/3 x 2 = 7 s.
+    """
+    calls: list[tuple[object, ...]] = []
+    tell: Any = lambda *call: calls.append(call)  # noqa: E731
+    clock = Clock()
+    lines = _Lines(Recipe(batch=Batch(ids=4, images=2), optim=Optim(epochs=2)), tell, clock)
+    for place, now in (((1, 1, 1), 60), ((1, 2, 2), 62), ((1, 3, 3), 64), ((2, 1, 4), 70), ((2, 2, 5), 72)):
+        clock.now = now
+        lines.position(Place(*place), 3)
+        if place[1] == 3:
+            lines(row("epoch", 1, 3, seconds=6.0, loss=3.0))
+    assert calls == [
+        ("epoch 1/2", 1, 3, "", ""),
+        ("epoch 1/2", 2, 3, "4 images/s", "8 s left"),
+        ("epoch 1/2", 3, 3, "4 images/s", "6 s left"),
+        ("epoch 2/2", 1, 3, "", "7 s left"),
+        ("epoch 2/2", 2, 3, "4 images/s", "3 s left"),
+    ]
+    lines(row("scores", 2, 6, rank1=0.5, map=0.25))
+    lines(row("epoch", 2, 6, seconds=6.0, loss=2.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 1/2  loss 3.000  lr 0.1  5.0 images/s, 6 s left",
+        "epoch 2/2  rank-1 50.0  mAP 25.0",
+        "epoch 2/2  loss 2.000  lr 0.1  5.0 images/s",
+    ]
+
+
+def test_the_bar_of_a_run_that_goes_on_in_the_middle_of_an_epoch() -> None:
+    calls: list[tuple[object, ...]] = []
+    tell: Any = lambda *call: calls.append(call)  # noqa: E731
+    lines = _Lines(Recipe(optim=Optim(epochs=2)), tell, Clock())
+    lines.position(Place(2, 41, 141), 100)
+    assert calls == [("epoch 2/2", 41, 100, "", "")]
+
+
+def test_what_is_told_of_rate_and_time_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with show.progress() as tell:
+        tell("epoch 1/2", 1, 4, "812 images/s", "3 min left")
+    assert "812 images/s" in stream.getvalue()
+    assert "3 min left" in stream.getvalue()

@@ -16,6 +16,22 @@ def test_the_first_signal_is_a_request() -> None:
         assert interrupt.requested
 
 
+def test_a_signal_is_answered_at_once() -> None:
+    said: list[str] = []
+    with Interrupt("again", said.append):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert said == ["stopping after this step; again to quit now"]
+
+
+def test_an_answer_that_breaks_into_a_line_is_left_out() -> None:
+    def busy(line: str) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter>")
+
+    with Interrupt("again", busy) as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.requested
+
+
 def test_the_second_one_ends_the_process_as_ever() -> None:
     with Interrupt("again") as interrupt:
         os.kill(os.getpid(), signal.SIGINT)

@@ -95,6 +95,9 @@ class _Faulty:
         self.run, self.fault = run, fault
         self.wait_seconds = 0.0
 
+    def count(self, epoch: int) -> int:
+        return self.inner.count(epoch)
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         step = sum(self.inner.count(past) for past in range(1, epoch)) + start
         for batch in self.inner.epoch(epoch, start):

@@ -8,10 +8,10 @@ import shlex
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -67,34 +67,51 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+class Tell(Protocol):
+    """How work in progress is told of: what it is, how much is done, and of how much.
+
+    Rate and time left are measured; who knows them better than that gives them.
+    """
+
+    def __call__(self, what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
+        """Show it, or say nothing."""
+
+
 @contextmanager
-def progress(shown: bool = True) -> Iterator[Callable[[str, int, int], None]]:
-    """A function (what, done, total) that draws bars with rate and time left on a terminal, and nothing on a pipe."""
+def progress(shown: bool = True) -> Iterator[Tell]:
+    """What draws bars with rate and time left on a terminal, and nothing on a pipe."""
     if not (shown and sys.stderr.isatty()):
-        yield lambda what, done, total: None  # noqa: ARG005
+        yield _tell_nobody
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
+        def tell(what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, rate="")
-            speed = bars.tasks[bars.task_ids.index(tasks[what])].speed if tasks[what] in bars.task_ids else None
-            bars.update(tasks[what], completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
-            if done >= total and tasks[what] in bars.task_ids:
+                tasks[what] = bars.add_task(what, total=total, rate="", left="")
+            task = next(task for task in bars.tasks if task.id == tasks[what])
+            if not rate and task.speed:
+                rate = f"{task.speed:.3g}/s" if task.speed < 10 else f"{task.speed:.0f}/s"
+                left = f"{duration(task.time_remaining)} left" if task.time_remaining is not None else ""
+            bars.update(task.id, completed=done, total=total, rate=rate, left=left)
+            if done >= total:
                 bars.remove_task(tasks.pop(what))
 
         yield tell
+
+
+def _tell_nobody(what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
+    """Draw nothing."""
 
 
 def _without_place(word: str) -> str:

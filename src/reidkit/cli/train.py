@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +22,9 @@ from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from reidkit.cli.show import Tell
+    from reidkit.train.checkpoint import Place
 
 
 def train(
@@ -74,7 +79,8 @@ def train(
 
     as_child()
     with joined() as group, progress(group.first) as tell:
-        watchers: list[Callable[[dict[str, Any]], None]] = [_Lines(chosen, tell)]
+        lines = _Lines(chosen, tell)
+        watchers: list[Callable[[dict[str, Any]], None]] = [lines]
         if tensorboard and group.first:
             from reidkit.train.tensorboard import Events
 
@@ -99,6 +105,7 @@ def train(
             watchers=tuple(watchers),
             say=remark if group.first else _quiet,
             tell=tell,
+            position=lines.position,
         )
         outcome = run(chosen, job, group)
     if group.first:
@@ -123,38 +130,51 @@ def _quiet(*_: object) -> None:
 
 
 class _Lines:
-    """A line for each epoch, and a bar for the steps in it where there is a terminal."""
+    """A line for each epoch and its scores, and a bar for the steps in it where there is a terminal.
 
-    def __init__(self, recipe: recipe_file.Recipe, tell: Callable[[str, int, int], None]) -> None:
+    `clock` gives seconds.
+    """
+
+    def __init__(self, recipe: recipe_file.Recipe, tell: Tell, clock: Callable[[], float] = time.perf_counter) -> None:
         self.epochs = recipe.optim.epochs
+        self.images = recipe.batch.ids * recipe.batch.images
         self.tell = tell
-        self.epoch_steps = 0
-        self.first_step = 0
-        self.epoch = 0
+        self.clock = clock
+        self._epoch = 0
+        self._recent: deque[float] = deque(maxlen=50)
+        self._first: tuple[float, int] | None = None
+        self._left = ""
+
+    def position(self, place: Place, batches: int) -> None:
+        """Show the bar of an epoch of so many batches, with the rate of the last steps and the time left of the run.
+
+        The time is counted from the end of the first step, which may compile, and with all that was done between
+        epochs.
+        """
+        now = self.clock()
+        if place.epoch != self._epoch:
+            self._epoch = place.epoch
+            self._recent.clear()
+        self._recent.append(now)
+        self._first = self._first or (now, place.step)
+        rate = ""
+        if len(self._recent) > 1:
+            rate = f"{(len(self._recent) - 1) * self.images / max(now - self._recent[0], 1e-9):.0f} images/s"
+        steps = place.step - self._first[1]
+        to_come = batches - place.batch + (self.epochs - place.epoch) * batches
+        self._left = f"{duration((now - self._first[0]) / steps * to_come)} left" if steps else ""
+        self.tell(f"epoch {place.epoch}/{self.epochs}", place.batch, batches, rate, self._left)
 
     def __call__(self, row: dict[str, Any]) -> None:
-        if row["kind"] == "step":
-            self._step(row)
-        elif row["kind"] == "epoch":
-            self.tell(self._bar(row), 1, 1)
-            self.epoch_steps = row["step"] - self.first_step
-            left = (self.epochs - row["epoch"]) * row["images"] / max(row["images_per_s"], 0.1)
+        """Write the line of an epoch, or of its scores."""
+        if row["kind"] == "epoch":
             known = {"kind", "epoch", "step", "lr", "images", "seconds", "images_per_s", "wait_share", "memory_mb"}
             terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in known)
-            after = f", {duration(left)} left" if row["epoch"] < self.epochs else ""
+            after = f", {self._left}" if self._left and row["epoch"] < self.epochs else ""
             rate = f"lr {row['lr']:.3g}  {row['images_per_s']} images/s"
             remark(f"epoch {row['epoch']}/{self.epochs}  {terms}  {rate}{after}")
-        else:
+        elif row["kind"] == "scores":
             remark(f"epoch {row['epoch']}/{self.epochs}  rank-1 {percent(row['rank1'])}  mAP {percent(row['map'])}")
-
-    def _step(self, row: dict[str, Any]) -> None:
-        if row["epoch"] != self.epoch:
-            self.epoch, self.first_step = row["epoch"], row["step"] - 1
-        done = row["step"] - self.first_step
-        self.tell(self._bar(row), done, max(self.epoch_steps, done + 1))
-
-    def _bar(self, row: dict[str, Any]) -> str:
-        return f"epoch {row['epoch']}/{self.epochs}"
 
 
 def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
@@ -162,7 +182,8 @@ def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
     scores = judgement.scores.as_json() if judgement else {}
     if as_json:
         seconds = {"seconds": judgement.seconds} if judgement else {}
-        print_json({"run": str(folder), "model": outcome.model.fingerprint, **scores, **seconds})
+        warnings = list(outcome.warnings)
+        print_json({"run": str(folder), "model": outcome.model.fingerprint, **scores, "warnings": warnings, **seconds})
         return
     if judgement is None:
         print_line(f"{folder}/model.safetensors  (not judged: give --val-data)")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from reidkit.types import RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
 
     from reidkit.train.checkpoint import Place
@@ -29,12 +31,14 @@ class StoppedError(RunError):
 class Interrupt:
     """While entered, the first signal only sets `requested`; a second one ends the process as it always does.
 
+    `say` is told at once that the signal was heard, as the step may take a while.
     A signal that the process ignores stays ignored: that is what `nohup` is for.
     """
 
-    def __init__(self, resume: str) -> None:
+    def __init__(self, resume: str, say: Callable[[str], None] | None = None) -> None:
         self.requested = False
         self.resume = resume
+        self._say = say
         self._number: int = signal.SIGINT
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
@@ -56,6 +60,9 @@ class Interrupt:
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.requested, self._number = True, number
         self._restore()
+        if self._say:
+            with suppress(RuntimeError):  # a line that the signal has broken into cannot take in another one
+                self._say("stopping after this step; again to quit now")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

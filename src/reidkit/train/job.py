@@ -27,7 +27,7 @@ from reidkit.train.interrupt import Interrupt
 from reidkit.train.journal import Journal
 from reidkit.train.loop import Loop, fit
 from reidkit.train.parts import parts_here
-from reidkit.train.remarks import describe, machine, warn_of_best, warn_of_torn
+from reidkit.train.remarks import describe, machine, warn_of_best, warn_of_schedule, warn_of_torn
 from reidkit.types import DataError, DivergedError, RunError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from reidkit.judge import Judgement
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
+    from reidkit.train.checkpoint import Place
     from reidkit.train.journal import Row
     from reidkit.types import Benchmark
 
@@ -70,6 +71,7 @@ class Job:
     watchers: tuple[Callable[[Row], None], ...] = ()
     say: Callable[[str], None] = _silent
     tell: Callable[[str, int, int], None] = _silent
+    position: Callable[[Place, int], None] = _silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ class Outcome:
     judged: Benchmark | None
     judgement: Judgement | None
     description: str
+    warnings: tuple[str, ...] = ()
 
 
 def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
@@ -131,7 +134,8 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
         warn_of_torn(source, labels, recipe, job.say)
         batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device, group)
         batches.replaced = job.say if job.skip_broken else None
-        with Interrupt(job.resume_command) as interrupt:
+        warnings = warn_of_schedule(recipe.optim, batches.count(1), job.say)
+        with Interrupt(job.resume_command, job.say) as interrupt:
             loop = Loop(
                 device=device,
                 precision=precision,
@@ -141,6 +145,7 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
                 save_every=job.save_every,
                 judge_every=job.judge_every if judged else 0,
                 judge=scores_now,
+                position=job.position if group.first else _silent,
                 group=group,
             )
             kept = fit(network, objective, batches, recipe, loop)
@@ -153,7 +158,8 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
             name = save_model(file, network, recipe) if group.first else ""
             model = Model(network.eval(), recipe, name)
             judgement = _judge(model, judged, reading)
-    return Outcome(model=model, judged=judged, judgement=judgement, description=describe(benchmark, source))
+    about = describe(benchmark, source)
+    return Outcome(model=model, judged=judged, judgement=judgement, description=about, warnings=warnings)
 
 
 @contextmanager

@@ -35,13 +35,17 @@ if TYPE_CHECKING:
     from reidkit.types import DataError, ReidkitError
 
 
+def _silent(*_: object) -> None:
+    """Say nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loop:
     """What a run needs that its result does not depend on.
 
     `state` is the checkpoint, written each `save_every` epochs and at the end; `judge`, if any, scores the network
     each `judge_every` epochs, or as often as the recipe asks for. Of a `group` of processes every one runs the loop;
-    the first one writes.
+    the first one writes. `position` is told after each step where the run is, and how many batches this epoch has.
     """
 
     device: torch.device
@@ -52,6 +56,7 @@ class Loop:
     save_every: int = 5
     judge_every: int = 0
     judge: Callable[[Network], dict[str, float]] | None = None
+    position: Callable[[Place, int], None] = _silent
     group: Group = ALONE
 
 
@@ -109,6 +114,7 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             kept.follow()
             place = Place(epoch, place.batch + 1, place.step + 1)
             run.journal.add(place, lr, len(labels), terms)
+            run.position(place, batches.count(epoch))
             give_way_if_short(place.step)
 
         run.journal.end_epoch(place, lr, batches.wait_seconds - waited)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
-    from reidkit.recipe import Recipe
+    from reidkit.recipe import Optim, Recipe
     from reidkit.types import Benchmark
 
 
@@ -51,6 +52,35 @@ def warn_of_best(judged: Benchmark | None, apart: bool, say: Callable[[str], Non
             f"the best of the epochs is chosen on {judged.name}'s own query and gallery, so that their scores will "
             "flatter: give --val-data to choose by other images"
         )
+
+
+def warn_of_schedule(optim: Optim, batches: int, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Warn of what a learning rate's schedule has beyond the end of a run, and return the warnings.
+
+    An epoch has so many `batches`. The epoch of a drop is the last one before it, so that one at the last epoch comes
+    to nothing, too.
+    """
+    epochs, found = optim.epochs, []
+    if late := [str(drop) for drop in optim.drops if drop >= epochs]:
+        fitting = sorted({drop for drop in (round(epochs / 3), round(epochs * 7 / 12)) if 0 < drop < epochs})
+        found.append(
+            f"optim.drops lowers the learning rate after epoch {' and '.join(late)}, and the run ends with {epochs}: "
+            f"--set optim.drops={json.dumps(fitting, separators=(',', ':'))} has the paper's proportions"
+        )
+    if optim.warmup_epochs > epochs:
+        found.append(
+            f"the warm-up takes {optim.warmup_epochs} epochs and the run {epochs}, so that the learning rate never "
+            f"reaches optim.lr: --set optim.warmup_epochs={round(epochs / 12)} has the paper's proportions"
+        )
+    if optim.warmup_steps > epochs * batches:
+        found.append(
+            f"the warm-up takes {optim.warmup_steps} steps and the run about {epochs * batches}, so that the learning "
+            f"rate never reaches optim.lr: --set optim.warmup_steps={round(epochs * batches / 12)} has the paper's "
+            "proportions"
+        )
+    for warning in found:
+        say(f"warning: {warning}")
+    return tuple(found)
 
 
 def warn_of_torn(source: ImageSource, labels: NDArray[np.int64], recipe: Recipe, say: Callable[[str], None]) -> None:

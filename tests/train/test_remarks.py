@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from reidkit.recipe import Optim, Recipe, override
+from reidkit.train.remarks import warn_of_schedule
+
+
+def warnings(batches: int = 100, **optim: Any) -> tuple[str, ...]:
+    """What is warned of, all of which must be said."""
+    said: list[str] = []
+    found = warn_of_schedule(Optim(**optim), batches, said.append)
+    assert said == [f"warning: {warning}" for warning in found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "optim",
+    [
+        {"epochs": 120, "drops": (40, 70), "warmup_epochs": 10},
+        {"epochs": 71, "drops": (40, 70)},
+        {"epochs": 1, "drops": ()},
+        {"epochs": 10, "drops": (), "warmup_epochs": 10},
+        {"epochs": 10, "drops": (), "warmup_steps": 1000},
+    ],
+)
+def test_a_schedule_that_fits(optim: dict[str, Any]) -> None:
+    assert warnings(**optim) == ()
+
+
+def test_a_drop_beyond_the_end() -> None:
+    """A third and seven twelfths of 60 epochs, as 40 and 70 are of 120."""
+    (said,) = warnings(epochs=60, drops=(40, 70))
+    assert said.startswith("optim.drops lowers the learning rate after epoch 70, and the run ends with 60: ")
+    assert "--set optim.drops=[20,35] " in said
+
+
+def test_a_drop_at_the_last_epoch_comes_to_nothing() -> None:
+    assert len(warnings(epochs=70, drops=(40, 70))) == 1
+
+
+def test_a_warm_up_that_is_longer_than_the_run() -> None:
+    (said,) = warnings(epochs=9, drops=(), warmup_epochs=10)
+    assert "takes 10 epochs and the run 9," in said
+    (said,) = warnings(epochs=10, drops=(), warmup_steps=1001)
+    assert "takes 1001 steps and the run about 1000," in said
+
+
+@pytest.mark.parametrize("warmup", ["warmup_epochs", "warmup_steps"])
+@pytest.mark.parametrize("epochs", [1, 2, 3, 8, 30, 69])
+def test_the_remedies_work(epochs: int, warmup: str) -> None:
+    schedule: dict[str, Any] = {"epochs": epochs, "drops": (40, 70), warmup: 9999}
+    settings = [found for said in warnings(**schedule) for found in re.findall(r"--set (\S+)", said)]
+    assert len(settings) == 2
+    recipe = override(Recipe(), [f"optim.{key}={json.dumps(value)}" for key, value in schedule.items()])
+    assert warn_of_schedule(override(recipe, settings).optim, 100, print) == ()
