@@ -148,7 +148,7 @@ class TestWords:
             (["train", "strong-baseline", "--data", "x", "--precision", "fp8"], "fp8"),
             (["train", "strong-baseline", "--data", ".", "--format", "market"], "there is no format market"),
             (["train", "strong-baseline", "--data", "x", "--cache", "c", "--no-cache"], "exclude each other"),
-            (["train", "strong-baseline", "--data", "x", "--tensorboard"], "pip install 'reidkit[tensorboard]'"),
+            (["train", "strong-baseline", "--data", "x", "--tensorboard"], "pip install tensorboard"),
             (["evaluate", "x", "--data", "y", "--batch", "-1"], "batch"),
             (["evaluate", "x", "--data", "y", "--feature", "middle"], "middle"),
             (["score", "one.npz"], "Missing argument"),

@@ -142,7 +142,7 @@ class TestImages:
 class TestUrls:
     def test_the_server_is_gone_for_a_while(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
         """Longer than a reader has patience; the steps before are kept."""
-        pytest.importorskip("aiohttp", reason="URLs of HTTP need aiohttp: pip install 'reidkit[shards]'")
+        pytest.importorskip("aiohttp", reason="URLs of HTTP need aiohttp: pip install fsspec aiohttp")
         assert nursery.run("shard", noise, tmp_path / "shards").status == 0
         with served(tmp_path / "shards") as site:
             assert nursery.run(*training(Path(site.url), tmp_path / "unbroken", optim__epochs=9)).status == 0

@@ -13,6 +13,7 @@ import typer
 from reidkit import __version__
 from reidkit.cli import options
 from reidkit.cli.show import print_json, print_line, remark
+from reidkit.extras import EXTRAS, install
 from reidkit.recipe import override
 from reidkit.recipes import find
 from reidkit.types import DataError
@@ -20,11 +21,6 @@ from reidkit.types import DataError
 if TYPE_CHECKING:
     from reidkit.data.cached import Cached
 
-EXTRAS = {
-    "tensorboard": "pip install 'reidkit[tensorboard]'",
-    "fsspec": "pip install 'reidkit[shards]'",
-    "pyarrow": "pip install 'reidkit[shards]'",
-}
 TRIAL = ("optim.epochs=1", "network.width=0.125", "images.height=64", "images.width=32", "batch.ids=4")
 
 
@@ -61,7 +57,7 @@ def doctor(
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
-    missing = {name: remedy for name, remedy in EXTRAS.items() if importlib.util.find_spec(name) is None}
+    missing = {name: install(name) for name in EXTRAS if importlib.util.find_spec(name) is None}
     if not quick:
         remark("trying it out: draw, train, judge and re-rank a few images")
         facts["trial"] = f"passed in {_trial():.1f} s"

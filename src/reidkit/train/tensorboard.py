@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reidkit.extras import install
 from reidkit.types import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Events:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise UsageError("--tensorboard needs the extra: pip install 'reidkit[tensorboard]'") from None
+            raise UsageError(f"--tensorboard needs the package tensorboard: {install('tensorboard')}") from None
         self._open = lambda step: SummaryWriter(str(folder), purge_step=step)
         self._folder = folder
         self._writer: Any = None

@@ -18,8 +18,8 @@ from tests.server import Site, served
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-fsspec = pytest.importorskip("fsspec", reason="URLs need fsspec: pip install 'reidkit[shards]'")
-pytest.importorskip("aiohttp", reason="URLs of HTTP need aiohttp: pip install 'reidkit[shards]'")
+fsspec = pytest.importorskip("fsspec", reason="URLs need fsspec: pip install fsspec aiohttp")
+pytest.importorskip("aiohttp", reason="URLs of HTTP need aiohttp: pip install fsspec aiohttp")
 
 
 @pytest.fixture
@@ -149,5 +149,5 @@ def test_a_package_that_is_missing_is_named(site: Site, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", without)
     place.place_of.cache_clear()
-    with pytest.raises(DataError, match=r"^http://127.*/x needs a package more: pip install 'reidkit\[shards\]'$"):
+    with pytest.raises(DataError, match=r"^http://127.*/x needs a package more: pip install fsspec aiohttp$"):
         open_benchmark(Path(f"{site.url}/x"))

@@ -99,5 +99,5 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(builtins, "__import__", without)
     place.place_of.cache_clear()
-    with pytest.raises(DataError, match=r"^a URL needs fsspec: pip install 'reidkit\[shards\]'$"):
+    with pytest.raises(DataError, match=r"^a URL needs fsspec: pip install fsspec aiohttp$"):
         open_benchmark(Path("memory://people"))

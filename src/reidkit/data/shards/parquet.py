@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit.data.shards.gather import checked, gathered, read_shards
 from reidkit.data.shards.place import set_name, shards_at
-from reidkit.data.shards.remote import INSTALL
 from reidkit.data.shards.samples import as_benchmark, shown
+from reidkit.extras import install
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reidkit.data.shards.index import Index
     from reidkit.data.shards.place import Place
     from reidkit.data.shards.samples import ShardSamples
-    from reidkit.types import Benchmark
+from reidkit.types import Benchmark
 
 LAYOUT = "parquet (train-000.parquet with image, pid, camid)"
 
@@ -198,5 +198,5 @@ def pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise DataError(f"Parquet needs pyarrow: {INSTALL}") from None
+        raise DataError(f"Parquet needs pyarrow: {install('pyarrow')}") from None
     return pyarrow, pyarrow.parquet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from reidkit.extras import install
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _BEYOND = 416
 
 _VERSION = ("ETag", "etag", "LastModified", "Last-Modified", "mtime", "created", "updated")
 """What stores call the version of a file, or its time."""
-INSTALL = "pip install 'reidkit[shards]'"
 
 
 class Remote:
@@ -37,7 +37,7 @@ class Remote:
         try:
             self._system, self._root = fsspec.core.url_to_fs(self._url, **_patience(scheme))
         except ImportError as error:
-            remedy = INSTALL if scheme in {"http", "https"} else " ".join(str(error).split())
+            remedy = install("aiohttp") if scheme in {"http", "https"} else " ".join(str(error).split())
             raise DataError(f"{url} needs a package more: {remedy}") from None
         except ValueError:
             raise DataError(
@@ -158,5 +158,5 @@ def _fsspec() -> Any:
     try:
         import fsspec
     except ImportError:
-        raise DataError(f"a URL needs fsspec: {INSTALL}") from None
+        raise DataError(f"a URL needs fsspec: {install('fsspec')}") from None
     return fsspec

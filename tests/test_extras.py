@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+from reidkit.extras import EXTRAS, install
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_command_names_packages() -> None:
+    assert install("pyarrow") == "pip install pyarrow"
+    assert install("fsspec") == "pip install fsspec aiohttp"
+
+
+def test_every_package_is_one_of_our_extras() -> None:
+    """A remedy that brings something else than what is tested would be none."""
+    extras = (line for line in importlib.metadata.requires("reidkit") or () if "extra ==" in line)
+    known = {re.split(r"[<>=;\[ ]", line)[0] for line in extras}
+    assert {package for packages in EXTRAS.values() for package in packages} <= known
+
+
+def test_nobody_is_sent_to_an_index_for_reidkit() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]
+    assert [page.name for page in pages if "install 'reidkit" in page.read_text(encoding="utf-8")] == []
