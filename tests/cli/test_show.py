@@ -28,6 +28,39 @@ def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "        n\nlong    1\nx     100\n"
 
 
+def test_a_table_that_is_too_wide_takes_more_lines_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names stay whole; a head breaks between its words."""
+    name = "small-wide-standard-baseline"
+    show.print_table(("recipe", *["some long words"] * 7), [(name, *(f"{i}23.456789" for i in range(1, 8)))])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert name in "\n".join(lines)
+    letters = "".join("".join(lines).split())
+    assert sorted(letters) == sorted(
+        "recipe" + "somelongwords" * 7 + name + "".join(f"{i}23.456789" for i in range(1, 8))
+    )
+
+
+def test_a_name_of_any_length_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_table(("", "n"), [("x" * 200, "1")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "".join(lines).count("x") == 200
+
+
+def test_markup_in_a_table_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_table(("", "n"), [("[bold]a[/bold]", "1"), ("東京", "2")])
+    assert capsys.readouterr().out == "                n\n[bold]a[/bold]  1\n東京            2\n"
+
+
+def test_prose_is_broken_and_commands_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/data/" + "x" * 90
+    show.print_text(f"{'word ' * 30}\n{path} a-b\n\nend")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if path not in line) <= 80
+    assert lines[-4:] == [path, "a-b", "", "end"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0.9449, "94.5"), (1.0, "100.0"), (0.0, "0.0"), (None, "-"), (float("nan"), "-")]
 )

@@ -133,6 +133,6 @@ def _print(description: Description) -> None:
         spread = f"{split.fewest} / {split.median:g} / {split.most}"
         rows.append((name, str(split.images), str(split.ids), str(split.cameras), spread if split.images else "-"))
     print_line(description.name)
-    print_table(("", "images", "ids", "cameras", "images per id: least / median / most"), rows)
+    print_table(("", "images", "ids", "cameras", "images per id: fewest / median / most"), rows)
     print_line(f"distractors  {description.distractors} (gallery images of people in no query)")
     print_line(f"junk         {description.junk} (left out, as the data set's rule says)")

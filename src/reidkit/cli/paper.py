@@ -10,7 +10,7 @@ import typer
 
 from reidkit.cli import complete, options
 from reidkit.cli.figures import FIGURES, Wanted, draw
-from reidkit.cli.show import command, print_json, print_line, print_table, progress, remark, shown_command
+from reidkit.cli.show import command, print_json, print_line, print_table, print_text, progress, remark, shown_command
 from reidkit.recipe import Backbone
 from reidkit.recipes import find
 from reidkit.recipes.readings import POINTS, READINGS, Point, read_as
@@ -111,12 +111,16 @@ def paper(
 
 
 def _print(result: Result, stem: Path, *, as_json: bool) -> None:
-    from reidkit.paper.formats import text
+    from reidkit.paper.formats import grid, remarks
 
     if as_json:
         print_json(result.sheet.as_json())
     else:
-        print_line(text(result.sheet))
+        print_line(f"{result.sheet.title}\n")
+        print_table(*grid(result.sheet), left=2)
+        for remark_ in remarks(result.sheet, ""):
+            print_text(remark_)
+        print_line()
         print_line(f"{stem}.txt  .json  .csv  .md  .tex  .html")
     if result.failures:
         count = len(result.failures)
@@ -161,21 +165,19 @@ def _differences(*, as_json: bool) -> None:
     if as_json:
         print_json({"readings": list(READINGS), "points": [_point_json(point, strong) for point in POINTS]})
         return
-    head = ("point", "field", "default", *READINGS)
-    print_table(head, [_point_row(point, strong) for point in POINTS])
-    print_line(
+    head = ("field", "default", *READINGS)
+    print_table(head, [_point_row(point, strong) for point in POINTS if point.key])
+    print_text(
         "\nValues are those of strong-baseline; . is the default. --as READING of `train` and `paper` sets them all.\n"
     )
     for point in POINTS:
-        print_line(f"{point.topic}: {point.words}")
+        print_text(f"{point.topic} ({point.key or point.where}): {point.words}")
 
 
 def _point_row(point: Point, strong: Recipe) -> tuple[str, ...]:
-    if not point.key:
-        return (point.topic, point.where, *[""] * (1 + len(READINGS)))
     values = _values(point, strong)
     default, *others = (_value_words(value) for value in values.values())
-    return (point.topic, point.key, default, *("." if other == default else other for other in others))
+    return (point.key, default, *("." if other == default else other for other in others))
 
 
 def _point_json(point: Point, strong: Recipe) -> dict[str, Any]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import itertools
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import complete
-from reidkit.cli.show import percent, print_json, print_line, print_table
+from reidkit.cli.show import percent, print_json, print_line, print_table, print_text
 from reidkit.recipes import ROWS, find
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reidkit.recipes import Row
 
 
 def recipes(
@@ -41,23 +47,33 @@ def recipes(
             }
         )
         return
+    for what, rows in itertools.groupby(ROWS, lambda row: _what(row.recipe)):
+        print_line(f"{what}:")
+        _print_rows(list(rows))
+        print_line()
+    print_text("Scores are the paper's, in per cent. `reidkit recipes NAME` prints one; `reidkit train NAME` runs it.")
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    """Recipes of one network and size, with scores where the paper gives any."""
+    names = [("  " + row.recipe.name, row.title) for row in rows]
+    if not any(row.market or row.duke for row in rows):
+        print_table(("  recipe", "row"), names, left=2)
+        return
     print_table(
-        ("recipe", "row", "Market rank-1", "mAP", "Duke rank-1", "mAP", "network", "size", "epochs"),
+        ("  recipe", "row", "Market rank-1", "mAP", "Duke rank-1", "mAP"),
         [
-            (
-                row.recipe.name,
-                row.title,
-                *(percent(score) for scores in (row.market, row.duke) for score in (scores or (None, None))),
-                _network(row.recipe.network),
-                f"{row.recipe.images.height}x{row.recipe.images.width}",
-                str(row.recipe.optim.epochs),
-            )
-            for row in ROWS
+            (*name, *(percent(score) for scores in (row.market, row.duke) for score in (scores or (None, None))))
+            for name, row in zip(names, rows, strict=True)
         ],
+        left=2,
     )
-    print_line(
-        "\nScores are the paper's, in per cent. `reidkit recipes NAME` prints one; `reidkit train NAME` runs it."
-    )
+
+
+def _what(recipe: recipe_file.Recipe) -> str:
+    """Network, size and length, which the recipes of a family have in common."""
+    images = recipe.images
+    return f"{_network(recipe.network)}, {images.height}x{images.width}, {recipe.optim.epochs} epochs"
 
 
 def _network(network: recipe_file.Network) -> str:

@@ -138,8 +138,9 @@ def print_found(name: str, found: Found, ap: options.Ap, *, as_json: bool) -> No
     keys = ("rank1", "rank5", "rank10", "rank20", first, second, "minp")
     rows = [_row(name, found.scores, keys)]
     if found.intervals:
-        known = (found.intervals.get(key) for key in keys)
-        rows.append(("95 % interval", *(f"{percent(i.low)}-{percent(i.high)}" if i else "-" for i in known)))
+        known = [found.intervals.get(key) for key in keys]
+        rows.append(("  95 % interval from", *(percent(i.low if i else None) for i in known)))
+        rows.append(("  to", *(percent(i.high if i else None) for i in known)))
     if found.reranked:
         rows.append(_row(f"re-ranked ({_way(found)})", found.reranked, keys))
     print_table(("", *_head(keys)), rows)

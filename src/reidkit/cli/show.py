@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shlex
+import shutil
 import sys
+import textwrap
 from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,14 +34,38 @@ def remark(line: str) -> None:
         sys.stderr.flush()
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as they must be: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    for row in (head, *rows):
-        cells = (
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        print_line("  ".join(cells).rstrip())
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """Columns as wide as they must be, the first `left` to the left and the others to the right.
+
+    Where they do not fit the terminal (80 columns on a pipe), cells take several lines; nothing is cut off.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for i, name in enumerate(head):
+        names = max(Text(row[i]).cell_len for row in (head, *rows))
+        # Names stay whole, as they are to be copied, unless they leave no room for the rest.
+        whole = i == 0 and names <= columns() // 2
+        table.add_column(Text(name), justify="left" if i < left else "right", overflow="fold", no_wrap=whole)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    written = io.StringIO()
+    Console(file=written, width=columns(), color_system=None, force_terminal=False).print(table)
+    for line in written.getvalue().splitlines():
+        print_line(line.rstrip())
+
+
+def print_text(text: str) -> None:
+    """Prose on stdout, in lines that fit the terminal; paths and commands stay whole."""
+    for line in text.split("\n"):
+        print_line(textwrap.fill(line, columns(), break_long_words=False, break_on_hyphens=False))
+
+
+def columns() -> int:
+    """How wide output may be: as the terminal, 80 at least and on a pipe."""
+    return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
 
 
 def command() -> str:

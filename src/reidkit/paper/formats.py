@@ -23,7 +23,7 @@ def text(sheet: Sheet) -> str:
         "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in (head, *rows)
     ]
-    return "\n".join([sheet.title, "", *(line.rstrip() for line in lines), *_remarks(sheet, "")]) + "\n"
+    return "\n".join([sheet.title, "", *(line.rstrip() for line in lines), *remarks(sheet, "")]) + "\n"
 
 
 def markdown(sheet: Sheet) -> str:
@@ -31,7 +31,7 @@ def markdown(sheet: Sheet) -> str:
     head, rows = grid(sheet)
     rule = ["---", "---", *["---:"] * (len(head) - 2)]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, rule, *rows)]
-    return "\n".join([f"**{sheet.title}**", "", *lines, *_remarks(sheet, "- ")]) + "\n"
+    return "\n".join([f"**{sheet.title}**", "", *lines, *remarks(sheet, "- ")]) + "\n"
 
 
 def latex(sheet: Sheet) -> str:
@@ -125,7 +125,8 @@ _OWN: tuple[_Column, ...] = (
 )
 
 
-def _remarks(sheet: Sheet, bullet: str) -> list[str]:
+def remarks(sheet: Sheet, bullet: str) -> list[str]:
+    """An empty line, and what there is to say of a table, each behind a `bullet`."""
     failed = [
         f"{row.line.title} on {column.name}: {cell.failed}"
         for row in sheet.rows
