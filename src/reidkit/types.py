@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -88,11 +88,45 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Names:
+    """What ids and cameras are called where their pids and camids stand for names. A number without one is its own."""
+
+    pids: Mapping[int, str] = field(default_factory=dict)
+    camids: Mapping[int, str] = field(default_factory=dict)
+
+    def pid(self, number: int) -> str:
+        """The name of an id, or its number."""
+        return self.pids.get(number, str(number))
+
+    def camid(self, number: int) -> str:
+        """The name of a camera, or its number."""
+        return self.camids.get(number, str(number))
+
+    def moved(self, pids: int, camids: int) -> Names:
+        """The same names of ids and cameras that are numbered so much higher."""
+        return Names(
+            {number + pids: name for number, name in self.pids.items()},
+            {number + camids: name for number, name in self.camids.items()},
+        )
+
+    def and_of(self, other: Names) -> Names:
+        """These names and those of others."""
+        return Names({**self.pids, **other.pids}, {**self.camids, **other.camids})
+
+    def __bool__(self) -> bool:
+        return bool(self.pids or self.camids)
+
+
+NO_NAMES = Names()
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A data set: images to learn from, and queries to find in a gallery.
 
     `junk` holds the images of the test folders that the data set's rule leaves out of both. Where there are too many
-    images for an object each (shards), a split is a sequence that makes them as they are asked for.
+    images for an object each (shards), a split is a sequence that makes them as they are asked for. `names` says what ids
+    and cameras are called.
     """
 
     name: str
@@ -100,6 +134,7 @@ class Benchmark:
     query: Sequence[Sample] = ()
     gallery: Sequence[Sample] = ()
     junk: Sequence[Sample] = field(default=(), repr=False)
+    names: Names = field(default=NO_NAMES, repr=False, hash=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +142,8 @@ class Embeddings:
     """Features of N images: `vectors` float32 [N, D], `pids` int64 [N] (-1 junk), `camids` int64 [N] (-1 unknown).
 
     `model` is the fingerprint of the weights that made them, or "" when it is not known. Where rows were made of
-    several images each, `sources` has the paths of all of them; else a row is the image of its path.
+    several images each, `sources` has the paths of all of them; else a row is the image of its path. `names` says
+    what ids and cameras are called.
     """
 
     vectors: NDArray[np.float32]
@@ -116,3 +152,4 @@ class Embeddings:
     model: str = ""
     paths: tuple[str, ...] = ()
     sources: tuple[tuple[str, ...], ...] = ()
+    names: Names = NO_NAMES

@@ -1,4 +1,4 @@
-"""Which images lie in a folder, quickly and in the same order everywhere, and which number a person gets."""
+"""Which images lie in a folder, quickly and in the same order everywhere."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from reidkit.types import JUNK, Benchmark, DataError, Sample
+from reidkit.types import JUNK, NO_NAMES, Benchmark, DataError, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
-
-INTEGER = re.compile(r"-1|\d{1,9}", re.ASCII)
 
 
 def image_names(folder: Path) -> list[str]:
@@ -78,22 +76,18 @@ def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple
 
 
 def without_junk(
-    name: str, train: tuple[Sample, ...], query: tuple[Sample, ...], gallery: tuple[Sample, ...]
+    name: str,
+    train: tuple[Sample, ...],
+    query: tuple[Sample, ...],
+    gallery: tuple[Sample, ...],
+    names: Names = NO_NAMES,
 ) -> Benchmark:
     """A benchmark whose junk (pid -1) has been taken out of every split and laid in `junk`."""
     train, query, gallery, junk = (
         *(tuple(sample for sample in split if sample.pid != JUNK) for split in (train, query, gallery)),
         tuple(sample for split in (train, query, gallery) for sample in split if sample.pid == JUNK),
     )
-    return Benchmark(name, train, query, gallery, junk)
-
-
-def numbered(pids: set[str]) -> dict[str, int]:
-    """A number for each pid: its own, or, where one of them is no number, that in the sorted order of all but -1."""
-    if all(INTEGER.fullmatch(pid) for pid in pids):
-        return {pid: int(pid) for pid in pids}
-    names = sorted(pids - {str(JUNK)})
-    return {name: pid for pid, name in enumerate(names)} | {str(JUNK): JUNK}
+    return Benchmark(name, train, query, gallery, junk, names=names)
 
 
 def _images(folder: Path) -> Iterator[str]:

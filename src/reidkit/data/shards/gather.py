@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from reidkit.data.listing import numbered
+from reidkit.data.numbering import numbered
 from reidkit.data.shards.index import Index, indexed
 from reidkit.data.shards.place import shards_at
 from reidkit.data.shards.samples import ROW, SPLITS, Shard, ShardSamples, shown
