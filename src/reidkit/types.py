@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -109,6 +109,13 @@ class Names:
             {number + camids: name for number, name in self.camids.items()},
         )
 
+    def only(self, pids: Collection[int], camids: Collection[int]) -> Names:
+        """Those of these ids and cameras."""
+        return Names(
+            {number: name for number, name in self.pids.items() if number in pids},
+            {number: name for number, name in self.camids.items() if number in camids},
+        )
+
     def and_of(self, other: Names) -> Names:
         """These names and those of others."""
         return Names({**self.pids, **other.pids}, {**self.camids, **other.camids})
@@ -125,8 +132,8 @@ class Benchmark:
     """A data set: images to learn from, and queries to find in a gallery.
 
     `junk` holds the images of the test folders that the data set's rule leaves out of both. Where there are too many
-    images for an object each (shards), a split is a sequence that makes them as they are asked for. `names` says what ids
-    and cameras are called.
+    images for an object each (shards), a split is a sequence that makes them as they are asked for. `names` says what
+    ids and cameras are called.
     """
 
     name: str
@@ -134,7 +141,7 @@ class Benchmark:
     query: Sequence[Sample] = ()
     gallery: Sequence[Sample] = ()
     junk: Sequence[Sample] = field(default=(), repr=False)
-    names: Names = field(default=NO_NAMES, repr=False, hash=False)
+    names: Names = field(default=NO_NAMES, repr=False, hash=False, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,4 +159,4 @@ class Embeddings:
     model: str = ""
     paths: tuple[str, ...] = ()
     sources: tuple[tuple[str, ...], ...] = ()
-    names: Names = NO_NAMES
+    names: Names = field(default=NO_NAMES, kw_only=True)

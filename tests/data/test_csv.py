@@ -115,7 +115,7 @@ def test_a_line_is_counted_where_it_begins(table: Path) -> None:
 def test_two_spellings_of_one_integer_are_refused(table: Path) -> None:
     for pids in (("007", "7"), ("7.0", "07"), ("007", "7", "anna")):
         rows = [f"images/{image}.jpg,{pid},0,train" for image, pid in zip("abd", pids, strict=False)]
-        with pytest.raises(DataError, match="spells the pid 7 in two ways, 0?07 and 7: spell it in one"):
+        with pytest.raises(DataError, match=r"spells the pid 7 in two ways, 0?07 and 7: spell it in one"):
             csv.load(write(table, *rows))
     assert csv.load(write(table, "images/a.jpg,7.0,0,train", "images/b.jpg,7,0,train")).train[0].pid == 7
     with pytest.raises(DataError, match="spells the camid 1 in two ways, 01 and 1"):
@@ -131,7 +131,7 @@ def test_an_image_that_is_listed_twice(table: Path) -> None:
         csv.load(table)
     write(table, "images/a.jpg,7,0,query", "images/a.jpg,8,0,gallery")
     with pytest.raises(
-        DataError, match="line 3 lists a.jpg with pid 8 and camid 0, and line 2 with 7 and 0: correct one"
+        DataError, match=r"line 3 lists a.jpg with pid 8 and camid 0, and line 2 with 7 and 0: correct one"
     ):
         csv.load(table)
 
@@ -171,7 +171,7 @@ def test_a_bad_line_is_named(table: Path, line: str, reason: str) -> None:
 def test_a_file_that_is_no_table(table: Path) -> None:
     cases = {
         b"": "line 1 has no column path",
-        b"images/a.jpg,1,0,train\n": "line 1 has no column path and no column pid.*: begin the file with path,pid,camid,split",
+        b"images/a.jpg,1,0,train\n": "line 1 has no column path and no column pid.*: begin the file",
         b"path|pid|camid|split\n": "line 1 has no column path",
         b"path,pid,camid,split,pid\n": "line 1 has two columns pid: rename one",
         "path,pid,camid,split\n".encode("utf-16-le"): "line 1 is not text: save the table as UTF-8",

@@ -6,7 +6,6 @@ import csv
 import os
 import re
 from io import StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.data.listing import locate, without_junk
@@ -15,6 +14,7 @@ from reidkit.types import DataError, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from reidkit.types import Benchmark
 
@@ -138,7 +138,7 @@ def _header(text: str) -> _Table | None:
         rows = _cells(text, separator)
         try:
             line, cells = next(rows, (1, []))
-            if len(cells) == 1 and _SAID.fullmatch(cells[0].strip()) or _SAID.fullmatch(separator.join(cells).strip()):
+            if _SAID.fullmatch(separator.join(cells).strip()):
                 line, cells = next(rows, (1, []))
         except csv.Error:
             continue
@@ -214,11 +214,13 @@ def _refuse_twice(rows: list[_Row], table: Path) -> None:
     """Raises where an image is listed twice in a split, or with two pids or cameras. In two splits it may be."""
     seen: dict[str, list[_Row]] = {}
     for row in rows:
-        before = seen.setdefault(os.path.abspath(row.path), [])
+        before = seen.setdefault(os.path.normpath(row.path.absolute()), [])
         for other in before:
             if (row.pid, row.camid) != (other.pid, other.camid):
-                what = f"with pid {row.pid} and camid {row.camid}, and line {other.line} with {other.pid} and {other.camid}"
-                raise DataError(f"{table} line {row.line} lists {row.path.name} {what}: correct one of them")
+                raise DataError(
+                    f"{table} line {row.line} lists {row.path.name} with pid {row.pid} and camid {row.camid}, and line "
+                    f"{other.line} with {other.pid} and {other.camid}: correct one of them"
+                )
             if row.split == other.split:
                 raise DataError(
                     f"{table} line {row.line} lists {row.path.name} again, as line {other.line}: remove one"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +11,7 @@ from reidkit.data import folder as people
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.place import url_of
 from reidkit.data.shards.samples import ShardSamples, camids_of, joined, pids_of
-from reidkit.types import JUNK, NO_CAMERA, Benchmark, DataError, Sample, UsageError
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Benchmark, DataError, Names, Sample, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +89,8 @@ def merge(benchmarks: Sequence[Benchmark]) -> Benchmark:
         camids += 1 + max(int(camids_of(part).max(initial=-1)) for part in _splits(benchmark))
     _refuse_twice(benchmarks)
     train, query, gallery, junk = (_chained(parts) for parts in zip(*map(_splits, moved), strict=True))
-    return Benchmark("+".join(part.name for part in moved), train, query, gallery, junk)
+    names = reduce(Names.and_of, (part.names for part in moved), NO_NAMES)
+    return Benchmark("+".join(part.name for part in moved), train, query, gallery, junk, names=names)
 
 
 def all_samples(benchmark: Benchmark) -> Sequence[Sample]:
@@ -186,4 +187,4 @@ def _moved(benchmark: Benchmark, pids: int, camids: int) -> Benchmark:
             for sample in samples
         )
 
-    return Benchmark(benchmark.name, *map(move, _splits(benchmark)))
+    return Benchmark(benchmark.name, *map(move, _splits(benchmark)), names=benchmark.names.moved(pids, camids))

@@ -15,8 +15,11 @@ NONE = "-1"
 
 INTEGER = re.compile(r"-1|\d{1,9}", re.ASCII)
 
-_WHOLE = re.compile(r"(-?\d+)\.0*", re.ASCII)
-_NO_LABEL = re.compile(r"[+-]\d+|[+-]?\d*\.\d+", re.ASCII)
+_WHOLE = re.compile(r"(-?\d+)(?:\.0*|,0)", re.ASCII)
+_NO_LABEL = re.compile(r"[+-]\d+|[+-]?\d*[.,]\d+", re.ASCII)
+_LONGEST = 200
+"""Characters of a name."""
+
 _MISSING = frozenset(("nan", "null", "none", "<na>", "n/a", "#n/a"))
 
 
@@ -26,7 +29,7 @@ def label(text: str, column: str) -> str:
     Space around it is left out, and so is the `.0` that pandas puts after whole numbers as soon as a column has a gap.
 
     Raises:
-        DataError: it is empty, a missing value, below -1, or a number that is not whole.
+        DataError: it is empty, a missing value, below -1, a number that is not whole, or too long or not printable.
     """
     text = text.strip()
     text = found[1] if (found := _WHOLE.fullmatch(text)) else text
@@ -36,6 +39,8 @@ def label(text: str, column: str) -> str:
         raise DataError(f"{column} {text} is a missing value")
     if text != NONE and _NO_LABEL.fullmatch(text):
         raise DataError(f"{column} {text} is neither a whole number from 0 on, nor -1, nor a name")
+    if len(text) > _LONGEST or not text.isprintable():
+        raise DataError(f"{column} {text[:_LONGEST]!r} is no name: it must fit on a line, in {_LONGEST} characters")
     return text
 
 

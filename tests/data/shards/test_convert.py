@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import tarfile
@@ -12,7 +13,7 @@ import pytest
 from reidkit.data.detect import open_benchmark
 from reidkit.data.shards.convert import convert
 from reidkit.data.shards.find import image_file
-from reidkit.types import SYNTHETIC, DataError, UsageError
+from reidkit.types import SYNTHETIC, DataError, Names, UsageError
 from tests.data.shards.made import noise_shards, picture
 from tests.noise import draw_noise
 
@@ -75,6 +76,26 @@ def test_people_stay_together(tmp_path: Path, jpeg: bytes) -> None:
     shards = [open_benchmark(path).train for path in sorted((tmp_path / "out").glob("*.tar"))]
     found = [[sample.path.name[0] for sample in part] for part in shards]
     assert found == [["0", "4", "7"], ["1", "6"], ["2", "3", "5", "8"], ["9"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_ids_and_cameras_are_called_goes_along(tmp_path: Path, jpeg: bytes, kind: Any) -> None:
+    """Also where the first image has no name, being junk of an unknown camera, and out of the index and without it."""
+    pytest.importorskip("pyarrow")
+    rows = ["path,pid,camid,split", "0.jpg,-1,,gallery", "1.jpg,zoe,yard,gallery", "2.jpg,anna,door,query"]
+    for n in range(3):
+        (tmp_path / f"{n}.jpg").write_bytes(jpeg)
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    table, out = open_benchmark(tmp_path / "t.csv"), tmp_path / "out"
+    convert(table, out, kind, 8)
+    for _ in range(2):
+        found = open_benchmark(out)
+        assert found.names == table.names == Names({0: "anna", 1: "zoe"}, {0: "door", 1: "yard"})
+        assert [(s.pid, s.camid) for s in (*found.query, *found.gallery, *found.junk)] == [(0, 0), (1, 1), (-1, -1)]
+        (out / "reidkit-index.npz").unlink(missing_ok=True)
+    assert convert(table, out, kind, 8)["kept"] == 2
+    renamed = dataclasses.replace(table, names=Names({0: "anna", 1: "zoë"}, table.names.camids))
+    assert convert(renamed, out, kind, 8)["kept"] == 1
 
 
 def test_names_that_would_be_alike(tmp_path: Path, jpeg: bytes) -> None:

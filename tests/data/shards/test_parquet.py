@@ -51,6 +51,13 @@ def test_names_of_people_rows_without_a_key_and_a_column_of_structs(tmp_path: Pa
     assert [sample.path.read_bytes() for sample in found] == [b"a", b"b"]
 
 
+def test_the_floats_of_a_column_with_gaps(tmp_path: Path) -> None:
+    table(tmp_path / "train.parquet", image=[b"a", b"b", b"c"], pid=[7.0, 8.0, -1.0], camid=[1.0, float("nan"), None])
+    found = open_benchmark(tmp_path)
+    assert facts(found.train) == [("0", 7, 1), ("1", 8, NO_CAMERA)]
+    assert facts(found.junk) == [("2", -1, NO_CAMERA)]
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
@@ -66,7 +73,7 @@ def test_names_of_people_rows_without_a_key_and_a_column_of_structs(tmp_path: Pa
         ({"image": [b"a"], "pid": [1], "key": BAD_TEXT}, "holds what cannot be read: .*can't decode"),
         ({"image": [b"a"], "pid": [1], "camid": BAD_DATE}, "holds what cannot be read: "),
         ({"image": [b"a"], "pid": [[[1]]]}, r"pid \[\[1\]\] is neither a number nor a name"),
-        ({"image": [b"a"], "pid": [7.0]}, r"pid 7\.0 is neither"),
+        ({"image": [b"a"], "pid": [7.5]}, r"pid 7\.5 is neither"),
     ],
 )
 def test_errors_are_one_line_that_names_the_shard(tmp_path: Path, columns: dict[str, list[Any]], says: str) -> None:

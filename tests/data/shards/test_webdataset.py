@@ -6,7 +6,7 @@ import pytest
 
 from reidkit.data.detect import merge, open_benchmark
 from reidkit.data.shards import webdataset
-from reidkit.types import NO_CAMERA, DataError
+from reidkit.types import NO_CAMERA, DataError, Names
 from tests.data.shards.made import facts, pair, tar
 
 if TYPE_CHECKING:
@@ -56,6 +56,31 @@ def test_people_with_names_are_numbered_as_in_a_table(tmp_path: Path, jpeg: byte
     assert [sample.pid for sample in open_benchmark(tmp_path).train] == [7, 8], "names that are numbers are numbers"
 
 
+def test_cameras_by_name_and_the_floats_of_pandas(tmp_path: Path, jpeg: bytes) -> None:
+    """As text `2 < door < yard`; pid 7.0 is 7 and -1.0 junk."""
+    tar(tmp_path / "train.tar", [*pair("a", jpeg, pid=7.0, camid="yard"), *pair("b", jpeg, pid="7.0", camid="door")])
+    tar(tmp_path / "gallery.tar", [*pair("c", jpeg, pid=-1.0, camid=2), *pair("d", jpeg, pid=8, camid="")])
+    found = open_benchmark(tmp_path)
+    assert facts(found.train) == [("a.jpg", 7, 2), ("b.jpg", 7, 1)]
+    assert facts(found.junk) == [("c.jpg", -1, 0)]
+    assert facts(found.gallery) == [("d.jpg", 8, NO_CAMERA)]
+    assert found.names == Names({}, {0: "2", 1: "door", 2: "yard"})
+
+
+def test_two_spellings_of_one_integer_are_refused(tmp_path: Path, jpeg: bytes) -> None:
+    tar(tmp_path / "train.tar", [*pair("a", jpeg, pid="007"), *pair("b", jpeg, pid=7)])
+    with pytest.raises(DataError, match="spells the pid 7 in two ways, 007 and 7"):
+        open_benchmark(tmp_path)
+
+
+def test_shards_that_call_one_number_two_things_are_refused(tmp_path: Path, jpeg: bytes) -> None:
+    """They were written of two data sets, each of which numbered its own."""
+    tar(tmp_path / "train-0.tar", pair("a", jpeg, pid=0, pid_name="anna"))
+    tar(tmp_path / "train-1.tar", pair("b", jpeg, pid=0, pid_name="bob"))
+    with pytest.raises(DataError, match="the shards call number 0 anna and bob: they are of several data sets"):
+        open_benchmark(tmp_path)
+
+
 def test_what_is_passed_over(tmp_path: Path, jpeg: bytes) -> None:
     odd = [("README.md", b"hello"), ("._a.jpg", b"mac"), ("a.mask.png", b"no suffix of an image by itself")]
     tar(tmp_path / "a.tar", [*odd, *pair("b", jpeg, pid=1), ("c.json", b'{"pid": 9}')])
@@ -72,8 +97,11 @@ def test_what_is_passed_over(tmp_path: Path, jpeg: bytes) -> None:
         (pair("a", b"1", camid=1), r"a\.json: pid None is neither a number nor a name"),
         (pair("a", b"1", pid=1.5), r"a\.json: pid 1\.5 is neither"),
         (pair("a", b"1", pid=True), r"a\.json: pid True is neither"),
-        (pair("a", b"1", pid=10**12), r"a\.json: pid 1000000000000 is neither"),
-        (pair("a", b"1", pid=1, camid="x\n\x1b"), r"a\.json: camid 'x\\n\\x1b' is not a number"),
+        (pair("a", b"1", pid=-2), r"a\.json: pid -2 is neither a whole number from 0 on, nor -1, nor a name"),
+        (pair("a", b"1", pid=1e30), r"a\.json: pid 1e\+30 is neither"),
+        (pair("a", b"1", pid="nan"), r"a\.json: pid nan is a missing value"),
+        (pair("a", b"1", pid=1, camid=[1]), r"a\.json: camid \[1\] is neither.*leave it out if it is not known"),
+        (pair("a", b"1", pid=1, camid="x\n\x1b"), r"a\.json: camid 'x\\n\\x1b' is no name: it must fit on a line"),
         (pair("a", b"1", pid=1, split="val"), r"a\.json: split 'val' is none of train, query, gallery"),
         ([*pair("a", b"1", pid=1), *pair("b", b"1", pid=1), *pair("a", b"1", pid=1)], r"tar:a comes twice"),
         ([("a.jpg", b"1"), ("a.png", b"1"), ("a.cls", b"1")], r"a\.png is the second image of its key"),
@@ -143,7 +171,7 @@ def test_several_sets_stay_in_columns(tmp_path: Path, jpeg: bytes) -> None:
         merge([one, open_benchmark(tmp_path / "c")])
 
 
-@pytest.mark.parametrize("label", ["--5", "-", "5-", "\u0665", "9" * 5000, "5.0"])
+@pytest.mark.parametrize("label", ["--5", "-", "5-", "\u0665", "9" * 150])
 def test_a_label_that_is_no_number_is_a_name(tmp_path: Path, jpeg: bytes, label: str) -> None:
     tar(tmp_path / "train.tar", [("a.jpg", jpeg), ("a.cls", label.encode())])
     assert [sample.pid for sample in open_benchmark(tmp_path).train] == [0]

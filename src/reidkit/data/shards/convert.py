@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.shards.place import Place
     from reidkit.data.shards.samples import Shard
-    from reidkit.types import Benchmark, ImageFile, Sample
+    from reidkit.types import Benchmark, ImageFile, Names, Sample
 
 Kind = Literal["webdataset", "parquet"]
 README = "README.txt"
@@ -44,6 +44,7 @@ class _Planned:
     samples: Sequence[Sample]
     names: Sequence[str]
     indices: Sequence[int]
+    called: Names
 
 
 def convert(
@@ -131,7 +132,7 @@ def _plan(benchmark: Benchmark, suffix: str, images_per_shard: int) -> list[_Pla
     for split, samples in zip(SPLITS, (benchmark.train, benchmark.query, test), strict=True):
         names = _names([sample.path for sample in samples])
         plan += [
-            _Planned(f"{split}-{number:05d}{suffix}", split, samples, names, indices)
+            _Planned(f"{split}-{number:05d}{suffix}", split, samples, names, indices, benchmark.names)
             for number, indices in enumerate(_cut(samples, images_per_shard))
         ]
     return plan
@@ -185,7 +186,10 @@ def _one_dot(name: str) -> tuple[str, str]:
 def _items(shard: _Planned) -> Iterator[writers.Item]:
     for index in shard.indices:
         sample = shard.samples[index]
-        yield writers.Item(shard.names[index], _image(sample.path), sample.pid, sample.camid, shard.split)
+        pid_name = shard.called.pids.get(sample.pid, "") if shard.called.pids else None
+        camid_name = shard.called.camids.get(sample.camid, "") if shard.called.camids else None
+        facts = (sample.pid, sample.camid, shard.split, pid_name, camid_name)
+        yield writers.Item(shard.names[index], _image(sample.path), *facts)
 
 
 def _image(path: ImageFile) -> bytes:
@@ -209,6 +213,9 @@ def _is_there(shard: _Planned, out: Path, kind: Kind) -> bool:
     samples = [shard.samples[i] for i in shard.indices]
     wanted = [(s.pid, s.camid, SPLITS.index(shard.split)) for s in samples]
     keys = [os.fsencode(shard.names[i]) for i in shard.indices]
+    pids, camids = {sample.pid for sample in samples}, {sample.camid for sample in samples}
+    if index.called != shard.called.only(pids, camids):
+        return False
     if index.rows[["pid", "camid", "split"]].tolist() != wanted or index.names != b"".join(keys):
         return False
     return _same_bytes(ShardSamples((_SHARD[kind](Folder(out), shard.name),), *index), samples)

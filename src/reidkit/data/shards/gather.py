@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from array import array
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from reidkit.data.numbering import numbered
+from reidkit.data.numbering import INTEGER, label, numbered
 from reidkit.data.shards.index import Index, indexed
 from reidkit.data.shards.place import shards_at
 from reidkit.data.shards.samples import ROW, SPLITS, Shard, ShardSamples, shown
-from reidkit.types import NO_CAMERA, DataError
+from reidkit.types import NO_CAMERA, DataError, Names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -77,6 +78,19 @@ def gathered(shards: Iterable[S], add: Callable[[S, ShardRows, str], None]) -> I
     return gathering.done()
 
 
+class Facts(NamedTuple):
+    """What a shard says of an image: an integer or a name each for pid and camid, and the number of its split.
+
+    `pid_name` and `camid_name` are what these are called where they are numbers that stand for names, else "".
+    """
+
+    pid: int | str
+    camid: int | str
+    split: int
+    pid_name: str = ""
+    camid_name: str = ""
+
+
 class ShardRows:
     """The images of one shard."""
 
@@ -84,46 +98,123 @@ class ShardRows:
         self.number = number
         self.keys: list[bytes] = []
         self.pids: list[int | str] = []
-        self.camid, self.split, self.part, self.start, self.length = (array("q") for _ in range(5))
+        self.camids: list[int | str] = []
+        self.names: tuple[dict[int, str], dict[int, str]] = ({}, {})
+        self.split, self.part, self.start, self.length = (array("q") for _ in range(4))
 
-    def add(self, key: bytes, facts: tuple[int | str, int, int], part: int, start: int, length: int) -> None:
-        """One image; `facts` are those of `checked`."""
+    def add(self, key: bytes, facts: Facts, part: int, start: int, length: int) -> None:
+        """One image; `facts` are those of `checked`.
+
+        Raises:
+            DataError: its pid or camid was called otherwise before.
+        """
         self.keys.append(key)
-        self.pids.append(facts[0])
-        self.camid.append(facts[1])
-        self.split.append(facts[2])
+        self.pids.append(facts.pid)
+        self.camids.append(facts.camid)
+        for known, number, name in zip(self.names, facts[:2], facts[3:], strict=True):
+            if name and isinstance(number, int):
+                called(known, number, str(name))
+        self.split.append(facts.split)
         self.part.append(part)
         self.start.append(start)
         self.length.append(length)
 
 
-def checked(facts: tuple[Any, Any, Any], split_of_shard: str, where: str) -> tuple[int | str, int, int]:
-    """What a shard says of an image: pid (a number or a name), camid (None: unknown) and the number of the split.
-
-    `facts` are pid, camid and split as they were found; where the last one is None, the split of the shard counts.
+def called(known: dict[int, str], number: int, name: str) -> None:
+    """Keep what a number is called.
 
     Raises:
-        DataError: it says something else, or nobody says a split; `where` begins the sentence.
+        DataError: it was called otherwise before.
     """
-    pid, camid, split = facts
+    if known.setdefault(number, name) != name:
+        raise DataError(
+            f"the shards call number {number} {_quoted(known[number])} and {_quoted(name)}: they are of several data "
+            "sets, name one at a time"
+        )
+
+
+def checked(said: Said, split_of_shard: str, where: str) -> Facts:
+    """What a shard says of an image, with the number of its split; where it says none, the split of the shard counts.
+
+    Raises:
+        DataError: it says something that is none, or nobody says a split; `where` begins the sentence.
+    """
+    split = said.split
     if split is None and not split_of_shard:
         raise DataError(
             f"{where} says no split, nor does the name of the shard: begin that with train, query or gallery"
         )
     split = split or split_of_shard
-    if not (_is_number(pid) or (isinstance(pid, str) and pid)):
-        wrong = f"pid {reprlib.repr(pid)} is neither a number nor a name"
-    elif not (camid is None or _is_number(camid)):
-        wrong = f"camid {reprlib.repr(camid)} is not a number: leave it out if it is not known"
-    elif split not in SPLITS:
-        wrong = f"split {reprlib.repr(split)} is none of {', '.join(SPLITS)}"
-    else:
-        return pid, NO_CAMERA if camid is None else camid, SPLITS.index(split)
-    raise DataError(f"{where}: {shown(wrong.encode('utf-8', 'backslashreplace'))}")
+    if split not in SPLITS:
+        raise DataError(f"{where}: {_quoted(f'split {reprlib.repr(split)} is none of ' + ', '.join(SPLITS))}")
+    try:
+        pid = _label(said.pid, "pid")
+        camid = NO_CAMERA if _is_missing(said.camid) else _label(said.camid, "camid")
+    except DataError as error:
+        raise DataError(f"{where}: {_quoted(str(error))}") from None
+    names = (name if isinstance(name, str) else "" for name in (said.pid_name, said.camid_name))
+    return Facts(pid, camid, SPLITS.index(split), *names)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -1 <= value < _HIGHEST
+class Said(NamedTuple):
+    """What was found beside an image, whatever it is; None where there was nothing."""
+
+    pid: Any
+    camid: Any = None
+    split: Any = None
+    pid_name: Any = None
+    camid_name: Any = None
+
+
+def _is_missing(value: object) -> bool:
+    """Whether there is no camera: nothing, or what pandas puts into a gap."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _label(value: object, column: str) -> int | str:
+    """An id or a camera: integers as such, all else as text."""
+    if isinstance(value, float) and abs(value) < _HIGHEST and value == int(value):
+        value = int(value)  # as pandas has whole numbers beside a gap
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise DataError(f"{column} {reprlib.repr(value)} is neither a number nor a name{_REMEDY[column]}")
+    if type(value) is int and -1 <= value < _HIGHEST:
+        return value
+    try:
+        text = label(str(value), column)
+    except DataError as error:
+        raise DataError(f"{error}{_REMEDY[column]}") from None
+    return int(text) if INTEGER.fullmatch(text) and str(int(text)) == text else text
+
+
+_REMEDY = {"pid": "", "camid": ": leave it out if it is not known"}
+
+
+def _quoted(text: str) -> str:
+    return shown(text.encode("utf-8", "backslashreplace"))
+
+
+class _Column:
+    """The labels of all images: an array for each shard as long as they are integers, else their text."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._parts: list[NDArray[np.int64] | list[str]] = []
+        self._called: dict[int, str] = {}
+
+    def add(self, labels: list[int | str], names: dict[int, str]) -> None:
+        """Those of one shard."""
+        text = any(isinstance(one, str) for one in labels)
+        self._parts.append([str(one) for one in labels] if text else np.array(labels, dtype=np.int64))
+        for number, name in names.items():
+            called(self._called, number, name)
+
+    def done(self, where: str) -> tuple[list[NDArray[np.int64]], dict[int, str]]:
+        """The numbers of each shard's, and what they are called."""
+        if not any(isinstance(part, list) for part in self._parts):
+            return [np.asarray(part, dtype=np.int64) for part in self._parts], self._called
+        texts = [part if isinstance(part, list) else list(map(str, part.tolist())) for part in self._parts]
+        numbers, names = numbered(set().union(*texts), self._name, where)
+        return [np.array([numbers[text] for text in part], dtype=np.int64) for part in texts], names
 
 
 class _Gathering:
@@ -131,7 +222,7 @@ class _Gathering:
 
     def __init__(self) -> None:
         self._chunks: list[NDArray[np.void]] = []
-        self._people: list[Sequence[str] | None] = []
+        self._pids, self._camids = _Column("pid"), _Column("camid")
         self._names = bytearray()
 
     def shard(self) -> ShardRows:
@@ -144,23 +235,18 @@ class _Gathering:
         chunk["shard"] = rows.number
         chunk["letters"] = [len(key) for key in rows.keys]
         chunk["name"] = len(self._names) + np.cumsum(chunk["letters"]) - chunk["letters"]
-        for column in ("camid", "split", "part", "start", "length"):
+        for column in ("split", "part", "start", "length"):
             chunk[column] = np.frombuffer(getattr(rows, column), dtype=np.int64)
-        text = any(isinstance(pid, str) for pid in rows.pids)
-        if not text:
-            chunk["pid"] = rows.pids
-        self._people.append([str(pid) for pid in rows.pids] if text else None)
+        self._pids.add(rows.pids, rows.names[0])
+        self._camids.add(rows.camids, rows.names[1])
         self._names += b"".join(rows.keys)
         self._chunks.append(chunk)
 
     def done(self) -> Index:
-        """The index. As soon as one pid is text that is no number, people are numbered in the order of their names."""
-        known: set[str] = set()
-        for chunk, people in zip(self._chunks, self._people, strict=True):
-            known.update(people if people is not None else map(str, np.unique(chunk["pid"]).tolist()))
-        if any(people is not None for people in self._people):
-            numbers = numbered(known)
-            for chunk, people in zip(self._chunks, self._people, strict=True):
-                chunk["pid"] = [numbers[pid] for pid in (people or map(str, chunk["pid"].tolist()))]
+        """The index. As soon as one pid (or camid) is no integer, all are numbered in the order of their names."""
+        pids, pid_names = self._pids.done("the set of shards")
+        camids, camid_names = self._camids.done("the set of shards")
+        for chunk, pid, camid in zip(self._chunks, pids, camids, strict=True):
+            chunk["pid"], chunk["camid"] = pid, camid
         rows = np.concatenate(self._chunks) if self._chunks else np.zeros(0, dtype=ROW)
-        return Index(rows, bytes(self._names))
+        return Index(rows, bytes(self._names), Names(pid_names, camid_names))

@@ -13,12 +13,12 @@ import numpy as np
 from reidkit.data.cache_dir import default_cache_dir
 from reidkit.data.decode import MAX_BYTES
 from reidkit.data.shards.place import Folder
-from reidkit.data.shards.samples import ROW, SPLITS
-from reidkit.types import JUNK, NO_CAMERA, DataError
+from reidkit.data.shards.samples import ROW, SPLITS, shown
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, DataError, Names
 from reidkit.whole import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,6 +29,9 @@ INDEX = "reidkit-index.npz"
 """The file that `reidkit shard` lays beside the shards, so that nobody reads them all to find out what is in them."""
 
 _FORMAT = 1
+
+_LABELS = 2
+"""How labels are taken from shards: an index in the cache that was gathered otherwise is gathered again."""
 _SECOND = 10**9
 
 
@@ -36,10 +39,11 @@ _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFE
 
 
 class Index(NamedTuple):
-    """Images `rows` [N] of dtype `ROW`, and their names, one after the other."""
+    """Images `rows` [N] of dtype `ROW`, their names, one after the other, and what ids and cameras are called."""
 
     rows: NDArray[np.void]
     names: bytes
+    called: Names = NO_NAMES
 
 
 def indexed(place: Place, sizes: dict[str, int], gather: Callable[[], Index]) -> Index:
@@ -76,7 +80,35 @@ def write(file: Path, index: Index, sizes: dict[str, int], times: dict[str, int]
         told: dict[str, Any] = (
             {"times": np.array([times[name] for name in sorted(sizes)], dtype=np.int64)} if times else {}
         )
+        told |= _called_as_arrays(index.called)
         np.savez(stream, format=np.array(_FORMAT), shards=shards, rows=index.rows, names=names, **told)
+
+
+_CALLED = ("pid", "camid")
+
+
+def _called_as_arrays(called: Names) -> dict[str, NDArray[Any]]:
+    """For ids and for cameras the numbers that stand for names, int64 [K], and the names [K]; nothing where none do."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for kind, names in zip(_CALLED, (called.pids, called.camids), strict=True):
+        if names:
+            arrays[f"{kind}_numbers"] = np.array(list(names), dtype=np.int64)
+            arrays[f"{kind}_names"] = np.array(list(names.values()), dtype=np.str_)
+    return arrays
+
+
+def _called_from_arrays(file: Mapping[str, NDArray[Any]]) -> Names:
+    """The same back; a file that has none, or is of the first version, gives none."""
+    found = []
+    for kind in _CALLED:
+        numbers, names = (file.get(f"{kind}_{what}", np.zeros(0)).tolist() for what in ("numbers", "names"))
+        found.append(
+            {
+                int(number): shown(str(name).encode("utf-8", "backslashreplace"))
+                for number, name in zip(numbers, names, strict=True)
+            }
+        )
+    return Names(*found)
 
 
 def _beside(place: Place, sizes: dict[str, int]) -> Index | None:
@@ -112,7 +144,10 @@ def _same_time(told: int, now: int) -> bool:
 def _cache_file(place: Place, sizes: dict[str, int]) -> Path | None:
     try:
         folder = default_cache_dir()
-        states = [f"{_FORMAT} {place.where(name)} {size} {place.state(name)}" for name, size in sorted(sizes.items())]
+        states = [
+            f"{_FORMAT} {_LABELS} {place.where(name)} {size} {place.state(name)}"
+            for name, size in sorted(sizes.items())
+        ]
     except (DataError, OSError):
         return None
     return (
@@ -128,7 +163,7 @@ def _load(read: Callable[[], bytes], sizes: dict[str, int]) -> Index | None:
             same = shards.keys() == sizes.keys() and all(sizes[n] in (-1, size) for n, size in shards.items())
             if int(file["format"]) != _FORMAT or not same:
                 return None
-            index = Index(file["rows"], file["names"].tobytes())
+            index = Index(file["rows"], file["names"].tobytes(), _called_from_arrays(file))
     except _UNREADABLE:
         return None
     rows = index.rows

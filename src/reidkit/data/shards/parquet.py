@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from reidkit.data.shards.gather import checked, gathered, read_shards
+from reidkit.data.shards.gather import Said, checked, gathered, read_shards
 from reidkit.data.shards.place import set_name, shards_at
 from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.extras import install
@@ -114,16 +114,16 @@ def _gather_shard(shard: ParquetShard, rows: ShardRows, split: str) -> None:
 def _gather_group(shard: ParquetShard, file: Any, group: int, rows: ShardRows, split: str) -> None:
     there = set(file.schema_arrow.names)
     key = next((name for name in KEYS if name in there), None)
-    wanted = [name for name in (key, "pid", "camid", "split") if name in there]
+    wanted = [name for name in (key, *Said._fields) if name in there]
     table = _told(shard, lambda: file.read_row_group(group, columns=wanted).to_pydict())
     count = len(table["pid"])
     empty = [None] * count
     names = table[key] if key else range(len(rows.keys), len(rows.keys) + count)
-    facts = zip(names, table["pid"], table.get("camid", empty), table.get("split", empty), strict=True)
+    facts = zip(names, *(table.get(field, empty) for field in Said._fields), strict=True)
     length = _image_bytes(file, group) // max(count, 1)
-    for row, (name, pid, camid, told) in enumerate(facts):
+    for row, (name, *said) in enumerate(facts):
         code = name if isinstance(name, bytes) else str(name).encode("utf-8", "surrogatepass")
-        rows.add(code, checked((pid, camid, told), split, f"{shard}:{shown(code)}"), group, row, length)
+        rows.add(code, checked(Said(*said), split, f"{shard}:{shown(code)}"), group, row, length)
 
 
 def _image_bytes(file: Any, group: int) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 
-from reidkit.types import JUNK, NO_CAMERA, Benchmark, Sample
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Benchmark, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,9 +78,14 @@ class Member:
 class ShardSamples(Sequence[Sample]):
     """Images of shards, N of them. A `Sample` is made when it is asked for, and not kept."""
 
-    def __init__(self, shards: tuple[Shard, ...], rows: NDArray[np.void], names: bytes) -> None:
-        """Images `rows` [N], of dtype `ROW`, of `shards`; their names lie in `names`, one after the other."""
-        self.shards, self.rows, self.names = shards, rows, names
+    def __init__(
+        self, shards: tuple[Shard, ...], rows: NDArray[np.void], names: bytes, called: Names = NO_NAMES
+    ) -> None:
+        """Images `rows` [N], of dtype `ROW`, of `shards`; their names lie in `names`, one after the other.
+
+        `called` says what ids and cameras are called.
+        """
+        self.shards, self.rows, self.names, self.called = shards, rows, names, called
 
     @property
     def pids(self) -> NDArray[np.int64]:
@@ -133,14 +139,14 @@ class ShardSamples(Sequence[Sample]):
 
     def take(self, indices: NDArray[np.int64]) -> ShardSamples:
         """Some of them, in this order."""
-        return ShardSamples(self.shards, self.rows[indices], self.names)
+        return ShardSamples(self.shards, self.rows[indices], self.names, self.called)
 
     def moved(self, pids: int, camids: int) -> ShardSamples:
         """The same images of people and cameras that are numbered so much higher; junk and unknown cameras stay so."""
         rows = self.rows.copy()
         rows["pid"][rows["pid"] != JUNK] += pids
         rows["camid"][rows["camid"] != NO_CAMERA] += camids
-        return ShardSamples(self.shards, rows, self.names)
+        return ShardSamples(self.shards, rows, self.names, self.called.moved(pids, camids))
 
     def read(self, indices: NDArray[np.int64]) -> list[bytes]:
         """The files of images of one group, read together where they lie together.
@@ -170,14 +176,15 @@ def joined(several: Sequence[ShardSamples]) -> ShardSamples:
         rows.append(moved)
         first, letters = first + len(samples.shards), letters + len(samples.names)
     shards = tuple(shard for samples in several for shard in samples.shards)
-    return ShardSamples(shards, np.concatenate(rows), b"".join(samples.names for samples in several))
+    called = reduce(Names.and_of, (samples.called for samples in several), NO_NAMES)
+    return ShardSamples(shards, np.concatenate(rows), b"".join(samples.names for samples in several), called)
 
 
 def as_benchmark(name: str, samples: ShardSamples) -> Benchmark:
     """The splits of `samples`, each in its order, without the junk, which comes together."""
     split, junk = samples.rows["split"], samples.rows["pid"] == JUNK
     train, query, gallery = (samples.take(np.flatnonzero((split == n) & ~junk)) for n in range(len(SPLITS)))
-    return Benchmark(name, train, query, gallery, samples.take(np.flatnonzero(junk)))
+    return Benchmark(name, train, query, gallery, samples.take(np.flatnonzero(junk)), names=samples.called)
 
 
 def shown(key: bytes) -> str:

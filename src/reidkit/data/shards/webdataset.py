@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reidkit.data.decode import MAX_BYTES
 from reidkit.data.folder import camera
 from reidkit.data.listing import SUFFIXES
-from reidkit.data.shards.gather import checked, gathered, read_shards
+from reidkit.data.shards.gather import Said, checked, gathered, read_shards
 from reidkit.data.shards.place import Folder, set_name, shards_at
 from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.data.shards.tar import Reader, walk
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from reidkit.data.shards.gather import ShardRows
+    from reidkit.data.shards.gather import Facts, ShardRows
     from reidkit.data.shards.index import Index
     from reidkit.data.shards.place import Place
     from reidkit.data.shards.samples import ShardSamples
@@ -38,7 +37,6 @@ PART = 16 << 20
 
 _IMAGES = frozenset(suffix[1:].encode() for suffix in SUFFIXES)
 _LABELS = (b"cls", b"txt")
-_NUMBER = re.compile(r"-?[0-9]{1,10}")
 _LONGEST = 1 << 20
 """Bytes of a JSON file that are read: what is longer is no label."""
 
@@ -134,7 +132,7 @@ class _Tar:
         """The size where the place does not say: as much as can be read before the end shows itself."""
         return size if size >= 0 else 1 << 62
 
-    def _add(self, key: bytes, image: Entry | None, facts: tuple[int | str, int, int] | None) -> None:
+    def _add(self, key: bytes, image: Entry | None, facts: Facts | None) -> None:
         if image is None:
             return
         if facts is None:
@@ -147,23 +145,22 @@ class _Tar:
         self._seen.add(key)
         self._rows.add(image.name, facts, image.start // PART, image.start, image.length)
 
-    def _from_json(self, entry: Entry, text: bytes) -> tuple[int | str, int, int]:
+    def _from_json(self, entry: Entry, text: bytes) -> Facts:
         try:
             said = json.loads(text)
         except (ValueError, RecursionError):
             said = None
         if not isinstance(said, dict):
             raise DataError(f"{self._named(entry.name)} is not an object in JSON")
-        return self._checked(entry, said.get("pid"), said.get("camid"), said.get("split"))
+        return self._checked(entry, Said(*(said.get(field) for field in Said._fields)))
 
-    def _from_label(self, entry: Entry, text: bytes) -> tuple[int | str, int, int]:
+    def _from_label(self, entry: Entry, text: bytes) -> Facts:
         word = text.decode("utf-8", "backslashreplace").strip()
         seen_by = camera(shown(entry.name.rpartition(b"/")[2]))
-        pid = int(word) if _NUMBER.fullmatch(word) else word
-        return self._checked(entry, pid, None if seen_by == NO_CAMERA else seen_by, None)
+        return self._checked(entry, Said(word, None if seen_by == NO_CAMERA else seen_by))
 
-    def _checked(self, entry: Entry, *facts: Any) -> tuple[int | str, int, int]:
-        return checked(facts, self._split, self._named(entry.name))
+    def _checked(self, entry: Entry, said: Said) -> Facts:
+        return checked(said, self._split, self._named(entry.name))
 
     def _named(self, name: bytes) -> str:
         return f"{self._shard}:{shown(name)}"

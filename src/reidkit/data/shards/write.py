@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import tarfile
@@ -21,16 +22,28 @@ ROW_GROUP = 4 << 20
 
 
 class Item(NamedTuple):
-    """An image on its way into a shard: the name of its file, the file, and what is known of it."""
+    """An image on its way into a shard: the name of its file, the file, and what is known of it.
+
+    `pid_name` and `camid_name` say what these are called, or "" where they are called nothing; None where none is.
+    """
 
     name: str
     data: bytes
     pid: int
     camid: int
     split: str
+    pid_name: str | None = None
+    camid_name: str | None = None
 
 
-def write_tar(path: Path, items: Iterable[tuple[str, bytes, int, int, str]]) -> int:
+Record = tuple[str, bytes, int, int, str] | Item
+"""An `Item`, or the first five of its fields."""
+
+_CALLED = ("pid_name", "camid_name")
+"""What ids and cameras are called: written where they are called something."""
+
+
+def write_tar(path: Path, items: Iterable[Record]) -> int:
     """Write images, given as `Item`, into a WebDataset tar: `KEY.json` after each `KEY.jpg`. Gives their number.
 
     Raises:
@@ -38,8 +51,9 @@ def write_tar(path: Path, items: Iterable[tuple[str, bytes, int, int, str]]) -> 
     """
     count = 0
     with whole(path) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as tar:
-        for item in map(Item._make, items):
-            said = json.dumps({"pid": item.pid, "camid": item.camid, "split": item.split}).encode()
+        for item in itertools.starmap(Item, items):
+            called = {name: getattr(item, name) for name in _CALLED if getattr(item, name)}
+            said = json.dumps({"pid": item.pid, "camid": item.camid, "split": item.split, **called}).encode()
             for suffix, content in ((suffix_of(item.name), item.data), (".json", said)):
                 entry = tarfile.TarInfo(item.name.removesuffix(suffix_of(item.name)) + suffix)
                 entry.size = len(content)
@@ -48,8 +62,10 @@ def write_tar(path: Path, items: Iterable[tuple[str, bytes, int, int, str]]) -> 
     return count
 
 
-def write_parquet(path: Path, items: Iterable[tuple[str, bytes, int, int, str]]) -> int:
+def write_parquet(path: Path, items: Iterable[Record]) -> int:
     """Write images, given as `Item`, into a Parquet file with the columns key, image, pid, camid and split.
+
+    If ids or cameras are called something, pid_name and camid_name come after them.
 
     Raises:
         DataError: pyarrow is not installed.
@@ -57,14 +73,18 @@ def write_parquet(path: Path, items: Iterable[tuple[str, bytes, int, int, str]])
     """
     arrow, parquet = pyarrow()
     kinds = (("key", arrow.binary()), ("image", arrow.binary()), ("pid", arrow.int64()), ("camid", arrow.int64()))
-    schema = arrow.schema([*kinds, ("split", arrow.string())])
+    groups = _groups(itertools.starmap(Item, items))
+    first = next(groups, [])
+    called = [(name, arrow.string()) for name in _CALLED if any(getattr(item, name) is not None for item in first)]
+    schema = arrow.schema([*kinds, ("split", arrow.string()), *called])
     count = 0
     # Images are compressed already.
     with whole(path) as stream, parquet.ParquetWriter(stream, schema, compression="none") as writer:
-        for group in _groups(items):
-            columns: list[list[Any]] = [list(column) for column in zip(*group, strict=True)]
-            columns[0] = [os.fsencode(name) for name in columns[0]]
-            writer.write_table(arrow.table(dict(zip(schema.names, columns, strict=True)), schema=schema))
+        for group in itertools.chain([first] if first else [], groups):
+            columns: dict[str, list[Any]] = {"key": [os.fsencode(item.name) for item in group]}
+            columns["image"] = [item.data for item in group]
+            columns |= {name: [getattr(item, name) for item in group] for name in schema.names[2:]}
+            writer.write_table(arrow.table(columns, schema=schema))
             count += len(group)
     return count
 
@@ -75,14 +95,12 @@ def suffix_of(name: str) -> str:
     return base[base.find(".") :] if "." in base else ""
 
 
-def _groups(
-    items: Iterable[tuple[str, bytes, int, int, str]],
-) -> Iterator[list[tuple[str, bytes, int, int, str]]]:
-    group: list[tuple[str, bytes, int, int, str]] = []
+def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:
+    group: list[Item] = []
     size = 0
     for item in items:
         group.append(item)
-        size += len(item[1])
+        size += len(item.data)
         if size >= ROW_GROUP:
             yield group
             group, size = [], 0
