@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -70,8 +70,7 @@ def judge(model: Model, benchmark: Benchmark, protocol: Protocol, reading: Readi
     """
     require_judgeable(benchmark, protocol)
     started = time.perf_counter()
-    query = embed_samples(model, benchmark.query, "query", protocol, reading)
-    gallery = embed_samples(model, benchmark.gallery, "gallery", protocol, reading)
+    query, gallery = embed_benchmark(model, benchmark, protocol, reading)
     embedded = time.perf_counter()
     device = reading.device if reading.device.type == "cuda" else None  # a processor's own loops are quicker there
     scores = score(query, gallery, metric=protocol.metric, cameras=protocol.cameras, device=device)
@@ -90,6 +89,20 @@ def require_judgeable(benchmark: Benchmark, protocol: Protocol) -> None:
             raise DataError(f"{benchmark.name} has no {part} images to judge with: give a data set that has")
     rule = make_rule(_labels(benchmark.query), _labels(benchmark.gallery), protocol.cameras)
     require_matches(find_matches(rule), rule, protocol.cameras)
+
+
+def embed_benchmark(
+    model: Model, benchmark: Benchmark, protocol: Protocol, reading: Reading
+) -> tuple[Embeddings, Embeddings]:
+    """Features of the queries and of the gallery, with what ids and cameras are called.
+
+    Raises:
+        DataError: an image cannot be read.
+        DivergedError: the network gives features that are no numbers.
+    """
+    query = embed_samples(model, benchmark.query, "query", protocol, reading)
+    gallery = embed_samples(model, benchmark.gallery, "gallery", protocol, reading)
+    return replace(query, names=benchmark.names), replace(gallery, names=benchmark.names)
 
 
 def embed_samples(

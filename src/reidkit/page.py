@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reidkit.judge import Judgement, Protocol
     from reidkit.model.weights import Model
     from reidkit.recipe import Recipe
+    from reidkit.types import Embeddings
 
 HARDEST, RANDOM, TOP = 12, 8, 10
 """Ranked lists of each kind, and images in a list."""
@@ -120,11 +121,17 @@ def ranked_lists(judgement: Judgement, protocol: Protocol, rows: Sequence[int]) 
     for one in found:
         entries = tuple(
             RankedImage(
-                image_file(gallery.paths[i]), int(gallery.pids[i]), int(gallery.camids[i]), bool(right), float(distance)
+                image_file(gallery.paths[i]),
+                int(gallery.pids[i]),
+                int(gallery.camids[i]),
+                bool(right),
+                float(distance),
+                *_called(gallery, i),
             )
             for i, distance, right in zip(one.indices, one.distances, one.right, strict=True)
         )
         first = scores.first_match[one.query]
+        pid_name, camid_name = _called(query, one.query)
         lists.append(
             RankedList(
                 query_path=image_file(query.paths[one.query]),
@@ -133,6 +140,14 @@ def ranked_lists(judgement: Judgement, protocol: Protocol, rows: Sequence[int]) 
                 average_precision=float(scores.average_precision[one.query]),
                 first_rank=None if np.isnan(first) else int(first),
                 entries=entries,
+                pid_name=pid_name,
+                camid_name=camid_name,
             )
         )
     return lists
+
+
+def _called(images: Embeddings, row: int) -> tuple[str, str]:
+    """What the id and the camera of an image are called, or "" each."""
+    names = images.names
+    return names.pids.get(int(images.pids[row]), ""), names.camids.get(int(images.camids[row]), "")

@@ -102,6 +102,20 @@ class Names:
         """The name of a camera, or its number."""
         return self.camids.get(number, str(number))
 
+    def refuse_others(self, other: Names) -> None:
+        """Raise if a number is called one thing here and another there: each side has numbered its own names.
+
+        Raises:
+            DataError: the sentence names the first such id or camera.
+        """
+        for kind, ours, theirs in (("id", self.pids, other.pids), ("camera", self.camids, other.camids)):
+            number = next((n for n in ours.keys() & theirs.keys() if ours[n] != theirs[n]), None)
+            if number is not None:
+                raise DataError(
+                    f"{kind} {number} is {ours[number]} in the query and {theirs[number]} in the gallery: they come "
+                    "from two data sets, each with its own numbers; make both from one"
+                )
+
     def moved(self, pids: int, camids: int) -> Names:
         """The same names of ids and cameras that are numbered so much higher."""
         return Names(

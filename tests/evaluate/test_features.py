@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from reidkit.evaluate.features import read_features, write_features
-from reidkit.types import DataError, Embeddings
+from reidkit.evaluate.metrics import score
+from reidkit.types import DataError, Embeddings, Names
 
 from .definition import embeddings
 
@@ -35,6 +37,28 @@ def test_comes_back_as_it_was(tmp_path: Path, paths: tuple[str, ...], model: str
     assert [path.name for path in tmp_path.iterdir()] == ["some.features"]
 
 
+def test_what_ids_and_cameras_are_called_comes_back(tmp_path: Path) -> None:
+    """Junk and an unknown camera are called nothing; other programs read a text beside each number."""
+    names = Names({1: "anna", 2: "zoë"}, {0: "door"})
+    written = replace(embeddings([[1, 2], [3, 4], [5, 6.5]], [1, -1, 2], [0, 1, -1]), names=names)
+    write_features(tmp_path / "f.npz", written)
+    with np.load(tmp_path / "f.npz") as file:
+        assert file["pid_names"].tolist() == ["anna", "", "zoë"]
+        assert file["camid_names"].tolist() == ["door", "", ""]
+    assert read_features(tmp_path / "f.npz").names == names
+
+
+def test_sides_that_number_other_names_are_refused() -> None:
+    query = replace(embeddings([[1, 0]], [0], [0]), names=Names({0: "anna"}))
+    gallery = embeddings([[1, 0]], [0], [1])
+    assert score(query, gallery).rank1 == 1
+    assert score(query, replace(gallery, names=query.names)).rank1 == 1
+    with pytest.raises(
+        DataError, match="id 0 is anna in the query and bob in the gallery: they come from two data sets"
+    ):
+        score(query, replace(gallery, names=Names({0: "bob"})))
+
+
 def test_other_number_types_are_read(tmp_path: Path) -> None:
     np.savez_compressed(
         tmp_path / "f.npz", vectors=np.ones((1, 2), np.float16), pids=np.array([3], np.uint8), camids=[0], more="x"
@@ -57,6 +81,10 @@ def test_other_number_types_are_read(tmp_path: Path) -> None:
         ({"vectors": np.array([[1, 2], [3, np.nan], [5, 6]])}, "row 1 of .* holds a NaN"),
         ({"vectors": np.array([[1, 2], [3, 4], [1e60, 6]])}, "row 2 of .* holds a NaN, an infinity"),
         ({"paths": np.array(["a"])}, "3 features and 1 paths"),
+        ({"pid_names": np.array(["a"])}, "pid_names must be text, one beside each number"),
+        ({"camid_names": np.array([1, 2, 3])}, "camid_names must be text, one beside each number"),
+        ({"pid_names": np.array(["a\n", "", ""])}, r"pid_names calls 1 'a\\n', which is another name or none"),
+        ({"pids": np.array([1, 1, 2]), "pid_names": np.array(["a", "b", ""])}, "pid_names calls 1 'b'"),
         ({"paths": np.array([None, {}, 1], object)}, "is damaged or no features file"),
         ({"vectors": np.array([[None, {}]] * 3, object)}, "is damaged or no features file"),
     ],

@@ -54,7 +54,7 @@ def calibrate(
     from reidkit.data.detect import open_benchmark
     from reidkit.evaluate import thresholds
     from reidkit.evaluate.calibration_file import Settings, calibration_path, save_calibration, to_json
-    from reidkit.judge import Protocol, embed_samples, require_judgeable
+    from reidkit.judge import Protocol, embed_benchmark, require_judgeable
     from reidkit.model.weights import load_model
 
     settings = Settings(
@@ -69,8 +69,7 @@ def calibrate(
     started = time.perf_counter()
     with progress() as tell:
         reading = make_reading(device, precision, batch, (cache, no_cache), skip_broken, tell)
-        query = embed_samples(loaded, benchmark.query, "query", protocol, reading)
-        gallery = embed_samples(loaded, benchmark.gallery, "gallery", protocol, reading)
+        query, gallery = embed_benchmark(loaded, benchmark, protocol, reading)
     embedded = time.perf_counter()
     origin = thresholds.Origin(data=benchmark.name, feature=feature.value, flip=flip)
     calibration = thresholds.calibrate(query, gallery, settings, origin)

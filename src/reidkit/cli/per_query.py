@@ -24,6 +24,8 @@ QUOTE = "'"
 def write_queries(path: Path, query: Embeddings, found: Found) -> None:
     r"""Write one line for each query: its scores as measured and after re-ranking, empty where it has no match.
 
+    Where ids or cameras have names, these stand in columns of their own.
+
     The file is UTF-8 and written whole or not at all. A byte of a path that is not UTF-8 appears as `\udcXX`.
 
     Raises:
@@ -38,10 +40,13 @@ def write_queries(path: Path, query: Embeddings, found: Found) -> None:
     with said(path), whole(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
         writer = csv.writer(text)
-        writer.writerow(("query", "path", "pid", "camid", *values))
+        names = query.names
+        named = ("pid_name", "camid_name") if names else ()
+        writer.writerow(("query", "path", "pid", "camid", *named, *values))
         for i, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
             numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
-            writer.writerow((i, text_cell(query.paths[i]) if query.paths else "", pid, camid, *numbers))
+            called = (text_cell(names.pid(pid)), text_cell(names.camid(camid))) if names else ()
+            writer.writerow((i, text_cell(query.paths[i]) if query.paths else "", pid, camid, *called, *numbers))
         text.flush()
         text.detach()  # `file` is flushed and closed by its owner
 

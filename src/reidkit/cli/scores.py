@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reidkit.cli import options
 from reidkit.cli.show import percent, print_json, print_line, print_table, remark
-from reidkit.types import UsageError
+from reidkit.types import NO_NAMES, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reidkit.evaluate.metrics import Scores
     from reidkit.evaluate.protocol import CameraPair, SingleShot
     from reidkit.evaluate.rerank import KReciprocal
-    from reidkit.types import Embeddings
+    from reidkit.types import Embeddings, Names
 
 WORDS = {"map": "mAP", "map_trapezoid": "mAP (trapezoid)", "minp": "mINP"}
 SHORT = ("rank1", "rank5", "rank10", "rank20", "map")
@@ -89,6 +89,7 @@ class Found:
     pairs: tuple[CameraPair, ...] = ()
     single: SingleShot | None = None
     copies: Copies | None = None
+    names: Names = NO_NAMES
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -124,6 +125,7 @@ def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, s
         pairs=pairs,
         single=single,
         copies=find_copies(query, gallery, cameras=asked.cameras),
+        names=query.names.and_of(gallery.names),
     )
 
 
@@ -144,7 +146,7 @@ def print_found(name: str, found: Found, ap: options.Ap, *, as_json: bool) -> No
     if found.reranked:
         rows.append(_row(f"re-ranked ({_way(found)})", found.reranked, keys))
     print_table(("", *_head(keys)), rows)
-    _print_pairs(found.pairs, (first, "minp"))
+    _print_pairs(found.pairs, found.names, (first, "minp"))
     if found.single:
         rows = [_row(f"one image per person, {found.single.repeats} draws", found.single, SHORT)]
         print_table(("", *_head(SHORT)), rows)
@@ -154,12 +156,16 @@ def print_found(name: str, found: Found, ap: options.Ap, *, as_json: bool) -> No
     print_line(f"{scores.queries} queries{skipped}; gallery {scores.gallery}; {took}")
 
 
-def _print_pairs(pairs: tuple[CameraPair, ...], means: tuple[str, str]) -> None:
+def _print_pairs(pairs: tuple[CameraPair, ...], names: Names, means: tuple[str, str]) -> None:
     if not pairs:
         return
     keys = ("rank1", *means)
     rows = [
-        (f"{pair.query_camid} in {pair.gallery_camid}", str(pair.scores.queries), *_values(pair.scores, keys))
+        (
+            f"{names.camid(pair.query_camid)} in {names.camid(pair.gallery_camid)}",
+            str(pair.scores.queries),
+            *_values(pair.scores, keys),
+        )
         for pair in pairs
     ]
     print_table(("cameras", "queries", *_head(keys)), rows)
@@ -206,7 +212,13 @@ def _json(found: Found) -> dict[str, Any]:
         value["ci"] = {name: [interval.low, interval.high] for name, interval in found.intervals.items()}
     if found.pairs:
         value["camera_pairs"] = [
-            {"query_camid": pair.query_camid, "gallery_camid": pair.gallery_camid, **pair.scores.as_json()}
+            {
+                "query_camid": pair.query_camid,
+                "gallery_camid": pair.gallery_camid,
+                "query_camera": found.names.camid(pair.query_camid),
+                "gallery_camera": found.names.camid(pair.gallery_camid),
+                **pair.scores.as_json(),
+            }
             for pair in found.pairs
         ]
     if found.single:

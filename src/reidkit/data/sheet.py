@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from reidkit.types import Benchmark, Sample
+    from reidkit.types import Benchmark, Names, Sample
 
 HEIGHT = 128
 """Height of an image on the sheet, pixels; the width follows the images'."""
@@ -39,7 +39,7 @@ def write_sheet(benchmark: Benchmark, path: Path, seed: int = 0, ids: int = 8, i
     rows = _choose(benchmark.train or (*benchmark.query, *benchmark.gallery), np.random.default_rng(seed), ids, images)
     if not rows:
         raise DataError(f"the data set {benchmark.name} holds no images to draw")
-    sheet = _draw([[(sample, _picture(sample)) for sample in row] for row in rows])
+    sheet = _draw([[(sample, _picture(sample)) for sample in row] for row in rows], benchmark.names)
     with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as file:
@@ -64,7 +64,7 @@ def _picture(sample: Sample) -> Image.Image | None:
     return picture
 
 
-def _draw(rows: list[list[tuple[Sample, Image.Image | None]]]) -> Image.Image:
+def _draw(rows: list[list[tuple[Sample, Image.Image | None]]], names: Names) -> Image.Image:
     shapes = [picture.width / picture.height for row in rows for _, picture in row if picture]
     width = int(np.clip(HEIGHT * np.median(shapes or [0.5]), HEIGHT // 4, HEIGHT * 2))
     across, down = width + GAP, HEIGHT + LINE + GAP
@@ -72,10 +72,12 @@ def _draw(rows: list[list[tuple[Sample, Image.Image | None]]]) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for row_number, row in enumerate(rows):
         top = GAP + down * row_number
-        draw.text((GAP, top + LINE), f"id {row[0][0].pid}", fill=INK)
+        draw.text((GAP, top + LINE), f"id {names.pid(row[0][0].pid)}", fill=INK)
         for column, (sample, picture) in enumerate(row):
             left = MARGIN + across * column
-            draw.text((left, top), "no camera" if sample.camid == NO_CAMERA else f"cam {sample.camid}", fill=INK)
+            draw.text(
+                (left, top), "no camera" if sample.camid == NO_CAMERA else f"cam {names.camid(sample.camid)}", fill=INK
+            )
             if picture:
                 sheet.paste(ImageOps.pad(picture, (width, HEIGHT), color=PAPER), (left, top + LINE))
             else:

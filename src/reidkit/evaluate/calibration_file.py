@@ -19,6 +19,9 @@ from reidkit.whole import whole
 
 NAME = "calibration.json"
 
+Camera = int | str | None
+"""A camid, or what the camera is called; None for any."""
+
 
 class Part:
     """Part of the file. pydantic reads this setting, so that a key which this version does not know is an error."""
@@ -59,10 +62,15 @@ class Rate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class CameraThreshold(Part):
-    """The threshold for queries of one camera in the gallery of another, its measured rates, and the probability."""
+    """The threshold for queries of one camera in the gallery of another, its measured rates, and the probability.
+
+    `query_camera` and `gallery_camera` are what the cameras are called: their numbers, where they have no names.
+    """
 
     query_camid: int
     gallery_camid: int
+    query_camera: str = ""
+    gallery_camera: str = ""
     genuine: int
     impostors: int
     threshold: float
@@ -117,16 +125,19 @@ class Calibration(Part):
     curve: tuple[tuple[float, float, float], ...]
     warnings: tuple[str, ...]
 
-    def threshold(self, query_camid: int | None = None, gallery_camid: int | None = None) -> float:
-        """The similarity from which a pair is accepted: of these two cameras where they have one, else of all."""
+    def threshold(self, query_camid: Camera = None, gallery_camid: Camera = None) -> float:
+        """The similarity from which a pair is accepted: of these two cameras where they have one, else of all.
+
+        A camera is given by its camid, or by its name as text.
+        """
         pair = self._pair(query_camid, gallery_camid)
         return pair.threshold if pair else self.chosen.threshold
 
     def same_person(
         self,
         similarity: ArrayLike,
-        query_camid: int | None = None,
-        gallery_camid: int | None = None,
+        query_camid: Camera = None,
+        gallery_camid: Camera = None,
         prior: float | None = None,
     ) -> NDArray[np.float64]:
         """The probability that pairs of these similarities show one person each, at `prior` or that of `settings`."""
@@ -134,9 +145,12 @@ class Calibration(Part):
         chance = (pair or self).probability(similarity)
         return chance if prior is None else at_prior(chance, self.settings.prior, prior)
 
-    def _pair(self, query_camid: int | None, gallery_camid: int | None) -> CameraThreshold | None:
-        wanted = (query_camid, gallery_camid)
-        return next((pair for pair in self.camera_pairs if (pair.query_camid, pair.gallery_camid) == wanted), None)
+    def _pair(self, query_camid: Camera, gallery_camid: Camera) -> CameraThreshold | None:
+        for pair in self.camera_pairs:
+            ours, theirs = (pair.query_camid, pair.query_camera), (pair.gallery_camid, pair.gallery_camera)
+            if query_camid in ours and gallery_camid in theirs:
+                return pair
+        return None
 
 
 def calibration_path(model: Path) -> Path:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.evaluate.blocks import prepare, shape, to_host
-from reidkit.types import NO_CAMERA, DataError, Embeddings
+from reidkit.types import NO_CAMERA, DataError, Embeddings, Names
 from reidkit.whole import said, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+READ = ("vectors", "pids", "camids", "paths", "model", "pid_names", "camid_names")
 
 KEYS = "vectors float32 [N, D], pids int64 [N] and camids int64 [N]"
 
@@ -36,6 +38,9 @@ def write_features(path: Path, embeddings: Embeddings) -> None:
         contents["paths"] = np.array(embeddings.paths, dtype=np.str_)
     if embeddings.model:
         contents["model"] = np.array(embeddings.model, dtype=np.str_)
+    for name, numbers, called in _named(embeddings):
+        if called:
+            contents[name] = np.array([called.get(number, "") for number in numbers.tolist()], dtype=np.str_)
     with said(path), whole(path) as file:
         np.savez(file, **contents)
 
@@ -65,7 +70,29 @@ def _contents(archive: Any, path: Path) -> dict[str, NDArray[Any]]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DataError(f"{path} is a single array: a features file is an .npz with {KEYS}")
     with archive:
-        return {name: archive[name] for name in ("vectors", "pids", "camids", "paths", "model") if name in archive}
+        return {name: archive[name] for name in READ if name in archive}
+
+
+def _named(embeddings: Embeddings) -> tuple[tuple[str, NDArray[np.int64], Mapping[int, str]], ...]:
+    """The two arrays of names, the numbers that they stand beside, and what these are called."""
+    names = embeddings.names
+    return ("pid_names", embeddings.pids, names.pids), ("camid_names", embeddings.camids, names.camids)
+
+
+def _names(contents: Mapping[str, Any], path: Path) -> Names:
+    """What ids and cameras are called, from a name (or "") beside each."""
+    found: list[dict[int, str]] = []
+    for name, numbers in (("pid_names", contents["pids"]), ("camid_names", contents["camids"])):
+        texts = contents.get(name, np.full(numbers.shape, ""))
+        if texts.dtype.kind != "U" or texts.shape != numbers.shape:
+            raise DataError(f"{path}: {name} must be text, one beside each number: leave it out or write it anew")
+        texts, numbers = texts.reshape(-1), numbers.reshape(-1)
+        called: dict[int, str] = {}
+        for number, text in zip(numbers.tolist(), texts.tolist(), strict=True):
+            if text and (not text.isprintable() or called.setdefault(number, text) != text):
+                raise DataError(f"{path}: {name} calls {number} {text!r}, which is another name or none: write it anew")
+        found.append(called)
+    return Names(*found)
 
 
 def _embeddings(contents: dict[str, Any], path: Path, *, need_cameras: bool) -> Embeddings:
@@ -88,6 +115,7 @@ def _embeddings(contents: dict[str, Any], path: Path, *, need_cameras: bool) -> 
         camids=contents["camids"].astype(np.int64),
         model=str(contents["model"]) if "model" in contents else "",
         paths=tuple(str(name) for name in contents["paths"].reshape(-1)) if "paths" in contents else (),
+        names=_names(contents, path),
     )
 
 

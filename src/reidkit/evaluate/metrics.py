@@ -148,13 +148,14 @@ def score_blocks(
 
 
 def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
-    """Refuses features of different sizes or of different models, and labels that are not one per image."""
+    """Refuses features of different sizes or models, and labels that are not one per image or of two data sets."""
     check_pair(query.vectors, gallery.vectors)
     for side, what in ((query, "query"), (gallery, "gallery")):
         if len(side.pids) != len(side.vectors):
             raise DataError(
                 f"the {what} has {len(side.vectors)} features and {len(side.pids)} pids: each image needs both"
             )
+    query.names.refuse_others(gallery.names)
     if query.model and gallery.model and query.model != gallery.model:
         raise DataError(
             f"the query features are of model {query.model} and the gallery's of {gallery.model}: "

@@ -68,7 +68,8 @@ def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
     paths = tuple(embeddings.paths[row] for row in rows) if embeddings.paths else ()
     sources = tuple(embeddings.sources[row] for row in rows) if embeddings.sources else ()
     vectors = gather(embeddings.vectors, rows)
-    return Embeddings(vectors, embeddings.pids[rows], embeddings.camids[rows], embeddings.model, paths, sources)
+    pids, camids, model = embeddings.pids[rows], embeddings.camids[rows], embeddings.model
+    return Embeddings(vectors, pids, camids, model, paths, sources, names=embeddings.names)
 
 
 def with_own_known(query: Embeddings, gallery: Embeddings) -> tuple[Embeddings, Embeddings]:
@@ -96,7 +97,7 @@ def multi_query(query: Embeddings) -> Embeddings:
     firsts = kept[first]
     paths = tuple(query.paths[row] for row in firsts) if query.paths else ()
     means = (total / sizes[:, None]).astype(np.float32)
-    merged = Embeddings(means, query.pids[firsts], query.camids[firsts], query.model, paths)
+    merged = Embeddings(means, query.pids[firsts], query.camids[firsts], query.model, paths, names=query.names)
     return replace(merged, sources=_merged_sources(query, kept, group.reshape(-1), len(sizes)))
 
 

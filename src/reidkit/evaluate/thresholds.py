@@ -81,7 +81,14 @@ def calibrate(query: Embeddings, gallery: Embeddings, settings: Settings, origin
         open_set=unknown,
         probability=_probability(pairs.tables, settings),
         held_out=held_out(query, gallery, settings),
-        camera_pairs=tuple(_camera_thresholds(pairs.tables, settings)),
+        camera_pairs=tuple(
+            replace(
+                pair,
+                query_camera=query.names.camid(pair.query_camid),
+                gallery_camera=gallery.names.camid(pair.gallery_camid),
+            )
+            for pair in _camera_thresholds(pairs.tables, settings)
+        ),
         curve=tuple(zip(curve.threshold.tolist(), curve.far.tolist(), curve.tpr.tolist(), strict=True)),
         warnings=(*_warnings(pairs, settings, unknown), *copies.warnings()),
     )

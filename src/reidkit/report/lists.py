@@ -23,13 +23,18 @@ THUMBNAIL = (96, 192)
 
 @dataclass(frozen=True)
 class RankedImage:
-    """An image of the gallery: whether it is a true match (`right`), and its distance to the query."""
+    """An image of the gallery: whether it is a true match (`right`), and its distance to the query.
+
+    `pid_name` and `camid_name` are what these are called, or "" where numbers are all.
+    """
 
     path: ImageFile
     pid: int
     camid: int
     right: bool
     distance: float
+    pid_name: str = ""
+    camid_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class RankedList:
     average_precision: float
     first_rank: int | None
     entries: tuple[RankedImage, ...]
+    pid_name: str = ""
+    camid_name: str = ""
 
 
 def shown_name(path: ImageFile) -> str:
