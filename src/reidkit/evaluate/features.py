@@ -86,9 +86,8 @@ def _names(contents: Mapping[str, Any], path: Path) -> Names:
         texts = contents.get(name, np.full(numbers.shape, ""))
         if texts.dtype.kind != "U" or texts.shape != numbers.shape:
             raise DataError(f"{path}: {name} must be text, one beside each number: leave it out or write it anew")
-        texts, numbers = texts.reshape(-1), numbers.reshape(-1)
         called: dict[int, str] = {}
-        for number, text in zip(numbers.tolist(), texts.tolist(), strict=True):
+        for number, text in zip(numbers.reshape(-1).tolist(), texts.reshape(-1).tolist(), strict=True):
             if text and (not text.isprintable() or called.setdefault(number, text) != text):
                 raise DataError(f"{path}: {name} calls {number} {text!r}, which is another name or none: write it anew")
         found.append(called)
