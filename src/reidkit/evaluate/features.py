@@ -13,6 +13,7 @@ from reidkit.types import NO_CAMERA, DataError, Embeddings, Names
 from reidkit.whole import said, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
