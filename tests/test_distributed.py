@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from reidkit.distributed import ALONE, Group
+from reidkit.cli.processes import shared
+from reidkit.distributed import ALONE, Group, joined
 from reidkit.model.norm import SyncedNorm, synchronise
+from reidkit.types import UsageError
 from tests.together import together
 
 if TYPE_CHECKING:
@@ -75,3 +77,62 @@ def test_shares_follow_each_other_and_are_even(count: int, size: int) -> None:
     taken = [list(range(count))[Group(rank, size).share(count)] for rank in range(size)]
     assert functools.reduce(operator.iadd, taken, []) == list(range(count))
     assert max(map(len, taken)) - min(map(len, taken)) <= 1
+
+
+WHOLE = {
+    "WORLD_SIZE": "2",
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("WORLD_SIZE", "abc"),
+        ("WORLD_SIZE", "-1"),
+        ("WORLD_SIZE", "0"),
+        ("WORLD_SIZE", "2.0"),
+        ("WORLD_SIZE", "9" * 5000),
+        ("WORLD_SIZE", "\u0662"),
+        ("RANK", "abc"),
+        ("RANK", "2"),
+        ("RANK", "-1"),
+        ("RANK", ""),
+        ("LOCAL_RANK", "x"),
+        ("LOCAL_RANK", "7"),
+        ("LOCAL_WORLD_SIZE", "0"),
+        ("MASTER_PORT", "http"),
+        ("MASTER_PORT", "0"),
+        ("MASTER_PORT", "65536"),
+        ("MASTER_PORT", ""),
+        ("MASTER_ADDR", ""),
+    ],
+)
+def test_an_environment_that_is_not_torchruns_is_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    for key, value in (WHOLE | {name: text}).items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(UsageError, match=rf"{name}.*(unset it, or start with torchrun)") as caught, joined():
+        pass
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("text", ["", "1", " 1 "])
+def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("WORLD_SIZE", text)
+    with joined() as group:
+        assert group is ALONE
+
+
+def test_processes_and_torchrun_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(UsageError, match="--processes 4, but WORLD_SIZE is '1'"):
+        shared(4)
+    assert not shared(1)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert not shared(4)
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert shared(4)

@@ -185,3 +185,73 @@ def test_the_digest_outlives_the_process() -> None:
     """A resumed run compares it with one that another process, perhaps of a later release, has written."""
     assert recipes.digest(Recipe()) == recipes.digest(recipes.from_json({}))
     assert len(recipes.digest(Recipe())) == 16
+
+
+@pytest.mark.parametrize("text", ["40,70", "(40, 70)", "[40, 70]", " (40,70,) "])
+def test_a_list_may_be_written_as_others_write_it(text: str) -> None:
+    assert changed(f"optim.drops={text}").optim.drops == (40, 70)
+    assert changed("optim.drops=40").optim.drops == (40,)
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("SOLVER.BASE_LR=0.01", "did you mean optim.lr?"),
+        ("lr=1", "did you mean optim.lr or center.lr?"),
+        ("images.size=[256,128]", "did you mean images.height and images.width?"),
+        ("INPUT.SIZE_TRAIN=[256,128]", "did you mean images.height and images.width?"),
+        ("SOLVER.MAX_EPOCHS=3", "did you mean optim.epochs?"),
+        ("network.neck=BNNeck", "not BNNeck; did you mean bnneck?"),
+        ("network.backbone=resnet50_ibn_a", "did you mean resnet50-ibn-a?"),
+        ("optim.momentum=0.9", "optim has lr, weight_decay, epochs"),
+        ("erasing.fill=imagenet_mean", "did you mean imagenet-mean?"),
+        ("batch.ids=true", "batch.ids: true is not a number"),
+        ("optim.lr=true", "optim.lr: true is not a number"),
+    ],
+)
+def test_foreign_words_end_in_ours(setting: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        changed(setting)
+    assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        f"batch.ids={10**15}",
+        f"optim.epochs={10**12}",
+        "optim.lr=1e300",
+        "images.height=100000",
+        "images.pad=5000",
+        "batch.ids=1000000",
+        f"optim.drops=[1,{2**40}]",
+        f"name={'a' * 300}",
+        'name="a\\nb"',
+    ],
+)
+def test_numbers_and_names_without_end(setting: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        changed(setting)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("c.json", b'// mine\n{"name": "x"}', r"line 1, column 1.*no\s+comments"),
+        ("c.yml", b"MODEL:\n  NAME: x\n", r"is YAML.*reidkit recipes strong-baseline > mine\.json"),
+        ("c.json", b'{"optim": {"lr": 1, "lr": 2}}', "'lr' twice"),
+        ("c.json", b'{"optim": {"lr": NaN}}', "NaN"),
+        ("c.json", b'{"optim": {"lr": 1e999}}', "too large"),
+    ],
+)
+def test_a_file_that_is_no_recipe_says_why(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=words):
+        recipes.load(tmp_path / name)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "bom.json").write_bytes(b'\xef\xbb\xbf{"name": "mine"}')
+    assert recipes.load(tmp_path / "bom.json").name == "mine"

@@ -118,7 +118,43 @@ ALONE = Group()
 
 def invited() -> bool:
     """Whether this process was started as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1") or 1) > 1
+    return from_environment("WORLD_SIZE", 1, least=1) > 1
+
+
+def from_environment(name: str, default: int, least: int = 0, below: int = 2**16) -> int:
+    """The number that torchrun has put into the environment; `default` where it is not set or empty.
+
+    Raises:
+        UsageError: it is no whole number from `least` on and below `below`.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not re.fullmatch("[0-9]{1,6}", text) or not least <= int(text) < below:
+        raise UsageError(
+            f"{name} is {text[:40]!a} in the environment, and not a number from {least} to {below - 1}: unset it, "
+            "or start with torchrun or --processes"
+        )
+    return int(text)
+
+
+def _check_environment() -> None:
+    """See that what torchrun sets is there, before torch waits for processes that cannot come.
+
+    Raises:
+        UsageError: a variable is missing or no number that it can be.
+    """
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name, "").strip()]
+    if missing:
+        raise UsageError(
+            f"WORLD_SIZE is set in the environment, but not {' and '.join(missing)}: unset it, or start with torchrun "
+            "or --processes"
+        )
+    size = from_environment("WORLD_SIZE", 1, least=1)
+    from_environment("RANK", 0, below=size)
+    here = from_environment("LOCAL_WORLD_SIZE", 1, least=1)
+    from_environment("LOCAL_RANK", 0, below=max(here, size))
+    from_environment("MASTER_PORT", 1, least=1)
 
 
 @contextmanager
@@ -135,6 +171,7 @@ def joined() -> Iterator[Group]:
     if dist.is_initialized():  # a second command of the same process
         yield Group(dist.get_rank(), dist.get_world_size())
         return
+    _check_environment()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=PATIENCE)

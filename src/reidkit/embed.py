@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from reidkit.distributed import from_environment
 from reidkit.model.folding import folded
 from reidkit.types import DivergedError, UsageError
 
@@ -53,7 +53,8 @@ def _own_gpu() -> torch.device:
     Raises:
         UsageError: there are more processes than GPUs.
     """
-    rank, here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    here = from_environment("LOCAL_WORLD_SIZE", 1, least=1)
+    rank = from_environment("LOCAL_RANK", 0, below=here)
     if here == 1:
         return torch.device("cuda")
     if here > torch.cuda.device_count():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from reidkit.cli import suggest
+from reidkit.recipe.foreign import FIELDS
 
 KNOWN = ("recipes", "data", "shard", "synth", "train", "evaluate", "score", "calibrate", "paper", "doctor", "show")
 TRAIN = ("--data", "--set", "--out", "--weights", "--device", "--precision", "--resume", "--seed", "--evaluate-every")
@@ -94,4 +95,4 @@ def test_nothing_wrong_is_said_of_an_option_that_means_nothing() -> None:
 
 
 def test_every_suggestion_exists() -> None:
-    assert set(suggest.FIELDS.values()) <= set(suggest.recipe_keys())
+    assert set(FIELDS.values()) <= set(suggest.recipe_keys())

@@ -26,3 +26,22 @@ def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
         find(str(tmp_path))
     with pytest.raises(UsageError, match=r"nosuch\.json cannot be read"):
         find(str(tmp_path / "nosuch.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("strong", "did you mean strong-baseline?"),
+        ("Strong_Baseline", "did you mean strong-baseline?"),
+        ("small", "did you mean small-"),
+        ("bnnek", "did you mean bnneck?"),
+        ("osnet_x1_0", "`reidkit recipes` lists them"),
+        ("", "`reidkit recipes` lists them"),
+        ("a" * 5000, "`reidkit recipes` lists them"),
+    ],
+)
+def test_a_name_that_is_none_ends_in_one_that_is(name: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find(name)
+    assert remedy in str(caught.value)
+    assert len(str(caught.value)) < 200

@@ -133,3 +133,68 @@ def _saved(value: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.tensor([float("nan")]), "part.tensor is not finite"),
+        (torch.tensor([1.0]).to_sparse(), "part.tensor is sparse"),
+        (torch.empty(1, device="meta"), "part.tensor is a meta tensor without values"),
+        (torch.zeros(1).expand(2**20, 2**20), "part.tensor is expanded"),
+        (torch.zeros(1, dtype=torch.complex64), "part.tensor is complex"),
+    ],
+)
+def test_tensors_that_training_cannot_go_on_with_are_named(tmp_path: Path, value: Any, words: str) -> None:
+    path = tmp_path / "state.pt"
+    torch.save({"place": (1, 0, 0), "recipe": "x", "part": {"tensor": value}}, path)
+    with pytest.raises(RunError, match=rf"is damaged \({words}.*\): delete it to start over"):
+        checkpoint.load(path, "x", part=Part(0.0))
+
+
+@pytest.mark.parametrize(
+    "place", [(0, 0, 0), (1, -1, 0), (1, 0, 1.5), (1, 0, "x"), (1, 0, 2**70), (True, 0, 0), (1, 0, 0, 0)]
+)
+def test_a_place_that_is_none(tmp_path: Path, place: Any) -> None:
+    path = tmp_path / "state.pt"
+    torch.save({"place": place, "recipe": "x", "part": {"tensor": torch.zeros(1)}}, path)
+    with pytest.raises(RunError, match="cannot be read"):
+        checkpoint.load(path, "x", part=Part(0.0))
+
+
+def changed_moments(state: dict[str, Any], change: str) -> None:
+    moments = state["optimizer"]["state"][0]
+    if change == "shape":
+        moments["exp_avg"] = torch.zeros(3)
+    elif change == "gone":
+        del moments["exp_avg_sq"]
+    elif change == "groups":
+        state["optimizer"]["param_groups"] = []
+    else:
+        state["optimizer"]["param_groups"][0]["betas"] = "many"
+
+
+@pytest.mark.parametrize("change", ["shape", "gone", "groups", "betas"])
+def test_moments_that_do_not_fit_the_weights(tmp_path: Path, change: str) -> None:
+    """What the recipe says of the optimiser is not taken from the file, be it damaged."""
+    weight = torch.nn.Parameter(torch.ones(2))
+
+    def adam() -> torch.optim.Adam:
+        return torch.optim.Adam([weight], lr=0.5, fused=True)
+
+    first = adam()
+    weight.grad = torch.ones(2)
+    first.step()
+    path = tmp_path / "state.pt"
+    checkpoint.save(path, Place(), "x", optimizer=first)
+    state = torch.load(path)
+    changed_moments(state, change)
+    torch.save(state, path)
+    second = adam()
+    if change == "betas":
+        checkpoint.load(path, "x", optimizer=second)
+        assert second.param_groups[0]["betas"] == (0.9, 0.999)
+        assert torch.equal(second.state[weight]["exp_avg"], first.state[weight]["exp_avg"])
+    else:
+        with pytest.raises(RunError, match="cannot be read"):
+            checkpoint.load(path, "x", optimizer=second)

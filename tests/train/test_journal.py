@@ -176,3 +176,22 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     for refused in (lambda: journal.scores(Place(), {"map": 0.5}), journal.settle, lambda: journal.cut(Place())):
         with pytest.raises(RunError, match=r"log\.jsonl cannot be written \(No such file or directory\)"):
             refused()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"kind": [], "epoch": 1, "step": 1}',
+        '{"kind": "step", "epoch": true, "step": 1}',
+        '{"kind": "step", "epoch": 1, "step": 1e2}',
+        '{"kind": "step", "epoch": 1, "step": 1, "loss": {"a": 1}}',
+        '{"kind": "step", "epoch": 1, "step": 1, "loss": NaN}',
+        '{"kind": "step", "epoch": 1, "epoch": 2, "step": 1}',
+        f'{{"kind": "step", "epoch": 1, "step": {"9" * 5000}}}',
+        "[" * 100_000,
+        "\x00" * 70_000,
+    ],
+)
+def test_lines_that_are_no_rows(tmp_path: Path, line: str) -> None:
+    (tmp_path / "log.jsonl").write_text(f"{line}\n{json.dumps(FIRST[0])}\n")
+    assert read(tmp_path / "log.jsonl") == FIRST[:1]

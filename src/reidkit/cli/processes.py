@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import IO, TYPE_CHECKING
 
-from reidkit.types import PeerError, RunError
+from reidkit.types import PeerError, RunError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -31,8 +31,18 @@ _CHILD = "REIDKIT_PROCESS"
 
 
 def shared(count: int) -> bool:
-    """Whether `run_as` is to be called: several are asked for, and nobody has started them yet."""
-    return count > 1 and "WORLD_SIZE" not in os.environ
+    """Whether `run_as` is to be called: several are asked for, and nobody has started them yet.
+
+    Raises:
+        UsageError: another number of them has been started.
+    """
+    started = os.environ.get("WORLD_SIZE", "").strip()
+    if count > 1 and started and started != str(count):
+        raise UsageError(
+            f"--processes {count}, but WORLD_SIZE is {started[:40]!a} in the environment: leave --processes out "
+            "under torchrun, or unset WORLD_SIZE"
+        )
+    return count > 1 and not started
 
 
 def run_as(count: int, resume: str) -> int:

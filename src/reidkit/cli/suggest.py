@@ -6,6 +6,7 @@ import difflib
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from reidkit.recipe.foreign import FIELDS
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
@@ -31,37 +32,6 @@ COMMANDS = {
     "version": "--version",
 }
 """What others call our commands."""
-
-FIELDS = {
-    "lr": "optim.lr",
-    "learning_rate": "optim.lr",
-    "base_lr": "optim.lr",
-    "wd": "optim.weight_decay",
-    "epoch": "optim.epochs",
-    "num_epochs": "optim.epochs",
-    "max_epoch": "optim.epochs",
-    "max_epochs": "optim.epochs",
-    "steps": "optim.drops",
-    "stepsize": "optim.drops",
-    "milestones": "optim.drops",
-    "warmup_epoch": "optim.warmup_epochs",
-    "ema": "optim.average",
-    "num_instances": "batch.images",
-    "num_instance": "batch.images",
-    "instances": "batch.images",
-    "arch": "network.backbone",
-    "model_name": "network.backbone",
-    "label_smooth": "identity.smoothing",
-    "label_smoothing": "identity.smoothing",
-    "random_erasing": "erasing.probability",
-    "re_prob": "erasing.probability",
-    "img_height": "images.height",
-    "img_width": "images.width",
-    "center_lr": "center.lr",
-    "center_weight": "center.weight",
-    "triplet_weight": "triplet.weight",
-}
-"""What others call the fields of a recipe."""
 
 OPTIONS = {
     "data_dir": "--data",

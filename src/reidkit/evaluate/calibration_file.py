@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reidkit import strict_json
 from reidkit.evaluate.blocks import Metric
 from reidkit.evaluate.calibration import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.evaluate.intervals import Interval
@@ -189,12 +190,12 @@ def load_calibration(folder: Path, fingerprint: str) -> Calibration:
 
     path = folder / NAME if folder.is_dir() else folder
     try:
-        calibration = TypeAdapter(Calibration).validate_json(path.read_bytes())
+        calibration = TypeAdapter(Calibration).validate_python(strict_json.read(path))
     except FileNotFoundError:
         raise DataError(f"{path} is not there: make it with `reidkit calibrate`") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except UsageError as error:
+    except (UsageError, strict_json.JsonError) as error:
         raise DataError(f"{path} is no calibration ({error}): run `reidkit calibrate` again") from None
     except ValidationError as error:
         first = error.errors()[0]

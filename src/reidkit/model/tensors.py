@@ -90,7 +90,7 @@ def read_contents(path: Path) -> Contents:
         found, metadata = _read_safetensors(path)
     else:
         found, metadata = _read_torch(path), {}
-    unusable = {name: why for name, tensor in found.items() if (why := _unusable(tensor))}
+    unusable = {name: why for name, tensor in found.items() if (why := unusable(tensor))}
     tensors = {name: tensor.detach() for name, tensor in found.items() if name not in unusable}
     _refuse_shared(path, tensors)
     return Contents(tensors, unusable, metadata)
@@ -219,7 +219,7 @@ def _tensors_in(content: object) -> Iterator[tuple[str, Tensor]]:
                 waiting.append((f"{name}.", depth + 1, value))
 
 
-def _unusable(tensor: Tensor) -> str:
+def unusable(tensor: Tensor) -> str:
     """Why a tensor is no plain array of numbers; empty where it is one."""
     if tensor.is_nested or tensor.layout != torch.strided:
         return "sparse"

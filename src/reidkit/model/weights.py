@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save as to_bytes
 
 from reidkit import recipe as recipes
+from reidkit import strict_json
 from reidkit.model.network import Network, build
 from reidkit.model.prefixes import Located, locate
 from reidkit.model.tensors import Contents, read_contents, shown, weights_file
@@ -171,8 +172,8 @@ def load_model(path: Path) -> Model:
 
 def _recipe(text: str, path: Path) -> recipes.Recipe:
     try:
-        return recipes.from_json(json.loads(text), where=str(path))
-    except (json.JSONDecodeError, UsageError) as error:
+        return recipes.from_json(strict_json.parse(text), where=str(path))
+    except (strict_json.JsonError, UsageError) as error:
         raise WeightsError(f"{path} carries a recipe that this reidkit cannot read: {error}") from None
 
 

@@ -21,19 +21,25 @@ def check(recipe: Recipe, where: str) -> None:
     r = recipe
     sections = [section for section in dataclasses.asdict(recipe).values() if isinstance(section, dict)]
     leaves = [leaf for section in sections for leaf in section.values()]
-    numbers = [n for leaf in leaves for n in (leaf if isinstance(leaf, tuple) else [leaf]) if isinstance(n, float)]
+    numbers = [
+        n for leaf in leaves for n in (leaf if isinstance(leaf, tuple) else [leaf]) if isinstance(n, int | float)
+    ]
     rules = (
         (all(map(math.isfinite, numbers)), "numbers must be finite"),
+        (all(abs(n) < 2**31 for n in numbers), "numbers must be below 2,147,483,648"),
+        (r.name.isprintable() and len(r.name) <= 200, "name must be one line of at most 200 characters"),
         (0 < r.network.width <= 4, "network.width must be above 0 and at most 4"),
         (0 <= r.network.embedding <= 65536, "network.embedding must be between 0 (none) and 65536"),
         (min(r.images.height, r.images.width) >= 32, "images.height and images.width must be at least 32 pixels"),
-        (r.images.pad >= 0, "images.pad must not be negative"),
+        (max(r.images.height, r.images.width) <= 4096, "images.height and images.width must be at most 4096 pixels"),
+        (0 <= r.images.pad <= 4096, "images.pad must be between 0 and 4096"),
         (0 <= r.images.flip <= 1, "images.flip is a probability, between 0 and 1"),
         (0 <= r.erasing.probability <= 1, "erasing.probability is between 0 and 1"),
         (0 < r.erasing.area[0] <= r.erasing.area[1] < 1, "erasing.area must rise between 0 and 1"),
         (0 < r.erasing.aspect[0] <= r.erasing.aspect[1], "erasing.aspect must rise from above 0"),
         (r.batch.ids >= 2, "batch.ids must be at least 2: a triplet needs somebody else"),
         (r.batch.images >= 2, "batch.images must be at least 2: a triplet needs a second image of a person"),
+        (r.batch.ids * r.batch.images <= 65536, "batch.ids times batch.images must be at most 65,536"),
         (r.batch.parts >= 1, "batch.parts must be at least 1"),
         (
             r.batch.ids % max(r.batch.parts, 1) == 0,

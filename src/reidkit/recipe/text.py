@@ -6,13 +6,17 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any, cast
 
+from reidkit import strict_json
+from reidkit.recipe.foreign import nearest
 from reidkit.recipe.rules import check
 from reidkit.recipe.sections import ADDED, Recipe
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -29,26 +33,40 @@ def from_json(value: object, where: str = "recipe") -> Recipe:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    _refuse_booleans(value, where)
     try:
         recipe = TypeAdapter(Recipe).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = _short(".".join(str(part) for part in first["loc"]))
         if first["type"] == "unexpected_keyword_argument":
             raise UsageError(f"{where}: there is no {key}{_nearest(key)}") from None
-        raise UsageError(f"{where}: {key or 'the whole'}: {first['msg']}") from None
+        raise UsageError(f"{where}: {key or 'the whole'}: {first['msg']}{_meant(first)}") from None
     check(recipe, where)
     return recipe
 
 
 def load(path: Path) -> Recipe:
-    """The recipe of a `recipe.json`."""
+    """The recipe of a `recipe.json`.
+
+    Raises:
+        UsageError: it cannot be read, is not JSON, or no recipe.
+    """
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")), where=str(path))
+        value = strict_json.read(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise UsageError(f"{path} is not JSON: give a recipe's name (`reidkit recipes`) or a recipe.json") from None
+    except strict_json.JsonError as error:
+        if path.suffix.lower() in {".yml", ".yaml"}:
+            raise UsageError(
+                f"{path} is YAML, and a recipe is JSON: `reidkit recipes strong-baseline > mine.json` writes one to "
+                "change"
+            ) from None
+        raise UsageError(
+            f"{path} is not JSON ({error}): give a recipe's name (`reidkit recipes`) or a recipe.json, which has no "
+            "comments"
+        ) from None
+    return from_json(value, where=str(path))
 
 
 def override(recipe: Recipe, settings: list[str]) -> Recipe:
@@ -61,14 +79,14 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
-            raise UsageError(f"--set {setting}: write it as KEY=VALUE, as in --set optim.lr=1e-3")
+            raise UsageError(f"--set {_short(setting)}: write it as KEY=VALUE, as in --set optim.lr=1e-3")
         *sections, leaf = key.strip().split(".")
         place = value
         for section in sections:
             place = place.get(section, {}) if isinstance(place.get(section), dict) else {}
         if leaf not in place or isinstance(place[leaf], dict):
-            raise UsageError(f"--set {setting}: there is no {key}{_nearest(key)}")
-        place[leaf] = _parse(text.strip())
+            raise UsageError(f"--set {_short(setting)}: there is no {_short(key.strip())}{_nearest(key.strip())}")
+        place[leaf] = _parse(text.strip(), several=isinstance(place[leaf], list))
     return from_json(value, where="--set")
 
 
@@ -91,11 +109,42 @@ def differences(ours: Recipe, theirs: Recipe) -> list[str]:
     return [f"{key}: {mine[key]}, not {other[key]}" for key in mine if key != "name" and mine[key] != other[key]]
 
 
-def _parse(text: str) -> object:
+def _parse(text: str, *, several: bool = False) -> object:
+    """A value as JSON, or the bare word. Of `several` numbers, `40,70` and `(40, 70)` are the list they look like."""
+    content = text
+    if several and text[:1] not in ("", "["):
+        content = f"[{text.removeprefix('(').removesuffix(')').strip().removesuffix(',')}]"
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return strict_json.parse(content)
+    except strict_json.JsonError:
         return text
+
+
+def _refuse_booleans(value: object, where: str) -> None:
+    """True and false are numbers to Python, and to nobody who writes a recipe."""
+    defaults = _leaves(to_json(Recipe()))
+    for key, given in _leaves(value).items() if isinstance(value, dict) else ():
+        default = defaults.get(key)
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        if isinstance(given, bool) and number:
+            raise UsageError(f"{where}: {key}: {str(given).lower()} is not a number")
+
+
+def _meant(error: Mapping[str, Any]) -> str:
+    """What was given in the place of one of a few words, and which of them it looks like."""
+    given = error["input"]
+    if error["type"] != "literal_error" or not isinstance(given, str):
+        return ""
+    choices = re.findall(r"'([^']*)'", error["msg"])
+    plain = given.lower().replace("_", "-")
+    close = difflib.get_close_matches(plain, choices, n=1, cutoff=0.8)
+    return f", not {_short(given)}{f'; did you mean {close[0]}?' if close else ''}"
+
+
+def _short(text: str) -> str:
+    """A text of others as it may stand in a sentence: one line, not too long."""
+    plain = text if text.isprintable() else ascii(text)[1:-1]
+    return plain if len(plain) <= 100 else f"{plain[:97]}..."
 
 
 def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -109,6 +158,4 @@ def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _nearest(key: str) -> str:
-    known = list(_leaves(to_json(Recipe())))
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-    return f"; did you mean {close[0]}?" if close else "; `reidkit recipes standard-baseline` shows every key"
+    return nearest(_short(key), list(_leaves(to_json(Recipe()))))

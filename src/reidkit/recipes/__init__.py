@@ -32,11 +32,23 @@ def find(name: str) -> Recipe:
     known = by_name()
     if name in known:
         return known[name]
-    path = Path(name)
-    if path.is_dir():
-        path /= "recipe.json"
-    if path.suffix == ".json" or path.is_file():
+    path = _file(name)
+    if path is not None:
         return recipes.load(path)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    plain = name.lower().replace("_", "-")
+    close = [other for other in known if plain and other.startswith(plain)] or difflib.get_close_matches(
+        plain, known, n=1, cutoff=0.6
+    )
     remedy = f"did you mean {close[0]}?" if close else "`reidkit recipes` lists them"
-    raise UsageError(f"there is no recipe {name}; {remedy}")
+    raise UsageError(f"there is no recipe {name[:100]}; {remedy}")
+
+
+def _file(name: str) -> Path | None:
+    """The recipe.json that is meant, or None for what is no file."""
+    path = Path(name)
+    try:
+        if name and path.is_dir():
+            return path / "recipe.json"
+        return path if path.suffix == ".json" or path.is_file() else None
+    except OSError:  # as a name that is too long for the disk
+        return None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
+from reidkit.model.tensors import shown, unusable
 from reidkit.types import RunError
 from reidkit.whole import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -56,17 +58,21 @@ def load(path: Path, recipe: str, **parts: Stateful) -> Place:
         RunError: a damaged file, one that may not be read, or the state of another recipe.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own words on odd kinds of tensors
+            state = torch.load(path, map_location="cpu", weights_only=True)
         _refuse_other(path, state["recipe"], recipe)
+        place = _place(state["place"])
         for name, part in parts.items():
-            part.load_state_dict(state[name])
-        return Place(*state["place"])
+            _refuse_odd(name, state[name], path)
+            part.load_state_dict(_with_own_rates(part, state[name]) if name == "optimizer" else state[name])
     except (RunError, MemoryError):
         raise
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror}): run again with --resume when it can") from None
     except Exception as error:  # whatever torch's readers raise on a damaged file
         raise RunError(f"{path} cannot be read ({type(error).__name__}): delete it to start over") from None
+    return place
 
 
 def not_finite(state: Mapping[str, Any]) -> str | None:
@@ -84,6 +90,58 @@ def _refusal(error: BaseException | None) -> str | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error.strerror if error else None
+
+
+def _place(numbers: tuple[object, ...]) -> Place:
+    """The place that was saved, if it is one: whole numbers from (1, 0, 0) on."""
+    place = Place(*numbers)  # type: ignore[arg-type]
+    if not all(type(number) is int and 0 <= number < 2**63 for number in place) or place.epoch < 1:
+        raise ValueError(place)
+    return place
+
+
+def _refuse_odd(part: str, state: Any, path: Path) -> None:
+    """Tensors that training cannot go on with: without values, or with others than numbers.
+
+    Raises:
+        RunError: the first of them.
+    """
+    broken = torch.isnan if part == "optimizer" else _not_finite  # a second moment may well be infinite
+    for name, tensor in _tensors(state, part):
+        odd = unusable(tensor)
+        if not odd and tensor.is_floating_point() and bool(broken(tensor).any()):
+            odd = "not finite"
+        if odd:
+            raise RunError(f"{path} is damaged ({shown(name)} is {odd}): delete it to start over")
+
+
+def _not_finite(tensor: torch.Tensor) -> torch.Tensor:
+    return ~torch.isfinite(tensor)
+
+
+def _tensors(state: Any, name: str, levels: int = 8) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(state, torch.Tensor):
+        yield name, state
+    if isinstance(state, dict) and levels:
+        for key, value in state.items():
+            yield from _tensors(value, f"{name}.{key}", levels - 1)
+
+
+def _with_own_rates(optimizer: Stateful, state: dict[str, Any]) -> dict[str, Any]:
+    """The moments of `state`, with the rates of this optimiser: the recipe has them, and they are the same.
+
+    Raises:
+        ValueError: moments of other shapes than the weights have.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in state["param_groups"]] != [group["params"] for group in own]:
+        raise ValueError("other weights")
+    weights = [weight for group in getattr(optimizer, "param_groups", ()) for weight in group["params"]]
+    for number, moments in state["state"].items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            if moments[name].shape != weights[number].shape or moments["step"].numel() != 1:
+                raise ValueError("other shapes")
+    return {"state": state["state"], "param_groups": own}
 
 
 def _refuse_other(path: Path, saved: str, recipe: str) -> None:

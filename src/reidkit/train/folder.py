@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
+from reidkit import strict_json
 from reidkit.locks import hold
 from reidkit.types import RunError, UsageError
 from reidkit.whole import whole
@@ -134,8 +135,8 @@ def _read_recipe(path: Path) -> Recipe:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = strict_json.read(path)
+    except (OSError, strict_json.JsonError):
         value = None
     if not isinstance(value, dict):
         raise RunError(f"{path} is missing or damaged: start a new run with another --out")

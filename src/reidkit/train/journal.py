@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from reidkit import strict_json
 from reidkit.types import RunError
 from reidkit.whole import whole
 
@@ -27,6 +28,9 @@ Row = dict[str, Any]
 
 TIMINGS = ("images_per_s", "memory_mb", "seconds", "wait_share")
 """The keys of a row that differ when the same command is run again; every other one is the same."""
+
+LONGEST_ROW = 2**16
+"""Bytes of a line; a row has some hundreds."""
 
 READ_EVERY = 10
 """Steps between two reads of the losses: a read makes an accelerator wait, and a stop on NaN may be that late."""
@@ -133,7 +137,8 @@ class Journal:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with saved sums."""
-        self._sums, self._images, self._steps = dict(state["sums"]), state["images"], state["steps"]
+        self._sums = {str(name): float(value) for name, value in state["sums"].items()}
+        self._images, self._steps = int(state["images"]), int(state["steps"])
 
     def _step_row(self, row: Row, terms: dict[str, float]) -> Row:
         values = {"loss": sum(terms.values()), **terms}
@@ -155,18 +160,28 @@ class Journal:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a `log.jsonl`; a line torn by a kill is left out. No file is no rows."""
+    """The rows of a `log.jsonl`; a line torn by a kill, or that is no row, is left out. No file is no rows."""
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and "kind" in row and all(isinstance(row.get(key), int) for key in ("epoch", "step")):
-            rows.append(row)
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_ROW):
+            row = _row(line)
+            if row is not None:
+                rows.append(row)
     return rows
+
+
+def _row(line: bytes) -> Row | None:
+    """The row of a line: numbers and words by their names, with its kind, epoch and step; None where it is none."""
+    try:
+        row = strict_json.parse(line)
+    except strict_json.JsonError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
+        return None
+    counts = all(type(row.get(key)) is int for key in ("epoch", "step"))
+    return row if counts and all(v is None or isinstance(v, str | int | float) for v in row.values()) else None
 
 
 def _before(row: Row, place: Place) -> bool:

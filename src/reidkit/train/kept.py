@@ -67,5 +67,8 @@ class Kept:
         """Go on with them."""
         if self._average is not None:
             self._average.load_state_dict(state["average"])
+        own = self.network.state_dict()
+        if state["best"] and {n: t.shape for n, t in state["best"].items()} != {n: t.shape for n, t in own.items()}:
+            raise ValueError("the best weights are those of another network")
         self._best = {name: tensor.clone() for name, tensor in state["best"].items()}
-        self.score, self.epoch = state["score"], state["epoch"]
+        self.score, self.epoch = float(state["score"]), int(state["epoch"])
