@@ -90,10 +90,10 @@ def read_contents(path: Path) -> Contents:
         found, metadata = _read_safetensors(path)
     else:
         found, metadata = _read_torch(path), {}
-    unusable = {name: why for name, tensor in found.items() if (why := unusable(tensor))}
-    tensors = {name: tensor.detach() for name, tensor in found.items() if name not in unusable}
+    odd = {name: why for name, tensor in found.items() if (why := unusable(tensor))}
+    tensors = {name: tensor.detach() for name, tensor in found.items() if name not in odd}
     _refuse_shared(path, tensors)
-    return Contents(tensors, unusable, metadata)
+    return Contents(tensors, odd, metadata)
 
 
 def _of_folder(folder: Path) -> Path:
