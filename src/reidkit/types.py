@@ -147,7 +147,7 @@ class Benchmark:
 
     `junk` holds the images of the test folders that the data set's rule leaves out of both. Where there are too many
     images for an object each (shards), a split is a sequence that makes them as they are asked for. `names` says what
-    ids and cameras are called.
+    ids and cameras are called. `passed_over` counts, by kind, the files that lie in its folder and are not read.
     """
 
     name: str
@@ -156,6 +156,7 @@ class Benchmark:
     gallery: Sequence[Sample] = ()
     junk: Sequence[Sample] = field(default=(), repr=False)
     names: Names = field(default=NO_NAMES, repr=False, hash=False, kw_only=True)
+    passed_over: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

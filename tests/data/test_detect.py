@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data.detect import FORMATS, merge, open_benchmark
+from reidkit.data.detect import FORMATS, GUESSED, merge, open_benchmark
 from reidkit.types import NO_CAMERA, Benchmark, DataError, Sample, UsageError
+from tests.noise import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,11 @@ TREES = {
     "msmt17-v2": [f"mask_{part}_v2/0000/0000_000_01_0303morning_0015_0.jpg" for part in ("train", "test")],
     "cuhk03-detected": [f"{kind}/{part}/0001_c1_1.png" for kind in ("detected", "labeled") for part in BOXES],
     "veri776": [f"image_{part}/0001_c001_00016450_0.jpg" for part in ("train", "query", "test")],
+    "mars": [f"{part}/0001/0001C1T0001F001.jpg" for part in ("bbox_train", "bbox_test")],
+    "ltcc": [f"{part}/000_1_c3_015833.png" for part in ("train", "query", "test")],
+    "celeb-reid": [f"{part}/1_2_0.jpg" for part in ("train", "query", "gallery")],
+    "vehicleid": ["image/0000001.jpg"],
+    "veri-wild": ["images/00001/000001.jpg"],
     "csv": ["images/1/a.jpg"],
     "folder": [f"{part}/anna/a_c1.jpg" for part in ("train", "query", "gallery")],
 }
@@ -32,6 +38,11 @@ def lay(draw: Callable[..., Path]) -> Callable[[str], Path]:
         root = draw(*(f"all/{name}/{path}" for path in TREES[name])) / "all" / name
         if name == "csv":
             (root / "people.csv").write_text("path,pid,camid,split\nimages/1/a.jpg,1,0,train\n")
+        if name.startswith("ve") and name != "veri776":
+            (root / "train_test_split").mkdir()
+            (root / "train_test_split/train_list.txt").write_text(
+                "0000001 1\n" if name == "vehicleid" else "00001/000001\n"
+            )
         for part in ("train", "val", "query", "gallery"):
             if name.startswith("msmt17"):
                 (root / f"list_{part}.txt").write_text("0000/0000_000_01_0303morning_0015_0.jpg 0\n")
@@ -54,9 +65,9 @@ def test_the_layout_says_the_format(lay: Callable[[str], Path], name: str) -> No
 def test_a_format_does_not_take_another_for_its_own(lay: Callable[[str], Path], name: str) -> None:
     """Only `folder` fits nearly everything, and cuhk03's variants are told apart by name."""
     root = lay(name)
-    fitting = {other for other, form in FORMATS.items() if not other.startswith("cuhk03-") and form.matches(root)}
+    fitting = {other for other in GUESSED if FORMATS[other].matches(root)}
     expected = {"msmt17-v2": "msmt17", "cuhk03-detected": "cuhk03"}.get(name, name)
-    assert fitting - {"folder", "msmt17-trainval"} == {expected} - {"folder"}
+    assert fitting == {expected} - {"folder"}
 
 
 def test_the_variants_of_cuhk03_and_msmt17(lay: Callable[[str], Path]) -> None:
@@ -89,6 +100,29 @@ def test_a_folder_beside_a_data_set_does_not_hide_it(lay: Callable[[str], Path],
     assert open_benchmark(around).name == "market1501"
 
 
+def test_a_data_set_two_levels_down(draw: Callable[..., Path]) -> None:
+    """`reid-data/market1501/Market-1501-v15.09.15`, as one collection lays them out."""
+    names = [f"{part}/0002_c1s1_000451_03.jpg" for part in BOXES]
+    root = draw(*(f"market1501/Market-1501-v15.09.15/{name}" for name in names))
+    for named in (None, "market1501"):
+        assert open_benchmark(root, named).name == "market1501"
+    draw(*(f"dukemtmc-reid/DukeMTMC-reID/{part}/0001_c2_f0046182.jpg" for part in BOXES))
+    one, other = "dukemtmc-reid/DukeMTMC-reID", "market1501/Market-1501-v15.09.15"
+    with pytest.raises(DataError, match=f"several data sets: choose {one} or {other}"):
+        open_benchmark(root)
+    assert open_benchmark(root / one).name == "dukemtmc"
+    draw("shop/people/anna/a.jpg", "shop/people/bob/b.jpg")
+    assert open_benchmark(root / "shop").name == "folder"
+
+
+def test_occluded_duke_is_called_so(draw: Callable[..., Path]) -> None:
+    root = draw(*(f"Occluded_Duke/{part}/0001_c2_f0046182.jpg" for part in BOXES))
+    assert open_benchmark(root).name == "occluded-duke"
+    (root / "Occluded_Duke").rename(root / "duke")
+    assert open_benchmark(root).name == "dukemtmc"
+    assert open_benchmark(root, "occluded-duke").name == "occluded-duke"
+
+
 def test_errors_are_one_line_that_helps(draw: Callable[..., Path]) -> None:
     root = draw("flat/a.jpg")
     (root / "empty" / "inner").mkdir(parents=True)
@@ -96,13 +130,16 @@ def test_errors_are_one_line_that_helps(draw: Callable[..., Path]) -> None:
         root / "none": "none is not there",
         root / "empty": "empty holds no images",
         root / ("x" * 300): "cannot be read: File name too long",
-        root / "flat": r"not recognised; looked for market1501 .*, dukemtmc .*, msmt17 .*, veri776 .*, csv .*, folder",
+        root
+        / "flat": r"flat holds images straight, such as a.jpg: sort them .*flat/<id>/<image>\), or list them in a .csv",
     }
     for place, reason in cases.items():
         with pytest.raises(DataError, match=reason) as caught:
             open_benchmark(place)
         assert "\n" not in str(caught.value)
-    with pytest.raises(UsageError, match="there is no format market: the formats are market1501, dukemtmc"):
+    with pytest.raises(
+        UsageError, match="there is no format market: the formats are market1501, market1501-train, dukemtmc"
+    ):
         open_benchmark(root, "market")
 
 
@@ -154,5 +191,10 @@ def test_twice_the_same_is_a_mistake(lay: Callable[[str], Path]) -> None:
     alone = open_benchmark(lay("market1501"))
     with pytest.raises(DataError, match="is in two of the data sets"):
         merge([alone, alone])
+    root = lay("market1501")
+    (root.parent / "link").symlink_to(root)
+    for other in (root.parent / "link", root / ".." / root.name):
+        with pytest.raises(DataError, match=f"{file_of(alone.train[0]).name} is in two of the data sets"):
+            merge([alone, open_benchmark(other)])
     with pytest.raises(DataError, match="no data set is given"):
         merge([])

@@ -77,7 +77,7 @@ def test_links_in_a_circle_do_no_harm(draw: Callable[..., Path]) -> None:
 def test_nothing_there(draw: Callable[..., Path]) -> None:
     root = draw("flat.jpg")
     (root / "train").mkdir()
-    with pytest.raises(DataError, match="does not hold folders of images, one per person"):
+    with pytest.raises(DataError, match="does not hold a folder of images per id"):
         folder.load(root)
     with pytest.raises(DataError, match="is not a folder"):
         folder.load(root / "flat.jpg")

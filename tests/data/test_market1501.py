@@ -82,10 +82,23 @@ def test_missing_and_empty_folders(draw: Callable[..., Path], tmp_path: Path) ->
     with pytest.raises(DataError, match="does not hold Market-1501: unpack"):
         market1501.load(tmp_path)
     root = draw(f"{TRAIN}/0002_c1s1_000451_03.jpg", f"{TEST}/0002_c1s1_000451_03.jpg")
-    with pytest.raises(DataError, match="query cannot be read: No such file"):
+    with pytest.raises(
+        DataError, match=r"none in query: make a query by `reidkit split .* OUT`, or name --format market1501-train"
+    ):
         market1501.load(root)
     (root / QUERY).mkdir()
-    with pytest.raises(DataError, match="query holds no images"):
+    with pytest.raises(DataError, match="holds images in bounding_box_test and none in query"):
+        market1501.load(root)
+    alone = market1501.load(root, train_only=True)
+    assert (len(alone.train), alone.query, alone.gallery) == (1, (), ())
+
+
+def test_training_images_alone_and_queries_without_a_gallery(draw: Callable[..., Path]) -> None:
+    root = draw(f"{TRAIN}/0002_c1s1_000451_03.jpg")
+    found = market1501.load(root)
+    assert (found.name, len(found.train), found.query, found.gallery) == ("market1501", 1, (), ())
+    draw(f"{QUERY}/0003_c1s1_000451_03.jpg")
+    with pytest.raises(DataError, match=r"in query and none in bounding_box_test: .* --format market1501-train"):
         market1501.load(root)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.reading import make_reading
-from reidkit.cli.show import percent, print_json, print_line, print_table, progress, remark
+from reidkit.cli.show import percent, print_json, print_line, print_table, progress, remark, tell_passed_over
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def calibrate(
     path = out or calibration_path(model)
     _require_writable(path)
     benchmark = open_benchmark(data, format_)
+    tell_passed_over(benchmark)
     protocol = Protocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
     require_judgeable(benchmark, protocol)
     started = time.perf_counter()

@@ -1,8 +1,9 @@
-"""`reidkit data` and `reidkit synth`: what there is to learn from."""
+"""`reidkit data`, `reidkit split` and `reidkit synth`: what there is to learn from."""
 
 from __future__ import annotations
 
 import dataclasses
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,14 @@ SHOWN = 20
 """Broken images that are named one by one; --json has all of them."""
 
 
+class As(StrEnum):
+    """How a split is written."""
+
+    TABLE = "table"
+    COPY = "copy"
+    LINK = "link"
+
+
 def data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder, or a .csv.")],
     format_: options.Format = None,
@@ -29,9 +38,10 @@ def data(
 ) -> None:
     """Describe a data set, and find images that cannot be read (exit status 1 where there are any).
 
-    Formats: market1501, dukemtmc, msmt17, cuhk03, veri776, folder (train|query|gallery/PID/IMAGE, the camera from
-    c<N> in the name), csv (path,pid,camid,split), webdataset and parquet (shards, also at a URL: s3://bucket/people).
-    They are told by their layout.
+    Formats: market1501, dukemtmc, msmt17, cuhk03, veri776, mars, ltcc, celeb-reid, prid, occluded-reid,
+    occluded-duke, vehicleid, veri-wild, folder (train|query|gallery/ID/IMAGE or ID/IMAGE, the camera from c<N> in the
+    name or a folder cam<N>), csv (path,pid,camid,split), webdataset and parquet (shards, also at a URL:
+    s3://bucket/people). They are told by their layout.
     """
     from reidkit.data.check import describe, find_broken
     from reidkit.data.detect import all_samples, open_benchmark
@@ -50,7 +60,7 @@ def data(
         names = [{"path": str(item.path), "reason": item.reason} for item in broken]
         print_json({**dataclasses.asdict(describe(benchmark)), "checked": check, "unreadable": names})
     else:
-        _print(describe(benchmark))
+        _print(describe(benchmark), folder)
         print_line(f"unreadable   {len(broken)}" if check else "unreadable   not checked")
         if sheet:
             print_line(f"contact sheet in {sheet}")
@@ -126,7 +136,48 @@ def _draw_shards(
     )
 
 
-def _print(description: Description) -> None:
+def split(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set without a query and a gallery.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="The share of the ids to hold out.")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other ids and queries.")] = 0,
+    cameras: Annotated[
+        options.Cameras, typer.Option("--cameras", help="any: a query needs no image by another camera.")
+    ] = options.Cameras.CROSS,
+    how: Annotated[
+        As, typer.Option("--as", help="A table of the images where they lie, copies, or symbolic links.")
+    ] = As.TABLE,
+    format_: options.Format = None,
+    as_json: options.Json = False,
+) -> None:
+    """Hold out ids of a folder of people to test with, and make a query and a gallery of their images.
+
+    Where DIR has a train and a test split already, the ids to test with are those of test. By default OUT holds one
+    table, split.csv, and no image is copied or moved.
+    """
+    from reidkit.data.detect import open_to_split
+    from reidkit.data.split import make_split, write_split
+    from reidkit.types import NO_CAMERA
+
+    train, test = open_to_split(folder, format_)
+    made = make_split(train, test, share=share, seed=seed, cameras=cameras.value)
+    write_split(made, out, how.value)
+    counts = {name: len(getattr(made, name)) for name in ("train", "query", "gallery", "junk")}
+    ids = {"train_ids": len({s.pid for s in made.train}), "test_ids": len({s.pid for s in made.query})}
+    known = any(sample.camid != NO_CAMERA for sample in made.query)
+    if as_json:
+        facts = {"folder": str(out), "as": how.value, "seed": seed, "cameras": cameras.value, "cameras_known": known}
+        print_json({**facts, **counts, **ids})
+        return
+    print_line(
+        f"{out}: {counts['train']} training images of {ids['train_ids']} ids; {counts['query']} queries of "
+        f"{ids['test_ids']} other ids and {counts['gallery']} gallery images"
+    )
+    if not known or cameras is options.Cameras.ANY:
+        print_line(f"evaluate with --cameras any: {'it was split so' if known else 'the cameras are not known'}")
+
+
+def _print(description: Description, folder: Path) -> None:
     rows = []
     for name in ("train", "query", "gallery"):
         split = getattr(description, name)
@@ -136,3 +187,10 @@ def _print(description: Description) -> None:
     print_table(("", "images", "ids", "cameras", "images per id: fewest / median / most"), rows)
     print_line(f"distractors  {description.distractors} (gallery images of people in no query)")
     print_line(f"junk         {description.junk} (left out, as the data set's rule says)")
+    cameras = ", ".join(map(str, description.cameras[:SHOWN]))
+    print_line(f"cameras      {cameras or 'not known'}{', ...' if len(description.cameras) > SHOWN else ''}")
+    for example in description.first:
+        camera = "not known" if example.camid is None else example.camid
+        print_line(f"read         {example.path.removeprefix(f'{folder}/')}: id {example.pid}, camera {camera}")
+    for kind, count in description.passed_over.items():
+        print_line(f"passed over  {count} {kind}")

@@ -14,7 +14,7 @@ from reidkit.cli.per_query import write_queries
 from reidkit.cli.processes import as_child, run_as, shared
 from reidkit.cli.reading import make_reading
 from reidkit.cli.scores import Asked, find, print_found, rerank_words
-from reidkit.cli.show import command, print_line, progress, shown_command
+from reidkit.cli.show import command, print_line, progress, shown_command, tell_passed_over
 
 if TYPE_CHECKING:
     from reidkit.judge import Judgement, Protocol
@@ -78,6 +78,8 @@ def evaluate(
     benchmark = open_benchmark(data, format_)
     as_child()
     with joined() as group, progress(group.first) as tell:
+        if group.first:
+            tell_passed_over(benchmark)
         reading = make_reading(device, precision, batch, (cache, no_cache), skip_broken, tell)
         reading = dataclasses.replace(reading, group=group)
         judgement = judge(loaded, benchmark, protocol, reading)

@@ -14,7 +14,7 @@ import typer
 from reidkit import __version__
 from reidkit.cli import suggest
 from reidkit.cli.calibrate import calibrate
-from reidkit.cli.data import data, synth
+from reidkit.cli.data import data, split, synth
 from reidkit.cli.doctor import doctor
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.judge import evaluate, score
@@ -45,6 +45,7 @@ app = typer.Typer(
 EXAMPLES: dict[Callable[..., Any], str] = {
     recipes: "reidkit recipes strong-baseline > mine.json",
     data: "reidkit data Market-1501-v15.09.15 --sheet sheet.png",
+    split: "reidkit split people people-split --share 0.3",
     shard: "reidkit shard Market-1501-v15.09.15 market-shards",
     synth: "reidkit synth people --ids 120 --seed 1",
     train: """

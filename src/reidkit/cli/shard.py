@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.show import print_json, print_line, progress
+from reidkit.cli.show import print_json, print_line, progress, tell_passed_over
 
 
 class Kind(StrEnum):
@@ -39,6 +39,7 @@ def shard(
     from reidkit.data.shards.convert import convert
 
     benchmark = open_benchmark(folder, read_as)
+    tell_passed_over(benchmark)
     with progress() as tell:
         counts = convert(benchmark, out, kind.value, images_per_shard, lambda done, total: tell("writing", done, total))
     if as_json:

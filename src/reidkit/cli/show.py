@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from reidkit.types import Benchmark
+
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout, and nothing else. What is no number is null, as JSON has no NaN."""
@@ -32,6 +34,14 @@ def remark(line: str) -> None:
     with suppress(OSError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def tell_passed_over(benchmark: Benchmark) -> None:
+    """A line on stderr that counts what lies in a data set's folder and may have been meant to be read."""
+    from reidkit.data.passed_over import worth_a_line
+
+    if line := worth_a_line(benchmark.passed_over):
+        remark(line)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +16,14 @@ from reidkit.recipe import Images
 from reidkit.types import NO_CAMERA, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from reidkit.types import Benchmark, ImageFile, Sample
+
+SPLITS = ("train", "query", "gallery")
+
+EXAMPLES = 3
+"""Ids of a split that are named."""
 
 CHUNK = 64
 """Images a thread takes at a time: progress is told after each."""
@@ -38,8 +43,22 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Example:
+    """What was read of one image: the first one of an id."""
+
+    split: str
+    path: str
+    pid: int
+    camid: int | None
+
+
+@dataclass(frozen=True)
 class Description:
-    """Counts of a data set. `junk` are images left out; `distractors` gallery images of people who are in no query."""
+    """Counts of a data set. `junk` are images left out; `distractors` gallery images of people who are in no query.
+
+    `first` are the first images of a few ids of each split, with the id and the camera that were read; `cameras` are
+    the numbers of all cameras. `passed_over` counts the files of the folder that are not read, by kind.
+    """
 
     name: str
     train: Split
@@ -47,6 +66,9 @@ class Description:
     gallery: Split
     junk: int
     distractors: int
+    first: tuple[Example, ...] = ()
+    cameras: tuple[int, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +89,22 @@ def describe(benchmark: Benchmark) -> Description:
         gallery=_count(benchmark.gallery),
         junk=len(benchmark.junk),
         distractors=int((~np.isin(pids_of(benchmark.gallery), asked)).sum()),
+        first=tuple(example for name in SPLITS for example in _first(name, getattr(benchmark, name))),
+        cameras=_cameras_of(benchmark),
+        passed_over=dict(benchmark.passed_over),
     )
+
+
+def _first(split: str, samples: Sequence[Sample]) -> list[Example]:
+    """The first image of each of the first few ids."""
+    pids, rows = np.unique(pids_of(samples), return_index=True)
+    found = [samples[int(row)] for row in sorted(rows)[:EXAMPLES]] if len(pids) else []
+    return [Example(split, str(s.path), int(s.pid), None if s.camid == NO_CAMERA else int(s.camid)) for s in found]
+
+
+def _cameras_of(benchmark: Benchmark) -> tuple[int, ...]:
+    camids = np.unique(np.concatenate([camids_of(getattr(benchmark, name)) for name in SPLITS]))
+    return tuple(camids[camids != NO_CAMERA].tolist())
 
 
 def find_broken(

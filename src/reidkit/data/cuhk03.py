@@ -78,7 +78,8 @@ def _extracted(name: str, table: Path, images: Path, split: int) -> Benchmark:
         raise DataError(f"{train[0].path}, which {table.name} names, is not there: extract CUHK03 again")
     first = 1 + max(sample.pid for sample in train)
     moved = ([Sample(s.path, s.pid + first, s.camid) for s in part] for part in (query, gallery))
-    return Benchmark(name, tuple(train), *map(tuple, moved))
+    moved_query, moved_gallery = (tuple(part) for part in moved)
+    return Benchmark(name, tuple(train), moved_query, moved_gallery)
 
 
 def _sample(images: Path, path: str, pid: int, camid: int) -> Sample:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections import Counter
 from functools import partial, reduce
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from reidkit.data import csv, cuhk03, dukemtmc, listing, market1501, msmt17, veri776
+from reidkit.data import (
+    csv,
+    cuhk03,
+    dukemtmc,
+    listing,
+    market1501,
+    mars,
+    msmt17,
+    named_splits,
+    occluded_reid,
+    prid,
+    vehicles,
+    veri776,
+)
 from reidkit.data import folder as people
+from reidkit.data.passed_over import passed_over
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.place import url_of
 from reidkit.data.shards.samples import ShardSamples, camids_of, joined, pids_of
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Benchmark, DataError, Names, Sample, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -27,15 +44,40 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "market1501": Format(market1501.matches, market1501.load),
+    "market1501-train": Format(market1501.matches, partial(market1501.load, train_only=True)),
     "dukemtmc": Format(dukemtmc.matches, dukemtmc.load),
+    "dukemtmc-train": Format(dukemtmc.matches, partial(dukemtmc.load, train_only=True)),
+    "occluded-duke": Format(dukemtmc.matches, partial(dukemtmc.load, name="occluded-duke")),
     "msmt17": Format(msmt17.matches, msmt17.load),
     "msmt17-trainval": Format(msmt17.matches, partial(msmt17.load, with_val=True)),
     "cuhk03": Format(cuhk03.matches, cuhk03.load),
     "cuhk03-detected": Format(cuhk03.matches, cuhk03.load),
     "cuhk03-labeled": Format(cuhk03.matches, partial(cuhk03.load, boxes="labeled")),
     "veri776": Format(veri776.matches, veri776.load),
+    **{
+        name: Format(partial(named_splits.matches, name=name), partial(named_splits.load, name=name))
+        for name in named_splits.LAYOUTS
+    },
+    "prid": Format(prid.matches, prid.load),
+    "prid-single-shot": Format(partial(prid.matches, shot="single_shot"), partial(prid.load, shot="single_shot")),
+    "prid-multi-shot": Format(partial(prid.matches, shot="multi_shot"), partial(prid.load, shot="multi_shot")),
+    "mars": Format(mars.matches, mars.load),
+    "occluded-reid": Format(occluded_reid.matches, occluded_reid.load),
+    "vehicleid": Format(vehicles.matches_vehicleid, vehicles.load_vehicleid),
+    **{
+        f"vehicleid-{size}": Format(vehicles.matches_vehicleid, partial(vehicles.load_vehicleid, size=size))
+        for size in vehicles.VEHICLEID_SIZES
+    },
+    "veri-wild": Format(vehicles.matches_wild, vehicles.load_wild),
+    **{
+        f"veri-wild-{size}": Format(vehicles.matches_wild, partial(vehicles.load_wild, size=size))
+        for size in vehicles.WILD_SIZES
+    },
     "csv": Format(csv.matches, csv.load),
     "folder": Format(people.matches, people.load),
+    "folder-ids": Format(people.matches, partial(people.load, shape="ids")),
+    "folder-nested": Format(people.matches, partial(people.load, shape="nested")),
+    "folder-cameras": Format(people.matches, partial(people.load, shape="cameras")),
     "webdataset": Format(webdataset.matches, webdataset.load),
     "parquet": Format(parquet.matches, parquet.load),
 } | {
@@ -47,27 +89,55 @@ FORMATS: dict[str, Format] = {
 }
 """Every format by its name. The classic protocol of CUHK03 has a name for each of its 20 splits."""
 
-GUESSED = ("market1501", "dukemtmc", "msmt17", "cuhk03", "veri776", "csv")
+GUESSED = (
+    *("market1501", "dukemtmc", "msmt17", "cuhk03", "veri776", "mars", "occluded-reid", "vehicleid", "veri-wild"),
+    *("prid", "ltcc", "celeb-reid", "csv"),
+)
 """The formats that are tried, in this order. `folder`, which fits nearly everything, comes after them all."""
 
 SHARDS = ("webdataset", "parquet")
 """What is tried last: the .tar in which a data set came may still lie beside it."""
 
-_MODULES = (market1501, dukemtmc, msmt17, cuhk03, veri776, csv, people, webdataset, parquet)
+_MODULES = (
+    *(market1501, dukemtmc, msmt17, cuhk03, veri776, mars, occluded_reid, vehicles, prid, named_splits, csv, people),
+    *(webdataset, parquet),
+)
 LAYOUTS = ", ".join(module.LAYOUT for module in _MODULES)
 
 
 def open_benchmark(folder: Path, format: str | None = None) -> Benchmark:  # noqa: A002 (the option is called --format)
-    """The data set in `folder`, which may also be the folder around it or a .csv file; `format` is a name in `FORMATS`.
+    """The data set in `folder`, which may also lie one or two levels deeper or be a .csv file.
+
+    `format` is a name in `FORMATS`. What lies in `folder` and is not read is counted in `passed_over`.
 
     Raises:
         UsageError: there is no such format.
         DataError: there is no such folder, it holds no images, its layout is not recognised, or its reader complains.
     """
     try:
-        return _guess(folder) if format is None else _named(format).load(folder)
+        found = _guess(folder) if format is None else _named(format).load(folder)
+        return dataclasses.replace(found, passed_over=passed_over(folder, found))
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def open_to_split(folder: Path, format: str | None = None) -> tuple[Sequence[Sample], Sequence[Sample]]:  # noqa: A002
+    """The images to train on and those to test with of a data set without queries; the latter may be none.
+
+    Raises:
+        DataError: as `open_benchmark`, or the data set has a query and a gallery already.
+    """
+    if format is None and folder.is_dir():
+        for level in listing.levels(folder):
+            if found := [place for place in level if market1501.lacks_query(place) or people.lacks_query(place)]:
+                place = listing.only(folder, found)
+                reader = market1501 if market1501.lacks_query(place) else people
+                train, test = reader.load_without_query(place)
+                return train, test
+    opened = open_benchmark(folder, format)
+    if opened.train and opened.query and opened.gallery:
+        raise DataError(f"{folder} has a query and a gallery already: train and evaluate with it as it is")
+    return all_samples(opened), ()
 
 
 def merge(benchmarks: Sequence[Benchmark]) -> Benchmark:
@@ -90,7 +160,11 @@ def merge(benchmarks: Sequence[Benchmark]) -> Benchmark:
     _refuse_twice(benchmarks)
     train, query, gallery, junk = (_chained(parts) for parts in zip(*map(_splits, moved), strict=True))
     names = reduce(Names.and_of, (part.names for part in moved), NO_NAMES)
-    return Benchmark("+".join(part.name for part in moved), train, query, gallery, junk, names=names)
+    left: Counter[str] = Counter()
+    for benchmark in benchmarks:
+        left.update(benchmark.passed_over)
+    name = "+".join(part.name for part in moved)
+    return Benchmark(name, train, query, gallery, junk, names=names, passed_over=dict(left))
 
 
 def all_samples(benchmark: Benchmark) -> Sequence[Sample]:
@@ -111,12 +185,17 @@ def _chained(parts: Sequence[Sequence[Sample]]) -> Sequence[Sample]:
 def _refuse_twice(benchmarks: Sequence[Benchmark]) -> None:
     seen: set[str] = set()
     for benchmark in benchmarks:
-        shards = {str(s) for part in _splits(benchmark) if isinstance(part, ShardSamples) for s in part.shards}
+        shards = {_place(str(s)) for part in _splits(benchmark) if isinstance(part, ShardSamples) for s in part.shards}
         files = () if len(benchmarks) == 1 else chain.from_iterable(_splits(benchmark))
-        paths = shards or {str(sample.path) for sample in files}
+        paths = shards or {_place(str(sample.path)) for sample in files}
         if seen & paths:
             raise DataError(f"{min(seen & paths)} is in two of the data sets: name each only once")
         seen |= paths
+
+
+def _place(path: str) -> str:
+    """Where a file lies, whichever way it is named; a URL stays as it is."""
+    return path if "://" in path else os.path.realpath(path)
 
 
 def _guess(folder: Path) -> Benchmark:
@@ -126,17 +205,36 @@ def _guess(folder: Path) -> Benchmark:
         raise DataError(f"{folder} is not there: give the folder of a data set")
     if folder.is_file():
         return _load_file(folder)
-    inside = listing.folders_in(folder)
-    for names in (GUESSED, ("folder",), SHARDS):
-        found = _recognised(names, [folder]) or _recognised(names, inside)
-        if len(found) > 1:
-            raise DataError(f"{folder} holds several data sets: choose {' or '.join(place.name for _, place in found)}")
-        if found:
-            name, place = found[0]
-            return FORMATS[name].load(place)
-    if not any(listing.any_image(place) for place in (folder, *inside)):
-        raise DataError(f"{folder} holds no images: give the folder of a data set")
-    raise DataError(f"the layout of {folder} is not recognised; looked for {LAYOUTS}")
+    for names, levels in _tries(folder):
+        for level in levels:
+            if found := _recognised(names, level):
+                place = listing.only(folder, [place for _, place in found])
+                return FORMATS[found[0][0]].load(place)
+    raise DataError(_why_not(folder))
+
+
+def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path]]]]:
+    """What is looked for, and in which places: what is told by its names for certain first."""
+    levels = list(islice(listing.levels(folder), 2))
+    yield GUESSED, levels
+    yield ("folder",), levels[:1]
+    levels = list(listing.levels(folder))
+    yield GUESSED, levels[2:]
+    # a test split alone is not what to train on
+    parts = [[place for place in level if place.name.lower() not in people.SPLIT_WORDS] for level in levels[1:]]
+    yield ("folder",), parts
+    yield SHARDS, levels
+
+
+def _why_not(folder: Path) -> str:
+    """Why nothing was recognised, from the place that looks most like a data set."""
+    places = [place for level in listing.levels(folder) for place in level]
+    if not any(listing.any_image(place) for place in places):
+        return f"{folder} holds no images: give the folder of a data set"
+    for place in places:
+        if why := people.complaint(place):
+            return why
+    return f"the layout of {folder} is not recognised; looked for {LAYOUTS}"
 
 
 def _named(name: str) -> Format:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from reidkit.data.listing import any_image, locate, named_samples, without_junk
+from reidkit.data.listing import any_image, locate
+from reidkit.data.market1501 import load_boxes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,14 +23,14 @@ def matches(folder: Path) -> bool:
     return bool(NAME.match(any_image(folder / "bounding_box_train") or ""))
 
 
-def load(folder: Path) -> Benchmark:
-    """DukeMTMC-reID from `DukeMTMC-reID` or the folder it lies in. It has no junk; its distractors have their own ids.
+def load(folder: Path, train_only: bool = False, name: str = "") -> Benchmark:
+    """DukeMTMC-reID from `DukeMTMC-reID` or a folder that it lies in. It has no junk; distractors have their own ids.
+
+    Occluded-Duke has the same layout: it is called so where `name` says so, or the name of its folder.
 
     Raises:
-        DataError: a folder is missing or holds no images, or a name says no person and camera.
+        DataError: a folder is missing or holds no images, or a name says no id and camera.
     """
     root = locate(folder, matches, "DukeMTMC-reID: unpack DukeMTMC-reID.zip there")
-    train, query, gallery = (
-        named_samples(root / name, NAME, EXAMPLE) for name in ("bounding_box_train", "query", "bounding_box_test")
-    )
-    return without_junk("dukemtmc", train, query, gallery)
+    name = name or ("occluded-duke" if "occluded" in root.name.lower() else "dukemtmc")
+    return load_boxes(name, root, NAME, EXAMPLE, train_only=train_only)

@@ -9,10 +9,16 @@ from reidkit.types import JUNK, NO_NAMES, Benchmark, DataError, Names, Sample
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+
+MAX_SETS = 64
+"""Folders in the folder around data sets, at most, if it is to be looked into two levels deep."""
 
 
 def image_names(folder: Path) -> list[str]:
@@ -39,21 +45,38 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def locate(folder: Path, matches: Callable[[Path], bool], wanted: str) -> Path:
-    """The place of a data set: `folder` itself, or the one folder right inside it that `matches`.
+    """The place of a data set: `folder` itself, or the one folder that `matches` one or two levels below it.
 
     Raises:
         DataError: there is no such folder, nothing matches (`wanted` is named), or several do.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder" if folder.exists() else f"{folder} is not there")
-    if matches(folder):
-        return folder
-    inside = [child for child in folders_in(folder) if matches(child)]
-    if not inside:
-        raise DataError(f"{folder} does not hold {wanted}")
-    if len(inside) > 1:
-        raise DataError(f"{folder} holds several data sets: choose {' or '.join(child.name for child in inside)}")
-    return inside[0]
+    for level in levels(folder):
+        if found := [place for place in level if matches(place)]:
+            return only(folder, found)
+    raise DataError(f"{folder} does not hold {wanted}")
+
+
+def levels(folder: Path) -> Iterator[list[Path]]:
+    """`folder` alone, then the folders in it, then the folders in these, unless there are too many to be data sets."""
+    yield [folder]
+    inside = folders_in(folder)
+    yield inside
+    if len(inside) <= MAX_SETS:
+        yield [place for child in inside if not child.is_symlink() for place in folders_in(child)]
+
+
+def only(folder: Path, found: Sequence[Path]) -> Path:
+    """The one place of `found`.
+
+    Raises:
+        DataError: there are several: the places in `folder` to choose among.
+    """
+    if len(found) > 1:
+        names = " or ".join(str(place.relative_to(folder)) for place in found)
+        raise DataError(f"{folder} holds several data sets: choose {names}")
+    return found[0]
 
 
 def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple[Sample, ...]:

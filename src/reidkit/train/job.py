@@ -12,6 +12,7 @@ import torch
 
 from reidkit.data.detect import merge, open_benchmark
 from reidkit.data.loaders import TrainBatches, eval_batches
+from reidkit.data.passed_over import worth_a_line
 from reidkit.data.shards.samples import pids_of
 from reidkit.data.windows import epoch_batches
 from reidkit.distributed import ALONE
@@ -99,6 +100,8 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
     prepare(device)
     recipe = settle_stride(recipe, job.weights)
     benchmark = merge([open_benchmark(path, job.format) for path in job.data])
+    if left := worth_a_line(benchmark.passed_over):
+        job.say(left)
     if not benchmark.train:
         raise DataError(f"{benchmark.name} has no training images: give a data set that has")
     reading = Reading(
@@ -183,6 +186,8 @@ def settle_stride(recipe: Recipe, weights: Path | None) -> Recipe:
 def _open_judged(benchmark: Benchmark, recipe: Recipe, job: Job) -> Benchmark | None:
     """What to judge on, or None. What is wrong with it is said now, and not after hours of training."""
     judged = open_benchmark(job.val_data, job.format) if job.val_data else benchmark
+    if job.val_data and (left := worth_a_line(judged.passed_over)):
+        job.say(left)
     try:
         require_judgeable(judged, Protocol())
     except DataError as error:

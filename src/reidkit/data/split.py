@@ -1,0 +1,171 @@
+"""Hold out ids of a data set that has no query and gallery, and make both of their images."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from reidkit.types import JUNK, NO_CAMERA, Benchmark, DataError, Sample, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from numpy.random import Generator
+
+How = Literal["table", "copy", "link"]
+Cameras = Literal["cross", "any"]
+TABLE = "split.csv"
+
+
+def hold_out(
+    samples: Collection[Sample], share: float = 0.5, seed: int = 0, cameras: Cameras = "cross"
+) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """The images to train on, and those of `share` of the ids, held out to test with.
+
+    Held out are only ids that can be a query with a true match left over in the gallery (see `queries_of`).
+
+    Raises:
+        UsageError: `share` is not from 0 to 1.
+        DataError: no id can be held out, or none is left to train on.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"a share of {share} cannot be held out: give one from 0 to 1")
+    able = sorted({sample.pid for sample in queries_of(samples, cameras)})
+    ids = {sample.pid for sample in samples}
+    if not able or len(ids) < 2:
+        raise DataError(_why_none(samples, ids, cameras))
+    count = min(max(1, round(share * len(ids))), len(able), len(ids) - 1)
+    held = set(np.random.default_rng(seed).choice(able, count, replace=False).tolist())
+    return tuple(s for s in samples if s.pid not in held), tuple(s for s in samples if s.pid in held)
+
+
+def queries_of(samples: Iterable[Sample], cameras: Cameras = "cross", seed: int | None = None) -> frozenset[Sample]:
+    """The images of `samples` to ask for; all others are the gallery, which then has a true match for each query.
+
+    With `cameras="cross"` it is an image of every id by every camera with two or more, as long as another camera has
+    seen the id; where no camera has two, an image of one camera. Of an id without known cameras, and of every id with
+    `cameras="any"`, it is one image, if there are two. It is the first image of several, or a random one with `seed`.
+    """
+    by_id: defaultdict[int, defaultdict[int, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        by_id[sample.pid][NO_CAMERA if cameras == "any" else sample.camid].append(sample)
+    rng = None if seed is None else np.random.default_rng(seed)
+    return frozenset(_one(images, rng) for pid in sorted(by_id) for images in _to_ask_for(by_id[pid]))
+
+
+def make_split(
+    train: Sequence[Sample],
+    test: Sequence[Sample] = (),
+    *,
+    share: float = 0.5,
+    seed: int = 0,
+    cameras: Cameras = "cross",
+) -> Benchmark:
+    """A data set of the images of `train` and, as query and gallery, those of `test`.
+
+    Where there are none to test with, `share` of the ids of `train` are held out for it. Junk goes to the gallery.
+
+    Raises:
+        DataError: no id can be held out, or no image of `test` can be a query.
+    """
+    junk = tuple(sample for sample in (*train, *test) if sample.pid == JUNK)
+    train, test = (tuple(sample for sample in part if sample.pid != JUNK) for part in (train, test))
+    if not test:
+        train, test = hold_out(train, share, seed, cameras)
+    asked = queries_of(test, cameras, seed)
+    if not asked:
+        raise DataError(_why_none(test, {sample.pid for sample in test}, cameras))
+    query, gallery = tuple(s for s in test if s in asked), tuple(s for s in test if s not in asked)
+    return Benchmark("split", tuple(train), query, gallery, junk)
+
+
+def write_split(benchmark: Benchmark, out: Path, how: How = "table") -> None:
+    """Write a data set into the new folder `out`, all of it or nothing.
+
+    `table` writes split.csv, which names the images where they lie. `copy` and `link` make
+    `train|query|gallery/<id>/<image>`, of copies or of symbolic links.
+
+    Raises:
+        DataError: `out` is there already or cannot be written, or the images lie in shards.
+    """
+    if os.path.lexists(out):
+        raise DataError(f"{out} is there already: name a new folder")
+    partial = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        (_write_table if how == "table" else _write_folders)(benchmark, partial, how)
+        partial.chmod(0o777 & ~_umask())
+        partial.rename(out)
+    except OSError as error:
+        raise DataError(f"{error.filename or out} cannot be read or written ({error.strerror})") from None
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _to_ask_for(images: dict[int, list[Sample]]) -> list[list[Sample]]:
+    """Of the images of one id, by camera: those from which one each is asked for."""
+    known = [images[camid] for camid in sorted(images) if camid != NO_CAMERA]
+    if not known:
+        return [group for group in images.values() if len(group) > 1]
+    if len(known) == 1:
+        return []
+    return [group for group in known if len(group) > 1] or known[:1]
+
+
+def _one(images: Sequence[Sample], rng: Generator | None) -> Sample:
+    return images[0 if rng is None else int(rng.integers(len(images)))]
+
+
+def _why_none(samples: Collection[Sample], ids: set[int], cameras: Cameras) -> str:
+    if len(ids) < 2 and samples:
+        return f"{len(ids)} id is too few to hold one out: give images of two ids or more"
+    if cameras == "cross" and queries_of(samples, "any"):
+        return "no id was seen by two cameras, so no query would have a true match: split with --cameras any"
+    return "no id has two images, so no query would have a true match: give more images per id"
+
+
+def _rows(benchmark: Benchmark) -> list[tuple[str, Sample]]:
+    parts = ("train", benchmark.train), ("query", benchmark.query), ("gallery", [*benchmark.gallery, *benchmark.junk])
+    rows = [(name, sample) for name, samples in parts for sample in samples]
+    if not all(isinstance(sample.path, Path) for _, sample in rows):
+        raise DataError("images in shards cannot be split: split the loose files, and then `reidkit shard` the result")
+    return rows
+
+
+def _write_table(benchmark: Benchmark, folder: Path, _: How) -> None:
+    with (folder / TABLE).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "pid", "camid", "split"))
+        for name, sample in _rows(benchmark):
+            camid = "" if sample.camid == NO_CAMERA else sample.camid
+            writer.writerow((Path(str(sample.path)).absolute(), sample.pid, camid, name))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_folders(benchmark: Benchmark, folder: Path, how: How) -> None:
+    for number, (name, sample) in enumerate(_rows(benchmark)):
+        # the camera comes first, where it is found before whatever the image's own name says
+        camera = "" if sample.camid == NO_CAMERA else f"c{sample.camid}_"
+        pid = f"{sample.pid:04d}" if sample.pid >= 0 else str(sample.pid)
+        place = folder / name / pid / f"{camera}{number:06d}{Path(sample.path.name).suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if how == "copy":
+            shutil.copyfile(Path(str(sample.path)), place)
+        else:
+            place.symlink_to(Path(str(sample.path)).absolute())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,73 @@
+"""`reidkit data` and `reidkit split`, and what training and evaluating say of what was passed over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from tests.commands import training
+from tests.noise import draw_noise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands import Nursery
+
+
+def people(noise: Path, root: Path) -> Path:
+    """A folder for each id of the noise, for training and test together."""
+    for image in sorted(noise.glob("bounding_box_*/*.jpg")):
+        (root / image.name[:4]).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, root / image.name[:4] / image.name)
+    return root
+
+
+def test_data_names_what_it_read_and_what_it_passed_over(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    root = people(noise, tmp_path / "people")
+    (root / "0001" / "x.heic").write_bytes(b"x")
+    (root / "val" / "0001").mkdir(parents=True)
+    shutil.copyfile(next(noise.glob("query/*.jpg")), root / "val" / "0001" / "a.jpg")
+    value = nursery.run("data", root, "--json").json()
+    assert value["passed_over"] == {".heic files": 1, "images in val/": 1}
+    assert value["cameras"] == [1, 2]
+    first = value["first"][0]
+    assert (first["split"], first["pid"], first["camid"]) == ("train", 0, 1)
+    assert first["path"] == str(root / "0001" / "0001_c1s1_000000_00.jpg")
+    assert len(value["first"]) == 3
+    text = nursery.run("data", root).out
+    assert "cameras      1, 2\n" in text
+    assert "read         0001/0001_c1s1_000000_00.jpg: id 0, camera 1\n" in text
+    assert "passed over  1 .heic files\n" in text
+    assert "passed over  1 images in val/\n" in text
+
+
+def test_training_and_evaluating_say_it_in_one_line(nursery: Nursery, tmp_path: Path) -> None:
+    noise = draw_noise(tmp_path / "noise")
+    (noise / "query" / "x.heic").write_bytes(b"x")
+    (noise / "notes.txt").write_bytes(b"x")
+    line = "passed over: 1 .heic files\n"
+    trained = nursery.run(*training(noise, tmp_path / "run", optim__epochs=1, optim__drops=[], optim__warmup_epochs=0))
+    assert trained.status == 0, trained.err
+    assert trained.err.count(line) == 1
+    found = nursery.run("evaluate", tmp_path / "run", "--data", noise, "--no-cache", "--json")
+    assert found.err.count(line) == 1
+    assert json.loads(found.out)["queries"] == 4
+
+
+def test_a_split_trains_and_is_scored(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    """Twelve ids of two cameras with two images each; a third of them are held out, each asked for by both cameras."""
+    root = people(noise, tmp_path / "people")
+    value = nursery.run("split", root, tmp_path / "new", "--share", "0.33", "--json").json()
+    counts = {key: value[key] for key in ("train", "query", "gallery", "junk", "train_ids", "test_ids")}
+    assert counts == {"train": 32, "query": 8, "gallery": 8, "junk": 0, "train_ids": 8, "test_ids": 4}
+    assert value["cameras_known"] is True
+    words = training(tmp_path / "new", tmp_path / "run", optim__epochs=1, optim__drops=[], optim__warmup_epochs=0)
+    scores = nursery.run(*words, "--json").json()
+    assert (scores["queries"], scores["gallery"]) == (8, 8)
+    again = nursery.run("split", root, tmp_path / "new")
+    assert again.status == 1
+    assert again.line().endswith("new is there already: name a new folder")
+    text = nursery.run("split", root, tmp_path / "other", "--cameras", "any", "--as", "link").out
+    assert text.endswith("evaluate with --cameras any: it was split so\n")
+    assert nursery.run("data", tmp_path / "other", "--json").json()["query"]["images"] == 6
