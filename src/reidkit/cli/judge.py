@@ -108,8 +108,14 @@ def evaluate(
 
 
 def score(
-    query: Annotated[Path, typer.Argument(metavar="QUERY.npz", help="vectors [N, D], pids [N], camids [N].")],
-    gallery: Annotated[Path, typer.Argument(metavar="GALLERY.npz", help="The same for the gallery; pid -1 is junk.")],
+    query: Annotated[
+        Path,
+        typer.Argument(metavar="QUERY", help="vectors [N, D], pids [N], camids [N]: .npz, .npy, .mat or .parquet."),
+    ],
+    gallery: Annotated[
+        Path | None,
+        typer.Argument(metavar="GALLERY", help="The same for the gallery; pid -1 is junk. Not where QUERY holds both."),
+    ] = None,
     rerank: options.Rerank = False,
     rerank_by: options.RerankBy = None,
     k1: options.K1 = None,
@@ -127,7 +133,7 @@ def score(
 ) -> None:
     """Score features that any system made, by the same protocol."""
     from reidkit.evaluate import metrics, protocol
-    from reidkit.evaluate.features import read_features
+    from reidkit.evaluate.features import holds_both, read_both, read_features
 
     asked = Asked(
         metric=metric.value,
@@ -141,16 +147,20 @@ def score(
         k2=k2,
         lam=lam,
     )
-    queries = read_features(query, need_cameras=cameras is options.Cameras.CROSS)
-    one = query.exists() and gallery.exists() and query.samefile(gallery)
-    images = queries if one else read_features(gallery, need_cameras=cameras is options.Cameras.CROSS)
+    need = cameras is options.Cameras.CROSS
+    if gallery is None:
+        queries, images = read_both(query, need_cameras=need)
+    else:
+        queries = read_features(query, "query", need_cameras=need)
+        one = gallery.exists() and query.samefile(gallery) and not holds_both(query)
+        images = queries if one else read_features(gallery, "gallery", need_cameras=need)
     queries, images = protocol.with_own_known(queries, images)
     if multi_query:
         queries = protocol.multi_query(queries)
     started = time.perf_counter()
     scores = metrics.score(queries, images, metric=metric.value, cameras=cameras.value)
     found = find(queries, images, scores, asked, {"score": time.perf_counter() - started})
-    print_found(f"{query.name} in {gallery.name}", found, ap, as_json=as_json)
+    print_found(f"{query.name} in {gallery.name}" if gallery else query.name, found, ap, as_json=as_json)
     if per_query:
         write_queries(per_query, queries, found)
 

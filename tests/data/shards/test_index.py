@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,6 +118,27 @@ def test_an_index_counts_where_a_copy_keeps_times_or_their_seconds(
         os.utime(path, ns=(seconds, seconds))
     monkeypatch.setattr(webdataset, "gather", no_gathering)
     assert len(open_benchmark(tmp_path / "copy").train) == 48
+
+
+@pytest.mark.parametrize("what", ["names", "rows", "shards", "wide"])
+def test_an_index_that_unpacks_to_gigabytes_is_made_again(tmp_path: Path, what: str) -> None:
+    noise_shards(tmp_path)
+    finish(tmp_path, "webdataset")
+    path = tmp_path / index.INDEX
+    with np.load(path) as file:
+        parts = dict(file)
+    bombs: dict[str, dict[str, np.ndarray]] = {
+        "names": {"names": np.zeros(300 << 20, np.uint8)},
+        "rows": {"rows": np.zeros(7 << 20, ROW)},
+        "shards": {"shards": np.zeros(10 << 20, [("name", "U4"), ("size", "<i8")])},
+        "wide": {"shards": np.zeros(1, [("name", "U50000000"), ("size", "<i8")])},
+    }
+    np.savez_compressed(path, **(parts | bombs[what]))
+    del parts, bombs
+    tracemalloc.start()
+    assert len(open_benchmark(tmp_path).train) == 48
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

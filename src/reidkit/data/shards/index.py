@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reidkit import npz
 from reidkit.data.cache_dir import default_cache_dir
 from reidkit.data.decode import MAX_BYTES
 from reidkit.data.shards.place import Folder
@@ -33,9 +33,13 @@ _FORMAT = 1
 _LABELS = 2
 """How labels are taken from shards: an index in the cache that was gathered otherwise is gathered again."""
 _SECOND = 10**9
-
-
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, DataError)
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, DataError)
+_PARTS = ("format", "shards", "rows", "names")
+_FEW_IMAGES = 1_000_000
+_LONGEST = 8 << 30
+"""Bytes of an index, of a hundred million images."""
+_LETTERS = 4096
+"""Of a name, on average."""
 
 
 class Index(NamedTuple):
@@ -85,6 +89,7 @@ def write(file: Path, index: Index, sizes: dict[str, int], times: dict[str, int]
 
 
 _CALLED = ("pid", "camid")
+_CALLED_PARTS = ("pid_numbers", "pid_names", "camid_numbers", "camid_names")
 
 
 def _called_as_arrays(called: Names) -> dict[str, NDArray[Any]]:
@@ -97,11 +102,14 @@ def _called_as_arrays(called: Names) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _called_from_arrays(file: Mapping[str, NDArray[Any]]) -> Names:
+def _called_from_arrays(file: npz.Archive) -> Names:
     """The same back; a file that has none, or is of the first version, gives none."""
-    found = []
+    found: list[dict[int, str]] = []
     for kind in _CALLED:
-        numbers, names = (file.get(f"{kind}_{what}", np.zeros(0)).tolist() for what in ("numbers", "names"))
+        if f"{kind}_names" not in file.headers:
+            found.append({})
+            continue
+        numbers, names = (file.read(f"{kind}_{what}").tolist() for what in ("numbers", "names"))
         found.append(
             {
                 int(number): shown(str(name).encode("utf-8", "backslashreplace"))
@@ -116,7 +124,9 @@ def _beside(place: Place, sizes: dict[str, int]) -> Index | None:
     there = place.sizes()
     if INDEX not in there:
         return None
-    length = there[INDEX] if there[INDEX] >= 0 else 1 << 40
+    length = there[INDEX] if there[INDEX] >= 0 else _LONGEST
+    if length > _LONGEST:
+        return None
     data = place.read(INDEX, 0, length)
     if isinstance(place, Folder) and not _in_time(place, data, sizes):
         return None
@@ -127,11 +137,13 @@ def _in_time(place: Folder, data: bytes, sizes: dict[str, int]) -> bool:
     """Whether all shards have the times that the index tells; one of an earlier version tells none, but has its own."""
     try:
         now = [int(place.state(name)) for name in sorted(sizes)]
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            if "times" not in file:
+        with npz.opened(io.BytesIO(data), ("times",), INDEX) as file:
+            if "times" not in file.headers:
                 return max(now) <= int(place.state(INDEX))
-            told = file["times"].tolist()
-    except (*_UNREADABLE, NotImplementedError):
+            if file.headers["times"].shape != (len(now),):
+                return False
+            told = file.read("times").tolist()
+    except _UNREADABLE:
         return False
     return len(told) == len(now) and all(map(_same_time, told, now))
 
@@ -155,20 +167,57 @@ def _cache_file(place: Place, sizes: dict[str, int]) -> Path | None:
     )
 
 
+def _believable_names(headers: Mapping[str, npz.Header]) -> bool:
+    """Whether what ids and cameras are called is text, one beside each number, and no more of them than images."""
+    for numbers, names in (_CALLED_PARTS[:2], _CALLED_PARTS[2:]):
+        if numbers not in headers and names not in headers:
+            continue
+        if numbers not in headers or names not in headers or headers[numbers].shape != headers[names].shape:
+            return False
+        shape, text = headers[names].shape, headers[names].dtype
+        if len(shape) != 1 or shape[0] > headers["rows"].shape[0] or text.kind != "U" or text.itemsize > 4 * _LETTERS:
+            return False
+    return True
+
+
+def _believable(headers: Mapping[str, npz.Header], sizes: dict[str, int]) -> bool:
+    """Whether arrays are of the types and lengths that the index of these shards can have, before any is unpacked."""
+    if (
+        not set(_PARTS) <= set(headers)
+        or not _believable_names(headers)
+        or headers["rows"].dtype != ROW
+        or headers["names"].dtype != np.uint8
+    ):
+        return False
+    one = (headers[name].shape for name in ("rows", "names", "shards"))
+    if headers["format"].shape != () or any(len(shape) != 1 for shape in one):
+        return False
+    (images,), (letters,), (shards,) = (headers[name].shape for name in ("rows", "names", "shards"))
+    # An image takes a byte or more of its shard, but for a few that a Parquet file may hold many times.
+    most = max(_FEW_IMAGES, sum(sizes.values())) if min(sizes.values(), default=0) >= 0 else images
+    longest = 4 * max(map(len, sizes), default=0) + 8
+    return (
+        images <= most
+        and letters <= images * _LETTERS
+        and shards == len(sizes)
+        and headers["shards"].dtype.itemsize <= longest
+    )
+
+
 def _load(read: Callable[[], bytes], sizes: dict[str, int]) -> Index | None:
     """What was written, or None where it is not whole, of another version or of other shards."""
     try:
-        with np.load(io.BytesIO(read()), allow_pickle=False) as file:
-            shards = dict(file["shards"].tolist())
-            same = shards.keys() == sizes.keys() and all(sizes[n] in (-1, size) for n, size in shards.items())
-            if int(file["format"]) != _FORMAT or not same:
+        with npz.opened(io.BytesIO(read()), (*_PARTS, *_CALLED_PARTS), INDEX) as file:
+            if not _believable(file.headers, sizes):
                 return None
-            index = Index(file["rows"], file["names"].tobytes(), _called_from_arrays(file))
+            shards = dict(file.read("shards").tolist())
+            same = shards.keys() == sizes.keys() and all(sizes[n] in (-1, size) for n, size in shards.items())
+            if int(file.read("format")) != _FORMAT or not same:
+                return None
+            index = Index(file.read("rows"), file.read("names").tobytes(), _called_from_arrays(file))
     except _UNREADABLE:
         return None
     rows = index.rows
-    if rows.dtype != ROW or rows.ndim != 1:
-        return None
     ends = rows["name"] + rows["letters"]
     inside = (rows["shard"] >= 0) & (rows["shard"] < len(sizes)) & (rows["name"] >= 0) & (rows["letters"] >= 0)
     inside &= (rows["length"] <= MAX_BYTES) & (rows["pid"] >= JUNK) & (rows["camid"] >= NO_CAMERA)

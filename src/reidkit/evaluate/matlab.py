@@ -1,0 +1,187 @@
+"""Numbers and text of a MATLAB 5 to 7 `.mat`, as its "MAT-File Format" lays them down.
+
+SciPy reads these files, too, but a damaged one can end it by a segmentation fault: its loops trust what a file says.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from reidkit import npz
+from reidkit.npz import FREE, RATIO, damaged
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+HEADER = 128
+MATRIX, COMPRESSED = 14, 15
+STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+"""The types of data by their numbers."""
+
+NUMBERS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
+"""The classes of arrays of numbers."""
+
+CELLS, LETTERS = 1, 4
+TEXT = {4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
+"""How text is encoded, by the type of its data: UTF-16 in most files."""
+
+COMPLEX = 0x08
+BEGINNING = 4096
+"""Bytes in which a variable says its name and shape."""
+
+
+class Slot(NamedTuple):
+    """Where a variable lies in the file."""
+
+    start: int
+    length: int
+    packed: bool
+
+
+class Element(NamedTuple):
+    """A piece of data: its type, its bytes, and the order of bytes in a number."""
+
+    kind: int
+    data: memoryview
+    order: str
+
+
+class Variable(NamedTuple):
+    """What a variable says of itself, and the data that follow."""
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+    is_complex: bool
+    parts: Iterator[Element]
+
+
+def variables(path: Path) -> dict[str, Slot]:
+    """The variables of a file by name.
+
+    Raises:
+        DataError: it is damaged.
+        OSError: it cannot be read.
+    """
+    found: dict[str, Slot] = {}
+    with damaged(str(path), "its table of contents"), path.open("rb") as file:
+        order, size = _order(file.read(HEADER)), path.stat().st_size
+        while len(tag := file.read(8)) == 8:
+            kind, length = np.frombuffer(tag, f"{order}u4").tolist()
+            slot = Slot(file.tell(), length, kind == COMPRESSED)
+            if slot.start + length > size:
+                raise ValueError("cut")
+            if kind in (MATRIX, COMPRESSED):
+                name = _named(file.read(min(length, BEGINNING)), slot.packed, order)
+                if name in found:
+                    raise DataError(f"{path} holds {name} twice: save the arrays again")
+                found[name] = slot
+            file.seek(slot.start + length)
+    return found
+
+
+def read(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """The variables of these names that are there: numbers, or text as one string a row or cell.
+
+    Raises:
+        DataError: one is damaged, too large to be believed, or something else.
+        OSError: the file cannot be read.
+    """
+    slots = variables(path)
+    found = {}
+    with path.open("rb") as file:
+        order = _order(file.read(HEADER))
+        for name in names:
+            if name in slots:
+                file.seek(slots[name].start)
+                data = file.read(slots[name].length)
+                found[name] = _read(data, slots[name], order, f"{path}: {name}")
+    return found
+
+
+def _read(data: bytes, slot: Slot, order: str, what: str) -> NDArray[Any]:
+    if slot.packed:
+        limit = min(max(FREE, RATIO * len(data)), npz.memory())
+        with damaged(what, "it"):
+            unpacked = zlib.decompressobj().decompress(data, limit + 1)
+        if len(unpacked) > limit:
+            raise DataError(
+                f"{what} would unpack from {npz.words(len(data))} to more than {npz.words(limit)}, as no measured "
+                "features do: if they are right, save them uncompressed"
+            )
+        data = unpacked[8:]
+    with damaged(what, "it"):
+        return _array(_variable(memoryview(data), order), what)
+
+
+def _array(variable: Variable, what: str) -> NDArray[Any]:
+    if variable.is_complex or variable.kind not in (*NUMBERS, LETTERS, CELLS):
+        raise DataError(f"{what} is a structure, sparse or complex: save it as a full array of real numbers")
+    if variable.kind == CELLS:
+        inner = [_variable(part.data, part.order) for part in variable.parts]
+        if len(inner) != math.prod(variable.shape) or any(one.kind != LETTERS for one in inner):
+            raise DataError(f"{what} is a cell array of more than text: save numbers as a full array")
+        return np.array([_text(one) for one in inner], dtype=object)
+    if variable.kind == LETTERS:
+        rows = variable.shape[0] if len(variable.shape) == 2 else 0
+        letters = _text(variable)
+        if not rows or len(letters) != math.prod(variable.shape):
+            raise DataError(f"{what} is text of several axes: save numbers as a full array, text as a cell array")
+        return np.array([letters[row::rows].rstrip() for row in range(rows)], dtype=object)
+    part = next(variable.parts)
+    stored = np.frombuffer(part.data, f"{part.order}{STORED[part.kind]}")
+    # Numbers may be stored in a smaller type than their class; the columns come one after the other.
+    return stored.astype(NUMBERS[variable.kind]).reshape(variable.shape, order="F")
+
+
+def _text(variable: Variable) -> str:
+    """All letters, column by column."""
+    if not math.prod(variable.shape):
+        return ""
+    part = next(variable.parts)
+    ends = {"<": "-le", ">": "-be"}[part.order] if part.kind != 16 else ""
+    return bytes(part.data).decode(TEXT[part.kind] + ends)
+
+
+def _named(data: bytes, packed: bool, order: str) -> str:
+    if packed:
+        data = zlib.decompressobj().decompress(data, BEGINNING)[8:]
+    return _variable(memoryview(data), order).name
+
+
+def _variable(data: memoryview, order: str) -> Variable:
+    """The head of a matrix: its flags, its shape and its name, each an element."""
+    parts = _elements(data, order)
+    flags, lengths, name = next(parts), next(parts), next(parts)
+    word = int(np.frombuffer(flags.data, f"{order}u4")[0])
+    shape = tuple(np.frombuffer(lengths.data, f"{order}i4").tolist())
+    if len(shape) > 32 or any(length < 0 for length in shape):
+        raise ValueError("no shape")
+    return Variable(bytes(name.data).decode("ascii"), word & 0xFF, shape, bool(word >> 8 & COMPLEX), parts)
+
+
+def _elements(data: memoryview, order: str) -> Iterator[Element]:
+    """The elements one after the other. Those of up to four bytes lie in their own tag."""
+    at = 0
+    while at + 8 <= len(data):
+        first, length = np.frombuffer(data[at : at + 8], f"{order}u4").tolist()
+        if first >> 16:
+            yield Element(first & 0xFFFF, data[at + 4 : at + 4 + (first >> 16)], order)
+            at += 8
+            continue
+        if at + 8 + length > len(data):
+            raise ValueError("cut")
+        yield Element(first, data[at + 8 : at + 8 + length], order)
+        at += 8 + length + -length % 8
+
+
+def _order(header: bytes) -> str:
+    return {b"IM": "<", b"MI": ">"}[header[126:128]]
