@@ -29,10 +29,10 @@ class Method(StrEnum):
 
 def calibrate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model.safetensors.")],
-    data: Annotated[Path, typer.Option(help="A data set with queries and a gallery, of people not trained on.")],
-    far: Annotated[float, typer.Option(help="The part of different people that may pass for one.")] = 1e-3,
+    data: Annotated[Path, typer.Option(help="A data set with a query and a gallery, of ids not trained on.")],
+    far: Annotated[float, typer.Option(help="The false accept rate: of pairs of two ids, the part above it.")] = 1e-3,
     method: Annotated[Method, typer.Option(help="How a probability is made of a similarity.")] = Method.ISOTONIC,
-    prior: Annotated[float, typer.Option(help="The probability of one person before the images are looked at.")] = 0.5,
+    prior: Annotated[float, typer.Option(help="The probability of the same id before the images are seen.")] = 0.5,
     out: Annotated[
         Path | None, typer.Option(help="The file to write.  [default: calibration.json beside the model]")
     ] = None,

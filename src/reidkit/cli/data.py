@@ -33,7 +33,9 @@ def data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder, or a .csv.")],
     format_: options.Format = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet there (.png).")] = None,
-    check: Annotated[bool, typer.Option("--check/--no-check", help="Decode every image, to find broken ones.")] = True,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Decode every image, to find unreadable ones.")
+    ] = True,
     as_json: options.Json = False,
 ) -> None:
     """Describe a data set, and find images that cannot be read (exit status 1 where there are any).
@@ -74,10 +76,10 @@ def data(
 
 def synth(
     out: Annotated[Path, typer.Argument(help="The folder to draw into.")],
-    ids: Annotated[int, typer.Option(help="People; half are for training, half for the test.")] = 200,
+    ids: Annotated[int, typer.Option(help="Ids; half are for training, half for the test.")] = 200,
     cameras: Annotated[int, typer.Option(help="Cameras, each with its own colours, light and view.")] = 6,
-    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
-    images_per_camera: Annotated[int, typer.Option(help="Images of a person by a camera.")] = 4,
+    seed: Annotated[int, typer.Option(help="Another seed, other ids.")] = 0,
+    images_per_camera: Annotated[int, typer.Option(help="Images of an id by a camera.")] = 4,
     height: Annotated[int, typer.Option(help="Pixels.")] = 128,
     width: Annotated[int, typer.Option(help="Pixels.")] = 64,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.  [default: one per core]")] = None,

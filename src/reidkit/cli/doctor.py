@@ -32,7 +32,7 @@ def doctor(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Say what this installation has, and try it: draw, train, judge and re-rank a few images.
+    """Say what this installation has, and try it: draw, train, evaluate and re-rank a few images.
 
     The trial also compiles the loops that are compiled once for each installation, which takes half a minute.
     """
@@ -59,7 +59,7 @@ def doctor(
     }
     missing = {name: install(name) for name in EXTRAS if importlib.util.find_spec(name) is None}
     if not quick:
-        remark("trying it out: draw, train, judge and re-rank a few images")
+        remark("trying it out: draw, train, evaluate and re-rank a few images")
         facts["trial"] = f"passed in {_trial():.1f} s"
     cached = _cached(cache)
     if as_json:

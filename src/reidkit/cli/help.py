@@ -19,7 +19,7 @@ GROUPS = {
     "Training": "weights settings reading seed seeds rows small short resume save_every judge_every evaluate_every",
     "Inference": "flip feature batch",
     "Scores": "metric ap cameras rerank rerank_by k1 k2 lam ci by_camera single_shot multi_query",
-    "Threshold": "far method prior",
+    "Threshold": "far method prior allow_training_ids",
     "Picture": "queries answers perplexity measured",
     "Machine": "device precision compiled processes workers quick",
     "Output": "out sheet per_query report images_per_shard shards tensorboard as_json help",
@@ -33,6 +33,7 @@ OWN = {
     "attention": {"Picture": "seed"},
     "embedding": {"Picture": "method"},
     "shard": {"Output": "kind"},
+    "split": {"Data": "share seed cameras", "Output": "how"},
     "train": {"Data": "cameras"},
 }
 """Where a name means something else in one command than in the others."""

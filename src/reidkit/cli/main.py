@@ -178,7 +178,7 @@ def _wrong_call(error: Exception) -> str:
     option = getattr(error, "option_name", "")
     if context and option and type(error).__name__ == "NoSuchOption":
         return suggest.no_option(option, sys.argv[1:], context.command_path, _options(context.find_root().command))
-    text = str(getattr(error, "format_message", error.__str__)()).strip().rstrip(".")
+    text = str(getattr(error, "format_message", error.__str__)()).strip().rstrip(".").replace(": Value error, ", ": ")
     return f"{text} (see `{context.command_path} --help`)" if context and "\n" not in text else text
 
 

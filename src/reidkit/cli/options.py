@@ -35,7 +35,7 @@ class Metric(StrEnum):
 
 
 class Ap(StrEnum):
-    """The reading of average precision: the mean of the precisions at the hits, or the area under trapezoids."""
+    """The interpretation of average precision: the mean of the precisions at the hits, or the area under trapezoids."""
 
     MEAN = "mean"
     TRAPEZOID = "trapezoid"
@@ -81,7 +81,7 @@ Stream = Annotated[
 ]
 FeatureOption = Annotated[Feature, typer.Option("--feature", help="After the neck, or before it.")]
 MetricOption = Annotated[Metric, typer.Option("--metric", help="How features are compared.")]
-ApOption = Annotated[Ap, typer.Option("--ap", help="The reading of average precision that is shown first.")]
+ApOption = Annotated[Ap, typer.Option("--ap", help="The interpretation of average precision that is shown first.")]
 CamerasOption = Annotated[Cameras, typer.Option("--cameras", help="any: matches by the query's own camera count.")]
 Rerank = Annotated[bool, typer.Option("--rerank", help="Scores after k-reciprocal re-ranking, too.")]
 RerankBy = Annotated[
@@ -107,22 +107,24 @@ Processes = Annotated[int, typer.Option("--processes", min=1, help="Share the wo
 As = Annotated[
     str | None,
     typer.Option(
-        "--as", autocompletion=complete.readings, help="Read disputed points as paper-text, official-code or fast-reid."
+        "--as",
+        autocompletion=complete.readings,
+        help="Settle disputed points as paper-text, official-code or fast-reid.",
     ),
 ]
 ByCamera = Annotated[
     bool, typer.Option("--by-camera", help="Scores of each pair of a query camera and a gallery camera, too.")
 ]
 SingleShot = Annotated[
-    bool, typer.Option("--single-shot", help="CUHK03's first protocol, too: one gallery image per person, 100 draws.")
+    bool, typer.Option("--single-shot", help="CUHK03's first protocol, too: one gallery image per id, 100 draws.")
 ]
 MultiQuery = Annotated[
-    bool, typer.Option("--multi-query", help="One query of all images of one person by one camera: their mean.")
+    bool, typer.Option("--multi-query", help="One query of all images of an id by one camera: their mean.")
 ]
 PerQuery = Annotated[
     Path | None, typer.Option("--per-query", help="Write the AP, INP and first match of every query there (.csv).")
 ]
-Ci = Annotated[bool, typer.Option("--ci", help="95 % intervals, by bootstrap over people.")]
+Ci = Annotated[bool, typer.Option("--ci", help="95 % intervals, by bootstrap over ids.")]
 Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page there.")]
 
 

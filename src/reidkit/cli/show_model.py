@@ -49,7 +49,7 @@ ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder
 Data = Annotated[Path, typer.Option(help="A data set with queries and a gallery.")]
 Queries = Annotated[str, typer.Option(help="How many, drawn by --seed; or file names, separated by commas.")]
 Seed = Annotated[int, typer.Option(min=0, help="Which ones are drawn.")]
-Answers = Annotated[int, typer.Option(min=1, max=20, help="Answers for each query.")]
+Answers = Annotated[int, typer.Option(min=1, max=20, help="Gallery images for each query.")]
 
 
 @show.callback(invoke_without_command=True)
@@ -74,7 +74,7 @@ def ranks(
     skip_broken: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
-    """Ranked lists: queries, and what the gallery answers, right and wrong."""
+    """Ranked lists: queries and their nearest gallery images, with true and false matches."""
     from reidkit.page import ranked_lists
     from reidkit.report.canvas import shown
     from reidkit.report.plots import ranked_picture
@@ -104,7 +104,7 @@ def attention(
     skip_broken: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
-    """Where the network is active in a query, and which places of its answers make them like it."""
+    """Where the network is active in a query, and where its nearest gallery images resemble it."""
     from reidkit.pictures import compare_attention
     from reidkit.report.canvas import suffix, write_figure
     from reidkit.report.overlay import comparison_figure
@@ -124,14 +124,14 @@ def embedding(
     data: Annotated[Path, typer.Option(help="A data set.")],
     out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("embedding.png"),
     method: Annotated[Method, typer.Option(help="Principal components, or t-SNE.")] = Method.PCA,
-    people: Annotated[int, typer.Option(min=1, max=72, help="Those with the most images.")] = 12,
+    people: Annotated[int, typer.Option(min=1, max=72, help="How many ids: those with the most images.")] = 12,
     part: Annotated[Part, typer.Option(help="The images that are drawn.")] = Part.GALLERY,
     perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE: how many neighbours count.")] = 15.0,
     format_: options.Format = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """The features f_t and f_i of some people's images as points in the plane."""
+    """The features f_t and f_i of some ids' images as points in the plane."""
     from reidkit.data.detect import open_benchmark
     from reidkit.embed import choose_device
     from reidkit.judge import Reading

@@ -33,7 +33,7 @@ def train(
         typer.Argument(metavar="RECIPE", autocompletion=complete.recipes, help="A recipe's name, or a recipe.json."),
     ],
     data: Annotated[list[Path], typer.Option(help="A data set; several are trained on together.")],
-    val_data: Annotated[Path | None, typer.Option(help="Judge on this data set instead.")] = None,
+    val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -46,7 +46,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
-    judge_every: Annotated[int, typer.Option(min=0, help="Epochs between scores during training; 0: at the end.")] = 0,
+    judge_every: Annotated[int, typer.Option(min=0, help="Epochs between evaluations; 0: only one at the end.")] = 0,
     format_: options.Format = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
@@ -61,7 +61,7 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     as_json: options.Json = False,
 ) -> int:
-    """Train a network by a recipe, judge it, and write a run folder with weights, log and report."""
+    """Train a network by a recipe, evaluate it, and write a run folder with weights, log and report."""
     found = find(recipe)
     changed = recipe_file.override(read_as(found, reading) if reading else found, settings or [])
     chosen = named(changed, found)
@@ -186,7 +186,7 @@ def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
         print_json({"run": str(folder), "model": outcome.model.fingerprint, **scores, "warnings": warnings, **seconds})
         return
     if judgement is None:
-        print_line(f"{folder}/model.safetensors  (not judged: give --val-data)")
+        print_line(f"{folder}/model.safetensors  (not evaluated: give --val-data)")
         return
     print_line(
         f"{outcome.judged.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
