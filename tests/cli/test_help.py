@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import inspect
 import shlex
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,6 +130,47 @@ def test_what_cuts_a_command_short(error: BaseException, status: int, line: str)
     with pytest.raises(ReidkitError, match=line) as caught:
         run(fail)
     assert caught.value.status == status
+
+
+def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own() -> None:
+    def load() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise TypeError("expected a message argument") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ReidkitError, match=r"^stopped$") as caught:
+        run(load)
+    assert caught.value.status == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_a_command_says_of_its_stop_is_kept() -> None:
+    def stop() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ReidkitError("stopped; go on with: x") from None
+
+    with pytest.raises(ReidkitError, match="go on with: x"):
+        run(stop)
+
+
+def test_ctrl_c_during_the_imports() -> None:
+    """The command line's own modules take a moment."""
+    code = """
+import signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "reidkit.cli.data":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from reidkit.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "reidkit: stopped\n")
 
 
 def test_a_bug_in_a_command_is_not_hidden() -> None:

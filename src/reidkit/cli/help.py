@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -12,7 +15,8 @@ from reidkit.cli import suggest
 from reidkit.types import ReidkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
 
 GROUPS = {
     "Data": "data val_data format_ read_as part people stream cache no_cache clear_cache skip_broken check",
@@ -100,15 +104,21 @@ class Command(TyperCommand):
             StoppedError: Ctrl-C.
             OutOfMemoryError: Python, or a device, has no memory left.
         """
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise StoppedError("stopped") from None
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+        with _heard() as stopped:
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                raise StoppedError("stopped") from None
+            except ReidkitError:
                 raise
-            names = [param.name for param in self.params if param.name]
-            raise OutOfMemoryError(out_of_memory(names)) from None
+            except Exception as error:
+                # A library that is being loaded turns Ctrl-C into errors of its own.
+                if stopped:
+                    raise StoppedError("stopped") from None
+                if not is_out_of_memory(error):
+                    raise
+                names = [param.name for param in self.params if param.name]
+                raise OutOfMemoryError(out_of_memory(names)) from None
 
     def _section(self, param: Any) -> str:
         if param.param_type_name == "argument":
@@ -147,6 +157,32 @@ class Commands(TyperGroup):
         if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
             raise suggest.no_command(name, ctx.command_path, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _heard() -> Iterator[list[int]]:
+    """A list that is not empty from the first Ctrl-C on; it raises KeyboardInterrupt as ever.
+
+    Where Ctrl-C means something else already, or this is not the main thread, all stays as it is.
+    """
+    stopped: list[int] = []
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _in_main_thread():
+        yield stopped
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def is_out_of_memory(error: Exception) -> bool:
