@@ -30,14 +30,14 @@ def test_data_names_what_it_read_and_what_it_passed_over(nursery: Nursery, noise
     shutil.copyfile(next(noise.glob("query/*.jpg")), root / "val" / "0001" / "a.jpg")
     value = nursery.run("data", root, "--json").json()
     assert value["passed_over"] == {".heic files": 1, "images in val/": 1}
-    assert value["cameras"] == [1, 2]
+    assert value["cameras"] == ["1", "2"]
     first = value["first"][0]
-    assert (first["split"], first["pid"], first["camid"]) == ("train", 0, 1)
+    assert [first[key] for key in ("split", "pid", "id", "camid", "camera")] == ["train", 0, "0001", 1, "1"]
     assert first["path"] == str(root / "0001" / "0001_c1s1_000000_00.jpg")
     assert len(value["first"]) == 3
     text = nursery.run("data", root).out
     assert "cameras      1, 2\n" in text
-    assert "read         0001/0001_c1s1_000000_00.jpg: id 0, camera 1\n" in text
+    assert "read         0001/0001_c1s1_000000_00.jpg: id 0001, camera 1\n" in text
     assert "passed over  1 .heic files\n" in text
     assert "passed over  1 images in val/\n" in text
 

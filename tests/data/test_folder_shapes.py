@@ -78,6 +78,13 @@ def test_what_names_do_not_say_can_be_named(draw: Callable[..., Path]) -> None:
     assert read(open_benchmark(alone, "folder-ids")) == [("x.jpg", 0, NO_CAMERA)]
 
 
+def test_parts_in_capitals_and_a_probe(draw: Callable[..., Path]) -> None:
+    found = open_benchmark(draw("Train/Anna/a.jpg", "Probe/bob/b.jpg", "GALLERY/bob/c.jpg"))
+    assert [len(part) for part in (found.train, found.query, found.gallery)] == [1, 1, 1]
+    assert found.passed_over == {}
+    assert [found.names.pid(n) for n in (0, 1)] == ["Anna", "bob"]
+
+
 def test_a_part_named_itself_is_what_to_train_on(draw: Callable[..., Path]) -> None:
     root = draw("test/anna/a.jpg", "test/bob/b.jpg", "train/carl/c.jpg", "train/dan/d.jpg")
     assert len(open_benchmark(root / "test").train) == len(open_benchmark(root / "train").train) == 2

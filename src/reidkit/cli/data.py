@@ -189,10 +189,10 @@ def _print(description: Description, folder: Path) -> None:
     print_table(("", "images", "ids", "cameras", "images per id: fewest / median / most"), rows)
     print_line(f"distractors  {description.distractors} (gallery images of people in no query)")
     print_line(f"junk         {description.junk} (left out, as the data set's rule says)")
-    cameras = ", ".join(map(str, description.cameras[:SHOWN]))
+    cameras = ", ".join(description.cameras[:SHOWN])
     print_line(f"cameras      {cameras or 'not known'}{', ...' if len(description.cameras) > SHOWN else ''}")
     for example in description.first:
-        camera = "not known" if example.camid is None else example.camid
-        print_line(f"read         {example.path.removeprefix(f'{folder}/')}: id {example.pid}, camera {camera}")
+        path = example.path.removeprefix(f"{folder}/")
+        print_line(f"read         {path}: id {example.id}, camera {example.camera or 'not known'}")
     for kind, count in description.passed_over.items():
         print_line(f"passed over  {count} {kind}")

@@ -18,7 +18,7 @@ from reidkit.types import NO_CAMERA, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from reidkit.types import Benchmark, ImageFile, Sample
+    from reidkit.types import Benchmark, ImageFile, Names, Sample
 
 SPLITS = ("train", "query", "gallery")
 
@@ -44,12 +44,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Example:
-    """What was read of one image: the first one of an id."""
+    """What was read of one image, the first one of an id: the numbers, and what they are called."""
 
     split: str
     path: str
     pid: int
+    id: str
     camid: int | None
+    camera: str | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Description:
     """Counts of a data set. `junk` are images left out; `distractors` gallery images of people who are in no query.
 
     `first` are the first images of a few ids of each split, with the id and the camera that were read; `cameras` are
-    the numbers of all cameras. `passed_over` counts the files of the folder that are not read, by kind.
+    all cameras. `passed_over` counts the files of the folder that are not read, by kind.
     """
 
     name: str
@@ -67,7 +69,7 @@ class Description:
     junk: int
     distractors: int
     first: tuple[Example, ...] = ()
-    cameras: tuple[int, ...] = ()
+    cameras: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -89,22 +91,29 @@ def describe(benchmark: Benchmark) -> Description:
         gallery=_count(benchmark.gallery),
         junk=len(benchmark.junk),
         distractors=int((~np.isin(pids_of(benchmark.gallery), asked)).sum()),
-        first=tuple(example for name in SPLITS for example in _first(name, getattr(benchmark, name))),
+        first=tuple(example for name in SPLITS for example in _first(benchmark, name)),
         cameras=_cameras_of(benchmark),
         passed_over=dict(benchmark.passed_over),
     )
 
 
-def _first(split: str, samples: Sequence[Sample]) -> list[Example]:
+def _first(benchmark: Benchmark, split: str) -> list[Example]:
     """The first image of each of the first few ids."""
+    samples: Sequence[Sample] = getattr(benchmark, split)
     pids, rows = np.unique(pids_of(samples), return_index=True)
     found = [samples[int(row)] for row in sorted(rows)[:EXAMPLES]] if len(pids) else []
-    return [Example(split, str(s.path), int(s.pid), None if s.camid == NO_CAMERA else int(s.camid)) for s in found]
+    return [_example(sample, split, benchmark.names) for sample in found]
 
 
-def _cameras_of(benchmark: Benchmark) -> tuple[int, ...]:
+def _example(sample: Sample, split: str, names: Names) -> Example:
+    pid, camid = int(sample.pid), None if sample.camid == NO_CAMERA else int(sample.camid)
+    camera = None if camid is None else names.camid(camid)
+    return Example(split, str(sample.path), pid, names.pid(pid), camid, camera)
+
+
+def _cameras_of(benchmark: Benchmark) -> tuple[str, ...]:
     camids = np.unique(np.concatenate([camids_of(getattr(benchmark, name)) for name in SPLITS]))
-    return tuple(camids[camids != NO_CAMERA].tolist())
+    return tuple(benchmark.names.camid(camid) for camid in camids[camids != NO_CAMERA].tolist())
 
 
 def find_broken(

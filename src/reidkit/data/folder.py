@@ -7,7 +7,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Literal
 
 from reidkit.data.listing import any_image, folders_in, image_names, locate, without_junk
-from reidkit.types import JUNK, NO_CAMERA, DataError, Sample
+from reidkit.data.numbering import as_names
+from reidkit.types import NO_CAMERA, DataError, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,6 +48,8 @@ PLACE_WORDS = frozenset(
 NO_IDS = SPLIT_WORDS | PLACE_WORDS
 """Folders of these names are parts of a data set, and never an id."""
 
+ALSO_CALLED = {"train": ("training",), "test": ("testing",), "query": ("queries", "probe")}
+
 MAX_DEPTH = 3
 """Folders below an id that are looked into."""
 
@@ -80,29 +83,38 @@ def load(folder: Path, shape: Shape | None = None) -> Benchmark:
     if _has_splits(root):
         if lacks_query(root):
             raise DataError(
-                f"{root} holds train and {_test_of(root)}, and no query and gallery: make them by `reidkit split "
-                f"{root} OUT`, or name {root / 'train'} to train on that alone"
+                f"{root} holds train and test, and no query and gallery: make them by `reidkit split "
+                f"{root} OUT`, or name {part_of(root, 'train')} to train on that alone"
             )
-        splits = [_ids(root / split, shape or _inner_shape(root / split)) for split in SPLITS]
+        parts = [part_of(root, split) for split in SPLITS]
+        splits = [_ids(part, shape or _inner_shape(part)) for part in parts]
     else:
         splits = [_ids(root, shape or _shape(root)), {}, {}]
-    train, query, gallery = _numbered(splits)
+    (train, query, gallery), names = _numbered(splits)
     if not (train or query or gallery):
         raise DataError(f"{root} holds no images: put them into {root.name}/train/<id>/")
-    return without_junk("folder", train, query, gallery)
+    return without_junk("folder", train, query, gallery, names)
 
 
 def lacks_query(root: Path) -> bool:
     """Whether `root` holds the ids of a training and a test split, and neither a query nor a gallery."""
-    split = bool(_inner_shape(root / "train")) and bool(_test_of(root))
-    return split and not any((root / part).is_dir() for part in ("query", "gallery"))
+    split = bool(_inner_shape(part_of(root, "train"))) and _inner_shape(part_of(root, "test"))
+    return bool(split) and not any(part_of(root, part).is_dir() for part in ("query", "gallery"))
 
 
 def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """The images to train on and those to test with, of such a folder."""
-    splits = [_ids(root / part, _inner_shape(root / part)) for part in ("train", _test_of(root))]
-    train, test = _numbered(splits)
+    parts = [part_of(root, name) for name in ("train", "test")]
+    (train, test), _ = _numbered([_ids(part, _inner_shape(part)) for part in parts])
     return train, test
+
+
+def part_of(root: Path, name: str) -> Path:
+    """The folder of `root` that is called `name`, in capitals or not, or as others call the same part."""
+    if (root / name).is_dir() or not root.is_dir():
+        return root / name
+    called = {name, *ALSO_CALLED.get(name, ())}
+    return next((child for child in folders_in(root) if child.name.lower() in called), root / name)
 
 
 def camera(name: str) -> int:
@@ -167,22 +179,18 @@ def _some(folders: list[Path]) -> str:
 
 
 def _has_splits(folder: Path) -> bool:
-    return any(_inner_shape(folder / split) for split in SPLITS)
+    return any(_inner_shape(part_of(folder, split)) for split in SPLITS)
 
 
-def _test_of(root: Path) -> str:
-    return next((part for part in ("test", "testing") if _inner_shape(root / part)), "")
-
-
-def _numbered(splits: list[dict[str, list[tuple[Path, int]]]]) -> list[tuple[Sample, ...]]:
-    """The images of every split, with numbers for the ids and the cameras."""
-    names = sorted({name for ids in splits for name in ids} - {str(JUNK)})
-    pids = {name: pid for pid, name in enumerate(names)} | {str(JUNK): JUNK}
+def _numbered(splits: list[dict[str, list[tuple[Path, int]]]]) -> tuple[list[tuple[Sample, ...]], Names]:
+    """The images of every split, with numbers for the ids and the cameras, and what the ids are called."""
+    pids, names = as_names({name for ids in splits for name in ids})
     cameras = _cameras(splits)
-    return [
+    samples = [
         tuple(Sample(path, pids[name], cameras[path]) for name, images in ids.items() for path, _ in images)
         for ids in splits
     ]
+    return samples, Names(names)
 
 
 def _shape(folder: Path) -> Shape | None:
