@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from reidkit.terminal import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -37,6 +39,10 @@ class ReidkitError(Exception):
     """An expected failure: one sentence that says the remedy. The command line prints it and exits with `status`."""
 
     status = 1
+
+    def __init__(self, *words: object) -> None:
+        """A sentence names files and what stands in them: it is made harmless to print, wherever it is printed."""
+        super().__init__(*(harmless(word) if isinstance(word, str) else word for word in words))
 
 
 class UsageError(ReidkitError):

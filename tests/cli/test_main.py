@@ -34,7 +34,7 @@ def end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], err
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (DataError("x is\nnot there"), 1, "reidkit: x is not there\n"),
+        (DataError("x is\nnot there"), 1, "reidkit: x is\\nnot there\n"),
         (UsageError("wrong"), 2, "reidkit: wrong\n"),
         (KeyboardInterrupt(), 130, "reidkit: stopped\n"),
         (BrokenPipeError(), 1, ""),

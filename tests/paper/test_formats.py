@@ -72,6 +72,22 @@ def test_markdown():
     assert "- A note & more." in lines
 
 
+def test_foreign_words_in_every_form():
+    """A reason for a failure names files: it forges no line, closes no cell and is no link, no HTML and no command."""
+    evil = "a\x1b[31m|b\n| c | d |\n<script>[x](http://y)\\input{z}\u202e"
+    made = sheet(title=evil, failed=evil)
+    assert all(letter == "\n" or letter.isprintable() for letter in page.render(made))
+    for form in (formats.text, formats.markdown, formats.latex):
+        written = form(made)
+        assert all(letter == "\n" or letter.isprintable() for letter in written), form
+        assert len(written.split("\n")) == len(form(sheet(title="a", failed="a")).split("\n")), form
+    text = formats.markdown(made)
+    assert "\n| c" not in text
+    assert not re.search(r"(?<!\\)[<\[]", text)
+    assert "\\input" not in formats.latex(made)
+    assert "<script>[" not in page.render(made)
+
+
 def test_latex():
     text = formats.latex(sheet(title="50 % & _more_"))
     assert r"50 \% \& \_more\_ & $f_i$, cosine & 94.5 / 85.9 & 94.0$\pm$1.4 / 84.0$\pm$0.0" in text

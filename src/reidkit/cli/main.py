@@ -24,6 +24,7 @@ from reidkit.cli.recipes import recipes
 from reidkit.cli.shard import shard
 from reidkit.cli.show_model import show
 from reidkit.cli.train import train
+from reidkit.terminal import harmless
 from reidkit.types import PeerError, ReidkitError
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def main() -> None:
         status, line = 1, _refusal(refused)
     if line:
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"reidkit: {' '.join(line.split())}\n")
+            sys.stderr.write(f"reidkit: {harmless(' '.join(line.split()))}\n")
     _flush(sys.stderr)
     sys.exit(status)
 

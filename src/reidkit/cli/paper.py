@@ -116,9 +116,10 @@ def _print(result: Result, stem: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(result.sheet.as_json())
     else:
-        print_line(f"{result.sheet.title}\n")
+        print_line(result.sheet.title)
+        print_line()
         print_table(*grid(result.sheet), left=2)
-        for remark_ in remarks(result.sheet, ""):
+        for remark_ in remarks(result.sheet):
             print_text(remark_)
         print_line()
         print_line(f"{stem}.txt  .json  .csv  .md  .tex  .html")
@@ -167,9 +168,11 @@ def _differences(*, as_json: bool) -> None:
         return
     head = ("field", "default", *READINGS)
     print_table(head, [_point_row(point, strong) for point in POINTS if point.key])
+    print_line()
     print_text(
-        "\nValues are those of strong-baseline; . is the default. --as READING of `train` and `paper` sets them all.\n"
+        "Values are those of strong-baseline; . is the default. --as READING of `train` and `paper` sets them all."
     )
+    print_line()
     for point in POINTS:
         print_text(f"{point.topic} ({point.key or point.where}): {point.words}")
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reidkit.terminal import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,18 +23,19 @@ if TYPE_CHECKING:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout, and nothing else. What is no number is null, as JSON has no NaN."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    text = json.dumps(_plain(value), indent=2, allow_nan=False)  # in ASCII, but for the last of the control characters
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def print_line(line: str = "") -> None:
-    """One line on stdout."""
-    sys.stdout.write(line + "\n")
+    """One line on stdout: what is foreign in it cannot make a second one."""
+    sys.stdout.write(harmless(line) + "\n")
 
 
 def remark(line: str) -> None:
-    """One line on stderr. Nobody may be listening any more: that is no reason to end a long run."""
+    """One line on stderr, as `print_line`. Nobody may be listening any more: that is no reason to end a long run."""
     with suppress(OSError):
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(harmless(line) + "\n")
         sys.stderr.flush()
 
 
@@ -53,6 +56,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 
     from rich.table import Table
     from rich.text import Text
 
+    head, rows = [harmless(cell) for cell in head], [[harmless(cell) for cell in row] for row in rows]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for i, name in enumerate(head):
         names = max(Text(row[i]).cell_len for row in (head, *rows))
@@ -69,8 +73,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 
 
 def print_text(text: str) -> None:
     """Prose on stdout, in lines that fit the terminal; paths and commands stay whole."""
-    for line in text.split("\n"):
-        print_line(textwrap.fill(line, columns(), break_long_words=False, break_on_hyphens=False))
+    for line in textwrap.wrap(harmless(text), columns(), break_long_words=False, break_on_hyphens=False) or [""]:
+        print_line(line)
 
 
 def columns() -> int:

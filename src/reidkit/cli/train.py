@@ -17,7 +17,7 @@ from reidkit.cli.show import command, duration, percent, print_json, print_line,
 from reidkit.recipes import find
 from reidkit.recipes.names import named
 from reidkit.recipes.readings import read_as
-from reidkit.train.folder import begun_as, held, holds_run
+from reidkit.train.folder import begun_as, default_folder, held, holds_run
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def train(
     found = find(recipe)
     changed = recipe_file.override(read_as(found, reading) if reading else found, settings or [])
     chosen = named(changed, found)
-    folder = out or Path("runs") / f"{chosen.name}-seed{seed}"
+    folder = out or default_folder(chosen, seed)
     if resume:
-        folder, chosen = _begun(out, folder, Path("runs") / f"{changed.name}-seed{seed}", chosen)
+        folder, chosen = _begun(folder, None if out else default_folder(changed, seed), chosen)
     if not resume and holds_run(folder):
         raise UsageError(held(folder))
     if shared(processes):
@@ -114,12 +114,12 @@ def train(
     return 0
 
 
-def _begun(out: Path | None, folder: Path, before: Path, recipe: recipe_file.Recipe) -> tuple[Path, recipe_file.Recipe]:
+def _begun(folder: Path, before: Path | None, recipe: recipe_file.Recipe) -> tuple[Path, recipe_file.Recipe]:
     """Where a run goes on, and its recipe by the name it was begun with.
 
     Without --out, a run that was begun when changes were in no name lies in the folder `before`.
     """
-    for place in (folder,) if out or holds_run(folder) else (folder, before):
+    for place in (folder,) if before is None or holds_run(folder) else (folder, before):
         if known := begun_as(place, recipe):
             return place, known
     return folder, recipe

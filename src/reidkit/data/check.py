@@ -13,6 +13,7 @@ from reidkit.data.decode import decode
 from reidkit.data.shards.samples import ShardSamples, camids_of, pids_of
 from reidkit.data.shards.source import StreamedShards, complaints
 from reidkit.recipe import Images
+from reidkit.terminal import harmless
 from reidkit.types import NO_CAMERA, DataError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _find_in_shards(samples: ShardSamples, progress: Callable[[int, int], None] 
     found = []
     for index, why in broken:
         path = samples[index].path
-        found.append(Broken(path, why.removeprefix(f"{path} ")))
+        found.append(Broken(path, why.removeprefix(f"{harmless(str(path))} ")))
     return tuple(found)
 
 
@@ -172,5 +173,5 @@ def _reason(path: ImageFile) -> str:
     try:
         decode(path)
     except DataError as error:
-        return str(error).removeprefix(f"{path} ")
+        return str(error).removeprefix(f"{harmless(str(path))} ")
     return ""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from typing import TYPE_CHECKING
+
+from reidkit.terminal import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,15 +26,16 @@ def text(sheet: Sheet) -> str:
         "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in (head, *rows)
     ]
-    return "\n".join([sheet.title, "", *(line.rstrip() for line in lines), *remarks(sheet, "")]) + "\n"
+    return "\n".join(map(harmless, [sheet.title, "", *(line.rstrip() for line in lines), *remarks(sheet)])) + "\n"
 
 
 def markdown(sheet: Sheet) -> str:
     """The table in Markdown."""
     head, rows = grid(sheet)
     rule = ["---", "---", *["---:"] * (len(head) - 2)]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, rule, *rows)]
-    return "\n".join([f"**{sheet.title}**", "", *lines, *remarks(sheet, "- ")]) + "\n"
+    lines = ["| " + " | ".join(map(_md, row)) + " |" for row in (head, rule, *rows)]
+    blank, *notes = remarks(sheet)
+    return "\n".join([f"**{sheet.title}**", "", *lines, blank, *(f"- {_md(note)}" for note in notes)]) + "\n"
 
 
 def latex(sheet: Sheet) -> str:
@@ -67,7 +71,7 @@ def comma_separated(sheet: Sheet) -> str:
             for name, score in (("rank1", cell.rank1), ("map", cell.map)):
                 values = ["" if (v := getattr(score, key)) is None else v for key in numbers]
                 line = (sheet.name, row.line.name, row.line.title, row.search, column.name, name)
-                writer.writerow((*line, *values, len(score.values), cell.failed))
+                writer.writerow((*line, *values, len(score.values), harmless(cell.failed)))
     return buffer.getvalue()
 
 
@@ -125,8 +129,8 @@ _OWN: tuple[_Column, ...] = (
 )
 
 
-def remarks(sheet: Sheet, bullet: str) -> list[str]:
-    """An empty line, and what there is to say of a table, each behind a `bullet`."""
+def remarks(sheet: Sheet) -> list[str]:
+    """An empty line, and what there is to say of a table."""
     failed = [
         f"{row.line.title} on {column.name}: {cell.failed}"
         for row in sheet.rows
@@ -135,11 +139,16 @@ def remarks(sheet: Sheet, bullet: str) -> list[str]:
     ]
     command = [f"Made by `{sheet.command}`."] if sheet.command else []
     notes: Sequence[str] = ("Rank-1 / mAP, in per cent.", *sheet.notes, *failed, *command)
-    return ["", *(f"{bullet}{note}" for note in notes)]
+    return ["", *notes]
+
+
+def _md(words: str) -> str:
+    """Words as Markdown that is no table's end, no link, no picture and no HTML."""
+    return re.sub(r"([|<\[\]])", r"\\\1", harmless(words))
 
 
 def _tex(words: str) -> str:
-    escaped = "".join(_TEX.get(letter, letter) for letter in words)
+    escaped = "".join(_TEX.get(letter, letter) for letter in harmless(words))
     return escaped.replace("±", r"$\pm$").replace(r"f\_t", "$f_t$").replace(r"f\_i", "$f_i$")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from reidkit.paper.formats import grid
 from reidkit.report.charts import Figure, epoch_rows, number
 from reidkit.report.svg import Chart, Line, draw
+from reidkit.terminal import visible
 from reidkit.train import journal
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def render(sheet: Sheet) -> str:
     from jinja2 import Environment, StrictUndefined
 
     source = resources.files("reidkit.paper").joinpath("table.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible
+    )
     head, rows = grid(sheet)
     return environment.from_string(source).render(
         sheet=sheet,

@@ -22,6 +22,7 @@ from reidkit import recipe as recipes
 from reidkit.paper.measure import Machine, Watch, measure
 from reidkit.paper.plan import Training
 from reidkit.recipes.lines import Search
+from reidkit.terminal import harmless
 from reidkit.train.interrupt import Interrupt, StoppedError
 from reidkit.types import ReidkitError
 
@@ -168,7 +169,7 @@ def _stop_with_parent() -> None:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(harmless(line) + "\n")
     sys.stderr.flush()
 
 

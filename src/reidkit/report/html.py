@@ -14,6 +14,7 @@ from reidkit.report.charts import Histogram, Numbers, number
 from reidkit.report.files import write_whole
 from reidkit.report.lists import RankedList, data_uri, shown_name
 from reidkit.report.overlay import Overlay, overlay_uri
+from reidkit.terminal import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +93,9 @@ def render(report: Report) -> str:
     from jinja2 import Environment, StrictUndefined
 
     source = resources.files("reidkit.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible
+    )
     environment.filters |= {
         "image": data_uri,
         "overlay": overlay_uri,

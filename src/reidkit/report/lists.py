@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
+from reidkit.terminal import harmless
+
 if TYPE_CHECKING:
     from reidkit.types import ImageFile
 
@@ -56,7 +58,7 @@ class RankedList:
 
 def shown_name(path: ImageFile) -> str:
     """The base name of a file as text that can be encoded: folders of this machine are nobody's business."""
-    return path.name.encode("utf-8", "replace").decode("utf-8")
+    return harmless(path.name.encode("utf-8", "replace").decode("utf-8"))
 
 
 def read_image(path: ImageFile, box: tuple[int, int]) -> Image.Image | None:

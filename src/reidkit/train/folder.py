@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
@@ -15,7 +17,6 @@ from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from reidkit.recipe import Recipe
 
@@ -23,6 +24,10 @@ LEFT_OUT = "left_out"
 """What `run.json` calls the places of images that could not be read when the run began."""
 STREAMED = " streamed"
 """What the digest of a training set that is read with --stream ends in."""
+
+_NO_NAME = re.compile(r'[/\\<>:"|?*]')
+"""What the name of a folder cannot hold on every system."""
+_LONGEST_NAME = 200
 
 
 @contextlib.contextmanager
@@ -91,6 +96,20 @@ def left_out(folder: Path) -> list[int]:
     except RunError:
         return []  # `begin` will say what is wrong with it
     return found if isinstance(found, list) and all(isinstance(i, int) for i in found) else []
+
+
+def default_folder(recipe: Recipe, seed: int) -> Path:
+    """Where a run lies unless the user says otherwise: a folder in `runs`, whatever name a recipe file brings.
+
+    Raises:
+        UsageError: the recipe's name is none that a folder in `runs` can have.
+    """
+    name = recipe.name
+    if not name.isprintable() or name.startswith(".") or _NO_NAME.search(name) or len(name.encode()) > _LONGEST_NAME:
+        raise UsageError(
+            f"the recipe's name {name[:80]!a} cannot be a folder's: give --out DIR, or another name by --set name=NAME"
+        )
+    return Path("runs") / f"{name}-seed{seed}"
 
 
 def holds_run(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 
+from reidkit.terminal import harmless
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Benchmark, Names, Sample
 
 if TYPE_CHECKING:
@@ -189,8 +190,7 @@ def as_benchmark(name: str, samples: ShardSamples) -> Benchmark:
 
 def shown(key: bytes) -> str:
     r"""A name out of a shard as text that is harmless to print: what is not UTF-8, or not to be seen, becomes \xNN."""
-    text = key.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return harmless(key.decode("utf-8", "backslashreplace"))
 
 
 def pids_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
