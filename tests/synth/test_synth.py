@@ -106,18 +106,66 @@ def test_its_own_earlier_set_is_replaced(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"set", "fresh"}
 
 
-@pytest.mark.parametrize("where", ["set", "set.partial", "set.old"])
 @pytest.mark.parametrize("foreign", ["notes.txt", "query/mine.jpg", "README.txt", "runs/a/model.safetensors"])
-def test_other_peoples_files_are_refused_and_kept(tmp_path: Path, where: str, foreign: str) -> None:
-    precious = tmp_path / where / foreign
+def test_other_peoples_files_are_refused_and_kept(tmp_path: Path, foreign: str) -> None:
+    precious = tmp_path / "set" / foreign
     if foreign != "README.txt":
-        draw_dataset(tmp_path / where, 4, 2, 0, workers=1, **SMALL)
+        draw_dataset(tmp_path / "set", 4, 2, 0, workers=1, **SMALL)
     precious.parent.mkdir(parents=True, exist_ok=True)
     precious.write_text("mine")
     before = files(tmp_path)
     with pytest.raises(UsageError, match=r"something else.*: give a folder"):
         draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("where", ["set.partial", "set.old", "set.lock", "set.0123abcd.partial"])
+def test_what_lies_beside_it_is_kept(tmp_path: Path, where: str) -> None:
+    """A set that the user has moved aside, and a foreign folder even under a name of ours."""
+    draw_dataset(tmp_path / where, 4, 2, 0, workers=1, **SMALL)
+    if where.startswith("set.0"):
+        (tmp_path / where / "notes.txt").write_text("mine")
+    before = files(tmp_path / where)
+    draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
+    draw_dataset(tmp_path / "set", 4, 2, 2, workers=1, **SMALL)
+    assert files(tmp_path / where) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"set", where}
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """The second is told so, and neither touches what the other draws."""
+    before: dict[str, bytes] = {}
+
+    def second(done: int, total: int) -> None:
+        with pytest.raises(DataError, match=r"another process draws into .*set: wait for it, or name another folder"):
+            draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
+
+    draw_dataset(tmp_path / "set", 4, 2, 0, workers=1, progress=second, **SMALL)
+    before = files(tmp_path / "set")
+    draw_dataset(tmp_path / "alone", 4, 2, 0, workers=1, **SMALL)
+    assert before == files(tmp_path / "alone")
+    assert {path.name for path in tmp_path.iterdir()} == {"set", "alone"}
+
+
+def test_a_kill_between_the_two_renames_loses_no_set(tmp_path: Path) -> None:
+    draw_dataset(tmp_path / "set.0123abcd.old", 4, 2, 0, workers=1, **SMALL)
+    before = files(tmp_path / "set.0123abcd.old")
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, progress=stop, **SMALL)
+    assert files(tmp_path / "set") == before
+    assert {path.name for path in tmp_path.iterdir()} == {"set"}
+
+
+def test_a_planted_link_in_the_place_of_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".set.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(DataError, match="cannot be written"):
+        draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
+    assert (tmp_path / "victim").read_text() == "mine"
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
@@ -179,7 +227,7 @@ def test_a_killed_run_leaves_no_set_and_no_process(tmp_path: Path, how: signal.S
             time.sleep(0.05)
         assert not _alive(process.pid)
     assert not out.exists()
-    assert out.with_name("set.partial").exists() == (how == signal.SIGKILL)
+    assert any(tmp_path.glob("set.*.partial")) == (how == signal.SIGKILL)
     draw_dataset(out, 4, 2, 0, workers=1, **SMALL)
     assert {path.name for path in tmp_path.iterdir()} == {"set", "script.py"}
 

@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numba import njit
+
+from reidkit.jit import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,13 +77,13 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _byte(total: np.int32 | int) -> int:
     """A sum of weighted bytes as a byte; a cubic may leave their range."""
     return min(max(int(total >> _BITS), 0), 255)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _columns(
     image: NDArray[np.uint8],
     first: NDArray[np.int64],
@@ -102,7 +103,7 @@ def _columns(
             out[y, x, 0], out[y, x, 1], out[y, x, 2] = _byte(red), _byte(green), _byte(blue)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _rows(
     lines: NDArray[np.uint8],
     first: NDArray[np.int64],

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from numba import njit
+
+from reidkit.jit import njit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +195,7 @@ def _lines(images: NDArray[Any]) -> NDArray[Any]:
     return images.reshape(count, height, width * 3)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _crop_flip(
     pixels: NDArray[np.uint8],
     rows: NDArray[np.int64],
@@ -221,13 +222,13 @@ def _crop_flip(
                 _copy(source[first + 3 * right[b] : last + 3 * right[b]], line[first:last])
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _copy(source: NDArray[np.uint8], line: NDArray[np.uint8]) -> None:
     for i in range(len(line)):
         line[i] = source[i]
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _mirror(source: NDArray[np.uint8], line: NDArray[np.uint8]) -> None:
     count = len(line) // 3
     for x in range(count):
@@ -237,7 +238,7 @@ def _mirror(source: NDArray[np.uint8], line: NDArray[np.uint8]) -> None:
         line[3 * x + 2] = source[mirrored + 2]
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _normalise(
     lines: NDArray[np.uint8], scale: NDArray[np.float32], shift: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import numba
 import numpy as np
 
+from reidkit.jit import njit
 from reidkit.types import JUNK
 
 if TYPE_CHECKING:
@@ -30,11 +30,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
     Sums may be taken in any order, but in the same one at every call: equal rows give equal bits.
     """
-    try:
-        loop = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=ANY_ORDER)(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        loop = numba.njit(nogil=True, error_model="numpy", fastmath=ANY_ORDER)(function)
-    return cast("Callable[P, R]", loop)
+    return njit(error_model="numpy", fastmath=ANY_ORDER)(function)
 
 
 @compiled

@@ -114,8 +114,13 @@ def scores_of(folder: Path, trained: str) -> dict[str, dict[str, float]]:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether the run in `folder` has come to its end."""
-    return (folder / "model.safetensors").is_file()
+    """Whether the run in `folder` has come to its end, its page included.
+
+    One without a page was killed just before that, and its state is there to go on from; where the state was deleted
+    too, to save room, nothing is trained again.
+    """
+    has_page = (folder / "report.html").is_file() or not (folder / "state.pt").is_file()
+    return (folder / "model.safetensors").is_file() and has_page
 
 
 def measure(

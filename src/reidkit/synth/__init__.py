@@ -6,14 +6,17 @@ import os
 import re
 import shutil
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from reidkit.locks import hold
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
 from reidkit.synth.workers import spread
 from reidkit.types import SYNTHETIC, DataError, UsageError
+from reidkit.whole import final_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +29,7 @@ INDEX = "reidkit-index.npz"
 """What `finish` of `draw_shards` may lay beside the shards."""
 
 _NAME = re.compile(r"(?:-1|\d{4,7})_c\d+s1_\d{6}_01\.jpg")
-_SHARD = re.compile(r"(?:train|query|gallery)-\d{5}\.tar(?:\.partial)?")
+_SHARD = re.compile(r"(?:train|query|gallery)-\d{5}\.tar")
 _BEYOND_STRANGERS = 10**7
 _BATCH = 64
 """Images per task of a worker process."""
@@ -159,20 +162,22 @@ def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) 
     if workers is not None and workers < 1:
         raise UsageError("synthetic set: workers must be at least 1")
     out = out.absolute()
-    unfinished, replaced = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     try:
-        for folder in (out, unfinished, replaced):
-            _check_ours(folder)
-        _discard(unfinished, replaced)
-        try:
-            unfinished.mkdir(parents=True)
-            (unfinished / README).write_text(plan.describe(shards), encoding="utf-8")
-            yield unfinished
-            if out.exists():
-                out.rename(replaced)
-            unfinished.rename(out)
-        finally:
-            _discard(unfinished, replaced)
+        _check_ours(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(out):
+            _clear_up(out)
+            unfinished, replaced = (out.with_name(f"{out.name}.{token_hex(4)}.{kind}") for kind in ("partial", "old"))
+            try:
+                unfinished.mkdir()
+                (unfinished / README).write_text(plan.describe(shards), encoding="utf-8")
+                yield unfinished
+                _check_ours(out)  # it may have been filled since
+                if out.exists():
+                    out.rename(replaced)
+                unfinished.rename(out)
+            finally:
+                _discard(unfinished, replaced)
     except BrokenProcessPool:
         raise DataError(f"{out}: a drawing process died, perhaps for lack of memory: draw with --workers 1") from None
     except OSError as error:
@@ -181,23 +186,64 @@ def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) 
         ) from None
 
 
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold `out` for this process.
+
+    Raises:
+        DataError: another process draws into it.
+    """
+    lock = out.with_name(f".{out.name}.lock")
+    taken = f"another process draws into {out}: wait for it, or name another folder"
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(lock, wait=False))
+        except BlockingIOError:
+            raise DataError(taken) from None
+        if not lock.exists():  # who held it has just removed it, and a third may hold a new one
+            raise DataError(taken)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def _clear_up(out: Path) -> None:
+    """Remove what killed processes have left beside `out`; an earlier set that one had just moved away comes back."""
+    name = re.compile(rf"{re.escape(out.name)}\.[0-9a-f]{{8}}\.(?:partial|old)")
+    left = sorted(path for path in out.parent.iterdir() if name.fullmatch(path.name) and _is_ours(path))
+    for path in left:
+        if path.suffix == ".old" and not out.exists():
+            path.rename(out)
+        else:
+            _discard(path)
+
+
 def _name(pid: int, camid: int, number: int) -> str:
     return f"{pid if pid < 0 else f'{pid:04d}'}_c{camid}s1_{25 * number + 1:06d}_01.jpg"
 
 
 def _check_ours(folder: Path) -> None:
     """Let through what may be replaced: nothing, an empty folder, or a synthetic set without a foreign file in it."""
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if folder.is_dir() and not folder.is_symlink():
-        entries = {entry.name for entry in folder.iterdir()}
-        if not entries:
-            return
-        inside = (file.name for name in FOLDERS if (folder / name).is_dir() for file in (folder / name).iterdir())
-        entries = {name for name in entries if not _SHARD.fullmatch(name)}
-        if entries <= {README, INDEX, *FOLDERS} and _has_title(folder / README) and all(map(_NAME.fullmatch, inside)):
-            return
-    raise UsageError(f"{folder} holds something else than a synthetic set: give a folder that is empty or not there")
+    if (folder.exists() or folder.is_symlink()) and not _is_ours(folder):
+        raise UsageError(
+            f"{folder} holds something else than a synthetic set: give a folder that is empty or not there"
+        )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether this is an empty folder, or a synthetic set, even unfinished, without a foreign file in it."""
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    entries = {entry.name for entry in folder.iterdir()}
+    if not entries:
+        return True
+    inside = (file.name for name in FOLDERS if (folder / name).is_dir() for file in (folder / name).iterdir())
+    entries = {name for name in map(final_name, entries) if not _SHARD.fullmatch(name)}
+    if not entries <= {README, INDEX, *FOLDERS} or not _has_title(folder / README):
+        return False
+    return all(map(_NAME.fullmatch, inside))
 
 
 def _has_title(readme: Path) -> bool:

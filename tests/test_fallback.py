@@ -1,0 +1,109 @@
+"""Where nothing of the user's can be written, what can be made again lies in a temporary folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from reidkit.data.cache_dir import default_cache_dir
+from reidkit.fallback import remark, temporary_folder
+from reidkit.jit import njit
+from reidkit.types import DataError
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for kept in (temporary_folder, remark):
+        kept.cache_clear()
+    return tmp_path / f"reidkit-{os.getuid()}"
+
+
+def test_the_folder_is_this_users_alone(place: Path) -> None:
+    assert temporary_folder() == place
+    assert place.stat().st_mode & 0o777 == 0o700
+    temporary_folder.cache_clear()
+    assert temporary_folder() == place, "the same one again"
+
+
+@pytest.mark.parametrize("planted", ["link", "open", "file", "other"])
+def test_a_folder_that_somebody_else_may_fill_is_not_taken(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    if planted == "link":
+        (tmp_path / "theirs").mkdir()
+        place.symlink_to(tmp_path / "theirs")
+    elif planted == "file":
+        place.touch()
+    else:
+        place.mkdir(mode=0o700)
+        place.chmod(0o777 if planted == "open" else 0o700)
+    if planted == "other":
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+        place.rename(tmp_path / "reidkit-12345")
+    found = temporary_folder()
+    assert found.name.startswith("reidkit-")
+    assert found not in (place, tmp_path / "reidkit-12345")
+    assert found.lstat().st_mode & 0o777 == 0o700
+
+
+def test_the_image_cache(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with caplog.at_level(logging.WARNING, "reidkit"):
+        assert default_cache_dir() == default_cache_dir() == place / "cache"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"decoded images are kept in {place}/cache: {tmp_path}/file/reidkit cannot be written"
+    ]
+
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    temporary_folder.cache_clear()
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(DataError, match=r"cannot be written, nor a temporary one, .*: give --cache DIR or --no-cache"):
+        default_cache_dir()
+
+
+def test_no_home(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert default_cache_dir() == place / "cache"
+
+
+def test_compiled_loops(place: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """With no other place for them numba raises a RuntimeError where the loop is defined."""
+    from numba.core import caching
+
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+
+    def twice(x: int) -> int:
+        return 2 * x
+
+    with caplog.at_level(logging.WARNING, "reidkit"):
+        assert njit()(twice)(21) == 42
+    assert "compiled loops are kept in" in caplog.text
+    assert list((place / "numba").rglob("*.nbi"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    (place / "numba").rename(place / "away")
+    (place / "numba").touch()
+    assert njit()(twice)(21) == 42, "without a cache"
+
+
+def test_every_command_starts_without_fcntl() -> None:
+    """Windows has none of these modules."""
+    hide = "import sys, warnings; warnings.simplefilter('ignore'); sys.modules.update(fcntl=None, resource=None); "
+    load = "import reidkit.cli.main, reidkit.train.job, reidkit.synth, reidkit.data.cached, reidkit.paper.job"
+    subprocess.run([sys.executable, "-c", hide + load], check=True)
