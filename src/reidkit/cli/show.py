@@ -72,7 +72,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 
 
 
 def print_text(text: str) -> None:
-    """Prose on stdout, in lines that fit the terminal; paths and commands stay whole."""
+    """A paragraph on stdout, in lines that fit the terminal; paths and commands stay whole."""
     for line in textwrap.wrap(harmless(text), columns(), break_long_words=False, break_on_hyphens=False) or [""]:
         print_line(line)
 
