@@ -14,6 +14,7 @@ import typer
 from reidkit import __version__
 from reidkit.cli import suggest
 from reidkit.cli.calibrate import calibrate
+from reidkit.cli.compare_runs import compare_runs
 from reidkit.cli.data import data, split, synth
 from reidkit.cli.doctor import doctor
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
@@ -57,6 +58,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     evaluate: "reidkit evaluate runs/small --data people --rerank --flip",
     score: "reidkit score query.npz gallery.npz --rerank",
     calibrate: "reidkit calibrate runs/small --data people --far 0.01",
+    compare_runs: "reidkit compare-runs runs/a runs/b --data people --report both.html",
     paper: """
         reidkit paper table1 --small --data market1501=Market-1501-v15.09.15
         reidkit paper differences
