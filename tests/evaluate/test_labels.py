@@ -67,3 +67,12 @@ def test_nothing_to_score_says_why(gallery: Labels, cameras: Cameras, sentence: 
 def test_labels_are_checked(pids: np.ndarray, camids: np.ndarray, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         make_rule(Labels(pids, camids), GALLERY, "cross")
+
+
+def test_more_matches_than_can_be_held_are_refused_at_once() -> None:
+    """900 million pairs: one person in 30,000 x 30,000 images. Two halves of few queries are scored."""
+    ours, theirs = (Labels(np.zeros(30_000, np.int64), np.full(30_000, camera)) for camera in (0, 1))
+    with pytest.raises(DataError, match=r"30,000 queries .* make 900,000,000 pairs, more than the 33,554,432"):
+        find_matches(make_rule(ours, theirs, "cross"))
+    few = Labels(np.zeros(100, np.int64), np.zeros(100, np.int64))
+    assert len(find_matches(make_rule(few, theirs, "cross")).columns) == 3_000_000

@@ -101,3 +101,24 @@ def test_what_single_precision_cannot_tell_apart_is_measured(metric: Metric, mon
         match = near if others is far else far
         gallery = embeddings(np.stack([match, *[others] * 9]), range(10), [1] * 10)
         assert single_shot(embeddings(query[None], [0], [0]), gallery, metric=metric).rank1 == rank1
+
+
+def test_too_many_pairs_of_cameras_are_refused() -> None:
+    many = embeddings(np.eye(400), [0] * 400, list(range(400)))
+    with pytest.raises(DataError, match=r"400 query cameras and 400 gallery cameras share matches in 159,600 pairs"):
+        camera_pairs(many, embeddings(np.eye(400), [0] * 400, list(range(400))))
+
+
+def test_pairs_of_cameras_are_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    few = embeddings(np.eye(3), [0] * 3, [4, 9, 11])
+    pairs = camera_pairs(few, embeddings(np.eye(3), [0] * 3, [4, 9, 11]), tell=lambda *what: told.append(what))
+    assert [(pair.query_camid, pair.gallery_camid) for pair in pairs] == [
+        (4, 9),
+        (4, 11),
+        (9, 4),
+        (9, 11),
+        (11, 4),
+        (11, 9),
+    ]
+    assert told == [("camera pairs", i, 6) for i in range(1, 7)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from reidkit.cli import options
-from reidkit.cli.show import percent, print_json, print_line, print_table, remark
+from reidkit.cli.show import percent, print_json, print_line, print_table, progress, remark
 from reidkit.types import NO_NAMES, UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, s
         reranked = again.score_again(query, gallery, asked.way.value, settings=asked.settings, **rule)
         taken["rerank"] = time.perf_counter() - started
     if asked.by_camera:
-        pairs = protocol.camera_pairs(query, gallery, **rule)
+        with progress() as tell:
+            pairs = protocol.camera_pairs(query, gallery, tell=tell, **rule)
     if asked.single_shot:
         single = protocol.single_shot(query, gallery, **rule)
     known = intervals.intervals(scores, query.pids) if asked.ci else {}

@@ -23,6 +23,10 @@ Under both an image is never its own match: the query's own file is left out, wh
 either side has no paths, no file is known."""
 
 
+MOST_MATCHES = 1 << 25
+"""True matches of all queries together that are looked at: 33 million take 2 GB. Market-1501 has 51 thousand."""
+
+
 class Labelled(Protocol):
     """Anything with ids and cameras: `Embeddings`, or `Labels` where there are no features."""
 
@@ -150,11 +154,21 @@ def _sources(side: Labelled, pids: NDArray[np.int64]) -> tuple[tuple[str, ...], 
 
 
 def find_matches(rule: Rule) -> Matches:
-    """The right images of every query; a query that is junk has none."""
+    """The right images of every query; a query that is junk has none.
+
+    Raises:
+        DataError: there are more than can be held.
+    """
     order = np.argsort(rule.gallery_pids, kind="stable")
     ordered = rule.gallery_pids[order]
     begin, end = np.searchsorted(ordered, rule.query_pids), np.searchsorted(ordered, rule.query_pids, "right")
     count = np.where(rule.query_pids == JUNK, 0, end - begin)
+    if count.sum() > MOST_MATCHES:
+        raise DataError(
+            f"{np.count_nonzero(count):,} queries and the gallery images of their ids make {count.sum():,} pairs, more "
+            f"than the {MOST_MATCHES:,} that fit in memory: score fewer queries at a time, each part against the whole "
+            "gallery"
+        )
     rows = np.repeat(np.arange(len(count)), count)
     columns = order[np.arange(len(rows)) + np.repeat(begin - np.cumsum(count) + count, count)]
     kept = rule.query_places[rows] != rule.gallery_places[columns]

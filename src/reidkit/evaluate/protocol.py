@@ -14,9 +14,13 @@ from reidkit.evaluate.metrics import DEPTH, Scores, check_comparable, score
 from reidkit.types import JUNK, DataError, Embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+
+
+MOST_PAIRS = 40_000
+"""Pairs of cameras: those of 200 cameras take a minute or two."""
 
 
 @dataclass(frozen=True)
@@ -115,26 +119,54 @@ def _merged_sources(
 
 
 def camera_pairs(
-    query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine", cameras: Cameras = "cross"
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    metric: Metric = "cosine",
+    cameras: Cameras = "cross",
+    tell: Callable[[str, int, int], None] | None = None,
 ) -> tuple[CameraPair, ...]:
     """The scores of every pair of a query camera and a gallery camera that has any.
 
+    `tell` is told how many pairs are done, of how many.
+
     Raises:
-        DataError: features or labels that cannot be compared, or no query with a match.
+        DataError: features or labels that cannot be compared, no query with a match, or more than `MOST_PAIRS`.
     """
     check_comparable(query, gallery)
     query, gallery = with_own_known(query, gallery)
     rule = make_rule(query, gallery, cameras)
     matches = find_matches(rule)
     require_matches(matches, rule, cameras)
-    scored = np.stack((query.camids[matches.rows], gallery.camids[matches.columns]), axis=1)
+    scored = _scored_pairs(query, gallery, matches)
     pairs, ours = [], {camid: subset(query, np.flatnonzero(query.camids == camid)) for camid in np.unique(scored[:, 0])}
     for theirs in np.unique(scored[:, 1]):
         images = subset(gallery, np.flatnonzero(gallery.camids == theirs))
-        for camid in np.unique(scored[scored[:, 1] == theirs, 0]):
+        for camid in scored[scored[:, 1] == theirs, 0]:
             scores = score(ours[camid], images, metric=metric, cameras=cameras)
             pairs.append(CameraPair(int(camid), int(theirs), scores))
+            if tell:
+                tell("camera pairs", len(pairs), len(scored))
     return tuple(sorted(pairs, key=lambda pair: (pair.query_camid, pair.gallery_camid)))
+
+
+def _scored_pairs(query: Embeddings, gallery: Embeddings, matches: Matches) -> NDArray[np.int64]:
+    """The pairs of a query camera and a gallery camera that share a match, [P, 2].
+
+    Raises:
+        DataError: there are more than `MOST_PAIRS`.
+    """
+    (ours, row_camera), (theirs, column_camera) = (
+        np.unique(side.camids, return_inverse=True) for side in (query, gallery)
+    )
+    found = np.unique(row_camera[matches.rows] * len(theirs) + column_camera[matches.columns])
+    if len(found) > MOST_PAIRS:
+        raise DataError(
+            f"{len(ours)} query cameras and {len(theirs)} gallery cameras share matches in {len(found):,} pairs, more "
+            f"than the {MOST_PAIRS:,} that are scored one by one: score the images of fewer cameras, or of groups of "
+            "them under one number"
+        )
+    return np.stack((ours[found // len(theirs)], theirs[found % len(theirs)]), axis=1)
 
 
 def single_shot(
