@@ -59,6 +59,21 @@ def test_the_mean_of_a_similarity_map_is_the_cosine(samples, network):
     assert maps[0].mean() == pytest.approx(1, abs=1e-5)
 
 
+def test_a_similarity_map_is_the_last_map_weighted_by_the_gradient(samples):
+    """Of the dot product of the features, as in Grad-CAM; what does not depend on the image is the same everywhere."""
+    model = tiny(neck="bnneck")
+    seen = attend(model, samples, torch.device("cpu"))
+    places = seen.places[:1].clone().requires_grad_()
+    first = model.network.describe(places.mean(dim=(2, 3))).search[0]
+    unit = torch.from_numpy(seen.search[1] / np.linalg.norm(seen.search[1]))
+    (slope,) = torch.autograd.grad(first @ unit / first.detach().norm(), places)
+    count = places.shape[2] * places.shape[3]
+    weighted = count * (slope.mean(dim=(2, 3), keepdim=True) * places).sum(dim=1)[0].detach().numpy()
+    (found,) = similarity(model.network, seen.search[1], seen.places[:1])
+    assert np.ptp(found) > 0.01
+    np.testing.assert_allclose(found - found.mean(), weighted - weighted.mean(), atol=1e-4)
+
+
 def test_the_place_that_looks_like_the_query_stands_out():
     """One place has the query's direction, another its opposite, the rest is nothing."""
     model = tiny()

@@ -1,24 +1,24 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
-from reidkit import page
+from reidkit import page, pictures
 from reidkit.data.detect import open_benchmark
 from reidkit.judge import Protocol, Reading, judge
 from reidkit.model.weights import load_model
 from tests.commands import training
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reidkit.judge import Judgement
     from tests.commands import Nursery
 
@@ -70,7 +70,7 @@ def test_the_report_shows_the_features_of_those_whom_the_gallery_shows(
     numbers = [text for text in drawn if text in known]
     assert {number: numbers.count(number) >= 3 for number in known} == dict.fromkeys(known, True)
     assert sum("of the variance" in text for text in drawn) == 4
-    assert f"{sum(judgement.gallery.pids > 0)} gallery images of {len(known)} people" in drawn
+    assert f"{sum(judgement.gallery.pids > 0)} gallery images with {len(known)} ids" in drawn
 
 
 def test_nothing_names_a_place_on_this_machine(run: tuple[Path, dict[str, float]], noise: Path) -> None:
@@ -142,3 +142,34 @@ def test_scores_curve_and_distances_are_those_of_the_judgement(
     assert made.settings["CPU threads"] == torch.get_num_threads()
     assert made.distances is not None
     assert sum(made.distances.same) + sum(made.distances.different) == 4 * (16 - 2)
+
+
+def test_maps_are_of_queries_and_their_nearest_true_matches(
+    run: tuple[Path, dict[str, float]], judgement: Judgement
+) -> None:
+    """The mean of each map is the cosine similarity of the two, as average pooling and BNNeck are linear."""
+    model, query, gallery = load_model(run[0]), judgement.query, judgement.gallery
+    pairs = pictures.alike_pairs(model, judgement, Protocol(), [2, 0], torch.device("cpu"))
+    for row, pair in zip((2, 0), pairs, strict=True):
+        found = pictures.true_match(judgement, Protocol(), row)
+        assert found is not None
+        assert gallery.pids[found] == query.pids[row]
+        assert gallery.camids[found] != query.camids[row]
+        a, b = query.vectors[row], gallery.vectors
+        cosines = b @ a / np.linalg.norm(a) / np.linalg.norm(b, axis=1)
+        matches = (gallery.pids == query.pids[row]) & (gallery.camids != query.camids[row])
+        assert cosines[found] == cosines[matches].max()
+        assert [each.path.name for each in pair] == [Path(query.paths[row]).name, Path(gallery.paths[found]).name]
+        for each in pair:
+            assert each.map.mean() == pytest.approx(cosines[found], abs=1e-4)
+            assert each.low == 0.0
+
+
+def test_a_query_without_a_true_match_has_no_pair(run: tuple[Path, dict[str, float]], judgement: Judgement) -> None:
+    lost = judgement.scores.first_match.copy()
+    lost[0] = np.nan
+    without = dataclasses.replace(judgement, scores=dataclasses.replace(judgement.scores, first_match=lost))
+    assert pictures.true_match(without, Protocol(), 0) is None
+    assert pictures.alike_pairs(load_model(run[0]), without, Protocol(), [0], torch.device("cpu")) == []
+    (one,) = pictures.compare_attention(load_model(run[0]), without, Protocol(), [0], 1, torch.device("cpu"))
+    assert one.query.map.mean() == pytest.approx(1, abs=1e-4)  # compared with itself

@@ -107,10 +107,16 @@ def _choose(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[A
 
     The random ones are drawn first, from all, as they would flatter the model if the hardest were not among them.
     """
+    drawn = choose_random(average_precision)
     scored = np.flatnonzero(~np.isnan(average_precision))
-    drawn = np.random.default_rng(0).permutation(scored)[:RANDOM]
     rest = np.setdiff1d(scored, drawn)
     return rest[np.argsort(average_precision[rest], kind="stable")[:HARDEST]], drawn
+
+
+def choose_random(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Queries drawn at random, always the same ones, from all that have a true match."""
+    scored = np.flatnonzero(~np.isnan(average_precision))
+    return np.random.default_rng(0).permutation(scored)[:RANDOM]
 
 
 def ranked_lists(judgement: Judgement, protocol: Protocol, rows: Sequence[int]) -> list[RankedList]:

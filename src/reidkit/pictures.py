@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from reidkit.data.shards.find import image_file
 from reidkit.evaluate.projection import pca, tsne
 from reidkit.evaluate.ranking import ranked
 from reidkit.judge import Protocol, Reading, embed_samples
+from reidkit.page import choose_random
 from reidkit.report.canvas import figure_uri
 from reidkit.report.overlay import Comparison, Overlay
 from reidkit.report.points import Panel, points_figure
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from reidkit.judge import Judgement
     from reidkit.model.weights import Model
     from reidkit.report.html import Report
-    from reidkit.types import Embeddings, ImageFile
+    from reidkit.types import Embeddings
 
 MAPS, PEOPLE, EACH = 6, 12, 40
-"""Activation maps on a page; people in its map of features, and images of each of them."""
+"""Queries with maps on a page; people in its map of features, and images of each of them."""
 
 
 def compare_attention(
@@ -41,40 +42,67 @@ def compare_attention(
     answers: int,
     device: torch.device,
 ) -> list[Comparison]:
-    """For the queries `rows`: their activation, and where each of their first `answers` answers is like them.
+    """For the queries `rows`: what makes each like its nearest true match, and its first `answers` images like it.
 
-    The maps of similarity of one query share one scale, from nothing to the largest.
+    The maps of the gallery images of one query share one scale, from nothing to the largest.
     """
     found = []
-    for one in ranked(judgement.query, judgement.gallery, rows, answers, metric=protocol.metric):
-        samples = [_sample(judgement.query, one.query), *(_sample(judgement.gallery, i) for i in one.indices.tolist())]
-        seen = attend(model, samples, device)
-        alike = similarity(model.network, seen.search[0], seen.places[1:]) if len(samples) > 1 else np.zeros((0, 1, 1))
+    rule: dict[str, Any] = {"metric": protocol.metric, "cameras": protocol.cameras}
+    for one in ranked(judgement.query, judgement.gallery, rows, answers, **rule):
+        match, gallery = true_match(judgement, protocol, one.query), one.indices.tolist()
+        images = [_sample(judgement.gallery, i) for i in gallery]
+        # The last one is what the query itself is compared with: often one of those that are shown.
+        last = _sample(judgement.gallery, match) if match is not None else _sample(judgement.query, one.query)
+        seen = attend(model, [_sample(judgement.query, one.query), *images, last], device)
+        own = similarity(model.network, seen.search[-1], seen.places[:1])[0]
+        alike = similarity(model.network, seen.search[0], seen.places[1:])[:-1]
         top = float(alike.max(initial=0.0))
         shown = tuple(
             (Overlay(sample.path, places, 0.0, top), bool(right), _cosine(seen.search[0], vector))
-            for sample, places, right, vector in zip(samples[1:], alike, one.right, seen.search[1:], strict=True)
+            for sample, places, right, vector in zip(images, alike, one.right, seen.search[1:-1], strict=True)
         )
-        found.append(Comparison(Overlay(samples[0].path, seen.activation[0]), shown))
+        found.append(Comparison(Overlay(image_file(judgement.query.paths[one.query]), own, 0.0), shown))
     return found
 
 
-def activations(model: Model, paths: Sequence[ImageFile], device: torch.device) -> list[Overlay]:
-    """The activation maps of a few images."""
-    if not paths:
-        return []
-    seen = attend(model, [Sample(path, 0, 0) for path in paths], device)
-    return [Overlay(path, places) for path, places in zip(paths, seen.activation, strict=True)]
+def true_match(judgement: Judgement, protocol: Protocol, row: int) -> int | None:
+    """The gallery row of the nearest true match of a query; None where it has none."""
+    rank = judgement.scores.first_match[row]
+    if np.isnan(rank):
+        return None
+    rule: dict[str, Any] = {"metric": protocol.metric, "cameras": protocol.cameras}
+    (found,) = ranked(judgement.query, judgement.gallery, [row], int(rank), **rule)
+    return int(found.indices[int(rank) - 1])
 
 
-def add_pictures(report: Report, model: Model, judgement: Judgement, device: torch.device) -> Report:
-    """The page with what the network sees: where it is active in some queries, and features of people of the gallery.
+def alike_pairs(
+    model: Model, judgement: Judgement, protocol: Protocol, rows: Sequence[int], device: torch.device
+) -> list[tuple[Overlay, Overlay]]:
+    """Queries and their nearest true matches, and in each of the two what makes it like the other."""
+    matches = {row: true_match(judgement, protocol, row) for row in rows}
+    pairs = []
+    for row, match in matches.items():
+        if match is None:
+            continue
+        query, image = _sample(judgement.query, row), _sample(judgement.gallery, match)
+        seen = attend(model, [query, image], device)
+        first = similarity(model.network, seen.search[1], seen.places[:1])[0]
+        second = similarity(model.network, seen.search[0], seen.places[1:])[0]
+        pairs.append((Overlay(query.path, first, 0.0), Overlay(image.path, second, 0.0)))
+    return pairs
+
+
+def add_pictures(
+    report: Report, model: Model, judgement: Judgement, device: torch.device, protocol: Protocol | None = None
+) -> Report:
+    """The page with what makes some queries like their true matches, and the features of some ids of the gallery.
 
     Either is left out where an image cannot be read, or where there is nothing to show.
     """
-    paths = [one.query_path for one in (*report.random, *report.hardest)][:MAPS]
+    rows = choose_random(judgement.scores.average_precision)[:MAPS].tolist()
     with contextlib.suppress(DataError):
-        report = dataclasses.replace(report, attention=activations(model, paths, device))
+        pairs = alike_pairs(model, judgement, protocol or Protocol(), rows, device)
+        report = dataclasses.replace(report, attention=pairs)
     with contextlib.suppress(DataError):
         report = dataclasses.replace(report, embedding=_features_uri(model, judgement.gallery, device))
     return report
@@ -86,7 +114,7 @@ def _features_uri(model: Model, gallery: Embeddings, device: torch.device) -> st
     rows = np.concatenate([np.flatnonzero(gallery.pids == pid)[:EACH] for pid in people])
     samples = tuple(_sample(gallery, row) for row in rows.tolist())
     panels, pids = embedding_panels(model, samples, Reading(device=device), "pca", perplexity=0.0)
-    return figure_uri(points_figure(panels, pids, f"{len(samples)} gallery images of {len(people)} people"))
+    return figure_uri(points_figure(panels, pids, f"{len(samples)} gallery images with {len(people)} ids"))
 
 
 def choose_people(samples: Sequence[Sample], people: int, where: str) -> tuple[Sample, ...]:

@@ -51,7 +51,7 @@ def test_a_row_for_each_query_with_hostile_names_and_missing_files(tmp_path):
     assert len(figure.axes) == 2 * 6 + 1
     assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["least", "most"]
     words = {axes.get_xlabel() for axes in figure.axes}
-    assert {"right, 0.50", "wrong, -0.25"} <= words
+    assert {"true, 0.50", "false, -0.25"} <= words
     write_figure(figure, tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (int((1.15 * 6 + 0.3) * 160), round((2.55 * 2 + 1.3) * 160))
@@ -85,9 +85,10 @@ def test_the_share_of_like_neighbours_by_hand():
 def test_a_page_shows_the_maps_and_survives_missing_images(tmp_path):
     good = tmp_path / "<good>.png"
     GREY.save(good)
-    maps = [Overlay(good, np.eye(2)), Overlay(tmp_path / "gone.png", np.eye(2))]
+    maps = [(Overlay(good, np.eye(2)), Overlay(tmp_path / "gone.png", np.eye(2)))]
     page = render(Report(title="run", attention=maps))
     assert page.count("data:image/jpeg;base64,") == 2
-    assert 'alt="activation of &lt;good&gt;.png"' in page
-    assert "no activation: the image cannot be read" in page
+    assert 'alt="map of &lt;good&gt;.png"' in page
+    assert "no map: the image cannot be read" in page
+    assert "How to read the maps" in page
     assert 'id="attention"' not in render(Report(title="run"))

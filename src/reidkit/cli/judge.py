@@ -101,7 +101,7 @@ def evaluate(
         counts = f"{len(judgement.query.pids):,} queries, {len(judgement.gallery.pids):,} gallery images"
         made = page.report_of(loaded, f"{benchmark.name}: {counts}", settings, shown_command(), on=benchmark.name)
         made = page.add_scores(made, judgement, protocol, found.reranked, found.seconds)
-        write_report(report, add_pictures(made, loaded, judgement, reading.device))
+        write_report(report, add_pictures(made, loaded, judgement, reading.device, protocol))
         if not as_json:
             print_line(f"report in {report}")
     return 0

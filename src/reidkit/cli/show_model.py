@@ -104,7 +104,7 @@ def attention(
     skip_broken: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
-    """Where the network is active in a query, and where its nearest gallery images resemble it."""
+    """What makes queries and the images found for them alike: maps, bright where it is."""
     from reidkit.pictures import compare_attention
     from reidkit.report.canvas import suffix, write_figure
     from reidkit.report.overlay import comparison_figure
@@ -146,7 +146,7 @@ def embedding(
     with progress() as tell:
         reading = Reading(device=choose_device(device), tell=tell)
         panels, pids = embedding_panels(loaded, samples, reading, method.value, perplexity)
-    title = f"{loaded.recipe.name} on {benchmark.name}: {len(samples)} {part.value} images of {len(set(pids))} people"
+    title = f"{loaded.recipe.name} on {benchmark.name}: {len(samples)} {part.value} images with {len(set(pids))} ids"
     write_figure(points_figure(panels, pids, title), out)
     _say(out, as_json=as_json)
 

@@ -26,7 +26,7 @@ def _both(market: tuple[float, float], duke: tuple[float, float]) -> dict[str, t
     return {name: (round(r / 100, 4), round(m / 100, 4)) for name, (r, m) in ((MARKET, market), (DUKE, duke))}
 
 
-def _search(recipe: Recipe) -> Search:
+def search_of(recipe: Recipe) -> Search:
     """As Table 2 says: without a neck the Euclidean distance, behind it the cosine."""
     return EUCLIDEAN if recipe.network.neck == "none" else Search()
 
@@ -41,7 +41,7 @@ def _ladder(rows: Sequence[Row]) -> tuple[Line, ...]:
                 name=row.recipe.name,
                 title=row.title,
                 recipe=row.recipe,
-                search=_search(row.recipe),
+                search=search_of(row.recipe),
                 parent=parent,
                 published=published,
             )

@@ -52,7 +52,7 @@ class Report:
     with its value and the one before (None: not known). `parent` is what the recipe is compared with (None: the
     defaults). `settings` are shown as they stand. `log` holds the rows of `log.jsonl`. `scores` and `reranked` have
     the keys of `reidkit evaluate --json`, as fractions. `cmc[k - 1]` is the share of queries with a true match among
-    the first k. `embedding` is the address of a picture.
+    the first k. `attention` are queries, each with a true match. `embedding` is the address of a picture.
     An image takes about 4 kB of the page.
     """
 
@@ -74,7 +74,7 @@ class Report:
     hardest: Sequence[RankedList] = ()
     random: Sequence[RankedList] = ()
     distances: Histogram | None = None
-    attention: Sequence[Overlay] = ()
+    attention: Sequence[tuple[Overlay, Overlay]] = ()
     embedding: str = ""
 
 

@@ -32,8 +32,11 @@ LETTERS = 12
 """Of a file's name that stand in one line below its image."""
 
 WORDS_BELOW = (
-    "Activation: from the least to the most of the image. Similarity: from 0 to the most among a query's answers.\n"
-    "Below an answer: right or wrong, and its cosine similarity to the query."
+    "How to read it: bright places raise the similarity of two images, dark ones add nothing or lower it. The query's "
+    "map is by its nearest true match, from 0 to its largest value;\n"
+    "those of the gallery images are by the query, from 0 to the largest of the row. Bright clothes, shoes or bags: "
+    "the persons are compared. Bright ground, walls or corners: the background.\n"
+    "Below a gallery image: true or false match, and its cosine similarity to the query."
 )
 STRENGTH = 0.55
 COLOURS = "inferno"
@@ -52,7 +55,7 @@ class Overlay:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A query and what is active in it; of each answer, whether it is right and where it is like the query."""
+    """A query with its map; each gallery image with its map, whether it is a true match, and its similarity."""
 
     query: Overlay
     answers: Sequence[tuple[Overlay, bool, float]]
@@ -83,7 +86,7 @@ def overlay_uri(overlay: Overlay) -> str:
 
 
 def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
-    """One row for each query: itself, its activation, then each answer and beside it where it is like the query.
+    """One row for each query: itself, its map, then each gallery image with its map.
 
     Raises:
         DataError: there is no row.
@@ -105,9 +108,9 @@ def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
             colour = RIGHT if right else WRONG
             _tile(axes[2 + 2 * place], answer, colour, plain=True)
             _tile(axes[3 + 2 * place], answer, colour)
-            word = "right" if right else "wrong"
+            word = "true" if right else "false"
             axes[2 + 2 * place].set_xlabel(f"{word}, {similarity:.2f}", color=colour, fontsize=WORDS)
-    heads = ["query", "activation", *(word for k in range(answers) for word in (f"answer {k + 1}", "similarity"))]
+    heads = ["query", "its map", *(word for k in range(answers) for word in (f"rank {k + 1}", "its map"))]
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(head, color=INK, fontsize=WORDS)
     look: dict[str, Any] = {"x": 0.01, "ha": "left", "parse_math": False}

@@ -44,7 +44,7 @@ def points_figure(panels: Sequence[Panel], pids: NDArray[np.int64], title: str) 
         for number, pid in enumerate(people):
             x, y = panel.points[pids == pid].T
             axes.scatter(x, y, s=26, color=colour(number), marker=marker(number), linewidth=0, alpha=0.85)
-        finding = f"the nearest point is the same person's for {100 * alike(panel.points, pids):.0f} %"
+        finding = f"the nearest point has the same id for {100 * alike(panel.points, pids):.0f} %"
         plain(axes, x=panel.x, y=panel.y, title=panel.title, finding=finding)
         axes.set_aspect("equal", adjustable="datalim")
         if len(people) <= NAMED:
@@ -54,7 +54,7 @@ def points_figure(panels: Sequence[Panel], pids: NDArray[np.int64], title: str) 
         if not panel.x:
             axes.set(xticklabels=[], yticklabels=[])
     names = grid[0].collections
-    looks: dict[str, Any] = {"loc": "outside right upper", "frameon": False, "labelcolor": SOFT, "title": "person"}
+    looks: dict[str, Any] = {"loc": "outside right upper", "frameon": False, "labelcolor": SOFT, "title": "id"}
     looks |= {"fontsize": SMALL, "handletextpad": 0.1, "markerscale": 1.3, "columnspacing": 0.6}
     legend = made.legend(names, [str(pid) for pid in people], ncols=1 + (len(people) - 1) // 24, **looks)
     legend.get_title().set_color(SOFT)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from reidkit.paper.figures import boxes as words
 from reidkit.paper.figures import pipeline
@@ -63,7 +64,38 @@ def test_what_differs_from_standard_to_strong_is_the_six_tricks(standard, strong
     first, second = boxes(words.diagram(standard)), boxes(words.diagram(strong))
     changed = {key for key, box in second.items() if first.get(key) != box}
     warm_up, erase, smooth, stride, neck, center = "rate", "augment", "identity", "backbone.layer4", "neck", "center"
-    assert changed == {warm_up, erase, smooth, stride, neck, center, "metric", "search", "identity.classifier"}
+    follows = {"metric", "search", "identity.classifier", "use"}  # features, classifier and distance go by the neck
+    assert changed == {warm_up, erase, smooth, stride, neck, center} | follows
+
+
+def test_the_distance_is_the_one_of_table_2(standard, strong):
+    """Its first row is f without BNNeck by the Euclidean distance, its last one f_i by the cosine."""
+    assert words.neck_diagram(standard).below["metric"].lines[1] == "Euclidean distance"
+    assert words.neck_diagram(strong).below["search"].lines[1] == "cosine distance"
+
+
+@pytest.mark.parametrize("figure", [pipeline.figure2, pipeline.figure5])
+def test_words_stay_inside_their_boxes(figure):
+    """Measured as they are drawn: every text that starts in a box ends in it, with room on all sides."""
+    made = figure()
+    canvas = FigureCanvasAgg(made)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    inside = 0
+    for axes in made.axes:
+        frames = [patch.get_window_extent(renderer) for patch in axes.patches]
+        assert all(frame.x0 >= 0 and frame.x1 <= made.bbox.x1 for frame in frames)
+        for text in axes.texts:
+            there = text.get_window_extent(renderer)
+            middle = (there.x0 + there.x1) / 2, (there.y0 + there.y1) / 2
+            for frame in (frame for frame in frames if frame.contains(*middle)):
+                inside += 1
+                room = 0.03 * made.dpi
+                assert there.x0 - frame.x0 > room, text.get_text()
+                assert frame.x1 - there.x1 > room, text.get_text()
+                assert there.y0 - frame.y0 > room, text.get_text()
+                assert frame.y1 - there.y1 > room, text.get_text()
+    assert inside > 20
 
 
 def test_another_network_is_another_drawing():
@@ -94,7 +126,16 @@ def test_figure_5_says_which_loss_pulls_at_which_feature():
     assert "(a) ID loss and triplet loss on f" in {text.get_text() for text in first.texts}
     assert "(b) ID loss on fᵢ, triplet loss on fₜ" in {text.get_text() for text in second.texts}
     orange = {text.get_text() for text in second.texts if text.get_color() == pipeline.WARM}
-    assert orange == {"orange: what differs from (a)", "fₜ", "BN", "shift held at 0", "fᵢ", "2048-d", "no bias"}
+    assert orange == {
+        "orange: what differs from (a)",
+        "fₜ",
+        "BN",
+        "shift held at 0",
+        "fᵢ",
+        "2048-d",
+        "no bias",
+        "cosine distance",
+    }
 
 
 def test_every_box_is_drawn_and_new_ones_have_thick_edges(standard, strong):

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from reidkit.recipes.tables import search_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reidkit.paper.figures.walk import Loss, Stage, Walk
+
+HEAD, LETTERS = 13, 11
+"""Sizes of letters in points: of a box's title, and of its lines."""
+
+LINE, EDGE = 0.215, 0.14
+"""The height of a line of words, and what stays empty on each side of the words, in inches."""
+
+
+@lru_cache(maxsize=1024)
+def wide(words: str, size: float) -> float:
+    """Inches that these words take in bold letters: what differs is drawn in bold, and fits, too."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    path = TextPath((0, 0), words, size=size, prop=FontProperties(weight="bold"), usetex=False)
+    return float(path.get_extents().width) / 72 if words.strip() else 0.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +43,12 @@ class Box:
     @property
     def width(self) -> float:
         """Inches, by the longest line."""
-        return 0.22 + max(0.12 * len(self.title), 0.094 * max(map(len, self.lines), default=0))
+        return 2 * EDGE + max(wide(self.title, HEAD), *(wide(line, LETTERS) for line in self.lines), 0.0)
+
+    @property
+    def height(self) -> float:
+        """The least of it, in inches, for the title and all lines."""
+        return 2 * EDGE + LINE * (1 + len(self.lines))
 
 
 @dataclass(frozen=True)
@@ -75,7 +99,8 @@ def neck_diagram(found: Walk) -> Diagram:
         chain += [*(Box(stage.path, *_words(stage)) for stage in found.neck), last]
     above = tuple(_loss(loss) for loss in found.losses if "search" not in loss.features)
     after = tuple(box for loss in found.losses if "search" in loss.features for box in (*_parts(loss), _loss(loss)))
-    use = Box("use", "retrieval", ("inference stage,", "cosine distance"), "use")
+    metric_name = {"euclidean": "Euclidean", "cosine": "cosine"}[search_of(found.recipe).metric]
+    use = Box("use", "retrieval", ("inference stage,", f"{metric_name} distance"), "use")
     return Diagram(tuple(chain), {"metric": above} if above else {}, after, {last.key: use})
 
 
