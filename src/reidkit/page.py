@@ -13,7 +13,7 @@ import torch
 
 from reidkit import __version__
 from reidkit.data.shards.find import image_file
-from reidkit.evaluate.ranking import pair_histogram, ranked
+from reidkit.evaluate.ranking import draw_queries, pair_histogram, ranked
 from reidkit.recipes.names import changes_of, origin_of
 from reidkit.report.charts import Histogram
 from reidkit.report.html import Report
@@ -107,16 +107,10 @@ def _choose(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[A
 
     The random ones are drawn first, from all, as they would flatter the model if the hardest were not among them.
     """
-    drawn = choose_random(average_precision)
+    drawn = draw_queries(average_precision, RANDOM)
     scored = np.flatnonzero(~np.isnan(average_precision))
     rest = np.setdiff1d(scored, drawn)
     return rest[np.argsort(average_precision[rest], kind="stable")[:HARDEST]], drawn
-
-
-def choose_random(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Queries drawn at random, always the same ones, from all that have a true match."""
-    scored = np.flatnonzero(~np.isnan(average_precision))
-    return np.random.default_rng(0).permutation(scored)[:RANDOM]
 
 
 def ranked_lists(judgement: Judgement, protocol: Protocol, rows: Sequence[int]) -> list[RankedList]:

@@ -11,9 +11,8 @@ import numpy as np
 from reidkit.attention import attend, similarity
 from reidkit.data.shards.find import image_file
 from reidkit.evaluate.projection import pca, tsne
-from reidkit.evaluate.ranking import ranked
+from reidkit.evaluate.ranking import draw_queries, ranked
 from reidkit.judge import Protocol, Reading, embed_samples
-from reidkit.page import choose_random
 from reidkit.report.canvas import figure_uri
 from reidkit.report.overlay import Comparison, Overlay
 from reidkit.report.points import Panel, points_figure
@@ -99,7 +98,7 @@ def add_pictures(
 
     Either is left out where an image cannot be read, or where there is nothing to show.
     """
-    rows = choose_random(judgement.scores.average_precision)[:MAPS].tolist()
+    rows = draw_queries(judgement.scores.average_precision, MAPS).tolist()
     with contextlib.suppress(DataError):
         pairs = alike_pairs(model, judgement, protocol or Protocol(), rows, device)
         report = dataclasses.replace(report, attention=pairs)

@@ -25,7 +25,7 @@ def model(tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "size"),
     [
-        (["attention", "--queries", 2, "--answers", 2], (1.15 * 6 + 0.3, 2.55 * 2 + 1.3)),
+        (["attention", "--queries", 2, "--answers", 2], (1.15 * 6 + 0.3, 2.55 * 2 + 2.0)),
         (["embedding", "--people", 3], (12.6, 6.0)),
         (["embedding", "--method", "tsne", "--part", "train"], (12.6, 6.0)),
     ],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from reidkit.report.canvas import write_figure
@@ -54,7 +55,23 @@ def test_a_row_for_each_query_with_hostile_names_and_missing_files(tmp_path):
     assert {"true, 0.50", "false, -0.25"} <= words
     write_figure(figure, tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
-        assert image.size == (int((1.15 * 6 + 0.3) * 160), round((2.55 * 2 + 1.3) * 160))
+        assert image.size == (int((1.15 * 6 + 0.3) * 160), round((2.55 * 2 + 2.0) * 160))  # six lines below
+
+
+@pytest.mark.parametrize("answers", [0, 1, 3, 10])
+def test_how_to_read_the_maps_stays_on_the_sheet(tmp_path, answers):
+    GREY.save(tmp_path / "a.png")
+    overlay = Overlay(tmp_path / "a.png", np.eye(2))
+    figure = comparison_figure([Comparison(overlay, [(overlay, True, 0.5)] * answers)], "t")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    below = next(text for text in figure.texts if text.get_text().startswith("How to read it"))
+    there = below.get_window_extent(canvas.get_renderer())
+    assert there.x0 >= 0
+    assert there.x1 <= figure.bbox.x1
+    assert there.y0 >= 0
+    tiles = [axes.get_window_extent(canvas.get_renderer()) for axes in figure.axes]
+    assert there.y1 <= min(tile.y0 for tile in tiles)
 
 
 def test_no_query_is_said():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +34,14 @@ LETTERS = 12
 
 WORDS_BELOW = (
     "How to read it: bright places raise the similarity of two images, dark ones add nothing or lower it. The query's "
-    "map is by its nearest true match, from 0 to its largest value;\n"
-    "those of the gallery images are by the query, from 0 to the largest of the row. Bright clothes, shoes or bags: "
-    "the persons are compared. Bright ground, walls or corners: the background.\n"
-    "Below a gallery image: true or false match, and its cosine similarity to the query."
+    "map is by its nearest true match, from 0 to its own largest value; those of the gallery images are by the query, "
+    "from 0 to the largest value of the row. Bright clothes, shoes or bags: the persons are compared. Bright ground, "
+    "walls or corners: the background is.",
+    "Below a gallery image: true or false match, and its cosine similarity to the query.",
 )
+LETTER, LINE = 0.078, 0.2
+"""Inches that a letter and a line of these words take, no less."""
+
 STRENGTH = 0.55
 COLOURS = "inferno"
 """From dark to light: as good for the colour-blind, and on a projector with poor colours."""
@@ -95,7 +99,9 @@ def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
         raise DataError("there is no query to show: the data set needs queries and a gallery")
     answers = max(len(row.answers) for row in rows)
     columns = 2 + 2 * answers
-    made = sheet(1.15 * columns + 0.3, 2.55 * len(rows) + 1.3)
+    width = 1.15 * columns + 0.3
+    words = [line for text in WORDS_BELOW for line in textwrap.wrap(text, int((width - 0.3) / LETTER))]
+    made = sheet(width, 2.55 * len(rows) + 0.8 + LINE * len(words))
     grid = made.subplots(len(rows), columns, squeeze=False)
     nothing_but(grid.ravel().tolist())
     for row, axes in zip(rows, grid, strict=True):
@@ -115,7 +121,7 @@ def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
         axes.set_title(head, color=INK, fontsize=WORDS)
     look: dict[str, Any] = {"x": 0.01, "ha": "left", "parse_math": False}
     heading(made, title)
-    made.supxlabel(WORDS_BELOW, color=SOFT, fontsize=SMALL, **look)
+    made.supxlabel("\n".join(words), color=SOFT, fontsize=SMALL, **look)
     tighten(made)
     _scale(made, grid)
     return made
