@@ -41,6 +41,29 @@ def test_a_table_that_is_too_wide_takes_more_lines_and_loses_nothing(capsys: pyt
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "room", "widths"),
+    [
+        ([["ab", "c"], ["", "def"]], 80, [2, 3]),
+        ([["ab cd", "efg hi"]], 11, [5, 3 + 1]),
+        ([["ab cd", "efg hi"]], 8, [2 + 1, 3]),
+        ([["abcd", "efghij"]], 6, [2, 2]),
+        ([["", ""]], 80, [1, 1]),
+    ],
+)
+def test_widths(rows: list[list[str]], room: int, widths: list[int]) -> None:
+    """Two spaces are between two columns."""
+    assert show._widths(rows, room) == widths
+
+
+def test_a_table_breaks_names_before_words(capsys: pytest.CaptureFixture[str]) -> None:
+    head = ("", "rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mAP (trapezoid)", "mINP")
+    show.print_table(head, [("re-ranked (k-reciprocal)", *["100.0"] * 7)])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {"(trapezoid)", "(k-reciprocal)", "rank-10"} <= {word for line in lines for word in line.split()}
+
+
 def test_a_name_of_any_length_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
     show.print_table(("", "n"), [("x" * 200, "1")])
     lines = capsys.readouterr().out.splitlines()

@@ -58,17 +58,37 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 
 
     head, rows = [harmless(cell) for cell in head], [[harmless(cell) for cell in row] for row in rows]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for i, name in enumerate(head):
-        names = max(Text(row[i]).cell_len for row in (head, *rows))
-        # Names stay whole, as they are to be copied, unless they leave no room for the rest.
-        whole = i == 0 and names <= columns() // 2
-        table.add_column(Text(name), justify="left" if i < left else "right", overflow="fold", no_wrap=whole)
+    for i, (name, width) in enumerate(zip(head, _widths([head, *rows], columns()), strict=True)):
+        table.add_column(Text(name), justify="left" if i < left else "right", overflow="fold", width=width)
     for row in rows:
         table.add_row(*map(Text, row))
     written = io.StringIO()
     Console(file=written, width=columns(), color_system=None, force_terminal=False).print(table)
     for line in written.getvalue().splitlines():
         print_line(line.rstrip())
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The widths of a table's columns, two spaces apart, in `room`.
+
+    What is too wide first breaks between the words of its columns, then between those of the names in the first one.
+    Where there is not even room for whole words, the others than the first share the room, and break anywhere.
+    """
+    from rich.cells import cell_len
+
+    count = len(rows[0])
+    room -= 2 * (count - 1)
+    wanted = [max(cell_len(row[i]) for row in rows) for i in range(count)]
+    words = [max(cell_len(word) for row in rows for word in (row[i].split() or [""])) for i in range(count)]
+    for widths in (wanted, [wanted[0], *words[1:]], words):
+        if sum(widths) <= room:
+            break
+    else:
+        first = min(wanted[0], room // 2)
+        widths = [first, *[max(1, (room - first) // max(1, count - 1))] * (count - 1)]
+    for i in range(count):  # what room is left goes to the first columns that can use it
+        widths[i] += max(0, min(wanted[i] - widths[i], room - sum(widths)))
+    return [max(1, width) for width in widths]
 
 
 def print_text(text: str) -> None:
