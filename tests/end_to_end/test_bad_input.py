@@ -113,7 +113,7 @@ class TestData:
         result = nursery.run(*training(only, tmp_path / "run"), "--judge-every", "1", "--json")
         assert result.status == 0, result.err
         assert "has no query images to judge with" in result.err
-        assert set(result.json()) == {"run", "model"}
+        assert set(result.json()) == {"run", "model", "warnings"}
         assert "nothing" in (tmp_path / "run" / "report.html").read_text()
 
     def test_nobody_to_find_is_said_before_training(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
