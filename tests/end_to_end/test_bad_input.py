@@ -129,7 +129,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("words", "part"),
         [
-            (["trian"], "Did you mean 'train'?"),
+            (["trian"], "did you mean `reidkit train`?"),
             (["train"], "Missing argument"),
             (["train", "strong-baseline"], "--data"),
             (["train", "strong-basline", "--data", "x"], "did you mean strong-baseline?"),
