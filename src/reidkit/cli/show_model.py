@@ -56,7 +56,7 @@ Answers = Annotated[int, typer.Option(min=1, max=20, help="Gallery images for ea
 def _pictures(context: typer.Context) -> None:
     """Which pictures there are, where none is named."""
     if context.invoked_subcommand is None:
-        print_line(context.get_help())
+        typer.echo(context.get_help())
 
 
 @show.command(cls=Command, epilog="reidkit show ranks runs/small --data people --queries 8")
