@@ -203,3 +203,11 @@ def test_the_interval_is_around_the_rate():
     assert found.eer.low < result.eer < found.eer.high
     far = result.operating[2].false_accepts / pairs.impostors
     assert found.far_at_threshold.low < far < found.far_at_threshold.high
+
+
+def test_weights_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Bootstrap(draws=50, seed=3)
+    monkeypatch.setattr("reidkit.evaluate.intervals.AT_ONCE", 40)
+    blocks = list(settings.blocks(7))
+    assert [len(block) for block in blocks] == [5] * 10
+    assert np.concatenate(blocks).tolist() == settings.weights(7).tolist()

@@ -16,7 +16,7 @@ from reidkit.evaluate.verification import FARS
 from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Doubles = NDArray[np.float64]
 
 RANKS = (1, 5, 10, 20)
+
+AT_ONCE = 1 << 24
+"""Weights that are held at a time, 128 MB."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,13 @@ class Bootstrap:
         """How often each person is drawn, [draws, people]."""
         rng = np.random.default_rng(self.seed)
         return rng.multinomial(people, np.full(people, 1 / people), size=self.draws).astype(np.float64)
+
+    def blocks(self, people: int) -> Iterator[Doubles]:
+        """The same weights a few draws at a time, so that a million people take no gigabytes."""
+        rng, step = np.random.default_rng(self.seed), max(1, AT_ONCE // people)
+        for first in range(0, self.draws, step):
+            count = min(step, self.draws - first)
+            yield rng.multinomial(people, np.full(people, 1 / people), size=count).astype(np.float64)
 
     def interval(self, values: Doubles) -> Interval | None:
         """The interval of the values of all draws; None where fewer than half of them have a value."""
@@ -102,8 +112,8 @@ def intervals(scores: Scores, query_pids: NDArray[np.int64], settings: Bootstrap
     if len(people) < 2:
         return {}
     sums = np.stack([np.bincount(who, weights=row, minlength=len(people)) for row in values], axis=1)
-    weights = settings.weights(len(people))
-    means = weights @ sums / (weights @ np.bincount(who))[:, None]
+    sizes = np.bincount(who)
+    means = np.concatenate([draws @ sums / (draws @ sizes)[:, None] for draws in settings.blocks(len(people))])
     names = (*(f"rank{rank}" for rank in RANKS), "map", "minp")
     found = ((name, settings.interval(column)) for name, column in zip(names, means.T, strict=True))
     return {name: interval for name, interval in found if interval}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from reidkit import npz
 from reidkit.evaluate.blocks import Metric, check_pair, prepare
 from reidkit.evaluate.expansion import smallest
 from reidkit.evaluate.joining import approach, having, join, reach
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
     Indices = NDArray[np.int32]
+
+PARTS = ("indices", "distances", "farthest", "metric", "features", "k1", "k2", "lam")
+"""The arrays of a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +85,12 @@ class GalleryNeighbours:
             DataError: the file cannot be read, or belongs to other features.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                parts: dict[str, Any] = dict(archive)
+            with path.open("rb") as file, npz.opened(file, PARTS, str(path)) as archive:
+                parts: dict[str, Any] = {name: archive.read(name) for name in archive.headers}
             settings = KReciprocal(int(parts["k1"]), int(parts["k2"]), float(parts["lam"]))
             found = Neighbours(parts["indices"], parts["distances"], parts["farthest"])
             metric, digest = cast("Metric", str(parts["metric"])), str(parts["features"])
-        except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, DataError) as error:
             raise DataError(f"{path} holds no neighbours of a gallery ({error}): build them again") from None
         points = points_of(metric, gallery=gallery)
         if digest != _digest(points):

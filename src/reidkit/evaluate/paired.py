@@ -122,8 +122,8 @@ def _difference(a: Doubles, b: Doubles, who: NDArray[np.int64], settings: Bootst
     sums, sizes = np.bincount(who, weights=b - a).astype(np.float64), np.bincount(who)
     interval = None
     if len(sums) > 1:
-        weights = settings.weights(len(sums))
-        interval = settings.interval(weights @ sums / (weights @ sizes))
+        means = [draws @ sums / (draws @ sizes) for draws in settings.blocks(len(sums))]
+        interval = settings.interval(np.concatenate(means))
     return Difference(float(a.mean()), float(b.mean()), exchange_test(sums, settings.seed), interval)
 
 
