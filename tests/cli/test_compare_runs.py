@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from reidkit.evaluate.features import write_features
+from reidkit.report.compare import figures
 from reidkit.types import Embeddings
 from tests.commands import training
 from tests.evaluate.definition import crowd
@@ -87,6 +88,15 @@ def test_two_runs(nursery: Nursery, runs: tuple[Path, Path], noise: Path, tmp_pa
     assert text.count("<svg") >= 1
     assert "data:image/jpeg" in text
     assert str(tmp_path) not in text.split("Run it again")[0]
+
+
+def test_each_run_keeps_its_colour() -> None:
+    both, alone = figures({"loss": [[1, 2.0], [2, 1.0]]}, {"loss": [[1, 3.0]], "map": [[1, 0.5], [2, 0.6]]})
+    assert (both.keys, alone.keys) == (("A", "B"), ("B",))
+    assert 'class="line c0"' in both.svg
+    assert 'class="line c1"' in both.svg
+    assert 'class="line c1"' in alone.svg
+    assert "c0" not in alone.svg
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,10 @@ def figures(a: Curves, b: Curves) -> list[Figure]:
         if lines:
             caption = "; ".join(f"{line.name}: {line.y[-1]:.3g} at last" for line in lines)
             chart = Chart(label=f"{title} over epochs. {caption}", lines=lines, x_label="epoch", per_cent=key != "loss")
-            found.append(Figure(title, caption, draw(chart), tuple(line.name for line in lines)))
+            svg = draw(chart)
+            if lines[0].name == "B":  # alone, it keeps its own colour
+                svg = svg.replace('c0"', 'c1"')
+            found.append(Figure(title, caption, svg, tuple(line.name for line in lines)))
     return found
 
 
