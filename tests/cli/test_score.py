@@ -225,3 +225,17 @@ def test_one_file_is_query_and_gallery(nursery: Nursery, tmp_path: Path) -> None
     refused = nursery.run("score", tmp_path / "f.npz", tmp_path / "f.npz")
     assert "has no camids" in refused.line()
     assert "--cameras any" in refused.line()
+
+
+def test_one_file_with_both_sides(nursery: Nursery, files: tuple[Path, Path], tmp_path: Path) -> None:
+    (query, gallery), value = crowd(images=400), nursery.run("score", *files, "--json").json()
+    sides = {"query": query, "gallery": gallery}
+    parts: dict[str, Any] = {
+        f"{name}_{end}": part
+        for name, side in sides.items()
+        for end, part in (("f", side.vectors), ("label", side.pids), ("cam", side.camids))
+    }
+    np.savez(tmp_path / "both.npz", **parts)
+    found = nursery.run("score", tmp_path / "both.npz", "--json").json()
+    assert {**found, "seconds": 0} == {**value, "seconds": 0}
+    assert "holds no query_f and gallery_f" in nursery.run("score", files[0]).line()
