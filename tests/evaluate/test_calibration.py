@@ -282,10 +282,23 @@ def test_few_pairs_are_said(calibration):
     assert made.held_out is None
     assert made.camera_pairs == ()
     assert "at a FAR of 0.001 only 0.002 of the 2 impostor pairs would be accepted" in made.warnings[0]
+    assert "give images of more ids, as no FAR below 0.1 can be measured on fewer than 100 pairs" in made.warnings[0]
     assert "only 2 people have a genuine pair" in made.warnings[1]
     alone = calibrate(query, replace(gallery, pids=np.array([1, 3])), Settings(), Origin(data="one"))
     assert alone.open_set is None
     assert any("open-set rates need two people" in warning for warning in alone.warnings)
+
+
+@pytest.mark.parametrize(("people", "advised"), [(13, 0.07), (33, 0.01), (40, 0.007)])
+def test_the_far_that_is_advised_can_be_asked_for(people: int, advised: float) -> None:
+    """13 people make 156 impostor pairs: 10 of them are 0.064, and rounded down, to 0.06, would be too few again."""
+    rng = np.random.default_rng(0)
+    sides = [embeddings(rng.standard_normal((people, 4)), range(people), [camera] * people) for camera in (0, 1)]
+    said = calibrate(*sides, Settings(far=1e-4), Origin(data="x")).warnings[0]
+    assert f"ask for --far {advised:g} or more" in said
+    assert not any(
+        "impostor pairs" in line for line in calibrate(*sides, Settings(far=advised), Origin(data="x")).warnings
+    )
 
 
 def test_calibration_survives_its_file(calibration, tmp_path):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,6 +42,9 @@ def calibrate(
     metric: options.MetricOption = options.Metric.COSINE,
     cameras: options.CamerasOption = options.Cameras.CROSS,
     seed: Annotated[int, typer.Option(min=0, help="For intervals and for who is held out.")] = 0,
+    allow_training_ids: Annotated[
+        bool, typer.Option("--allow-training-ids", help="Store a threshold measured on ids the model was trained on.")
+    ] = False,
     format_: options.Format = None,
     batch: Annotated[int, typer.Option(min=0, help="Images at a time; 0: what fills the device.")] = 0,
     device: options.Device = "auto",
@@ -52,6 +56,7 @@ def calibrate(
 ) -> None:
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
     from reidkit.data.detect import open_benchmark
+    from reidkit.data.overlap import compare_with_model
     from reidkit.evaluate import thresholds
     from reidkit.evaluate.calibration_file import Settings, calibration_path, save_calibration, to_json
     from reidkit.judge import Protocol, embed_benchmark, require_judgeable
@@ -67,6 +72,8 @@ def calibrate(
     tell_passed_over(benchmark)
     protocol = Protocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
     require_judgeable(benchmark, protocol)
+    trained = compare_with_model(model, benchmark)
+    _require_others(trained, benchmark.name, allowed=allow_training_ids)
     started = time.perf_counter()
     with progress() as tell:
         reading = make_reading(device, precision, batch, (cache, no_cache), skip_broken, tell)
@@ -74,6 +81,7 @@ def calibrate(
     embedded = time.perf_counter()
     origin = thresholds.Origin(data=benchmark.name, feature=feature.value, flip=flip)
     calibration = thresholds.calibrate(query, gallery, settings, origin)
+    calibration = replace(calibration, warnings=(*trained["warnings"], *calibration.warnings))
     seconds = {"embed": embedded - started, "calibrate": time.perf_counter() - embedded}
     _remark_on_another(path, loaded.fingerprint)
     save_calibration(path, calibration)
@@ -81,10 +89,21 @@ def calibrate(
         remark(f"warning: {warning}")
     if as_json:
         seconds = {key: round(value, 3) for key, value in seconds.items()}
-        print_json({**to_json(calibration), "file": str(path), "seconds": seconds})
+        print_json({**to_json(calibration), "trained_on": trained["trained_on"], "file": str(path), "seconds": seconds})
         return
     _print(calibration)
     print_line(f"stored in {path}; " + ", ".join(f"{key} {value:.1f} s" for key, value in seconds.items()))
+
+
+def _require_others(trained: dict[str, Any], data: str, *, allowed: bool) -> None:
+    """Refuses ids that the model was trained on: it tells them apart far better than it will tell others."""
+    shared = trained["trained_on"]
+    if shared and shared["ids"] and not allowed:
+        raise DataError(
+            f"{shared['ids']} ids of {data}'s query and gallery are ids that the model was trained on, and a threshold "
+            "from them would promise too much: give --data of other ids, or store it all the same by "
+            "--allow-training-ids"
+        )
 
 
 def _require_writable(path: Path) -> None:

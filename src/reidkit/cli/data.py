@@ -47,6 +47,7 @@ def data(
     """
     from reidkit.data.check import describe, find_broken
     from reidkit.data.detect import all_samples, open_benchmark
+    from reidkit.data.overlap import find_overlap
 
     benchmark = open_benchmark(folder, format_)
     samples = all_samples(benchmark)
@@ -58,11 +59,22 @@ def data(
         from reidkit.data.sheet import write_sheet
 
         write_sheet(benchmark, sheet)
+    shared = find_overlap(benchmark, everything=check)
+    for warning in shared.warnings():
+        remark(f"warning: {warning}")
     if as_json:
         names = [{"path": str(item.path), "reason": item.reason} for item in broken]
-        print_json({**dataclasses.asdict(describe(benchmark)), "checked": check, "unreadable": names})
+        print_json(
+            {
+                **dataclasses.asdict(describe(benchmark)),
+                "shared": shared.as_json(),
+                "checked": check,
+                "unreadable": names,
+            }
+        )
     else:
         _print(describe(benchmark), folder)
+        print_line(f"shared       {shared.words} (of training, and of query or gallery)")
         print_line(f"unreadable   {len(broken)}" if check else "unreadable   not checked")
         if sheet:
             print_line(f"contact sheet in {sheet}")

@@ -55,6 +55,7 @@ def evaluate(
 
     from reidkit import page
     from reidkit.data.detect import open_benchmark
+    from reidkit.data.overlap import compare_with_model
     from reidkit.distributed import joined
     from reidkit.judge import Protocol, judge
     from reidkit.model.weights import load_model
@@ -88,6 +89,7 @@ def evaluate(
     if multi_query:
         judgement = _merged(judgement, protocol)
     found = find(judgement.query, judgement.gallery, judgement.scores, asked, judgement.seconds)
+    found = dataclasses.replace(found, trained=compare_with_model(model, benchmark))
     print_found(benchmark.name, found, ap, as_json=as_json)
     if per_query:
         write_queries(per_query, judgement.query, found)

@@ -90,11 +90,14 @@ class Found:
     single: SingleShot | None = None
     copies: Copies | None = None
     names: Names = NO_NAMES
+    trained: Mapping[str, Any] = field(default_factory=dict)
+    """Beside other keys of `--json`, `warnings` of what the model was trained on."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the scores has to know."""
-        return self.copies.warnings() if self.copies else ()
+        own = self.copies.warnings() if self.copies else ()
+        return (*self.trained.get("warnings", ()), *own)
 
 
 def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, seconds: Mapping[str, float]) -> Found:
@@ -225,5 +228,6 @@ def _json(found: Found) -> dict[str, Any]:
     if found.single:
         value["single_shot"] = found.single.as_json()
     value |= found.copies.as_json() if found.copies else {}
+    value |= found.trained
     value["warnings"] = list(found.warnings)
     return {**value, "seconds": {key: round(taken, 3) for key, taken in found.seconds.items()}}

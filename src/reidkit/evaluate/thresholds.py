@@ -33,6 +33,12 @@ LEAST_GENUINE = 50
 LEAST_IMPOSTORS = 1000
 """A camera pair with fewer pairs, or with fewer than 10 / FAR impostor pairs, has no threshold of its own."""
 
+LARGEST_FAR = 0.1
+"""Nobody can use a threshold that takes more than this part of all strangers for the one who is searched for."""
+
+MEASURED = round(FEW / LARGEST_FAR)
+"""Impostor pairs that it takes to measure that FAR."""
+
 LEAST_PEOPLE = 20
 POINTS = 100
 
@@ -178,13 +184,23 @@ def _camera_thresholds(tables: Tables, settings: Settings) -> Iterator[CameraThr
         )
 
 
+def _remedy(impostors: int) -> str:
+    """What makes `FEW` false accepts of so many impostor pairs: a FAR, rounded up to one digit, or more images."""
+    digit = 10.0 ** math.floor(math.log10(FEW / impostors))
+    far = math.ceil(FEW / impostors / digit * (1 - 1e-12)) * digit
+    if far > LARGEST_FAR:
+        return (
+            f"give images of more ids, as no FAR below {LARGEST_FAR:g} can be measured on fewer than {MEASURED} pairs"
+        )
+    return f"ask for --far {far:.1g} or more, or give images of more ids"
+
+
 def _warnings(pairs: Pairs, settings: Settings, unknown: OpenSet | None) -> Iterator[str]:
     expected = settings.far * pairs.impostors
     if expected < FEW:
         yield (
             f"at a FAR of {settings.far:g} only {expected:.2g} of the {pairs.impostors} impostor pairs would be "
-            f"accepted: fewer than {FEW} are too few to rely on; ask for --far {FEW / pairs.impostors:.1g} or more, "
-            "or give more images"
+            f"accepted: fewer than {FEW} are too few to rely on; {_remedy(pairs.impostors)}"
         )
     people = _people(pairs.tables)
     if people < LEAST_PEOPLE:

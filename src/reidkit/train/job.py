@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from reidkit.data import overlap
 from reidkit.data.detect import merge, open_benchmark
 from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.passed_over import worth_a_line
-from reidkit.data.shards.samples import pids_of
+from reidkit.data.shards.samples import ShardSamples, pids_of
 from reidkit.data.windows import epoch_batches
 from reidkit.distributed import ALONE
 from reidkit.embed import choose_device, choose_precision, embed, refuse_diverged
+from reidkit.evaluate.copies import find_copies
 from reidkit.judge import Protocol, Reading, judge, require_judgeable
 from reidkit.losses.objective import Objective
 from reidkit.model.network import build
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
+    from reidkit.evaluate.labels import Cameras
     from reidkit.judge import Judgement
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
@@ -65,6 +68,7 @@ class Job:
     compile: bool | None = None
     save_every: int = 5
     judge_every: int = 0
+    cameras: Cameras = "cross"
     cache_dir: Path | None = None
     skip_broken: bool = False
     stream: bool | None = None
@@ -83,7 +87,9 @@ class Outcome:
     judged: Benchmark | None
     judgement: Judgement | None
     description: str
+    protocol: Protocol = field(default_factory=Protocol)
     warnings: tuple[str, ...] = ()
+    """What a reader of the scores has to know."""
 
 
 def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
@@ -127,17 +133,18 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
             f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, "
             f"{machine(device, precision, group)}{', compiled' if compiled else ''}"
         )
+        warnings = _tell_of_training(benchmark, judged, job) if group.first else ()
         if recipe.optim.best_every:
             warn_of_best(judged, job.val_data is not None, job.say)
 
         def scores_now(current: Network) -> dict[str, float]:
-            found = _judge(Model(current, recipe, ""), judged, reading)
+            found = _judge(Model(current, recipe, ""), judged, job, reading)
             return found.scores.as_json() if found else {}
 
         warn_of_torn(source, labels, recipe, job.say)
         batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device, group)
         batches.replaced = job.say if job.skip_broken else None
-        warnings = warn_of_schedule(recipe.optim, batches.count(1), job.say)
+        warnings += warn_of_schedule(recipe.optim, batches.count(1), job.say)
         with Interrupt(job.resume_command, job.say) as interrupt:
             loop = Loop(
                 device=device,
@@ -160,9 +167,15 @@ def run(recipe: Recipe, job: Job, group: Group = ALONE) -> Outcome:
             _probe(network, source, reading)
             name = save_model(file, network, recipe) if group.first else ""
             model = Model(network.eval(), recipe, name)
-            judgement = _judge(model, judged, reading)
-    about = describe(benchmark, source)
-    return Outcome(model=model, judged=judged, judgement=judgement, description=about, warnings=warnings)
+            judgement = _judge(model, judged, job, reading)
+    return Outcome(
+        model=model,
+        judged=judged,
+        judgement=judgement,
+        description=describe(benchmark, source),
+        protocol=protocol_of(job),
+        warnings=(*warnings, *_tell_of_copies(judgement, job)),
+    )
 
 
 @contextmanager
@@ -189,7 +202,7 @@ def _open_judged(benchmark: Benchmark, recipe: Recipe, job: Job) -> Benchmark | 
     if job.val_data and (left := worth_a_line(judged.passed_over)):
         job.say(left)
     try:
-        require_judgeable(judged, Protocol())
+        require_judgeable(judged, protocol_of(job))
     except DataError as error:
         if job.val_data:
             raise
@@ -200,8 +213,39 @@ def _open_judged(benchmark: Benchmark, recipe: Recipe, job: Job) -> Benchmark | 
     return judged
 
 
-def _judge(model: Model, judged: Benchmark | None, reading: Reading) -> Judgement | None:
-    return judge(model, judged, Protocol(), reading) if judged else None
+def _tell_of_training(benchmark: Benchmark, judged: Benchmark | None, job: Job) -> tuple[str, ...]:
+    """Write down what the run is trained on, and say what of it is in the query and gallery as well."""
+    known = overlap.read_record(job.out)
+    if known is None and not isinstance(benchmark.train, ShardSamples):
+        before = overlap.read_record(job.weights) if job.weights else None
+        known = overlap.digests(benchmark.train) | (before or frozenset())
+        overlap.write_record(job.out, benchmark.name, known, len(np.unique(pids_of(benchmark.train))))
+    if judged is None:
+        return ()
+    shared = overlap.find_trained(known or frozenset(), judged)
+    warnings = shared.warnings()
+    for warning in warnings:
+        job.say(f"warning: {warning}")
+    return warnings
+
+
+def _tell_of_copies(judgement: Judgement | None, job: Job) -> tuple[str, ...]:
+    """Say whether queries find themselves in the gallery."""
+    if judgement is None:
+        return ()
+    warnings = find_copies(judgement.query, judgement.gallery, cameras=job.cameras).warnings()
+    for warning in warnings:
+        job.say(f"warning: {warning}")
+    return warnings
+
+
+def protocol_of(job: Job) -> Protocol:
+    """How a run is evaluated: by the official protocol, but for what the job says of cameras."""
+    return Protocol(cameras=job.cameras)
+
+
+def _judge(model: Model, judged: Benchmark | None, job: Job, reading: Reading) -> Judgement | None:
+    return judge(model, judged, protocol_of(job), reading) if judged else None
 
 
 @contextmanager
