@@ -35,7 +35,8 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Job, Outcome]) -> None:
     job, outcome = finished
     write(job.out, outcome, "reidkit train")
     names = {path.name for path in job.out.iterdir()} - {".lock"}
-    assert names == {"recipe.json", "run.json", "log.jsonl", "state.pt", "model.safetensors", "report.html"}
+    files = {"recipe.json", "run.json", "log.jsonl", "state.pt", "model.safetensors", "report.html"}
+    assert names == {*files, "trained_on.json"}
     facts = json.loads((job.out / "run.json").read_text())
     assert {"seed": 0, "people": 8, "weights": "none"}.items() <= facts.items()
     assert outcome.description == "market1501: 32 training images of 8 people from 2 cameras"
