@@ -28,7 +28,7 @@ def shared(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 def test_data_and_train_say_what_is_shared(nursery: Nursery, shared: tuple[Path, Path, list[str]]) -> None:
     data, _, warnings = shared
-    (warning,) = warnings
+    (warning,) = (warning for warning in warnings if "training and test" in warning)
     assert warning.startswith("training and test (query and gallery) share 4 ids (1, 2, 3, ...) and 0 images")
     done = nursery.run("data", data, "--json")
     assert done.json()["shared"] == {"ids": 4, "images": 0, "first": [1, 2, 3]}
@@ -85,6 +85,7 @@ def test_train_where_one_camera_took_all(nursery: Nursery, tmp_path: Path) -> No
     assert "no scores from this data" in done.err
     assert "--cameras any" in done.err
     value = nursery.run(*training(data, tmp_path / "any"), *words, "--cameras", "any", "--json").json()
-    assert (value["queries"], value["gallery"], value["warnings"]) == (4, 8, [])
+    assert (value["queries"], value["gallery"]) == (4, 8)
+    assert not any("gallery" in warning for warning in value["warnings"])
     page = (tmp_path / "any" / "report.html").read_text()
     assert "cameras" in page
