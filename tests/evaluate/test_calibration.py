@@ -293,11 +293,13 @@ def test_few_pairs_are_said(calibration):
 def test_the_far_that_is_advised_can_be_asked_for(people: int, advised: float) -> None:
     """13 people make 156 impostor pairs: 10 of them are 0.064, and rounded down, to 0.06, would be too few again."""
     rng = np.random.default_rng(0)
-    sides = [embeddings(rng.standard_normal((people, 4)), range(people), [camera] * people) for camera in (0, 1)]
-    said = calibrate(*sides, Settings(far=1e-4), Origin(data="x")).warnings[0]
+    query, gallery = (
+        embeddings(rng.standard_normal((people, 4)), range(people), [camera] * people) for camera in (0, 1)
+    )
+    said = calibrate(query, gallery, Settings(far=1e-4), Origin(data="x")).warnings[0]
     assert f"ask for --far {advised:g} or more" in said
     assert not any(
-        "impostor pairs" in line for line in calibrate(*sides, Settings(far=advised), Origin(data="x")).warnings
+        "impostor pairs" in line for line in calibrate(query, gallery, Settings(far=advised), Origin(data="x")).warnings
     )
 
 
