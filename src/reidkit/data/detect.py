@@ -216,7 +216,11 @@ def _guess(folder: Path) -> Benchmark:
 def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path]]]]:
     """What is looked for, and in which places: what is told by its names for certain first."""
     levels = list(islice(listing.levels(folder), 2))
-    yield GUESSED, levels
+    # thousands of folders of ids are passed at a glance
+    yield (
+        GUESSED,
+        [level if len(level) <= listing.MAX_SETS else [*filter(listing.holds_more, level)] for level in levels],
+    )
     yield ("folder",), levels[:1]
     levels = list(listing.levels(folder))
     yield GUESSED, levels[2:]

@@ -44,6 +44,11 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(entry.name for entry in _entries(folder) if _is(entry.is_dir))]
 
 
+def holds_more(folder: Path) -> bool:
+    """Whether `folder` holds anything but images."""
+    return any(not entry.name.lower().endswith(SUFFIXES) for entry in _entries(folder))
+
+
 def locate(folder: Path, matches: Callable[[Path], bool], wanted: str) -> Path:
     """The place of a data set: `folder` itself, or the one folder that `matches` one or two levels below it.
 

@@ -149,9 +149,9 @@ def test_what_is_no_image_is_not_packed(tmp_path: Path, kind: Any, jpeg: bytes) 
     secret = tmp_path / "id_rsa"
     secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
     (tmp_path / "people.csv").write_text("path,pid,camid,split\nid_rsa,1,0,train\n")
-    (tmp_path / "set" / "anna").mkdir(parents=True)
-    (tmp_path / "set" / "anna" / "0_c1.jpg").write_bytes(jpeg)
-    (tmp_path / "set" / "anna" / "1_c1.jpg").symlink_to(secret)
+    (tmp_path / "set" / "train" / "anna").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "anna" / "0_c1.jpg").write_bytes(jpeg)
+    (tmp_path / "set" / "train" / "anna" / "1_c1.jpg").symlink_to(secret)
     for given, name in (("people.csv", "id_rsa"), ("set", "1_c1")):
         with pytest.raises(DataError, match=rf"{name}.* is not an image.*: mend it, or take it out of the data set"):
             convert(open_benchmark(tmp_path / given), tmp_path / "out", kind, 8)
