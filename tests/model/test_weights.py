@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -386,3 +388,10 @@ def test_a_recipe_larger_than_its_file_takes_no_memory(saved, tmp_path):
     save_file(tensors, tmp_path / "big.safetensors", metadata | {"recipe": json.dumps(text)})
     with pytest.raises(WeightsError, match="does not fit the network"):
         load_model(tmp_path / "big.safetensors")
+
+
+def test_a_model_is_loaded_without_torchs_compiler(saved):
+    """Importing it takes seconds, which a network without memory would cost if its weights were drawn."""
+    code = "import sys; from pathlib import Path; from reidkit.model.weights import load_model; "
+    code += f"load_model(Path({str(saved[1])!r})); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

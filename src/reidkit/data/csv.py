@@ -8,7 +8,7 @@ import re
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
-from reidkit.data.listing import locate, without_junk
+from reidkit.data.listing import is_file, locate, without_junk
 from reidkit.data.numbering import NONE, label, numbered
 from reidkit.types import DataError, Names, Sample
 
@@ -205,7 +205,7 @@ def _row(cells: list[str], content: _Table, table: Path, line: int) -> _Row:
 def _found(folder: Path, name: str) -> Path | None:
     """The image of this name; tables that were written on Windows separate folders by backslashes."""
     for spelled in (name, name.replace("\\", "/")):
-        if spelled and "\0" not in spelled and (folder / spelled).is_file():
+        if spelled and "\0" not in spelled and is_file(folder / spelled):
             return folder / spelled
     return None
 

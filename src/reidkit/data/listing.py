@@ -21,6 +21,14 @@ MAX_SETS = 64
 """Folders in the folder around data sets, at most, if it is to be looked into two levels deep."""
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path that a list names is a file; one that no disk can hold is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def image_names(folder: Path) -> list[str]:
     """The names of the images in `folder`, sorted. Told by the suffix; hidden files and Thumbs.db are no images.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from reidkit.data.listing import locate
+from reidkit.data.listing import is_file, locate
 from reidkit.types import Benchmark, DataError, Sample
 
 LINE = re.compile(r"(?P<path>\S+_\d+_(?P<cam>\d{1,5})_\S+)\s+(?P<pid>\d{1,9})")
@@ -57,6 +57,6 @@ def _listed(table: Path, folder: Path, first: int = 0) -> tuple[Sample, ...]:
             raise DataError(f"{table} line {number} does not read like {EXAMPLE}")
     if not samples:
         raise DataError(f"{table} names no images: unpack MSMT17 again")
-    if not Path(str(samples[0].path)).is_file():
+    if not is_file(Path(str(samples[0].path))):
         raise DataError(f"{samples[0].path}, which {table.name} names, is not there: unpack MSMT17 again")
     return tuple(samples)

@@ -142,7 +142,7 @@ class ResNet(nn.Module):
     def _initialise(self) -> None:
         """He's initialisation, for runs from scratch (arXiv:1502.01852, by the outgoing connections)."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
