@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-SECONDS = 3.5
+SECONDS = 3.0
 """For each parser."""
 SLOW = 5.0
 """Seconds in which a parser must have ended with a small file; a machine may be busy."""
@@ -418,3 +418,24 @@ def test_calibration(tmp_path: Path) -> None:
         lambda r: mutated_json(value, r).encode("utf-8", "surrogatepass"),
         lambda: load_calibration(file, "").same_person([0.1, 0.9], 1, 2),
     )
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".mat", ".parquet"])
+def test_features_of_others(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"f{suffix}"
+    vectors, labels = np.ones((4, 3), np.float32), np.arange(4)
+    if suffix == ".npy":
+        for name, array in (("", vectors), ("_pids", labels), ("_camids", labels)):
+            np.save(tmp_path / f"f{name}.npy", array)
+    elif suffix == ".mat":
+        pytest.importorskip("scipy.io").savemat(
+            file, {"gallery_f": vectors, "gallery_label": labels, "gallery_cam": labels}
+        )
+    else:
+        pa = pytest.importorskip("pyarrow")
+        from pyarrow import parquet as pq
+
+        table = {"vectors": pa.array(vectors.tolist()), "pids": pa.array(labels), "camids": pa.array(labels)}
+        pq.write_table(pa.table(table), file)
+    content = file.read_bytes()
+    fuzz(file, content, lambda r: mutated_bytes(content, r), lambda: read_features(file, "gallery"))
