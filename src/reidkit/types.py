@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +36,11 @@ def counted_lower(data: str) -> int:
     return int(data.startswith(_ONCE_FROM_0))
 
 
+def _shortened(sentence: str) -> str:
+    """The sentence with the middle of endless words left out, as a file may hold them."""
+    return re.sub(r"\S{400,}", lambda word: f"{word[0][:200]}...{word[0][-100:]}", sentence)
+
+
 class ReidkitError(Exception):
     """An expected failure: one sentence that says the remedy. The command line prints it and exits with `status`."""
 
@@ -42,7 +48,7 @@ class ReidkitError(Exception):
 
     def __init__(self, *words: object) -> None:
         """A sentence names files and what stands in them: it is made harmless to print, wherever it is printed."""
-        super().__init__(*(harmless(word) if isinstance(word, str) else word for word in words))
+        super().__init__(*(_shortened(harmless(word)) if isinstance(word, str) else word for word in words))
 
 
 class UsageError(ReidkitError):
