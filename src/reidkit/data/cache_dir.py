@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from reidkit.fallback import remark, temporary_folder
@@ -38,6 +39,7 @@ def _can_be_written(folder: Path) -> bool:
     """Whether the folder is there and open to this user, or can be made."""
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
-        return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        with tempfile.TemporaryDirectory(prefix=".reidkit-", dir=there):  # /proc says that it can be written
+            return True
     except OSError:
         return False
