@@ -14,7 +14,7 @@ import torch
 from reidkit import __version__
 from reidkit.data.shards.find import image_file
 from reidkit.evaluate.ranking import draw_queries, pair_histogram, ranked
-from reidkit.recipes.names import changes_of, origin_of
+from reidkit.recipes.names import changes_of, network_words, origin_of
 from reidkit.report.charts import Histogram
 from reidkit.report.html import Report
 from reidkit.report.lists import RankedImage, RankedList
@@ -50,15 +50,13 @@ def report_of(
     """
     recipe = model.recipe
     known = origin_of(recipe) or given
-    network, images = recipe.network, recipe.images
-    width = f" at {network.width:g} of its width" if network.width != 1 else ""
     weights = f", weights {model.fingerprint}" if model.fingerprint else ""
     return Report(
         title=f"{recipe.name} on {on}" if on else recipe.name,
         when=time.strftime("%Y-%m-%d %H:%M %Z"),
         command=command,
         data=data,
-        model=f"{recipe.name}: {network.backbone}{width}, images of {images.height}x{images.width}{weights}",
+        model=f"{recipe.name}: {network_words(recipe)}{weights}",
         changed=changes_of(recipe, given) if known else None,
         recipe=recipe,
         settings={**{WORDS.get(key, key): value for key, value in settings.items()}, **machine()},

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,15 @@ def sheet(title="+center loss", failed="", compared=True):
         notes=("A note & more.",),
         command="reidkit paper table1",
     )
+
+
+def test_the_head_of_the_page_names_data_models_and_changes():
+    made = replace(sheet(), settings=("optim.epochs=60", "erasing.fill=<i>"))
+    head = page.render(made).partition("<body>")[2].partition("<table>")[0]
+    words = " ".join(re.sub(r"<[^>]+>", " ", head).split())
+    assert "Data sets market1501, mine Models resnet50, images of 256x128" in words
+    assert words.endswith("Changed by --set optim.epochs=60 , erasing.fill=&lt;i&gt;")
+    assert "Changed by <code>--set</code></dt><dd>nothing" in page.render(sheet())
 
 
 def test_text():

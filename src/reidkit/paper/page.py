@@ -7,6 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from reidkit.paper.formats import grid
+from reidkit.recipes.names import network_words
 from reidkit.report.charts import Figure, epoch_rows, number
 from reidkit.report.svg import Chart, Line, draw
 from reidkit.terminal import visible
@@ -30,6 +31,8 @@ def render(sheet: Sheet) -> str:
     head, rows = grid(sheet)
     return environment.from_string(source).render(
         sheet=sheet,
+        data=list(dict.fromkeys(name for column in sheet.columns for name in (column.train, column.test))),
+        models=list(dict.fromkeys(network_words(row.recipe) for row in sheet.rows if row.recipe)),
         head=head,
         rows=rows,
         ladders=[figure for i in range(len(sheet.columns)) for figure in _ladder(sheet, i)],

@@ -96,6 +96,7 @@ class Sheet:
     rows: tuple[SheetRow, ...]
     notes: tuple[str, ...] = field(default=())
     command: str = ""
+    settings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The table as plain JSON values; scores are fractions."""
@@ -103,6 +104,7 @@ class Sheet:
             "table": self.name,
             "title": self.title,
             "command": self.command,
+            "settings": list(self.settings),
             "notes": list(self.notes),
             "columns": [
                 {"name": column.name, "train": column.train, "test": column.test, "compared": compared}
@@ -144,6 +146,7 @@ def build(order: Order, known: Mapping[str, Known], failures: Mapping[Path, str]
         rows=tuple(_over_parent(row, rows.get(row.line.parent)) for row in rows.values()),
         notes=tuple(_notes(order, groups, compared)),
         command=command,
+        settings=order.settings,
     )
 
 

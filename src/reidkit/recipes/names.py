@@ -61,6 +61,13 @@ def changes_of(recipe: Recipe, given: Recipe | None = None) -> dict[str, tuple[A
     return changes(_unsettled(recipe, origin) if _named_after(recipe, origin) else recipe, origin)
 
 
+def network_words(recipe: Recipe) -> str:
+    """The network and its input, for the head of a page: `resnet18 at 0.25 of its width, images of 128x64`."""
+    network, images = recipe.network, recipe.images
+    width = f" at {network.width:g} of its width" if network.width != 1 else ""
+    return f"{network.backbone}{width}, images of {images.height}x{images.width}"
+
+
 def _named_after(recipe: Recipe, origin: Recipe) -> bool:
     """Whether the recipe has the origin's name, or the one that `named` made from it before its stride was placed."""
     return recipe.name in (origin.name, _name(_unsettled(recipe, origin), origin))

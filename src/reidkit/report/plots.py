@@ -28,15 +28,17 @@ LETTERS, HEAD = 20, 30
 PAPER, INK, SOFT, EMPTY = "#ffffff", "#1c2126", "#5c6670", "#e4e5e1"
 RIGHT, WRONG = "#17794a", "#c0322b"
 CELL = (TILE[0] + 2 * FRAME, TILE[1] + 2 * FRAME + CAPTION)
-KEY = "Left the query and its average precision (AP), then its answers: rank · distance"
+KEY = (
+    "Left the query and its average precision (AP), then the nearest gallery images: rank · distance; tick: true match"
+)
 SHARES = {"rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid"}
 COLOURS = ("#0b6e8f", "#b4540a", "#6b4fa3", "#17794a")
 
 
 def ranked_picture(lists: Sequence[RankedList], path: Path, columns: int = 10, title: str = "") -> None:
-    """Write a PNG with one row per list: the query, then up to `columns` answers.
+    """Write a PNG with one row per list: the query, then up to `columns` gallery images.
 
-    A right answer has a green frame and a tick, a wrong one a red frame and a cross. Below a query is its average
+    A true match has a green frame and a tick, a false one a red frame and a cross. Below a query is its average
     precision, below an answer its rank and its distance; the line under the title says so.
 
     Raises:
