@@ -12,7 +12,7 @@ from reidkit.data.detect import open_benchmark
 from reidkit.judge import Protocol, Reading, judge, require_judgeable
 from reidkit.model.network import build
 from reidkit.model.weights import Model
-from reidkit.types import Benchmark, DataError, Sample
+from reidkit.types import Benchmark, DataError, Names, Sample
 from tests.noise import draw_noise, file_of
 from tests.train.tiny import RECIPE
 
@@ -87,6 +87,12 @@ def test_features_know_where_they_come_from(model: Model, benchmark: Benchmark) 
     assert judgement.query.model == "0123456789abcdef"
     ours = judgement.query.vectors / np.linalg.norm(judgement.query.vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(ours, features(model, benchmark.query), atol=1e-4)
+
+
+def test_features_know_what_ids_and_cameras_are_called(model: Model, benchmark: Benchmark) -> None:
+    names = Names({benchmark.query[0].pid: "anna"}, {1: "door"})
+    judgement = judge(model, replace(benchmark, names=names), Protocol(), Reading())
+    assert judgement.query.names == judgement.gallery.names == names
 
 
 def test_reading_changes_no_score(model: Model, benchmark: Benchmark, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from reidkit import page, pictures
 from reidkit.data.detect import open_benchmark
 from reidkit.judge import Protocol, Reading, judge
 from reidkit.model.weights import load_model
+from reidkit.report.html import Report, render
+from reidkit.types import Names
 from tests.commands import training
 
 if TYPE_CHECKING:
@@ -96,6 +99,19 @@ def test_random_queries_are_drawn_from_all_and_the_hardest_from_the_others() -> 
     # The random ones are no better than all are: over many sets of queries their mean is that of all.
     means = [precision[page._choose(np.roll(precision, by))[1] - by].mean() for by in range(32)]
     assert np.mean(means) == pytest.approx(np.nanmean(precision), abs=0.05)
+
+
+def test_ranked_lists_call_ids_and_cameras_by_their_names(judgement: Judgement) -> None:
+    pid = int(judgement.query.pids[0])
+    names = Names({pid: "anna <1>"}, {1: "door"})
+    sides = {name: replace(getattr(judgement, name), names=names) for name in ("query", "gallery")}
+    (one,) = page.ranked_lists(replace(judgement, **sides), Protocol(), [0])
+    assert (one.pid, one.pid_name) == (pid, "anna <1>")
+    assert {entry.camid_name for entry in one.entries} <= {"door", ""}
+    assert all((entry.pid_name == "anna <1>") == (entry.pid == pid) for entry in one.entries)
+    shown = render(Report(title="x", random=[one]))
+    assert "id anna &lt;1&gt;" in shown
+    assert ("camera door" in shown) == any(each.camid == 1 for each in (one, *one.entries))
 
 
 def test_ranked_lists_say_what_was_found(judgement: Judgement) -> None:

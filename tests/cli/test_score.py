@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from reidkit.evaluate.expansion import alpha_query_expansion
 from reidkit.evaluate.features import write_features
 from reidkit.evaluate.metrics import score, score_distances
 from reidkit.evaluate.rerank import k_reciprocal
-from reidkit.types import Embeddings
+from reidkit.types import Embeddings, Names
 from tests.commands import training
 from tests.evaluate.definition import crowd
 
@@ -118,6 +119,26 @@ def test_camera_by_camera(nursery: Nursery, files: tuple[Path, Path]) -> None:
     lines = nursery.run("score", *files, "--by-camera", "--ap", "trapezoid").out.splitlines()
     (line,) = (line for line in lines if "0 in 1" in line)
     assert line.split()[-2] == f"{100 * pairs[0].scores.map_trapezoid:.1f}"
+
+
+def test_ids_and_cameras_that_have_names(nursery: Nursery, tmp_path: Path) -> None:
+    """Numbers stay beside the names; a name that a spreadsheet would run as a formula does not begin like one."""
+    names = Names({number: f"={number}" for number in range(100)}, {0: "door", 1: "yard", 2: "gate", 3: "hall"})
+    query, gallery = (dataclasses.replace(side, names=names) for side in crowd(images=400))
+    write_features(tmp_path / "q.npz", query)
+    write_features(tmp_path / "g.npz", gallery)
+    command = ("score", tmp_path / "q.npz", tmp_path / "g.npz", "--by-camera")
+    pair = nursery.run(*command, "--json").json()["camera_pairs"][0]
+    assert [pair[key] for key in ("query_camid", "gallery_camid", "query_camera", "gallery_camera")] == [
+        *(0, 1, "door", "yard")
+    ]
+    assert "door in yard" in nursery.run(*command, "--per-query", tmp_path / "queries.csv").out
+    with (tmp_path / "queries.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    pid, camid = int(query.pids[0]), int(query.camids[0])
+    assert [row[key] for key in ("pid", "camid", "pid_name", "camid_name")] == [
+        *(str(pid), str(camid), f"'={pid}", names.camids[camid])
+    ]
 
 
 def test_one_image_per_person(nursery: Nursery, files: tuple[Path, Path]) -> None:

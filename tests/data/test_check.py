@@ -4,10 +4,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from reidkit.data.check import Broken, Split, describe, find_broken
+from reidkit.data.check import Broken, Split, describe, find_broken, inspect
+from reidkit.data.detect import open_benchmark
 from reidkit.types import NO_CAMERA, Benchmark, Sample
+from tests.data.shards.made import tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,3 +75,29 @@ def test_order_and_progress_do_not_depend_on_threads(draw: Callable[..., Path], 
 
 def test_no_files_no_broken_files() -> None:
     assert find_broken([]) == ()
+
+
+def test_images_of_one_value_are_listed(tmp_path: Path) -> None:
+    """Black, and all of one red; one pixel that differs in the last row is enough to be an image."""
+    pixels = {
+        name: np.full((4, 2, 3), value, np.uint8) for name, value in {"black": 0, "red": (200, 0, 0), "good": 9}.items()
+    }
+    pixels["good"][3, 1, 2] = 10
+    for name, image in pixels.items():
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    (tmp_path / "text.png").write_text("no image")
+    found = inspect(Sample(tmp_path / f"{name}.png", 0, 0) for name in ("black", "good", "text", "red"))
+    assert found.plain == (tmp_path / "black.png", tmp_path / "red.png")
+    assert [one.path.name for one in found.broken] == ["text.png"]
+
+
+def test_images_of_one_value_in_shards(tmp_path: Path) -> None:
+    for name, value in {"a": 0, "b": 9}.items():
+        pixels = np.full((4, 2, 3), value, np.uint8)
+        pixels[0, 0] = 0
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    files = [(f"{name}.png", (tmp_path / f"{name}.png").read_bytes()) for name in "ab"]
+    tar(tmp_path / "out" / "train.tar", [f for one in files for f in (one, (one[0].replace("png", "cls"), b"1"))])
+    found = inspect(open_benchmark(tmp_path / "out").train)
+    assert [path.name for path in found.plain] == ["a.png"]
+    assert not found.broken

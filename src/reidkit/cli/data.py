@@ -14,8 +14,11 @@ from reidkit.cli.show import print_json, print_line, print_table, progress, rema
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reidkit.data.check import Broken, Description
     from reidkit.synth import Size
+    from reidkit.types import ImageFile
 
 SHOWN = 20
 """Broken images that are named one by one; --json has all of them."""
@@ -45,16 +48,18 @@ def data(
     name or a folder cam<N>), csv (path,pid,camid,split), webdataset and parquet (shards, also at a URL:
     s3://bucket/people). They are told by their layout.
     """
-    from reidkit.data.check import describe, find_broken
+    from reidkit.data.check import describe, inspect
     from reidkit.data.detect import all_samples, open_benchmark
     from reidkit.data.overlap import find_overlap
 
     benchmark = open_benchmark(folder, format_)
     samples = all_samples(benchmark)
     broken: tuple[Broken, ...] = ()
+    plain: tuple[ImageFile, ...] = ()
     if check:
         with progress() as tell:
-            broken = find_broken(samples, lambda done, total: tell("reading images", done, total))
+            found = inspect(samples, lambda done, total: tell("reading images", done, total))
+            broken, plain = found.broken, found.plain
     if sheet:
         from reidkit.data.sheet import write_sheet
 
@@ -70,12 +75,14 @@ def data(
                 "shared": shared.as_json(),
                 "checked": check,
                 "unreadable": names,
+                "single_valued": [str(path) for path in plain],
             }
         )
     else:
         _print(describe(benchmark), folder)
         print_line(f"shared       {shared.words} (of training, and of query or gallery)")
         print_line(f"unreadable   {len(broken)}" if check else "unreadable   not checked")
+        _print_plain(plain)
         if sheet:
             print_line(f"contact sheet in {sheet}")
     if broken:
@@ -84,6 +91,13 @@ def data(
         raise DataError(
             f"{len(broken)} of {len(samples)} images cannot be read: mend them, or train with --skip-broken"
         )
+
+
+def _print_plain(plain: Sequence[ImageFile]) -> None:
+    if plain:
+        print_line(f"single value {len(plain)} (images of which all pixels are alike: they show nobody)")
+        for path in plain[:SHOWN]:
+            remark(f"  {path}: all of its pixels have one value")
 
 
 def synth(

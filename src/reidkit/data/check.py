@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.data.decode import decode
+from reidkit.data.decode import decode, is_plain
 from reidkit.data.shards.samples import ShardSamples, camids_of, pids_of
 from reidkit.data.shards.source import StreamedShards, complaints
 from reidkit.recipe import Images
@@ -19,12 +19,16 @@ from reidkit.types import NO_CAMERA, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from reidkit.types import Benchmark, ImageFile, Names, Sample
 
 SPLITS = ("train", "query", "gallery")
 
 EXAMPLES = 3
 """Ids of a split that are named."""
+
+PLAIN = "all of its pixels have one value"
 
 CHUNK = 64
 """Images a thread takes at a time: progress is told after each."""
@@ -117,10 +121,25 @@ def _cameras_of(benchmark: Benchmark) -> tuple[str, ...]:
     return tuple(benchmark.names.camid(camid) for camid in camids[camids != NO_CAMERA].tolist())
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """Files that cannot be used, and images of which all pixels have one value: they show nobody."""
+
+    broken: tuple[Broken, ...]
+    plain: tuple[ImageFile, ...]
+
+
 def find_broken(
     samples: Iterable[Sample], progress: Callable[[int, int], None] | None = None, threads: int | None = None
 ) -> tuple[Broken, ...]:
-    """The files that cannot be decoded from first byte to last, in the order of `samples`; each file is read once.
+    """The files that cannot be decoded, as `inspect` finds them."""
+    return inspect(samples, progress, threads).broken
+
+
+def inspect(
+    samples: Iterable[Sample], progress: Callable[[int, int], None] | None = None, threads: int | None = None
+) -> Inspection:
+    """Decode every file from first byte to last, each once; what is found is in the order of `samples`.
 
     `progress` is called with the number of files done and the number of all files, in the caller's thread.
     `threads` is 1 or more; None takes one per core. Images of shards are read shard by shard.
@@ -137,17 +156,24 @@ def find_broken(
             done += len(chunk)
             if progress is not None:
                 progress(done, len(paths))
-    return tuple(found)
+    return _sorted_out(found)
 
 
-def _find_in_shards(samples: ShardSamples, progress: Callable[[int, int], None] | None) -> tuple[Broken, ...]:
+def _sorted_out(found: Iterable[Broken]) -> Inspection:
+    found = tuple(found)
+    return Inspection(
+        tuple(one for one in found if one.reason != PLAIN), tuple(one.path for one in found if one.reason == PLAIN)
+    )
+
+
+def _find_in_shards(samples: ShardSamples, progress: Callable[[int, int], None] | None) -> Inspection:
     source = StreamedShards(samples, np.arange(len(samples)), Images())
-    broken = sorted(complaints(source, progress)) if len(samples) else []
+    broken = sorted(complaints(source, progress, _look)) if len(samples) else []
     found = []
     for index, why in broken:
         path = samples[index].path
         found.append(Broken(path, why.removeprefix(f"{harmless(str(path))} ")))
-    return tuple(found)
+    return _sorted_out(found)
 
 
 def _count(samples: Sequence[Sample]) -> Split:
@@ -171,7 +197,10 @@ def _broken(paths: Sequence[ImageFile]) -> list[Broken]:
 
 def _reason(path: ImageFile) -> str:
     try:
-        decode(path)
+        return _look(decode(path)) or ""
     except DataError as error:
         return str(error).removeprefix(f"{harmless(str(path))} ")
-    return ""
+
+
+def _look(pixels: NDArray[np.uint8]) -> str | None:
+    return PLAIN if is_plain(pixels) else None

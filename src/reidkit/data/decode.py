@@ -95,6 +95,11 @@ def decode_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
     return _upright(pixels, _orientation(data))
 
 
+def is_plain(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all pixels of an image [H, W, 3] have one value: it is black, white or of one colour."""
+    return bool((pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
+
+
 def _decode_any(data: bytes, name: str) -> NDArray[np.uint8]:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)

@@ -51,13 +51,17 @@ def open_shards(
     return kind(samples, keep(len(samples), broken, skip_broken=True), images) if broken else whole
 
 
-def complaints(source: StreamedShards, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[int, str]]:
-    """The images that cannot be decoded, and why, in the order of their groups."""
+def complaints(
+    source: StreamedShards,
+    progress: Callable[[int, int], None] | None = None,
+    look: Callable[[NDArray[np.uint8]], str | None] | None = None,
+) -> Iterator[tuple[int, str]]:
+    """The images that cannot be decoded, and why, in the order of their groups; and what `look` says of the others."""
     order = np.argsort(source.groups, kind="stable")
     source.expect(order)
     for first in range(0, len(order), 256):
         indices = order[first : first + 256]
-        yield from ((i, why) for i, why in zip(indices.tolist(), source.complaints(indices), strict=True) if why)
+        yield from ((i, why) for i, why in zip(indices.tolist(), source.complaints(indices, look), strict=True) if why)
         if progress:
             progress(first + len(indices), len(order))
 
@@ -97,10 +101,17 @@ class ShardImages:
         pixels.flags.writeable = False
         return pixels, np.arange(len(indices))
 
-    def complaints(self, indices: NDArray[np.int64]) -> list[str | None]:
-        """What is wrong with each of these images, or None."""
+    def complaints(
+        self, indices: NDArray[np.int64], look: Callable[[NDArray[np.uint8]], str | None] | None = None
+    ) -> list[str | None]:
+        """What is wrong with each of these images, or what `look` says of it, or None."""
         files = self._files(indices)
-        return list(self._pool.map(lambda at: self._decoded(int(indices[at]), files(at))[1], range(len(indices))))
+
+        def say(at: int) -> str | None:
+            image, why = self._decoded(int(indices[at]), files(at))
+            return why if image is None or look is None else look(image)
+
+        return list(self._pool.map(say, range(len(indices))))
 
     def _decoded(self, index: int, data: bytes) -> tuple[NDArray[np.uint8] | None, str | None]:
         """The pixels of an image, or why there are none."""
