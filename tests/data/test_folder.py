@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.data import folder
-from reidkit.types import NO_CAMERA, DataError, Sample
+from reidkit.types import NO_CAMERA, DataError, Names, Sample
 from tests.noise import file_of
 
 if TYPE_CHECKING:
@@ -81,3 +81,15 @@ def test_nothing_there(draw: Callable[..., Path]) -> None:
         folder.load(root)
     with pytest.raises(DataError, match="is not a folder"):
         folder.load(root / "flat.jpg")
+
+
+def test_ids_are_called_by_their_folders(draw: Callable[..., Path]) -> None:
+    """Junk has no name. The numbers are those of before, by which runs go on: the sorted order of the names."""
+    found = folder.load(draw("train/0007/a_c1.jpg", "train/10/a_c1.jpg", "query/anna/a_c1.jpg", "gallery/-1/a_c2.jpg"))
+    assert found.names == Names({0: "0007", 1: "10", 2: "anna"})
+    assert [sample.pid for sample in (*found.train, *found.query)] == [0, 1, 2]
+
+
+def test_two_spellings_of_one_integer_are_refused(draw: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="spells the id 7 in two ways, 007 and 7: spell it in one, or put a letter"):
+        folder.load(draw("train/007/a_c1.jpg", "train/7/a_c1.jpg"))

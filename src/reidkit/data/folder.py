@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Literal
 
 from reidkit.data.listing import any_image, folders_in, image_names, locate, without_junk
-from reidkit.data.numbering import as_names
+from reidkit.data.numbering import as_names, refuse_two_spellings
 from reidkit.types import NO_CAMERA, DataError, Names, Sample
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def load(folder: Path, shape: Shape | None = None) -> Benchmark:
     else:
         splits = [_ids(root, shape or _shape(root)), {}, {}]
     (train, query, gallery), names = _numbered(splits)
+    refuse_two_spellings(names.pids.values(), "id", str(root))
     if not (train or query or gallery):
         raise DataError(f"{root} holds no images: put them into {root.name}/train/<id>/")
     return without_junk("folder", train, query, gallery, names)

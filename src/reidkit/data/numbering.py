@@ -53,7 +53,7 @@ def numbered(labels: Collection[str], column: str, where: str) -> tuple[dict[str
     Raises:
         DataError: two labels are the same integer; `where` begins the sentence.
     """
-    _refuse_two_spellings(labels, column, where)
+    refuse_two_spellings(labels, column, where)
     if all(INTEGER.fullmatch(text) for text in labels):
         return {text: int(text) for text in labels}, {}
     return as_names(labels)
@@ -65,7 +65,12 @@ def as_names(labels: Collection[str]) -> tuple[dict[str, int], dict[int, str]]:
     return {name: number for number, name in enumerate(names)} | {NONE: int(NONE)}, dict(enumerate(names))
 
 
-def _refuse_two_spellings(labels: Collection[str], column: str, where: str) -> None:
+def refuse_two_spellings(labels: Collection[str], column: str, where: str) -> None:
+    """Raise where two labels are the same integer, such as 007 and 7.
+
+    Raises:
+        DataError: they are; `where` begins the sentence.
+    """
     seen: dict[int, str] = {}
     for text in sorted(set(labels)):
         if text.isascii() and text.isdecimal() and len(text) < 1000 and seen.setdefault(int(text), text) != text:
