@@ -93,6 +93,22 @@ def test_a_split_is_read_as_it_was_made(draw: Callable[..., Path], tmp_path: Pat
         write_split(made, tmp_path / "new" / "out", how)
 
 
+@pytest.mark.parametrize(
+    ("ids", "called"), [(("anna", "bob", "0007"), {"anna", "bob", "0007"}), (("anna", "7.5", "x"), set())]
+)
+@pytest.mark.parametrize("how", ["table", "copy"])
+def test_ids_keep_their_names(
+    draw: Callable[..., Path], tmp_path: Path, how: How, ids: tuple[str, ...], called: set[str]
+) -> None:
+    """Unless one of them would not come back from a table: then numbers stand for all."""
+    root = draw(*(f"people/{pid}/c{cam}_{n}.jpg" for pid in ids for cam in (1, 2) for n in (1, 2))) / "people"
+    write_split(make_split(*open_to_split(root), share=0.5), tmp_path / "out", how)
+    found = open_benchmark(tmp_path / "out")
+    assert {found.names.pid(s.pid) for s in (*found.train, *found.query)} == (
+        called or ({"0", "1", "2"} if how == "table" else {"0000", "0001", "0002"})
+    )
+
+
 def test_cameras_that_are_not_known_stay_so(draw: Callable[..., Path], tmp_path: Path) -> None:
     root = draw(*(f"people/{pid}/{n}_x.jpg" for pid in "abcd" for n in range(3))) / "people"
     for how in ("table", "copy"):
@@ -111,7 +127,7 @@ def test_a_test_split_is_what_is_held_out(draw: Callable[..., Path], parts: tupl
              for pid in pids for cam in (1, 2) for n in (1, 2)]  # fmt: skip
     root = draw(*(f"around/own/{name}" for name in names)) / "around" / "own"
     for place in (root, root.parent, root.parent.parent):
-        train, test = open_to_split(place)
+        train, test, _ = open_to_split(place)
         assert (len(train), len(test)) == (12, 8)
     made = make_split(train, test)
     assert [len(made.train), len(made.query), len(made.gallery)] == [12, 4, 4]

@@ -187,8 +187,8 @@ def split(
     from reidkit.data.split import make_split, write_split
     from reidkit.types import NO_CAMERA
 
-    train, test = open_to_split(folder, format_)
-    made = make_split(train, test, share=share, seed=seed, cameras=cameras.value)
+    train, test, names = open_to_split(folder, format_)
+    made = make_split(train, test, names, share=share, seed=seed, cameras=cameras.value)
     write_split(made, out, how.value)
     counts = {name: len(getattr(made, name)) for name in ("train", "query", "gallery", "junk")}
     ids = {"train_ids": len({s.pid for s in made.train}), "test_ids": len({s.pid for s in made.query})}

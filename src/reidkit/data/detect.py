@@ -121,8 +121,11 @@ def open_benchmark(folder: Path, format: str | None = None) -> Benchmark:  # noq
         raise DataError(f"{folder} cannot be read: {error.strerror}") from None
 
 
-def open_to_split(folder: Path, format: str | None = None) -> tuple[Sequence[Sample], Sequence[Sample]]:  # noqa: A002
-    """The images to train on and those to test with of a data set without queries; the latter may be none.
+def open_to_split(
+    folder: Path,
+    format: str | None = None,  # noqa: A002
+) -> tuple[Sequence[Sample], Sequence[Sample], Names]:
+    """The images to train on, those to test with (maybe none), and all names, of a data set without queries.
 
     Raises:
         DataError: as `open_benchmark`, or the data set has a query and a gallery already.
@@ -133,11 +136,11 @@ def open_to_split(folder: Path, format: str | None = None) -> tuple[Sequence[Sam
                 place = listing.only(folder, found)
                 reader = market1501 if market1501.lacks_query(place) else people
                 train, test = reader.load_without_query(place)
-                return train, test
+                return train, test, people.names_of_split(place) if reader is people else NO_NAMES
     opened = open_benchmark(folder, format)
     if opened.train and opened.query and opened.gallery:
         raise DataError(f"{folder} has a query and a gallery already: train and evaluate with it as it is")
-    return all_samples(opened), ()
+    return all_samples(opened), (), opened.names
 
 
 def merge(benchmarks: Sequence[Benchmark]) -> Benchmark:

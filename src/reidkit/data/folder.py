@@ -110,6 +110,12 @@ def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ..
     return train, test
 
 
+def names_of_split(root: Path) -> Names:
+    """What the ids of such a folder are called."""
+    parts = [part_of(root, name) for name in ("train", "test")]
+    return _numbered([_ids(part, _inner_shape(part)) for part in parts])[1]
+
+
 def part_of(root: Path, name: str) -> Path:
     """The folder of `root` that is called `name`, in capitals or not, or as others call the same part."""
     if (root / name).is_dir() or not root.is_dir():

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from reidkit.types import JUNK, NO_CAMERA, Benchmark, DataError, Sample, UsageError
+from reidkit.data.folder import NO_IDS
+from reidkit.data.numbering import label
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Benchmark, DataError, Names, Sample, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -63,6 +65,7 @@ def queries_of(samples: Iterable[Sample], cameras: Cameras = "cross", seed: int 
 def make_split(
     train: Sequence[Sample],
     test: Sequence[Sample] = (),
+    names: Names = NO_NAMES,
     *,
     share: float = 0.5,
     seed: int = 0,
@@ -70,7 +73,8 @@ def make_split(
 ) -> Benchmark:
     """A data set of the images of `train` and, as query and gallery, those of `test`.
 
-    Where there are none to test with, `share` of the ids of `train` are held out for it. Junk goes to the gallery.
+    `names` says what ids and cameras are called. Where there are none to test with, `share` of the ids of `train` are
+    held out for it. Junk goes to the gallery.
 
     Raises:
         DataError: no id can be held out, or no image of `test` can be a query.
@@ -83,7 +87,7 @@ def make_split(
     if not asked:
         raise DataError(_why_none(test, {sample.pid for sample in test}, cameras))
     query, gallery = tuple(s for s in test if s in asked), tuple(s for s in test if s not in asked)
-    return Benchmark("split", tuple(train), query, gallery, junk)
+    return Benchmark("split", tuple(train), query, gallery, junk, names=names)
 
 
 def write_split(benchmark: Benchmark, out: Path, how: How = "table") -> None:
@@ -142,27 +146,51 @@ def _rows(benchmark: Benchmark) -> list[tuple[str, Sample]]:
 
 
 def _write_table(benchmark: Benchmark, folder: Path, _: How) -> None:
+    names = _that_can_be_written(benchmark)
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "pid", "camid", "split"))
         for name, sample in _rows(benchmark):
-            camid = "" if sample.camid == NO_CAMERA else sample.camid
-            writer.writerow((Path(str(sample.path)).absolute(), sample.pid, camid, name))
+            camid = "" if sample.camid == NO_CAMERA else names.camid(sample.camid)
+            pid = names.pid(sample.pid)
+            writer.writerow((Path(str(sample.path)).absolute(), pid, camid, name))
         file.flush()
         os.fsync(file.fileno())
 
 
 def _write_folders(benchmark: Benchmark, folder: Path, how: How) -> None:
+    names = _that_can_be_written(benchmark)
     for number, (name, sample) in enumerate(_rows(benchmark)):
         # the camera comes first, where it is found before whatever the image's own name says
         camera = "" if sample.camid == NO_CAMERA else f"c{sample.camid}_"
-        pid = f"{sample.pid:04d}" if sample.pid >= 0 else str(sample.pid)
+        pid = names.pids.get(sample.pid) or (f"{sample.pid:04d}" if sample.pid >= 0 else str(sample.pid))
         place = folder / name / pid / f"{camera}{number:06d}{Path(sample.path.name).suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
         if how == "copy":
             shutil.copyfile(Path(str(sample.path)), place)
         else:
             place.symlink_to(Path(str(sample.path)).absolute())
+
+
+def _that_can_be_written(benchmark: Benchmark) -> Names:
+    """What ids and cameras are called; their numbers where one of the names would not come back as it is."""
+    pids, camids = ({getattr(s, key) for _, s in _rows(benchmark)} for key in ("pid", "camid"))
+    wanted = benchmark.names.only(pids, camids)
+    return Names(
+        wanted.pids if wanted.pids.keys() == pids - {JUNK} and all(map(_comes_back, wanted.pids.values())) else {},
+        wanted.camids
+        if wanted.camids.keys() == camids - {NO_CAMERA} and all(map(_comes_back, wanted.camids.values()))
+        else {},
+    )
+
+
+def _comes_back(name: str) -> bool:
+    """Whether a name is one in a table and of a folder of images of an id."""
+    try:
+        same = label(name, "name") == name
+    except DataError:
+        return False
+    return same and name[0] not in ".-" and not set(name) & set("/\\:") and name.lower() not in NO_IDS
 
 
 def _umask() -> int:
