@@ -24,7 +24,7 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	$(if $(DATA),,$(BIN)/reidkit synth $(SOURCE) --ids 120 --cameras 6 --seed 1)
 	$(BIN)/reidkit train small-strong-baseline --data "$(SOURCE)" --out "$(RUN)" --resume \
-	  --set optim.epochs=30 --set optim.drops=[20,27] --judge-every 5
+	  --set optim.epochs=30 --set optim.drops=[20,27] --evaluate-every 5
 	$(BIN)/reidkit evaluate "$(RUN)" --data "$(SOURCE)" --rerank --report "$(RUN)/evaluation.html"
 	@echo "Open $(RUN)/report.html (training) and $(RUN)/evaluation.html (with re-ranking) in a browser."
 

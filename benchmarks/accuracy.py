@@ -24,13 +24,13 @@ import numpy as np
 
 from benchmarks.plain import plain_batches
 from benchmarks.step import Way, build_step
-from reidkit.data.detect import open_benchmark
-from reidkit.embed import choose_device
-from reidkit.judge import Protocol, Reading, judge
+from reidkit.data.formats.detect import load_dataset
+from reidkit.encoder import choose_device
+from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
 from reidkit.model.weights import Model, load_backbone
 from reidkit.recipe import override
-from reidkit.recipes import find
-from reidkit.train.job import Job, run, settle_stride
+from reidkit.recipes import get_recipe
+from reidkit.train.run import TrainOptions, run, settle_stride
 from reidkit.train.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
-    from reidkit.types import Benchmark
+    from reidkit.types import Dataset
 
 WAYS = ("reidkit", "plain")
 
 
-def plain_model(recipe: Recipe, benchmark: Benchmark, weights: Path | None, seed: int, device: torch.device) -> Model:
+def plain_model(recipe: Recipe, benchmark: Dataset, weights: Path | None, seed: int, device: torch.device) -> Model:
     """A network trained by the plain loop."""
     people, labels = np.unique([sample.pid for sample in benchmark.train], return_inverse=True)
     made: list[Network] = []
@@ -65,12 +65,12 @@ def plain_model(recipe: Recipe, benchmark: Benchmark, weights: Path | None, seed
 def scores(way: str, seed: int, recipe: Recipe, options: argparse.Namespace) -> dict[str, float]:
     """Rank-1 and mAP of one run, and the CPU seconds of its training and judging."""
     began = time.process_time()
-    benchmark, device = open_benchmark(options.data), choose_device(options.device)
+    benchmark, device = load_dataset(options.data), choose_device(options.device)
     if way == "plain":
         model = plain_model(recipe, benchmark, options.weights, seed, device)
     else:
         place = options.out / f"reidkit-{seed}"
-        job = Job(
+        job = TrainOptions(
             data=(options.data,),
             out=place,
             weights=options.weights,
@@ -81,7 +81,7 @@ def scores(way: str, seed: int, recipe: Recipe, options: argparse.Namespace) -> 
             say=lambda line: print(f"  {line}", file=sys.stderr, flush=True),
         )
         model = run(recipe, job).model
-    found = judge(model, benchmark, Protocol(), Reading(device=device)).scores
+    found = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(device=device)).scores
     return {"rank1": found.rank1, "map": found.map, "cpu_s": round(time.process_time() - began, 1)}
 
 
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    recipe = settle_stride(override(find(options.recipe), options.changes), options.weights)
+    recipe = settle_stride(override(get_recipe(options.recipe), options.changes), options.weights)
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for seed in range(options.seeds):
         for way in WAYS:

@@ -26,9 +26,9 @@ import torch
 
 from reidkit.distributed import joined
 from reidkit.losses.identity import IdentityLoss
-from reidkit.losses.sampled import SampledIdentityLoss
+from reidkit.losses.partial_fc import PartialFC
 from reidkit.recipe import Identity, Optim
-from reidkit.train.memory import keep_freed_memory
+from reidkit.train.device import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def child(kind: str, people: int, options: argparse.Namespace, group: Group) -> 
         loss(features, labels).backward()
         if adam is not None:
             adam.step()
-        if isinstance(loss, SampledIdentityLoss):
+        if isinstance(loss, PartialFC):
             loss.step(3.5e-4)
     _settle(device)
     taken = time.perf_counter() - wall, time.process_time() - cpu
@@ -74,7 +74,7 @@ def _made(
         return full, torch.optim.Adam(full.parameters(), lr=3.5e-4, weight_decay=DECAY, fused=True)
     recipe = Identity(smoothing=0.1, sampled=max(BATCH, round(options.share * people)))
     optim = Optim(weight_decay=DECAY)
-    return SampledIdentityLoss(options.channels, people, recipe, optim, bias=False, group=group).to(device), None
+    return PartialFC(options.channels, people, recipe, optim, bias=False, group=group).to(device), None
 
 
 def _settle(device: torch.device) -> None:

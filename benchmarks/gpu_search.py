@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_setting import Setting, gflop, images_in_memory, rate
-from reidkit.model.folding import folded
+from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.network import build
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from reidkit.evaluate.metrics import Scores
-    from reidkit.train.job import Outcome
+    from reidkit.metrics.retrieval import Scores
+    from reidkit.train.run import TrainResult
     from reidkit.types import Embeddings
 
 MARKET = (3_368, 15_913)
@@ -40,13 +40,13 @@ def networks(setting: Setting) -> Iterator[tuple[str, torch.dtype, Callable[[], 
     plain = build(setting.recipe.network).eval().to(setting.device)
 
     def compiled() -> nn.Module:
-        made = folded(plain)
+        made = fuse_batch_norms(plain)
         made.compile(backend=setting.backend)
         return made
 
     yield "float32, NCHW", torch.float32, lambda: plain
-    yield "float32, folded, channels last", torch.float32, lambda: folded(plain)
-    yield "bf16, folded, channels last", torch.bfloat16, lambda: folded(plain)
+    yield "float32, folded, channels last", torch.float32, lambda: fuse_batch_norms(plain)
+    yield "bf16, folded, channels last", torch.bfloat16, lambda: fuse_batch_norms(plain)
     yield "bf16, folded, channels last, compiled", torch.bfloat16, compiled
 
 
@@ -74,7 +74,7 @@ def embedding(setting: Setting) -> Iterator[tuple[str, dict[str, Any]]]:
 def reading_and_embedding(setting: Setting) -> dict[str, Any]:
     """`reidkit`'s own way from decoded images in memory to features on the host, as `reidkit evaluate` goes it."""
     from reidkit.data.loaders import eval_batches
-    from reidkit.embed import choose_batch, choose_precision, embed
+    from reidkit.encoder import choose_batch, choose_precision, embed
 
     source, _ = images_in_memory(setting)
     network = build(setting.recipe.network).to(setting.device)
@@ -96,7 +96,7 @@ def scoring(setting: Setting) -> Iterator[tuple[str, dict[str, Any]]]:
     Features are those of people with some spread, so that about as many images are nearer than the farthest match as a
     fair network has. On the device they come from the host, as `reidkit evaluate` has them, or are there already.
     """
-    from reidkit.evaluate.metrics import score
+    from reidkit.metrics.retrieval import score
 
     sizes = {"20 x 60": (20, 60)} if setting.small else {"Market-1501": MARKET, "MSMT17": MSMT17}
     score(*crowd(20, 60))  # the host's loops are compiled, or loaded
@@ -174,11 +174,11 @@ class Clock:
             raise RunError(f"broken off after epoch {row['epoch']}: {rate}, and {left:.0f} s are left")
 
 
-def train(setting: Setting, data: Path, clock: Clock, *, compiled: bool | None) -> Outcome:
+def train(setting: Setting, data: Path, clock: Clock, *, compiled: bool | None) -> TrainResult:
     """`reidkit train` with this recipe."""
-    from reidkit.train.job import Job, run
+    from reidkit.train.run import TrainOptions, run
 
-    job = Job(
+    job = TrainOptions(
         out=setting.out / ("run" if compiled is None else "run-not-compiled"),
         data=(data,),
         weights=setting.weights,
@@ -210,7 +210,7 @@ def whole_run(setting: Setting) -> dict[str, Any]:
         trouble = f"{type(error).__name__}: {error}".splitlines()[0]
         began, clock = time.perf_counter(), Clock(setting)
         outcome = train(setting, setting.data, clock, compiled=False)
-    judgement = outcome.judgement
+    evaluation = outcome.evaluation
     return {
         "seconds": time.perf_counter() - began,
         "epochs": len(clock.rows),
@@ -218,6 +218,6 @@ def whole_run(setting: Setting) -> dict[str, Any]:
         "trained_on": outcome.description,
         "median_images_per_s": float(np.median([row["images_per_s"] for row in clock.rows])),
         "longest_wait_share": max(row["wait_share"] for row in clock.rows),
-        "judging_seconds": judgement.seconds if judgement else None,
-        "scores": judgement.scores.as_json() if judgement else {},
+        "judging_seconds": evaluation.seconds if evaluation else None,
+        "scores": evaluation.scores.as_json() if evaluation else {},
     }

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reidkit.model.network import build
 from reidkit.recipe import Batch, Images, Recipe
-from reidkit.recipes import find
+from reidkit.recipes import get_recipe
 from reidkit.types import Sample
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Setting:
 
 def recipe_for(name: str, *, small: bool) -> Recipe:
     """The recipe, or one of the same tricks that a CPU trains in seconds."""
-    recipe = find(name)
+    recipe = get_recipe(name)
     if not small:
         return recipe
     return replace(

@@ -177,9 +177,9 @@ def _files(setting: Setting, folder: Path) -> Sequence[Sample]:
     from reidkit.types import Sample
 
     if setting.data:
-        from reidkit.data.detect import open_benchmark
+        from reidkit.data.formats.detect import load_dataset
 
-        return open_benchmark(setting.data).train
+        return load_dataset(setting.data).train
     rng = np.random.default_rng(0)
     samples = []
     for i in range(48 if setting.small else 1024):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reidkit.synth import draw_dataset
-from reidkit.train.journal import read
+from reidkit.train.log import read
 
 SETTINGS = ("images.height=64", "images.width=32", "optim.epochs=2", "optim.drops=[1]", "optim.warmup_epochs=1")
 

@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 from reidkit.data import transforms
-from reidkit.data.cache import open_images
 from reidkit.data.decode import decode
+from reidkit.data.images import open_images
 from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.sampler import pk_batches
 from reidkit.recipe import Batch, Erasing, Images, Recipe

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reidkit.train.journal import TIMINGS, read
+from reidkit.train.log import TIMINGS, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -28,7 +28,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from reidkit.evaluate.multiply import Multiplier
+    from reidkit.metrics.distances import Multiplier
 
     Matrix = NDArray[np.float32]
 
@@ -133,18 +133,18 @@ def run(program: str, size: tuple[int, int, int], result: Path | None) -> dict[s
 
 def _ours(program: str, features: tuple[Matrix, Matrix]) -> tuple[Clock, Any]:
     """Our program for these features, with the multiplier that it would choose, timed."""
-    from reidkit.evaluate import rerank
-    from reidkit.evaluate.multiply import multiplier_for
+    from reidkit.metrics.distances import multiplier_for
+    from reidkit.metrics.rerank import k_reciprocal
 
     clock = Clock(multiplier_for(*features, all_pairs=True))
-    vars(rerank)["multiplier_for"] = lambda *_, **__: clock
+    vars(k_reciprocal)["multiplier_for"] = lambda *_, **__: clock
 
     def blocks(query: Matrix, gallery: Matrix) -> None:
-        for _ in rerank.k_reciprocal_blocks(query, gallery, K1, K2, LAM):
+        for _ in k_reciprocal.k_reciprocal_blocks(query, gallery, K1, K2, LAM):
             pass
 
     def whole(query: Matrix, gallery: Matrix) -> Matrix:
-        return rerank.k_reciprocal(query, gallery, K1, K2, LAM)
+        return k_reciprocal.k_reciprocal(query, gallery, K1, K2, LAM)
 
     return clock, blocks if program == "blocks" else whole
 

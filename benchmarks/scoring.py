@@ -23,11 +23,10 @@ import numpy as np
 import torch
 from llvmlite.binding import get_host_cpu_features
 
-from reidkit.evaluate import blocks
-from reidkit.evaluate.blocks import distance_blocks, gallery_rows
-from reidkit.evaluate.kernels import compiled
-from reidkit.evaluate.metrics import score, score_distances
-from reidkit.evaluate.multiply import Host, Wide, is_exact
+from reidkit.metrics import distances
+from reidkit.metrics.distances import Host, Wide, distance_blocks, gallery_rows, is_exact
+from reidkit.metrics.kernels import compiled
+from reidkit.metrics.retrieval import score, score_distances
 from reidkit.types import Embeddings
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.evaluate.multiply import Multiplier
+    from reidkit.metrics.distances import Multiplier
 
 QUERIES, GALLERY, WIDTH, PEOPLE, CAMERAS = 3368, 15913, 2048, 750, 6
 DISTRACTORS = 2798
@@ -80,12 +79,12 @@ def cpu_seconds(work: Callable[[], object], calls: int = 2) -> float:
 def product(multiplier: Multiplier, query: NDArray[np.float32], gallery: NDArray[np.float32]) -> None:
     """The product alone, in the same blocks."""
     step = gallery_rows(query.shape[1])
-    buffer = np.empty((blocks.QUERY_ROWS, step), np.float32)
+    buffer = np.empty((distances.QUERY_ROWS, step), np.float32)
     left = multiplier.place(query)
     for column in range(0, len(gallery), step):
         right = multiplier.place(gallery[column : column + step])
-        for row in range(0, len(query), blocks.QUERY_ROWS):
-            rows = left[row : row + blocks.QUERY_ROWS]
+        for row in range(0, len(query), distances.QUERY_ROWS):
+            rows = left[row : row + distances.QUERY_ROWS]
             out = buffer.reshape(-1)[: len(rows) * len(right)].reshape(len(rows), len(right))
             multiplier.multiply(rows, right, out)
 

@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reidkit.data.detect import open_benchmark
-from reidkit.data.shards.convert import convert, finish
+from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards.index import INDEX
-from reidkit.data.shards.write import write_tar
+from reidkit.data.shards.writer import convert, finish, write_tar
 from reidkit.synth.draw import Shot, draw_image
 from reidkit.synth.workers import spread
 
@@ -68,7 +67,7 @@ def copy_shards(drawn: Path, out: Path, images: int) -> None:
 
 
 def _copy(drawn: Path, out: Path, start: int) -> int:
-    train = open_benchmark(drawn).train
+    train = load_dataset(drawn).train
 
     def items() -> Iterator[tuple[str, bytes, int, int, str]]:
         first = start % len(train)
@@ -97,7 +96,7 @@ def _items(start: int, stop: int, distinct: int) -> Iterator[tuple[str, bytes, i
 def make_files(shards: Path, out: Path) -> None:
     """The same images as loose files in the layout of Market-1501; one image each to test with."""
     (out / "bounding_box_train").mkdir(parents=True)
-    for sample in open_benchmark(shards).train:
+    for sample in load_dataset(shards).train:
         (out / "bounding_box_train" / sample.path.name).write_bytes(sample.path.read_bytes())
     for name in ("query", "bounding_box_test"):
         (out / name).mkdir()
@@ -108,10 +107,10 @@ def child(way: Way, batches: int) -> dict[str, float]:
     """Start as `reidkit train` does, and make batches of 16 x 4 at 256 x 128."""
     import torch
 
-    from reidkit.data.cache import open_images
+    from reidkit.data.images import open_images
     from reidkit.data.loaders import TrainBatches
     from reidkit.data.shards.samples import pids_of
-    from reidkit.data.windows import epoch_batches
+    from reidkit.data.stream_sampler import epoch_batches
     from reidkit.recipe import Erasing, Recipe
     from reidkit.types import Sample
 
@@ -119,7 +118,7 @@ def child(way: Way, batches: int) -> dict[str, float]:
     recipe = replace(Recipe(), erasing=Erasing(probability=0.5))
     warm_up(recipe)
     before, began, cpu = peak(), time.perf_counter(), time.process_time()
-    train = open_benchmark(way.data).train
+    train = load_dataset(way.data).train
     listed = time.perf_counter() - began
     cache = Path(os.environ["XDG_CACHE_HOME"]) / "images" if way.cache else None
     source = open_images(train, recipe.images, cache, stream=way.stream or None)
@@ -155,7 +154,7 @@ def warm_up(recipe: Any) -> None:
     """Compile what is compiled at its first use, on two drawn images."""
     import torch
 
-    from reidkit.data.cache import open_images
+    from reidkit.data.images import open_images
     from reidkit.data.loaders import TrainBatches
     from reidkit.types import Sample
 
@@ -187,7 +186,7 @@ def measure(folder: Path, images: int, batches: int, ways: tuple[str, ...]) -> d
         data = files if way.startswith("files") else bare if "first" in way else shards
         if way == "parquet":
             data = folder / f"parquet-{images}"
-            convert(open_benchmark(shards), data, "parquet", PER_SHARD)
+            convert(load_dataset(shards), data, "parquet", PER_SHARD)
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             command = [sys.executable, __file__, "--child", way, "--data", str(data), "--batches", str(batches)]
             done = subprocess.run(

@@ -30,12 +30,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import plain_batches
 from benchmarks.step import Way, build_step
-from reidkit.data.cache import open_images
-from reidkit.data.detect import open_benchmark
+from reidkit.data.formats.detect import load_dataset
+from reidkit.data.images import open_images
 from reidkit.data.loaders import TrainBatches
-from reidkit.embed import choose_precision
+from reidkit.encoder import choose_precision
 from reidkit.model.network import Network, build
-from reidkit.recipes import find
+from reidkit.recipes import get_recipe
 from reidkit.synth import draw_dataset
 from reidkit.train.device import prepare
 
@@ -76,7 +76,7 @@ def precision(which: str) -> torch.dtype:
 
 def child(which: str, data: Path, recipe: Recipe, steps: int, cache: Path) -> None:
     """Train for some steps and print how much time they took, where it went, and the matrix rate."""
-    samples = open_benchmark(data).train
+    samples = load_dataset(data).train
     people, labels = np.unique([sample.pid for sample in samples], return_inverse=True)
     if which != "plain":
         prepare(CPU)
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--child", choices=WHICH, help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    recipe = find(options.recipe)
+    recipe = get_recipe(options.recipe)
     if options.child:
         child(options.child, options.data, recipe, options.steps, options.cache)
         return

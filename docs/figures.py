@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reidkit.data.detect import open_benchmark
-from reidkit.judge import Protocol, Reading, judge
+from reidkit.data.formats.detect import load_dataset
+from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
 from reidkit.model.weights import load_model
-from reidkit.page import ranked_lists
-from reidkit.report.plots import curve_picture, ranked_picture
-from reidkit.train.journal import read
+from reidkit.plots.image_grid import curve_picture, ranked_picture
+from reidkit.report.build import ranked_lists
+from reidkit.train.log import read
 
 LISTS = 5
 
 
 def main(demo: Path, out: Path) -> None:
     """Ranked lists that are neither the best nor the worst, and the scores over the epochs."""
-    model, benchmark, protocol = load_model(demo / "run"), open_benchmark(demo / "people"), Protocol()
+    model, benchmark, protocol = load_model(demo / "run"), load_dataset(demo / "people"), EvaluationProtocol()
     if "synthetic" not in (demo / "people" / "README.txt").read_text(encoding="utf-8").lower():
         sys.exit(f"{demo / 'people'} is not a synthetic set: only such people may be shown")
-    judgement = judge(model, benchmark, protocol, Reading())
-    middling = np.argsort(np.abs(judgement.scores.average_precision - judgement.scores.map), kind="stable")
+    evaluation = evaluate(model, benchmark, protocol, InferenceOptions())
+    middling = np.argsort(np.abs(evaluation.scores.average_precision - evaluation.scores.map), kind="stable")
     chosen = np.random.default_rng(0).permutation(middling[: 20 * LISTS])[:LISTS]
-    ranked_picture(ranked_lists(judgement, protocol, chosen.tolist()), out / "ranked.png")
+    ranked_picture(ranked_lists(evaluation, protocol, chosen.tolist()), out / "ranked.png")
     with Image.open(out / "ranked.png") as picture:
         small = picture.convert("RGB").quantize(128)
     small.save(out / "ranked.png", optimize=True)

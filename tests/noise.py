@@ -19,15 +19,15 @@ TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 def draw_noise(
     root: Path,
     people: Iterable[int] = range(1, 9),
-    judged: Iterable[int] = range(11, 15),
+    evaluated: Iterable[int] = range(11, 15),
     images: int = 2,
     size: int = 32,
 ) -> Path:
     """`people` to train on, `judged` to find, each with `images` images by two cameras (the query has one)."""
     rng = np.random.default_rng(0)
     plan = [(TRAIN, pid, camera, images) for pid in people for camera in (1, 2)]
-    plan += [(QUERY, pid, 1, 1) for pid in judged]
-    plan += [(GALLERY, pid, camera, images) for pid in judged for camera in (1, 2)]
+    plan += [(QUERY, pid, 1, 1) for pid in evaluated]
+    plan += [(GALLERY, pid, camera, images) for pid in evaluated for camera in (1, 2)]
     for folder, pid, camera, count in plan:
         (root / folder).mkdir(parents=True, exist_ok=True)
         for number in range(count):

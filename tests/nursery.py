@@ -18,11 +18,11 @@ from typing import Any
 WANTED = (
     "reidkit.cli.main",
     "reidkit.data.check",
-    "reidkit.data.sheet",
-    "reidkit.evaluate.features",
-    "reidkit.evaluate.rerank",
-    "reidkit.train.job",
-    "reidkit.train.report",
+    "reidkit.plots.image_grid",
+    "reidkit.metrics.features",
+    "reidkit.metrics.rerank.k_reciprocal",
+    "reidkit.train.run",
+    "reidkit.train.run_report",
     "pydantic",
     "torch._dynamo",
 )

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from reidkit.cli.processes import shared
+from reidkit.cli.launcher import shared
 from reidkit.distributed import ALONE, Group, joined
-from reidkit.model.norm import SyncedNorm, synchronise
+from reidkit.train.parallel import SyncedNorm, synchronise
 from reidkit.types import UsageError
 from tests.together import together
 

@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import pytest
 
-from reidkit.data.cache_dir import default_cache_dir
+from reidkit.data.cache import default_cache_dir
 from reidkit.fallback import remark, temporary_folder
 from reidkit.jit import njit
 from reidkit.types import DataError
@@ -105,5 +105,5 @@ def test_compiled_loops(place: Path, monkeypatch: pytest.MonkeyPatch, caplog: An
 def test_every_command_starts_without_fcntl() -> None:
     """Windows has none of these modules."""
     hide = "import sys, warnings; warnings.simplefilter('ignore'); sys.modules.update(fcntl=None, resource=None); "
-    load = "import reidkit.cli.main, reidkit.train.job, reidkit.synth, reidkit.data.cached, reidkit.paper.job"
+    load = "import reidkit.cli.main, reidkit.train.run, reidkit.synth, reidkit.data.cache, reidkit.experiments.grid"
     subprocess.run([sys.executable, "-c", hide + load], check=True)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidkit.cli import show
+from reidkit.cli import output
 from reidkit.terminal import harmless, harmless_lines, visible
-from reidkit.train.folder import default_folder
+from reidkit.train.run_folder import default_folder
 from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def test_the_result_can_be_printed_in_one_line_and_stays_as_it_is(text: str) -> 
 
 
 def test_what_is_printed_and_raised(capsys: pytest.CaptureFixture[str]) -> None:
-    show.print_line(EVIL)
-    show.print_table(("name",), [(EVIL,), ("a",)])
-    show.print_json({EVIL: EVIL})
-    show.remark(EVIL)
+    output.print_line(EVIL)
+    output.print_table(("name",), [(EVIL,), ("a",)])
+    output.print_json({EVIL: EVIL})
+    output.remark(EVIL)
     out, err = capsys.readouterr()
     assert err == f"{SHOWN}\n"
     first, head, row, last, *text = out.splitlines()

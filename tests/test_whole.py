@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from reidkit.whole import final_name, whole
+from reidkit.atomic import atomic_write, final_name
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "scores.json"
     path.write_bytes(b"old")
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         file.flush()
         assert path.read_bytes() == b"old"
@@ -30,7 +30,7 @@ def test_whatever_goes_wrong_leaves_the_old_file_and_nothing_beside_it(tmp_path,
     path.write_bytes(b"old")
 
     def fail():
-        with whole(path) as file:
+        with atomic_write(path) as file:
             file.write(b"half")
             raise error
 
@@ -48,7 +48,7 @@ def test_what_a_kill_has_left_is_removed(tmp_path):
     others = ("other.json.0123abcd.partial", "scores.json.partial", "scores.json.old", "scores.json.0123abcd.partial.x")
     for name in others:
         (tmp_path / name).write_bytes(b"kept")
-    with whole(path) as first, whole(path) as second:
+    with atomic_write(path) as first, atomic_write(path) as second:
         first.write(b"first")
         second.write(b"second")
     assert path.read_bytes() == b"first", "the last to finish"
@@ -66,7 +66,7 @@ def test_names_of_partial_files():
 
 def test_the_longest_name_can_be_written(tmp_path):
     path = tmp_path / ("x" * 251 + ".npz")
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert [*tmp_path.iterdir()] == [path]
@@ -79,7 +79,7 @@ def test_a_planted_link_or_pipe_is_never_opened(tmp_path, name):
     victim.write_bytes(b"precious")
     for lay in (lambda: (tmp_path / name).symlink_to(victim), lambda: os.mkfifo(tmp_path / name)):
         lay()
-        with whole(path) as file:
+        with atomic_write(path) as file:
             file.write(b"new")
         assert path.read_bytes() == b"new"
         assert not path.is_symlink()
@@ -91,7 +91,7 @@ def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(tmp_path):
     victim, path = tmp_path / "victim", tmp_path / "scores.json"
     victim.write_bytes(b"precious")
     path.symlink_to(victim)
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert victim.read_bytes() == b"precious"
     assert path.read_bytes() == b"new"
@@ -101,13 +101,13 @@ def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(tmp_path):
 def test_a_pipe_is_written_into_and_not_replaced(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(OSError, match="No such device"), whole(pipe):
+    with pytest.raises(OSError, match="No such device"), atomic_write(pipe):
         pass  # nobody reads: that must not be waited for
     with ThreadPoolExecutor(1) as threads:
         reader = threads.submit(pipe.read_bytes)
         while True:
             try:
-                with whole(pipe) as file:
+                with atomic_write(pipe) as file:
                     file.write(b"abc")
                     file.seek(1)
                     file.write(b"X")
@@ -123,20 +123,20 @@ def test_a_device_is_written_into_and_not_replaced(tmp_path):
     """/dev/null takes everything, /dev/full nothing; a link to a device is one; a terminal gets what is written."""
     (tmp_path / "link").symlink_to("/dev/null")
     for path in (Path("/dev/null"), tmp_path / "link"):
-        with whole(path) as file:
+        with atomic_write(path) as file:
             file.write(b"new")
         assert path.is_char_device()
-    with pytest.raises(OSError, match="No space left"), whole(Path("/dev/full")) as file:
+    with pytest.raises(OSError, match="No space left"), atomic_write(Path("/dev/full")) as file:
         file.write(b"new")
     ours, terminal = os.openpty()
-    with whole(Path(os.ttyname(terminal))) as file:
+    with atomic_write(Path(os.ttyname(terminal))) as file:
         file.write(b"new")
     assert os.read(ours, 10) == b"new"
 
 
 def test_the_own_output_is_written_to_where_it_goes(tmp_path):
     """`--report /dev/stdout > page.html` adds to the file that is open already."""
-    script = "from pathlib import Path; from reidkit.whole import whole\n"
+    script = "from pathlib import Path; from reidkit.atomic import whole\n"
     script += "with whole(Path('/dev/stdout')) as file: file.write(b'new')"
     page = tmp_path / "page.html"
     with page.open("wb") as out:
@@ -148,10 +148,10 @@ def test_the_own_output_is_written_to_where_it_goes(tmp_path):
 
 def test_without_posix_locks(tmp_path, monkeypatch):
     """Windows has no fcntl; there an open file cannot be removed."""
-    monkeypatch.setattr("reidkit.whole.fcntl", None)
+    monkeypatch.setattr("reidkit.atomic.fcntl", None)
     path = tmp_path / "scores.json"
     (tmp_path / "scores.json.0123abcd.partial").write_bytes(b"stale")
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert [*tmp_path.iterdir()] == [path]
@@ -165,7 +165,7 @@ def test_of_those_who_write_one_file_each_writes_its_own(tmp_path, monkeypatch):
 
     def write(content):
         for _ in range(5):
-            with whole(path) as file:
+            with atomic_write(path) as file:
                 for start in range(0, len(content), 10_000):
                     file.write(content[start : start + 10_000])
                     file.flush()
@@ -183,16 +183,16 @@ def test_a_disk_without_locks_has_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", refuse)
     path = tmp_path / "scores.json"
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
 
 
 def test_where_nothing_can_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError), whole(tmp_path / "none" / "scores.json"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "none" / "scores.json"):
         pass
     (tmp_path / "scores.json").mkdir()
-    with pytest.raises(IsADirectoryError), whole(tmp_path / "scores.json"):
+    with pytest.raises(IsADirectoryError), atomic_write(tmp_path / "scores.json"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
@@ -201,6 +201,6 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     path, done = tmp_path / "scores.json", []
     sync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda number: done.append((path.exists(), sync(number))))
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert done == [(False, None)]

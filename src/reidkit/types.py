@@ -154,7 +154,7 @@ NO_NAMES = Names()
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Dataset:
     """A data set: images to learn from, and queries to find in a gallery.
 
     `junk` holds the images of the test folders that the data set's rule leaves out of both. Where there are too many

@@ -98,12 +98,12 @@ def test_the_work_of_an_image_by_hand() -> None:
 
     At 256 x 128 all maps are 0.653 times as large; a last stride of 1 makes the last stage's four times as large.
     """
-    from reidkit.recipes import find
+    from reidkit.recipes import get_recipe
 
-    training, search = gflop(find("standard-baseline"))
+    training, search = gflop(get_recipe("standard-baseline"))
     assert search == pytest.approx(2 * 4.09 * 256 * 128 / 224**2, rel=0.01)
     assert training == pytest.approx(3 * search, rel=0.05)
-    assert gflop(find("strong-baseline"))[1] == pytest.approx(8.1, abs=0.1)
+    assert gflop(get_recipe("strong-baseline"))[1] == pytest.approx(8.1, abs=0.1)
 
 
 def test_peaks() -> None:

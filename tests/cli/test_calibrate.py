@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reidkit import recipe
-from reidkit.evaluate.calibration_file import load_calibration
+from reidkit.metrics.calibration_file import load_calibration
 from reidkit.model.network import build
 from reidkit.model.weights import load_model, save_model
 from tests.noise import draw_noise
@@ -92,7 +92,7 @@ def test_wrong_options_end_in_a_line(nursery, model, noise, options, status, sen
 
 
 def test_one_person_ends_in_a_line(nursery, model, tmp_path):
-    data = draw_noise(tmp_path / "market", judged=[11])
+    data = draw_noise(tmp_path / "market", evaluated=[11])
     done = nursery.run("calibrate", model, "--data", data, "--out", tmp_path / "c.json")
     assert "all images show one person" in done.line()
     assert not (tmp_path / "c.json").exists()

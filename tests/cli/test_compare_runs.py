@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from reidkit.evaluate.features import write_features
+from reidkit.metrics.features import write_features
 from reidkit.report.compare import figures
 from reidkit.types import Embeddings
 from tests.commands import training
-from tests.evaluate.definition import crowd
+from tests.metrics.definition import crowd
 
 if TYPE_CHECKING:
     from pathlib import Path

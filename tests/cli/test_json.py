@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from reidkit.evaluate.features import write_features
+from reidkit.metrics.features import write_features
 from reidkit.types import Embeddings
 from tests.commands import training
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from reidkit.cli.per_query import cell_text, write_queries
-from reidkit.cli.scores import Found
-from reidkit.evaluate import protocol
-from reidkit.evaluate.cross import CrossNeighbourhood, expanded_cross
-from reidkit.evaluate.expansion import alpha_query_expansion
-from reidkit.evaluate.features import write_features
-from reidkit.evaluate.metrics import score, score_distances
-from reidkit.evaluate.rerank import k_reciprocal
+from reidkit.cli.scores import ScoreResult
+from reidkit.metrics import protocols
+from reidkit.metrics.features import write_features
+from reidkit.metrics.rerank.ecn import CrossNeighbourhood, expanded_cross
+from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
+from reidkit.metrics.rerank.query_expansion import alpha_query_expansion
+from reidkit.metrics.retrieval import score, score_distances
 from reidkit.types import Embeddings, Names
 from tests.commands import training
-from tests.evaluate.definition import crowd
+from tests.metrics.definition import crowd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ def test_nothing_is_re_ranked_unasked(nursery: Nursery, files: tuple[Path, Path]
 
 
 def test_camera_by_camera(nursery: Nursery, files: tuple[Path, Path]) -> None:
-    pairs = protocol.camera_pairs(*crowd(images=400))
+    pairs = protocols.camera_pairs(*crowd(images=400))
     value = nursery.run("score", *files, "--by-camera", "--json").json()["camera_pairs"]
     assert len(value) == 12
     assert [(row["query_camid"], row["gallery_camid"], row["map"], row["queries"]) for row in value] == [
@@ -142,7 +142,7 @@ def test_ids_and_cameras_that_have_names(nursery: Nursery, tmp_path: Path) -> No
 
 
 def test_one_image_per_person(nursery: Nursery, files: tuple[Path, Path]) -> None:
-    expected = protocol.single_shot(*crowd(images=400))
+    expected = protocols.single_shot(*crowd(images=400))
     value = nursery.run("score", *files, "--single-shot", "--json").json()["single_shot"]
     assert value == expected.as_json()
     assert (value["repeats"], value["rank1"]) == (100, expected.rank1)
@@ -151,7 +151,7 @@ def test_one_image_per_person(nursery: Nursery, files: tuple[Path, Path]) -> Non
 
 def test_many_images_per_query(nursery: Nursery, files: tuple[Path, Path]) -> None:
     query, gallery = crowd(images=400)
-    merged = protocol.multi_query(query)
+    merged = protocols.multi_query(query)
     value = nursery.run("score", *files, "--multi-query", "--ci", "--json").json()
     assert value["map"] == score(merged, gallery).map != score(query, gallery).map
     assert value["queries"] + value["queries_skipped"] == len(merged.pids) < len(query.pids)
@@ -226,7 +226,7 @@ def test_an_error_leaves_the_old_file_of_queries(
     monkeypatch.setattr("reidkit.cli.per_query.text_cell", fails)
     named = Embeddings(query.vectors, query.pids, query.camids, "", tuple(map(str, query.pids)))
     with pytest.raises(KeyboardInterrupt):
-        write_queries(out, named, Found(scores=score(query, gallery), seconds={}))
+        write_queries(out, named, ScoreResult(scores=score(query, gallery), seconds={}))
     assert out.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["queries.csv"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def shared(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
     """A set whose four ids of the test are among the eight of the training, a run on it, and what the run warned of."""
     folder = tmp_path_factory.mktemp("shared")
-    data = draw_noise(folder / "data", judged=range(1, 5))
+    data = draw_noise(folder / "data", evaluated=range(1, 5))
     value = nursery.run(*training(data, folder / "run"), "--json").json()
     return data, folder / "run", value["warnings"]
 
@@ -52,7 +52,7 @@ def test_calibrate_refuses_training_images(
     data, run, _ = shared
     for folder in (QUERY, GALLERY):
         copytree(data / TRAIN, tmp_path / folder)
-    draw_noise(tmp_path, people=range(21, 23), judged=())
+    draw_noise(tmp_path, people=range(21, 23), evaluated=())
     words = ["calibrate", run, "--data", tmp_path, "--far", "0.1", "--no-cache", "--out", tmp_path / "c.json"]
     done = nursery.run(*words)
     assert done.status == 1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidkit.data.check import Broken, Split, describe, find_broken, inspect
-from reidkit.data.detect import open_benchmark
-from reidkit.types import NO_CAMERA, Benchmark, Sample
+from reidkit.data.check import Split, Unreadable, describe, find_unreadable, inspect
+from reidkit.data.formats.detect import load_dataset
+from reidkit.types import NO_CAMERA, Dataset, Sample
 from tests.data.shards.made import tar
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def of(*labels: tuple[int, int]) -> tuple[Sample, ...]:
 def test_counts_by_hand() -> None:
     """Person 1 has three images, 2 has one, 3 and 4 have two each: median of 1, 2, 2, 3 is 2."""
     found = describe(
-        Benchmark(
+        Dataset(
             "market1501",
             train=of((1, 0), (1, 0), (1, 5), (2, 1), (3, 0), (3, 1), (4, NO_CAMERA), (4, 1)),
             query=of((7, 0), (8, 1), (8, 2)),
@@ -39,7 +39,7 @@ def test_counts_by_hand() -> None:
 
 
 def test_nothing_counts_as_nothing() -> None:
-    assert describe(Benchmark("empty")).train == Split(0, 0, 0, 0, 0, 0.0, 0)
+    assert describe(Dataset("empty")).train == Split(0, 0, 0, 0, 0, 0.0, 0)
 
 
 def test_broken_files_by_hand(draw: Callable[..., Path]) -> None:
@@ -48,9 +48,9 @@ def test_broken_files_by_hand(draw: Callable[..., Path]) -> None:
     (root / "zero.jpg").write_bytes(b"")
     (root / "text.jpg").write_text("404 not found")
     names = ["zero.jpg", "good.jpg", "half.jpg", "gone.jpg", "text.jpg"]
-    found = find_broken(Sample(root / name, 0, 0) for name in names)
+    found = find_unreadable(Sample(root / name, 0, 0) for name in names)
     assert [broken.path.name for broken in found] == ["zero.jpg", "half.jpg", "gone.jpg", "text.jpg"]
-    assert found[0] == Broken(root / "zero.jpg", "is empty: it has 0 bytes")
+    assert found[0] == Unreadable(root / "zero.jpg", "is empty: it has 0 bytes")
     for broken, reason in zip(found[1:], ["is a damaged JPEG", "cannot be read", "is not an image"], strict=True):
         assert broken.reason.startswith(reason)
 
@@ -68,13 +68,13 @@ def test_order_and_progress_do_not_depend_on_threads(draw: Callable[..., Path], 
         assert threading.current_thread() is threading.main_thread()
         steps.append((done, total))
 
-    found = find_broken(samples + samples, progress, threads)
+    found = find_unreadable(samples + samples, progress, threads)
     assert [broken.path.name.removesuffix(".jpg") for broken in found] == [str(number) for number in range(0, 150, 3)]
     assert steps == [(64, 150), (128, 150), (150, 150)]
 
 
 def test_no_files_no_broken_files() -> None:
-    assert find_broken([]) == ()
+    assert find_unreadable([]) == ()
 
 
 def test_images_of_one_value_are_listed(tmp_path: Path) -> None:
@@ -98,6 +98,6 @@ def test_images_of_one_value_in_shards(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     files = [(f"{name}.png", (tmp_path / f"{name}.png").read_bytes()) for name in "ab"]
     tar(tmp_path / "out" / "train.tar", [f for one in files for f in (one, (one[0].replace("png", "cls"), b"1"))])
-    found = inspect(open_benchmark(tmp_path / "out").train)
+    found = inspect(load_dataset(tmp_path / "out").train)
     assert [path.name for path in found.plain] == ["a.png"]
     assert not found.broken

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data import folder
-from reidkit.data.detect import open_benchmark
+from reidkit.data.formats import folder
+from reidkit.data.formats.detect import load_dataset
 from reidkit.types import NO_CAMERA, DataError
 from tests.noise import file_of
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reidkit.types import Benchmark
+    from reidkit.types import Dataset
 
 
-def read(benchmark: Benchmark) -> list[tuple[str, int, int]]:
+def read(benchmark: Dataset) -> list[tuple[str, int, int]]:
     return [(file_of(sample).name, sample.pid, sample.camid) for sample in benchmark.train]
 
 
@@ -45,7 +45,7 @@ def read(benchmark: Benchmark) -> list[tuple[str, int, int]]:
 def test_ids_and_cameras_by_hand(
     draw: Callable[..., Path], files: list[str], expected: list[tuple[str, int, int]]
 ) -> None:
-    assert read(open_benchmark(draw(*files))) == expected
+    assert read(load_dataset(draw(*files))) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,20 +66,20 @@ def test_ids_and_cameras_by_hand(
 )  # fmt: skip
 def test_what_is_no_folder_of_ids_is_said(draw: Callable[..., Path], files: list[str], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        open_benchmark(draw(*files))
+        load_dataset(draw(*files))
 
 
 def test_what_names_do_not_say_can_be_named(draw: Callable[..., Path]) -> None:
     root = draw("door/anna/a.jpg", "yard/anna/b.jpg", "yard/bob/c.jpg")
-    assert read(open_benchmark(root, "folder-cameras")) == [("a.jpg", 0, 1), ("b.jpg", 0, 2), ("c.jpg", 1, 2)]
-    nested = open_benchmark(root, "folder-nested")
+    assert read(load_dataset(root, "folder-cameras")) == [("a.jpg", 0, 1), ("b.jpg", 0, 2), ("c.jpg", 1, 2)]
+    nested = load_dataset(root, "folder-nested")
     assert [(name, pid) for name, pid, _ in read(nested)] == [("a.jpg", 0), ("b.jpg", 1), ("c.jpg", 1)]
     alone = draw("one/people/x.jpg") / "one"
-    assert read(open_benchmark(alone, "folder-ids")) == [("x.jpg", 0, NO_CAMERA)]
+    assert read(load_dataset(alone, "folder-ids")) == [("x.jpg", 0, NO_CAMERA)]
 
 
 def test_parts_in_capitals_and_a_probe(draw: Callable[..., Path]) -> None:
-    found = open_benchmark(draw("Train/Anna/a.jpg", "Probe/bob/b.jpg", "GALLERY/bob/c.jpg"))
+    found = load_dataset(draw("Train/Anna/a.jpg", "Probe/bob/b.jpg", "GALLERY/bob/c.jpg"))
     assert [len(part) for part in (found.train, found.query, found.gallery)] == [1, 1, 1]
     assert found.passed_over == {}
     assert [found.names.pid(n) for n in (0, 1)] == ["Anna", "bob"]
@@ -87,7 +87,7 @@ def test_parts_in_capitals_and_a_probe(draw: Callable[..., Path]) -> None:
 
 def test_a_part_named_itself_is_what_to_train_on(draw: Callable[..., Path]) -> None:
     root = draw("test/anna/a.jpg", "test/bob/b.jpg", "train/carl/c.jpg", "train/dan/d.jpg")
-    assert len(open_benchmark(root / "test").train) == len(open_benchmark(root / "train").train) == 2
+    assert len(load_dataset(root / "test").train) == len(load_dataset(root / "train").train) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from reidkit.data import transforms
-from reidkit.data.cache import open_images
+from reidkit.data.images import open_images
 from reidkit.data.loaders import AHEAD, TrainBatches, eval_batches
 from reidkit.data.sampler import pk_batches
-from reidkit.data.sources import BrokenImagesError, MappedImages
+from reidkit.data.sources import MappedImages, UnreadableImagesError
 from reidkit.recipe import Batch, Erasing, Images, Recipe
 from reidkit.types import DataError, Sample
 
@@ -73,7 +73,7 @@ class Spoilt(MappedImages):
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         why = {at: f"{i} is cut" for at, i in enumerate(indices.tolist()) if i in self.broken}
         if why:
-            raise BrokenImagesError("cut", self._pixels[indices], why)
+            raise UnreadableImagesError("cut", self._pixels[indices], why)
         return super().rows(indices)
 
 
@@ -272,5 +272,5 @@ def test_where_no_image_may_stand_in_the_epoch_ends(broken: set[int], told: bool
     """Because all of the person are broken, or because nobody asked for it."""
     loader = batches(Spoilt(broken))
     loader.replaced = list[str]().append if told else None
-    with pytest.raises(BrokenImagesError, match="cut"):
+    with pytest.raises(UnreadableImagesError, match="cut"):
         list(loader.epoch(1))

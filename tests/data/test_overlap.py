@@ -16,20 +16,20 @@ from reidkit.data.overlap import (
     read_record,
     write_record,
 )
-from reidkit.types import JUNK, Benchmark, DataError, Sample
+from reidkit.types import JUNK, DataError, Dataset, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Benchmark:
+def shared(tmp_path: Path) -> Dataset:
     """Ids 1 and 2 are trained on, 1, 3 and 4 are in the test: with a copy of an image of id 1, and one of 2 as 4's."""
     images = {"a": b"1", "b": b"11", "c": b"2", "q": b"1", "g": b"111", "h": b"3", "i": b"2", "j": b"2"}
     for name, content in images.items():
         (tmp_path / name).write_bytes(content)
     paths = {name: tmp_path / name for name in images}
-    return Benchmark(
+    return Dataset(
         "shared",
         train=(Sample(paths["a"], 1, 0), Sample(paths["b"], 1, 1), Sample(paths["c"], 2, 0)),
         query=(Sample(paths["q"], 1, 0), Sample(paths["h"], 3, 0)),
@@ -37,7 +37,7 @@ def shared(tmp_path: Path) -> Benchmark:
     )
 
 
-def test_by_hand(shared: Benchmark) -> None:
+def test_by_hand(shared: Dataset) -> None:
     found = find_overlap(shared)
     assert (found.ids, found.images, found.first) == (1, 1, (1,))
     assert found.warnings()[0].startswith("training and test (query and gallery) share 1 id (1) and 1 image:")
@@ -45,18 +45,18 @@ def test_by_hand(shared: Benchmark) -> None:
     assert (everything.ids, everything.images) == (1, 3)
 
 
-def test_ids_that_are_numbered_apart_may_be_others(shared: Benchmark) -> None:
-    found = find_overlap(Benchmark("numbers", shared.train, shared.query[:0], shared.gallery[:1]))
+def test_ids_that_are_numbered_apart_may_be_others(shared: Dataset) -> None:
+    found = find_overlap(Dataset("numbers", shared.train, shared.query[:0], shared.gallery[:1]))
     assert (found.ids, found.images) == (1, 0)
     assert "unless training and test number their ids apart" in found.warnings()[0]
 
 
-def test_nothing_is_shared(shared: Benchmark) -> None:
-    found = find_overlap(Benchmark("apart", shared.train[2:], shared.query, shared.gallery[:1]), everything=True)
+def test_nothing_is_shared(shared: Dataset) -> None:
+    found = find_overlap(Dataset("apart", shared.train[2:], shared.query, shared.gallery[:1]), everything=True)
     assert (found.ids, found.images, found.warnings()) == (0, 0, ())
 
 
-def test_what_a_model_was_trained_on(shared: Benchmark, tmp_path: Path) -> None:
+def test_what_a_model_was_trained_on(shared: Dataset, tmp_path: Path) -> None:
     """It has seen the image of id 2, which the gallery calls 4; that id 1 was trained on tell its training images."""
     run = tmp_path / "run"
     run.mkdir()
@@ -65,14 +65,14 @@ def test_what_a_model_was_trained_on(shared: Benchmark, tmp_path: Path) -> None:
     assert known == read_record(run) == digests(shared.train[2:])
     assert known is not None
     assert find_trained(known, shared).first == (4,)
-    everything = find_trained(digests(shared.train), Benchmark("x", shared.train, (), shared.gallery[:1]))
+    everything = find_trained(digests(shared.train), Dataset("x", shared.train, (), shared.gallery[:1]))
     assert (everything.ids, everything.images) == (1, 0)
     found = compare_with_model(run, shared)
     assert found["trained_on"] == {"ids": 1, "images": 2, "first": (4,)}
     assert found["warnings"][0].startswith("the model was trained on 1 id (4) and 2 images of this query and gallery")
 
 
-def test_a_model_of_which_nothing_is_known(shared: Benchmark, tmp_path: Path) -> None:
+def test_a_model_of_which_nothing_is_known(shared: Dataset, tmp_path: Path) -> None:
     found = compare_with_model(tmp_path, shared)
     assert found["trained_on"] is None
     assert len(found["warnings"]) == 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidkit.data.detect import open_benchmark, open_to_split
+from reidkit.data.formats.detect import load_dataset, open_to_split
 from reidkit.data.split import hold_out, make_split, queries_of, write_split
 from reidkit.types import JUNK, NO_CAMERA, DataError, Sample, UsageError
 from tests.noise import file_of
@@ -77,7 +77,7 @@ def test_a_split_is_read_as_it_was_made(draw: Callable[..., Path], tmp_path: Pat
     root = draw(*(f"people/{name}" for name in names), "people/-1/0_c1.jpg") / "people"
     made = make_split(*open_to_split(root), share=0.5)
     write_split(made, tmp_path / "new" / "out", how)
-    found = open_benchmark(tmp_path / "new" / "out")
+    found = load_dataset(tmp_path / "new" / "out")
     for part in ("train", "query", "gallery", "junk"):
         cameras = [Counter(s.camid for s in getattr(benchmark, part)) for benchmark in (made, found)]
         assert cameras[0] == cameras[1], part
@@ -103,7 +103,7 @@ def test_ids_keep_their_names(
     """Unless one of them would not come back from a table: then numbers stand for all."""
     root = draw(*(f"people/{pid}/c{cam}_{n}.jpg" for pid in ids for cam in (1, 2) for n in (1, 2))) / "people"
     write_split(make_split(*open_to_split(root), share=0.5), tmp_path / "out", how)
-    found = open_benchmark(tmp_path / "out")
+    found = load_dataset(tmp_path / "out")
     assert {found.names.pid(s.pid) for s in (*found.train, *found.query)} == (
         called or ({"0", "1", "2"} if how == "table" else {"0000", "0001", "0002"})
     )
@@ -113,7 +113,7 @@ def test_cameras_that_are_not_known_stay_so(draw: Callable[..., Path], tmp_path:
     root = draw(*(f"people/{pid}/{n}_x.jpg" for pid in "abcd" for n in range(3))) / "people"
     for how in ("table", "copy"):
         write_split(make_split(*open_to_split(root)), tmp_path / how, how)
-        found = open_benchmark(tmp_path / how)
+        found = load_dataset(tmp_path / how)
         assert [len(found.train), len(found.query), len(found.gallery)] == [6, 2, 4]
         assert {s.camid for s in (*found.train, *found.query)} == {NO_CAMERA}
 

@@ -72,9 +72,11 @@ class TestData:
     def test_a_text_file_named_jpg(self, nursery: Nursery, own: Path, tmp_path: Path) -> None:
         images(own)[3].write_text("this is no image")
         words = training(own, tmp_path / "run")
-        expect(nursery.run(*words), 1, "1 of 32 images cannot be read", images(own)[3].name, "text", "--skip-broken")
+        expect(
+            nursery.run(*words), 1, "1 of 32 images cannot be read", images(own)[3].name, "text", "--skip-unreadable"
+        )
         assert not (tmp_path / "run").exists()
-        assert nursery.run(*words, "--skip-broken").status == 0
+        assert nursery.run(*words, "--skip-unreadable").status == 0
 
     def test_an_image_cut_in_half(self, nursery: Nursery, own: Path, tmp_path: Path) -> None:
         whole = images(own)[0].read_bytes()
@@ -110,7 +112,7 @@ class TestData:
         self, nursery: Nursery, noise: Path, tmp_path: Path
     ) -> None:
         only = people_only(noise, tmp_path / "only")
-        result = nursery.run(*training(only, tmp_path / "run"), "--judge-every", "1", "--json")
+        result = nursery.run(*training(only, tmp_path / "run"), "--evaluate-every", "1", "--json")
         assert result.status == 0, result.err
         assert "has no query images to judge with" in result.err
         assert set(result.json()) == {"run", "model", "warnings"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.kill import compare
 
-from reidkit.train.journal import TIMINGS, read
+from reidkit.train.log import TIMINGS, read
 from tests.commands import training, until
 from tests.end_to_end.faults import NAME
 
@@ -36,7 +36,7 @@ class Killable:
 
 def test_ten_kills_at_random_moments(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
     def start(out: Path, resume: bool) -> Killable:
-        words = [*training(noise, out, optim__epochs=4), "--judge-every", "2", "--save-every", "1"]
+        words = [*training(noise, out, optim__epochs=4), "--evaluate-every", "2", "--save-every", "1"]
         return Killable(nursery.start(*words, *(["--resume"] if resume else [])))
 
     verdict = compare(start, tmp_path, kills=10, seed=0, say=str)

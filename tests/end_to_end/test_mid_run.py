@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.train.journal import TIMINGS, read
+from reidkit.train.log import TIMINGS, read
 from tests.commands import SIZE, settings, training, until
 from tests.end_to_end.faults import NAME
 from tests.noise import TRAIN, draw_noise
@@ -90,8 +90,8 @@ class TestImages:
     def test_one_of_the_gallery_is_spoilt(self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path) -> None:
         """It is met when the first epoch is judged; the epoch is not taken again."""
         image = min((own / "bounding_box_test").iterdir())
-        whole, words = image.read_bytes(), [*training(own, tmp_path / "run"), "--judge-every", "1"]
-        unbroken = [*training(own, tmp_path / "unbroken"), "--judge-every", "1"]
+        whole, words = image.read_bytes(), [*training(own, tmp_path / "run"), "--evaluate-every", "1"]
+        unbroken = [*training(own, tmp_path / "unbroken"), "--evaluate-every", "1"]
         assert nursery.run(*unbroken).status == 0
         command = nursery.start(*words, before=f"{NAME}:slow_steps")
         until(lambda: bool(read(tmp_path / "run" / "log.jsonl")))
@@ -105,7 +105,7 @@ class TestImages:
 
     def test_one_is_spoilt_where_broken_ones_are_left_out(self, nursery: Nursery, own: Path, tmp_path: Path) -> None:
         image = sorted((own / TRAIN).iterdir())[5]
-        words = [*training(own, tmp_path / "run"), "--skip-broken"]
+        words = [*training(own, tmp_path / "run"), "--skip-unreadable"]
         command = nursery.start(*words, before=f"{NAME}:slow_steps")
         until((tmp_path / "run" / "log.jsonl").exists)
         image.write_bytes(b"")

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from reidkit.model.weights import load_model
-from reidkit.train.journal import read
+from reidkit.train.log import read
 from tests.commands import training
 from tests.noise import TRAIN
 
@@ -59,7 +59,7 @@ def until_logged(folder: Path, epoch: int) -> None:
 @pytest.fixture(scope="module")
 def alone(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone") / "run"
-    status, _, err = run(*training(noise, folder), "--precision", "fp32", "--judge-every", "1")
+    status, _, err = run(*training(noise, folder), "--precision", "fp32", "--evaluate-every", "1")
     assert status == 0, err
     return folder
 
@@ -67,7 +67,7 @@ def alone(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("way", ["--processes", "torchrun"])
 def test_two_share_a_run(way: str, noise: Path, alone: Path, tmp_path: Path) -> None:
     """The scores before the first step, and its losses, are those of one process; what is written is written once."""
-    words = [*training(noise, tmp_path / "run"), "--precision", "fp32", "--judge-every", "1"]
+    words = [*training(noise, tmp_path / "run"), "--precision", "fp32", "--evaluate-every", "1"]
     if way == "torchrun":
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         status, out, err = run(*words, begin=[*torchrun, "-m", "reidkit"])

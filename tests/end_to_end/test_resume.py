@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.train.journal import TIMINGS, read
+from reidkit.train.log import TIMINGS, read
 from tests.commands import training, until
 from tests.end_to_end.faults import NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reidkit.train.journal import Row
+    from reidkit.train.log import Row
     from tests.commands import Nursery
 
 
@@ -39,13 +39,13 @@ def left(folder: Path) -> Left:
 @pytest.fixture(scope="module")
 def unbroken(nursery: Nursery, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Left:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
-    result = nursery.run(*training(noise, folder), "--judge-every", "1")
+    result = nursery.run(*training(noise, folder), "--evaluate-every", "1")
     assert result.status == 0, result.err
     return left(folder)
 
 
 def test_the_same_command_twice(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
-    assert nursery.run(*training(noise, tmp_path / "run"), "--judge-every", "1").status == 0
+    assert nursery.run(*training(noise, tmp_path / "run"), "--evaluate-every", "1").status == 0
     assert left(tmp_path / "run") == unbroken
     kinds = [row["kind"] for row in unbroken.log]
     assert (kinds.count("step"), kinds.count("epoch"), kinds.count("scores")) == (len(kinds) - 7, 3, 4)
@@ -53,7 +53,7 @@ def test_the_same_command_twice(nursery: Nursery, noise: Path, unbroken: Left, t
 
 def test_processes_that_have_nothing_in_common(noise: Path, unbroken: Left, tmp_path: Path) -> None:
     """Those of the nursery share what an interpreter draws once: the order of sets, the seeds of hash tables."""
-    words = [*training(noise, tmp_path / "run"), "--judge-every", "1"]
+    words = [*training(noise, tmp_path / "run"), "--evaluate-every", "1"]
     for number in range(2):
         surroundings = {**os.environ, "PYTHONHASHSEED": str(number), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "reidkit", *words, "--out", str(tmp_path / str(number))]
@@ -62,7 +62,7 @@ def test_processes_that_have_nothing_in_common(noise: Path, unbroken: Left, tmp_
 
 
 def test_another_seed_gives_another_run(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
-    assert nursery.run(*training(noise, tmp_path / "run"), "--judge-every", "1", "--seed", "1").status == 0
+    assert nursery.run(*training(noise, tmp_path / "run"), "--evaluate-every", "1", "--seed", "1").status == 0
     assert left(tmp_path / "run").weights != unbroken.weights
 
 
@@ -73,7 +73,7 @@ def test_stopped_in_mid_epoch(
     nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     folder = tmp_path / "my run"
-    words = [*training(noise, folder), "--judge-every", "1"]
+    words = [*training(noise, folder), "--evaluate-every", "1"]
     command = nursery.start(*words, before=f"{NAME}:slow_steps")
     until(lambda: any(row["kind"] == "scores" and row["epoch"] == 1 for row in read(folder / "log.jsonl")))
     command.send(number)
@@ -81,7 +81,7 @@ def test_stopped_in_mid_epoch(
     assert stopped.status == status
     assert stopped.line().startswith("stopped and saved at step ")
     assert f"; go on with: reidkit train strong-baseline --data {noise} --out '{folder}' " in stopped.line()
-    assert stopped.line().endswith(" --judge-every 1 --resume")
+    assert stopped.line().endswith(" --evaluate-every 1 --resume")
     assert not (folder / "model.safetensors").exists()
     assert len(read(folder / "log.jsonl")) < len(unbroken.log)
     assert nursery.run(*words, "--resume").status == 0
@@ -105,14 +105,14 @@ def test_a_sampled_classifier_draws_the_same_when_it_goes_on(nursery: Nursery, n
 
 
 def test_a_finished_run_resumed_stays_as_it_is(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
-    words = [*training(noise, tmp_path / "run"), "--judge-every", "1"]
+    words = [*training(noise, tmp_path / "run"), "--evaluate-every", "1"]
     for extra in ([], ["--resume"], ["--resume"]):
         assert nursery.run(*words, *extra).status == 0
         assert left(tmp_path / "run") == unbroken
 
 
 def test_nobody_listening_is_no_reason_to_stop(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
-    words = [*training(noise, tmp_path / "run"), "--judge-every", "1"]
+    words = [*training(noise, tmp_path / "run"), "--evaluate-every", "1"]
     assert nursery.run(*words, before=f"{NAME}:no_listener").status == 0
     assert left(tmp_path / "run") == unbroken
 
@@ -120,8 +120,8 @@ def test_nobody_listening_is_no_reason_to_stop(nursery: Nursery, noise: Path, un
 def test_data_that_moved_is_the_same_data(nursery: Nursery, noise: Path, unbroken: Left, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     moved.symlink_to(noise)
-    assert nursery.run(*training(noise, tmp_path / "run"), "--judge-every", "1").status == 0
-    assert nursery.run(*training(moved, tmp_path / "run"), "--judge-every", "1", "--resume").status == 0
+    assert nursery.run(*training(noise, tmp_path / "run"), "--evaluate-every", "1").status == 0
+    assert nursery.run(*training(moved, tmp_path / "run"), "--evaluate-every", "1", "--resume").status == 0
     assert left(tmp_path / "run") == unbroken
 
 

@@ -21,18 +21,17 @@ import torch
 from safetensors.torch import save as safetensors
 
 from reidkit import recipe as recipes
-from reidkit.data import csv, msmt17
+from reidkit.data.formats import csv, msmt17
 from reidkit.data.shards import parquet, webdataset
-from reidkit.evaluate.calibration_file import Settings, load_calibration, to_json
-from reidkit.evaluate.features import read_features
-from reidkit.evaluate.thresholds import Origin, calibrate
+from reidkit.metrics.calibration_file import Settings, load_calibration, to_json
+from reidkit.metrics.features import read_features
+from reidkit.metrics.thresholds import Origin, calibrate
 from reidkit.model.network import build
 from reidkit.model.weights import load_backbone, load_model, save_model, stride_placement
-from reidkit.train import checkpoint, folder, journal
-from reidkit.train.checkpoint import Place
+from reidkit.train import checkpoint, log, run_folder
+from reidkit.train.checkpoint import Progress
 from reidkit.types import ReidkitError
 from tests.data.shards.made import pair, picture, tar
-from tests.evaluate.definition import crowd
 from tests.fuzz.mutate import (
     HOSTILE_JSON,
     HOSTILE_WORDS,
@@ -44,6 +43,7 @@ from tests.fuzz.mutate import (
     mutated_table,
     mutated_tar,
 )
+from tests.metrics.definition import crowd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -227,7 +227,7 @@ def test_facts_in_a_tar(tmp_path: Path) -> None:
 
 def test_index(tmp_path: Path) -> None:
     from reidkit.data.shards import index
-    from reidkit.data.shards.place import place_of
+    from reidkit.data.shards.storage import place_of
 
     file = _shards(tmp_path)
     sizes = {file.name: file.stat().st_size}
@@ -357,14 +357,14 @@ def test_log(tmp_path: Path) -> None:
         )
 
     def parse() -> None:
-        for row in journal.read(file):
+        for row in log.read(file):
             json.dumps(row, allow_nan=False)
             assert isinstance(row["kind"], str)
             assert isinstance(row["epoch"] + row["step"], int)
 
     valid = "\n".join(map(json.dumps, rows)).encode()
     file.write_bytes(valid)
-    assert journal.read(file) == rows
+    assert log.read(file) == rows
     fuzz(file, valid, mutant, parse, refuses=False)  # a line that is no row is left out
 
 
@@ -376,12 +376,12 @@ def test_facts_of_a_run(tmp_path: Path) -> None:
         "training_set": "0" * 16,
         "weights": "none",
     }
-    folder.begin(tmp_path, RECIPE, facts, resume=False)
+    run_folder.begin(tmp_path, RECIPE, facts, resume=False)
     file = tmp_path / "run.json"
 
     def parse() -> None:
-        folder.left_out(tmp_path)
-        folder.begin(tmp_path, RECIPE, facts, resume=True)
+        run_folder.left_out(tmp_path)
+        run_folder.begin(tmp_path, RECIPE, facts, resume=True)
 
     fuzz(
         file,
@@ -397,9 +397,9 @@ def test_state(tmp_path: Path) -> None:
     for weight in network.parameters():
         weight.grad = torch.ones_like(weight)
     optimizer.step()
-    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "journal": journal.Journal(tmp_path / "log")}
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "journal": log.Log(tmp_path / "log")}
     file = tmp_path / "state.pt"
-    checkpoint.save(file, Place(2, 0, 6), "x", **parts)
+    checkpoint.save(file, Progress(2, 0, 6), "x", **parts)
     content = file.read_bytes()
     state = torch.load(file)
 

@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from reidkit.losses.draw import draw_people, splitmix64
+from reidkit.losses.partial_fc import sample_classes, splitmix64
 
 SEED = torch.tensor(5)
 
 
 def draw(step, people=50, count=10, labels=(3, 3, 47), seed=SEED):
-    return draw_people(seed, torch.tensor(step), people, count, torch.tensor(labels))
+    return sample_classes(seed, torch.tensor(step), people, count, torch.tensor(labels))
 
 
 def test_the_published_sequence():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reidkit.losses.rows import BETAS, CACHED, EPSILON, Rows
+from reidkit.losses.partial_fc import BETAS, CACHED, EPSILON, ClassifierRows
 
 
 def use(rows, index, gradient, lr=0.1):
@@ -16,7 +16,7 @@ def use(rows, index, gradient, lr=0.1):
 
 def test_worked_example():
     """The first step of Adam is lr against the sign of the gradient; rows that were not taken stay."""
-    rows = Rows(torch.ones(3, 2), weight_decay=0.0)
+    rows = ClassifierRows(torch.ones(3, 2), weight_decay=0.0)
     use(rows, [2, 0], torch.tensor([[5.0, -0.1], [0.2, 0.3]]))
     torch.testing.assert_close(rows.weight, torch.tensor([[0.9, 0.9], [1.0, 1.0], [0.9, 1.1]]))
     assert rows.visits.tolist() == [1, 0, 1]
@@ -31,7 +31,7 @@ def test_constants_are_those_of_torch():
 def test_all_rows_in_every_step_are_adam(people):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(people, 64, generator=generator)
-    rows = Rows(weight.clone(), weight_decay=5e-3)
+    rows = ClassifierRows(weight.clone(), weight_decay=5e-3)
     theirs = weight.clone().requires_grad_()
     adam = torch.optim.Adam([theirs], weight_decay=5e-3)
     for lr in (1e-2, 1e-2, 3e-3, 1e-3):
@@ -46,7 +46,7 @@ def test_all_rows_in_every_step_are_adam(people):
 def test_a_row_goes_as_if_it_were_alone():
     """A row that is taken in some of the steps takes those of an Adam that has seen no other steps."""
     generator = torch.Generator().manual_seed(0)
-    rows = Rows(torch.randn(4, 3, generator=generator), weight_decay=1e-2)
+    rows = ClassifierRows(torch.randn(4, 3, generator=generator), weight_decay=1e-2)
     alone = [row.clone().requires_grad_() for row in rows.weight]
     adams = [torch.optim.Adam([row], lr=0.1, weight_decay=1e-2) for row in alone]
     for index in ([0, 1], [1, 3], [1], [3, 0], [1, 0]):
@@ -60,7 +60,7 @@ def test_a_row_goes_as_if_it_were_alone():
 
 
 def test_a_step_is_taken_once_and_not_without_a_gradient():
-    rows = Rows(torch.ones(2, 2), weight_decay=0.1)
+    rows = ClassifierRows(torch.ones(2, 2), weight_decay=0.1)
     rows.step(0.1)
     rows.take(torch.tensor([0]))
     rows.step(0.1)
@@ -73,7 +73,7 @@ def test_a_step_is_taken_once_and_not_without_a_gradient():
 
 
 def test_it_moves_to_another_device_and_type_as_a_module_does():
-    rows = Rows(torch.ones(2, 3), weight_decay=0.0).double()
+    rows = ClassifierRows(torch.ones(2, 3), weight_decay=0.0).double()
     assert [getattr(rows, name).dtype for name in ("weight", "mean", "square")] == [torch.float64] * 3
     assert rows.visits.dtype == torch.int64
     assert {value.device.type for value in rows.to("meta").state_dict().values()} == {"meta"}
@@ -81,7 +81,7 @@ def test_it_moves_to_another_device_and_type_as_a_module_does():
 
 @pytest.mark.parametrize("change", [lambda s: s.pop("mean"), lambda s: s.update(weight=torch.ones(4, 3))])
 def test_a_state_that_does_not_fit_is_refused(change):
-    rows = Rows(torch.ones(3, 3), weight_decay=0.0)
+    rows = ClassifierRows(torch.ones(3, 3), weight_decay=0.0)
     state = rows.state_dict()
     change(state)
     with pytest.raises(RuntimeError, match=r"Missing key.*mean|size mismatch for weight"):
@@ -91,12 +91,12 @@ def test_a_state_that_does_not_fit_is_refused(change):
 def test_the_state_goes_on_where_it_was():
     generator = torch.Generator().manual_seed(0)
     gradients = torch.randn(6, 2, 3, generator=generator)
-    unbroken, broken = (Rows(torch.ones(3, 3), weight_decay=1e-2) for _ in range(2))
+    unbroken, broken = (ClassifierRows(torch.ones(3, 3), weight_decay=1e-2) for _ in range(2))
     for gradient in gradients:
         use(unbroken, [0, 2], gradient)
     for gradient in gradients[:3]:
         use(broken, [0, 2], gradient)
-    resumed = Rows(torch.zeros(3, 3), weight_decay=1e-2)
+    resumed = ClassifierRows(torch.zeros(3, 3), weight_decay=1e-2)
     resumed.load_state_dict({name: value.clone() for name, value in broken.state_dict().items()})
     for gradient in gradients[3:]:
         use(resumed, [0, 2], gradient)

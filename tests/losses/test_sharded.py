@@ -10,8 +10,7 @@ import torch
 
 from reidkit.distributed import ALONE, Group
 from reidkit.losses.objective import Objective
-from reidkit.losses.sampled import SampledIdentityLoss
-from reidkit.losses.sharded import cross_entropy
+from reidkit.losses.partial_fc import PartialFC, cross_entropy
 from reidkit.recipe import Center, Identity, Network, Optim, Recipe
 from tests.together import together
 
@@ -26,13 +25,13 @@ CASES = {
 """A loss, and whether its classifier has a bias."""
 
 
-def made(case: str, group: Group) -> SampledIdentityLoss:
+def made(case: str, group: Group) -> PartialFC:
     recipe, bias = CASES[case]
     torch.manual_seed(0)
-    return SampledIdentityLoss(CHANNELS, PEOPLE, recipe, Optim(weight_decay=5e-4), bias=bias, group=group)
+    return PartialFC(CHANNELS, PEOPLE, recipe, Optim(weight_decay=5e-4), bias=bias, group=group)
 
 
-def train(loss: SampledIdentityLoss, steps: range) -> dict[str, Any]:
+def train(loss: PartialFC, steps: range) -> dict[str, Any]:
     """Losses, and the gradients of the features of the own images."""
     losses, gradients = [], []
     own = loss.group.share(BATCH)
@@ -76,7 +75,7 @@ def by_hand(group: Group) -> list[float]:
 def lonely(group: Group) -> list[float]:
     """Two people enter, and both belong to the last process."""
     torch.manual_seed(0)
-    loss = SampledIdentityLoss(CHANNELS, PEOPLE, Identity(sampled=2), Optim(), bias=False, group=group)
+    loss = PartialFC(CHANNELS, PEOPLE, Identity(sampled=2), Optim(), bias=False, group=group)
     value = loss(torch.ones(8, CHANNELS, requires_grad=True), torch.tensor([PEOPLE - 1, PEOPLE - 2] * 4))
     value.backward()
     before = loss.rows.weight.clone()

@@ -4,10 +4,10 @@ Nothing here calls the code under test to make its own reference: only recipes a
 """
 
 from reidkit.recipe import Recipe
-from reidkit.recipes import find
-from reidkit.recipes.readings import READINGS, read_as
+from reidkit.recipes import get_recipe
+from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS, interpret
 
-STRONG = find("strong-baseline")
+STRONG = get_recipe("strong-baseline")
 
-READ: dict[str, Recipe] = {"default": STRONG} | {reading: read_as(STRONG, reading) for reading in READINGS}
+READ: dict[str, Recipe] = {"default": STRONG} | {reading: interpret(STRONG, reading) for reading in INTERPRETATIONS}
 """The whole recipe as it is, and as each reading has it."""

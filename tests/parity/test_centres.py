@@ -20,7 +20,7 @@ import torch
 from reidkit.losses.center import CenterLoss
 from reidkit.losses.objective import Objective
 from reidkit.recipe import override
-from reidkit.recipes.readings import read_as
+from reidkit.recipes.luo2019.interpretations import interpret
 from tests.parity import READ
 from tests.train.tiny import RECIPE, Run
 
@@ -120,7 +120,7 @@ def test_the_centres_of_a_run_take_these_steps_and_no_others(reading, tmp_path, 
         return forward(self, feat_bd, label_b)
 
     monkeypatch.setattr(CenterLoss, "forward", watched)
-    run = Run(tmp_path, RECIPE if reading == "default" else read_as(override(RECIPE, ["optim.epochs=2"]), reading))
+    run = Run(tmp_path, RECIPE if reading == "default" else interpret(override(RECIPE, ["optim.epochs=2"]), reading))
     run.go()
     assert len(seen) >= 4
     centres = first[0]

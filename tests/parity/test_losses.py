@@ -22,7 +22,7 @@ from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Objective
 from reidkit.losses.triplet import batch_hard_triplet
 from reidkit.recipe import Identity
-from reidkit.recipes import find
+from reidkit.recipes import get_recipe
 from tests.parity import READ
 
 TO = 1e-6
@@ -239,7 +239,7 @@ def test_the_sum_of_equation_6(reading, dtype):
 
 def test_the_plain_baseline_is_plain_cross_entropy_with_a_bias():
     """Without its tricks: eps 0, a bias, no centre loss."""
-    objective = Objective(find("standard-baseline"), 12, 9).double()
+    objective = Objective(get_recipe("standard-baseline"), 12, 9).double()
     classifier = objective.identity.classifier
     feat, label = some(0, 8, 12), np.arange(8) // 2
     value, *_ = identity_by_hand(

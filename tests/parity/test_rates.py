@@ -20,8 +20,8 @@ import pytest
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from reidkit.recipe import override
-from reidkit.recipes import find
-from reidkit.recipes.readings import read_as
+from reidkit.recipes import get_recipe
+from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.train.schedule import learning_rate
 from tests.parity import READ, STRONG
 from tests.train.tiny import RECIPE, Run
@@ -44,7 +44,7 @@ FAST_REID = np.where(
 )
 
 BY_EPOCH = {
-    "standard-baseline": (find("standard-baseline").optim, AFTER),
+    "standard-baseline": (get_recipe("standard-baseline").optim, AFTER),
     "default": (READ["default"].optim, TEXT),
     "paper-text": (READ["paper-text"].optim, TEXT),
     "official-code": (READ["official-code"].optim, CODE),
@@ -89,7 +89,7 @@ def test_all_22320_steps_of_fast_reid():
 def test_the_optimiser_steps_at_these_rates(reading, tmp_path):
     """Five epochs, two of warm-up, a drop after the third: what Adam has at every step of a real run."""
     optim = ["optim.epochs=5", "optim.warmup_epochs=2", "optim.drops=[3]", "optim.lr=3.5e-4"]
-    recipe = read_as(override(RECIPE, optim), reading) if reading != "default" else override(RECIPE, optim)
+    recipe = interpret(override(RECIPE, optim), reading) if reading != "default" else override(RECIPE, optim)
     if reading == "fast-reid":
         recipe = override(recipe, ["optim.warmup_steps=7", "optim.drops=[3]"])
     seen = []

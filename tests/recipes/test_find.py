@@ -5,27 +5,27 @@ from pathlib import Path
 
 import pytest
 
-from reidkit.recipes import find
+from reidkit.recipes import get_recipe
 from reidkit.types import UsageError
 
 
 def test_a_file_or_the_folder_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", "batch": {"ids": 3}}))
-    assert find(str(tmp_path / "recipe.json")).batch.ids == 3
-    assert find(str(tmp_path)).name == "mine"
+    assert get_recipe(str(tmp_path / "recipe.json")).batch.ids == 3
+    assert get_recipe(str(tmp_path)).name == "mine"
 
 
 def test_a_name_comes_before_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("strong-baseline").write_text("{}")
-    assert find("strong-baseline").network.neck == "bnneck"
+    assert get_recipe("strong-baseline").network.neck == "bnneck"
 
 
 def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"recipe\.json cannot be read"):
-        find(str(tmp_path))
+        get_recipe(str(tmp_path))
     with pytest.raises(UsageError, match=r"nosuch\.json cannot be read"):
-        find(str(tmp_path / "nosuch.json"))
+        get_recipe(str(tmp_path / "nosuch.json"))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,6 @@ def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
 )
 def test_a_name_that_is_none_ends_in_one_that_is(name: str, remedy: str) -> None:
     with pytest.raises(UsageError) as caught:
-        find(name)
+        get_recipe(name)
     assert remedy in str(caught.value)
     assert len(str(caught.value)) < 200

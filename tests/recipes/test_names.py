@@ -8,12 +8,12 @@ import re
 import pytest
 
 from reidkit import recipe as recipes
-from reidkit.recipes import by_name, find
+from reidkit.recipes import by_name, get_recipe
+from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.recipes.names import changes, changes_of, named, origin_of
-from reidkit.recipes.readings import read_as
-from reidkit.train.job import settle_stride
+from reidkit.train.run import settle_stride
 
-STRONG = find("strong-baseline")
+STRONG = get_recipe("strong-baseline")
 
 
 def changed(*settings, origin=STRONG):
@@ -75,7 +75,7 @@ def test_an_edited_file_that_kept_the_name_is_a_changed_recipe():
 
 
 def test_a_reading_is_a_change():
-    made = named(read_as(STRONG, "fast-reid"), STRONG)
+    made = named(interpret(STRONG, "fast-reid"), STRONG)
     assert made.name.startswith("strong-baseline-")
     assert changes_of(made)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reidkit.report.lists import RankedImage, RankedList
+from reidkit.plots.image_grid import RankedImage, RankedList
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "base"}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reidkit.train import checkpoint
-from reidkit.train.checkpoint import Place
+from reidkit.train.checkpoint import Progress
 from reidkit.types import RunError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Part:
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
-    path, place = tmp_path / "state.pt", Place(epoch=3, batch=2, step=17)
+    path, place = tmp_path / "state.pt", Progress(epoch=3, batch=2, step=17)
     checkpoint.save(path, place, "digest", part=Part(7.0), other=Part(8.0))
     part, other = Part(0.0), Part(0.0)
     assert checkpoint.load(path, "digest", part=part, other=other) == place
@@ -41,7 +41,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    checkpoint.save(path, Place(), "one", part=Part(7.0))
+    checkpoint.save(path, Progress(), "one", part=Part(7.0))
     with pytest.raises(RunError, match=r"belongs to another recipe: start a new run with another --out"):
         checkpoint.load(path, "two", part=Part(0.0))
 
@@ -49,7 +49,7 @@ def test_another_recipe_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_cut_file_is_refused(tmp_path: Path, share: float) -> None:
     path = tmp_path / "state.pt"
-    checkpoint.save(path, Place(), "x", part=Part(7.0))
+    checkpoint.save(path, Progress(), "x", part=Part(7.0))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(RunError, match=r"state\.pt cannot be read .*: delete it to start over"):
@@ -99,7 +99,7 @@ def test_want_of_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest
 
 def test_a_write_that_fails_half_way_leaves_the_earlier_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.pt"
-    checkpoint.save(path, Place(), "x", part=Part(7.0))
+    checkpoint.save(path, Progress(), "x", part=Part(7.0))
     before = path.read_bytes()
 
     def run_out(state: object, file: io.BufferedWriter) -> None:
@@ -108,7 +108,7 @@ def test_a_write_that_fails_half_way_leaves_the_earlier_state(tmp_path: Path, mo
 
     monkeypatch.setattr(torch, "save", run_out)
     with pytest.raises(RunError, match=r"\(No space left on device\): make room and run again with --resume"):
-        checkpoint.save(path, Place(9, 9, 9), "x", part=Part(8.0))
+        checkpoint.save(path, Progress(9, 9, 9), "x", part=Part(8.0))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -121,12 +121,12 @@ def test_an_error_that_is_no_refusal_of_the_system_is_not_dressed_up(
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        checkpoint.save(tmp_path / "state.pt", Place(), "x", part=Part(8.0))
+        checkpoint.save(tmp_path / "state.pt", Progress(), "x", part=Part(8.0))
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"state\.pt cannot be written \(No such file or directory\)"):
-        checkpoint.save(tmp_path / "gone" / "state.pt", Place(), "x", part=Part(8.0))
+        checkpoint.save(tmp_path / "gone" / "state.pt", Progress(), "x", part=Part(8.0))
 
 
 def _saved(value: object) -> bytes:
@@ -186,7 +186,7 @@ def test_moments_that_do_not_fit_the_weights(tmp_path: Path, change: str) -> Non
     weight.grad = torch.ones(2)
     first.step()
     path = tmp_path / "state.pt"
-    checkpoint.save(path, Place(), "x", optimizer=first)
+    checkpoint.save(path, Progress(), "x", optimizer=first)
     state = torch.load(path)
     changed_moments(state, change)
     torch.save(state, path)

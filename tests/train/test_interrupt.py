@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from reidkit.train.checkpoint import Place
-from reidkit.train.interrupt import SIGNALS, Interrupt
+from reidkit.train.checkpoint import Progress
+from reidkit.train.stop import SIGNALS, Interrupt
 
 
 def test_the_first_signal_is_a_request() -> None:
@@ -63,6 +63,6 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
 def test_the_error_says_how_to_go_on(number: signal.Signals, status: int) -> None:
     with Interrupt("reidkit train x --resume") as interrupt:
         os.kill(os.getpid(), number)
-    error = interrupt.stopped(Place(epoch=2, batch=3, step=9))
+    error = interrupt.stopped(Progress(epoch=2, batch=3, step=9))
     assert str(error) == "stopped and saved at step 9 of epoch 2; go on with: reidkit train x --resume"
     assert error.status == status

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from reidkit.train.checkpoint import Place
-from reidkit.train.journal import READ_EVERY, TIMINGS, Journal, Row, read
+from reidkit.train.checkpoint import Progress
+from reidkit.train.log import READ_EVERY, TIMINGS, Log, Row, read
 from reidkit.types import RunError
 
 
-def add(journal: Journal, place: Place, **terms: float) -> None:
+def add(journal: Log, place: Progress, **terms: float) -> None:
     journal.add(place, 0.5, 8, {name: torch.tensor(value) for name, value in terms.items()})
 
 
@@ -23,11 +23,11 @@ def plain(path: Path) -> list[Row]:
 def test_an_epoch_of_two_steps(tmp_path: Path) -> None:
     """Terms 1 + 2 and 3 + 4: losses 3 and 7, means 2, 3 and 5, of 16 images."""
     seen: list[Row] = []
-    journal = Journal(tmp_path / "log.jsonl", (seen.append,))
+    journal = Log(tmp_path / "log.jsonl", (seen.append,))
     journal.start_epoch(0)
-    add(journal, Place(1, 1, 1), identity=1.0, triplet=2.0)
-    add(journal, Place(1, 2, 2), identity=3.0, triplet=4.0)
-    journal.end_epoch(Place(1, 2, 2), 0.5, wait_seconds=0.0)
+    add(journal, Progress(1, 1, 1), identity=1.0, triplet=2.0)
+    add(journal, Progress(1, 2, 2), identity=3.0, triplet=4.0)
+    journal.end_epoch(Progress(1, 2, 2), 0.5, wait_seconds=0.0)
     step: dict[str, Any] = {"kind": "step", "epoch": 1, "lr": 0.5, "images": 8}
     assert plain(tmp_path / "log.jsonl") == [
         {**step, "step": 1, "loss": 3, "identity": 1, "triplet": 2},
@@ -38,10 +38,10 @@ def test_an_epoch_of_two_steps(tmp_path: Path) -> None:
 
 
 def test_every_row_says_how_fast_and_how_large(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "log.jsonl")
+    journal = Log(tmp_path / "log.jsonl")
     journal.start_epoch(0)
-    add(journal, Place(1, 1, 1), identity=1.0)
-    journal.end_epoch(Place(1, 1, 1), 0.5, wait_seconds=0.0)
+    add(journal, Progress(1, 1, 1), identity=1.0)
+    journal.end_epoch(Progress(1, 1, 1), 0.5, wait_seconds=0.0)
     step, epoch = read(tmp_path / "log.jsonl")
     assert step["images_per_s"] > 0
     assert step["memory_mb"] > 0
@@ -49,25 +49,25 @@ def test_every_row_says_how_fast_and_how_large(tmp_path: Path) -> None:
 
 
 def test_terms_are_read_all_at_once(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "log.jsonl")
+    journal = Log(tmp_path / "log.jsonl")
     journal.start_epoch(0)
     for step in range(1, READ_EVERY):
-        add(journal, Place(1, step, step), identity=1.0)
+        add(journal, Progress(1, step, step), identity=1.0)
         assert read(tmp_path / "log.jsonl") == []
-    add(journal, Place(1, READ_EVERY, READ_EVERY), identity=1.0)
+    add(journal, Progress(1, READ_EVERY, READ_EVERY), identity=1.0)
     assert len(read(tmp_path / "log.jsonl")) == READ_EVERY
 
 
 def test_means_go_on_over_a_stop(tmp_path: Path) -> None:
-    first = Journal(tmp_path / "log.jsonl")
+    first = Log(tmp_path / "log.jsonl")
     first.start_epoch(0)
-    add(first, Place(1, 1, 1), identity=1.0)
+    add(first, Progress(1, 1, 1), identity=1.0)
     first.settle()
-    second = Journal(tmp_path / "log.jsonl")
+    second = Log(tmp_path / "log.jsonl")
     second.load_state_dict(first.state_dict())
     second.start_epoch(1)
-    add(second, Place(1, 2, 2), identity=4.0)
-    second.end_epoch(Place(1, 2, 2), 0.5, wait_seconds=0.0)
+    add(second, Progress(1, 2, 2), identity=4.0)
+    second.end_epoch(Progress(1, 2, 2), 0.5, wait_seconds=0.0)
     assert read(tmp_path / "log.jsonl")[-1]["identity"] == 2.5
     assert read(tmp_path / "log.jsonl")[-1]["images"] == 16
 
@@ -75,12 +75,12 @@ def test_means_go_on_over_a_stop(tmp_path: Path) -> None:
 def test_the_rate_of_a_resumed_epoch_counts_its_own_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """800 images before the stop, 8 in the 2 seconds after it: 4 images a second."""
     clock = iter([0.0, 100.0, 101.0, 102.0])
-    monkeypatch.setattr("reidkit.train.journal.time.perf_counter", lambda: next(clock))
-    journal = Journal(tmp_path / "log.jsonl")
+    monkeypatch.setattr("reidkit.train.log.time.perf_counter", lambda: next(clock))
+    journal = Log(tmp_path / "log.jsonl")
     journal.load_state_dict({"sums": {}, "images": 800, "steps": 100})
     journal.start_epoch(100)
-    add(journal, Place(1, 101, 101), identity=1.0)
-    journal.end_epoch(Place(1, 101, 101), 0.5, wait_seconds=1.0)
+    add(journal, Progress(1, 101, 101), identity=1.0)
+    journal.end_epoch(Progress(1, 101, 101), 0.5, wait_seconds=1.0)
     epoch = read(tmp_path / "log.jsonl")[-1]
     assert (epoch["images_per_s"], epoch["seconds"], epoch["wait_share"]) == (4, 2, 0.5)
 
@@ -100,18 +100,18 @@ SECOND = [row("step", 2, 3), row("step", 2, 4), row("epoch", 2, 4)]
 @pytest.mark.parametrize(
     ("place", "kept"),
     [
-        (Place(), []),
-        (Place(1, 1, 1), FIRST[:2]),
-        (Place(1, 2, 2), FIRST[:3]),
-        (Place(2, 0, 2), FIRST),
-        (Place(2, 1, 3), FIRST + SECOND[:1]),
-        (Place(2, 2, 4), FIRST + SECOND[:2]),
-        (Place(3, 0, 4), FIRST + SECOND),
+        (Progress(), []),
+        (Progress(1, 1, 1), FIRST[:2]),
+        (Progress(1, 2, 2), FIRST[:3]),
+        (Progress(2, 0, 2), FIRST),
+        (Progress(2, 1, 3), FIRST + SECOND[:1]),
+        (Progress(2, 2, 4), FIRST + SECOND[:2]),
+        (Progress(3, 0, 4), FIRST + SECOND),
     ],
 )
-def test_cut_keeps_what_lies_before(tmp_path: Path, place: Place, kept: list[Row]) -> None:
+def test_cut_keeps_what_lies_before(tmp_path: Path, place: Progress, kept: list[Row]) -> None:
     write(tmp_path / "log.jsonl", FIRST + SECOND, torn='{"kind": "step", "ep')
-    Journal(tmp_path / "log.jsonl").cut(place)
+    Log(tmp_path / "log.jsonl").cut(place)
     assert read(tmp_path / "log.jsonl") == kept
     assert "ep\n" not in (tmp_path / "log.jsonl").read_text()
     assert (tmp_path / "log.jsonl").read_text() == "".join(json.dumps(each) + "\n" for each in kept)
@@ -120,12 +120,12 @@ def test_cut_keeps_what_lies_before(tmp_path: Path, place: Place, kept: list[Row
 def test_cut_writes_numbers_as_they_were(tmp_path: Path) -> None:
     line = json.dumps({**row("step", 1, 1), "loss": 0.1 + 0.2, "lr": 3.5e-05}) + "\n"
     (tmp_path / "log.jsonl").write_text(line)
-    Journal(tmp_path / "log.jsonl").cut(Place(1, 1, 1))
+    Log(tmp_path / "log.jsonl").cut(Progress(1, 1, 1))
     assert (tmp_path / "log.jsonl").read_text() == line
 
 
 def test_cut_without_a_log_makes_an_empty_one(tmp_path: Path) -> None:
-    Journal(tmp_path / "log.jsonl").cut(Place())
+    Log(tmp_path / "log.jsonl").cut(Progress())
     assert (tmp_path / "log.jsonl").read_bytes() == b""
 
 
@@ -145,11 +145,11 @@ def test_no_log_is_no_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_term_that_is_no_number_ends_the_run(tmp_path: Path, value: float) -> None:
-    journal = Journal(tmp_path / "log.jsonl")
+    journal = Log(tmp_path / "log.jsonl")
     journal.start_epoch(0)
-    add(journal, Place(2, 1, 6), identity=1.0, triplet=2.0)
-    add(journal, Place(2, 2, 7), identity=1.0, triplet=value)
-    add(journal, Place(2, 3, 8), identity=1.0, triplet=2.0)
+    add(journal, Progress(2, 1, 6), identity=1.0, triplet=2.0)
+    add(journal, Progress(2, 2, 7), identity=1.0, triplet=value)
+    add(journal, Progress(2, 3, 8), identity=1.0, triplet=2.0)
     with pytest.raises(RunError, match=rf"at step 7 of epoch 2 \(identity 1\.0, triplet {value}\); no checkpoint"):
         journal.flush()
     assert [(each["step"], each["triplet"]) for each in read(tmp_path / "log.jsonl")] == [(6, 2.0), (7, None)]
@@ -157,23 +157,23 @@ def test_a_term_that_is_no_number_ends_the_run(tmp_path: Path, value: float) -> 
 
 def test_the_last_good_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.pt").touch()
-    journal = Journal(tmp_path / "log.jsonl")
-    add(journal, Place(2, 1, 6), identity=float("nan"))
+    journal = Log(tmp_path / "log.jsonl")
+    add(journal, Progress(2, 1, 6), identity=float("nan"))
     with pytest.raises(RunError, match=rf"the last good checkpoint is {tmp_path / 'state.pt'}: try a lower"):
         journal.flush()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
 def test_a_full_disk_is_said_in_a_sentence() -> None:
-    journal = Journal(Path("/dev/full"))
-    add(journal, Place(1, 1, 1), identity=1.0)
+    journal = Log(Path("/dev/full"))
+    add(journal, Progress(1, 1, 1), identity=1.0)
     with pytest.raises(RunError, match=r"/dev/full cannot be written \(No space left on device\): make room and run"):
         journal.flush()
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "gone" / "log.jsonl")
-    for refused in (lambda: journal.scores(Place(), {"map": 0.5}), journal.settle, lambda: journal.cut(Place())):
+    journal = Log(tmp_path / "gone" / "log.jsonl")
+    for refused in (lambda: journal.scores(Progress(), {"map": 0.5}), journal.settle, lambda: journal.cut(Progress())):
         with pytest.raises(RunError, match=r"log\.jsonl cannot be written \(No such file or directory\)"):
             refused()
 

@@ -12,9 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from reidkit.recipe import override
-from reidkit.train.checkpoint import Place
-from reidkit.train.interrupt import StoppedError
+from reidkit.train.checkpoint import Progress
 from reidkit.train.loop import refuse_broken_weights
+from reidkit.train.stop import StoppedError
 from reidkit.types import RunError
 from tests.train.tiny import RECIPE, CrashError, Run, same_weights
 
@@ -46,9 +46,9 @@ def scored(network: Network) -> dict[str, float]:
     return {"rank1": float(network.state_dict()["backbone.conv1.weight"].sum()), "map": 0.5}
 
 
-def in_folder(folder: Path, judge_every: int = 1, save_every: int = 2) -> Run:
+def in_folder(folder: Path, evaluate_every: int = 1, save_every: int = 2) -> Run:
     folder.mkdir()
-    return Run(folder, save_every=save_every, judge_every=judge_every, judge=scored)
+    return Run(folder, save_every=save_every, evaluate_every=evaluate_every, judge=scored)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_names_the_last_good_state(tmp_path: Path) -> None:
-    run = replace(in_folder(tmp_path / "run", judge_every=0, save_every=1))
+    run = replace(in_folder(tmp_path / "run", evaluate_every=0, save_every=1))
 
     def spoil(run: Run, step: int) -> None:
         if step == 6:
@@ -186,7 +186,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_last_good_state(tmp
 
 
 def test_a_rate_beyond_reason_ends_in_a_sentence(tmp_path: Path) -> None:
-    run = replace(in_folder(tmp_path / "run", judge_every=0), recipe=override(RECIPE, ["optim.lr=1e30"]))
+    run = replace(in_folder(tmp_path / "run", evaluate_every=0), recipe=override(RECIPE, ["optim.lr=1e30"]))
     with pytest.raises(RunError, match=r"no number at step \d .*no checkpoint was written yet: try a lower"):
         run.go()
     assert not (run.folder / "state.pt").exists()
@@ -196,7 +196,7 @@ def test_a_rate_beyond_reason_ends_in_a_sentence(tmp_path: Path) -> None:
 
 def test_a_stop_right_after_the_weights_broke_keeps_the_good_state(tmp_path: Path) -> None:
     """The loss of that step was still a number; its gradient was not."""
-    run = in_folder(tmp_path / "run", judge_every=0, save_every=1)
+    run = in_folder(tmp_path / "run", evaluate_every=0, save_every=1)
 
     def spoil(run: Run, step: int) -> None:
         if step == 6:
@@ -214,9 +214,9 @@ def test_a_classifier_that_is_no_number_is_no_good_state_either(tmp_path: Path) 
     good, bad = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     with torch.no_grad():
         bad.bias.fill_(float("inf"))
-    refuse_broken_weights({"network": good}, tmp_path / "state.pt", Place(1, 2, 3))
+    refuse_broken_weights({"network": good}, tmp_path / "state.pt", Progress(1, 2, 3))
     with pytest.raises(RunError, match="after step 3; no checkpoint was written yet"):
-        refuse_broken_weights({"network": good, "objective": bad}, tmp_path / "state.pt", Place(1, 2, 3))
+        refuse_broken_weights({"network": good, "objective": bad}, tmp_path / "state.pt", Progress(1, 2, 3))
 
 
 def test_the_status_is_that_of_the_signal() -> None:
@@ -234,4 +234,4 @@ def test_no_state_is_saved_whose_average_or_best_weights_are_no_numbers(tmp_path
             """Nothing."""
 
     with pytest.raises(RunError, match=rf"{place[0]}\.{place[1]} of the kept holds NaN or infinity after step 6"):
-        refuse_broken_weights({"kept": Holds()}, tmp_path / "state.pt", Place(2, 0, 6))
+        refuse_broken_weights({"kept": Holds()}, tmp_path / "state.pt", Progress(2, 0, 6))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reidkit.train import memory
+from reidkit.train import device
 
 
 def files(folder, available, limit="max", used=0, cached=0):
@@ -28,20 +28,20 @@ def files(folder, available, limit="max", used=0, cached=0):
     ],
 )
 def test_a_tenth_of_the_machine_or_of_the_container(case, short, tmp_path):
-    assert memory.is_memory_short(*files(tmp_path, **case)) is short
+    assert device.is_memory_short(*files(tmp_path, **case)) is short
 
 
 def test_a_system_that_does_not_say_is_not_short(tmp_path):
-    assert not memory.is_memory_short(tmp_path / "none", tmp_path)
+    assert not device.is_memory_short(tmp_path / "none", tmp_path)
 
 
-@pytest.mark.skipif(memory._libc() is None, reason="the allocator is not glibc's")
+@pytest.mark.skipif(device._libc() is None, reason="the allocator is not glibc's")
 def test_memory_is_kept_until_it_runs_short(monkeypatch):
-    monkeypatch.setattr(memory, "is_memory_short", lambda: False)
-    assert memory.keep_freed_memory()
-    assert not memory.give_way_if_short(10)
-    monkeypatch.setattr(memory, "is_memory_short", lambda: True)
-    assert not memory.give_way_if_short(9), "it looks at every tenth step"
-    assert memory.give_way_if_short(10)
-    assert not memory.give_way_if_short(20), "nothing is kept any more"
-    assert not memory.keep_freed_memory(), "where memory is short it is not kept from the start"
+    monkeypatch.setattr(device, "is_memory_short", lambda: False)
+    assert device.keep_freed_memory()
+    assert not device.give_way_if_short(10)
+    monkeypatch.setattr(device, "is_memory_short", lambda: True)
+    assert not device.give_way_if_short(9), "it looks at every tenth step"
+    assert device.give_way_if_short(10)
+    assert not device.give_way_if_short(20), "nothing is kept any more"
+    assert not device.keep_freed_memory(), "where memory is short it is not kept from the start"

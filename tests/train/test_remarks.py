@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reidkit.recipe import Optim, Recipe, override
-from reidkit.train.remarks import warn_of_schedule
+from reidkit.train.run import warn_of_schedule
 
 
 def warnings(batches: int = 100, **optim: Any) -> tuple[str, ...]:

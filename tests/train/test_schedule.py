@@ -3,7 +3,7 @@
 import pytest
 
 from reidkit.recipe import Optim
-from reidkit.recipes.bag_of_tricks import STRONG
+from reidkit.recipes.luo2019.ladder import STRONG
 from reidkit.train.schedule import learning_rate
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reidkit.data.detect import open_benchmark
-from reidkit.data.shards.convert import convert
+from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards.index import INDEX
+from reidkit.data.shards.writer import convert
 from reidkit.recipe import override
-from reidkit.train.job import Job, run
-from reidkit.train.report import write
+from reidkit.train.run import TrainOptions, run
+from reidkit.train.run_report import write
 from reidkit.types import UsageError
 from tests.data.shards.made import noise_shards
 from tests.train.tiny import RECIPE
@@ -21,30 +21,30 @@ from tests.train.tiny import RECIPE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reidkit.train.job import Outcome
+    from reidkit.train.run import TrainResult
 
 TWO_EPOCHS = override(RECIPE, ["optim.epochs=2", "optim.drops=[]", "optim.warmup_epochs=0"])
 
 
 @pytest.fixture(scope="module")
-def from_files(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    return run(TWO_EPOCHS, Job(out=tmp_path_factory.mktemp("files") / "run", data=(noise,), precision="fp32"))
+def from_files(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return run(TWO_EPOCHS, TrainOptions(out=tmp_path_factory.mktemp("files") / "run", data=(noise,), precision="fp32"))
 
 
 @pytest.mark.parametrize(("kind", "stream"), [("webdataset", None), ("webdataset", True), ("parquet", None)])
 def test_the_run_is_that_of_the_folder(
-    noise: Path, tmp_path: Path, from_files: Outcome, kind: Any, stream: bool | None
+    noise: Path, tmp_path: Path, from_files: TrainResult, kind: Any, stream: bool | None
 ) -> None:
     """The weights, bit for bit, and so the scores; where all fits one window a stream has the same order too."""
     if kind == "parquet":
         pytest.importorskip("pyarrow")
-    convert(open_benchmark(noise), tmp_path / "shards", kind, 6)
-    job = Job(out=tmp_path / "run", data=(tmp_path / "shards",), precision="fp32", stream=stream)
+    convert(load_dataset(noise), tmp_path / "shards", kind, 6)
+    job = TrainOptions(out=tmp_path / "run", data=(tmp_path / "shards",), precision="fp32", stream=stream)
     outcome = run(TWO_EPOCHS, job)
     assert outcome.model.fingerprint == from_files.model.fingerprint
-    assert outcome.judgement is not None
-    assert from_files.judgement is not None
-    assert outcome.judgement.scores.as_json() == from_files.judgement.scores.as_json()
+    assert outcome.evaluation is not None
+    assert from_files.evaluation is not None
+    assert outcome.evaluation.scores.as_json() == from_files.evaluation.scores.as_json()
     assert outcome.description == f"{kind}: 32 training images of 8 people from 2 cameras"
     write(job.out, outcome, "reidkit train")
     assert (job.out / "report.html").read_text().count("data:image/jpeg") > 20, "images of shards are on the page"
@@ -52,7 +52,7 @@ def test_the_run_is_that_of_the_folder(
 
 def test_a_run_does_not_go_on_in_another_order_or_on_other_images(tmp_path: Path) -> None:
     shards = noise_shards(tmp_path / "shards")
-    job = Job(out=tmp_path / "run", data=(shards,), resume=True)
+    job = TrainOptions(out=tmp_path / "run", data=(shards,), resume=True)
     run(TWO_EPOCHS, job)
     facts = json.loads((job.out / "run.json").read_text())
     run(TWO_EPOCHS, job)
@@ -74,7 +74,7 @@ def test_people_who_lie_apart_are_spoken_of(tmp_path: Path, monkeypatch: pytest.
         images = [item for pid in range(8) for item in pair(f"k{pid}", picture(8 * shard + pid), pid=pid, camid=0)]
         tar(tmp_path / "set" / f"train-{shard}.tar", images)
     said: list[str] = []
-    job = Job(out=tmp_path / "run", data=(tmp_path / "set",), say=said.append)
+    job = TrainOptions(out=tmp_path / "run", data=(tmp_path / "set",), say=said.append)
     run(override(TWO_EPOCHS, ["optim.epochs=1"]), job)
     assert not any("lie apart" in line for line in said), "read one by one, it does not matter"
     run(override(TWO_EPOCHS, ["optim.epochs=1"]), replace(job, out=tmp_path / "other", stream=True))

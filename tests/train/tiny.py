@@ -13,10 +13,10 @@ from reidkit.data.sources import MappedImages
 from reidkit.losses.objective import Objective
 from reidkit.model.network import Network, build
 from reidkit.recipe import override
-from reidkit.recipes import find
-from reidkit.train.interrupt import Interrupt
-from reidkit.train.journal import TIMINGS, Journal, Row, read
+from reidkit.recipes import get_recipe
+from reidkit.train.log import TIMINGS, Log, Row, read
 from reidkit.train.loop import Loop, fit
+from reidkit.train.stop import Interrupt
 from reidkit.types import Sample
 from tests.commands import SIZE, settings
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reidkit.recipe import Recipe
-    from reidkit.train.kept import Kept
+    from reidkit.train.ema import FinalWeights
 
-RECIPE = override(find("strong-baseline"), settings(SIZE))
+RECIPE = override(get_recipe("strong-baseline"), settings(SIZE))
 PEOPLE, IMAGES = 8, 4
 
 
@@ -48,12 +48,12 @@ class Run:
     folder: Path
     recipe: Recipe = RECIPE
     save_every: int = 1
-    judge_every: int = 0
+    evaluate_every: int = 0
     judge: Callable[[Network], dict[str, float]] | None = None
     fault: Callable[[Run, int], None] = nothing
     interrupt: Interrupt = field(default_factory=lambda: Interrupt("reidkit train --resume"))
     network: Network = field(init=False)
-    kept: Kept = field(init=False)
+    kept: FinalWeights = field(init=False)
 
     def go(self, fault: Callable[[Run, int], None] | None = None) -> Network:
         """Train from where the folder is to the end, or to what `fault` brings about."""
@@ -65,10 +65,10 @@ class Run:
             device=torch.device("cpu"),
             precision=torch.float32,
             state=self.folder / "state.pt",
-            journal=Journal(self.folder / "log.jsonl"),
+            journal=Log(self.folder / "log.jsonl"),
             interrupt=self.interrupt,
             save_every=self.save_every,
-            judge_every=self.judge_every,
+            evaluate_every=self.evaluate_every,
             judge=self.judge,
         )
         batches: Any = _Faulty(self, fault or self.fault)

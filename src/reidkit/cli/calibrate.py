@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.reading import make_reading
-from reidkit.cli.show import percent, print_json, print_line, print_table, progress, remark, tell_passed_over
+from reidkit.cli.inference import make_inference_options
+from reidkit.cli.output import percent, print_json, print_line, print_table, progress, remark, tell_passed_over
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
-    from reidkit.evaluate.calibration_file import Calibration
-    from reidkit.evaluate.intervals import Interval
+    from reidkit.metrics.bootstrap import Interval
+    from reidkit.metrics.calibration_file import Calibration
 
 
 class Method(StrEnum):
@@ -51,15 +51,15 @@ def calibrate(
     precision: options.PrecisionOption = options.Precision.AUTO,
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
-    skip_broken: options.SkipBroken = False,
+    skip_unreadable: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
-    from reidkit.data.detect import open_benchmark
+    from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
-    from reidkit.evaluate import thresholds
-    from reidkit.evaluate.calibration_file import Settings, calibration_path, save_calibration, to_json
-    from reidkit.judge import Protocol, embed_benchmark, require_judgeable
+    from reidkit.evaluation import EvaluationProtocol, embed_benchmark, require_evaluable
+    from reidkit.metrics import thresholds
+    from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
     from reidkit.model.weights import load_model
 
     settings = Settings(
@@ -68,15 +68,15 @@ def calibrate(
     loaded = load_model(model)
     path = out or calibration_path(model)
     _require_writable(path)
-    benchmark = open_benchmark(data, format_)
+    benchmark = load_dataset(data, format_)
     tell_passed_over(benchmark)
-    protocol = Protocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
-    require_judgeable(benchmark, protocol)
+    protocol = EvaluationProtocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
+    require_evaluable(benchmark, protocol)
     trained = compare_with_model(model, benchmark)
     _require_others(trained, benchmark.name, allowed=allow_training_ids)
     started = time.perf_counter()
     with progress() as tell:
-        reading = make_reading(device, precision, batch, (cache, no_cache), skip_broken, tell)
+        reading = make_inference_options(device, precision, batch, (cache, no_cache), skip_unreadable, tell)
         query, gallery = embed_benchmark(loaded, benchmark, protocol, reading)
     embedded = time.perf_counter()
     origin = thresholds.Origin(data=benchmark.name, feature=feature.value, flip=flip)
@@ -114,7 +114,7 @@ def _require_writable(path: Path) -> None:
 
 def _remark_on_another(path: Path, fingerprint: str) -> None:
     """Says so when the calibration of another model is about to be written over."""
-    from reidkit.evaluate.calibration_file import load_calibration
+    from reidkit.metrics.calibration_file import load_calibration
 
     if not path.is_file():
         return

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.inference import make_inference_options
+from reidkit.cli.output import percent, print_json, print_line, print_table, progress, shown_command
 from reidkit.cli.per_query import cell_text
-from reidkit.cli.reading import make_reading
-from reidkit.cli.show import percent, print_json, print_line, print_table, progress, shown_command
 from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reidkit.evaluate.paired import Comparison, Values
-    from reidkit.judge import Judgement, Protocol, Reading
+    from reidkit.evaluation import Evaluation, EvaluationProtocol, InferenceOptions
+    from reidkit.metrics.paired import Comparison, Values
     from reidkit.recipe import Recipe
 
 WORDS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "map": "mAP", "minp": "mINP"}
@@ -35,7 +35,7 @@ class Side:
     name: str
     log: Sequence[Mapping[str, Any]] = ()
     recipe: Recipe | None = None
-    judgement: Judgement | None = None
+    evaluation: Evaluation | None = None
     queries: tuple[tuple[str, str, int, int], ...] = ()
     """The number, path, id and camera of each query."""
 
@@ -68,14 +68,14 @@ def compare_runs(
     """Compare two runs: their curves, their scores side by side, and a paired test over the ids of the queries."""
     import numpy as np
 
-    from reidkit.evaluate.paired import compare
-    from reidkit.judge import Protocol
+    from reidkit.evaluation import EvaluationProtocol
+    from reidkit.metrics.paired import compare
 
     sides = tuple(_open(path) for path in (first, second))
-    protocol = Protocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
+    protocol = EvaluationProtocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
     if data is not None:
         with progress() as tell:
-            reading = make_reading(device, precision, batch, (cache, no_cache), False, tell)
+            reading = make_inference_options(device, precision, batch, (cache, no_cache), False, tell)
             _evaluate(zip(sides, (first, second), strict=True), (data, format_), protocol, reading)
     a, b = sides
     found = None
@@ -114,7 +114,7 @@ def _open(path: Path) -> Side:
     """A run with its log and recipe, or the values of a file of `--per-query`."""
     if path.is_dir():
         from reidkit.recipe import load
-        from reidkit.train.journal import read
+        from reidkit.train.log import read
 
         recipe = load(path / "recipe.json") if (path / "recipe.json").is_file() else None
         return Side(name=str(path), log=read(path / "log.jsonl"), recipe=recipe)
@@ -133,7 +133,7 @@ def read_queries(path: Path) -> Side:
     """
     import numpy as np
 
-    from reidkit.evaluate.paired import Values
+    from reidkit.metrics.paired import Values
 
     wrong = DataError(f"{path} is no table of queries: let `reidkit evaluate --per-query FILE.csv` write one")
     try:
@@ -155,22 +155,25 @@ def read_queries(path: Path) -> Side:
 
 
 def _evaluate(
-    sides: Iterable[tuple[Side, Path]], data: tuple[Path, str | None], protocol: Protocol, reading: Reading
+    sides: Iterable[tuple[Side, Path]],
+    data: tuple[Path, str | None],
+    protocol: EvaluationProtocol,
+    reading: InferenceOptions,
 ) -> None:
     """Evaluates both models on the same data."""
-    from reidkit.data.detect import open_benchmark
-    from reidkit.evaluate.paired import Values
-    from reidkit.judge import judge
+    from reidkit.data.formats.detect import load_dataset
+    from reidkit.evaluation import evaluate
+    from reidkit.metrics.paired import Values
     from reidkit.model.weights import load_model
 
-    benchmark = open_benchmark(*data)
+    benchmark = load_dataset(*data)
     for side, path in sides:
         if side.values:
             raise UsageError(f"{path} is a result already: leave out --data, or give a run's folder")
         model = load_model(path)
         side.recipe = side.recipe or model.recipe
-        side.judgement = judge(model, benchmark, protocol, reading)
-        query, scores = side.judgement.query, side.judgement.scores
+        side.evaluation = evaluate(model, benchmark, protocol, reading)
+        query, scores = side.evaluation.query, side.evaluation.scores
         side.values = Values(scores.average_precision, scores.inp, scores.first_match)
         labels = zip(query.paths, query.pids.tolist(), query.camids.tolist(), strict=True)
         side.queries = tuple((str(row), *label) for row, label in enumerate(labels))
@@ -263,7 +266,7 @@ def _json(sides: Sequence[Side], found: Comparison | None, changed: Sequence[str
 
 def _curves(side: Side) -> dict[str, list[list[float]]]:
     """Loss, rank-1 and mAP over the epochs, as pairs."""
-    from reidkit.report.charts import number
+    from reidkit.plots.charts import number
 
     curves: dict[str, list[list[float]]] = {}
     for key in ("loss", "rank1", "map"):
@@ -288,16 +291,16 @@ def _signed(value: float | None) -> str:
 
 
 def _write(
-    path: Path, sides: Sequence[Side], found: Comparison | None, changed: Sequence[str], protocol: Protocol
+    path: Path, sides: Sequence[Side], found: Comparison | None, changed: Sequence[str], protocol: EvaluationProtocol
 ) -> None:
     """The page."""
-    from reidkit.page import ranked_lists
+    from reidkit.report.build import ranked_lists
     from reidkit.report.compare import ComparePage, Query, write_page
 
     a, b = sides
     rows = most_different(a.values, b.values) if a.values and b.values else []
     lists = [
-        ranked_lists(side.judgement, protocol, rows) if side.judgement and rows else [None] * len(rows)
+        ranked_lists(side.evaluation, protocol, rows) if side.evaluation and rows else [None] * len(rows)
         for side in sides
     ]
     page = ComparePage(

@@ -21,16 +21,16 @@ def settings(incomplete: str) -> list[str]:
 
 def formats(incomplete: str) -> list[str]:
     """Formats of data sets."""
-    from reidkit.data.detect import FORMATS
+    from reidkit.data.formats.detect import FORMATS
 
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 def readings(incomplete: str) -> list[str]:
     """What `--as` takes."""
-    from reidkit.recipes.readings import READINGS
+    from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS
 
-    return [name for name in READINGS if name.startswith(incomplete)]
+    return [name for name in INTERPRETATIONS if name.startswith(incomplete)]
 
 
 def devices(incomplete: str) -> list[str]:

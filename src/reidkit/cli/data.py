@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.show import print_json, print_line, print_table, progress, remark
+from reidkit.cli.output import print_json, print_line, print_table, progress, remark
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reidkit.data.check import Broken, Description
+    from reidkit.data.check import Description, Unreadable
     from reidkit.synth import Size
     from reidkit.types import ImageFile
 
@@ -49,19 +49,19 @@ def data(
     s3://bucket/people). They are told by their layout.
     """
     from reidkit.data.check import describe, inspect
-    from reidkit.data.detect import all_samples, open_benchmark
+    from reidkit.data.formats.detect import all_samples, load_dataset
     from reidkit.data.overlap import find_overlap
 
-    benchmark = open_benchmark(folder, format_)
+    benchmark = load_dataset(folder, format_)
     samples = all_samples(benchmark)
-    broken: tuple[Broken, ...] = ()
+    broken: tuple[Unreadable, ...] = ()
     plain: tuple[ImageFile, ...] = ()
     if check:
         with progress() as tell:
             found = inspect(samples, lambda done, total: tell("reading images", done, total))
             broken, plain = found.broken, found.plain
     if sheet:
-        from reidkit.data.sheet import write_sheet
+        from reidkit.plots.image_grid import write_sheet
 
         write_sheet(benchmark, sheet)
     shared = find_overlap(benchmark, everything=check)
@@ -89,7 +89,7 @@ def data(
         for item in broken[:SHOWN]:
             remark(f"  {item.path}: {item.reason}")
         raise DataError(
-            f"{len(broken)} of {len(samples)} images cannot be read: mend them, or train with --skip-broken"
+            f"{len(broken)} of {len(samples)} images cannot be read: mend them, or train with --skip-unreadable"
         )
 
 
@@ -141,8 +141,7 @@ def synth(
 def _draw_shards(
     out: Path, numbers: tuple[int, int, int], size: Size, shards: int, workers: int | None, *, as_json: bool
 ) -> None:
-    from reidkit.data.shards.convert import finish
-    from reidkit.data.shards.write import write_tar
+    from reidkit.data.shards.writer import finish, write_tar
     from reidkit.synth import Plan
     from reidkit.synth.shards import Shards, draw_shards
 
@@ -183,7 +182,7 @@ def split(
     Where DIR has a train and a test split already, the ids to test with are those of test. By default OUT holds one
     table, split.csv, and no image is copied or moved.
     """
-    from reidkit.data.detect import open_to_split
+    from reidkit.data.formats.detect import open_to_split
     from reidkit.data.split import make_split, write_split
     from reidkit.types import NO_CAMERA
 

@@ -12,14 +12,14 @@ import typer
 
 from reidkit import __version__
 from reidkit.cli import options
-from reidkit.cli.show import print_json, print_line, remark
+from reidkit.cli.output import print_json, print_line, remark
 from reidkit.extras import EXTRAS, install
 from reidkit.recipe import override
-from reidkit.recipes import find
+from reidkit.recipes import get_recipe
 from reidkit.types import DataError
 
 if TYPE_CHECKING:
-    from reidkit.data.cached import Cached
+    from reidkit.data.cache import Cached
 
 TRIAL = ("optim.epochs=1", "network.width=0.125", "images.height=64", "images.width=32", "batch.ids=4")
 
@@ -45,7 +45,7 @@ def doctor(
 
     import torch
 
-    from reidkit.embed import choose_device, choose_precision
+    from reidkit.encoder import choose_device, choose_precision
 
     device = choose_device("auto")
     facts: dict[str, object] = {
@@ -74,10 +74,10 @@ def doctor(
 
 def _cached(cache: Path | None) -> Cached | None:
     """What the image caches take; None where there is no folder for them."""
-    from reidkit.data.cached import look
+    from reidkit.data.cache import cache_usage
 
     try:
-        return look(options.cache_folder(cache))
+        return cache_usage(options.cache_folder(cache))
     except DataError:
         if cache is not None:
             raise
@@ -85,9 +85,9 @@ def _cached(cache: Path | None) -> Cached | None:
 
 
 def _clear_cache(cache: Path | None, *, as_json: bool) -> None:
-    from reidkit.data.cached import clear
+    from reidkit.data.cache import clear_cache
 
-    cleared = clear(options.cache_folder(cache))
+    cleared = clear_cache(options.cache_folder(cache))
     if as_json:
         print_json({"cleared": _as_json(cleared)})
         return
@@ -104,17 +104,17 @@ def _words(cached: Cached) -> str:
 
 def _trial() -> float:
     """Run everything once on a set of eight people; the seconds it took. What fails raises as it would for a user."""
-    from reidkit.evaluate.rerank import k_reciprocal
+    from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
     from reidkit.synth import draw_dataset
-    from reidkit.train.job import Job, run
+    from reidkit.train.run import TrainOptions, run
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="reidkit-doctor-") as folder:
         place = Path(folder)
         draw_dataset(place / "people", 8, 3, 0, workers=1)
-        recipe = override(find("small-strong-baseline"), list(TRIAL))
-        job = Job(out=place / "run", data=(place / "people",), cache_dir=place / "cache")
+        recipe = override(get_recipe("small-strong-baseline"), list(TRIAL))
+        job = TrainOptions(out=place / "run", data=(place / "people",), cache_dir=place / "cache")
         outcome = run(recipe, job)
-        if outcome.judgement is not None:
-            k_reciprocal(outcome.judgement.query.vectors, outcome.judgement.gallery.vectors)
+        if outcome.evaluation is not None:
+            k_reciprocal(outcome.evaluation.query.vectors, outcome.evaluation.gallery.vectors)
     return time.perf_counter() - started

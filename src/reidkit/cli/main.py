@@ -17,13 +17,13 @@ from reidkit.cli.calibrate import calibrate
 from reidkit.cli.compare_runs import compare_runs
 from reidkit.cli.data import data, split, synth
 from reidkit.cli.doctor import doctor
+from reidkit.cli.evaluate import evaluate, score
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
-from reidkit.cli.judge import evaluate, score
+from reidkit.cli.launcher import is_child
 from reidkit.cli.paper import paper
-from reidkit.cli.processes import is_child
 from reidkit.cli.recipes import recipes
 from reidkit.cli.shard import shard
-from reidkit.cli.show_model import show
+from reidkit.cli.show import show
 from reidkit.cli.train import train
 from reidkit.terminal import harmless
 from reidkit.types import PeerError, ReidkitError

@@ -72,7 +72,7 @@ CacheDir = Annotated[
     Path | None, typer.Option("--cache", help="Folder for decoded images.  [default: ~/.cache/reidkit]")
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode images for every batch instead.")]
-SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out images that cannot be read.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
 Stream = Annotated[
     bool | None,
     typer.Option(
@@ -143,6 +143,6 @@ def cache_dir(cache: Path | None, no_cache: bool) -> Path | None:
 
 def cache_folder(cache: Path | None) -> Path:
     """The folder of the image cache, where there is to be one."""
-    from reidkit.data.cache_dir import default_cache_dir
+    from reidkit.data.cache import default_cache_dir
 
     return cache or default_cache_dir()

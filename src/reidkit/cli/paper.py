@@ -3,25 +3,80 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from reidkit.cli import complete, options
-from reidkit.cli.figures import FIGURES, Wanted, draw
-from reidkit.cli.show import command, print_json, print_line, print_table, print_text, progress, remark, shown_command
+from reidkit.cli.output import command, print_json, print_line, print_table, print_text, progress, remark, shown_command
 from reidkit.recipe import Backbone
-from reidkit.recipes import find
-from reidkit.recipes.readings import POINTS, READINGS, Point, read_as
-from reidkit.recipes.tables import TABLES
+from reidkit.recipes import get_recipe
+from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS, POINTS, DisputedPoint, interpret
+from reidkit.recipes.luo2019.tables import TABLES
 from reidkit.types import RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reidkit.paper.job import Result
+    from matplotlib.figure import Figure
+
+    from reidkit.experiments.grid import Result
     from reidkit.recipe import Recipe
+
+
+# The figures of `reidkit paper`.
+
+FIGURES = tuple(f"figure{number}" for number in range(1, 7))
+WRITTEN = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a figure is to be made from: each uses what it needs. `data` None is synthetic people."""
+
+    out: Path
+    data: Path | None = None
+    measured: Sequence[str] = ()
+    settings: Sequence[str] = ()
+    device: str = "auto"
+    command: str = ""
+
+
+def draw(what: str, wanted: Wanted, *, as_json: bool) -> None:
+    """Draw the figure into the folder `wanted.out`, in each of the formats, and say where it is."""
+    from reidkit.plots.style import write_figure
+
+    made = _make(what, wanted)
+    paths = [wanted.out / f"{what}{ending}" for ending in WRITTEN]
+    for path in paths:
+        write_figure(made, path)
+    if as_json:
+        print_json({"figure": what, "paths": [str(path) for path in paths]})
+    else:
+        print_line("  ".join(map(str, paths)))
+
+
+def _make(what: str, wanted: Wanted) -> Figure:
+    from reidkit.experiments.figures import embedding, erasing, pipeline, rates, scatter
+
+    if what == "figure1":
+        return scatter.figure([scatter.measured(text) for text in wanted.measured])
+    if what == "figure4":
+        return erasing.figure(wanted.data)
+    if what == "figure6":
+        plan = embedding.Plan(
+            out=wanted.out / what,
+            data=wanted.data,
+            settings=tuple(wanted.settings),
+            device=wanted.device,
+            command=wanted.command,
+            say=remark,
+        )
+        return embedding.figure(plan)
+    return {"figure2": pipeline.figure2, "figure3": rates.figure, "figure5": pipeline.figure5}[what]()
+
 
 THINGS = (*TABLES, *FIGURES, "differences")
 
@@ -53,7 +108,7 @@ def paper(
     precision: options.PrecisionOption = options.Precision.AUTO,
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
-    skip_broken: options.SkipBroken = False,
+    skip_unreadable: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
     """Check a table of the paper: train what it needs, and set paper and measurement side by side; or draw a figure.
@@ -81,9 +136,9 @@ def paper(
     if small and short:
         raise UsageError("--small and --short exclude each other: give one of them")
 
-    from reidkit.paper.job import make
-    from reidkit.paper.measure import Machine, Watch
-    from reidkit.paper.plan import Order
+    from reidkit.experiments.grid import make
+    from reidkit.experiments.measure import Machine, Watch
+    from reidkit.experiments.plan import Order
 
     order = Order(
         table=TABLES[what],
@@ -102,7 +157,7 @@ def paper(
         device=device,
         precision=precision.value,
         cache_dir=options.cache_dir(cache, no_cache),
-        skip_broken=skip_broken,
+        skip_unreadable=skip_unreadable,
     )
     with progress() as tell:
         watch = Watch(say=remark, tell=tell)
@@ -111,7 +166,7 @@ def paper(
 
 
 def _print(result: Result, stem: Path, *, as_json: bool) -> None:
-    from reidkit.paper.formats import grid, remarks
+    from reidkit.experiments.formats import grid, remarks
 
     if as_json:
         print_json(result.sheet.as_json())
@@ -162,11 +217,11 @@ def _weights(words: Sequence[str]) -> Mapping[str, Path | None]:
 
 def _differences(*, as_json: bool) -> None:
     """The disputed points, with the field that decides each and its value under every reading."""
-    strong = find("strong-baseline")
+    strong = get_recipe("strong-baseline")
     if as_json:
-        print_json({"readings": list(READINGS), "points": [_point_json(point, strong) for point in POINTS]})
+        print_json({"readings": list(INTERPRETATIONS), "points": [_point_json(point, strong) for point in POINTS]})
         return
-    head = ("field", "default", *READINGS)
+    head = ("field", "default", *INTERPRETATIONS)
     print_table(head, [_point_row(point, strong) for point in POINTS if point.key])
     print_line()
     print_text(
@@ -177,21 +232,21 @@ def _differences(*, as_json: bool) -> None:
         print_text(f"{point.topic} ({point.key or point.where}): {point.words}")
 
 
-def _point_row(point: Point, strong: Recipe) -> tuple[str, ...]:
+def _point_row(point: DisputedPoint, strong: Recipe) -> tuple[str, ...]:
     values = _values(point, strong)
     default, *others = (_value_words(value) for value in values.values())
     return (point.key, default, *("." if other == default else other for other in others))
 
 
-def _point_json(point: Point, strong: Recipe) -> dict[str, Any]:
+def _point_json(point: DisputedPoint, strong: Recipe) -> dict[str, Any]:
     decided = {"field": point.key, "values": _values(point, strong)} if point.key else {"decided_by": point.where}
     return {"topic": point.topic, **decided, "words": point.words}
 
 
-def _values(point: Point, strong: Recipe) -> dict[str, Any]:
-    from reidkit.recipes.readings import leaf
+def _values(point: DisputedPoint, strong: Recipe) -> dict[str, Any]:
+    from reidkit.recipes.luo2019.interpretations import leaf
 
-    recipes = {"default": strong, **{reading: read_as(strong, reading) for reading in READINGS}}
+    recipes = {"default": strong, **{reading: interpret(strong, reading) for reading in INTERPRETATIONS}}
     return {name: leaf(recipe, point.key) for name, recipe in recipes.items()}
 
 

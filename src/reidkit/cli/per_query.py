@@ -7,12 +7,12 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from reidkit.whole import said, whole
+from reidkit.atomic import atomic_write, os_errors_as
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reidkit.cli.scores import Found
+    from reidkit.cli.scores import ScoreResult
     from reidkit.types import Embeddings
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -21,7 +21,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 QUOTE = "'"
 
 
-def write_queries(path: Path, query: Embeddings, found: Found) -> None:
+def write_queries(path: Path, query: Embeddings, found: ScoreResult) -> None:
     r"""Write one line for each query: its scores as measured and after re-ranking, empty where it has no match.
 
     Where ids or cameras have names, these stand in columns of their own.
@@ -37,7 +37,7 @@ def write_queries(path: Path, query: Embeddings, found: Found) -> None:
         for prefix, scores in kinds.items()
         for name, attribute in (("ap", "average_precision"), ("inp", "inp"), ("first_match", "first_match"))
     }
-    with said(path), whole(path) as file:
+    with os_errors_as(path), atomic_write(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
         writer = csv.writer(text)
         names = query.names

@@ -9,8 +9,8 @@ import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import complete
-from reidkit.cli.show import percent, print_json, print_line, print_table, print_text
-from reidkit.recipes import ROWS, find
+from reidkit.cli.output import percent, print_json, print_line, print_table, print_text
+from reidkit.recipes import ROWS, get_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def recipes(
 ) -> None:
     """List the recipes with their published scores, or print one as JSON."""
     if name is not None:
-        print_json(recipe_file.to_json(find(name)))
+        print_json(recipe_file.to_json(get_recipe(name)))
         return
     if as_json:
         print_json(

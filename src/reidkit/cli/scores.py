@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from reidkit.cli import options
-from reidkit.cli.show import percent, print_json, print_line, print_table, progress, remark
+from reidkit.cli.output import percent, print_json, print_line, print_table, progress, remark
 from reidkit.types import NO_NAMES, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reidkit.evaluate.copies import Copies
-    from reidkit.evaluate.intervals import Interval
-    from reidkit.evaluate.metrics import Scores
-    from reidkit.evaluate.protocol import CameraPair, SingleShot
-    from reidkit.evaluate.rerank import KReciprocal
+    from reidkit.metrics.bootstrap import Interval
+    from reidkit.metrics.copies import Copies
+    from reidkit.metrics.protocols import CameraPair, SingleShot
+    from reidkit.metrics.rerank.k_reciprocal import KReciprocal
+    from reidkit.metrics.retrieval import Scores
     from reidkit.types import Embeddings, Names
 
 WORDS = {"map": "mAP", "map_trapezoid": "mAP (trapezoid)", "minp": "mINP"}
@@ -25,7 +25,7 @@ SHORT = ("rank1", "rank5", "rank10", "rank20", "map")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ScoreOptions:
     """The options of both commands that say what is computed.
 
     Raises:
@@ -48,9 +48,9 @@ class Asked:
         if given and self.way is not options.Way.K_RECIPROCAL:
             raise UsageError(f"--{given[0]} is a number of k-reciprocal re-ranking: ask for it by --rerank")
         if self.way:
-            from reidkit.evaluate.again import check_way
+            from reidkit.metrics.rerank import check_method
 
-            check_way(self.way.value, self.metric)
+            check_method(self.way.value, self.metric)
             _ = self.settings
 
     def _numbers(self) -> dict[str, float | None]:
@@ -59,7 +59,7 @@ class Asked:
     @property
     def settings(self) -> KReciprocal | None:
         """The numbers of k-reciprocal re-ranking, those of its authors where none are given; None for other ways."""
-        from reidkit.evaluate.rerank import KReciprocal
+        from reidkit.metrics.rerank.k_reciprocal import KReciprocal
 
         if self.way is not options.Way.K_RECIPROCAL:
             return None
@@ -77,7 +77,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ScoreResult:
     """Scores, those after re-ranking, and what else was asked for; `seconds` by stage."""
 
     scores: Scores
@@ -100,10 +100,14 @@ class Found:
         return (*self.trained.get("warnings", ()), *own)
 
 
-def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, seconds: Mapping[str, float]) -> Found:
+def compute_scores(
+    query: Embeddings, gallery: Embeddings, scores: Scores, asked: ScoreOptions, seconds: Mapping[str, float]
+) -> ScoreResult:
     """What is asked for besides `scores`; `seconds` are those spent so far."""
-    from reidkit.evaluate import again, intervals, protocol
-    from reidkit.evaluate.copies import find_copies
+    from reidkit.metrics import bootstrap as intervals
+    from reidkit.metrics import protocols
+    from reidkit.metrics import rerank as again
+    from reidkit.metrics.copies import find_copies
 
     taken = dict(seconds)
     reranked, single = None, None
@@ -111,15 +115,15 @@ def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, s
     rule: Any = {"metric": asked.metric, "cameras": asked.cameras}
     if asked.way:
         started = time.perf_counter()
-        reranked = again.score_again(query, gallery, asked.way.value, settings=asked.settings, **rule)
+        reranked = again.score_reranked(query, gallery, asked.way.value, settings=asked.settings, **rule)
         taken["rerank"] = time.perf_counter() - started
     if asked.by_camera:
         with progress() as tell:
-            pairs = protocol.camera_pairs(query, gallery, tell=tell, **rule)
+            pairs = protocols.camera_pairs(query, gallery, tell=tell, **rule)
     if asked.single_shot:
-        single = protocol.single_shot(query, gallery, **rule)
+        single = protocols.single_shot(query, gallery, **rule)
     known = intervals.intervals(scores, query.pids) if asked.ci else {}
-    return Found(
+    return ScoreResult(
         scores=scores,
         seconds=taken,
         way=asked.way,
@@ -133,7 +137,7 @@ def find(query: Embeddings, gallery: Embeddings, scores: Scores, asked: Asked, s
     )
 
 
-def print_found(name: str, found: Found, ap: options.Ap, *, as_json: bool) -> None:
+def print_found(name: str, found: ScoreResult, ap: options.Ap, *, as_json: bool) -> None:
     """Prints it as tables, or as one JSON object; warnings go to stderr as well."""
     for warning in found.warnings:
         remark(f"warning: {warning}")
@@ -175,7 +179,7 @@ def _print_pairs(pairs: tuple[CameraPair, ...], names: Names, means: tuple[str, 
     print_table(("cameras", "queries", *_head(keys)), rows)
 
 
-def rerank_words(found: Found) -> dict[str, str]:
+def rerank_words(found: ScoreResult) -> dict[str, str]:
     """For a page's settings: how lists were put in order again, and by which numbers."""
     if not found.way:
         return {}
@@ -183,9 +187,9 @@ def rerank_words(found: Found) -> dict[str, str]:
     return {"re-ranking": ", ".join([str(found.way), *numbers])}
 
 
-def _way(found: Found) -> str:
+def _way(found: ScoreResult) -> str:
     """How lists were put in order again; the numbers only where they are not the usual ones."""
-    from reidkit.evaluate.rerank import KReciprocal
+    from reidkit.metrics.rerank.k_reciprocal import KReciprocal
 
     if found.settings in (None, KReciprocal()):
         return str(found.way)
@@ -208,7 +212,7 @@ def _head(keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(WORDS.get(key, key.replace("rank", "rank-")) for key in keys)
 
 
-def _json(found: Found) -> dict[str, Any]:
+def _json(found: ScoreResult) -> dict[str, Any]:
     value: dict[str, Any] = found.scores.as_json()
     if found.reranked:
         value["reranked"] = {"by": str(found.way), **_numbers(found.settings), **found.reranked.as_json()}

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.show import print_json, print_line, progress, tell_passed_over
+from reidkit.cli.output import print_json, print_line, progress, tell_passed_over
 
 
 class Kind(StrEnum):
@@ -35,10 +35,10 @@ def shard(
 
     The images of a person come to lie side by side. A call that was broken off goes on where it stopped.
     """
-    from reidkit.data.detect import open_benchmark
-    from reidkit.data.shards.convert import convert
+    from reidkit.data.formats.detect import load_dataset
+    from reidkit.data.shards.writer import convert
 
-    benchmark = open_benchmark(folder, read_as)
+    benchmark = load_dataset(folder, read_as)
     tell_passed_over(benchmark)
     with progress() as tell:
         counts = convert(benchmark, out, kind.value, images_per_shard, lambda done, total: tell("writing", done, total))

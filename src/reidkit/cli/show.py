@@ -1,193 +1,220 @@
-"""Output: JSON on stdout for machines, tables for people, progress and remarks on stderr."""
+"""`reidkit show`: what a model sees, as pictures."""
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import shlex
-import shutil
-import sys
-import textwrap
-from contextlib import contextmanager, suppress
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from reidkit.terminal import harmless
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.help import Command, Commands
+from reidkit.cli.output import print_json, print_line, progress
+from reidkit.types import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from reidkit.types import Benchmark
+    from reidkit.evaluation import Evaluation, EvaluationProtocol, InferenceOptions
+    from reidkit.model.weights import Model
+    from reidkit.types import Dataset
 
-
-def print_json(value: Mapping[str, Any]) -> None:
-    """One JSON object on stdout, and nothing else. What is no number is null, as JSON has no NaN."""
-    text = json.dumps(_plain(value), indent=2, allow_nan=False)  # in ASCII, but for the last of the control characters
-    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
-
-
-def print_line(line: str = "") -> None:
-    """One line on stdout: what is foreign in it cannot make a second one."""
-    sys.stdout.write(harmless(line) + "\n")
+show = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    help="What a model sees, as pictures: ranked lists, embedding, attention.",
+    epilog="reidkit show ranks runs/small --data people --out ranks.png",
+)
 
 
-def remark(line: str) -> None:
-    """One line on stderr, as `print_line`. Nobody may be listening any more: that is no reason to end a long run."""
-    with suppress(OSError):
-        sys.stderr.write(harmless(line) + "\n")
-        sys.stderr.flush()
+class Method(StrEnum):
+    """How features become points in the plane."""
+
+    PCA = "pca"
+    TSNE = "tsne"
 
 
-def tell_passed_over(benchmark: Benchmark) -> None:
-    """A line on stderr that counts what lies in a data set's folder and may have been meant to be read."""
-    from reidkit.data.passed_over import worth_a_line
+class Part(StrEnum):
+    """Which images of a data set are meant."""
 
-    if line := worth_a_line(benchmark.passed_over):
-        remark(line)
+    GALLERY = "gallery"
+    QUERY = "query"
+    TRAIN = "train"
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Columns as wide as they must be, the first `left` to the left and the others to the right.
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model.safetensors.")]
+Data = Annotated[Path, typer.Option(help="A data set with queries and a gallery.")]
+Queries = Annotated[str, typer.Option(help="How many, drawn by --seed; or file names, separated by commas.")]
+Seed = Annotated[int, typer.Option(min=0, help="Which ones are drawn.")]
+Answers = Annotated[int, typer.Option(min=1, max=20, help="Gallery images for each query.")]
 
-    Where they do not fit the terminal (80 columns on a pipe), cells take several lines; nothing is cut off.
+
+@show.callback(invoke_without_command=True)
+def _pictures(context: typer.Context) -> None:
+    """Which pictures there are, where none is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@show.command(cls=Command, epilog="reidkit show ranks runs/small --data people --queries 8")
+def ranks(
+    model: ModelPath,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The picture (.png).")] = Path("ranks.png"),
+    queries: Queries = "6",
+    answers: Answers = 10,
+    seed: Seed = 0,
+    format_: options.Format = None,
+    device: options.Device = "auto",
+    cache: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    skip_unreadable: options.SkipBroken = False,
+    as_json: options.Json = False,
+) -> None:
+    """Ranked lists: queries and their nearest gallery images, with true and false matches."""
+    from reidkit.plots.image_grid import ranked_picture
+    from reidkit.plots.style import shown
+    from reidkit.report.build import ranked_lists
+
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out} does not end in .png: ranked lists are written as PNG")
+    with progress() as tell:
+        seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_unreadable, tell)
+    rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
+    title = shown(f"{seen.model.recipe.name} on {seen.benchmark.name}")
+    ranked_picture(ranked_lists(seen.evaluation, seen.protocol, rows), out, columns=answers, title=title)
+    _say(out, as_json=as_json)
+
+
+@show.command(cls=Command, epilog="reidkit show attention runs/small --data people --out attention.png")
+def attention(
+    model: ModelPath,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("attention.png"),
+    queries: Queries = "4",
+    answers: Answers = 3,
+    seed: Seed = 0,
+    format_: options.Format = None,
+    device: options.Device = "auto",
+    cache: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    skip_unreadable: options.SkipBroken = False,
+    as_json: options.Json = False,
+) -> None:
+    """What makes queries and the images found for them alike: maps, bright where it is."""
+    from reidkit.plots.image_grid import comparison_figure
+    from reidkit.plots.style import suffix, write_figure
+    from reidkit.report.pictures import compare_attention
+
+    suffix(out)
+    with progress() as tell:
+        seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_unreadable, tell)
+    rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
+    compared = compare_attention(seen.model, seen.evaluation, seen.protocol, rows, answers, seen.reading.device)
+    write_figure(comparison_figure(compared, f"{seen.model.recipe.name} on {seen.benchmark.name}"), out)
+    _say(out, as_json=as_json)
+
+
+@show.command(cls=Command, epilog="reidkit show embedding runs/small --data people --method tsne")
+def embedding(
+    model: ModelPath,
+    data: Annotated[Path, typer.Option(help="A data set.")],
+    out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("embedding.png"),
+    method: Annotated[Method, typer.Option(help="Principal components, or t-SNE.")] = Method.PCA,
+    people: Annotated[int, typer.Option(min=1, max=72, help="How many ids: those with the most images.")] = 12,
+    part: Annotated[Part, typer.Option(help="The images that are drawn.")] = Part.GALLERY,
+    perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE: how many neighbours count.")] = 15.0,
+    format_: options.Format = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """The features f_t and f_i of some ids' images as points in the plane."""
+    from reidkit.data.formats.detect import load_dataset
+    from reidkit.encoder import choose_device
+    from reidkit.evaluation import InferenceOptions
+    from reidkit.model.weights import load_model
+    from reidkit.plots.scatter import points_figure
+    from reidkit.plots.style import suffix, write_figure
+    from reidkit.report.pictures import choose_people, embedding_panels
+
+    suffix(out)
+    loaded, benchmark = load_model(model), load_dataset(data, format_)
+    samples = choose_people(getattr(benchmark, part.value), people, f"{benchmark.name} {part.value}")
+    with progress() as tell:
+        reading = InferenceOptions(device=choose_device(device), tell=tell)
+        panels, pids = embedding_panels(loaded, samples, reading, method.value, perplexity)
+    title = f"{loaded.recipe.name} on {benchmark.name}: {len(samples)} {part.value} images with {len(set(pids))} ids"
+    write_figure(points_figure(panels, pids, title), out)
+    _say(out, as_json=as_json)
+
+
+def choose_queries(wanted: str, paths: Sequence[str], scored: Sequence[int], seed: int) -> list[int]:
+    """The numbers of the queries that are meant: as many as told, among those with a match, or those of these names.
+
+    Raises:
+        UsageError: no such number or name.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    import numpy as np
 
-    head, rows = [harmless(cell) for cell in head], [[harmless(cell) for cell in row] for row in rows]
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for i, (name, width) in enumerate(zip(head, _widths([head, *rows], columns()), strict=True)):
-        table.add_column(Text(name), justify="left" if i < left else "right", overflow="fold", width=width)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    written = io.StringIO()
-    Console(file=written, width=columns(), color_system=None, force_terminal=False).print(table)
-    for line in written.getvalue().splitlines():
-        print_line(line.rstrip())
-
-
-def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
-    """The widths of a table's columns, two spaces apart, in `room`.
-
-    What is too wide first breaks between the words of its columns, then between those of the names in the first one.
-    Where there is not even room for whole words, the others than the first share the room, and break anywhere.
-    """
-    from rich.cells import cell_len
-
-    count = len(rows[0])
-    room -= 2 * (count - 1)
-    wanted = [max(cell_len(row[i]) for row in rows) for i in range(count)]
-    words = [max(cell_len(word) for row in rows for word in (row[i].split() or [""])) for i in range(count)]
-    for widths in (wanted, [wanted[0], *words[1:]], words):
-        if sum(widths) <= room:
-            break
-    else:
-        first = min(wanted[0], room // 2)
-        widths = [first, *[max(1, (room - first) // max(1, count - 1))] * (count - 1)]
-    for i in range(count):  # what room is left goes to the first columns that can use it
-        widths[i] += max(0, min(wanted[i] - widths[i], room - sum(widths)))
-    return [max(1, width) for width in widths]
+    if wanted.strip().isdecimal():
+        count = int(wanted)
+        if not 1 <= count <= 50:
+            raise UsageError(f"--queries {wanted}: a picture shows 1 to 50 queries")
+        order = np.random.default_rng(seed).permutation(np.asarray(scored, np.int64))
+        return [int(number) for number in order[:count]]
+    rows: dict[str, int] = {}
+    for number, path in enumerate(paths):
+        rows.setdefault(Path(path).name, number)
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    missing = [name for name in names if name not in rows]
+    if missing or not names:
+        raise UsageError(f"--queries {wanted}: there is no query {missing[0] if missing else 'named'}: give file names")
+    return [rows[name] for name in names]
 
 
-def print_text(text: str) -> None:
-    """A paragraph on stdout, in lines that fit the terminal; paths and commands stay whole."""
-    for line in textwrap.wrap(harmless(text), columns(), break_long_words=False, break_on_hyphens=False) or [""]:
-        print_line(line)
+@dataclass(frozen=True)
+class _Seen:
+    """A judged model with what it was judged by."""
+
+    model: Model
+    benchmark: Dataset
+    protocol: EvaluationProtocol
+    reading: InferenceOptions
+    evaluation: Evaluation
 
 
-def columns() -> int:
-    """How wide output may be: as the terminal, 80 at least and on a pipe."""
-    return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
+def _judge(
+    model: Path,
+    data: Path,
+    format_: str | None,
+    device: str,
+    cache_dir: Path | None,
+    skip_unreadable: bool,
+    tell: Callable[[str, int, int], None],
+) -> _Seen:
+    from reidkit.data.formats.detect import load_dataset
+    from reidkit.encoder import choose_device
+    from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
+    from reidkit.model.weights import load_model
 
-
-def command() -> str:
-    """The command as it was called, fit for a shell."""
-    return shlex.join(["reidkit", *sys.argv[1:]])
-
-
-def shown_command() -> str:
-    """The command for a page that others read, to do the same again from the start.
-
-    Where on this machine a folder lies is left out, and so is --resume, which would go on with what is there.
-    """
-    return shlex.join(["reidkit", *(_without_place(word) for word in sys.argv[1:] if word != "--resume")])
-
-
-def percent(value: float | None) -> str:
-    """A fraction as per cent with one decimal; a dash for none."""
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-class Tell(Protocol):
-    """How work in progress is told of: what it is, how much is done, and of how much.
-
-    Rate and time left are measured; who knows them better than that gives them.
-    """
-
-    def __call__(self, what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
-        """Show it, or say nothing."""
-
-
-@contextmanager
-def progress(shown: bool = True) -> Iterator[Tell]:
-    """What draws bars with rate and time left on a terminal, and nothing on a pipe."""
-    if not (shown and sys.stderr.isatty()):
-        yield _tell_nobody
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[left]}"),
+    loaded, benchmark, protocol = load_model(model), load_dataset(data, format_), EvaluationProtocol()
+    reading = InferenceOptions(
+        cache_dir=cache_dir, skip_unreadable=skip_unreadable, device=choose_device(device), tell=tell
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def tell(what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, rate="", left="")
-            task = next(task for task in bars.tasks if task.id == tasks[what])
-            if not rate and task.speed:
-                rate = f"{task.speed:.3g}/s" if task.speed < 10 else f"{task.speed:.0f}/s"
-                left = f"{duration(task.time_remaining)} left" if task.time_remaining is not None else ""
-            bars.update(task.id, completed=done, total=total, rate=rate, left=left)
-            if done >= total:
-                bars.remove_task(tasks.pop(what))
-
-        yield tell
+    return _Seen(loaded, benchmark, protocol, reading, evaluate(loaded, benchmark, protocol, reading))
 
 
-def _tell_nobody(what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
-    """Draw nothing."""
+def _scored(evaluation: Evaluation) -> list[int]:
+    """The queries that have a match in the gallery."""
+    return [number for number, value in enumerate(evaluation.scores.average_precision) if not math.isnan(value)]
 
 
-def _without_place(word: str) -> str:
-    path = PurePath(word)
-    name, separator, value = word.partition("=")
-    if separator and not path.is_absolute():  # --out=PLACE, and --data NAME=PLACE
-        return f"{name}={_without_place(value)}"
-    return f".../{path.name}" if path.is_absolute() else word
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _say(path: Path, *, as_json: bool) -> None:
+    paths: dict[str, Any] = {"paths": [str(path)]}
+    if as_json:
+        print_json(paths)
+    else:
+        print_line(str(path))

@@ -6,7 +6,7 @@ import difflib
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from reidkit.recipe.foreign import FIELDS
+from reidkit.recipe.old_words import FIELDS
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ OPTIONS = {
     "eval_freq": "--evaluate-every",
     "eval_period": "--evaluate-every",
     "eval_every": "--evaluate-every",
-    "judge_every": "--evaluate-every",
+    "evaluate_every": "--evaluate-every",
     "cpu": "--device cpu",
     "cuda": "--device cuda",
     "gpu": "--device cuda",
@@ -133,7 +133,7 @@ def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[st
 def recipe_names() -> list[str]:
     """Every recipe that `train` knows by name."""
     from reidkit.recipes import ROWS
-    from reidkit.recipes.tables import TABLES
+    from reidkit.recipes.luo2019.tables import TABLES
 
     lines = (line.recipe.name for table in TABLES.values() for line in table.lines if line.recipe)
     return list(dict.fromkeys((*(row.recipe.name for row in ROWS), *lines)))

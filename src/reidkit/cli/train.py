@@ -12,19 +12,19 @@ import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import complete, options
-from reidkit.cli.processes import as_child, run_as, shared
-from reidkit.cli.show import command, duration, percent, print_json, print_line, progress, remark, shown_command
-from reidkit.recipes import find
+from reidkit.cli.launcher import as_child, run_as, shared
+from reidkit.cli.output import command, duration, percent, print_json, print_line, progress, remark, shown_command
+from reidkit.recipes import get_recipe
+from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.recipes.names import named
-from reidkit.recipes.readings import read_as
-from reidkit.train.folder import begun_as, default_folder, held, holds_run
+from reidkit.train.run_folder import begun_as, default_folder, held, holds_run
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reidkit.cli.show import Tell
-    from reidkit.train.checkpoint import Place
+    from reidkit.cli.output import Tell
+    from reidkit.train.checkpoint import Progress
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
-    judge_every: Annotated[int, typer.Option(min=0, help="Epochs between evaluations; 0: only one at the end.")] = 0,
+    evaluate_every: Annotated[int, typer.Option(min=0, help="Epochs between evaluations; 0: only one at the end.")] = 0,
     cameras: options.CamerasOption = options.Cameras.CROSS,
     format_: options.Format = None,
     device: options.Device = "auto",
@@ -56,15 +56,15 @@ def train(
     ] = None,
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
-    skip_broken: options.SkipBroken = False,
+    skip_unreadable: options.SkipBroken = False,
     processes: options.Processes = 1,
     stream: options.Stream = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     as_json: options.Json = False,
 ) -> int:
     """Train a network by a recipe, evaluate it, and write a run folder with weights, log and report."""
-    found = find(recipe)
-    changed = recipe_file.override(read_as(found, reading) if reading else found, settings or [])
+    found = get_recipe(recipe)
+    changed = recipe_file.override(interpret(found, reading) if reading else found, settings or [])
     chosen = named(changed, found)
     folder = out or default_folder(chosen, seed)
     if resume:
@@ -75,18 +75,18 @@ def train(
         return run_as(processes, _resume_command())
 
     from reidkit.distributed import joined
-    from reidkit.train.job import Job, run
-    from reidkit.train.report import write
+    from reidkit.train.run import TrainOptions, run
+    from reidkit.train.run_report import write
 
     as_child()
     with joined() as group, progress(group.first) as tell:
         lines = _Lines(chosen, tell)
         watchers: list[Callable[[dict[str, Any]], None]] = [lines]
         if tensorboard and group.first:
-            from reidkit.train.tensorboard import Events
+            from reidkit.train.log import Events
 
             watchers.append(Events(folder / "tensorboard"))
-        job = Job(
+        job = TrainOptions(
             out=folder,
             data=tuple(data),
             format=format_,
@@ -98,10 +98,10 @@ def train(
             precision=precision.value,
             compile=compiled,
             save_every=save_every,
-            judge_every=judge_every,
+            evaluate_every=evaluate_every,
             cameras=cameras.value,
             cache_dir=options.cache_dir(cache, no_cache),
-            skip_broken=skip_broken,
+            skip_unreadable=skip_unreadable,
             stream=stream,
             resume_command=_resume_command(),
             watchers=tuple(watchers),
@@ -147,7 +147,7 @@ class _Lines:
         self._first: tuple[float, int] | None = None
         self._left = ""
 
-    def position(self, place: Place, batches: int) -> None:
+    def position(self, place: Progress, batches: int) -> None:
         """Show the bar of an epoch of so many batches, with the rate of the last steps and the time left of the run.
 
         The time is counted from the end of the first step, which may compile, and with all that was done between
@@ -180,14 +180,14 @@ class _Lines:
 
 
 def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
-    judgement = outcome.judgement
-    scores = judgement.scores.as_json() if judgement else {}
+    evaluation = outcome.evaluation
+    scores = evaluation.scores.as_json() if evaluation else {}
     if as_json:
-        seconds = {"seconds": judgement.seconds} if judgement else {}
+        seconds = {"seconds": evaluation.seconds} if evaluation else {}
         warnings = list(outcome.warnings)
         print_json({"run": str(folder), "model": outcome.model.fingerprint, **scores, "warnings": warnings, **seconds})
         return
-    if judgement is None:
+    if evaluation is None:
         print_line(f"{folder}/model.safetensors  (not evaluated: give --val-data)")
         return
     print_line(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.data.decode import decode, is_plain
+from reidkit.data.shards.reader import StreamedShards, complaints
 from reidkit.data.shards.samples import ShardSamples, camids_of, pids_of
-from reidkit.data.shards.source import StreamedShards, complaints
 from reidkit.recipe import Images
 from reidkit.terminal import harmless
 from reidkit.types import NO_CAMERA, DataError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.types import Benchmark, ImageFile, Names, Sample
+    from reidkit.types import Dataset, ImageFile, Names, Sample
 
 SPLITS = ("train", "query", "gallery")
 
@@ -79,14 +79,14 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Broken:
+class Unreadable:
     """A file that cannot be used as an image, and why."""
 
     path: ImageFile
     reason: str
 
 
-def describe(benchmark: Benchmark) -> Description:
+def describe(benchmark: Dataset) -> Description:
     """Count what is in a data set. No image is opened."""
     asked = np.unique(pids_of(benchmark.query))
     return Description(
@@ -102,7 +102,7 @@ def describe(benchmark: Benchmark) -> Description:
     )
 
 
-def _first(benchmark: Benchmark, split: str) -> list[Example]:
+def _first(benchmark: Dataset, split: str) -> list[Example]:
     """The first image of each of the first few ids."""
     samples: Sequence[Sample] = getattr(benchmark, split)
     pids, rows = np.unique(pids_of(samples), return_index=True)
@@ -116,7 +116,7 @@ def _example(sample: Sample, split: str, names: Names) -> Example:
     return Example(split, str(sample.path), pid, names.pid(pid), camid, camera)
 
 
-def _cameras_of(benchmark: Benchmark) -> tuple[str, ...]:
+def _cameras_of(benchmark: Dataset) -> tuple[str, ...]:
     camids = np.unique(np.concatenate([camids_of(getattr(benchmark, name)) for name in SPLITS]))
     return tuple(benchmark.names.camid(camid) for camid in camids[camids != NO_CAMERA].tolist())
 
@@ -125,13 +125,13 @@ def _cameras_of(benchmark: Benchmark) -> tuple[str, ...]:
 class Inspection:
     """Files that cannot be used, and images of which all pixels have one value: they show nobody."""
 
-    broken: tuple[Broken, ...]
+    broken: tuple[Unreadable, ...]
     plain: tuple[ImageFile, ...]
 
 
-def find_broken(
+def find_unreadable(
     samples: Iterable[Sample], progress: Callable[[int, int], None] | None = None, threads: int | None = None
-) -> tuple[Broken, ...]:
+) -> tuple[Unreadable, ...]:
     """The files that cannot be decoded, as `inspect` finds them."""
     return inspect(samples, progress, threads).broken
 
@@ -148,7 +148,7 @@ def inspect(
         return _find_in_shards(samples, progress)
     paths = list(dict.fromkeys(sample.path for sample in samples))
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    found: list[Broken] = []
+    found: list[Unreadable] = []
     done = 0
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for chunk, broken in zip(chunks, pool.map(_broken, chunks), strict=True):
@@ -159,7 +159,7 @@ def inspect(
     return _sorted_out(found)
 
 
-def _sorted_out(found: Iterable[Broken]) -> Inspection:
+def _sorted_out(found: Iterable[Unreadable]) -> Inspection:
     found = tuple(found)
     return Inspection(
         tuple(one for one in found if one.reason != PLAIN), tuple(one.path for one in found if one.reason == PLAIN)
@@ -172,7 +172,7 @@ def _find_in_shards(samples: ShardSamples, progress: Callable[[int, int], None] 
     found = []
     for index, why in broken:
         path = samples[index].path
-        found.append(Broken(path, why.removeprefix(f"{harmless(str(path))} ")))
+        found.append(Unreadable(path, why.removeprefix(f"{harmless(str(path))} ")))
     return _sorted_out(found)
 
 
@@ -191,8 +191,8 @@ def _count(samples: Sequence[Sample]) -> Split:
     )
 
 
-def _broken(paths: Sequence[ImageFile]) -> list[Broken]:
-    return [Broken(path, reason) for path in paths if (reason := _reason(path))]
+def _broken(paths: Sequence[ImageFile]) -> list[Unreadable]:
+    return [Unreadable(path, reason) for path in paths if (reason := _reason(path))]
 
 
 def _reason(path: ImageFile) -> str:

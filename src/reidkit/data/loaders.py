@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from reidkit.data import resident, transforms
-from reidkit.data.resident import Numbers
-from reidkit.data.sources import BrokenImagesError
-from reidkit.data.windows import epoch_batches, foretell
+from reidkit.data import transforms
+from reidkit.data import transforms as resident
+from reidkit.data.sources import UnreadableImagesError
+from reidkit.data.stream_sampler import announce_order, epoch_batches
+from reidkit.data.transforms import Numbers
 from reidkit.distributed import ALONE
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class TrainBatches:
             self._images = resident.load(self._source, self._device, given=self)
 
         share = self._group.share(order.shape[1])
-        foretell(self._source, order[start:, share])
+        announce_order(self._source, order[start:, share])
 
         def fill(batch: int, slot: _Slot) -> transforms.Draws:
             rng = np.random.default_rng((self._seed, epoch, batch, _AUGMENT))
@@ -127,7 +128,7 @@ class TrainBatches:
         """
         try:
             return self._source.rows(indices)
-        except BrokenImagesError as error:
+        except UnreadableImagesError as error:
             if self.replaced is None:
                 raise
             whole = np.setdiff1d(np.arange(len(indices)), list(error.why))
@@ -169,7 +170,7 @@ def eval_batches(
     """
     wanted = np.arange(len(source))[share or slice(None)]
     total = len(wanted)
-    foretell(source, wanted)
+    announce_order(source, wanted)
 
     def fill(batch: int, slot: _Slot) -> int:
         indices = wanted[batch * batch_size : (batch + 1) * batch_size]

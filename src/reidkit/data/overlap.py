@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.data.shards.samples import ShardSamples, pids_of
 from reidkit.types import JUNK, DataError
-from reidkit.whole import said, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from reidkit.types import Benchmark, ImageFile, Sample
+    from reidkit.types import Dataset, ImageFile, Sample
 
 RECORD = "trained_on.json"
 """The file in a run's folder that tells which images its model was trained on."""
@@ -72,7 +72,7 @@ class Overlap:
         return (f"the model was trained on {self.words} of this query and gallery: its scores say too much good",)
 
 
-def find_overlap(benchmark: Benchmark, *, everything: bool = False) -> Overlap:
+def find_overlap(benchmark: Dataset, *, everything: bool = False) -> Overlap:
     """What training and test of a data set share.
 
     Only images of shared ids are read, or with `everything` all, which finds images under other ids as well.
@@ -87,7 +87,7 @@ def find_overlap(benchmark: Benchmark, *, everything: bool = False) -> Overlap:
     return Overlap(len(shared), images, tuple(sorted(shared)[:3]))
 
 
-def find_trained(known: frozenset[str], benchmark: Benchmark) -> Overlap:
+def find_trained(known: frozenset[str], benchmark: Dataset) -> Overlap:
     """What the test of a data set shares with the images of these digests.
 
     An id is shared if an image of it is: in the test itself, or in the training images of the same data set.
@@ -106,7 +106,7 @@ UNKNOWN = (
 )
 
 
-def compare_with_model(model: Path, benchmark: Benchmark) -> dict[str, Any]:
+def compare_with_model(model: Path, benchmark: Dataset) -> dict[str, Any]:
     """What the query and gallery of a data set share with what a model was trained on, and `warnings` of it.
 
     `trained_on` is an `Overlap` as JSON, None where it is not known; the training images of the data set are then
@@ -146,7 +146,7 @@ def write_record(folder: Path, name: str, known: frozenset[str], ids: int) -> No
         DataError: the folder cannot be written.
     """
     content = {"format": "reidkit/trained-on/1", "data": name, "ids": ids, "digests": sorted(known)}
-    with said(folder / RECORD), whole(folder / RECORD) as file:
+    with os_errors_as(folder / RECORD), atomic_write(folder / RECORD) as file:
         file.write(f"{json.dumps(content)}\n".encode())
 
 
@@ -168,7 +168,7 @@ def read_record(model: Path) -> frozenset[str] | None:
         ) from None
 
 
-def _shared(benchmark: Benchmark) -> frozenset[int]:
+def _shared(benchmark: Dataset) -> frozenset[int]:
     """The ids that have training images and others."""
     test = np.union1d(pids_of(benchmark.query), pids_of(benchmark.gallery))
     return frozenset(np.setdiff1d(np.intersect1d(pids_of(benchmark.train), test), [JUNK]).tolist())

@@ -23,7 +23,7 @@ def pk_batches(pids: NDArray[np.int64], batch: Batch, seed: int, epoch: int, win
     id once, with K of its images, in ceil(ids / P) batches; where the last one lacks ids, the first ones of the epoch
     come again. Takes time in proportion to N, apart from one sort.
 
-    `window` numbers the parts of an epoch whose images are not all at hand at once (`reidkit.data.windows`).
+    `window` numbers the parts of an epoch whose images are not all at hand at once (`reidkit.data.stream_sampler`).
 
     The result depends on the arguments alone, so a resumed run, or another process, gets the same.
 

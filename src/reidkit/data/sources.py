@@ -67,7 +67,7 @@ class Streamed(Protocol):
         """These images will be asked for, in this order."""
 
 
-class BrokenImagesError(DataError):
+class UnreadableImagesError(DataError):
     """Some of the images that were asked for at once cannot be decoded.
 
     `pixels` uint8 [B, H, W, 3] holds the others; `why` names each broken one by its place among the B, with the reason.
@@ -122,7 +122,7 @@ class StreamedImages:
         why = {at: reason for at, reason in enumerate(found) if reason}
         if why:
             first = next(iter(why.values()))
-            raise BrokenImagesError(f"{first}; it could be read before: repair it and run again", pixels, why)
+            raise UnreadableImagesError(f"{first}; it could be read before: repair it and run again", pixels, why)
         pixels.flags.writeable = False
         return pixels, np.arange(len(paths), dtype=np.int64)
 
@@ -198,16 +198,16 @@ def fit(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter) -> None:
         resize(image, out, by)
 
 
-def keep(count: int, broken: dict[int, str], skip_broken: bool) -> NDArray[np.int64]:
+def keep(count: int, broken: dict[int, str], skip_unreadable: bool) -> NDArray[np.int64]:
     """Which of `count` images are left, rising, when the `broken` ones are left out.
 
     Raises:
         DataError: some are broken and that is not allowed, or all are.
     """
-    if broken and not (skip_broken and len(broken) < count):
+    if broken and not (skip_unreadable and len(broken) < count):
         names = "; ".join(broken[i] for i in sorted(broken)[:3])
         more = "; ..." if len(broken) > 3 else ""
-        remedy = "repair them" if len(broken) == count else "repair them, or leave them out with --skip-broken"
+        remedy = "repair them" if len(broken) == count else "repair them, or leave them out with --skip-unreadable"
         raise DataError(f"{len(broken)} of {count} images cannot be read ({names}{more}): {remedy}")
     kept = np.ones(count, dtype=bool)
     kept[list(broken)] = False

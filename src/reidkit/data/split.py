@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from reidkit.data.folder import NO_IDS
-from reidkit.data.numbering import label
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Benchmark, DataError, Names, Sample, UsageError
+from reidkit.data.formats.folder import NO_IDS
+from reidkit.data.formats.numbering import label
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, DataError, Dataset, Names, Sample, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -70,7 +70,7 @@ def make_split(
     share: float = 0.5,
     seed: int = 0,
     cameras: Cameras = "cross",
-) -> Benchmark:
+) -> Dataset:
     """A data set of the images of `train` and, as query and gallery, those of `test`.
 
     `names` says what ids and cameras are called. Where there are none to test with, `share` of the ids of `train` are
@@ -87,10 +87,10 @@ def make_split(
     if not asked:
         raise DataError(_why_none(test, {sample.pid for sample in test}, cameras))
     query, gallery = tuple(s for s in test if s in asked), tuple(s for s in test if s not in asked)
-    return Benchmark("split", tuple(train), query, gallery, junk, names=names)
+    return Dataset("split", tuple(train), query, gallery, junk, names=names)
 
 
-def write_split(benchmark: Benchmark, out: Path, how: How = "table") -> None:
+def write_split(benchmark: Dataset, out: Path, how: How = "table") -> None:
     """Write a data set into the new folder `out`, all of it or nothing.
 
     `table` writes split.csv, which names the images where they lie. `copy` and `link` make
@@ -137,7 +137,7 @@ def _why_none(samples: Collection[Sample], ids: set[int], cameras: Cameras) -> s
     return "no id has two images, so no query would have a true match: give more images per id"
 
 
-def _rows(benchmark: Benchmark) -> list[tuple[str, Sample]]:
+def _rows(benchmark: Dataset) -> list[tuple[str, Sample]]:
     parts = ("train", benchmark.train), ("query", benchmark.query), ("gallery", [*benchmark.gallery, *benchmark.junk])
     rows = [(name, sample) for name, samples in parts for sample in samples]
     if not all(isinstance(sample.path, Path) for _, sample in rows):
@@ -145,7 +145,7 @@ def _rows(benchmark: Benchmark) -> list[tuple[str, Sample]]:
     return rows
 
 
-def _write_table(benchmark: Benchmark, folder: Path, _: How) -> None:
+def _write_table(benchmark: Dataset, folder: Path, _: How) -> None:
     names = _that_can_be_written(benchmark)
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -158,7 +158,7 @@ def _write_table(benchmark: Benchmark, folder: Path, _: How) -> None:
         os.fsync(file.fileno())
 
 
-def _write_folders(benchmark: Benchmark, folder: Path, how: How) -> None:
+def _write_folders(benchmark: Dataset, folder: Path, how: How) -> None:
     names = _that_can_be_written(benchmark)
     for number, (name, sample) in enumerate(_rows(benchmark)):
         # the camera comes first, where it is found before whatever the image's own name says
@@ -172,7 +172,7 @@ def _write_folders(benchmark: Benchmark, folder: Path, how: How) -> None:
             place.symlink_to(Path(str(sample.path)).absolute())
 
 
-def _that_can_be_written(benchmark: Benchmark) -> Names:
+def _that_can_be_written(benchmark: Dataset) -> Names:
     """What ids and cameras are called; their numbers where one of the names would not come back as it is."""
     pids, camids = ({getattr(s, key) for _, s in _rows(benchmark)} for key in ("pid", "camid"))
     wanted = benchmark.names.only(pids, camids)

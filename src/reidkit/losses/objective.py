@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reidkit.distributed import ALONE
 from reidkit.losses.center import CenterLoss
 from reidkit.losses.identity import IdentityLoss
-from reidkit.losses.sampled import SampledIdentityLoss
+from reidkit.losses.partial_fc import PartialFC
 from reidkit.losses.triplet import batch_hard_triplet
 
 if TYPE_CHECKING:
@@ -46,17 +46,17 @@ class Objective(nn.Module):
         """
         if self.center is not None:
             self.center.step()
-        if isinstance(self.identity, SampledIdentityLoss):
+        if isinstance(self.identity, PartialFC):
             self.identity.step(lr)
 
     def collect(self) -> None:
         """Bring what is shared out over processes together in the first one: every process calls this before a save."""
-        if isinstance(self.identity, SampledIdentityLoss):
+        if isinstance(self.identity, PartialFC):
             self.identity.rows.collect()
 
 
-def _identity(recipe: Recipe, channels: int, people: int, group: Group) -> IdentityLoss | SampledIdentityLoss:
+def _identity(recipe: Recipe, channels: int, people: int, group: Group) -> IdentityLoss | PartialFC:
     bias = recipe.network.neck == "none"
     if recipe.identity.sampled:
-        return SampledIdentityLoss(channels, people, recipe.identity, recipe.optim, bias=bias, group=group)
+        return PartialFC(channels, people, recipe.identity, recipe.optim, bias=bias, group=group)
     return IdentityLoss(channels, people, recipe.identity, bias=bias)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
 
+from reidkit.model.backbones.resnet import ResNet
 from reidkit.model.neck import L2Neck, bnneck
-from reidkit.model.resnet import ResNet
 
 if TYPE_CHECKING:
     from collections.abc import Callable

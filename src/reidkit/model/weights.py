@@ -11,11 +11,11 @@ from safetensors.torch import save as to_bytes
 
 from reidkit import recipe as recipes
 from reidkit import strict_json
+from reidkit.atomic import atomic_write
 from reidkit.model.network import Network, build
 from reidkit.model.prefixes import Located, locate
 from reidkit.model.tensors import Contents, read_contents, shown, weights_file
 from reidkit.types import UsageError, WeightsError
-from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -126,7 +126,7 @@ def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
     name = fingerprint(state)
     metadata = {"format": FORMAT, "recipe": json.dumps(recipes.to_json(recipe)), "fingerprint": name}
     try:
-        with whole(path) as file:
+        with atomic_write(path) as file:
             for part in _in_order(to_bytes(state, metadata)):
                 file.write(part)
     except OSError as error:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 from reidkit import strict_json
-from reidkit.recipe.foreign import nearest
+from reidkit.recipe.old_words import nearest
 from reidkit.recipe.rules import check
 from reidkit.recipe.sections import ADDED, Recipe
 from reidkit.types import UsageError

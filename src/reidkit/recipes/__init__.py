@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
-from reidkit.recipes.bag_of_tricks import ROWS, Row
-from reidkit.recipes.tables import TABLES
+from reidkit.recipes.luo2019.ladder import ROWS, Row
+from reidkit.recipes.luo2019.tables import TABLES
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def by_name() -> dict[str, Recipe]:
     return {recipe.name: recipe for recipe in (*(row.recipe for row in ROWS), *of_lines)}
 
 
-def find(name: str) -> Recipe:
+def get_recipe(name: str) -> Recipe:
     """The recipe of that name, or of that `recipe.json` (or run folder).
 
     Raises:

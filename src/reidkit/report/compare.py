@@ -7,16 +7,15 @@ from importlib import resources
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from reidkit.report.charts import Figure
-from reidkit.report.files import write_whole
-from reidkit.report.lists import data_uri
-from reidkit.report.svg import Chart, Line, draw
+from reidkit.atomic import write_text_atomic
+from reidkit.plots.charts import Chart, Figure, Line, draw
+from reidkit.plots.image_grid import data_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from reidkit.report.lists import RankedList
+    from reidkit.plots.image_grid import RankedList
 
     Curves = Mapping[str, Sequence[Sequence[float]]]
     Score = tuple[str, float, float, tuple[float, float] | None, float]
@@ -54,7 +53,7 @@ def write_page(path: Path, page: ComparePage) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    write_whole(path, render(page).encode("utf-8", "replace"))
+    write_text_atomic(path, render(page).encode("utf-8", "replace"))
 
 
 def render(page: ComparePage) -> str:

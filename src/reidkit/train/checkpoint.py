@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
+from reidkit.atomic import atomic_write
 from reidkit.model.tensors import shown, unusable
 from reidkit.types import RunError
-from reidkit.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class Stateful(Protocol):
         """Put a state back."""
 
 
-class Place(NamedTuple):
+class Progress(NamedTuple):
     """How far a run has come: `batch` batches into `epoch` (counted from 1), `step` steps in all."""
 
     epoch: int = 1
@@ -34,7 +34,7 @@ class Place(NamedTuple):
     step: int = 0
 
 
-def save(path: Path, place: Place, recipe: str, **parts: Stateful) -> None:
+def save(path: Path, place: Progress, recipe: str, **parts: Stateful) -> None:
     """Write the state of all `parts` at `place`, under the digest of the recipe they belong to.
 
     Raises:
@@ -42,7 +42,7 @@ def save(path: Path, place: Place, recipe: str, **parts: Stateful) -> None:
     """
     state = {"place": tuple(place), "recipe": recipe, **{name: part.state_dict() for name, part in parts.items()}}
     try:
-        with whole(path) as file:
+        with atomic_write(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
         refused = _refusal(error)
@@ -51,7 +51,7 @@ def save(path: Path, place: Place, recipe: str, **parts: Stateful) -> None:
         raise RunError(f"{path} cannot be written ({refused}): make room and run again with --resume") from None
 
 
-def load(path: Path, recipe: str, **parts: Stateful) -> Place:
+def load(path: Path, recipe: str, **parts: Stateful) -> Progress:
     """Put a saved state back into `parts` and return where it was taken.
 
     Raises:
@@ -92,9 +92,9 @@ def _refusal(error: BaseException | None) -> str | None:
     return error.strerror if error else None
 
 
-def _place(numbers: tuple[object, ...]) -> Place:
+def _place(numbers: tuple[object, ...]) -> Progress:
     """The place that was saved, if it is one: whole numbers from (1, 0, 0) on."""
-    place = Place(*numbers)  # type: ignore[arg-type]
+    place = Progress(*numbers)  # type: ignore[arg-type]
     if not all(type(number) is int and 0 <= number < 2**63 for number in place) or place.epoch < 1:
         raise ValueError(place)
     return place

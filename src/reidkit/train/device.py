@@ -2,17 +2,100 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
 
 import torch
 
-from reidkit.train.memory import keep_freed_memory
 from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+# Keep large freed blocks in the process, where glibc would hand them back to the system after every step.
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+_NEVER = 2**31 - 1
+_DEFAULTS = ((_M_MMAP_MAX, 65536), (_M_TRIM_THRESHOLD, 128 * 1024), (_M_MMAP_THRESHOLD, 128 * 1024))
+"""glibc's own values (mallopt(3))."""
+
+SHORT = 0.1
+"""The share of the memory below which what is available counts as short."""
+
+EVERY = 10
+"""Steps between two looks at what is left."""
+
+_kept = False
+
+
+def keep_freed_memory() -> bool:
+    """Tell the allocator to keep what is freed; return whether it could be told (it is glibc's or not).
+
+    The activations of a step are blocks of megabytes. By default each is mapped, zeroed page by page by the kernel,
+    and unmapped again, in every step. The effect is that of MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_MAX_, without
+    the need to set them before the process starts. It costs memory: see docs/speed.md.
+    """
+    global _kept  # noqa: PLW0603  the allocator's setting is the process's own
+    libc = _libc()
+    if libc is None or (_kept is False and is_memory_short()):
+        return False
+    _kept = bool(libc.mallopt(_M_MMAP_MAX, 0)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, _NEVER))
+    return _kept
+
+
+def give_way_if_short(step: int) -> bool:
+    """Hand kept memory back, for good, if the machine runs short of it; return whether that was done.
+
+    Looks at every tenth `step` only.
+    """
+    global _kept  # noqa: PLW0603
+    libc = _libc()
+    if libc is None or not _kept or step % EVERY or not is_memory_short():
+        return False
+    for setting, value in _DEFAULTS:
+        libc.mallopt(setting, value)
+    libc.malloc_trim(0)
+    _kept = False
+    return True
+
+
+def is_memory_short(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> bool:
+    """Whether less than a tenth of the memory is left, of the machine's or of the container's; no where nobody says."""
+    shares = (_machine_share(proc), _container_share(cgroup))
+    return any(share is not None and share < SHORT for share in shares)
+
+
+def _machine_share(proc: Path) -> float | None:
+    try:
+        rows = dict(line.split(":", 1) for line in proc.read_text().splitlines() if ":" in line)
+        return int(rows["MemAvailable"].split()[0]) / int(rows["MemTotal"].split()[0])
+    except (OSError, KeyError, ValueError, IndexError, ZeroDivisionError):
+        return None
+
+
+def _container_share(cgroup: Path) -> float | None:
+    """What is left below the limit of a cgroup (version 2); its page cache counts as free, as the kernel drops it."""
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        rows = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        return 1 - (used - int(rows.get("file", 0))) / limit
+    except (OSError, ValueError, ZeroDivisionError):  # `max` is no number: there is no limit
+        return None
+
+
+def _libc() -> ctypes.CDLL | None:
+    """The C library of this process, if it has glibc's `mallopt` and `malloc_trim`."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+
 
 LONG = 500_000
 """Training images from which on compiling the network, which takes a minute, can be hoped to pay on a GPU."""

@@ -12,12 +12,12 @@ from torch import autocast
 from reidkit import recipe as recipes
 from reidkit.distributed import ALONE
 from reidkit.train import checkpoint
-from reidkit.train.checkpoint import Place
-from reidkit.train.kept import Kept
-from reidkit.train.memory import give_way_if_short
-from reidkit.train.parts import InParts, share_gradients, share_statistics
+from reidkit.train.checkpoint import Progress
+from reidkit.train.device import give_way_if_short
+from reidkit.train.ema import FinalWeights
+from reidkit.train.parallel import MicroBatches, share_gradients, share_statistics
 from reidkit.train.schedule import learning_rate
-from reidkit.train.stopping import or_stop, stopped, until_stopped
+from reidkit.train.stop import or_stop, stopped, until_stopped
 from reidkit.types import DivergedError, RunError
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Stateful
-    from reidkit.train.interrupt import Interrupt
-    from reidkit.train.journal import Journal
+    from reidkit.train.log import Log
+    from reidkit.train.stop import Interrupt
     from reidkit.types import DataError, ReidkitError
 
 
@@ -44,23 +44,23 @@ class Loop:
     """What a run needs that its result does not depend on.
 
     `state` is the checkpoint, written each `save_every` epochs and at the end; `judge`, if any, scores the network
-    each `judge_every` epochs, or as often as the recipe asks for. Of a `group` of processes every one runs the loop;
+    each `evaluate_every` epochs, or as often as the recipe asks for. Of a `group` of processes every one runs the loop;
     the first one writes. `position` is told after each step where the run is, and how many batches this epoch has.
     """
 
     device: torch.device
     precision: torch.dtype
     state: Path
-    journal: Journal
+    journal: Log
     interrupt: Interrupt
     save_every: int = 5
-    judge_every: int = 0
+    evaluate_every: int = 0
     judge: Callable[[Network], dict[str, float]] | None = None
-    position: Callable[[Place, int], None] = _silent
+    position: Callable[[Progress, int], None] = _silent
     group: Group = ALONE
 
 
-def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: Recipe, run: Loop) -> Kept:
+def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: Recipe, run: Loop) -> FinalWeights:
     """Train `network` in place, from the checkpoint where there is one.
 
     Returns:
@@ -73,8 +73,8 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
     network.to(run.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective.to(run.device)
     optimizer = build_optimizer(network, objective, recipe.optim)
-    kept = Kept(network, recipe.optim)
-    forward = InParts(network, recipe.batch, run.group)
+    kept = FinalWeights(network, recipe.optim)
+    forward = MicroBatches(network, recipe.batch, run.group)
     parts: dict[str, Stateful] = {
         "network": network,
         "objective": objective,
@@ -86,15 +86,15 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
     judge = partial(_judge, run, recipe, kept)
     save = partial(_save, run, recipes.digest(recipe), parts)
     place = _begin(run, recipes.digest(recipe), parts)
-    if place == Place():
-        judge(Place(epoch=0))
+    if place == Progress():
+        judge(Progress(epoch=0))
 
     def stop(error: DataError | None) -> ReidkitError:
         return stopped(run, save, place, error)
 
     for epoch in range(place.epoch, recipe.optim.epochs + 1):
         lr = learning_rate(recipe.optim, epoch, place.step)
-        place = Place(epoch, place.batch if epoch == place.epoch else 0, place.step)
+        place = Progress(epoch, place.batch if epoch == place.epoch else 0, place.step)
         run.journal.start_epoch(place.batch)
         waited = batches.wait_seconds
         network.train()
@@ -112,7 +112,7 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             optimizer.step()
             objective.step(lr)
             kept.follow()
-            place = Place(epoch, place.batch + 1, place.step + 1)
+            place = Progress(epoch, place.batch + 1, place.step + 1)
             run.journal.add(place, lr, len(labels), terms)
             run.position(place, batches.count(epoch))
             give_way_if_short(place.step)
@@ -122,7 +122,7 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             judge(place)
         stopping = run.group.any(run.interrupt.requested)
         if stopping or epoch % run.save_every == 0 or epoch == recipe.optim.epochs:
-            save(Place(epoch + 1, 0, place.step))
+            save(Progress(epoch + 1, 0, place.step))
         if stopping:
             raise run.interrupt.stopped(place)
     return kept
@@ -139,17 +139,17 @@ def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def _begin(run: Loop, digest: str, parts: Mapping[str, Stateful]) -> Place:
+def _begin(run: Loop, digest: str, parts: Mapping[str, Stateful]) -> Progress:
     """Where the run goes on, with its parts and its log as they were there."""
-    place = checkpoint.load(run.state, digest, **parts) if run.state.is_file() else Place()
+    place = checkpoint.load(run.state, digest, **parts) if run.state.is_file() else Progress()
     run.journal.cut(place)
     run.group.wait()  # the first process must not write a newer state before the last one has read this one
     return place
 
 
-def _judge(run: Loop, recipe: Recipe, kept: Kept, place: Place) -> None:
+def _judge(run: Loop, recipe: Recipe, kept: FinalWeights, place: Progress) -> None:
     """Score what would be kept, in the epochs in which somebody wants to know."""
-    every = recipe.optim.best_every or run.judge_every
+    every = recipe.optim.best_every or run.evaluate_every
     if run.judge is None or not every or (place.epoch % every and place.epoch != recipe.optim.epochs):
         return
     share_statistics(run.group, kept.network)
@@ -158,22 +158,22 @@ def _judge(run: Loop, recipe: Recipe, kept: Kept, place: Place) -> None:
     except DivergedError as error:
         raise RunError(f"after epoch {place.epoch} {error}; {_last_good(run.state)}") from None
     run.journal.scores(place, scores)
-    kept.judged(place.epoch, scores)
+    kept.evaluated(place.epoch, scores)
 
 
-def _save(run: Loop, digest: str, parts: Mapping[str, Stateful], place: Place) -> None:
+def _save(run: Loop, digest: str, parts: Mapping[str, Stateful], place: Progress) -> None:
     """Write the checkpoint, unless the last step has broken it; every row of the log is on the disk before."""
     run.journal.settle()
     cast("Objective", parts["objective"]).collect()
     share_statistics(run.group, cast("Network", parts["network"]))
     if "kept" in parts:
-        share_statistics(run.group, cast("Kept", parts["kept"]).network)
+        share_statistics(run.group, cast("FinalWeights", parts["kept"]).network)
     refuse_broken_weights(parts, run.state, place)
     if run.group.first:
         checkpoint.save(run.state, place, digest, **parts)
 
 
-def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, place: Place) -> None:
+def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, place: Progress) -> None:
     """A last step can break the weights without its loss showing it: such a state must not become the good one.
 
     Raises:

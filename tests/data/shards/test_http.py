@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reidkit.data.detect import open_benchmark
-from reidkit.data.shards import place
-from reidkit.data.shards.remote import Remote
+from reidkit.data.formats.detect import load_dataset
+from reidkit.data.shards import storage
+from reidkit.data.shards.storage import Remote
 from reidkit.types import DataError
 from tests.data.shards.made import facts, noise_shards, pair, tar
 from tests.server import Site, served
@@ -42,11 +42,11 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_url_holds_what_the_folder_holds(folder: Path, site: Site) -> None:
-    local, remote = open_benchmark(folder), open_benchmark(Path(site.url))
+    local, remote = load_dataset(folder), load_dataset(Path(site.url))
     assert facts(remote.train) == facts(local.train)
     assert [s.path.read_bytes() for s in remote.train] == [s.path.read_bytes() for s in local.train]
     assert str(remote.train[0].path) == f"{site.url}/train-000.tar:0000.png"
-    assert facts(open_benchmark(Path(f"{site.url}/train-001.tar")).train) == facts(local.train)[8:16]
+    assert facts(load_dataset(Path(f"{site.url}/train-001.tar")).train) == facts(local.train)[8:16]
 
 
 def test_a_tar_without_its_end_is_named(folder: Path, site: Site) -> None:
@@ -55,11 +55,11 @@ def test_a_tar_without_its_end_is_named(folder: Path, site: Site) -> None:
     whole = shard.read_bytes().rstrip(b"\0")
     shard.write_bytes(whole + bytes(-len(whole) % 512))
     with pytest.raises(DataError, match=r"train-000\.tar is cut short"):
-        open_benchmark(Path(site.url))
+        load_dataset(Path(site.url))
 
 
 def test_short_failures_are_passed_over(site: Site, waits: list[float]) -> None:
-    train = open_benchmark(Path(site.url)).train
+    train = load_dataset(Path(site.url)).train
     whole = train[0].path.read_bytes()
     site.faults += [503, "cut", 429]
     assert train[0].path.read_bytes() == whole
@@ -76,7 +76,7 @@ def test_short_failures_are_passed_over(site: Site, waits: list[float]) -> None:
     ],
 )
 def test_lasting_failures_end_in_a_sentence(site: Site, fault: int | str, says: str, tries: int) -> None:
-    train = open_benchmark(Path(site.url)).train
+    train = load_dataset(Path(site.url)).train
     site.faults += [fault] * 9
     with pytest.raises(DataError, match=rf"train-000\.tar cannot be read: .*{says}"):
         train[0].path.read_bytes()
@@ -85,9 +85,9 @@ def test_lasting_failures_end_in_a_sentence(site: Site, fault: int | str, says: 
 
 def test_a_server_that_says_nothing_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """fsspec would wait five minutes, four times, and give up on a large piece that arrives slowly, too."""
-    monkeypatch.setattr("reidkit.data.shards.remote._SILENCE", 0.1)
+    monkeypatch.setattr("reidkit.data.shards.storage._SILENCE", 0.1)
     with served(folder) as site:
-        train = open_benchmark(Path(site.url)).train
+        train = load_dataset(Path(site.url)).train
         site.faults += ["silence"] * 4
         with pytest.raises(DataError, match=r"train-000\.tar cannot be read: .*[Tt]imeout"):
             train[0].path.read_bytes()
@@ -102,17 +102,17 @@ def test_who_has_set_fsspec_is_not_overruled(site: Site, monkeypatch: pytest.Mon
 
 def test_a_server_that_is_gone(folder: Path) -> None:
     with served(folder) as site:
-        train = open_benchmark(Path(site.url)).train
+        train = load_dataset(Path(site.url)).train
     with pytest.raises(DataError, match=r"train-000\.tar cannot be read: .*[Cc]onnect"):
         train[0].path.read_bytes()
-    place.place_of.cache_clear()
+    storage.place_of.cache_clear()
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:\d+/other cannot be read: .*[Cc]onnect"):
-        open_benchmark(Path(f"{site.url}/other"))
+        load_dataset(Path(f"{site.url}/other"))
 
 
 def test_a_folder_that_is_not_there(site: Site) -> None:
     with pytest.raises(DataError, match=r"/nobody holds no \.tar and no \.parquet"):
-        open_benchmark(Path(f"{site.url}/nobody"))
+        load_dataset(Path(f"{site.url}/nobody"))
 
 
 def test_a_server_of_whole_files_is_refused(folder: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_server_of_whole_files_is_refused(folder: Path) -> None:
         served(folder, ranges=False) as site,
         pytest.raises(DataError, match=r"gives whole files only \(no range requests\): copy the shards"),
     ):
-        open_benchmark(Path(site.url))
+        load_dataset(Path(site.url))
 
 
 @pytest.mark.parametrize("modified", [True, False])
@@ -130,15 +130,15 @@ def test_shards_that_have_changed_are_read_anew(
 ) -> None:
     """Lists of web servers have no sizes and times; the table is kept by what the server says of each file, if so."""
     with served(folder, modified=modified) as site:
-        before = facts(open_benchmark(Path(site.url)).train)
+        before = facts(load_dataset(Path(site.url)).train)
         read = site.bytes
-        place.place_of.cache_clear()
-        assert facts(open_benchmark(Path(site.url)).train) == before
+        storage.place_of.cache_clear()
+        assert facts(load_dataset(Path(site.url)).train) == before
         assert (site.bytes - read < read // 2) == modified, "the table is used"
         tar(folder / "train-000.tar", pair("new", jpeg, pid=77))
         os.utime(folder / "train-000.tar", (2e9, 2e9))
-        place.place_of.cache_clear()
-        assert facts(open_benchmark(Path(site.url)).train)[0] == ("new.jpg", 77, -1)
+        storage.place_of.cache_clear()
+        assert facts(load_dataset(Path(site.url)).train)[0] == ("new.jpg", 77, -1)
 
 
 def test_a_package_that_is_missing_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +148,6 @@ def test_a_package_that_is_missing_is_named(site: Site, monkeypatch: pytest.Monk
         raise ImportError('HTTPFileSystem requires "requests" and "aiohttp" to be installed')
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", without)
-    place.place_of.cache_clear()
+    storage.place_of.cache_clear()
     with pytest.raises(DataError, match=r"^http://127.*/x needs a package more: pip install fsspec aiohttp$"):
-        open_benchmark(Path(f"{site.url}/x"))
+        load_dataset(Path(f"{site.url}/x"))

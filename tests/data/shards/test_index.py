@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from reidkit.data.detect import open_benchmark
+from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards import index, webdataset
-from reidkit.data.shards.convert import finish
 from reidkit.data.shards.samples import ROW
+from reidkit.data.shards.writer import finish
 from tests.data.shards.made import facts, noise_shards, pair, tar
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ def no_gathering(*args: object) -> object:
 
 
 def test_the_second_start_reads_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    first = open_benchmark(noise_shards(tmp_path))
+    first = load_dataset(noise_shards(tmp_path))
     assert len(list(cache.iterdir())) == 1
     monkeypatch.setattr(webdataset, "gather", no_gathering)
-    assert open_benchmark(tmp_path) == first
+    assert load_dataset(tmp_path) == first
 
 
 def test_an_index_beside_the_shards_is_read_by_everybody(
@@ -34,24 +34,24 @@ def test_an_index_beside_the_shards_is_read_by_everybody(
 ) -> None:
     finish(noise_shards(tmp_path), "webdataset")
     monkeypatch.setattr(webdataset, "gather", no_gathering)
-    assert len(open_benchmark(tmp_path).train) == 48
+    assert len(load_dataset(tmp_path).train) == 48
     assert not cache.exists()
 
 
 def test_a_shard_that_changes_is_read_again(tmp_path: Path, jpeg: bytes) -> None:
     path = tar(tmp_path / "train.tar", pair("a", jpeg, pid=1))
     finish(tmp_path, "webdataset")
-    open_benchmark(tmp_path)
+    load_dataset(tmp_path)
     tar(path, [*pair("a", jpeg, pid=1), *[item for n in range(20) for item in pair(f"b{n}", jpeg, pid=2)]])
-    assert len(open_benchmark(tmp_path).train) == 21, "another size"
+    assert len(load_dataset(tmp_path).train) == 21, "another size"
     (tmp_path / index.INDEX).unlink()
-    assert len(open_benchmark(tmp_path).train) == 21
+    assert len(load_dataset(tmp_path).train) == 21
     then = path.stat().st_mtime_ns
     tar(path, [*pair("a", jpeg, pid=1), *[item for n in range(20) for item in pair(f"c{n}", jpeg, pid=2)]])
     os.utime(path, ns=(then, then + 10**9))
-    assert facts(open_benchmark(tmp_path).train)[1] == ("c0.jpg", 2, -1), "the same size, another time"
+    assert facts(load_dataset(tmp_path).train)[1] == ("c0.jpg", 2, -1), "the same size, another time"
     tar(tmp_path / "train-2.tar", pair("a", jpeg, pid=1))
-    assert len(open_benchmark(tmp_path).train) == 22, "one more"
+    assert len(load_dataset(tmp_path).train) == 22, "one more"
 
 
 @pytest.mark.parametrize("what", ["garbage", "cut", "objects", "outside", "huge", "shape", "pid", "camid", "times"])
@@ -80,7 +80,7 @@ def test_a_damaged_or_hostile_index_is_made_again(tmp_path: Path, what: str) -> 
             what, rows
         )
         np.savez(path, allow_pickle=True, **(parts | {"rows": wrong}))
-    train = open_benchmark(tmp_path).train
+    train = load_dataset(tmp_path).train
     assert len(train) == 48
     assert min(min(sample.pid, sample.camid) for sample in train) >= -1
 
@@ -101,11 +101,11 @@ def test_other_labels_in_as_many_bytes_are_seen(tmp_path: Path, jpeg: bytes) -> 
     other_labels(path)
     for now in (then + 1_000_000, then - 10**12, then + 10**12):
         os.utime(path, ns=(now, now))
-        assert [sample.pid for sample in open_benchmark(tmp_path).train] == [8, 7, 6]
+        assert [sample.pid for sample in load_dataset(tmp_path).train] == [8, 7, 6]
     with np.load(tmp_path / index.INDEX) as file:
         np.savez(tmp_path / index.INDEX, **{key: file[key] for key in file if key != "times"})
     os.utime(tmp_path / index.INDEX, ns=(then, then))
-    assert [sample.pid for sample in open_benchmark(tmp_path).train] == [8, 7, 6]
+    assert [sample.pid for sample in load_dataset(tmp_path).train] == [8, 7, 6]
 
 
 def test_an_index_counts_where_a_copy_keeps_times_or_their_seconds(
@@ -117,7 +117,7 @@ def test_an_index_counts_where_a_copy_keeps_times_or_their_seconds(
         seconds = path.stat().st_mtime_ns // 10**9 * 10**9
         os.utime(path, ns=(seconds, seconds))
     monkeypatch.setattr(webdataset, "gather", no_gathering)
-    assert len(open_benchmark(tmp_path / "copy").train) == 48
+    assert len(load_dataset(tmp_path / "copy").train) == 48
 
 
 @pytest.mark.parametrize("what", ["names", "rows", "shards", "wide"])
@@ -136,7 +136,7 @@ def test_an_index_that_unpacks_to_gigabytes_is_made_again(tmp_path: Path, what: 
     np.savez_compressed(path, **(parts | bombs[what]))
     del parts, bombs
     tracemalloc.start()
-    assert len(open_benchmark(tmp_path).train) == 48
+    assert len(load_dataset(tmp_path).train) == 48
     assert tracemalloc.get_traced_memory()[1] < 32 << 20
     tracemalloc.stop()
 
@@ -144,7 +144,7 @@ def test_an_index_that_unpacks_to_gigabytes_is_made_again(tmp_path: Path, what: 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert len(open_benchmark(noise_shards(tmp_path / "set")).train) == 48
+    assert len(load_dataset(noise_shards(tmp_path / "set")).train) == 48
 
 
 def test_bytes_an_image() -> None:

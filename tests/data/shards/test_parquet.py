@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reidkit.data.detect import open_benchmark
+from reidkit.data.formats.detect import load_dataset
 from reidkit.types import NO_CAMERA, DataError
 from tests.data.shards.made import facts
 
@@ -32,28 +32,28 @@ def test_by_hand(tmp_path: Path, rows: int) -> None:
     root = tmp_path / "people"
     images, keys, split = [b"a", b"b", b"c", b"d"], ["1.jpg", "2.jpg", "x/3.jpg", "4.jpg"], [*["train"] * 3, "query"]
     table(root / "all.parquet", rows, image=images, key=keys, pid=[4, 4, -1, 5], camid=[0, None, 2, 1], split=split)
-    found = open_benchmark(root)
+    found = load_dataset(root)
     assert found.name == "parquet"
     assert facts(found.train) == [("1.jpg", 4, 0), ("2.jpg", 4, NO_CAMERA)]
     assert facts(found.query) == [("4.jpg", 5, 1)]
     assert facts(found.junk) == [("3.jpg", -1, 2)]
     assert [s.path.read_bytes() for s in (*found.train, *found.query, *found.junk)] == [b"a", b"b", b"d", b"c"]
     assert str(found.junk[0].path) == f"{root}/all.parquet:x/3.jpg"
-    assert open_benchmark(tmp_path) == found
-    assert open_benchmark(root / "all.parquet") == found
+    assert load_dataset(tmp_path) == found
+    assert load_dataset(root / "all.parquet") == found
 
 
 def test_names_of_people_rows_without_a_key_and_a_column_of_structs(tmp_path: Path) -> None:
     images = [{"bytes": b"a", "path": "a"}, {"bytes": b"b", "path": "b"}]
     table(tmp_path / "gallery-0.parquet", image=images, pid=["zoe", "anna"])
-    found = open_benchmark(tmp_path, "parquet").gallery
+    found = load_dataset(tmp_path, "parquet").gallery
     assert facts(found) == [("0", 1, NO_CAMERA), ("1", 0, NO_CAMERA)]
     assert [sample.path.read_bytes() for sample in found] == [b"a", b"b"]
 
 
 def test_the_floats_of_a_column_with_gaps(tmp_path: Path) -> None:
     table(tmp_path / "train.parquet", image=[b"a", b"b", b"c"], pid=[7.0, 8.0, -1.0], camid=[1.0, float("nan"), None])
-    found = open_benchmark(tmp_path)
+    found = load_dataset(tmp_path)
     assert facts(found.train) == [("0", 7, 1), ("1", 8, NO_CAMERA)]
     assert facts(found.junk) == [("2", -1, NO_CAMERA)]
 
@@ -79,7 +79,7 @@ def test_the_floats_of_a_column_with_gaps(tmp_path: Path) -> None:
 def test_errors_are_one_line_that_names_the_shard(tmp_path: Path, columns: dict[str, list[Any]], says: str) -> None:
     table(tmp_path / "train.parquet", **columns)
     with pytest.raises(DataError, match=says) as caught:
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -88,13 +88,13 @@ def test_a_file_that_is_cut_short_is_named(tmp_path: Path, keep: int) -> None:
     path = table(tmp_path / "train.parquet", image=[b"a" * 500], pid=[1])
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DataError, match=r"train\.parquet (cannot be read|is no whole Parquet file)") as caught:
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_changed_behind_its_index(tmp_path: Path) -> None:
     path = table(tmp_path / "train.parquet", image=[b"a", b"b"], pid=[1, 2])
-    last = open_benchmark(tmp_path).train[1]
+    last = load_dataset(tmp_path).train[1]
     table(path, image=[b"a"], pid=[1])
     with pytest.raises(DataError, match="has fewer rows than its index"):
         last.path.read_bytes()
@@ -104,7 +104,7 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
     made = arrow.Table.from_arrays([arrow.array([b"a"]), arrow.array([1]), arrow.array([2])], ["image", "pid", "pid"])
     parquet.write_table(made, tmp_path / "train.parquet")
     with pytest.raises(DataError, match="has two columns pid: leave one"):
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -112,4 +112,4 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
 )
 def test_other_columns_of_bytes(tmp_path: Path, kind: Any) -> None:
     table(tmp_path / "train.parquet", image=arrow.array([b"a", b"b", b"a"]).cast(kind), pid=[1, 2, 3])
-    assert [sample.path.read_bytes() for sample in open_benchmark(tmp_path).train] == [b"a", b"b", b"a"]
+    assert [sample.path.read_bytes() for sample in load_dataset(tmp_path).train] == [b"a", b"b", b"a"]

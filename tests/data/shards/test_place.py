@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reidkit.data.detect import open_benchmark
-from reidkit.data.shards import place
+from reidkit.data.formats.detect import load_dataset
+from reidkit.data.shards import storage
 from reidkit.types import DataError
 from tests.data.shards.made import facts, noise_shards, pair, tar
 
@@ -27,13 +27,13 @@ fsspec = pytest.importorskip("fsspec")
     ],
 )
 def test_a_path_that_was_a_url(url: str, told: str | None) -> None:
-    assert place.url_of(Path(url)) == told
+    assert storage.url_of(Path(url)) == told
 
 
 def test_a_folder_of_that_name_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jpeg: bytes) -> None:
     monkeypatch.chdir(tmp_path)
     tar(tmp_path / "s3:" / "people" / "train.tar", pair("a", jpeg, pid=1))
-    assert len(open_benchmark(Path("s3://people")).train) == 1
+    assert len(load_dataset(Path("s3://people")).train) == 1
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ def memory(tmp_path: Path) -> Path:
 
 
 def test_a_url_holds_what_the_folder_holds(tmp_path: Path, memory: Path) -> None:
-    local, remote = open_benchmark(tmp_path / "set"), open_benchmark(memory)
+    local, remote = load_dataset(tmp_path / "set"), load_dataset(memory)
     assert facts(remote.train) == facts(local.train)
     assert [s.path.read_bytes() for s in remote.train] == [s.path.read_bytes() for s in local.train]
     assert str(remote.train[0].path) == "memory://people/train-000.tar:0000.png"
-    assert facts(open_benchmark(Path("memory://people/train-001.tar")).train) == facts(local.train)[8:16]
-    assert facts(open_benchmark(Path(f"file://{tmp_path}/set")).train) == facts(local.train)
+    assert facts(load_dataset(Path("memory://people/train-001.tar")).train) == facts(local.train)[8:16]
+    assert facts(load_dataset(Path(f"file://{tmp_path}/set")).train) == facts(local.train)
 
 
 def test_a_url_with_nothing_behind_it(memory: Path) -> None:
@@ -62,11 +62,11 @@ def test_a_url_with_nothing_behind_it(memory: Path) -> None:
         ("nosuch://bucket/a", "nosuch://bucket/a cannot be opened: fsspec knows no nosuch://"),
     ):
         with pytest.raises(DataError, match=says):
-            open_benchmark(Path(url))
+            load_dataset(Path(url))
 
 
 def test_a_network_that_fails_now_and_then(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = open_benchmark(memory).train
+    train = load_dataset(memory).train
     calls: list[object] = []
     system = type(fsspec.filesystem("memory"))
     good, waits = system.cat_file, list[float]()
@@ -98,6 +98,6 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         return real(name, *args, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    place.place_of.cache_clear()
+    storage.place_of.cache_clear()
     with pytest.raises(DataError, match=r"^a URL needs fsspec: pip install fsspec aiohttp$"):
-        open_benchmark(Path("memory://people"))
+        load_dataset(Path("memory://people"))

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from reidkit.data.shards.readahead import ReadAhead
+from reidkit.data.shards.reader import ReadAhead
 from reidkit.types import DataError
 
 

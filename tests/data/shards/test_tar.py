@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidkit.data.shards.tar import Entry, Reader, walk
+from reidkit.data.shards.webdataset import Entry, Reader, walk
 from reidkit.types import DataError
 from tests.data.shards.made import tar
 

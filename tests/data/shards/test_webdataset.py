@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data.detect import merge, open_benchmark
+from reidkit.data.formats.detect import load_dataset, merge_datasets
 from reidkit.data.shards import webdataset
 from reidkit.types import NO_CAMERA, DataError, Names
 from tests.data.shards.made import facts, pair, tar
@@ -21,7 +21,7 @@ def test_by_hand(tmp_path: Path, jpeg: bytes) -> None:
     tar(root / "query-000.tar", pair("q", jpeg, pid=7, camid=1))
     tar(root / "gallery-000.tar", [*pair("g", jpeg, pid=7, camid=2), *pair("j", jpeg, pid=-1, camid=2)])
     tar(root / "more.tar", pair("x/h", jpeg, pid=0, camid=3, split="gallery"))
-    found = open_benchmark(root)
+    found = load_dataset(root)
     assert found.name == "webdataset"
     assert facts(found.train) == [("0001.jpg", 1, 0), ("0002.jpg", 1, 5), ("0001.jpg", 2, NO_CAMERA)]
     assert facts(found.query) == [("q.jpg", 7, 1)]
@@ -29,38 +29,38 @@ def test_by_hand(tmp_path: Path, jpeg: bytes) -> None:
     assert facts(found.junk) == [("j.jpg", -1, 2)]
     assert [sample.path.read_bytes() for sample in (*found.train, *found.gallery)] == [jpeg] * 5
     assert str(found.gallery[1].path) == f"{root}/more.tar:x/h.jpg"
-    assert open_benchmark(tmp_path) == found, "the folder around it"
-    assert facts(open_benchmark(root / "query-000.tar").query) == [("q.jpg", 7, 1)], "one shard alone"
+    assert load_dataset(tmp_path) == found, "the folder around it"
+    assert facts(load_dataset(root / "query-000.tar").query) == [("q.jpg", 7, 1)], "one shard alone"
 
 
 def test_all_is_for_training_where_no_name_says_a_split(tmp_path: Path, jpeg: bytes) -> None:
     tar(tmp_path / "000.tar", pair("a", jpeg, pid=3, camid=0))
-    assert facts(open_benchmark(tmp_path).train) == [("a.jpg", 3, 0)]
+    assert facts(load_dataset(tmp_path).train) == [("a.jpg", 3, 0)]
     tar(tmp_path / "query-000.tar", pair("b", jpeg, pid=3, camid=0))
     with pytest.raises(DataError, match=r"000\.tar:a\.json says no split, nor does the name of the shard"):
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_cls_and_txt_say_the_person_and_the_name_the_camera(tmp_path: Path, jpeg: bytes) -> None:
     tar(tmp_path / "a.tar", [("0001_c2.jpg", jpeg), ("0001_c2.cls", b"4\n"), ("b.txt", b" 5"), ("b.JPEG", jpeg)])
-    assert facts(open_benchmark(tmp_path).train) == [("0001_c2.jpg", 4, 2), ("b.JPEG", 5, NO_CAMERA)]
+    assert facts(load_dataset(tmp_path).train) == [("0001_c2.jpg", 4, 2), ("b.JPEG", 5, NO_CAMERA)]
 
 
 def test_people_with_names_are_numbered_as_in_a_table(tmp_path: Path, jpeg: bytes) -> None:
     people = ("carla", 12, "anna", -1)
     tar(tmp_path / "train.tar", [item for pid in people for item in pair(f"k{pid}", jpeg, pid=pid)])
     tar(tmp_path / "query.tar", pair("q", jpeg, pid=12))
-    found = open_benchmark(tmp_path)
+    found = load_dataset(tmp_path)
     assert [sample.pid for sample in (*found.train, *found.query, *found.junk)] == [2, 0, 1, 0, -1]
     tar(tmp_path / "train.tar", [item for pid in ("007", 8) for item in pair(f"k{pid}", jpeg, pid=pid)])
-    assert [sample.pid for sample in open_benchmark(tmp_path).train] == [7, 8], "names that are numbers are numbers"
+    assert [sample.pid for sample in load_dataset(tmp_path).train] == [7, 8], "names that are numbers are numbers"
 
 
 def test_cameras_by_name_and_the_floats_of_pandas(tmp_path: Path, jpeg: bytes) -> None:
     """As text `2 < door < yard`; pid 7.0 is 7 and -1.0 junk."""
     tar(tmp_path / "train.tar", [*pair("a", jpeg, pid=7.0, camid="yard"), *pair("b", jpeg, pid="7.0", camid="door")])
     tar(tmp_path / "gallery.tar", [*pair("c", jpeg, pid=-1.0, camid=2), *pair("d", jpeg, pid=8, camid="")])
-    found = open_benchmark(tmp_path)
+    found = load_dataset(tmp_path)
     assert facts(found.train) == [("a.jpg", 7, 2), ("b.jpg", 7, 1)]
     assert facts(found.junk) == [("c.jpg", -1, 0)]
     assert facts(found.gallery) == [("d.jpg", 8, NO_CAMERA)]
@@ -70,7 +70,7 @@ def test_cameras_by_name_and_the_floats_of_pandas(tmp_path: Path, jpeg: bytes) -
 def test_two_spellings_of_one_integer_are_refused(tmp_path: Path, jpeg: bytes) -> None:
     tar(tmp_path / "train.tar", [*pair("a", jpeg, pid="007"), *pair("b", jpeg, pid=7)])
     with pytest.raises(DataError, match="spells the pid 7 in two ways, 007 and 7"):
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_shards_that_call_one_number_two_things_are_refused(tmp_path: Path, jpeg: bytes) -> None:
@@ -78,13 +78,13 @@ def test_shards_that_call_one_number_two_things_are_refused(tmp_path: Path, jpeg
     tar(tmp_path / "train-0.tar", pair("a", jpeg, pid=0, pid_name="anna"))
     tar(tmp_path / "train-1.tar", pair("b", jpeg, pid=0, pid_name="bob"))
     with pytest.raises(DataError, match="the shards call number 0 anna and bob: they are of several data sets"):
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_what_is_passed_over(tmp_path: Path, jpeg: bytes) -> None:
     odd = [("README.md", b"hello"), ("._a.jpg", b"mac"), ("a.mask.png", b"no suffix of an image by itself")]
     tar(tmp_path / "a.tar", [*odd, *pair("b", jpeg, pid=1), ("c.json", b'{"pid": 9}')])
-    assert facts(open_benchmark(tmp_path).train) == [("b.jpg", 1, NO_CAMERA)]
+    assert facts(load_dataset(tmp_path).train) == [("b.jpg", 1, NO_CAMERA)]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_is_passed_over(tmp_path: Path, jpeg: bytes) -> None:
 def test_errors_are_one_line_that_names_the_shard(tmp_path: Path, files: list[tuple[str, bytes]], says: str) -> None:
     tar(tmp_path / "train.tar", files)
     with pytest.raises(DataError, match=says) as caught:
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 
@@ -119,26 +119,26 @@ def test_errors_are_one_line_that_names_the_shard(tmp_path: Path, files: list[tu
 def test_the_same_key_in_two_shards_is_two_images(tmp_path: Path, jpeg: bytes) -> None:
     for name in ("train-0.tar", "train-1.tar"):
         tar(tmp_path / name, pair("a", jpeg, pid=1))
-    assert len({str(sample.path) for sample in open_benchmark(tmp_path).train}) == 2
+    assert len({str(sample.path) for sample in load_dataset(tmp_path).train}) == 2
 
 
 def test_an_image_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webdataset, "MAX_BYTES", 100)
     tar(tmp_path / "train.tar", pair("a", bytes(101), pid=1))
     with pytest.raises(DataError, match=r"train\.tar:a\.jpg has 101 bytes, above the limit of 100"):
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_a_truncated_shard_is_named(tmp_path: Path, jpeg: bytes) -> None:
     path = tar(tmp_path / "train-000.tar", pair("a", jpeg, pid=1))
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(DataError, match=r"train-000\.tar is cut short"):
-        open_benchmark(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_names_that_are_not_text_are_shown_harmlessly(tmp_path: Path, jpeg: bytes) -> None:
     tar(tmp_path / "a.tar", [item for key in ("caf\udce9", "red\x1b[31m") for item in pair(key, jpeg, pid=1)])
-    found = open_benchmark(tmp_path).train
+    found = load_dataset(tmp_path).train
     assert [sample.path.name for sample in found] == [r"caf\xe9.jpg", r"red\x1b[31m.jpg"]
     assert all(str(sample.path).encode() and sample.path.read_bytes() == jpeg for sample in found)
 
@@ -148,37 +148,37 @@ def test_a_tar_beside_a_data_set_does_not_hide_it(tmp_path: Path, jpeg: bytes) -
     image.parent.mkdir(parents=True)
     image.write_bytes(jpeg)
     tar(tmp_path / "people.tar", [("train/anna/a_c1.jpg", jpeg)])
-    assert open_benchmark(tmp_path).name == "folder"
+    assert load_dataset(tmp_path).name == "folder"
     assert webdataset.matches(tmp_path)
 
 
 def test_several_sets_stay_in_columns(tmp_path: Path, jpeg: bytes) -> None:
     tar(tmp_path / "a" / "train.tar", pair("a", jpeg, pid=3, camid=4))
     tar(tmp_path / "b" / "train.tar", [*pair("b", jpeg, pid=0, camid=0), *pair("c", jpeg, pid=-1)])
-    one, two = open_benchmark(tmp_path / "a"), open_benchmark(tmp_path / "b")
-    found = merge([one, two])
+    one, two = load_dataset(tmp_path / "a"), load_dataset(tmp_path / "b")
+    found = merge_datasets([one, two])
     assert found.name == "webdataset+webdataset"
     assert facts(found.train) == [("a.jpg", 3, 4), ("b.jpg", 4, 5)]
     assert facts(found.junk) == [("c.jpg", -1, NO_CAMERA)]
     assert [sample.path.read_bytes() for sample in found.train] == [jpeg] * 2
-    assert merge([one]) == one
+    assert merge_datasets([one]) == one
     with pytest.raises(DataError, match=r"train\.tar is in two of the data sets"):
-        merge([one, one])
+        merge_datasets([one, one])
     loose = tmp_path / "c" / "anna" / "a.jpg"
     loose.parent.mkdir(parents=True)
     loose.write_bytes(jpeg)
     with pytest.raises(DataError, match="put the files into shards by `reidkit shard`"):
-        merge([one, open_benchmark(tmp_path / "c")])
+        merge_datasets([one, load_dataset(tmp_path / "c")])
 
 
 @pytest.mark.parametrize("label", ["--5", "-", "5-", "\u0665", "9" * 150])
 def test_a_label_that_is_no_number_is_a_name(tmp_path: Path, jpeg: bytes, label: str) -> None:
     tar(tmp_path / "train.tar", [("a.jpg", jpeg), ("a.cls", label.encode())])
-    assert [sample.pid for sample in open_benchmark(tmp_path).train] == [0]
+    assert [sample.pid for sample in load_dataset(tmp_path).train] == [0]
 
 
 def test_a_label_nested_beyond_reason_is_told_in_a_line(tmp_path: Path, jpeg: bytes) -> None:
     for depth in (500, 900, 100_000):
         tar(tmp_path / "train.tar", [("a.jpg", jpeg), ("a.json", b'{"pid": ' + b"[" * depth + b"]" * depth + b"}")])
         with pytest.raises(DataError, match=r"is neither a number nor a name|is not an object in JSON"):
-            open_benchmark(tmp_path)
+            load_dataset(tmp_path)

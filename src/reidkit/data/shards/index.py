@@ -4,26 +4,262 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import reprlib
+from array import array
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from reidkit import npz
-from reidkit.data.cache_dir import default_cache_dir
+from reidkit.atomic import atomic_write
+from reidkit.data.cache import default_cache_dir
 from reidkit.data.decode import MAX_BYTES
-from reidkit.data.shards.place import Folder
-from reidkit.data.shards.samples import ROW, SPLITS, shown
+from reidkit.data.formats.numbering import INTEGER, label, numbered
+from reidkit.data.shards.samples import ROW, SPLITS, Shard, ShardSamples, shown
+from reidkit.data.shards.storage import Folder, shards_at
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, DataError, Names
-from reidkit.whole import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from reidkit.data.shards.place import Place
+    from reidkit.data.shards.storage import Place
+
+
+# From the shards of a folder or URL to their index: what tars and Parquet files have in common.
+
+_HIGHEST = 10**9
+
+
+class Named(Shard, Protocol):
+    """A shard with the name of its file."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path or URL."""
+
+
+S = TypeVar("S", bound=Named)
+
+
+def read_shards(
+    folder: Path,
+    suffix: str,
+    shard: Callable[[Place, str], S],
+    gather: Callable[[Place, dict[str, int]], Index],
+    each: str,
+) -> ShardSamples:
+    """The images of all shards of a folder or URL whose names end in `suffix`, as they lie in them.
+
+    `shard` makes one of a place and a name, `gather` is asked for the index where nobody has kept it, and `each` says
+    what must be written for an image.
+
+    Raises:
+        DataError: there are no such shards, they hold no images, or one cannot be read.
+    """
+    place, sizes = shards_at(folder, suffix)
+    if not sizes:
+        raise DataError(f"{folder} holds no {suffix}: name the folder or URL of the shards")
+    shards = tuple(shard(place, name) for name in sorted(sizes))
+    index = indexed(place, sizes, lambda: gather(place, sizes))
+    if not len(index.rows):
+        raise DataError(f"the shards in {folder} hold no images: write {each}")
+    return ShardSamples(shards, *index)
+
+
+def gathered(shards: Iterable[S], add: Callable[[S, ShardRows, str], None]) -> Index:
+    """The index of shards in this order: `add` puts the images of one into its rows.
+
+    It is told the split that the name of the shard begins with, as in `query-000.tar`, or "". Where no name begins with
+    one, all are for training.
+    """
+    shards = tuple(shards)
+    told = {shard.name: split for shard in shards for split in SPLITS if shard.name.lower().startswith(split)}
+    gathering = _Gathering()
+    for shard in shards:
+        rows = gathering.shard()
+        add(shard, rows, told.get(shard.name, "") if told else "train")
+        gathering.close(rows)
+    return gathering.done()
+
+
+class Facts(NamedTuple):
+    """What a shard says of an image: an integer or a name each for pid and camid, and the number of its split.
+
+    `pid_name` and `camid_name` are what these are called where they are numbers that stand for names, else "".
+    """
+
+    pid: int | str
+    camid: int | str
+    split: int
+    pid_name: str = ""
+    camid_name: str = ""
+
+
+class ShardRows:
+    """The images of one shard."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.keys: list[bytes] = []
+        self.pids: list[int | str] = []
+        self.camids: list[int | str] = []
+        self.names: tuple[dict[int, str], dict[int, str]] = ({}, {})
+        self.split, self.part, self.start, self.length = (array("q") for _ in range(4))
+
+    def add(self, key: bytes, facts: Facts, part: int, start: int, length: int) -> None:
+        """One image; `facts` are those of `checked`.
+
+        Raises:
+            DataError: its pid or camid was called otherwise before.
+        """
+        self.keys.append(key)
+        self.pids.append(facts.pid)
+        self.camids.append(facts.camid)
+        for known, number, name in zip(self.names, facts[:2], facts[3:], strict=True):
+            if name and isinstance(number, int):
+                called(known, number, str(name))
+        self.split.append(facts.split)
+        self.part.append(part)
+        self.start.append(start)
+        self.length.append(length)
+
+
+def called(known: dict[int, str], number: int, name: str) -> None:
+    """Keep what a number is called.
+
+    Raises:
+        DataError: it was called otherwise before.
+    """
+    if known.setdefault(number, name) != name:
+        raise DataError(
+            f"the shards call number {number} {_quoted(known[number])} and {_quoted(name)}: they are of several data "
+            "sets, name one at a time"
+        )
+
+
+def checked(said: Said, split_of_shard: str, where: str) -> Facts:
+    """What a shard says of an image, with the number of its split; where it says none, the split of the shard counts.
+
+    Raises:
+        DataError: it says something that is none, or nobody says a split; `where` begins the sentence.
+    """
+    split = said.split
+    if split is None and not split_of_shard:
+        raise DataError(
+            f"{where} says no split, nor does the name of the shard: begin that with train, query or gallery"
+        )
+    split = split or split_of_shard
+    if split not in SPLITS:
+        raise DataError(f"{where}: {_quoted(f'split {reprlib.repr(split)} is none of ' + ', '.join(SPLITS))}")
+    try:
+        pid = _label(said.pid, "pid")
+        camid = NO_CAMERA if _is_missing(said.camid) else _label(said.camid, "camid")
+    except DataError as error:
+        raise DataError(f"{where}: {_quoted(str(error))}") from None
+    names = (name if isinstance(name, str) else "" for name in (said.pid_name, said.camid_name))
+    return Facts(pid, camid, SPLITS.index(split), *names)
+
+
+class Said(NamedTuple):
+    """What was found beside an image, whatever it is; None where there was nothing."""
+
+    pid: Any
+    camid: Any = None
+    split: Any = None
+    pid_name: Any = None
+    camid_name: Any = None
+
+
+def _is_missing(value: object) -> bool:
+    """Whether there is no camera: nothing, or what pandas puts into a gap."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _label(value: object, column: str) -> int | str:
+    """An id or a camera: integers as such, all else as text."""
+    if isinstance(value, float) and abs(value) < _HIGHEST and value == int(value):
+        value = int(value)  # as pandas has whole numbers beside a gap
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise DataError(f"{column} {reprlib.repr(value)} is neither a number nor a name{_REMEDY[column]}")
+    if type(value) is int and -1 <= value < _HIGHEST:
+        return value
+    try:
+        text = label(str(value), column)
+    except DataError as error:
+        raise DataError(f"{error}{_REMEDY[column]}") from None
+    return int(text) if INTEGER.fullmatch(text) and str(int(text)) == text else text
+
+
+_REMEDY = {"pid": "", "camid": ": leave it out if it is not known"}
+
+
+def _quoted(text: str) -> str:
+    return shown(text.encode("utf-8", "backslashreplace"))
+
+
+class _Column:
+    """The labels of all images: an array for each shard as long as they are integers, else their text."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._parts: list[NDArray[np.int64] | list[str]] = []
+        self._called: dict[int, str] = {}
+
+    def add(self, labels: list[int | str], names: dict[int, str]) -> None:
+        """Those of one shard."""
+        text = any(isinstance(one, str) for one in labels)
+        self._parts.append([str(one) for one in labels] if text else np.array(labels, dtype=np.int64))
+        for number, name in names.items():
+            called(self._called, number, name)
+
+    def done(self, where: str) -> tuple[list[NDArray[np.int64]], dict[int, str]]:
+        """The numbers of each shard's, and what they are called."""
+        if not any(isinstance(part, list) for part in self._parts):
+            return [np.asarray(part, dtype=np.int64) for part in self._parts], self._called
+        texts = [part if isinstance(part, list) else list(map(str, part.tolist())) for part in self._parts]
+        numbers, names = numbered(set().union(*texts), self._name, where)
+        return [np.array([numbers[text] for text in part], dtype=np.int64) for part in texts], names
+
+
+class _Gathering:
+    """Puts an index together, shard by shard."""
+
+    def __init__(self) -> None:
+        self._chunks: list[NDArray[np.void]] = []
+        self._pids, self._camids = _Column("pid"), _Column("camid")
+        self._names = bytearray()
+
+    def shard(self) -> ShardRows:
+        """What the next shard holds is added to this."""
+        return ShardRows(len(self._chunks))
+
+    def close(self, rows: ShardRows) -> None:
+        """The shard is complete."""
+        chunk = np.zeros(len(rows.keys), dtype=ROW)
+        chunk["shard"] = rows.number
+        chunk["letters"] = [len(key) for key in rows.keys]
+        chunk["name"] = len(self._names) + np.cumsum(chunk["letters"]) - chunk["letters"]
+        for column in ("split", "part", "start", "length"):
+            chunk[column] = np.frombuffer(getattr(rows, column), dtype=np.int64)
+        self._pids.add(rows.pids, rows.names[0])
+        self._camids.add(rows.camids, rows.names[1])
+        self._names += b"".join(rows.keys)
+        self._chunks.append(chunk)
+
+    def done(self) -> Index:
+        """The index. As soon as one pid (or camid) is no integer, all are numbered in the order of their names."""
+        pids, pid_names = self._pids.done("the set of shards")
+        camids, camid_names = self._camids.done("the set of shards")
+        for chunk, pid, camid in zip(self._chunks, pids, camids, strict=True):
+            chunk["pid"], chunk["camid"] = pid, camid
+        rows = np.concatenate(self._chunks) if self._chunks else np.zeros(0, dtype=ROW)
+        return Index(rows, bytes(self._names), Names(pid_names, camid_names))
+
 
 INDEX = "reidkit-index.npz"
 """The file that `reidkit shard` lays beside the shards, so that nobody reads them all to find out what is in them."""
@@ -79,7 +315,7 @@ def write(file: Path, index: Index, sizes: dict[str, int], times: dict[str, int]
         OSError: the file cannot be written.
     """
     shards = np.array(sorted(sizes.items()), dtype=np.dtype([("name", f"U{max(map(len, sizes))}"), ("size", "<i8")]))
-    with whole(file) as stream:
+    with atomic_write(file) as stream:
         names = np.frombuffer(index.names, dtype=np.uint8)
         told: dict[str, Any] = (
             {"times": np.array([times[name] for name in sorted(sizes)], dtype=np.int64)} if times else {}

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from reidkit.data.shards.gather import Said, checked, gathered, read_shards
-from reidkit.data.shards.place import set_name, shards_at
+from reidkit.data.shards.index import Said, checked, gathered, read_shards
 from reidkit.data.shards.samples import as_benchmark, shown
+from reidkit.data.shards.storage import set_name, shards_at
 from reidkit.extras import install
 from reidkit.types import DataError
 
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from reidkit.data.shards.gather import ShardRows
-    from reidkit.data.shards.index import Index
-    from reidkit.data.shards.place import Place
+    from reidkit.data.shards.index import Index, ShardRows
     from reidkit.data.shards.samples import ShardSamples
-from reidkit.types import Benchmark
+    from reidkit.data.shards.storage import Place
+from reidkit.types import Dataset
 
 LAYOUT = "parquet (train-000.parquet with image, pid, camid)"
 
@@ -70,7 +69,7 @@ def matches(folder: Path) -> bool:
     return bool(shards_at(folder, ".parquet")[1])
 
 
-def load(folder: Path) -> Benchmark:
+def load(folder: Path) -> Dataset:
     """The images in the Parquet files of a folder or URL.
 
     Columns: `image` (the bytes of the file, or a struct that has them as `bytes`), `pid` (numbers, or names as in

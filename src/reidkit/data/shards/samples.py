@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, overload
 import numpy as np
 
 from reidkit.terminal import harmless
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Benchmark, Names, Sample
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,11 +181,11 @@ def joined(several: Sequence[ShardSamples]) -> ShardSamples:
     return ShardSamples(shards, np.concatenate(rows), b"".join(samples.names for samples in several), called)
 
 
-def as_benchmark(name: str, samples: ShardSamples) -> Benchmark:
+def as_benchmark(name: str, samples: ShardSamples) -> Dataset:
     """The splits of `samples`, each in its order, without the junk, which comes together."""
     split, junk = samples.rows["split"], samples.rows["pid"] == JUNK
     train, query, gallery = (samples.take(np.flatnonzero((split == n) & ~junk)) for n in range(len(SPLITS)))
-    return Benchmark(name, train, query, gallery, samples.take(np.flatnonzero(junk)), names=samples.called)
+    return Dataset(name, train, query, gallery, samples.take(np.flatnonzero(junk)), names=samples.called)
 
 
 def shown(key: bytes) -> str:

@@ -1,0 +1,187 @@
+"""A file of a report is written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+# A file is written whole or not at all: beside its final place first, and then renamed into it.
+
+try:
+    import fcntl
+except ImportError:  # Windows, which does not let go of an open file anyway
+    fcntl = None  # type: ignore[assignment]
+
+
+_PARTIAL = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
+_LONGEST = 230
+"""Bytes of a name that leave room for what a partial file adds to it."""
+_OWN_STREAM = re.compile(r"/dev/(?:stdin|stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")
+
+
+@contextlib.contextmanager
+def os_errors_as(path: Path) -> Iterator[None]:
+    """Say in a sentence why a file that a user has named cannot be written.
+
+    Raises:
+        DataError: in the place of every OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(f"{path} cannot be written ({why}): name a file in a folder you can write to") from None
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """What to write the bytes of `path` to. What was there stays until the last of them is on the disk.
+
+    They lie in `NAME.RANDOM.partial` until then, a new file that nobody can have laid there before. An error takes it
+    away; what a kill leaves is removed by the next write of the same file. Of several that write one file at the same
+    time, the last one to finish stays. A character device or a pipe is written into, and never replaced.
+
+    Raises:
+        OSError: the file cannot be written, or `path` is a folder, a disk or a pipe that nobody reads.
+    """
+    if _is_stream(path):
+        with _stream(path) as file:
+            yield file
+        return
+    remove_stale(path)
+    with _new_partial(path) as file:
+        partial = Path(file.name)
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is None:
+                file.close()  # Windows renames no open file
+            partial.replace(path)
+        except BaseException:
+            file.close()
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def final_name(name: str) -> str:
+    """The name of the file that a partial file of this name becomes; any other name stays as it is."""
+    match = _PARTIAL.fullmatch(name)
+    return match[1] if match else name
+
+
+def remove_stale(path: Path) -> None:
+    """Remove the partial files of `path` that killed processes have left. What is still being written stays."""
+    start = f"{_stem(path)}."
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(start) and final_name(entry.name) == _stem(path):
+                remove_if_stale(Path(entry.path))
+
+
+def remove_if_stale(partial: Path) -> bool:
+    """Remove a partial file that nobody writes any more; whether that was so."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(partial.lstat().st_mode):
+            return False
+        if fcntl is None:
+            partial.unlink()
+            return True
+        file = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+        finally:
+            os.close(file)
+        return True
+    return False
+
+
+def _stem(path: Path) -> str:
+    """What the names of the partial files of `path` begin with: its name, or a digest of a very long one."""
+    code = os.fsencode(path.name)
+    return path.name if len(code) <= _LONGEST else hashlib.sha256(code).hexdigest()
+
+
+def _new_partial(path: Path) -> IO[bytes]:
+    """A new file beside `path`, locked so that nobody takes it for stale."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        partial = path.with_name(f"{_stem(path)}.{secrets.token_hex(4)}.partial")
+        try:
+            file = open(partial, "w+b", opener=lambda name, _: os.open(name, flags, 0o666))  # noqa: SIM115
+        except FileExistsError:
+            continue
+        try:
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # disks that know no locks have to do without
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, partial):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # another process took it for stale before it was locked
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether `path` is no place for a file of its own: a device, a pipe, or one of this process's open files."""
+    if _OWN_STREAM.fullmatch(os.path.abspath(path)):  # noqa: PTH100 (`Path.resolve` follows the link)
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False  # not there, or the error of writing says it better
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise OSError(errno.EINVAL, "a disk or a socket is no file", str(path))
+    return not stat.S_ISREG(mode)
+
+
+@contextlib.contextmanager
+def _stream(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is copied into a device or pipe at the end: some formats are not written from front to back."""
+    # Without O_NONBLOCK, a pipe that nobody reads would be waited for without an end.
+    place = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(place, "wb") as stream, tempfile.TemporaryFile() as file:
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(place, True)
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, stream)
+
+
+def write_text_atomic(path: Path, content: bytes) -> None:
+    """Write `content` beside `path` and rename it into place, so that a reader never sees half a file.
+
+    Raises:
+        DataError: the folder cannot be made or written to.
+    """
+    with os_errors_as(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(content)

@@ -1,0 +1,193 @@
+"""Output: JSON on stdout for machines, tables for people, progress and remarks on stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shlex
+import shutil
+import sys
+import textwrap
+from contextlib import contextmanager, suppress
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reidkit.terminal import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from reidkit.types import Dataset
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout, and nothing else. What is no number is null, as JSON has no NaN."""
+    text = json.dumps(_plain(value), indent=2, allow_nan=False)  # in ASCII, but for the last of the control characters
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+
+
+def print_line(line: str = "") -> None:
+    """One line on stdout: what is foreign in it cannot make a second one."""
+    sys.stdout.write(harmless(line) + "\n")
+
+
+def remark(line: str) -> None:
+    """One line on stderr, as `print_line`. Nobody may be listening any more: that is no reason to end a long run."""
+    with suppress(OSError):
+        sys.stderr.write(harmless(line) + "\n")
+        sys.stderr.flush()
+
+
+def tell_passed_over(benchmark: Dataset) -> None:
+    """A line on stderr that counts what lies in a data set's folder and may have been meant to be read."""
+    from reidkit.data.formats.passed_over import worth_a_line
+
+    if line := worth_a_line(benchmark.passed_over):
+        remark(line)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """Columns as wide as they must be, the first `left` to the left and the others to the right.
+
+    Where they do not fit the terminal (80 columns on a pipe), cells take several lines; nothing is cut off.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    head, rows = [harmless(cell) for cell in head], [[harmless(cell) for cell in row] for row in rows]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for i, (name, width) in enumerate(zip(head, _widths([head, *rows], columns()), strict=True)):
+        table.add_column(Text(name), justify="left" if i < left else "right", overflow="fold", width=width)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    written = io.StringIO()
+    Console(file=written, width=columns(), color_system=None, force_terminal=False).print(table)
+    for line in written.getvalue().splitlines():
+        print_line(line.rstrip())
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The widths of a table's columns, two spaces apart, in `room`.
+
+    What is too wide first breaks between the words of its columns, then between those of the names in the first one.
+    Where there is not even room for whole words, the others than the first share the room, and break anywhere.
+    """
+    from rich.cells import cell_len
+
+    count = len(rows[0])
+    room -= 2 * (count - 1)
+    wanted = [max(cell_len(row[i]) for row in rows) for i in range(count)]
+    words = [max(cell_len(word) for row in rows for word in (row[i].split() or [""])) for i in range(count)]
+    for widths in (wanted, [wanted[0], *words[1:]], words):
+        if sum(widths) <= room:
+            break
+    else:
+        first = min(wanted[0], room // 2)
+        widths = [first, *[max(1, (room - first) // max(1, count - 1))] * (count - 1)]
+    for i in range(count):  # what room is left goes to the first columns that can use it
+        widths[i] += max(0, min(wanted[i] - widths[i], room - sum(widths)))
+    return [max(1, width) for width in widths]
+
+
+def print_text(text: str) -> None:
+    """A paragraph on stdout, in lines that fit the terminal; paths and commands stay whole."""
+    for line in textwrap.wrap(harmless(text), columns(), break_long_words=False, break_on_hyphens=False) or [""]:
+        print_line(line)
+
+
+def columns() -> int:
+    """How wide output may be: as the terminal, 80 at least and on a pipe."""
+    return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
+
+
+def command() -> str:
+    """The command as it was called, fit for a shell."""
+    return shlex.join(["reidkit", *sys.argv[1:]])
+
+
+def shown_command() -> str:
+    """The command for a page that others read, to do the same again from the start.
+
+    Where on this machine a folder lies is left out, and so is --resume, which would go on with what is there.
+    """
+    return shlex.join(["reidkit", *(_without_place(word) for word in sys.argv[1:] if word != "--resume")])
+
+
+def percent(value: float | None) -> str:
+    """A fraction as per cent with one decimal; a dash for none."""
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Tell(Protocol):
+    """How work in progress is told of: what it is, how much is done, and of how much.
+
+    Rate and time left are measured; who knows them better than that gives them.
+    """
+
+    def __call__(self, what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
+        """Show it, or say nothing."""
+
+
+@contextmanager
+def progress(shown: bool = True) -> Iterator[Tell]:
+    """What draws bars with rate and time left on a terminal, and nothing on a pipe."""
+    if not (shown and sys.stderr.isatty()):
+        yield _tell_nobody
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, rate="", left="")
+            task = next(task for task in bars.tasks if task.id == tasks[what])
+            if not rate and task.speed:
+                rate = f"{task.speed:.3g}/s" if task.speed < 10 else f"{task.speed:.0f}/s"
+                left = f"{duration(task.time_remaining)} left" if task.time_remaining is not None else ""
+            bars.update(task.id, completed=done, total=total, rate=rate, left=left)
+            if done >= total:
+                bars.remove_task(tasks.pop(what))
+
+        yield tell
+
+
+def _tell_nobody(what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
+    """Draw nothing."""
+
+
+def _without_place(word: str) -> str:
+    path = PurePath(word)
+    name, separator, value = word.partition("=")
+    if separator and not path.is_absolute():  # --out=PLACE, and --data NAME=PLACE
+        return f"{name}={_without_place(value)}"
+    return f".../{path.name}" if path.is_absolute() else word
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,295 @@
+"""Which data set lies in a folder, and several data sets as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from functools import partial, reduce
+from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from reidkit.data.formats import (
+    csv,
+    cuhk03,
+    dukemtmc,
+    market1501,
+    mars,
+    msmt17,
+    named_splits,
+    occluded_reid,
+    prid,
+    scan,
+    vehicles,
+    veri776,
+)
+from reidkit.data.formats import folder as people
+from reidkit.data.formats.passed_over import passed_over
+from reidkit.data.shards import parquet, webdataset
+from reidkit.data.shards.samples import ShardSamples, camids_of, joined, pids_of
+from reidkit.data.shards.storage import url_of
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, DataError, Dataset, Names, Sample, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+
+class Format(NamedTuple):
+    """How a data set is recognised (`matches`) and read (`load`) from a folder."""
+
+    matches: Callable[[Path], bool]
+    load: Callable[[Path], Dataset]
+
+
+FORMATS: dict[str, Format] = {
+    "market1501": Format(market1501.matches, market1501.load),
+    "market1501-train": Format(market1501.matches, partial(market1501.load, train_only=True)),
+    "dukemtmc": Format(dukemtmc.matches, dukemtmc.load),
+    "dukemtmc-train": Format(dukemtmc.matches, partial(dukemtmc.load, train_only=True)),
+    "occluded-duke": Format(dukemtmc.matches, partial(dukemtmc.load, name="occluded-duke")),
+    "msmt17": Format(msmt17.matches, msmt17.load),
+    "msmt17-trainval": Format(msmt17.matches, partial(msmt17.load, with_val=True)),
+    "cuhk03": Format(cuhk03.matches, cuhk03.load),
+    "cuhk03-detected": Format(cuhk03.matches, cuhk03.load),
+    "cuhk03-labeled": Format(cuhk03.matches, partial(cuhk03.load, boxes="labeled")),
+    "veri776": Format(veri776.matches, veri776.load),
+    **{
+        name: Format(partial(named_splits.matches, name=name), partial(named_splits.load, name=name))
+        for name in named_splits.LAYOUTS
+    },
+    "prid": Format(prid.matches, prid.load),
+    "prid-single-shot": Format(partial(prid.matches, shot="single_shot"), partial(prid.load, shot="single_shot")),
+    "prid-multi-shot": Format(partial(prid.matches, shot="multi_shot"), partial(prid.load, shot="multi_shot")),
+    "mars": Format(mars.matches, mars.load),
+    "occluded-reid": Format(occluded_reid.matches, occluded_reid.load),
+    "vehicleid": Format(vehicles.matches_vehicleid, vehicles.load_vehicleid),
+    **{
+        f"vehicleid-{size}": Format(vehicles.matches_vehicleid, partial(vehicles.load_vehicleid, size=size))
+        for size in vehicles.VEHICLEID_SIZES
+    },
+    "veri-wild": Format(vehicles.matches_wild, vehicles.load_wild),
+    **{
+        f"veri-wild-{size}": Format(vehicles.matches_wild, partial(vehicles.load_wild, size=size))
+        for size in vehicles.WILD_SIZES
+    },
+    "csv": Format(csv.matches, csv.load),
+    "folder": Format(people.matches, people.load),
+    "folder-ids": Format(people.matches, partial(people.load, shape="ids")),
+    "folder-nested": Format(people.matches, partial(people.load, shape="nested")),
+    "folder-cameras": Format(people.matches, partial(people.load, shape="cameras")),
+    "webdataset": Format(webdataset.matches, webdataset.load),
+    "parquet": Format(parquet.matches, parquet.load),
+} | {
+    f"cuhk03-classic-{boxes}-{split}": Format(
+        cuhk03.matches, partial(cuhk03.load, boxes=boxes, protocol="classic", split=split)
+    )
+    for boxes in ("detected", "labeled")
+    for split in range(cuhk03.SPLITS)
+}
+"""Every format by its name. The classic protocol of CUHK03 has a name for each of its 20 splits."""
+
+GUESSED = (
+    *("market1501", "dukemtmc", "msmt17", "cuhk03", "veri776", "mars", "occluded-reid", "vehicleid", "veri-wild"),
+    *("prid", "ltcc", "celeb-reid", "csv"),
+)
+"""The formats that are tried, in this order. `folder`, which fits nearly everything, comes after them all."""
+
+SHARDS = ("webdataset", "parquet")
+"""What is tried last: the .tar in which a data set came may still lie beside it."""
+
+_MODULES = (
+    *(market1501, dukemtmc, msmt17, cuhk03, veri776, mars, occluded_reid, vehicles, prid, named_splits, csv, people),
+    *(webdataset, parquet),
+)
+LAYOUTS = ", ".join(module.LAYOUT for module in _MODULES)
+
+
+def load_dataset(folder: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the option is called --format)
+    """The data set in `folder`, which may also lie one or two levels deeper or be a .csv file.
+
+    `format` is a name in `FORMATS`. What lies in `folder` and is not read is counted in `passed_over`.
+
+    Raises:
+        UsageError: there is no such format.
+        DataError: there is no such folder, it holds no images, its layout is not recognised, or its reader complains.
+    """
+    try:
+        found = _guess(folder) if format is None else _named(format).load(folder)
+        return dataclasses.replace(found, passed_over=passed_over(folder, found))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def open_to_split(
+    folder: Path,
+    format: str | None = None,  # noqa: A002
+) -> tuple[Sequence[Sample], Sequence[Sample], Names]:
+    """The images to train on, those to test with (maybe none), and all names, of a data set without queries.
+
+    Raises:
+        DataError: as `open_benchmark`, or the data set has a query and a gallery already.
+    """
+    if format is None and folder.is_dir():
+        for level in scan.levels(folder):
+            if found := [place for place in level if market1501.lacks_query(place) or people.lacks_query(place)]:
+                place = scan.only(folder, found)
+                reader = market1501 if market1501.lacks_query(place) else people
+                train, test = reader.load_without_query(place)
+                return train, test, people.names_of_split(place) if reader is people else NO_NAMES
+    opened = load_dataset(folder, format)
+    if opened.train and opened.query and opened.gallery:
+        raise DataError(f"{folder} has a query and a gallery already: train and evaluate with it as it is")
+    return all_samples(opened), (), opened.names
+
+
+def merge_datasets(benchmarks: Sequence[Dataset]) -> Dataset:
+    """Several data sets as one: people and cameras of each are numbered after those of the ones before.
+
+    Junk stays junk and an unknown camera unknown. Market-1501's distractors, all of pid 0, become a pid of which there
+    is no query, whatever pid 0 is in the others.
+
+    Raises:
+        DataError: no data set is given, or one is given twice.
+    """
+    if not benchmarks:
+        raise DataError("no data set is given: name at least one folder")
+    moved: list[Dataset] = []
+    pids = camids = 0
+    for benchmark in benchmarks:
+        moved.append(_moved(benchmark, pids, camids))
+        pids += 1 + max(int(pids_of(part).max(initial=-1)) for part in _splits(benchmark))
+        camids += 1 + max(int(camids_of(part).max(initial=-1)) for part in _splits(benchmark))
+    _refuse_twice(benchmarks)
+    train, query, gallery, junk = (_chained(parts) for parts in zip(*map(_splits, moved), strict=True))
+    names = reduce(Names.and_of, (part.names for part in moved), NO_NAMES)
+    left: Counter[str] = Counter()
+    for benchmark in benchmarks:
+        left.update(benchmark.passed_over)
+    name = "+".join(part.name for part in moved)
+    return Dataset(name, train, query, gallery, junk, names=names, passed_over=dict(left))
+
+
+def all_samples(benchmark: Dataset) -> Sequence[Sample]:
+    """The images of all splits and the junk, one after the other."""
+    return _chained(_splits(benchmark))
+
+
+def _chained(parts: Sequence[Sequence[Sample]]) -> Sequence[Sample]:
+    """The images of one split of every data set; what is in columns stays in columns."""
+    shards = [part for part in parts if isinstance(part, ShardSamples)]
+    if len(shards) == len(parts):
+        return shards[0] if len(shards) == 1 else joined(shards)
+    if shards:
+        raise DataError("shards and loose files cannot be one data set: put the files into shards by `reidkit shard`")
+    return tuple(chain.from_iterable(parts))
+
+
+def _refuse_twice(benchmarks: Sequence[Dataset]) -> None:
+    seen: set[str] = set()
+    for benchmark in benchmarks:
+        shards = {_place(str(s)) for part in _splits(benchmark) if isinstance(part, ShardSamples) for s in part.shards}
+        files = () if len(benchmarks) == 1 else chain.from_iterable(_splits(benchmark))
+        paths = shards or {_place(str(sample.path)) for sample in files}
+        if seen & paths:
+            raise DataError(f"{min(seen & paths)} is in two of the data sets: name each only once")
+        seen |= paths
+
+
+def _place(path: str) -> str:
+    """Where a file lies, whichever way it is named; a URL stays as it is."""
+    return path if "://" in path else os.path.realpath(path)
+
+
+def _guess(folder: Path) -> Dataset:
+    if url_of(folder):
+        return _load_shards(folder)
+    if not folder.exists():
+        raise DataError(f"{folder} is not there: give the folder of a data set")
+    if folder.is_file():
+        return _load_file(folder)
+    for names, levels in _tries(folder):
+        for level in levels:
+            if found := _recognised(names, level):
+                place = scan.only(folder, [place for _, place in found])
+                return FORMATS[found[0][0]].load(place)
+    raise DataError(_why_not(folder))
+
+
+def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path]]]]:
+    """What is looked for, and in which places: what is told by its names for certain first."""
+    levels = list(islice(scan.levels(folder), 2))
+    # thousands of folders of ids are passed at a glance
+    yield (
+        GUESSED,
+        [level if len(level) <= scan.MAX_SETS else [*filter(scan.holds_more, level)] for level in levels],
+    )
+    yield ("folder",), levels[:1]
+    levels = list(scan.levels(folder))
+    yield GUESSED, levels[2:]
+    # a test split alone is not what to train on
+    parts = [[place for place in level if place.name.lower() not in people.SPLIT_WORDS] for level in levels[1:]]
+    yield ("folder",), parts
+    yield SHARDS, levels
+
+
+def _why_not(folder: Path) -> str:
+    """Why nothing was recognised, from the place that looks most like a data set."""
+    places = [place for level in scan.levels(folder) for place in level]
+    if not any(scan.any_image(place) for place in places):
+        return f"{folder} holds no images: give the folder of a data set"
+    for place in places:
+        if why := people.complaint(place):
+            return why
+    return f"the layout of {folder} is not recognised; looked for {LAYOUTS}"
+
+
+def _named(name: str) -> Format:
+    if name in FORMATS:
+        return FORMATS[name]
+    names = [known for known in FORMATS if "classic" not in known]
+    raise UsageError(
+        f"there is no format {name}: the formats are {', '.join(names)}, "
+        f"cuhk03-classic-detected-N and cuhk03-classic-labeled-N with N from 0 to {cuhk03.SPLITS - 1}"
+    )
+
+
+def _load_shards(folder: Path) -> Dataset:
+    """What a URL leads to."""
+    found = _recognised(SHARDS, [folder])
+    if not found:
+        raise DataError(f"{url_of(folder)} holds no .tar and no .parquet: give the URL of a folder of shards")
+    return FORMATS[found[0][0]].load(folder)
+
+
+def _load_file(path: Path) -> Dataset:
+    for name in ("csv", *SHARDS):
+        if FORMATS[name].matches(path):
+            return FORMATS[name].load(path)
+    raise DataError(f"{path} is a file: give the folder of a data set, a .csv, or a shard")
+
+
+def _recognised(names: Sequence[str], places: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Those of `places` that are laid out as one of `names`, each with the first name that fits."""
+    first = ((next((name for name in names if FORMATS[name].matches(place)), ""), place) for place in places)
+    return [(name, place) for name, place in first if name]
+
+
+def _splits(benchmark: Dataset) -> tuple[Sequence[Sample], ...]:
+    return benchmark.train, benchmark.query, benchmark.gallery, benchmark.junk
+
+
+def _moved(benchmark: Dataset, pids: int, camids: int) -> Dataset:
+    def move(samples: Sequence[Sample]) -> Sequence[Sample]:
+        if isinstance(samples, ShardSamples):
+            return samples.moved(pids, camids) if pids or camids else samples
+        return tuple(
+            Sample(
+                sample.path,
+                sample.pid if sample.pid == JUNK else sample.pid + pids,
+                sample.camid if sample.camid == NO_CAMERA else sample.camid + camids,
+            )
+            for sample in samples
+        )
+
+    return Dataset(benchmark.name, *map(move, _splits(benchmark)), names=benchmark.names.moved(pids, camids))

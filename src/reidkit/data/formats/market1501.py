@@ -1,0 +1,85 @@
+"""Market-1501 (Zheng et al., ICCV 2015), and own images named in its way."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from reidkit.data.formats.scan import any_image, locate, named_samples, without_junk
+from reidkit.types import SYNTHETIC, DataError, Dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reidkit.types import Sample
+
+NAME = re.compile(r"(?P<pid>-1|\d{1,9})_c(?P<cam>\d{1,5})")
+EXAMPLE = "0002_c1s1_000451_03.jpg"
+FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+LAYOUT = f"market1501 (bounding_box_train with {EXAMPLE})"
+
+
+def matches(folder: Path) -> bool:
+    """Whether `folder` is laid out as Market-1501; DukeMTMC-reID, which has the same folders, is told by its names."""
+    train = folder / "bounding_box_train"
+    return train.is_dir() and not re.match(r"\d+_c\d+_f\d+", any_image(train) or "")
+
+
+def load(folder: Path, train_only: bool = False) -> Dataset:
+    """Market-1501 from `Market-1501-v15.09.15` or a folder that it lies in.
+
+    pid -1 marks bad detections: they are `junk`. pid 0 marks distractors, people who are in no query: they stay in the
+    gallery. Where there are training images alone, or with `train_only`, query and gallery are empty.
+
+    A set that `reidkit synth` drew is named `synthetic`.
+
+    Raises:
+        DataError: a folder is missing or holds no images, or a name says no id and camera.
+    """
+    root = locate(folder, matches, "Market-1501: unpack Market-1501-v15.09.15.zip there")
+    name = "synthetic" if _is_drawn(root) else "market1501"
+    return load_boxes(name, root, NAME, EXAMPLE, train_only=train_only)
+
+
+def load_boxes(name: str, root: Path, pattern: re.Pattern[str], example: str, *, train_only: bool) -> Dataset:
+    """The three folders of Market-1501 with images named by `pattern`, or the first of them alone.
+
+    Raises:
+        DataError: as `load`.
+    """
+    train, query, gallery = (root / part for part in FOLDERS)
+    if train_only or not (any_image(query) or any_image(gallery)):
+        return without_junk(name, named_samples(train, pattern, example), (), ())
+    if not any_image(query):
+        raise DataError(
+            f"{root} holds images in {gallery.name} and none in query: make a query by `reidkit split {root} OUT`, or "
+            f"name --format {name_of_training_alone(name)} to train on {train.name} alone"
+        )
+    if not any_image(gallery):
+        raise DataError(
+            f"{root} holds images in query and none in {gallery.name}: unpack the data set again, or name --format "
+            f"{name_of_training_alone(name)} to train on {train.name} alone"
+        )
+    images, queries, tests = (named_samples(part, pattern, example) for part in (train, query, gallery))
+    return without_junk(name, images, queries, tests)
+
+
+def name_of_training_alone(name: str) -> str:
+    """What --format calls the training images of such a data set."""
+    return "dukemtmc-train" if "duke" in name else "market1501-train"
+
+
+def lacks_query(root: Path) -> bool:
+    """Whether `root` is laid out as Market-1501 with a gallery and no query."""
+    return matches(root) and bool(any_image(root / FOLDERS[2])) and not any_image(root / "query")
+
+
+def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """The images to train on and those to test with, of such a folder."""
+    train, test = (named_samples(root / part, NAME, EXAMPLE) for part in (FOLDERS[0], FOLDERS[2]))
+    return train, test
+
+
+def _is_drawn(root: Path) -> bool:
+    readme = root / "README.txt"
+    return readme.is_file() and readme.read_bytes().startswith(SYNTHETIC.encode())

@@ -1,0 +1,166 @@
+"""Images decoded once: a file of uint8 pixels at the network's input size that is mapped and used again."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.atomic import atomic_write
+from reidkit.data.bus import explain_bus_errors
+from reidkit.data.decode import decode
+from reidkit.data.shards.reader import open_shards
+from reidkit.data.shards.samples import ShardSamples
+from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all, keep
+from reidkit.locks import hold
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.data.resize import Filter
+    from reidkit.recipe import Images
+    from reidkit.types import Sample
+
+_FORMAT = 1
+_END = b"reidkit\n"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def open_images(
+    samples: Sequence[Sample],
+    images: Images,
+    cache_dir: Path | None,
+    skip_unreadable: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    stream: bool | None = None,
+) -> ImageSource:
+    """The images of `samples` at the size that `images` names, resized where they differ, by the filter it names.
+
+    With a `cache_dir` they are decoded once into a file there, which is used again as long as the paths, the sizes, the
+    times of change and the input size stay the same. Without, they are decoded whenever they are asked for; they are
+    then read once at the start all the same, so that a broken image stops a run before it begins and not in its midst.
+
+    Images in shards are never written into the cache, and read at the start only where broken ones are to be left out.
+
+    Args:
+        samples: The images, N of them.
+        images: Height and width in pixels, and the filter.
+        cache_dir: The folder for the cache; it is made if it is not there. None: no cache.
+        skip_unreadable: Leave out images that cannot be read (see `ImageSource.kept`) instead of refusing.
+        progress: Told now and then how many images are decoded, and of how many.
+        stream: Read shards on a disk group by group (see `reidkit.data.shards.reader`). None: as the shards need it.
+
+    Raises:
+        DataError: images are unreadable, all of them or without `skip_unreadable`; there is none; the cache cannot be
+            written.
+    """
+    if not samples:
+        raise DataError("there is no image to open: see with `reidkit data DIR` what the folder holds")
+    if isinstance(samples, ShardSamples):
+        return open_shards(samples, images, skip_unreadable, progress, stream)
+    paths, size = [sample.path for sample in samples], (images.height, images.width)
+    files = [path for path in paths if isinstance(path, Path)]
+    if cache_dir is None or len(files) < len(paths):
+        decoded = decode_all(paths, size, progress, images.resize)
+        broken = {i: why for _, reasons in decoded for i, why in reasons.items()}
+        return StreamedImages(samples, keep(len(samples), broken, skip_unreadable), size, images.resize)
+    file = _CacheFile(cache_dir, files, size, images.resize)
+    pixels, broken = file.load() or file.build(progress)
+    return MappedImages(pixels, samples, keep(len(samples), broken, skip_unreadable))
+
+
+class _CacheFile:
+    """The images [N, H, W, 3], then a JSON object, then its length (8 bytes) and eight bytes that mark a whole file.
+
+    The file's name says which images at which size; the object says in which state the files
+    were, and which are broken.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[Path], size: tuple[int, int], by: Filter) -> None:
+        self._paths, self._size, self._by = paths, size, by
+        self._shape = (len(paths), *size, 3)
+        self._bytes = len(paths) * size[0] * size[1] * 3
+        self._state = _digest(str(_state(path)).encode() for path in paths)
+        kind = (_FORMAT, *size) if by == "bilinear" else (_FORMAT, *size, by)
+        name = _digest([str(kind).encode(), *(os.fsencode(path.absolute()) for path in paths)])
+        self._path = folder / f"{name}.images"
+
+    def load(self) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
+        """The images, and what is broken; None if the file is not there, not whole or older than an image."""
+        try:
+            with self._path.open("rb") as file:
+                length = file.seek(0, os.SEEK_END) - self._bytes
+                file.seek(self._bytes)
+                tail = file.read() if length >= 16 else b""
+            if tail[-8:] != _END or int.from_bytes(tail[-16:-8], "little") != length - 16:
+                return None
+            note = json.loads(tail[:-16])
+            broken = {int(i): str(why) for i, why in note["broken"].items()}
+            if note["state"] != self._state or any(_readable(self._paths[i]) for i in broken):
+                return None
+            return self._map(), broken
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+    def build(self, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        """Decode everything into a new file; who comes second waits for the first and takes its file."""
+        folder = self._path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with hold(self._path.with_suffix(".lock"), wait=True):
+                return self.load() or self._write(progress)
+        except OSError as error:
+            if error.errno in _FULL:
+                why = f"there is no room in {folder} for the image cache, which takes {self._bytes / 1e9:.2f} GB"
+            else:
+                why = f"the image cache cannot be written in {folder} ({error.strerror})"
+            raise DataError(f"{why}: name another folder with --cache DIR, or do without with --no-cache") from None
+
+    def _write(self, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        broken: dict[int, str] = {}
+        with atomic_write(self._path) as file:
+            # Ask for the room at once: half an hour of decoding is a bad time to find that the disk is full.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, self._bytes)
+            for pixels, reasons in decode_all(self._paths, self._size, progress, self._by):
+                file.write(pixels.data)
+                broken |= reasons
+            note = json.dumps({"state": self._state, "broken": broken}).encode()
+            file.write(note + len(note).to_bytes(8, "little") + _END)
+        return self._map(), broken
+
+    def _map(self) -> NDArray[np.uint8]:
+        explain_bus_errors(self._path.parent)
+        return np.asarray(np.memmap(self._path, dtype=np.uint8, mode="r", shape=self._shape))
+
+
+def _readable(path: Path) -> bool:
+    """Whether a broken image has become whole: a fault of the network, or of a permission, leaves its state alone."""
+    try:
+        decode(path)
+    except DataError:
+        return False
+    return True
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(len(part).to_bytes(8, "little") + part)
+    return total.hexdigest()[:32]

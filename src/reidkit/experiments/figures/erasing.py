@@ -1,0 +1,105 @@
+"""Figure 4: images before and after random erasing, by the functions that training calls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import torch
+
+from reidkit.data import transforms
+from reidkit.data.formats.detect import load_dataset
+from reidkit.data.images import open_images
+from reidkit.data.transforms import MEAN, STD, Fill
+from reidkit.plots.style import INK, SMALL, SOFT, TITLE, heading, nothing_but, sheet, tighten
+from reidkit.recipes.luo2019.ladder import ERASING
+from reidkit.synth import Size, draw_dataset
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from reidkit.recipe import Recipe
+    from reidkit.types import Sample
+
+    Pixels = NDArray[np.uint8]
+
+WORDS = {
+    "code": "code: 0.485, 0.456, 0.406\nwritten after normalising",
+    "imagenet-mean": "imagenet-mean: the mean pixel\nof ImageNet",
+    "image-mean": "image-mean: the mean pixel\nof the image",
+    "random": "random: noise N(0, 1)\nafter normalising",
+}
+
+
+def fills() -> tuple[Fill, ...]:
+    """Every way to fill a rectangle that there is."""
+    return get_args(Fill)
+
+
+def figure(data: Path | None = None, *, seed: int = 0, count: int = 8, recipe: Recipe = ERASING) -> Figure:
+    """Originals in the first row, then one row for each fill with the same rectangles.
+
+    `data` is any data set; None draws synthetic people. The images are at the recipe's size, and every one is erased.
+
+    Raises:
+        DataError: there are no training images, or they cannot be read.
+    """
+    if data is not None:
+        images = _choose(data, count, seed, recipe)
+    else:
+        with TemporaryDirectory() as folder:
+            size = Size(height=recipe.images.height, width=recipe.images.width, images_per_camera=2)
+            draw_dataset(Path(folder) / "people", 2 * max(2, count), 2, seed, workers=1, **size)
+            images = _choose(Path(folder) / "people", count, seed, recipe)
+    rows = {"original": images} | {WORDS.get(fill, fill): erased(images, fill, seed, recipe) for fill in fills()}
+    return _draw(rows, "synthetic people" if data is None else "")
+
+
+def erased(images_bhwc: Pixels, fill: Fill, seed: int, recipe: Recipe) -> Pixels:
+    """These images [B, H, W, 3], each with a rectangle filled; the rectangles depend on the seed and not on `fill`."""
+    always = replace(recipe.erasing, probability=1.0)
+    drawn = transforms.draw(np.random.default_rng(seed), len(images_bhwc), recipe.images, always)
+    batch = transforms.normalise(torch.from_numpy(images_bhwc))
+    transforms.erase(batch, drawn.boxes, fill, drawn.noise)
+    pixels = batch.permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)
+    seen: Pixels = (255 * pixels).round().clamp(0, 255).to(torch.uint8).numpy()
+    return seen
+
+
+def _choose(data: Path, count: int, seed: int, recipe: Recipe) -> Pixels:
+    """Images [B, H, W, 3] of different people, as far as there are so many."""
+    train = load_dataset(data).train
+    if not train:
+        raise DataError(f"{data} has no training images to erase: give a data set that has")
+    order = np.random.default_rng(seed).permutation(len(train)).tolist()
+    people: dict[int, Sample] = {}
+    for index in order:
+        people.setdefault(train[index].pid, train[index])
+    chosen = [*people.values()][:count]
+    source = open_images(chosen, recipe.images, None)
+    out = np.empty((len(chosen), *source.size, 3), np.uint8)
+    transforms.copy(source, np.arange(len(chosen)), flip=False, out=out)
+    return out
+
+
+def _draw(rows: dict[str, Pixels], note: str) -> Figure:
+    columns = max(map(len, rows.values()))
+    _, height, width, _ = next(iter(rows.values())).shape
+    tile = 0.72
+    made = sheet(2.7 + tile * columns, tile * height / width * len(rows) + 0.7)
+    grid = made.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[2.4, *[tile] * columns])
+    for (words, images), axes in zip(rows.items(), grid, strict=True):
+        name, _, rest = words.partition(":")
+        axes[0].text(0, 0.56, name, color=INK, fontweight="bold", fontsize=TITLE - 1, va="bottom", parse_math=False)
+        axes[0].text(0, 0.52, rest.strip() or note, color=SOFT, fontsize=SMALL, va="top", parse_math=False)
+        for each, image in zip(axes[1:], images, strict=False):
+            each.imshow(image, interpolation="nearest")
+    nothing_but(grid.ravel().tolist())
+    heading(made, "Random erasing: one rectangle, as each reading fills it")
+    tighten(made)
+    return made

@@ -1,0 +1,1 @@
+"""Galleries that are searched with one query at a time."""

@@ -1,0 +1,221 @@
+"""`calibration.json` beside a model: thresholds and probabilities, and what they were measured on."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reidkit import strict_json
+from reidkit.atomic import atomic_write
+from reidkit.metrics.bootstrap import Interval
+from reidkit.metrics.calibration import Isotonic, Logistic, Method, Quality, at_prior, check_prior
+from reidkit.metrics.distances import Metric
+from reidkit.metrics.matching import Cameras
+from reidkit.metrics.open_set import OpenSet
+from reidkit.metrics.verification import allowed_errors
+from reidkit.types import DataError, UsageError, counted_lower
+
+NAME = "calibration.json"
+
+Camera = int | str | None
+"""A camid, or what the camera is called; None for any."""
+
+
+class Part:
+    """Part of the file. pydantic reads this setting, so that a key which this version does not know is an error."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Part):
+    """What a calibration is asked for: the FAR of its threshold, and how probabilities are made and pairs compared.
+
+    Raises:
+        UsageError: a FAR or a prior that is not between 0 and 1.
+    """
+
+    far: float = 1e-3
+    method: Method = "isotonic"
+    prior: float = 0.5
+    metric: Metric = "cosine"
+    cameras: Cameras = "cross"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        allowed_errors(self.far, 0)
+        check_prior(self.prior)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate(Part):
+    """A threshold of `similarity`, the FAR asked for, and what was measured at it; `interval` is of the TPR."""
+
+    far: float
+    threshold: float
+    tpr: float
+    interval: Interval | None
+    false_accepts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraThreshold(Part):
+    """The threshold for queries of one camera in the gallery of another, its measured rates, and the probability.
+
+    `query_camera` and `gallery_camera` are what the cameras are called: their numbers, where they have no names.
+    """
+
+    query_camid: int
+    gallery_camid: int
+    query_camera: str = ""
+    gallery_camera: str = ""
+    genuine: int
+    impostors: int
+    threshold: float
+    tpr: float
+    far: float
+    probability: Isotonic | Logistic
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(Part):
+    """How good probabilities are that were made from one half of the people, on the pairs of the other half."""
+
+    quality: Quality
+    people: int
+    genuine: int
+    impostors: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Part):
+    """Thresholds and probabilities of one model on one data set.
+
+    `model`: the fingerprint of the weights; `data`: the data set's name; `feature` and `flip`: how features were made.
+    `chosen`: the threshold at the FAR of `settings`; `far_interval`: the interval of the FAR at that threshold.
+    `curve`: points (threshold, FAR, TPR) of the ROC. `probability`: at the prior of `settings`. `camera_pairs`: those
+    with enough pairs to have a threshold of their own. `d_prime` is None where similarities do not vary.
+    """
+
+    format: Literal["reidkit/calibration/1", "reidkit/calibration/2"] = "reidkit/calibration/2"
+    model: str
+    data: str
+    feature: str
+    flip: bool
+    settings: Settings
+    queries: int
+    gallery: int
+    people: int
+    genuine: int
+    impostors: int
+    chosen: Rate
+    far_interval: Interval | None
+    eer: float
+    eer_threshold: float
+    eer_interval: Interval | None
+    auc: float
+    d_prime: float | None
+    rates: tuple[Rate, ...]
+    open_set: OpenSet | None
+    probability: Isotonic | Logistic
+    held_out: HeldOut | None
+    camera_pairs: tuple[CameraThreshold, ...]
+    curve: tuple[tuple[float, float, float], ...]
+    warnings: tuple[str, ...]
+
+    def threshold(self, query_camid: Camera = None, gallery_camid: Camera = None) -> float:
+        """The similarity from which a pair is accepted: of these two cameras where they have one, else of all.
+
+        A camera is given by its camid, or by its name as text.
+        """
+        pair = self._pair(query_camid, gallery_camid)
+        return pair.threshold if pair else self.chosen.threshold
+
+    def same_person(
+        self,
+        similarity: ArrayLike,
+        query_camid: Camera = None,
+        gallery_camid: Camera = None,
+        prior: float | None = None,
+    ) -> NDArray[np.float64]:
+        """The probability that pairs of these similarities show one person each, at `prior` or that of `settings`."""
+        pair = self._pair(query_camid, gallery_camid)
+        chance = (pair or self).probability(similarity)
+        return chance if prior is None else at_prior(chance, self.settings.prior, prior)
+
+    def _pair(self, query_camid: Camera, gallery_camid: Camera) -> CameraThreshold | None:
+        for pair in self.camera_pairs:
+            ours, theirs = (pair.query_camid, pair.query_camera), (pair.gallery_camid, pair.gallery_camera)
+            if query_camid in ours and gallery_camid in theirs:
+                return pair
+        return None
+
+
+def calibration_path(model: Path) -> Path:
+    """Where the calibration of a model is kept: in its run's folder, or in the folder of its file."""
+    return (model if model.is_dir() else model.parent) / NAME
+
+
+def to_json(calibration: Calibration) -> dict[str, Any]:
+    """The calibration as plain JSON values, in the order of its fields."""
+    from pydantic import TypeAdapter
+
+    return cast("dict[str, Any]", TypeAdapter(Calibration).dump_python(calibration, mode="json"))
+
+
+def save_calibration(path: Path, calibration: Calibration) -> None:
+    """Writes a calibration, whole or not at all.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    content = json.dumps(to_json(calibration), allow_nan=False).encode()
+    try:
+        with atomic_write(path) as file:
+            file.write(content + b"\n")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}): name another file with --out") from None
+
+
+def load_calibration(folder: Path, fingerprint: str) -> Calibration:
+    """Reads the calibration of the model with this fingerprint from a folder, or from a file.
+
+    Raises:
+        DataError: there is none, it is damaged, or it is another model's.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    path = folder / NAME if folder.is_dir() else folder
+    try:
+        calibration = TypeAdapter(Calibration).validate_python(strict_json.read(path))
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there: make it with `reidkit calibrate`") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except (UsageError, strict_json.JsonError) as error:
+        raise DataError(f"{path} is no calibration ({error}): run `reidkit calibrate` again") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise DataError(f"{path} is no calibration ({place}: {first['msg']}): run `reidkit calibrate` again") from None
+    if calibration.model != fingerprint:
+        raise DataError(
+            f"{path} is of the model {calibration.model} and not of {fingerprint}, whose similarities mean other "
+            "things: run `reidkit calibrate` for this one"
+        )
+    return _with_own_numbers(calibration)
+
+
+def _with_own_numbers(calibration: Calibration) -> Calibration:
+    """The calibration with the data set's own numbers of cameras, from which those of format 1 could differ by one."""
+    if calibration.format == Calibration.format:
+        return calibration
+    lower = counted_lower(calibration.data)
+    pairs = tuple(
+        replace(pair, query_camid=pair.query_camid + lower, gallery_camid=pair.gallery_camid + lower)
+        for pair in calibration.camera_pairs
+    )
+    return replace(calibration, format=Calibration.format, camera_pairs=pairs)

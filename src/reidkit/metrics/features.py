@@ -1,0 +1,269 @@
+"""Features files: `.npz` with what `Embeddings` holds, made by reidkit or by anything else.
+
+`.npy`, `.mat` and `.parquet` are read by `foreign`.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from reidkit import npz
+from reidkit.atomic import atomic_write, os_errors_as
+from reidkit.metrics import foreign_features
+from reidkit.metrics.distances import prepare, shape, to_host
+from reidkit.metrics.foreign_features import LONGEST_PATH
+from reidkit.types import NO_CAMERA, DataError, Embeddings, Names
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Side = Literal["query", "gallery"]
+
+KEYS = "vectors float32 [N, D], pids int64 [N] and camids int64 [N]"
+KINDS = f"an .npz with {KEYS}, or the same in .npy, .mat or .parquet"
+NEEDED = ("vectors", "pids", "camids")
+TEXTS = ("paths", "pid_names", "camid_names")
+NAMES = {
+    side: dict(zip((*NEEDED, "paths"), (f"{side}_{end}" for end in ("f", "label", "cam", "path")), strict=True))
+    for side in ("query", "gallery")
+}
+"""How one file names both sides, as the widely used `pytorch_result.mat` does: `query_f`, `query_label`, `query_cam`,
+and the same of the gallery."""
+
+ONE = {name: name for name in (*NEEDED, *TEXTS, "model")}
+FEW = 1000
+"""So many labels may be unpacked, whatever the number of features."""
+
+LONGEST_NAME = 1024
+"""Letters."""
+
+PATHS_RATIO = 200
+"""How many times its packed size a list of paths may take: each has the room of the longest."""
+
+
+def write_features(path: Path, embeddings: Embeddings) -> None:
+    """Writes a features file, whole or not at all. It is read with `numpy.load` or `read_features`.
+
+    Raises:
+        DataError: the embeddings are not what `read_features` would accept, or the folder cannot be written.
+    """
+    _check(embeddings, str(path))
+    contents: dict[str, Any] = {
+        "vectors": to_host(embeddings.vectors),
+        "pids": np.asarray(embeddings.pids, np.int64),
+        "camids": np.asarray(embeddings.camids, np.int64),
+    }
+    if embeddings.paths:
+        contents["paths"] = np.array(embeddings.paths, dtype=np.str_)
+    if embeddings.model:
+        contents["model"] = np.array(embeddings.model, dtype=np.str_)
+    for name, numbers, called in _named(embeddings):
+        if called:
+            contents[name] = np.array([called.get(number, "") for number in numbers.tolist()], dtype=np.str_)
+    with os_errors_as(path), atomic_write(path) as file:
+        np.savez(file, **contents)
+
+
+def read_features(path: Path, side: Side | None = None, *, need_cameras: bool = True) -> Embeddings:
+    """Reads a features file; nothing in it is executed, and nothing unpacked before its size is known.
+
+    `side`: which one, of a file that holds query and gallery. What kind of file it is, its first bytes say. Without
+    `need_cameras` it may lack camids: all are unknown.
+
+    Raises:
+        DataError: in one sentence, what is wrong with the file.
+    """
+    with _open_said(path):
+        contents = _read(path, side, need_cameras=need_cameras)
+    embeddings = make_embeddings(contents, str(path), need_cameras=need_cameras)
+    _check(embeddings, str(path))
+    return embeddings
+
+
+def _named(embeddings: Embeddings) -> tuple[tuple[str, NDArray[np.int64], Mapping[int, str]], ...]:
+    """The two arrays of names, the numbers that they stand beside, and what these are called."""
+    names = embeddings.names
+    return ("pid_names", embeddings.pids, names.pids), ("camid_names", embeddings.camids, names.camids)
+
+
+def _called(contents: Mapping[str, Any], numbers: tuple[NDArray[np.int64], NDArray[np.int64]], what: str) -> Names:
+    """What ids and cameras are called, from a name (or "") beside each."""
+    found: list[dict[int, str]] = []
+    for name, each in zip(("pid_names", "camid_names"), numbers, strict=True):
+        texts = contents.get(name, np.full(each.shape, ""))
+        if texts.dtype.kind != "U" or texts.shape != each.shape:
+            raise DataError(f"{what}: {name} must be text, one beside each number: leave it out or write it anew")
+        called: dict[int, str] = {}
+        for number, text in zip(each.reshape(-1).tolist(), texts.reshape(-1).tolist(), strict=True):
+            if text and (not text.isprintable() or called.setdefault(number, text) != text):
+                raise DataError(f"{what}: {name} calls {number} {text!r}, which is another name or none: write it anew")
+        found.append(called)
+    return Names(*found)
+
+
+def holds_both(path: Path) -> bool:
+    """Whether one file holds query and gallery.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with _open_said(path):
+        return _pick(set(_names(path)), "query", path) is not ONE
+
+
+def read_both(path: Path, *, need_cameras: bool = True) -> tuple[Embeddings, Embeddings]:
+    """Query and gallery of one file that holds both.
+
+    Raises:
+        DataError: it holds one side alone, or as `read_features`.
+    """
+    if not holds_both(path):
+        raise DataError(f"{path} holds no query_f and gallery_f: give the query's and the gallery's file")
+    query = read_features(path, "query", need_cameras=need_cameras)
+    return query, read_features(path, "gallery", need_cameras=need_cameras)
+
+
+@contextmanager
+def _open_said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there: give a features file, {KINDS}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _kind(path: Path) -> str:
+    """What the first bytes say that a file is."""
+    with path.open("rb") as file:
+        start = file.read(128)
+    kind = foreign_features.kind_of(start)
+    if not kind:
+        hint = foreign_features.hint(start)
+        raise DataError(f"{path} is damaged or no features file, which is {KINDS}{hint}")
+    return kind
+
+
+def _names(path: Path) -> list[str]:
+    kind = _kind(path)
+    if kind == "mat":
+        return list(foreign_features.variables(path))
+    if kind != "npz":
+        return []
+    everything = [*ONE, *NAMES["query"].values(), *NAMES["gallery"].values()]
+    with path.open("rb") as file, npz.opened(file, everything, str(path)) as archive:
+        return list(archive.headers)
+
+
+def _read(path: Path, side: Side | None, *, need_cameras: bool) -> dict[str, NDArray[Any]]:
+    """The arrays by the names of `ONE`, those that are there."""
+    kind = _kind(path)
+    if kind == "npy":
+        return foreign_features.read_npy(path)
+    if kind == "parquet":
+        return foreign_features.read_parquet(path)
+    there = set(_names(path))
+    names = _pick(there, side, path)
+    check_names(there, names, str(path), need_cameras=need_cameras)
+    if kind == "mat":
+        return foreign_features.read_mat(path, names)
+    with path.open("rb") as file, npz.opened(file, names.values(), str(path)) as archive:
+        _check_headers({key: archive.headers[name] for key, name in names.items() if name in archive.headers}, path)
+        ratios = dict.fromkeys(TEXTS, PATHS_RATIO)
+        return {
+            key: archive.read(name, ratios.get(key, npz.RATIO))
+            for key, name in names.items()
+            if name in archive.headers
+        }
+
+
+def _pick(there: set[str], side: Side | None, path: Path) -> dict[str, str]:
+    """Under which name each array is looked for: alone, or as one side of a file that holds both."""
+    if not there & set(NEEDED) and any(there & set(names.values()) for names in NAMES.values()):
+        if side is None:
+            raise DataError(f"{path} holds query and gallery: say which of them, or score it alone")
+        return NAMES[side]
+    return ONE
+
+
+def check_names(there: Collection[str], names: Mapping[str, str], what: str, *, need_cameras: bool) -> None:
+    """Refuse a file that lacks an array.
+
+    Raises:
+        DataError: it has not vectors, pids and, where they are needed, camids.
+    """
+    missing = [names[key] for key in NEEDED if names[key] not in there and (need_cameras or key != "camids")]
+    if missing == [names["camids"]]:
+        raise DataError(
+            f"{what} has no {missing[0]}, one whole number per feature: add them, or compare without by --cameras any"
+        )
+    if missing:
+        raise DataError(f"{what} has no {' and no '.join(missing)}: a features file needs {KEYS}")
+
+
+def _check_headers(headers: Mapping[str, npz.Header], path: Path) -> None:
+    """Refuse arrays whose shapes do not fit each other, before any of them is unpacked."""
+    total = (headers["vectors"].shape or (0,))[0]
+    for key in ("pids", "camids", *TEXTS):
+        if key in headers and math.prod(headers[key].shape) > max(total, FEW):
+            found = list(headers[key].shape)
+            raise DataError(f"{path} has {total} features, but {key} of shape {found}: one per feature is needed")
+    for key in (*TEXTS, "model"):
+        most = LONGEST_PATH if key == "paths" else LONGEST_NAME
+        if key in headers and (headers[key].dtype.kind != "U" or headers[key].dtype.itemsize > 4 * most):
+            raise DataError(
+                f"{path}: {key} must be text of at most {most} letters, one a number: save it so, or leave it out"
+            )
+    if "model" in headers and math.prod(headers["model"].shape) != 1:
+        raise DataError(f"{path}: model is not one text: save the name of the model, or leave it out")
+
+
+def make_embeddings(contents: Mapping[str, Any], what: str, *, need_cameras: bool) -> Embeddings:
+    """Embeddings of the arrays by the names of `ONE`.
+
+    Raises:
+        DataError: arrays of wrong types.
+    """
+    check_names(contents, ONE, what, need_cameras=need_cameras)
+    vectors, pids = contents["vectors"], _whole(contents["pids"], "pids", what)
+    camids = _whole(contents["camids"], "camids", what) if "camids" in contents else np.full_like(pids, NO_CAMERA)
+    shape(vectors, what)
+    if vectors.dtype.kind not in "fiu":
+        raise DataError(f"the {what} features are of type {vectors.dtype}: real numbers are needed")
+    return Embeddings(
+        vectors=to_host(vectors),
+        pids=pids,
+        camids=camids,
+        model=str(contents["model"].reshape(-1)[0]) if "model" in contents else "",
+        paths=tuple(contents["paths"].reshape(-1).tolist()) if "paths" in contents else (),
+        names=_called(contents, (pids, camids), what),
+    )
+
+
+def _whole(values: NDArray[Any], name: str, what: str) -> NDArray[np.int64]:
+    """Ids or cameras as int64."""
+    if values.dtype.kind not in "iu":
+        raise DataError(f"{what}: {name} are of type {values.dtype}, not whole numbers")
+    if values.size and (values.min() < -1 or values.max() > np.iinfo(np.int64).max):
+        unknown = "junk" if name == "pids" else "unknown"
+        wrong = values[(values < -1) | (values > np.iinfo(np.int64).max)].reshape(-1)[0]
+        raise DataError(f"{what}: {name} hold {wrong}: they are counted from 0, and -1 is {unknown}")
+    return values.astype(np.int64)
+
+
+def _check(embeddings: Embeddings, what: str) -> None:
+    total, _ = shape(embeddings.vectors, what)
+    for name in ("pids", "camids"):
+        if getattr(embeddings, name).shape != (total,):
+            found = list(getattr(embeddings, name).shape)
+            raise DataError(f"{what} has {total} features, but {name} of shape {found}: one per feature is needed")
+    if embeddings.paths and len(embeddings.paths) != total:
+        raise DataError(f"{what} has {total} features and {len(embeddings.paths)} paths: leave them out or name each")
+    prepare(embeddings.vectors, "euclidean", what)

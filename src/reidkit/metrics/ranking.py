@@ -1,0 +1,162 @@
+"""The heads of ranked lists, and how far apart the same and different people are: what a report shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.metrics.distances import (
+    Metric,
+    Rows,
+    distance_blocks,
+    distances,
+    from_squares,
+    gallery_rows,
+    gather,
+    prepare,
+    shape,
+    tiles,
+    to_squares,
+)
+from reidkit.metrics.kernels import histogram, pair_distances
+from reidkit.metrics.matching import Cameras, Rule, make_rule
+from reidkit.metrics.retrieval import check_comparable
+from reidkit.types import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.metrics.distances import Array
+    from reidkit.types import Embeddings
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The head of one query's list, nearest first: numbers in the gallery, distances, and who is right."""
+
+    query: int
+    indices: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class PairHistogram:
+    """Pairs of a query and a gallery image by distance: `same` and `different` people between `edges` [bins + 1]."""
+
+    edges: NDArray[np.float64]
+    same: NDArray[np.int64]
+    different: NDArray[np.int64]
+
+
+def draw_queries(average_precision: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Up to `count` queries drawn at random from all that have a true match; fewer are the first of more."""
+    scored = np.flatnonzero(~np.isnan(average_precision))
+    return np.random.default_rng(0).permutation(scored)[:count]
+
+
+def ranked(
+    query: Embeddings,
+    gallery: Embeddings,
+    rows: Sequence[int],
+    top: int = 10,
+    *,
+    cameras: Cameras = "cross",
+    metric: Metric = "cosine",
+) -> list[Ranked]:
+    """The `top` nearest gallery images of the queries `rows`, in the order in which `score` ranks them.
+
+    Junk and what `cameras` leaves out are not listed, so a list may be shorter than `top`. Of images at one distance
+    the wrong ones come first, then the earlier ones.
+
+    Raises:
+        DataError: features or labels that cannot be compared, or a query that is not there.
+    """
+    check_comparable(query, gallery)
+    rule = make_rule(query, gallery, cameras)
+    numbers = np.asarray(rows, np.int64)
+    outside = numbers[(numbers < 0) | (numbers >= len(rule.query_pids))]
+    if len(outside):
+        raise DataError(f"there is no query {outside[0]}: they are numbered from 0 to {len(rule.query_pids) - 1}")
+    if not len(numbers):
+        return []
+    vectors, out = gather(query.vectors, numbers), []
+    for first, dist_bg in distance_blocks(vectors, gallery.vectors, metric):
+        block = prepare(vectors[first : first + len(dist_bg)], metric, "query")
+        for i, dist_g in enumerate(dist_bg):
+            one = Rows(block.vectors[i : i + 1], block.squares[i : i + 1])
+            out.append(_head(one, gallery.vectors, dist_g, (rule, int(numbers[first + i])), (top, metric)))
+    return out
+
+
+def pair_histogram(
+    query: Embeddings, gallery: Embeddings, *, bins: int = 200, metric: Metric = "cosine", cameras: Cameras = "cross"
+) -> PairHistogram:
+    """Counts all pairs that are scored by distance, in memory that does not grow with the number of pairs.
+
+    The bins divide 0 to 2 for the cosine, and 0 to the sum of the longest features for the Euclidean distance.
+
+    Raises:
+        DataError: features or labels that cannot be compared.
+    """
+    check_comparable(query, gallery)
+    rule = make_rule(query, gallery, cameras)
+    rows = prepare(query.vectors, metric, "query")
+    farthest = 2.0 if metric == "cosine" else max(np.sqrt(rows.squares.max()) + _longest(gallery.vectors), 1e-30)
+    counts = np.zeros((2, bins), np.int64)
+    for tile in tiles(rows, gallery.vectors, metric, where=query.vectors):
+        queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
+        images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
+        pids = rule.query_pids[queries], rule.gallery_pids[images]
+        places = rule.query_places[queries], rule.gallery_places[images]
+        dist_bc = distances(tile, metric)
+        histogram(dist_bc, pids, places, bins / farthest, counts)
+        _without_own(dist_bc, (queries, images), rule, bins / farthest, counts[1])
+    return PairHistogram(np.linspace(0, farthest, bins + 1), counts[1], counts[0])
+
+
+def _without_own(
+    dist_bc: NDArray[np.float32],
+    tile: tuple[slice, slice],
+    rule: Rule,
+    bins_per_unit: float,
+    same: NDArray[np.int64],
+) -> None:
+    """Takes the pairs of an image with itself out of the counts again, as far as they lie in this block."""
+    rows, columns = rule.own
+    counted = rule.query_places[rows] != rule.gallery_places[columns]
+    rows, columns = rows[counted] - tile[0].start, columns[counted] - tile[1].start
+    inside = (rows >= 0) & (rows < dist_bc.shape[0]) & (columns >= 0) & (columns < dist_bc.shape[1])
+    bins = (dist_bc[rows[inside], columns[inside]] * bins_per_unit).astype(np.int64)
+    np.subtract.at(same, np.minimum(bins, len(same) - 1), 1)
+
+
+def _head(
+    query: Rows, gallery: Array, dist_g: NDArray[np.float32], who: tuple[Rule, int], what: tuple[int, Metric]
+) -> Ranked:
+    """One list: everything that single precision cannot tell from the last of the head is measured again."""
+    (rule, number), (top, metric) = who, what
+    listed = rule.listed(number)
+    count = min(top, len(listed))
+    if count == 0:
+        return Ranked(number, listed[:0], np.empty(0), np.empty(0, bool))
+    last = to_squares(np.partition(dist_g[listed], count - 1)[count - 1].astype(np.float64), metric)
+    # An image in question is no longer than the query and its distance together.
+    doubt = 2 * query.slack * (query.squares[0] + (query.squares[0] ** 0.5 + last**0.5) ** 2)
+    candidates = listed[to_squares(dist_g[listed].astype(np.float64), metric) <= last + doubt]
+    block = prepare(gather(gallery, candidates), metric, "gallery", candidates)
+    squared = pair_distances(query.vectors, block.vectors, np.zeros_like(candidates), np.arange(len(candidates)))
+    right = rule.gallery_pids[candidates] == rule.query_pids[number]
+    order = np.lexsort((candidates, right, squared))[:count]
+    return Ranked(number, candidates[order], from_squares(squared[order], metric), right[order])
+
+
+def _longest(features: Array) -> float:
+    total, width = shape(features, "gallery")
+    step = gallery_rows(width)
+    squares = (prepare(features[i : i + step], "euclidean", "gallery", i).squares.max() for i in range(0, total, step))
+    return float(max(squares) ** 0.5)

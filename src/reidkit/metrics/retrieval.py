@@ -1,0 +1,293 @@
+"""CMC, mean average precision and mINP, without sorting a gallery.
+
+For one query only the distances of its matches are sorted (17 on average on Market-1501). Every other image nearer than
+the farthest match falls, by binary search, between two matches; a running sum gives each match's rank, and the ranks
+give every score.
+
+**Ties.** An image of somebody else at exactly the distance of a match counts as nearer, so that a network that maps all
+images to one point scores as badly as it deserves. To make "exactly" mean something, distances that single precision
+cannot tell apart are computed again in double precision, by one and the same loop: the scores do not depend on the
+sizes of the blocks, on the number of threads or on the device, and equal features are at equal distances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reidkit.metrics.distances import (
+    Metric,
+    Rows,
+    accelerator,
+    check_pair,
+    gallery_rows,
+    gather,
+    prepare,
+    tiles,
+    to_numpy,
+)
+from reidkit.metrics.kernels import count_nearer, count_pairs, pair_distances, score_queries, sort_segments
+from reidkit.metrics.matching import Cameras, Labelled, Matches, Rule, find_matches, make_rule, require_matches
+from reidkit.types import JUNK, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import torch
+    from numpy.typing import NDArray
+
+    from reidkit.metrics.distances import Array, Tile
+    from reidkit.types import Embeddings
+
+    Lists = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+
+# How many images of other people are nearer than each match, counted by the machine's own cores.
+#
+# The counts are what every score of `metrics` comes from. `device_counting` finds the same ones on an accelerator.
+
+NEAR = 1 << 16
+"""Room for doubtful pairs between two settlings."""
+
+
+def count(query: Array, gallery: Array, metric: Metric, rule: Rule, matches: Matches) -> NDArray[np.int64]:
+    """The images of other people that come to lie just before each match, int64 [P], nearest match first.
+
+    The gallery is read in blocks and never held whole; the queries are.
+
+    Raises:
+        DataError: a row cannot be compared.
+    """
+    rows = prepare(query, metric, "query")
+    nearest = pair_squares(rows, gallery, matches.rows, matches.columns, metric)
+    sort_segments(nearest, matches.starts)
+    counts = np.zeros(len(nearest), np.int64)
+    for tile in tiles(rows, gallery, metric, where=query):
+        _count_tile(tile, rule, matches.starts, (nearest, counts))
+    return counts
+
+
+def pair_squares(
+    query: Rows, gallery: Array, rows: NDArray[np.int64], columns: NDArray[np.int64], metric: Metric
+) -> NDArray[np.float64]:
+    """The squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
+    out = np.empty(len(columns))
+    wanted, place = np.unique(columns, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    step = gallery_rows(query.vectors.shape[1])
+    for first in range(0, len(wanted), step):
+        numbers = wanted[first : first + step]
+        block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
+        inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
+        out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
+    return out
+
+
+def count_rows(dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> None:
+    """Adds the images of a block of distances, which are taken as they are, from query `first` on.
+
+    Raises:
+        DataError: a distance is not a number.
+    """
+    if np.isnan(dist_bg.min()):
+        row, column = np.argwhere(np.isnan(dist_bg))[0]
+        raise DataError(f"the distance of query {first + row} to gallery image {column} is not a number")
+    rows = slice(first, first + len(dist_bg))
+    starts = matches.starts[rows.start : rows.stop + 1]
+    part = slice(starts[0], starts[-1])
+    local = starts - starts[0]
+    nearest = dist_bg[np.repeat(np.arange(len(dist_bg)), np.diff(starts)), matches.columns[part]].astype(np.float64)
+    sort_segments(nearest, local)
+    zeros = np.zeros(len(dist_bg))
+    affine = dist_bg.dtype.type(1), np.zeros(dist_bg.shape[1], dist_bg.dtype), zeros, zeros - 1
+    labels = rule.query_pids[rows], rule.gallery_pids
+    for _ in _settle(dist_bg, affine, labels, (local, nearest, counts[part])):
+        pass
+
+
+def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists) -> None:
+    """Adds the images of one tile to the counts, the doubtful ones after a second look."""
+    queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
+    images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
+    starts = starts[queries.start : queries.stop + 1]
+    slack = tile.query.slack * (tile.query.squares + tile.gallery.squares.max())
+    affine = np.float32(-2), tile.gallery.squares.astype(np.float32), tile.query.squares, slack
+    labels = rule.query_pids[queries], rule.gallery_pids[images]
+    for rows, columns in _settle(tile.product_bc, affine, labels, (starts, *lists)):
+        distances = pair_distances(tile.query.vectors, tile.gallery.vectors, rows, columns)
+        count_pairs(rows, distances, starts, *lists)
+
+
+def _settle(
+    product_bc: NDArray[Any], affine: Any, labels: Any, lists: Any
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Counts a block, and gives the doubtful pairs each time that there is no more room for them."""
+    room = max(NEAR, product_bc.shape[1])
+    near = np.empty(room, np.int64), np.empty(room, np.int64)
+    first = 0
+    while first < len(product_bc):
+        first, found = count_nearer(product_bc, affine, labels, lists, near, first)
+        yield near[0][:found], near[1][:found]
+
+
+DEPTH = 50
+"""The CMC curve is kept up to this rank."""
+
+RATES = ("rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid")
+COUNTS = ("queries", "queries_skipped", "gallery")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How well a gallery was searched; all scores are fractions.
+
+    `rank1` to `rank20`: the part of the queries with a match among the first so many (CMC); `cmc`: float64 [50], the
+    whole curve. `map`: mean average precision, the mean of the precisions at the matches; `map_trapezoid`: the same by
+    trapezoids under the curve, as Market-1501's own evaluation program takes it. `minp`: mean inverse negative penalty,
+    matches / rank of the hardest match (arXiv:2001.04193).
+
+    `queries` were scored; `queries_skipped` have no match. `gallery`: its images apart from junk.
+
+    For every query, NaN where it was skipped: `average_precision`, `inp`, and `first_match`, its first match's rank.
+    """
+
+    rank1: float
+    rank5: float
+    rank10: float
+    rank20: float
+    map: float
+    minp: float
+    map_trapezoid: float
+    queries: int
+    queries_skipped: int
+    gallery: int
+    cmc: NDArray[np.float64] = field(repr=False)
+    average_precision: NDArray[np.float64] = field(repr=False)
+    inp: NDArray[np.float64] = field(repr=False)
+    first_match: NDArray[np.float64] = field(repr=False)
+
+    def as_json(self) -> dict[str, float | int]:
+        """The scores and counts, without the curve and the single queries."""
+        return {name: getattr(self, name) for name in (*RATES, *COUNTS)}
+
+
+def score(
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    metric: Metric = "cosine",
+    cameras: Cameras = "cross",
+    device: torch.device | None = None,
+) -> Scores:
+    """The scores of searching `gallery` for every query.
+
+    `vectors` may be NumPy arrays, memory maps or tensors on any device. The gallery is read in blocks and never held
+    whole; the queries are. Distances are made and counted on the `device`, by default where the features are: none of
+    them is copied from a GPU.
+
+    Raises:
+        DataError: features or labels that cannot be compared, other models' features, or no query with a match.
+    """
+    check_comparable(query, gallery)
+    rule, matches = _matches(query, gallery, cameras)
+    place = device or accelerator(query.vectors, gallery.vectors)
+    if place is None or place.type == "mps":  # Apple's has no double precision: it multiplies, and the host counts
+        return _summarise(rule, matches, count(query.vectors, gallery.vectors, metric, rule, matches))
+    from reidkit.metrics.retrieval_gpu import count_on_device
+
+    counts = count_on_device(query.vectors, gallery.vectors, metric, (rule, matches), place)
+    return _summarise(rule, matches, counts)
+
+
+def score_distances(
+    dist_qg: Array, query: Labelled, gallery: Labelled, *, cameras: Cameras = "cross", block: int = 512
+) -> Scores:
+    """The scores of distances that are at hand, float [Q, G]; the order of ties is the same.
+
+    Raises:
+        DataError: a shape that does not fit the labels, a NaN, or no query with a match.
+    """
+    wanted = (len(query.pids), len(gallery.pids))
+    if tuple(dist_qg.shape) != wanted:
+        raise DataError(f"the distances have the shape {list(dist_qg.shape)}, the labels {list(wanted)}")
+    blocks = ((first, dist_qg[first : first + block]) for first in range(0, wanted[0], block))
+    return score_blocks(blocks, query, gallery, cameras=cameras)
+
+
+def score_blocks(
+    blocks: Iterable[tuple[int, Array]], query: Labelled, gallery: Labelled, *, cameras: Cameras = "cross"
+) -> Scores:
+    """The scores of distances that come a block of queries at a time, as from `k_reciprocal_blocks`.
+
+    Args:
+        blocks: the number of the first query, and the distances float [block, G]; all queries, in their order.
+        query: whose the rows are.
+        gallery: whose the columns are.
+        cameras: the rule.
+
+    Raises:
+        DataError: blocks that do not fit the labels or each other, a NaN, or no query with a match.
+    """
+    rule, matches = _matches(query, gallery, cameras)
+    counts = np.zeros(len(matches.columns), np.int64)
+    done, wanted = 0, (len(rule.query_pids), len(rule.gallery_pids))
+    for first, dist_bg in blocks:
+        if first != done or len(dist_bg) > wanted[0] - first or dist_bg.shape[1] != wanted[1]:
+            raise DataError(
+                f"a block of distances {list(dist_bg.shape)} from query {first} on, where {done} is next: "
+                f"{list(wanted)} are needed in their order"
+            )
+        count_rows(to_numpy(dist_bg), first, rule, matches, counts)
+        done += len(dist_bg)
+    if done != wanted[0]:
+        raise DataError(f"there are distances of {done} queries and labels of {wanted[0]}")
+    return _summarise(rule, matches, counts)
+
+
+def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
+    """Refuses features of different sizes or models, and labels that are not one per image or of two data sets."""
+    check_pair(query.vectors, gallery.vectors)
+    for side, what in ((query, "query"), (gallery, "gallery")):
+        if len(side.pids) != len(side.vectors):
+            raise DataError(
+                f"the {what} has {len(side.vectors)} features and {len(side.pids)} pids: each image needs both"
+            )
+    query.names.refuse_others(gallery.names)
+    if query.model and gallery.model and query.model != gallery.model:
+        raise DataError(
+            f"the query features are of model {query.model} and the gallery's of {gallery.model}: "
+            "features of two models cannot be compared, embed one of them again"
+        )
+
+
+def _matches(query: Labelled, gallery: Labelled, cameras: Cameras) -> tuple[Rule, Matches]:
+    rule = make_rule(query, gallery, cameras)
+    matches = find_matches(rule)
+    require_matches(matches, rule, cameras)
+    return rule, matches
+
+
+def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Scores:
+    """Scores from the number of other people's images that come to lie just before each match."""
+    first, mean, trapezoid, inp = score_queries(matches.starts, counts)
+    scored = first > 0
+    ranks = np.bincount(np.minimum(first[scored], DEPTH + 1), minlength=DEPTH + 2)
+    cmc = np.cumsum(ranks[1 : DEPTH + 1]) / scored.sum()
+    return Scores(
+        rank1=float(cmc[0]),
+        rank5=float(cmc[4]),
+        rank10=float(cmc[9]),
+        rank20=float(cmc[19]),
+        map=float(mean[scored].mean()),
+        minp=float(inp[scored].mean()),
+        map_trapezoid=float(trapezoid[scored].mean()),
+        queries=int(scored.sum()),
+        queries_skipped=int((~scored).sum()),
+        gallery=int((rule.gallery_pids != JUNK).sum()),
+        cmc=cmc,
+        average_precision=mean,
+        inp=inp,
+        first_match=np.where(scored, first, np.nan),
+    )

@@ -1,0 +1,218 @@
+"""How many images of other people are nearer than each match, counted on an accelerator: `counting`, for torch.
+
+Blocks of distances are made, compared and dropped there; what comes back is one whole number for each match, and for
+each block the numbers of how many distances are to be looked at, for which the host has to wait.
+
+A block is gone over once: what is farther than a query's farthest match does not count, and what is left is put between
+two matches by binary search. No row is sorted, and no more than the block need be in memory. As on the host, distances
+that single precision cannot tell apart are computed again in double precision, and equal features are at equal
+distances: every pair's squares are added up in the same order, by steps that treat all pairs alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from reidkit.metrics.distances import LONGEST, check_metric, full_precision, prepare, slack, to_host
+from reidkit.types import JUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from reidkit.metrics.distances import Array, Metric
+    from reidkit.metrics.matching import Matches, Rule
+
+GALLERY_BYTES = 128 << 20
+"""A block of the gallery: 16,384 features of 2,048 numbers."""
+
+BLOCK = 1 << 22
+"""Distances at a time: 16 MB, and some 300 MB to count them where all are nearer than their query's farthest match."""
+
+NUMBERS = 1 << 23
+"""Numbers that are handled in double precision at a time, of single features or pairs: 64 MB, twice or three times."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """`blocks.Rows` on a device: `vectors` float32 [N, D], of length one for the cosine, `squares` float64 [N]."""
+
+    vectors: Tensor
+    squares: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """The matches of Q queries on the device: those of query i are at `starts[i]:starts[i + 1]`, the nearest first.
+
+    `starts` int64 [Q + 1]; `distances` float64 [P], squared; `counts` int64 [P + 1], added to, the last one holds what
+    belongs to no match; `longest` is the highest number of matches of one query.
+    """
+
+    starts: Tensor
+    distances: Tensor
+    counts: Tensor
+    longest: int
+
+    def places(self, row_k: Tensor, squared_k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the list of query `row_k` has its first match that is not nearer than `squared_k`, and its bounds.
+
+        [K] each: the place (the stop where there is no such match), the start and the stop of the list.
+        """
+        start, stop = self.starts[row_k], self.starts[row_k + 1]
+        low, high = start, stop
+        for _ in range(self.longest.bit_length()):
+            middle = (low + high) // 2
+            nearer = (low < high) & (self.distances[middle.clamp(max=len(self.distances) - 1)] < squared_k)
+            low, high = torch.where(nearer, middle + 1, low), torch.where(nearer, high, middle)
+        return low, start, stop
+
+    def add(self, place_k: Tensor, counted_k: Tensor) -> None:
+        """Count an image at each place, where `counted_k` says so."""
+        place_k = torch.where(counted_k, place_k, len(self.distances))
+        self.counts.scatter_add_(0, place_k, torch.ones_like(place_k))
+
+
+def count_on_device(
+    query: Array, gallery: Array, metric: Metric, who: tuple[Rule, Matches], device: torch.device
+) -> NDArray[np.int64]:
+    """The images of other people that come to lie just before each match, int64 [P], nearest match first.
+
+    Args:
+        query: features [Q, D], NumPy or torch; they are copied to the device as a whole unless they are there.
+        gallery: features [G, D], likewise, but in blocks.
+        metric: cosine or euclidean.
+        who: the labels, and the matches of every query, at least one.
+        device: where it is done; it must know double precision.
+
+    Raises:
+        DataError: a row cannot be compared.
+    """
+    check_metric(metric)
+    rule, matches = who
+    exact = full_precision(torch.backends.cuda.matmul)
+    with exact, torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        rows = _place(query, metric, "query", 0, device)
+        lists = _lists(_match_squares(rows, gallery, metric, matches), matches)
+        query_pids, gallery_pids = (torch.from_numpy(x).to(device) for x in (rule.query_pids, rule.gallery_pids))
+        for images in _steps(len(gallery), GALLERY_BYTES // (4 * rows.vectors.shape[1])):
+            block = _place(gallery[images], metric, "gallery", images.start, device)
+            for part in _steps(len(query), BLOCK // len(block.vectors)):
+                _count_block(rows, block, part, (query_pids, gallery_pids[images]), lists)
+        return lists.counts[:-1].cpu().numpy()
+
+
+def _count_block(rows: Placed, block: Placed, part: slice, pids: tuple[Tensor, Tensor], lists: Lists) -> None:
+    """Add the images of a block to the counts of the queries `part`; the host waits twice."""
+    vectors, squares = rows.vectors[part], rows.squares[part]
+    doubt_b = slack(vectors.shape[1]) * (squares + block.squares.max())
+    stops = lists.starts[part.start + 1 : part.stop + 1]
+    farthest_b = torch.where(
+        stops > lists.starts[part], lists.distances[(stops - 1).clamp(min=0)] + 2 * doubt_b, -torch.inf
+    )
+    dist_bc = torch.addmm(block.squares.float(), vectors, block.vectors.T, alpha=-2).add_(squares.float()[:, None])
+    listed_bc = (pids[0][part, None] != pids[1]) & (pids[1] != JUNK) & (dist_bc <= farthest_b.float()[:, None])
+    entry_k = listed_bc.view(-1).nonzero().view(-1)
+
+    row_k, squared_k = entry_k // len(pids[1]), dist_bc.view(-1)[entry_k].double()
+    place_k, start_k, stop_k = lists.places(row_k + part.start, squared_k)
+    last = len(lists.distances) - 1
+    above_k = (place_k < stop_k) & (lists.distances[place_k.clamp(max=last)] - squared_k <= doubt_b[row_k])
+    below_k = (place_k > start_k) & (squared_k - lists.distances[(place_k - 1).clamp(min=0)] <= doubt_b[row_k])
+    doubtful_k = above_k | below_k
+    lists.add(place_k, (place_k < stop_k) & ~doubtful_k)
+
+    for entry_p in entry_k[doubtful_k].split(_pairs(vectors.shape[1])):
+        row_p, column_p = entry_p // len(pids[1]), entry_p % len(pids[1])
+        squared_p = pair_squares(vectors[row_p], block.vectors[column_p])
+        place_p, _, stop_p = lists.places(row_p + part.start, squared_p)
+        lists.add(place_p, place_p < stop_p)
+
+
+def pair_squares(one_pd: Tensor, other_pd: Tensor) -> Tensor:
+    """The squared Euclidean distances of P pairs of features, float64 [P]; equal pairs have equal bits."""
+    return _sums(one_pd.double().sub_(other_pd).square_())
+
+
+def _sums(values_nd: Tensor) -> Tensor:
+    """The sums of rows [N], over `values_nd`, each in the same order; a reduction's depends on where a row begins."""
+    width = values_nd.shape[1]
+    while width > 1:
+        half = width // 2
+        values_nd[:, :half] += values_nd[:, width - half : width]
+        width -= half
+    return values_nd[:, 0].clone()
+
+
+def _match_squares(rows: Placed, gallery: Array, metric: Metric, matches: Matches) -> Tensor:
+    """The squared distance of every match, float64 [P]. Each of their images is read once."""
+    wanted, place = np.unique(matches.columns, return_inverse=True)
+    order, device = np.argsort(place, kind="stable"), rows.vectors.device
+    found = torch.empty(len(order), dtype=torch.float64, device=device)
+    width = rows.vectors.shape[1]
+    for some in _steps(len(wanted), GALLERY_BYTES // (4 * width)):
+        block = _place(_taken(gallery, wanted[some]), metric, "gallery", wanted[some], device)
+        inside = order[slice(*np.searchsorted(place[order], (some.start, some.stop)))]
+        numbers = np.stack((inside, matches.rows[inside], place[inside] - some.start))
+        for match_p, row_p, column_p in torch.from_numpy(numbers).to(device).split(_pairs(width), dim=1):
+            found[match_p] = pair_squares(rows.vectors[row_p], block.vectors[column_p])
+    return found
+
+
+def _lists(squared_p: Tensor, matches: Matches) -> Lists:
+    """The matches of every query in the order of their distances."""
+    device = squared_p.device
+    nearest = torch.argsort(squared_p)
+    queries = torch.from_numpy(matches.rows).to(device)
+    order = nearest[torch.argsort(queries[nearest], stable=True)]
+    starts = torch.from_numpy(matches.starts).to(device)
+    counts = torch.zeros(len(order) + 1, dtype=torch.int64, device=device)
+    return Lists(starts, squared_p[order], counts, int(np.diff(matches.starts).max()))
+
+
+def _place(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] | int, device: torch.device) -> Placed:
+    """Features on the device, ready to be compared: `blocks.prepare`, for torch.
+
+    Raises:
+        DataError: a row holds a NaN, an infinity or values of more than 1e18.
+    """
+    given = torch.tensor(to_host(array)) if isinstance(array, np.ndarray) else array.detach()
+    vectors = given.to(device).float()
+    squares = _squares(vectors)
+    if not bool((squares < LONGEST**2).all()):
+        prepare(vectors, metric, what, numbers)  # which says what is wrong with which row
+    if metric == "euclidean":
+        return Placed(vectors, squares)
+    length = torch.where(squares > 0, squares.sqrt(), 1.0)[:, None]
+    unit = torch.empty_like(vectors)
+    for some in _steps(len(vectors), _pairs(vectors.shape[1])):
+        unit[some] = vectors[some].double().div_(length[some])
+    return Placed(unit, _squares(unit))
+
+
+def _squares(vectors: Tensor) -> Tensor:
+    """The squared lengths, float64 [N]."""
+    return torch.cat([_sums(some.double().square_()) for some in vectors.split(_pairs(vectors.shape[1]))])
+
+
+def _taken(array: Array, numbers: NDArray[np.int64]) -> Array:
+    if isinstance(array, np.ndarray):
+        return np.asarray(array[numbers])
+    return array[torch.from_numpy(numbers).to(array.device)]
+
+
+def _pairs(width: int) -> int:
+    """How many features, or pairs of them, are handled in double precision at a time."""
+    return max(1, NUMBERS // width)
+
+
+def _steps(count: int, step: int) -> Iterator[slice]:
+    """`count` things in runs of `step`, of one at least."""
+    step = max(1, step)
+    return (slice(first, min(first + step, count)) for first in range(0, count, step))

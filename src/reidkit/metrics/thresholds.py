@@ -1,0 +1,213 @@
+"""Choosing a threshold for a model from features with labels, and saying how far it can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.metrics.bootstrap import Bootstrap, pair_intervals
+from reidkit.metrics.calibration import Counts, assess, fit
+from reidkit.metrics.calibration_file import Calibration, CameraThreshold, HeldOut, Rate, Settings
+from reidkit.metrics.copies import find_copies
+from reidkit.metrics.open_set import OpenSet, Splits, open_set
+from reidkit.metrics.pairs import collect_pairs
+from reidkit.metrics.protocols import subset, with_own_known
+from reidkit.metrics.verification import FARS, FEW, Operating, allowed_errors, operating_point, roc, verify
+from reidkit.types import JUNK, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from reidkit.metrics.bootstrap import Interval
+    from reidkit.metrics.calibration import Isotonic, Logistic
+    from reidkit.metrics.pairs import Pairs, Tables
+    from reidkit.types import Embeddings
+
+LEAST_GENUINE = 50
+LEAST_IMPOSTORS = 1000
+"""A camera pair with fewer pairs, or with fewer than 10 / FAR impostor pairs, has no threshold of its own."""
+
+LARGEST_FAR = 0.1
+"""Nobody can use a threshold that takes more than this part of all strangers for the one who is searched for."""
+
+MEASURED = round(FEW / LARGEST_FAR)
+"""Impostor pairs that it takes to measure that FAR."""
+
+LEAST_PEOPLE = 20
+POINTS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where features come from: the name of the data set, which feature it is, and whether mirrors were averaged."""
+
+    data: str
+    feature: str = "after"
+    flip: bool = False
+
+
+def calibrate(query: Embeddings, gallery: Embeddings, settings: Settings, origin: Origin) -> Calibration:
+    """Everything that `reidkit calibrate` says and stores.
+
+    Raises:
+        DataError: features or labels that cannot be compared; no genuine pair, or no impostor pair.
+    """
+    query, gallery = with_own_known(query, gallery)
+    pairs = collect_pairs(query, gallery, metric=settings.metric, cameras=settings.cameras)
+    copies = find_copies(query, gallery, cameras=settings.cameras)
+    result, chosen = verify(pairs), operating_point(pairs, settings.far)
+    spread = pair_intervals(pairs.tables, chosen.threshold, (settings.far, *FARS), Bootstrap(seed=settings.seed))
+    unknown = _open_set(query, gallery, settings)
+    curve = roc(pairs, POINTS)
+    return Calibration(
+        model=query.model,
+        data=origin.data,
+        feature=origin.feature,
+        flip=origin.flip,
+        settings=settings,
+        queries=int((np.asarray(query.pids) != JUNK).sum()),
+        gallery=int((np.asarray(gallery.pids) != JUNK).sum()),
+        people=_people(pairs.tables),
+        genuine=result.genuine,
+        impostors=result.impostors,
+        chosen=_rate(chosen, spread.tpr[0]),
+        far_interval=spread.far_at_threshold,
+        eer=result.eer,
+        eer_threshold=result.eer_threshold,
+        eer_interval=spread.eer,
+        auc=result.auc,
+        d_prime=result.d_prime if math.isfinite(result.d_prime) else None,
+        rates=tuple(_rate(point, interval) for point, interval in zip(result.operating, spread.tpr[1:], strict=True)),
+        open_set=unknown,
+        probability=_probability(pairs.tables, settings),
+        held_out=held_out(query, gallery, settings),
+        camera_pairs=tuple(
+            replace(
+                pair,
+                query_camera=query.names.camid(pair.query_camid),
+                gallery_camera=gallery.names.camid(pair.gallery_camid),
+            )
+            for pair in _camera_thresholds(pairs.tables, settings)
+        ),
+        curve=tuple(zip(curve.threshold.tolist(), curve.far.tolist(), curve.tpr.tolist(), strict=True)),
+        warnings=(*_warnings(pairs, settings, unknown), *copies.warnings()),
+    )
+
+
+def held_out(query: Embeddings, gallery: Embeddings, settings: Settings) -> HeldOut | None:
+    """How good the probabilities are on people they were not made from: one half of all people against the other.
+
+    Which half a person is in is drawn with the seed. None where a half has no genuine or no impostor pair.
+    """
+    people = np.setdiff1d(np.union1d(query.pids, gallery.pids), [JUNK])
+    shuffled = np.random.default_rng(settings.seed).permutation(people)
+    first, second = np.array_split(shuffled, 2)
+    try:
+        probability = _probability(_among(query, gallery, first, settings), settings)
+        tables = _among(query, gallery, second, settings)
+    except DataError:
+        return None
+    counts = _counts(tables)
+    return HeldOut(
+        quality=assess(probability, counts, settings.prior),
+        people=_people(tables),
+        genuine=int(counts.genuine.sum()),
+        impostors=int(counts.impostor.sum()),
+    )
+
+
+def _among(query: Embeddings, gallery: Embeddings, people: NDArray[np.int64], settings: Settings) -> Tables:
+    """The pairs in which both images are of these people."""
+    asked = subset(query, np.flatnonzero(np.isin(query.pids, people)))
+    images = replace(gallery, pids=np.where(np.isin(gallery.pids, people), gallery.pids, JUNK))
+    return collect_pairs(asked, images, metric=settings.metric, cameras=settings.cameras).tables
+
+
+def _counts(tables: Tables) -> Counts:
+    return Counts(tables.means, tables.genuine.sum(axis=0), tables.impostor_total)
+
+
+def _probability(tables: Tables, settings: Settings) -> Isotonic | Logistic:
+    return fit(_counts(tables), settings.method, settings.prior)
+
+
+def _people(tables: Tables) -> int:
+    """How many people have a genuine pair."""
+    return int((tables.genuine.sum(axis=1) > 0).sum())
+
+
+def _rate(point: Operating, interval: Interval | None) -> Rate:
+    return Rate(
+        far=point.far,
+        threshold=point.threshold,
+        tpr=point.tpr,
+        interval=interval,
+        false_accepts=point.false_accepts,
+    )
+
+
+def _open_set(query: Embeddings, gallery: Embeddings, settings: Settings) -> OpenSet | None:
+    """None where a single person has a right image, so that nobody can be held out."""
+    splits = Splits(seed=settings.seed)
+    try:
+        return open_set(query, gallery, metric=settings.metric, cameras=settings.cameras, splits=splits)
+    except DataError:
+        return None
+
+
+def _camera_thresholds(tables: Tables, settings: Settings) -> Iterator[CameraThreshold]:
+    """The camera pairs with enough pairs, each with the lowest end of a bin at which the FAR is kept."""
+    least = max(LEAST_IMPOSTORS, FEW / settings.far)
+    for (ours, theirs), genuine, impostor in zip(
+        tables.camera_pairs.tolist(), tables.camera_genuine, tables.camera_impostor, strict=True
+    ):
+        total, others = int(genuine.sum()), int(impostor.sum())
+        if total < LEAST_GENUINE or others < least:
+            continue
+        accepted = np.concatenate(([0], np.cumsum(impostor)))
+        last = int(np.searchsorted(accepted, allowed_errors(settings.far, others), "right")) - 1
+        yield CameraThreshold(
+            query_camid=ours,
+            gallery_camid=theirs,
+            genuine=total,
+            impostors=others,
+            threshold=float(tables.ends[last]),
+            tpr=float(genuine[:last].sum() / total),
+            far=float(accepted[last] / others),
+            probability=fit(Counts(tables.means, genuine, impostor), settings.method, settings.prior),
+        )
+
+
+def _remedy(impostors: int) -> str:
+    """What makes `FEW` false accepts of so many impostor pairs: a FAR, rounded up to one digit, or more images."""
+    digit = 10.0 ** math.floor(math.log10(FEW / impostors))
+    far = math.ceil(FEW / impostors / digit * (1 - 1e-12)) * digit
+    if far > LARGEST_FAR:
+        return (
+            f"give images of more ids, as no FAR below {LARGEST_FAR:g} can be measured on fewer than {MEASURED} pairs"
+        )
+    return f"ask for --far {far:.1g} or more, or give images of more ids"
+
+
+def _warnings(pairs: Pairs, settings: Settings, unknown: OpenSet | None) -> Iterator[str]:
+    expected = settings.far * pairs.impostors
+    if expected < FEW:
+        yield (
+            f"at a FAR of {settings.far:g} only {expected:.2g} of the {pairs.impostors} impostor pairs would be "
+            f"accepted: fewer than {FEW} are too few to rely on; {_remedy(pairs.impostors)}"
+        )
+    people = _people(pairs.tables)
+    if people < LEAST_PEOPLE:
+        yield f"only {people} people have a genuine pair: intervals from fewer than {LEAST_PEOPLE} are too narrow"
+    if unknown is None:
+        yield "open-set rates need two people with a right image: there is one"
+    elif unknown.unknown * unknown.rates[0].false_alarm_rate < FEW:
+        yield (
+            f"the open-set rate at {unknown.rates[0].false_alarm_rate:g} rests on {unknown.unknown:.0f} queries whose "
+            f"person is not there: fewer than {FEW} false alarms are expected"
+        )

@@ -1,0 +1,191 @@
+"""Residual networks (He et al., arXiv:1512.03385) up to the last feature map, with torchvision's key names.
+
+Only what re-identification asks for is an option: the stride of the last stage, the convolution that carries a stride,
+the ReLU of the stem, a width multiplier for small runs, and the variants on the page of the paper's program: squeeze
+and excitation (SE), grouped convolutions (ResNeXt, arXiv:1611.05431), instance norm for half of the channels (IBN-a).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reidkit.recipe import Backbone
+
+
+# What variants of the residual network put into its blocks, named as the weights of their authors name it.
+
+
+class SqueezeExcite(nn.Module):
+    """Each channel times a number in (0, 1) that the means of all channels decide (Hu et al., arXiv:1709.01507).
+
+    Equations 2 to 4: s = sigmoid(W2 relu(W1 z)), z_c the mean of channel c; W1 leads to a sixteenth of the channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        between = max(1, channels // 16)
+        self.fc1 = nn.Conv2d(channels, between, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.fc2 = nn.Conv2d(between, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] to the same."""
+        scale = self.fc2(self.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True))))
+        return x * torch.sigmoid(scale)
+
+
+class InstanceBatchNorm(nn.Module):
+    """The first half of the channels normalised image by image, the rest by the batch (Pan et al., arXiv:1807.09441).
+
+    Instance norm takes away what differs from camera to camera, light and tint; what it takes of the person, too, the
+    other half keeps.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.IN = nn.InstanceNorm2d(channels // 2, affine=True)
+        self.BN = nn.BatchNorm2d(channels - channels // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] to the same."""
+        own, shared = x.split((self.IN.num_features, self.BN.num_features), dim=1)
+        return torch.cat((cast("Tensor", self.IN(own)), cast("Tensor", self.BN(shared))), dim=1)
+
+
+class Kind(NamedTuple):
+    """A published network: blocks in each of its four stages, two or three convolutions a block, and its variant.
+
+    `groups` of `group_width` channels, at a stage of 64, share the 3x3 convolution out.
+    """
+
+    depths: tuple[int, int, int, int]
+    bottleneck: bool = True
+    groups: int = 1
+    group_width: int = 64
+    squeeze: bool = False
+    instance: bool = False
+
+    @property
+    def expansion(self) -> int:
+        """How many channels a block gives for each of its width."""
+        return 4 if self.bottleneck else 1
+
+
+_50, _101 = (3, 4, 6, 3), (3, 4, 23, 3)
+KINDS: dict[Backbone, Kind] = {
+    "resnet18": Kind((2, 2, 2, 2), bottleneck=False),
+    "resnet34": Kind(_50, bottleneck=False),
+    "resnet50": Kind(_50),
+    "resnet101": Kind(_101),
+    "resnet152": Kind((3, 8, 36, 3)),
+    "seresnet50": Kind(_50, squeeze=True),
+    "seresnet101": Kind(_101, squeeze=True),
+    "seresnext50": Kind(_50, squeeze=True, groups=32, group_width=4),
+    "seresnext101": Kind(_101, squeeze=True, groups=32, group_width=4),
+    "resnet50-ibn-a": Kind(_50, instance=True),
+    "resnet101-ibn-a": Kind(_101, instance=True),
+}
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; the first carries the stride."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(channels, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] to [B, width, H/stride, W/stride]."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return cast("Tensor", self.relu(y + self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3, 1x1 up by four, beside a shortcut. `stride_in` says which of the first two carries the stride."""
+
+    def __init__(self, channels: int, width: int, stride: int, stride_in: str, kind: Kind) -> None:
+        super().__init__()
+        first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+        inner, out = max(1, width * kind.group_width // 64) * kind.groups, width * kind.expansion
+        self.conv1 = nn.Conv2d(channels, inner, 1, first, bias=False)
+        self.bn1 = InstanceBatchNorm(inner) if kind.instance else nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, second, 1, groups=kind.groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        self.se_module = SqueezeExcite(out) if kind.squeeze else nn.Identity()
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(channels, out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] to [B, 4*width, H/stride, W/stride]."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.se_module(self.bn3(self.conv3(y)))
+        return cast("Tensor", self.relu(y + self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    """The backbone: images [B, 3, H, W] to a feature map [B, channels, H/16, W/16] (H/32, W/32 with `last_stride` 2).
+
+    `channels` is the length of the feature. Attributes are named as torchvision names them, without `fc`.
+    """
+
+    def __init__(self, name: Backbone, *, width: float, last_stride: int, stride_in: str, stem_relu: bool) -> None:
+        super().__init__()
+        kind = KINDS[name]
+        block, last = (
+            partial(Bottleneck, stride_in=stride_in, kind=each) if kind.bottleneck else BasicBlock
+            for each in (kind, kind._replace(instance=False))
+        )
+        base = max(8, round(64 * width / 8) * 8)
+        self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
+        self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
+        # The published SE networks have learned to pool without a margin; the map is as large either way.
+        self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True) if kind.squeeze else nn.MaxPool2d(3, 2, 1)
+        self.channels = base
+        self.layer1 = self._stage(block, base, kind.depths[0], 1, kind.expansion)
+        self.layer2 = self._stage(block, base * 2, kind.depths[1], 2, kind.expansion)
+        self.layer3 = self._stage(block, base * 4, kind.depths[2], 2, kind.expansion)
+        self.layer4 = self._stage(last, base * 8, kind.depths[3], last_stride, kind.expansion)
+        self._initialise()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images, normalised, to the last feature map."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return cast("Tensor", self.layer4(self.layer3(self.layer2(self.layer1(x)))))
+
+    def _stage(
+        self, make: Callable[[int, int, int], nn.Module], width: int, depth: int, stride: int, expansion: int
+    ) -> nn.Sequential:
+        blocks = []
+        for number in range(depth):
+            blocks.append(make(self.channels, width, stride if number == 0 else 1))
+            self.channels = width * expansion
+        return nn.Sequential(*blocks)
+
+    def _initialise(self) -> None:
+        """He's initialisation, for runs from scratch (arXiv:1502.01852, by the outgoing connections)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _shortcut(channels: int, out: int, stride: int) -> nn.Module:
+    if stride == 1 and channels == out:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))

@@ -1,0 +1,266 @@
+"""The journal as TensorBoard events, an extra."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from reidkit import strict_json
+from reidkit.atomic import atomic_write
+from reidkit.extras import install
+from reidkit.types import RunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from reidkit.train.checkpoint import Progress
+
+
+# What a run has to say: `log.jsonl`, a line for people at each epoch, and a stop where a loss is no number.
+
+Row = dict[str, Any]
+
+TIMINGS = ("images_per_s", "memory_mb", "seconds", "wait_share")
+"""The keys of a row that differ when the same command is run again; every other one is the same."""
+
+LONGEST_ROW = 2**16
+"""Bytes of a line; a row has some hundreds."""
+
+READ_EVERY = 10
+"""Steps between two reads of the losses: a read makes an accelerator wait, and a stop on NaN may be that late."""
+
+
+class Log:
+    """Rows of `log.jsonl`: kind `step` with every loss term, kind `epoch` with their means, kind `scores`.
+
+    The terms of a step stay on the device until they are read, all at once, every few steps. Of several processes one
+    writes; the others keep their journals for the sums and the stop.
+    """
+
+    def __init__(self, path: Path, watchers: tuple[Callable[[Row], None], ...] = (), *, writes: bool = True) -> None:
+        self.path = path
+        self.watchers = watchers
+        self._writes = writes
+        self._pending: list[tuple[Row, dict[str, Tensor]]] = []
+        self._sums: dict[str, float] = {}
+        self._images = self._images_before = 0
+        self._steps = 0
+        self._read_at = self._epoch_at = time.perf_counter()
+
+    def cut(self, place: Progress) -> None:
+        """Drop what was written after `place`, as that part of the run comes again. A torn last line goes too.
+
+        The end of an epoch and its scores come again where `place` is still in that epoch, be it behind its last batch.
+
+        Raises:
+            RunError: the log cannot be read or written.
+        """
+        if not self._writes:
+            return
+        with _told(self.path):
+            rows = read(self.path)
+            kept = [row for row in rows if _before(row, place)]
+            with atomic_write(self.path) as file:
+                file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def start_epoch(self, batch: int) -> None:
+        """Begin to count; means go on where a stopped epoch left them when `batch` is not 0."""
+        if batch == 0:
+            self._sums, self._images, self._steps = {}, 0, 0
+        self._images_before = self._images
+        self._read_at = self._epoch_at = time.perf_counter()
+
+    def add(self, place: Progress, lr: float, images: int, terms: Mapping[str, Tensor]) -> None:
+        """Take in the terms of one step of `images` images."""
+        row = {"kind": "step", "epoch": place.epoch, "step": place.step, "lr": lr, "images": images}
+        self._pending.append((row, {name: term.detach() for name, term in terms.items()}))
+        if len(self._pending) >= READ_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Read the pending terms and write their rows.
+
+        Raises:
+            RunError: a term is NaN or infinite, the rows up to that step are written; or the log cannot be written.
+        """
+        if not self._pending:
+            return
+        names = list(self._pending[0][1])
+        values = torch.stack([torch.stack(list(terms.values())) for _, terms in self._pending]).tolist()
+        now = time.perf_counter()
+        rate = sum(row["images"] for row, _ in self._pending) / max(now - self._read_at, 1e-9)
+        self._read_at = now
+        rows = [
+            self._step_row(row, dict(zip(names, v, strict=True)))
+            for (row, _), v in zip(self._pending, values, strict=True)
+        ]
+        self._pending = []
+        for row in rows:
+            self._write(row | {"images_per_s": round(rate, 1), "memory_mb": _memory_mb()})
+            _refuse_nan(row, names, self.path)
+
+    def end_epoch(self, place: Progress, lr: float, wait_seconds: float) -> None:
+        """Write the row of an epoch: the means of its terms, its rate, and the share of time spent waiting for data."""
+        self.flush()
+        seconds = max(time.perf_counter() - self._epoch_at, 1e-9)
+        rate = (self._images - self._images_before) / seconds
+        means = {name: value / max(self._steps, 1) for name, value in self._sums.items()}
+        row: Row = {"kind": "epoch", "epoch": place.epoch, "step": place.step, "lr": lr, **means}
+        row |= {"images": self._images, "seconds": round(seconds, 3), "images_per_s": round(rate, 1)}
+        self._write(row | {"wait_share": round(wait_seconds / seconds, 5), "memory_mb": _memory_mb()})
+
+    def scores(self, place: Progress, scores: Mapping[str, Any]) -> None:
+        """Write the scores of the network as it is at `place`."""
+        self._write({"kind": "scores", "epoch": place.epoch, "step": place.step, **scores})
+        self._read_at = time.perf_counter()
+
+    def settle(self) -> None:
+        """Read what is pending and see all rows on the disk: a checkpoint must not be ahead of its log.
+
+        Raises:
+            RunError: as `flush`.
+        """
+        self.flush()
+        if self._writes:
+            with _told(self.path), self.path.open("ab") as file:
+                os.fsync(file.fileno())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums of the epoch so far, so that a resumed one ends with the same means."""
+        return {"sums": dict(self._sums), "images": self._images, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with saved sums."""
+        self._sums = {str(name): float(value) for name, value in state["sums"].items()}
+        self._images, self._steps = int(state["images"]), int(state["steps"])
+
+    def _step_row(self, row: Row, terms: dict[str, float]) -> Row:
+        values = {"loss": sum(terms.values()), **terms}
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._images += row["images"]
+        self._steps += 1
+        return row | values
+
+    def _write(self, row: Row) -> None:
+        if not self._writes:
+            return
+        # JSON has no NaN, and what reads the log may insist on it.
+        plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
+        with _told(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
+        for watch in self.watchers:
+            watch(row)
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a `log.jsonl`; a line torn by a kill, or that is no row, is left out. No file is no rows."""
+    if not path.is_file():
+        return []
+    rows = []
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_ROW):
+            row = _row(line)
+            if row is not None:
+                rows.append(row)
+    return rows
+
+
+def _row(line: bytes) -> Row | None:
+    """The row of a line: numbers and words by their names, with its kind, epoch and step; None where it is none."""
+    try:
+        row = strict_json.parse(line)
+    except strict_json.JsonError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
+        return None
+    counts = all(type(row.get(key)) is int for key in ("epoch", "step"))
+    return row if counts and all(v is None or isinstance(v, str | int | float) for v in row.values()) else None
+
+
+def _before(row: Row, place: Progress) -> bool:
+    """Whether a run at `place` has this row behind it. One that has taken no step begins with nothing."""
+    if place.step == 0:
+        return False
+    return bool(row["step"] <= place.step if row["kind"] == "step" else row["epoch"] < place.epoch)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system refuses, in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}): make room and run again with --resume") from None
+
+
+def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
+    if all(math.isfinite(row[name]) for name in names):
+        return
+    state = log.with_name("state.pt")
+    last = f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
+    terms = ", ".join(f"{name} {row[name]}" for name in names)
+    raise RunError(
+        f"the loss is no number at step {row['step']} of epoch {row['epoch']} ({terms}); {last}: "
+        "try a lower --set optim.lr or a longer --set optim.warmup_epochs"
+    )
+
+
+def _memory_mb() -> int | None:
+    """The peak so far: of the accelerator where there is one in use, else of the process; None on Windows."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() >> 20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    # In kB; macOS says bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
+
+
+class Events:
+    """Watches a journal: every number of a row becomes a curve named `kind/key` over the steps.
+
+    Nothing is written before the first row, by when the folder is known to be the run's. Of what an earlier part of the
+    run wrote, TensorBoard then hides the steps that come again.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UsageError(f"--tensorboard needs the package tensorboard: {install('tensorboard')}") from None
+        self._open = lambda step: SummaryWriter(str(folder), purge_step=step)
+        self._folder = folder
+        self._writer: Any = None
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Write one row.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        try:
+            self._writer = self._writer or self._open(row["step"])
+            for key, value in row.items():
+                if isinstance(value, int | float) and key not in ("epoch", "step"):
+                    self._writer.add_scalar(f"{row['kind']}/{key}", value, row["step"])
+            if row["kind"] != "step":
+                self._writer.flush()
+        except OSError as error:
+            raise RunError(
+                f"{self._folder} cannot be written ({error}): make room, or leave --tensorboard out"
+            ) from None

@@ -1,0 +1,234 @@
+"""A batch that goes through the network in parts: one after the other in this process, or beside it in others.
+
+The loss is always that of the whole batch, hardest examples included. What a part is decides one thing only: over which
+images a batch norm takes its mean and variance. `batch.parts` of the recipe says how many there are; how many processes
+share the work changes nothing in the result.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from reidkit.model.network import Features
+from reidkit.types import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reidkit.distributed import Group
+    from reidkit.model.network import Network
+    from reidkit.recipe import Batch
+
+
+# Batch norm over more, or less, than the images that one process sees at once.
+
+
+class SyncedNorm(_BatchNorm):
+    """Batch norm whose mean and variance are those of the images of several processes, which hold equally many.
+
+    Torch's own `SyncBatchNorm` knows accelerators only. Each process sends its mean and its variance, in one message,
+    and those of all follow exactly: the variance is the mean of theirs and the variance of their means.
+    """
+
+    group: Group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C] or [B, C, H, W] to the same shape; in evaluation mode as every batch norm."""
+        if not self.training:
+            return super().forward(x)
+        y, mean_c, var_c = _Normalise.apply(x, self.weight, self.bias, self.eps, self.group)
+        count = self.group.size * x.numel() // x.shape[1]
+        self._remember(mean_c, var_c * count / max(count - 1, 1))
+        return cast("Tensor", y)
+
+    def _remember(self, mean_c: Tensor, var_c: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.momentum is None:
+            return
+        self.running_mean.lerp_(mean_c, self.momentum)
+        self.running_var.lerp_(var_c, self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+    def _check_input_dim(self, x: Tensor) -> None:  # what torch's class asks its children for
+        pass
+
+
+class _Normalise(torch.autograd.Function):
+    """y = z gamma + beta with z = (x - mean) / sqrt(var + eps), and mean and var beside it; the norm of N numbers.
+
+    dx = gamma / sqrt(var + eps) (dy - sum(dy)/N - z sum(dy z)/N), where both sums are over all processes and travel in
+    one message. The gradients of gamma and beta are those of the own images.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gamma_c: Tensor, beta_c: Tensor, eps: float, group: Group
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        dims, pixel = _axes(x)
+        wide = x.to(gamma_c.dtype)  # what autocast has halved is added up in full
+        own_c = wide.mean(dims)
+        told_n2c = group.gather(torch.stack([own_c, (wide - own_c.view(pixel)).square().mean(dims)])[None])
+        mean_c = told_n2c[:, 0].mean(0)
+        var_c = told_n2c[:, 1].mean(0) + (told_n2c[:, 0] - mean_c).square().mean(0)
+        scale_c = torch.rsqrt(var_c + eps)
+        z = (wide - mean_c.view(pixel)) * scale_c.view(pixel)
+        ctx.save_for_backward(z, gamma_c, scale_c)
+        ctx.group, ctx.kind = group, x.dtype
+        ctx.mark_non_differentiable(mean_c, var_c)
+        return (z * gamma_c.view(pixel) + beta_c.view(pixel)).to(x.dtype), mean_c, var_c
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        z, gamma_c, scale_c = ctx.saved_tensors
+        dims, pixel = _axes(z)
+        grad = grads[0].to(z.dtype)
+        sums_2c = torch.stack([grad.sum(dims), (grad * z).sum(dims)])
+        means_2c = ctx.group.gather(sums_2c[None]).sum(0) * z.shape[1] / (z.numel() * ctx.group.size)
+        centred = grad - means_2c[0].view(pixel) - z * means_2c[1].view(pixel)
+        return (centred * (gamma_c * scale_c).view(pixel)).to(ctx.kind), sums_2c[1], sums_2c[0], None, None
+
+
+def _axes(x: Tensor) -> tuple[list[int], tuple[int, ...]]:
+    """The axes that are summed over, and the shape of what is left beside x."""
+    dims = [dim for dim in range(x.dim()) if dim != 1]
+    return dims, (1, -1, *(1 for _ in dims[1:]))
+
+
+def norms(network: nn.Module) -> list[_BatchNorm]:
+    """The batch norms of a network."""
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+def synchronise(network: nn.Module, group: Group) -> None:
+    """Let the batch norms of the network take their statistics over the processes of `group`; weights stay in place.
+
+    Names and state stay the same, so that a file written by one process is read by several, and the other way round.
+    """
+    if group.size == 1:
+        return
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, _BatchNorm):
+                setattr(parent, name, _synced(child, group))
+
+
+def _synced(norm: _BatchNorm, group: Group) -> _BatchNorm:
+    # torch's own holds its group in a form that cannot be copied with the network, unless it is that of all processes.
+    ours = next(norm.parameters()).device.type == "cpu" or group.members is not None
+    made = (SyncedNorm if ours else nn.SyncBatchNorm)(norm.num_features, norm.eps, norm.momentum or 0.0)
+    made.weight, made.bias = norm.weight, norm.bias
+    made.running_mean, made.running_var = norm.running_mean, norm.running_var
+    made.num_batches_tracked = norm.num_batches_tracked
+    if isinstance(made, SyncedNorm):
+        made.group = group
+    return made.train(norm.training)
+
+
+@contextmanager
+def remembering(network: nn.Module, part: int, parts: int) -> Iterator[None]:
+    """Batch norms that see `parts` parts of a batch one after the other remember the mean of what the parts tell them.
+
+    After n parts, a running statistic R with momentum m is to be (1-m) R + m (s_1 + ... + s_n)/n. That is so when the
+    i-th step has the momentum (m/n) / (1 - m + i m/n): the product of what the steps keep is 1 - m, and each part is
+    left with m/n. For one part it is m.
+    """
+    changed = [(norm, norm.momentum) for norm in norms(network)]
+    for norm, momentum in changed:
+        if momentum is not None:
+            norm.momentum = (momentum / parts) / (1 - momentum + (part + 1) * momentum / parts)
+    try:
+        yield
+    finally:
+        for norm, momentum in changed:
+            norm.momentum = momentum
+
+
+@contextmanager
+def forgetting(network: nn.Module) -> Iterator[None]:
+    """Batch norms that pass images a second time remember nothing of it."""
+    changed = [(norm, norm.momentum) for norm in norms(network)]
+    for norm, _ in changed:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in changed:
+            norm.momentum = momentum
+
+
+def micro_batches_here(batch: Batch, processes: int) -> int:
+    """How many parts of a batch each process passes through the network; below 1 where several share one: then 1.
+
+    Raises:
+        UsageError: the parts, or the images, cannot be dealt out evenly.
+    """
+    images = batch.ids * batch.images
+    if batch.parts % processes and processes % batch.parts:
+        raise UsageError(
+            f"{processes} processes cannot share {batch.parts} parts of a batch evenly: "
+            f"take --set batch.parts={processes}, or 1 for batch norm over the whole batch"
+        )
+    if images % processes:
+        raise UsageError(f"{processes} processes cannot share a batch of {images} images evenly: change batch.ids")
+    return max(1, batch.parts // processes)
+
+
+class MicroBatches:
+    """Images of this process [B/n, 3, H, W] to f_t and f_i of the whole batch, [B, D] each.
+
+    With more than one part here, the network runs twice: first every part for its features alone, then, part by part
+    while the gradients go back, for what the gradients need. So the memory is that of one part, and the gradient that
+    of the whole batch (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021).
+    """
+
+    def __init__(self, network: Network, batch: Batch, group: Group) -> None:
+        self._network, self._group = network, group
+        self._parts = micro_batches_here(batch, group.size)
+        synchronise(network, group.neighbours(max(1, group.size // batch.parts)) if group.size > 1 else group)
+
+    def __call__(self, images: Tensor) -> Features:
+        """Run the network as its mode says."""
+        if self._parts == 1:
+            found = [self._network(images)]
+        else:
+            found = [self._part(part, i) for i, part in enumerate(images.chunk(self._parts))]
+        metric, search = (self._group.gather(torch.cat(list(each))) for each in zip(*found, strict=True))
+        return Features(metric, search)
+
+    def _part(self, images: Tensor, number: int) -> Features:
+        contexts = partial(_two_passes, self._network, number, self._parts)
+        return Features(*checkpoint(self._network, images, use_reentrant=False, context_fn=contexts))
+
+
+def _two_passes(
+    network: nn.Module, number: int, parts: int
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What surrounds the first pass, and the second."""
+    first = remembering(network, number, parts) if network.training else nullcontext()
+    return first, forgetting(network)
+
+
+def share_gradients(network: nn.Module, objective: nn.Module, group: Group) -> None:
+    """Give every process the gradient of the whole batch.
+
+    The network's is the sum of what each process has of its images. The objective's each process has whole: the mean
+    only sees to it that rounding cannot let the processes drift apart.
+    """
+    for module, scale in ((network, 1.0), (objective, 1 / group.size)):
+        group.add_in_place([p.grad for p in module.parameters() if p.grad is not None], scale)
+
+
+def share_statistics(group: Group, *networks: nn.Module) -> None:
+    """Give every process the mean of what the batch norms of all remember.
+
+    A running statistic is linear in what it is fed with, so that the mean may wait until somebody looks.
+    """
+    for network in networks:
+        group.add_in_place([buffer for buffer in network.buffers() if buffer.is_floating_point()], 1 / group.size)

@@ -1,0 +1,162 @@
+"""The folder of a run: who may write to it, and whether it is the run that is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reidkit import recipe as recipes
+from reidkit import strict_json
+from reidkit.atomic import atomic_write
+from reidkit.locks import hold
+from reidkit.types import RunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reidkit.recipe import Recipe
+
+LEFT_OUT = "left_out"
+"""What `run.json` calls the places of images that could not be read when the run began."""
+STREAMED = " streamed"
+"""What the digest of a training set that is read with --stream ends in."""
+
+_NO_NAME = re.compile(r'[/\\<>:"|?*]')
+"""What the name of a folder cannot hold on every system."""
+_LONGEST_NAME = 200
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; a kill lets go of it too.
+
+    Raises:
+        RunError: another process trains in it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(hold(folder / ".lock", wait=False))
+        except BlockingIOError:
+            raise RunError(f"another process is training in {folder}: wait for it, or choose another --out") from None
+        except PermissionError as error:
+            raise RunError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
+        except OSError as error:
+            why = error.strerror or error
+            raise RunError(f"{folder} cannot be locked ({why}): choose an --out on another disk") from None
+        yield
+
+
+def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) -> None:
+    """Write down what this run is, or see that the run begun here is the same one.
+
+    `facts` are what else the result depends on (seed, training set, weights, precision); they are kept in `run.json`.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is not asked for; or it holds another run.
+        RunError: what the folder says of its run is missing or damaged.
+    """
+    recipe_file, facts_file = folder / "recipe.json", folder / "run.json"
+    if not holds_run(folder):
+        write_json(facts_file, facts)
+        write_json(recipe_file, recipes.to_json(recipe))
+        return
+    if not resume:
+        raise UsageError(held(folder))
+    changed = recipes.differences(recipe, _read_recipe(recipe_file))
+    begun = _read_json(facts_file)
+    changed += [_words(key, value, begun.get(key)) for key, value in facts.items() if begun.get(key) != value]
+    if changed:
+        raise UsageError(f"the run in {folder} was begun otherwise ({'; '.join(changed[:3])}): choose another --out")
+
+
+def _words(key: str, value: object, before: object) -> str:
+    """How a run differs from the one that was begun; a digest of images says nothing to a reader."""
+    if key == "training_set":
+        if str(before).endswith(STREAMED) != str(value).endswith(STREAMED):
+            return "its images were streamed" if str(before).endswith(STREAMED) else "its images were not streamed"
+        return (
+            "its training images were others, and with those it goes on: "
+            "some have come since, gone, been renamed, or cannot be read any more"
+        )
+    return f"{key}: {value}, not {before}"
+
+
+def left_out(folder: Path) -> list[int]:
+    """Which images the run that was begun here has left out, by their places in the list of all."""
+    try:
+        found = _read_json(folder / "run.json").get(LEFT_OUT, [])
+    except RunError:
+        return []  # `begin` will say what is wrong with it
+    return found if isinstance(found, list) and all(isinstance(i, int) for i in found) else []
+
+
+def default_folder(recipe: Recipe, seed: int) -> Path:
+    """Where a run lies unless the user says otherwise: a folder in `runs`, whatever name a recipe file brings.
+
+    Raises:
+        UsageError: the recipe's name is none that a folder in `runs` can have.
+    """
+    name = recipe.name
+    if not name.isprintable() or name.startswith(".") or _NO_NAME.search(name) or len(name.encode()) > _LONGEST_NAME:
+        raise UsageError(
+            f"the recipe's name {name[:80]!a} cannot be a folder's: give --out DIR, or another name by --set name=NAME"
+        )
+    return Path("runs") / f"{name}-seed{seed}"
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run was begun here. Weights count too: a new run must not write over them, nor start from them."""
+    return any((folder / name).is_file() for name in ("recipe.json", "state.pt", "model.safetensors"))
+
+
+def begun_as(folder: Path, recipe: Recipe) -> Recipe | None:
+    """The recipe by the name under which the run in the folder was begun; None where none was, or by another recipe."""
+    try:
+        begun = _read_recipe(folder / "recipe.json")
+    except RunError:
+        return None
+    placed = recipe
+    if recipe.network.stride_in == "auto":  # the run has written down how its weights placed the stride
+        placed = dataclasses.replace(
+            recipe, network=dataclasses.replace(recipe.network, stride_in=begun.network.stride_in)
+        )
+    return None if recipes.differences(placed, begun) else dataclasses.replace(recipe, name=begun.name)
+
+
+def held(folder: Path) -> str:
+    """What to say to who would begin another run here."""
+    return f"{folder} holds a run already: go on with it by --resume, or choose another --out"
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON whole or not at all."""
+    try:
+        with atomic_write(path) as file:
+            file.write(f"{json.dumps(value, indent=2)}\n".encode())
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}): make room, or choose another --out") from None
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        return recipes.load(path)
+    except UsageError as error:
+        raise RunError(f"the run's own recipe is damaged ({error}): start a new run with another --out") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = strict_json.read(path)
+    except (OSError, strict_json.JsonError):
+        value = None
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is missing or damaged: start a new run with another --out")
+    return value

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reidkit.data.formats.scan import any_image, folders_in, image_names, locate, named_samples, without_junk
+from reidkit.types import DataError, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_images_by_suffix_in_sorted_order(draw: Callable[..., Path]) -> None:
+    root = draw("b.jpg", "a.PNG", "ü.webp", "B.JPEG", "c.txt", ".hidden.jpg", "Thumbs.db", "d.jpg.part", "inner/e.jpg")
+    assert image_names(root) == ["B.JPEG", "a.PNG", "b.jpg", "ü.webp"]
+    assert any_image(root) in image_names(root)
+    assert any_image(root / "none") is None
+    assert folders_in(root) == [root / "inner"]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none cannot be read: No such file"):
+        image_names(tmp_path / "none")
+    with pytest.raises(DataError, match="none cannot be read: No such file"):
+        folders_in(tmp_path / "none")
+
+
+def test_the_folder_itself_comes_before_those_inside(draw: Callable[..., Path]) -> None:
+    root = draw("mark/x.jpg", "inner/mark/x.jpg")
+
+    def marked(folder: Path) -> bool:
+        return (folder / "mark").is_dir()
+
+    assert locate(root, marked, "a mark") == root
+    (root / "mark").rename(root / "other")
+    assert locate(root, marked, "a mark") == root / "inner"
+    with pytest.raises(DataError, match="other does not hold a mark"):
+        locate(root / "other", marked, "a mark")
+
+
+def test_a_pattern_reads_person_and_camera(draw: Callable[..., Path]) -> None:
+    root = draw("p3k2.jpg", "p1k1.jpg")
+    pattern = re.compile(r"p(?P<pid>\d)k(?P<cam>\d)")
+    assert named_samples(root, pattern, "p1k1.jpg") == (
+        Sample(root / "p1k1.jpg", 1, 1),
+        Sample(root / "p3k2.jpg", 3, 2),
+    )
+
+
+def test_junk_is_taken_out_of_every_split(tmp_path: Path) -> None:
+    good, bad = Sample(tmp_path / "a.jpg", 1, 0), Sample(tmp_path / "b.jpg", -1, 0)
+    found = without_junk("x", (good, bad), (bad, good), (good,))
+    assert (found.train, found.query, found.gallery, found.junk) == ((good,), (good,), (good,), (bad, bad))

@@ -1,0 +1,75 @@
+"""The start of small twins: made once, shared by rows and seeds, and not where weights were given."""
+
+import pytest
+
+from reidkit import recipe as recipes
+from reidkit.experiments import measure as starts
+from reidkit.experiments.measure import Machine, Watch, with_starts
+from reidkit.experiments.plan import plan
+from reidkit.recipes.luo2019.ladder import STRONG, start, started
+from reidkit.recipes.luo2019.published import BACKBONE_SCORES
+from reidkit.types import UsageError
+from tests.commands import SIZE, settings
+from tests.experiments.made import order
+
+MACHINE = Machine(command="reidkit paper table1 --small", device="cpu")
+TINY = tuple(settings(SIZE))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Starts of one epoch on the eight people that can be drawn in a second."""
+    monkeypatch.setattr(starts, "IDS", 40)
+    monkeypatch.setattr(starts, "CAMERAS", 2)
+    short = [*TINY, "optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0"]
+    monkeypatch.setattr(starts, "start", lambda network: recipes.override(start(network), short))
+
+
+def test_a_start_is_made_once_and_all_rows_begin_with_it(tmp_path, noise, tiny, monkeypatch):
+    said = []
+    asked = order(tmp_path, size="small", data={"noise": noise}, seeds=2)
+    first = with_starts(asked, MACHINE, Watch(say=said.append))
+    (file,) = set(first.weights.values())
+    assert file.parent.parent == tmp_path / "start"
+    assert file.is_file()
+    assert "drawing people" in said[0]
+    runs = plan(first)
+    assert len(runs) == 14
+    assert {run.weights for run in runs} == {file}
+
+    monkeypatch.setattr(starts, "measure", None)
+    monkeypatch.setattr(starts, "draw_dataset", None)
+    assert with_starts(asked, MACHINE, Watch()) == first
+
+
+def test_each_backbone_has_a_start(tmp_path, noise, monkeypatch):
+    trained = []
+    monkeypatch.setattr(starts, "_trained", lambda recipe, *_: trained.append(recipe.network.backbone) or tmp_path)
+    given = {"resnet34": tmp_path / "mine.safetensors"}
+    asked = order(tmp_path, "backbones", size="small", data={"noise": noise}, weights=given)
+    assert set(with_starts(asked, MACHINE, Watch()).weights) == {name for name, _, _ in BACKBONE_SCORES}
+    assert trained == [name for name, _, _ in BACKBONE_SCORES if name != "resnet34"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"size": "full"}, {"size": "short"}, {"data": {}}, {"weights": {"": None}}, {"weights": {"resnet18": None}}],
+)
+def test_no_start_where_none_is_wanted(tmp_path, noise, monkeypatch, changes):
+    monkeypatch.setattr(starts, "_trained", None)
+    asked = order(tmp_path, **{"size": "small", "data": {"noise": noise}, **changes})
+    assert with_starts(asked, MACHINE, Watch()) == asked
+    assert all(run.weights is None for run in plan(asked))
+
+
+def test_a_wrong_row_is_said_before_anything_is_trained(tmp_path, noise, monkeypatch):
+    monkeypatch.setattr(starts, "_trained", None)
+    with pytest.raises(UsageError, match="did you mean warmup"):
+        with_starts(order(tmp_path, size="small", data={"noise": noise}, rows=("warmpu",)), MACHINE, Watch())
+
+
+def test_a_start_has_the_shapes_of_the_twins_that_begin_with_it():
+    twin, begun = started(STRONG), start(started(STRONG).network)
+    assert (begun.network.backbone, begun.network.width) == (twin.network.backbone, twin.network.width)
+    assert twin.optim.lr == STRONG.optim.lr
+    assert begun.optim.epochs < twin.optim.epochs

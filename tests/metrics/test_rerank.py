@@ -1,0 +1,64 @@
+"""Re-ranking of whole sets of features: junk is nobody's neighbour."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import pytest
+
+from reidkit.metrics.protocols import subset
+from reidkit.metrics.rerank import Method, score_reranked
+from reidkit.metrics.retrieval import score
+from reidkit.types import JUNK, DataError, Embeddings
+from tests.metrics.definition import crowd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def test_junk_moves_no_query_by_hand() -> None:
+    """The true match and the false one lie on either side of the query, as far: a tie, so that the AP is 1/2.
+
+    Junk beside the true match would move the query there and make the AP 1.
+    """
+    query = Embeddings(np.array([[1, 0]], np.float32), np.array([1]), np.array([0]))
+    vectors = np.array([[0.8, -0.6], [0.8, 0.6], [0.6, -0.8]], np.float32)
+    gallery = Embeddings(vectors, np.array([1, 2, JUNK]), np.array([1, 1, 1]))
+    assert score_reranked(query, gallery, "expansion").map == 1 / 2
+    assert score_reranked(query, replace(gallery, pids=np.array([1, 2, 3])), "expansion").map == 1
+
+
+def with_junk(features: Embeddings, seed: int) -> tuple[Embeddings, NDArray[np.int64]]:
+    """The features with as many junk ones among them, near to them, and where the old ones are."""
+    rng = np.random.default_rng(seed)
+    count = len(features.pids)
+    noise = rng.standard_normal(features.vectors.shape).astype(np.float32)
+    order = rng.permutation(2 * count)
+    vectors = np.concatenate((features.vectors, features.vectors[rng.permutation(count)] + 0.1 * noise))[order]
+    pids = np.concatenate((features.pids, np.full(count, JUNK)))[order]
+    camids = np.concatenate((features.camids, features.camids))[order]
+    return Embeddings(vectors, pids, camids), np.flatnonzero(pids != JUNK)
+
+
+@pytest.mark.parametrize("way", get_args(Method))
+def test_junk_changes_nothing(way: Method) -> None:
+    query, asked = with_junk(crowd(images=200)[0], 1)
+    gallery, images = with_junk(crowd(images=200)[1], 2)
+    found, expected = (
+        score_reranked(query, gallery, way),
+        score_reranked(subset(query, asked), subset(gallery, images), way),
+    )
+    assert found.map == expected.map != score(query, gallery).map
+    assert (found.queries, found.gallery) == (expected.queries, len(images))
+    assert found.queries_skipped == expected.queries_skipped + len(query.pids) - len(asked)
+    np.testing.assert_array_equal(found.average_precision[asked], expected.average_precision)
+    assert np.isnan(np.delete(found.inp, asked)).all()
+    assert len(found.first_match) == len(query.pids)
+
+
+def test_nothing_but_junk_says_so() -> None:
+    query, gallery = crowd(images=50)
+    with pytest.raises(DataError, match="share no id"):
+        score_reranked(query, replace(gallery, pids=np.full_like(gallery.pids, JUNK)))

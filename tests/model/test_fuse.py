@@ -1,0 +1,91 @@
+"""Batch norms folded into convolutions: a case by hand, then the features of whole networks before and after."""
+
+import pytest
+import torch
+from torch import nn
+
+from reidkit import recipe
+from reidkit.model.backbones.resnet import BasicBlock
+from reidkit.model.fuse import fuse_batch_norms
+from reidkit.model.network import build
+
+
+def moved(**options):
+    """A network whose norms are not at their beginning."""
+    torch.manual_seed(0)
+    network = build(recipe.Network(width=0.125, **options)).eval()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_(std=0.2)
+            part.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias, std=0.2)
+    return network
+
+
+def norms(network):
+    return sum(isinstance(part, nn.BatchNorm2d) for part in network.modules())
+
+
+def test_by_hand():
+    """The norm takes 1 from x, divides by 2 and adds 5: behind a weight of 6 that is a weight of 3 and a bias of 4.5.
+
+    The other convolution is 0, so that the block gives relu(0 + x).
+    """
+    block = BasicBlock(1, 1, 1).eval()
+    with torch.no_grad():
+        block.conv1.weight.zero_()[0, 0, 1, 1] = 6
+        block.conv2.weight.zero_()
+    block.bn1.running_mean.fill_(1)
+    block.bn1.running_var.fill_(4)
+    block.bn1.eps = 0.0
+    nn.init.constant_(block.bn1.bias, 5)
+    made = fuse_batch_norms(block)
+    assert made.conv1.weight[0, 0, 1, 1].item() == 3
+    assert made.conv1.bias.item() == 4.5
+    assert isinstance(made.bn1, nn.Identity)
+    x = torch.tensor([[[[2.0, 7.0]]]])
+    assert torch.equal(made(x), block(x))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"backbone": "resnet18", "neck": "bnneck"},
+        {"backbone": "resnet50", "last_stride": 1, "stride_in": "1x1"},
+        {"backbone": "resnet50", "stem_relu": False, "embedding": 16, "neck": "l2"},
+        {"backbone": "seresnext50", "last_stride": 1},
+        {"backbone": "resnet50-ibn-a"},
+    ],
+)
+def test_the_same_features(options):
+    network = moved(**options)
+    made = fuse_batch_norms(network.train())
+    assert norms(network) >= 20
+    assert norms(made) == (13 if "ibn" in options["backbone"] else 0), "beside an instance norm it stays"
+    assert network.training
+    assert not made.training
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        wanted, found = network.eval()(images), made(images)
+    for before, after in zip(wanted, found, strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4 * before.abs().max().item())
+        assert not torch.equal(after, torch.zeros_like(after))
+
+
+def test_the_network_itself_is_left_alone():
+    network = moved(backbone="resnet18")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    fuse_batch_norms(network)
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_what_is_no_residual_network_is_copied():
+    """A norm before a convolution, or behind something else, is not folded."""
+    other = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4))
+    made = fuse_batch_norms(other)
+    assert norms(made) == 2
+    images = torch.randn(2, 3, 5, 5)
+    torch.testing.assert_close(made(images), other.eval()(images))

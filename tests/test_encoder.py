@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reidkit import encoder as module
+from reidkit.encoder import choose_batch, choose_device, choose_precision, embed
+from reidkit.model.network import Network, build
+from reidkit.types import UsageError
+from tests.train.tiny import RECIPE
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """With a neck that has moved, so that both features and both modes differ."""
+    torch.manual_seed(0)
+    made = build(RECIPE.network)
+    made.train()
+    with torch.no_grad():
+        for _ in range(3):
+            made(torch.randn(16, 3, 32, 32) + 1)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(10, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_features_come_in_the_order_of_the_images(network: Network, images: Tensor) -> None:
+    with torch.inference_mode():
+        one_by_one = np.concatenate([network(image[None]).search.numpy() for image in images])
+    found = embed(network, images.split(4))
+    assert found.shape == (10, network.channels)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, one_by_one, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found[0], found[1])
+
+
+def test_the_feature_before_and_after_the_neck(network: Network, images: Tensor) -> None:
+    with torch.inference_mode():
+        metric, search = network(images)
+    np.testing.assert_allclose(embed(network, [images], feature="before"), metric.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(embed(network, [images], feature="after"), search.numpy(), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(metric, search)
+
+
+def test_flip_takes_the_mean_with_the_mirror_image(network: Network, images: Tensor) -> None:
+    mirrored = torch.from_numpy(images.numpy()[:, :, :, ::-1].copy())
+    plain, other = embed(network, [images]), embed(network, [mirrored])
+    assert not np.allclose(plain, other)
+    np.testing.assert_allclose(embed(network, [images], flip=True), (plain + other) / 2, rtol=1e-6)
+
+
+def test_a_network_that_only_adds_up() -> None:
+    """The feature is the first column: of (1, 2, 3) it is 1, of its mirror image 3, the mean is 2."""
+
+    class First(nn.Module):
+        channels = 1
+
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            return images[:, 0, 0, :1], 10 * images[:, 0, 0, :1]
+
+    row = torch.tensor([1.0, 2.0, 3.0]).expand(1, 3, 1, 3)
+    network: Network = First()  # type: ignore[assignment]
+    assert embed(network, [row], feature="before").tolist() == [[1]]
+    assert embed(network, [row], feature="before", flip=True).tolist() == [[2]]
+    assert embed(network, [row], flip=True).tolist() == [[20]]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_is_left_as_it_was(network: Network, images: Tensor, training: bool) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    wanted = embed(network, [images])
+    network.train(training)
+    np.testing.assert_array_equal(embed(network, [images]), wanted)
+    assert all(part.training is training for part in network.modules())
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    network.eval()
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 9, 1000])
+def test_features_are_copied_some_at_a_time(
+    network: Network, images: Tensor, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the boundary falls, none is lost and none comes twice."""
+    wanted = embed(network, images.split(2))
+    monkeypatch.setattr(module, "AT_ONCE", rows * network.channels * 4)
+    np.testing.assert_array_equal(embed(network, images.split(2)), wanted)
+
+
+def test_batches_by_device() -> None:
+    assert choose_batch(torch.device("cpu")) < choose_batch(torch.device("cuda"))
+
+
+def test_nothing_in_nothing_out(network: Network) -> None:
+    assert embed(network, []).shape == (0, network.channels)
+
+
+def test_progress_counts_images(network: Network, images: Tensor) -> None:
+    told: list[int] = []
+    embed(network, images.split(4), progress=told.append)
+    assert told == [4, 4, 2]
+
+
+def test_bf16_gives_float32_features_close_to_them(network: Network, images: Tensor) -> None:
+    exact, rough = embed(network, [images]), embed(network, [images], torch.bfloat16)
+    assert rough.dtype == np.float32
+    assert not np.array_equal(exact, rough)
+    cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
+    assert cosine.min() > 0.99
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    assert choose_device("cpu") == torch.device("cpu")
+    for name in ("tpu", "", "meta", "cpu cuda", "mps"):
+        with pytest.raises(UsageError, match="choose auto, cpu or cuda"):
+            choose_device(name)
+    with pytest.raises(UsageError, match="torch sees no GPU here"):
+        choose_device("cuda")
+
+
+def test_devices_where_there_are_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto") == torch.device("cuda")
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match="there is no device cuda:2: torch sees 2 GPUs, counted from 0"):
+        choose_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "wanted"),
+    [
+        ("auto", False, torch.float32),
+        ("auto", True, torch.bfloat16),
+        ("fp32", True, torch.float32),
+        ("bf16", False, torch.bfloat16),
+    ],
+)
+def test_precision(monkeypatch: pytest.MonkeyPatch, name: str, has: bool, wanted: torch.dtype) -> None:
+    monkeypatch.setattr(module, "_cpu_has_bf16", lambda: has)
+    assert choose_precision(name, torch.device("cpu")) is wanted
