@@ -110,7 +110,7 @@ def render(report: Report) -> str:
         training=charts.training_figures(report.log),
         speed=[each for each in (charts.throughput_figure(report.log),) if each],
         validation=[each for each in (charts.validation_figure(report.log),) if each],
-        evaluated=_judged(report),
+        evaluated=_evaluated(report),
         duration=_duration(report.log),
         changed=_changed(report),
         recipe=_recipe(report),
@@ -167,7 +167,7 @@ def _seconds(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def _judged(report: Report) -> list[charts.Figure]:
+def _evaluated(report: Report) -> list[charts.Figure]:
     """The figures of the evaluation."""
     curves = {"by distance": report.cmc, "re-ranked": report.cmc_reranked}
     figures = [
