@@ -168,7 +168,7 @@ class Clock:
             return
         missing, left = row["seconds"] * (self.setting.recipe.optim.epochs - row["epoch"]), self.setting.left()
         if missing > left - JUDGING:
-            from reidkit.types import RunError
+            from reidkit.errors import RunError
 
             rate = f"{row['images_per_s']:.0f} images/s, so the rest would take {missing:.0f} s"
             raise RunError(f"broken off after epoch {row['epoch']}: {rate}, and {left:.0f} s are left")
@@ -197,7 +197,7 @@ def whole_run(setting: Setting) -> dict[str, Any]:
     Raises:
         ReidkitError: the data or the weights are not what they should be, or the time will not do.
     """
-    from reidkit.types import ReidkitError
+    from reidkit.errors import ReidkitError
 
     if setting.data is None:
         return {"failed": "left out: name a data set with --data"}

@@ -12,8 +12,8 @@ from torch import nn
 
 from reidkit.cli.launcher import shared
 from reidkit.distributed import ALONE, Group, joined
+from reidkit.errors import UsageError
 from reidkit.train.parallel import SyncedNorm, synchronise
-from reidkit.types import UsageError
 from tests.together import together
 
 if TYPE_CHECKING:

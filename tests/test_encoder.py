@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from reidkit import encoder as module
 from reidkit.encoder import choose_batch, choose_device, choose_precision, embed
+from reidkit.errors import UsageError
 from reidkit.model.network import Network, build
-from reidkit.types import UsageError
 from tests.train.tiny import RECIPE
 
 

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from reidkit.data.formats.detect import load_dataset
+from reidkit.errors import DataError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate, require_evaluable
 from reidkit.model.network import build
 from reidkit.model.weights import Model
-from reidkit.types import DataError, Dataset, Names, Sample
+from reidkit.types import Dataset, Names, Sample
 from tests.noise import draw_noise, file_of
 from tests.train.tiny import RECIPE
 

@@ -14,9 +14,9 @@ import numba
 import pytest
 
 from reidkit.data.cache import default_cache_dir
+from reidkit.errors import DataError
 from reidkit.fallback import remark, temporary_folder
 from reidkit.jit import njit
-from reidkit.types import DataError
 
 
 @pytest.fixture(autouse=True)

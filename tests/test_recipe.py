@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reidkit import recipe as recipes
+from reidkit.errors import UsageError
 from reidkit.recipe import Erasing, Network, Optim, Recipe
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reidkit.cli import output
+from reidkit.errors import DataError, UsageError
 from reidkit.terminal import harmless, harmless_lines, visible
 from reidkit.train.run_folder import default_folder
-from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

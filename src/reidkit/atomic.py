@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from reidkit.types import PeerError, UsageError
+from reidkit.errors import PeerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

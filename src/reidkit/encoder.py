@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from reidkit.distributed import from_environment
+from reidkit.errors import DivergedError, UsageError
 from reidkit.model.fuse import fuse_batch_norms
-from reidkit.types import DivergedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

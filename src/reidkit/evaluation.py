@@ -13,9 +13,10 @@ from reidkit.data.loaders import eval_batches
 from reidkit.data.shards.samples import camids_of, pids_of
 from reidkit.distributed import ALONE
 from reidkit.encoder import choose_batch, embed, refuse_diverged
+from reidkit.errors import DataError
 from reidkit.metrics.matching import Labels, find_matches, make_rule, require_matches
 from reidkit.metrics.retrieval import Scores, score
-from reidkit.types import DataError, Embeddings, Sample
+from reidkit.types import Embeddings, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

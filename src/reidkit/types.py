@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from reidkit.terminal import harmless
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -34,49 +33,6 @@ def counted_lower(data: str) -> int:
     Camera `c1` of Market-1501 had the camid 0 then, while `c1` of own images had 1. Files of that time are still read.
     """
     return int(data.startswith(_ONCE_FROM_0))
-
-
-def _shortened(sentence: str) -> str:
-    """The sentence with the middle of endless words left out, as a file may hold them."""
-    return re.sub(r"\S{400,}", lambda word: f"{word[0][:200]}...{word[0][-100:]}", sentence)
-
-
-class ReidkitError(Exception):
-    """An expected failure: one sentence that says the remedy. The command line prints it and exits with `status`."""
-
-    status = 1
-
-    def __init__(self, *words: object) -> None:
-        """A sentence names files and what stands in them: it is made harmless to print, wherever it is printed."""
-        super().__init__(*(_shortened(harmless(word)) if isinstance(word, str) else word for word in words))
-
-
-class UsageError(ReidkitError):
-    """The command was called wrongly."""
-
-    status = 2
-
-
-class DataError(ReidkitError):
-    """A folder, an image or a features file is not what it should be."""
-
-
-class WeightsError(ReidkitError):
-    """A weights file does not fit the network, or is none."""
-
-
-class DivergedError(WeightsError):
-    """A network whose features are no numbers."""
-
-
-class RunError(ReidkitError):
-    """Training cannot go on."""
-
-
-class PeerError(RunError):
-    """Another process of the same run is gone. Its own words, or its end, are what a user wants to hear of."""
-
-    status = 75  # EX_TEMPFAIL: nothing is wrong here
 
 
 class ImageFile(Protocol):

@@ -84,7 +84,7 @@ def test_a_run_that_will_not_fit_is_broken_off(noise: Path, tmp_path: Path) -> N
     import torch
     from benchmarks.gpu_search import whole_run
 
-    from reidkit.types import RunError
+    from reidkit.errors import RunError
 
     recipe = recipe_for("strong-baseline", small=True)
     recipe = replace(recipe, optim=replace(recipe.optim, epochs=120))

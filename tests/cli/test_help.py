@@ -12,7 +12,7 @@ import typer
 
 from reidkit.cli import help as cli_help
 from reidkit.cli import main as cli
-from reidkit.types import ReidkitError
+from reidkit.errors import ReidkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

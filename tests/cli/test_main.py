@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from reidkit.cli import main as cli
-from reidkit.types import DataError, UsageError
+from reidkit.errors import DataError, UsageError
 
 HEAVY = ("torch", "numpy", "numba", "matplotlib", "pydantic", "PIL", "safetensors", "jinja2")
 
@@ -98,3 +98,26 @@ def test_closed_streams(words: str, closed: str, status: int, err: str) -> None:
     )
     assert (done.returncode, done.stderr) == (status, err)
     assert ("small-strong-baseline" in done.stdout) == (status == 0)
+
+
+def test_the_option_that_sets_the_argument_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library speaks of its arguments; whoever called a command has options."""
+
+    def ends_in(argument: str) -> str:
+        def fail(*_: object, **__: object) -> int:
+            raise DataError("it is wrong", argument=argument)
+
+        monkeypatch.setattr("reidkit.cli.train.get_recipe", fail)
+        monkeypatch.setattr("sys.argv", ["reidkit", "train", "small-strong-baseline", "--data", "x"])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return capsys.readouterr().err
+
+    assert ends_in("cameras") == "reidkit: it is wrong (--cameras)\n"
+    assert ends_in("evaluate_every") == "reidkit: it is wrong (--evaluate-every)\n"
+    assert ends_in("cache_dir") == "reidkit: it is wrong (--cache)\n"
+    assert ends_in("batch.ids") == "reidkit: it is wrong (--set batch.ids=...)\n"
+    assert ends_in("k1") == "reidkit: it is wrong\n"  # `train` has no --k1
+    assert ends_in("") == "reidkit: it is wrong\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reidkit.cli import options
-from reidkit.types import DataError, UsageError
+from reidkit.errors import DataError, UsageError
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reidkit.cli.paper import _weights, paper
-from reidkit.types import UsageError
+from reidkit.errors import UsageError
 from tests.commands import training
 
 

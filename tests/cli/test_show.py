@@ -7,9 +7,9 @@ from PIL import Image
 
 from reidkit import recipe
 from reidkit.cli.show import choose_queries
+from reidkit.errors import UsageError
 from reidkit.model.network import build
 from reidkit.model.weights import save_model
-from reidkit.types import UsageError
 
 
 @pytest.fixture(scope="module")

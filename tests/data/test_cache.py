@@ -11,7 +11,7 @@ import pytest
 from reidkit.atomic import atomic_write
 from reidkit.data.cache import Cached, cache_usage, clear_cache
 from reidkit.data.images import open_images
-from reidkit.types import DataError
+from reidkit.errors import DataError
 from tests.data.test_images import SIZE, picture, pixels, write
 
 if TYPE_CHECKING:

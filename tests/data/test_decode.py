@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from reidkit.data import decode as module
 from reidkit.data.decode import decode, decode_bytes
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path

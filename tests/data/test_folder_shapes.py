@@ -9,7 +9,8 @@ import pytest
 
 from reidkit.data.formats import folder
 from reidkit.data.formats.detect import load_dataset
-from reidkit.types import NO_CAMERA, DataError
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA
 from tests.noise import file_of
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from reidkit.data.cache import default_cache_dir
 from reidkit.data.images import open_images
 from reidkit.data.resize import resize
 from reidkit.data.sources import decode_all
+from reidkit.errors import DataError
 from reidkit.recipe import Images
-from reidkit.types import DataError, Sample
+from reidkit.types import Sample
 from tests.noise import file_of
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from reidkit.data.images import open_images
 from reidkit.data.loaders import AHEAD, TrainBatches, eval_batches
 from reidkit.data.sampler import pk_batches
 from reidkit.data.sources import MappedImages, UnreadableImagesError
+from reidkit.errors import DataError
 from reidkit.recipe import Batch, Erasing, Images, Recipe
-from reidkit.types import DataError, Sample
+from reidkit.types import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

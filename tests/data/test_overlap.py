@@ -16,7 +16,8 @@ from reidkit.data.overlap import (
     read_record,
     write_record,
 )
-from reidkit.types import JUNK, DataError, Dataset, Sample
+from reidkit.errors import DataError
+from reidkit.types import JUNK, Dataset, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path

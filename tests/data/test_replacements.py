@@ -9,7 +9,8 @@ import pytest
 
 from reidkit.data.replacements import WithReplacements
 from reidkit.data.sources import MappedImages
-from reidkit.types import DataError, Sample
+from reidkit.errors import DataError
+from reidkit.types import Sample
 
 PIDS = (1, 1, 1, 2, 2, 2, 3, 3)
 SAMPLES = tuple(Sample(Path(f"{i}.jpg"), pid, 0) for i, pid in enumerate(PIDS))

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.data.sampler import pk_batches
+from reidkit.errors import DataError
 from reidkit.recipe import Batch
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

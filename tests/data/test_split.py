@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from reidkit.data.formats.detect import load_dataset, open_to_split
 from reidkit.data.split import hold_out, make_split, queries_of, write_split
-from reidkit.types import JUNK, NO_CAMERA, DataError, Sample, UsageError
+from reidkit.errors import DataError, UsageError
+from reidkit.types import JUNK, NO_CAMERA, Sample
 from tests.noise import file_of
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import signal
 
 import pytest
 
+from reidkit.errors import DataError, RunError, UsageError
 from reidkit.experiments import grid, workers
 from reidkit.experiments.grid import make
 from reidkit.experiments.measure import Machine, Watch, measure
 from reidkit.experiments.plan import plan
 from reidkit.train.stop import StoppedError
-from reidkit.types import DataError, RunError, UsageError
 from tests.commands import SIZE, settings
 from tests.experiments.made import order
 from tests.noise import draw_noise

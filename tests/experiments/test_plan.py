@@ -2,11 +2,11 @@
 
 import pytest
 
+from reidkit.errors import UsageError, WeightsError
 from reidkit.experiments.plan import columns, plan
 from reidkit.recipes.luo2019.published import BACKBONE_SCORES
 from reidkit.recipes.luo2019.tables import TABLES
 from reidkit.recipes.tables import Search
-from reidkit.types import UsageError, WeightsError
 from tests.experiments.made import finish, order
 
 

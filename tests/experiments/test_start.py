@@ -3,12 +3,12 @@
 import pytest
 
 from reidkit import recipe as recipes
+from reidkit.errors import UsageError
 from reidkit.experiments import measure as starts
 from reidkit.experiments.measure import Machine, Watch, with_starts
 from reidkit.experiments.plan import plan
 from reidkit.recipes.luo2019.ladder import STRONG, start, started
 from reidkit.recipes.luo2019.published import BACKBONE_SCORES
-from reidkit.types import UsageError
 from tests.commands import SIZE, settings
 from tests.experiments.made import order
 

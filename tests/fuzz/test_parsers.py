@@ -23,6 +23,7 @@ from safetensors.torch import save as safetensors
 from reidkit import recipe as recipes
 from reidkit.data.formats import csv, msmt17
 from reidkit.data.shards import parquet, webdataset
+from reidkit.errors import ReidkitError
 from reidkit.metrics.calibration_file import Settings, load_calibration, to_json
 from reidkit.metrics.features import read_features
 from reidkit.metrics.thresholds import Origin, calibrate
@@ -30,7 +31,6 @@ from reidkit.model.network import build
 from reidkit.model.weights import load_backbone, load_model, save_model, stride_placement
 from reidkit.train import checkpoint, log, run_folder
 from reidkit.train.checkpoint import Progress
-from reidkit.types import ReidkitError
 from tests.data.shards.made import pair, picture, tar
 from tests.fuzz.mutate import (
     HOSTILE_JSON,

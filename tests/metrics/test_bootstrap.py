@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.bootstrap import Bootstrap, Interval, intervals, pair_intervals
 from reidkit.metrics.matching import Labels
 from reidkit.metrics.pairs import Tables, collect_pairs
 from reidkit.metrics.retrieval import Scores, score, score_distances
 from reidkit.metrics.verification import operating_point, verify
-from reidkit.types import DataError, UsageError
 
 from .definition import crowd, embeddings
 

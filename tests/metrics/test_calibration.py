@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.calibration import (
     Counts,
     Isotonic,
@@ -30,9 +32,11 @@ from reidkit.metrics.calibration_file import (
     to_json,
 )
 from reidkit.metrics.thresholds import Origin, calibrate, held_out
-from reidkit.types import DataError, Embeddings, UsageError
 
 from .definition import crowd, embeddings
+
+if TYPE_CHECKING:
+    from reidkit.types import Embeddings
 
 
 def counts(similarity, genuine, impostor) -> Counts:

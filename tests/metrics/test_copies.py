@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.metrics import protocols
 from reidkit.metrics.calibration_file import Settings
 from reidkit.metrics.copies import find_copies
@@ -18,7 +19,7 @@ from reidkit.metrics.ranking import pair_histogram, ranked
 from reidkit.metrics.rerank import score_reranked
 from reidkit.metrics.retrieval import score
 from reidkit.metrics.thresholds import Origin, calibrate
-from reidkit.types import DataError, Embeddings
+from reidkit.types import Embeddings
 
 if TYPE_CHECKING:
     from pathlib import Path

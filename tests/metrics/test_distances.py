@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from reidkit.errors import DataError
 from reidkit.metrics import distances
 from reidkit.metrics.distances import Device, Host, distance_blocks, full_precision, multiplier_for
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path

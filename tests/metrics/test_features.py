@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.metrics.features import read_features, write_features
 from reidkit.metrics.retrieval import score
-from reidkit.types import DataError, Embeddings, Names
+from reidkit.types import Embeddings, Names
 
 from .definition import embeddings
 

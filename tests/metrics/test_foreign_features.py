@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.metrics import foreign_features
 from reidkit.metrics.features import read_both, read_features
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path

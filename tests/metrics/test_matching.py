@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.metrics.matching import Cameras, Labels, find_matches, make_rule, require_matches
-from reidkit.types import DataError
 
 
 def labels(pids: list[int], camids: list[int], paths: tuple[str, ...] = ()) -> Labels:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.metrics.bootstrap import Bootstrap, Interval
 from reidkit.metrics.paired import Values, compare, exchange_test
-from reidkit.types import DataError
 
 
 def values(ap: list[float], first: list[float] | None = None) -> Values:

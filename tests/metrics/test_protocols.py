@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.metrics.distances import Host
 from reidkit.metrics.protocols import camera_pairs, multi_query, single_shot, subset
 from reidkit.metrics.retrieval import score
-from reidkit.types import DataError
 
 from .definition import crowd, embeddings, multiply_badly
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reidkit.errors import DataError
 from reidkit.metrics.distances import Host
 from reidkit.metrics.ranking import pair_histogram, ranked
 from reidkit.metrics.retrieval import score
-from reidkit.types import DataError
 
 from .definition import crowd, embeddings, multiply_badly
 

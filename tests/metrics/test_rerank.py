@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.metrics.protocols import subset
 from reidkit.metrics.rerank import Method, score_reranked
 from reidkit.metrics.retrieval import score
-from reidkit.types import JUNK, DataError, Embeddings
+from reidkit.types import JUNK, Embeddings
 from tests.metrics.definition import crowd
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.rerank import ecn
 from reidkit.metrics.rerank.ecn import CrossNeighbourhood, expanded_cross, expanded_cross_blocks
-from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

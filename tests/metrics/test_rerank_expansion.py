@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics import distances
 from reidkit.metrics.rerank.query_expansion import alpha_query_expansion, smallest
-from reidkit.types import DataError, UsageError
 
 
 def test_by_hand() -> None:

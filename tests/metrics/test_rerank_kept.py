@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from reidkit.errors import DataError
 from reidkit.gallery.neighbours import GalleryNeighbours
 from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path

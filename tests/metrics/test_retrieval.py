@@ -9,12 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics import distances as blocks
 from reidkit.metrics import retrieval as counting
 from reidkit.metrics.distances import Host
 from reidkit.metrics.matching import Labels
 from reidkit.metrics.retrieval import score, score_blocks, score_distances
-from reidkit.types import DataError, Embeddings, UsageError
+from reidkit.types import Embeddings
 
 from . import definition
 from .definition import check, crowd, embeddings, multiply_badly, on_a_line, retrievals, same

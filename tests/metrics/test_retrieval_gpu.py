@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics import retrieval_gpu
 from reidkit.metrics.matching import find_matches, make_rule
 from reidkit.metrics.retrieval import score
 from reidkit.metrics.retrieval_gpu import pair_squares
-from reidkit.types import DataError, Embeddings, UsageError
+from reidkit.types import Embeddings
 
 from . import definition
 from .definition import check, crowd, embeddings, on_a_line, retrievals, same

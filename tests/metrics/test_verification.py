@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics import distances, pairs
 from reidkit.metrics import pairs as pair_tables
 from reidkit.metrics.matching import find_matches, make_rule
 from reidkit.metrics.open_set import Splits, open_set
 from reidkit.metrics.pairs import Pairs, collect_pairs
 from reidkit.metrics.verification import FARS, operating_point, roc, verify
-from reidkit.types import DataError, UsageError
 
 from .definition import crowd, embeddings
 

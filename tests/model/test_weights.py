@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from reidkit import recipe
+from reidkit.errors import WeightsError
 from reidkit.model.network import build
 from reidkit.model.weights import fingerprint, load_backbone, load_model, read, save_model, stride_placement
-from reidkit.types import WeightsError
 
 RECIPE = recipe.Recipe(network=recipe.Network(backbone="resnet18", width=0.125, neck="bnneck"))
 

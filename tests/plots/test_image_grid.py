@@ -7,11 +7,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from reidkit.errors import DataError
 from reidkit.plots.image_grid import Comparison, Overlay, blend, comparison_figure, overlay_uri
 from reidkit.plots.scatter import Panel, alike, points_figure
 from reidkit.plots.style import write_figure
 from reidkit.report.page import Report, render
-from reidkit.types import DataError
 
 GREY = Image.new("RGB", (32, 64), (128, 128, 128))
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reidkit.errors import DataError
 from reidkit.plots.image_grid import curve_picture, ranked_picture
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path

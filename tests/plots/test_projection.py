@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reidkit.errors import DataError
 from reidkit.plots.projection import affinities, divergence, pca, tsne
-from reidkit.types import DataError
 
 
 def test_points_on_a_line_by_hand():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reidkit.errors import DataError
 from reidkit.plots.image_grid import HEIGHT, LINE, SHEET_GAP, SHEET_MARGIN, write_sheet
-from reidkit.types import NO_CAMERA, DataError, Dataset, Sample
+from reidkit.types import NO_CAMERA, Dataset, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reidkit.errors import DataError, UsageError
 from reidkit.plots.style import GROUPS, MARKERS, colour, marker, plain, sheet, shown, write_figure
-from reidkit.types import DataError, UsageError
 
 
 def drawn(title="Title"):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from reidkit.errors import UsageError
 from reidkit.recipes import get_recipe
-from reidkit.types import UsageError
 
 
 def test_a_file_or_the_folder_of_a_run(tmp_path: Path) -> None:

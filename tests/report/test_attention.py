@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from reidkit import recipe
+from reidkit.errors import DataError
 from reidkit.model.network import build
 from reidkit.model.weights import Model
 from reidkit.report.attention import activation, attend, similarity
-from reidkit.types import DataError, Sample
+from reidkit.types import Sample
 
 SIZE = recipe.Images(height=64, width=32, pad=0)
 

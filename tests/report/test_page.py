@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.plots.charts import Histogram
 from reidkit.plots.image_grid import RankedImage, RankedList
 from reidkit.recipe import Optim, Recipe
 from reidkit.report.page import Report, render, write_report
-from reidkit.types import DataError
 from tests.report.conftest import Page, Paint
 
 SCORES: dict[str, Any] = {

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reidkit.errors import UsageError
 from reidkit.synth import Plan, Size, draw_dataset
 from reidkit.synth.draw import STRANGERS
 from reidkit.synth.shards import Shards, draw_shards
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from reidkit.errors import DataError, UsageError
 from reidkit.synth import FOLDERS, Plan, Size, draw_dataset
-from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

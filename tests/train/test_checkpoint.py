@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from reidkit.errors import RunError
 from reidkit.train import checkpoint
 from reidkit.train.checkpoint import Progress
-from reidkit.types import RunError
 
 if TYPE_CHECKING:
     from pathlib import Path

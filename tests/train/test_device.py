@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from reidkit.errors import UsageError
 from reidkit.train import device
 from reidkit.train.device import LONG, compile_network, prepare
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

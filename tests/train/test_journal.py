@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from reidkit.errors import RunError
 from reidkit.train.checkpoint import Progress
 from reidkit.train.log import READ_EVERY, TIMINGS, Log, Row, read
-from reidkit.types import RunError
 
 
 def add(journal: Log, place: Progress, **terms: float) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reidkit.errors import RunError, UsageError
 from reidkit.train.log import Events
-from reidkit.types import RunError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

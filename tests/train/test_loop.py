@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from reidkit.errors import RunError
 from reidkit.recipe import override
 from reidkit.train.checkpoint import Progress
 from reidkit.train.loop import refuse_broken_weights
 from reidkit.train.stop import StoppedError
-from reidkit.types import RunError
 from tests.train.tiny import RECIPE, CrashError, Run, same_weights
 
 if TYPE_CHECKING:

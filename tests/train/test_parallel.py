@@ -17,6 +17,7 @@ from torch import nn
 from reidkit.data.loaders import TrainBatches
 from reidkit.data.sources import MappedImages
 from reidkit.distributed import ALONE, Group
+from reidkit.errors import UsageError
 from reidkit.losses.objective import Objective
 from reidkit.model.network import Network, build
 from reidkit.recipe import Batch, override
@@ -29,7 +30,7 @@ from reidkit.train.parallel import (
     share_gradients,
     share_statistics,
 )
-from reidkit.types import Sample, UsageError
+from reidkit.types import Sample
 from tests.together import together
 from tests.train.tiny import RECIPE
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from reidkit.data.formats.detect import load_dataset
+from reidkit.errors import DataError, ReidkitError, RunError, UsageError, WeightsError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
 from reidkit.model.weights import load_model, save_model
 from reidkit.recipe import override
 from reidkit.train import log
 from reidkit.train.run import TrainOptions, TrainResult, run
 from reidkit.train.run_report import write
-from reidkit.types import DataError, ReidkitError, RunError, UsageError, WeightsError
 from tests.noise import TRAIN, draw_noise
 from tests.train.tiny import RECIPE
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from reidkit.errors import RunError, UsageError
 from reidkit.recipe import Optim, Recipe
 from reidkit.train import run_folder
-from reidkit.types import RunError, UsageError
 
 FACTS: dict[str, Any] = {"seed": 0, "training_set": "abc", "people": 8}
 

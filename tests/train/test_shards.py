@@ -11,10 +11,10 @@ import pytest
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards.index import INDEX
 from reidkit.data.shards.writer import convert
+from reidkit.errors import UsageError
 from reidkit.recipe import override
 from reidkit.train.run import TrainOptions, run
 from reidkit.train.run_report import write
-from reidkit.types import UsageError
 from tests.data.shards.made import noise_shards
 from tests.train.tiny import RECIPE
 

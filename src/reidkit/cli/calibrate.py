@@ -14,7 +14,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.inference import make_inference_options
 from reidkit.cli.output import percent, print_json, print_line, print_table, progress, remark, tell_passed_over
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from reidkit.metrics.bootstrap import Interval

@@ -13,7 +13,7 @@ from reidkit.cli import options
 from reidkit.cli.inference import make_inference_options
 from reidkit.cli.output import percent, print_json, print_line, print_table, progress, shown_command
 from reidkit.cli.per_query import cell_text
-from reidkit.types import DataError, UsageError
+from reidkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

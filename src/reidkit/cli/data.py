@@ -11,7 +11,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperCommand, TyperGroup
 
 from reidkit.cli import suggest
-from reidkit.types import ReidkitError
+from reidkit.errors import ReidkitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +49,10 @@ SMALLER = {
     "workers": "a smaller --workers",
 }
 """What takes less memory, for commands that have such an option."""
+
+
+CALLED = {"cache_dir": "--cache", "evaluate_on": "--val-data", "lambda_": "--lambda"}
+"""Options that are not named as the arguments of the library that they set."""
 
 
 class StoppedError(ReidkitError):
@@ -109,7 +113,9 @@ class Command(TyperCommand):
                 return super().invoke(ctx)
             except KeyboardInterrupt:
                 raise StoppedError("stopped") from None
-            except ReidkitError:
+            except ReidkitError as error:
+                if option := option_of(error.argument, self.params):
+                    error.add_note(option)
                 raise
             except Exception as error:
                 # A library that is being loaded turns Ctrl-C into errors of its own.
@@ -183,6 +189,18 @@ def _heard() -> Iterator[list[int]]:
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
+
+
+def option_of(argument: str, params: Sequence[Any]) -> str:
+    """Return the option among `params` of a command that sets this argument or recipe key; "" where none does.
+
+    `batch.ids` gives `--set batch.ids=...`, and `cache_dir` gives `--cache`.
+    """
+    options = {option for param in params for option in (*param.opts, *param.secondary_opts)}
+    if "." in argument:
+        return f"--set {argument}=..." if "--set" in options else ""
+    option = CALLED.get(argument, "--" + argument.strip("_").replace("_", "-"))
+    return option if option in options else ""
 
 
 def is_out_of_memory(error: Exception) -> bool:

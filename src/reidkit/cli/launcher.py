@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import IO, TYPE_CHECKING
 
-from reidkit.types import PeerError, RunError, UsageError
+from reidkit.errors import PeerError, RunError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -25,8 +25,8 @@ from reidkit.cli.recipes import recipes
 from reidkit.cli.shard import shard
 from reidkit.cli.show import show
 from reidkit.cli.train import train
+from reidkit.errors import PeerError, ReidkitError
 from reidkit.terminal import harmless
-from reidkit.types import PeerError, ReidkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +161,8 @@ def _run() -> tuple[int, str]:
         status = app(sys.argv[1:] or ["--help"], prog_name="reidkit", standalone_mode=False)
     except ReidkitError as error:
         told_by_parent = isinstance(error, PeerError) and is_child()  # who knows more of the others' end
-        return error.status, "" if told_by_parent else str(error)
+        options = "".join(f" ({option})" for option in getattr(error, "__notes__", ()))
+        return error.status, "" if told_by_parent else f"{error}{options}"
     except _CLICK_ERROR as error:
         return 2, _wrong_call(error)
     except (KeyboardInterrupt, typer.Abort):

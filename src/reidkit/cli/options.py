@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reidkit.cli import complete
-from reidkit.types import UsageError
+from reidkit.errors import UsageError
 
 
 class Precision(StrEnum):

@@ -11,11 +11,11 @@ import typer
 
 from reidkit.cli import complete, options
 from reidkit.cli.output import command, print_json, print_line, print_table, print_text, progress, remark, shown_command
+from reidkit.errors import RunError, UsageError
 from reidkit.recipe import Backbone
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS, POINTS, DisputedPoint, interpret
 from reidkit.recipes.luo2019.tables import TABLES
-from reidkit.types import RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

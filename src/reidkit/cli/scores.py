@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reidkit.cli import options
 from reidkit.cli.output import percent, print_json, print_line, print_table, progress, remark
-from reidkit.types import NO_NAMES, UsageError
+from reidkit.errors import UsageError
+from reidkit.types import NO_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

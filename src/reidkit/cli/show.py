@@ -13,7 +13,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.help import Command, Commands
 from reidkit.cli.output import print_json, print_line, progress
-from reidkit.types import UsageError
+from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

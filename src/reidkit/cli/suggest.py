@@ -6,8 +6,8 @@ import difflib
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from reidkit.errors import UsageError
 from reidkit.recipe.old_words import FIELDS
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

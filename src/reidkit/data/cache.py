@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit.atomic import remove_if_stale
+from reidkit.errors import DataError
 from reidkit.fallback import remark, temporary_folder
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,10 @@ import numpy as np
 from reidkit.data.decode import decode, is_plain
 from reidkit.data.shards.reader import StreamedShards, complaints
 from reidkit.data.shards.samples import ShardSamples, camids_of, pids_of
+from reidkit.errors import DataError
 from reidkit.recipe import Images
 from reidkit.terminal import harmless
-from reidkit.types import NO_CAMERA, DataError
+from reidkit.types import NO_CAMERA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

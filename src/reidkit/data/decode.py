@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,6 +88,8 @@ def decode_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
         if colours == "CMYK":
             return _decode_any(data, name)
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError(f"{name} is a damaged JPEG: {error}") from None
     if b"Exif\x00\x00" not in data[:65536]:

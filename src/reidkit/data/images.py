@@ -17,8 +17,8 @@ from reidkit.data.decode import decode
 from reidkit.data.shards.reader import open_shards
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all, keep
+from reidkit.errors import DataError
 from reidkit.locks import hold
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

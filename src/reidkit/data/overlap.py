@@ -18,7 +18,8 @@ import numpy as np
 
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.data.shards.samples import ShardSamples, pids_of
-from reidkit.types import JUNK, DataError
+from reidkit.errors import DataError
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,7 +12,7 @@ import numpy as np
 
 from reidkit.data.decode import decode
 from reidkit.data.resize import Filter, resize
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

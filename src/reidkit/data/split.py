@@ -14,7 +14,8 @@ import numpy as np
 
 from reidkit.data.formats.folder import NO_IDS
 from reidkit.data.formats.numbering import label
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, DataError, Dataset, Names, Sample, UsageError
+from reidkit.errors import DataError, UsageError
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -8,7 +8,7 @@ import numpy as np
 
 from reidkit.data.sampler import pk_batches
 from reidkit.data.sources import Streamed
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

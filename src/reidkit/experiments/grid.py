@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from reidkit.atomic import write_text_atomic
 from reidkit.data.formats.detect import load_dataset
+from reidkit.errors import ReidkitError
 from reidkit.experiments import formats, table_page, workers
 from reidkit.experiments.measure import Known, is_trained, measure, scores_of, with_starts
 from reidkit.experiments.plan import plan
 from reidkit.experiments.table import build
 from reidkit.train.stop import StoppedError
-from reidkit.types import ReidkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

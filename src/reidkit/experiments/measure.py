@@ -16,6 +16,7 @@ from reidkit import recipe as recipes
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.encoder import choose_device, choose_precision
+from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_samples
 from reidkit.experiments.plan import Training
 from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
@@ -26,7 +27,7 @@ from reidkit.synth import draw_dataset
 from reidkit.train import run_report
 from reidkit.train.run import TrainOptions, run
 from reidkit.train.run_folder import locked, write_json
-from reidkit.types import DataError, UsageError, counted_lower
+from reidkit.types import counted_lower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

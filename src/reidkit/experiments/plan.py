@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
+from reidkit.errors import UsageError, WeightsError
 from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.recipes.tables import CROSS, DUKE, MARKET
-from reidkit.types import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

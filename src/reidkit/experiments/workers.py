@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
+from reidkit.errors import ReidkitError
 from reidkit.experiments.measure import Machine, Watch, measure
 from reidkit.experiments.plan import Training
 from reidkit.recipes.tables import Search
 from reidkit.terminal import harmless
 from reidkit.train.stop import Interrupt, StoppedError
-from reidkit.types import ReidkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,6 +10,7 @@ import numpy as np
 
 from reidkit import npz
 from reidkit.atomic import atomic_write
+from reidkit.errors import DataError
 from reidkit.metrics.distances import Metric, check_pair, multiplier_for, prepare
 from reidkit.metrics.exact_order import sharpen
 from reidkit.metrics.kernels import compiled
@@ -17,7 +18,6 @@ from reidkit.metrics.neighbours import Neighbours, nearest, points_of
 from reidkit.metrics.rerank.k_reciprocal import Graph, KReciprocal, encode_some, finish, mutual
 from reidkit.metrics.rerank.query_expansion import smallest
 from reidkit.metrics.sparse import Sparse, mean_rows, transpose
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.verification import FARS
-from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

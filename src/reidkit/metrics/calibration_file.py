@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.bootstrap import Interval
 from reidkit.metrics.calibration import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.distances import Metric
 from reidkit.metrics.matching import Cameras
 from reidkit.metrics.open_set import OpenSet
 from reidkit.metrics.verification import allowed_errors
-from reidkit.types import DataError, UsageError, counted_lower
+from reidkit.types import counted_lower
 
 NAME = "calibration.json"
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.kernels import squared_lengths, unit_rows
-from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

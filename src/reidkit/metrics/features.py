@@ -13,10 +13,11 @@ import numpy as np
 
 from reidkit import npz
 from reidkit.atomic import atomic_write, os_errors_as
+from reidkit.errors import DataError
 from reidkit.metrics import foreign_features
 from reidkit.metrics.distances import prepare, shape, to_host
 from reidkit.metrics.foreign_features import LONGEST_PATH
-from reidkit.types import NO_CAMERA, DataError, Embeddings, Names
+from reidkit.types import NO_CAMERA, Embeddings, Names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reidkit import npz
+from reidkit.errors import DataError
 from reidkit.npz import FREE, RATIO, damaged
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

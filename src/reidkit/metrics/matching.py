@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from reidkit.types import JUNK, DataError, UsageError
+from reidkit.errors import DataError, UsageError
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

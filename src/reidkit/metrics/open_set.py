@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.distances import Metric, distance_blocks, prepare
 from reidkit.metrics.matching import Cameras, find_matches, make_rule, require_matches
 from reidkit.metrics.pairs import nearest_strangers
 from reidkit.metrics.retrieval import check_comparable, pair_squares
 from reidkit.metrics.verification import allowed_errors
-from reidkit.types import JUNK, DataError, UsageError
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

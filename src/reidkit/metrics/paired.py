@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.errors import DataError
 from reidkit.metrics.bootstrap import Bootstrap
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

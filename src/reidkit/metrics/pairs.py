@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from reidkit.errors import DataError
 from reidkit.metrics.distances import Metric, Rows, prepare, tiles
 from reidkit.metrics.kernels import compiled
 from reidkit.metrics.matching import Cameras, find_matches, make_rule, require_matches
 from reidkit.metrics.retrieval import check_comparable, pair_squares
-from reidkit.types import JUNK, NO_CAMERA, DataError
+from reidkit.types import JUNK, NO_CAMERA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

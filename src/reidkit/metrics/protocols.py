@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.errors import DataError
 from reidkit.metrics.distances import Metric, Rows, distance_blocks, gather, prepare, to_squares
 from reidkit.metrics.kernels import pair_distances
 from reidkit.metrics.matching import Cameras, Matches, Rule, find_matches, make_rule, require_matches
 from reidkit.metrics.retrieval import DEPTH, Scores, check_comparable, score
-from reidkit.types import JUNK, DataError, Embeddings
+from reidkit.types import JUNK, Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

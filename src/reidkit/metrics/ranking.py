@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.errors import DataError
 from reidkit.metrics.distances import (
     Metric,
     Rows,
@@ -23,7 +24,6 @@ from reidkit.metrics.distances import (
 from reidkit.metrics.kernels import histogram, pair_distances
 from reidkit.metrics.matching import Cameras, Rule, make_rule
 from reidkit.metrics.retrieval import check_comparable
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reidkit.errors import DataError
 from reidkit.metrics.distances import (
     Metric,
     Rows,
@@ -30,7 +31,7 @@ from reidkit.metrics.distances import (
 )
 from reidkit.metrics.kernels import count_nearer, count_pairs, pair_distances, score_queries, sort_segments
 from reidkit.metrics.matching import Cameras, Labelled, Matches, Rule, find_matches, make_rule, require_matches
-from reidkit.types import JUNK, DataError
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.errors import DataError
 from reidkit.metrics.bootstrap import Bootstrap, pair_intervals
 from reidkit.metrics.calibration import Counts, assess, fit
 from reidkit.metrics.calibration_file import Calibration, CameraThreshold, HeldOut, Rate, Settings
@@ -16,7 +17,7 @@ from reidkit.metrics.open_set import OpenSet, Splits, open_set
 from reidkit.metrics.pairs import collect_pairs
 from reidkit.metrics.protocols import subset, with_own_known
 from reidkit.metrics.verification import FARS, FEW, Operating, allowed_errors, operating_point, roc, verify
-from reidkit.types import JUNK, DataError
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 
-from reidkit.types import WeightsError
+from reidkit.errors import WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,10 +12,10 @@ from safetensors.torch import save as to_bytes
 from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
+from reidkit.errors import UsageError, WeightsError
 from reidkit.model.network import Network, build
 from reidkit.model.prefixes import Located, locate
 from reidkit.model.tensors import Contents, read_contents, shown, weights_file
-from reidkit.types import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

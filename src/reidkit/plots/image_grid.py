@@ -16,10 +16,11 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from reidkit.atomic import atomic_write, os_errors_as, write_text_atomic
 from reidkit.data.decode import decode
 from reidkit.data.shards.samples import pids_of
+from reidkit.errors import DataError
 from reidkit.plots.charts import number
 from reidkit.plots.style import INK, SMALL, SOFT, WORDS, heading, nothing_but, sheet, shown, tighten
 from reidkit.terminal import harmless
-from reidkit.types import NO_CAMERA, DataError
+from reidkit.types import NO_CAMERA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

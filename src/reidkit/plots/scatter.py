@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reidkit.errors import DataError
 from reidkit.plots.style import SMALL, SOFT, colour, dark, heading, marker, plain, plate, sheet
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from reidkit.atomic import write_text_atomic
-from reidkit.types import UsageError
+from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

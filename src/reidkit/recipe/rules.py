@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from reidkit.types import UsageError
+from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from reidkit.recipe.sections import Recipe

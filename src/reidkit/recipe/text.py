@@ -10,10 +10,10 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 from reidkit import strict_json
+from reidkit.errors import UsageError
 from reidkit.recipe.old_words import nearest
 from reidkit.recipe.rules import check
 from reidkit.recipe.sections import ADDED, Recipe
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

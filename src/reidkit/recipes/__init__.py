@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
+from reidkit.errors import UsageError
 from reidkit.recipes.luo2019.ladder import ROWS, Row
 from reidkit.recipes.luo2019.tables import TABLES
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from reidkit.recipe import Recipe

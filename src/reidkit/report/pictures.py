@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.data.shards.lookup import image_file
+from reidkit.errors import DataError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_samples
 from reidkit.metrics.ranking import draw_queries, ranked
 from reidkit.plots.image_grid import Comparison, Overlay
@@ -16,7 +17,7 @@ from reidkit.plots.projection import pca, tsne
 from reidkit.plots.scatter import Panel, points_figure
 from reidkit.plots.style import figure_uri
 from reidkit.report.attention import attend, similarity
-from reidkit.types import DataError, Sample
+from reidkit.types import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

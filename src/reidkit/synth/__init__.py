@@ -13,10 +13,11 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from reidkit.atomic import final_name
+from reidkit.errors import DataError, UsageError
 from reidkit.locks import hold
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
 from reidkit.synth.workers import spread
-from reidkit.types import SYNTHETIC, DataError, UsageError
+from reidkit.types import SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

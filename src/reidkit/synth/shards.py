@@ -9,10 +9,11 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from reidkit.errors import UsageError
 from reidkit.synth import GALLERY, QUERY, TRAIN, Plan, replacing
 from reidkit.synth.draw import draw_image
 from reidkit.synth.workers import spread
-from reidkit.types import JUNK, UsageError
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 
 from reidkit.atomic import atomic_write
+from reidkit.errors import RunError
 from reidkit.model.tensors import shown, unusable
-from reidkit.types import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from reidkit.types import UsageError
+from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,8 +14,8 @@ import torch
 
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
+from reidkit.errors import RunError, UsageError
 from reidkit.extras import install
-from reidkit.types import RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

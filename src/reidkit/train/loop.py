@@ -11,6 +11,7 @@ from torch import autocast
 
 from reidkit import recipe as recipes
 from reidkit.distributed import ALONE
+from reidkit.errors import DivergedError, RunError
 from reidkit.train import checkpoint
 from reidkit.train.checkpoint import Progress
 from reidkit.train.device import give_way_if_short
@@ -18,7 +19,6 @@ from reidkit.train.ema import FinalWeights
 from reidkit.train.parallel import MicroBatches, share_gradients, share_statistics
 from reidkit.train.schedule import learning_rate
 from reidkit.train.stop import or_stop, stopped, until_stopped
-from reidkit.types import DivergedError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from reidkit.data.loaders import TrainBatches
     from reidkit.distributed import Group
+    from reidkit.errors import DataError, ReidkitError
     from reidkit.losses.objective import Objective
     from reidkit.model.network import Network
     from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Stateful
     from reidkit.train.log import Log
     from reidkit.train.stop import Interrupt
-    from reidkit.types import DataError, ReidkitError
 
 
 def _silent(*_: object) -> None:

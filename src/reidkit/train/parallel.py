@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from reidkit.errors import UsageError
 from reidkit.model.network import Features
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

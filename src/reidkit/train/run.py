@@ -23,6 +23,7 @@ from reidkit.data.sources import Streamed
 from reidkit.data.stream_sampler import epoch_batches, scattered_share
 from reidkit.distributed import ALONE
 from reidkit.encoder import choose_device, choose_precision, embed, refuse_diverged
+from reidkit.errors import DataError, DivergedError, RunError, UsageError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate, require_evaluable
 from reidkit.losses.objective import Objective
 from reidkit.metrics.copies import find_copies
@@ -34,7 +35,6 @@ from reidkit.train.log import Log
 from reidkit.train.loop import Loop, fit
 from reidkit.train.parallel import micro_batches_here
 from reidkit.train.stop import Interrupt
-from reidkit.types import DataError, DivergedError, RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
+from reidkit.errors import RunError, UsageError
 from reidkit.locks import hold
-from reidkit.types import RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

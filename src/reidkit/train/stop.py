@@ -6,15 +6,15 @@ import signal
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from reidkit.types import DataError, PeerError, RunError
+from reidkit.errors import DataError, PeerError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
+    from reidkit.errors import ReidkitError
     from reidkit.train.checkpoint import Progress
     from reidkit.train.loop import Loop
-    from reidkit.types import ReidkitError
 
 
 # Ctrl-C, SIGTERM and a closed terminal end a run between two steps, with its state saved.

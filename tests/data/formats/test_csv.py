@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.data.formats import csv
-from reidkit.types import NO_CAMERA, DataError, Names, Sample
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

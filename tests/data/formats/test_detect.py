@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.data.formats.detect import FORMATS, GUESSED, load_dataset, merge_datasets
-from reidkit.types import NO_CAMERA, DataError, Dataset, Sample, UsageError
+from reidkit.errors import DataError, UsageError
+from reidkit.types import NO_CAMERA, Dataset, Sample
 from tests.noise import file_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.data.formats import folder
-from reidkit.types import NO_CAMERA, DataError, Names, Sample
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA, Names, Sample
 from tests.noise import file_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.data.formats import market1501
-from reidkit.types import DataError, Sample
+from reidkit.errors import DataError
+from reidkit.types import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

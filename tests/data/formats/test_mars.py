@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.types import DataError, Sample
+from reidkit.errors import DataError
+from reidkit.types import Sample
 from tests.noise import file_of
 
 if TYPE_CHECKING:

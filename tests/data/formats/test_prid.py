@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.data.formats.scan import any_image, folders_in, image_names, locate, named_samples, without_junk
-from reidkit.types import DataError, Sample
+from reidkit.errors import DataError
+from reidkit.types import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards import storage
 from reidkit.data.shards.storage import Remote
-from reidkit.types import DataError
+from reidkit.errors import DataError
 from tests.data.shards.made import facts, noise_shards, pair, tar
 from tests.server import Site, served
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.types import NO_CAMERA, DataError
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA
 from tests.data.shards.made import facts
 
 if TYPE_CHECKING:

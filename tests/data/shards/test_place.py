@@ -8,7 +8,7 @@ import pytest
 
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards import storage
-from reidkit.types import DataError
+from reidkit.errors import DataError
 from tests.data.shards.made import facts, noise_shards, pair, tar
 
 fsspec = pytest.importorskip("fsspec")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reidkit.data.shards.reader import ReadAhead
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 
 class Store:

@@ -19,8 +19,9 @@ from reidkit.data.shards import webdataset
 from reidkit.data.shards.samples import ShardSamples, pids_of
 from reidkit.data.shards.writer import convert
 from reidkit.data.sources import Streamed
+from reidkit.errors import DataError
 from reidkit.recipe import Batch, Images, Recipe
-from reidkit.types import DataError, Sample
+from reidkit.types import Sample
 from tests.data.shards.made import noise_shards, pair, picture, tar
 
 if TYPE_CHECKING:

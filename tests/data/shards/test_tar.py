@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.data.shards.webdataset import Entry, Reader, walk
-from reidkit.types import DataError
+from reidkit.errors import DataError
 from tests.data.shards.made import tar
 
 if TYPE_CHECKING:

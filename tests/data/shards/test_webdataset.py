@@ -6,7 +6,8 @@ import pytest
 
 from reidkit.data.formats.detect import load_dataset, merge_datasets
 from reidkit.data.shards import webdataset
-from reidkit.types import NO_CAMERA, DataError, Names
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA, Names
 from tests.data.shards.made import facts, pair, tar
 
 if TYPE_CHECKING:

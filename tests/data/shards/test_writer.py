@@ -13,7 +13,8 @@ import pytest
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards.lookup import image_file
 from reidkit.data.shards.writer import convert
-from reidkit.types import SYNTHETIC, DataError, Names, UsageError
+from reidkit.errors import DataError, UsageError
+from reidkit.types import SYNTHETIC, Names
 from tests.data.shards.made import noise_shards, picture
 from tests.noise import draw_noise
 

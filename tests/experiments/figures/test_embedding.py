@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reidkit.errors import DataError
 from reidkit.experiments.figures import embedding
 from reidkit.experiments.figures.embedding import (
     PANELS,
@@ -21,7 +22,6 @@ from reidkit.experiments.figures.embedding import (
     trained,
 )
 from reidkit.model.weights import load_model
-from reidkit.types import DataError
 
 SIZE = ("network.width=0.125", "images.height=32", "images.width=32", "batch.ids=3", "batch.images=2")
 SETTINGS = (*SIZE, "optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0")

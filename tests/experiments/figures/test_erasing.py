@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reidkit.errors import DataError, UsageError
 from reidkit.experiments.figures import erasing
 from reidkit.recipe import Images
 from reidkit.recipes.luo2019.ladder import ERASING
-from reidkit.types import DataError, UsageError
 
 SMALL = replace(ERASING, images=Images(height=64, width=32, pad=2))
 

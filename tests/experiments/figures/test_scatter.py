@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from reidkit.errors import DataError, UsageError
 from reidkit.experiments.figures import scatter
-from reidkit.types import DataError, UsageError
 
 
 def test_points_as_printed():

@@ -12,12 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics import neighbours
 from reidkit.metrics import neighbours as device
 from reidkit.metrics.distances import Device, Host
 from reidkit.metrics.rerank import k_reciprocal as rerank
 from reidkit.metrics.rerank.k_reciprocal import k_reciprocal, k_reciprocal_blocks
-from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

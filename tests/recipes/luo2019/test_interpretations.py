@@ -3,9 +3,9 @@
 import pytest
 
 from reidkit import recipe as recipes
+from reidkit.errors import UsageError
 from reidkit.recipes import ROWS, get_recipe
 from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS, POINTS, interpret, leaf
-from reidkit.types import UsageError
 
 STRONG = get_recipe("strong-baseline")
 

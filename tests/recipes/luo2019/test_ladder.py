@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 
 from reidkit import recipe as recipes
+from reidkit.errors import UsageError
 from reidkit.recipe import Recipe
 from reidkit.recipes import ROWS, get_recipe
 from reidkit.recipes.luo2019.ladder import SMALL, TABLE1, Row
-from reidkit.types import UsageError
 
 SECTIONS = [field.name for field in dataclasses.fields(Recipe) if field.name != "name"]
 SWITCHES = {

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.data.formats.numbering import NONE, label, numbered
 from reidkit.data.formats.scan import is_file, locate, without_junk
-from reidkit.types import DataError, Names, Sample
+from reidkit.errors import DataError
+from reidkit.types import Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

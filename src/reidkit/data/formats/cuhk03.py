@@ -8,7 +8,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 from reidkit.data.formats.scan import locate, named_samples, without_junk
-from reidkit.types import DataError, Dataset, Sample
+from reidkit.errors import DataError
+from reidkit.types import Dataset, Sample
 
 Boxes = Literal["detected", "labeled"]
 Protocol = Literal["new", "classic"]

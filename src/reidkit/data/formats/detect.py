@@ -28,7 +28,8 @@ from reidkit.data.formats.passed_over import passed_over
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, camids_of, joined, pids_of
 from reidkit.data.shards.storage import url_of
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, DataError, Dataset, Names, Sample, UsageError
+from reidkit.errors import DataError, UsageError
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from reidkit.data.formats.numbering import as_names, refuse_two_spellings
 from reidkit.data.formats.scan import any_image, folders_in, image_names, locate, without_junk
-from reidkit.types import NO_CAMERA, DataError, Names, Sample
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

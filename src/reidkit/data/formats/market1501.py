@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats.scan import any_image, locate, named_samples, without_junk
-from reidkit.types import SYNTHETIC, DataError, Dataset
+from reidkit.errors import DataError
+from reidkit.types import SYNTHETIC, Dataset
 
 if TYPE_CHECKING:
     from pathlib import Path

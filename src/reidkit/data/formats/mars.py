@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from reidkit.data.formats.scan import any_image, folders_in, image_names, locate, without_junk
 from reidkit.data.split import queries_of
-from reidkit.types import JUNK, DataError, Dataset, Sample
+from reidkit.errors import DataError
+from reidkit.types import JUNK, Dataset, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path

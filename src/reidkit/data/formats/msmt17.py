@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from reidkit.data.formats.scan import is_file, locate
-from reidkit.types import DataError, Dataset, Sample
+from reidkit.errors import DataError
+from reidkit.types import Dataset, Sample
 
 LINE = re.compile(r"(?P<path>\S+_\d+_(?P<cam>\d{1,5})_\S+)\s+(?P<pid>\d{1,9})")
 EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"

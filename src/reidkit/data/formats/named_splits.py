@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.data.formats.scan import any_image, image_names, locate
-from reidkit.types import NO_CAMERA, DataError, Dataset, Sample
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA, Dataset, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path

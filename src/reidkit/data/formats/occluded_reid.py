@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from reidkit.data.formats.numbering import numbered
 from reidkit.data.formats.scan import folders_in, image_names, locate, without_junk
-from reidkit.types import NO_CAMERA, DataError, Dataset, Names, Sample
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA, Dataset, Names, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path

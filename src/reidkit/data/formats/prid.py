@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from reidkit.data.formats.scan import any_image, folders_in, image_names, locate
-from reidkit.types import DataError, Dataset, Sample
+from reidkit.errors import DataError
+from reidkit.types import Dataset, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

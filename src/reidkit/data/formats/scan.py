@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from reidkit.types import JUNK, NO_NAMES, DataError, Dataset, Names, Sample
+from reidkit.errors import DataError
+from reidkit.types import JUNK, NO_NAMES, Dataset, Names, Sample
 
 if TYPE_CHECKING:
     import re

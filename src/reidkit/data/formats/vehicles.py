@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats.scan import locate
-from reidkit.types import NO_CAMERA, DataError, Dataset, Sample
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA, Dataset, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,8 @@ from reidkit.data.decode import MAX_BYTES
 from reidkit.data.formats.numbering import INTEGER, label, numbered
 from reidkit.data.shards.samples import ROW, SPLITS, Shard, ShardSamples, shown
 from reidkit.data.shards.storage import Folder, shards_at
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, DataError, Names
+from reidkit.errors import DataError
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

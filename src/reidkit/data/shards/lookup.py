@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.data.shards import parquet, webdataset
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from reidkit.data.shards.samples import Member, ShardSamples

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from reidkit.data.shards.index import Said, checked, gathered, read_shards
 from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.data.shards.storage import set_name, shards_at
+from reidkit.errors import DataError
 from reidkit.extras import install
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reidkit.data.shards.index import Index, ShardRows
     from reidkit.data.shards.samples import ShardSamples
     from reidkit.data.shards.storage import Place
-from reidkit.types import Dataset
+    from reidkit.types import Dataset
 
 LAYOUT = "parquet (train-000.parquet with image, pid, camid)"
 

@@ -14,7 +14,7 @@ from reidkit.data.shards.storage import Folder
 from reidkit.data.shards.webdataset import TarShard
 from reidkit.data.sources import UnreadableImagesError, fit, keep, pool
 from reidkit.data.stream_sampler import WINDOW
-from reidkit.types import DataError
+from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reidkit.errors import DataError
 from reidkit.extras import install
-from reidkit.types import SYNTHETIC, DataError
+from reidkit.types import SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ from reidkit.data.formats.scan import SUFFIXES
 from reidkit.data.shards.index import Said, checked, gathered, read_shards
 from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.data.shards.storage import Folder, set_name, shards_at
-from reidkit.types import NO_CAMERA, DataError
+from reidkit.errors import DataError
+from reidkit.types import NO_CAMERA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -23,7 +23,8 @@ from reidkit.data.shards.index import write as write_index
 from reidkit.data.shards.parquet import pyarrow
 from reidkit.data.shards.samples import SPLITS, ShardSamples, pids_of
 from reidkit.data.shards.storage import Folder
-from reidkit.types import SYNTHETIC, DataError, UsageError
+from reidkit.errors import DataError, UsageError
+from reidkit.types import SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

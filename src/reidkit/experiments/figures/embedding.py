@@ -16,6 +16,7 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.encoder import choose_device, embed
+from reidkit.errors import DataError
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Objective
 from reidkit.metrics.retrieval import score
@@ -24,7 +25,7 @@ from reidkit.recipe import Batch, Erasing, Identity, Images, Network, Optim, Rec
 from reidkit.synth import draw_dataset
 from reidkit.train import checkpoint
 from reidkit.train.run import TrainOptions, run
-from reidkit.types import DataError, Embeddings
+from reidkit.types import Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

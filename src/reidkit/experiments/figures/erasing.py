@@ -14,10 +14,10 @@ from reidkit.data import transforms
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.transforms import MEAN, STD, Fill
+from reidkit.errors import DataError
 from reidkit.plots.style import INK, SMALL, SOFT, TITLE, heading, nothing_but, sheet, tighten
 from reidkit.recipes.luo2019.ladder import ERASING
 from reidkit.synth import Size, draw_dataset
-from reidkit.types import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

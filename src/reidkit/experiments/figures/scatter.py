@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reidkit.errors import DataError, UsageError
 from reidkit.plots.style import GROUPS, INK, SMALL, SOFT, WARM, plain, plate, sheet, shown
 from reidkit.recipes.luo2019.ladder import TABLE1
 from reidkit.recipes.luo2019.published import OTHERS
 from reidkit.train import log as journal
-from reidkit.types import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from reidkit.errors import UsageError
 from reidkit.metrics.distances import multiplier_for
 from reidkit.metrics.neighbours import nearest, points_of
 from reidkit.metrics.sparse import Sparse, add_products, mean_rows, transpose
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

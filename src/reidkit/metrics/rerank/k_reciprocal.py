@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from reidkit.errors import UsageError
 from reidkit.metrics.distances import multiplier_for
 from reidkit.metrics.exact_order import apart
 from reidkit.metrics.kernels import compiled
 from reidkit.metrics.neighbours import fill, nearest, points_of
 from reidkit.metrics.sparse import Sparse, mean_rows, stack, transpose
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

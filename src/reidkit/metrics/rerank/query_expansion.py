@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.errors import UsageError
 from reidkit.metrics.distances import check_pair, distance_blocks, gather, prepare
 from reidkit.metrics.kernels import compiled, unit_rows
 from reidkit.metrics.neighbour_kernels import EMPTY, insert
-from reidkit.types import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

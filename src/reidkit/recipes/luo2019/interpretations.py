@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
-from reidkit.types import UsageError
+from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
