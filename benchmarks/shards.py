@@ -109,7 +109,6 @@ def child(way: Way, batches: int) -> dict[str, float]:
 
     from reidkit.data.images import open_images
     from reidkit.data.loaders import TrainBatches
-    from reidkit.data.shards.samples import pids_of
     from reidkit.data.stream_sampler import epoch_batches
     from reidkit.recipe import Erasing, Recipe
     from reidkit.types import Sample
@@ -122,7 +121,7 @@ def child(way: Way, batches: int) -> dict[str, float]:
     listed = time.perf_counter() - began
     cache = Path(os.environ["XDG_CACHE_HOME"]) / "images" if way.cache else None
     source = open_images(train, recipe.images, cache, stream=way.stream or None)
-    _, labels = np.unique(pids_of(source.samples), return_inverse=True)
+    _, labels = np.unique(source.samples.pids, return_inverse=True)
     batch_order = time.perf_counter()
     order = epoch_batches(source, labels, recipe.batch, 0, 1)
     batch_order = time.perf_counter() - batch_order

@@ -13,7 +13,7 @@ from reidkit.errors import DataError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate, require_evaluable
 from reidkit.model.network import build
 from reidkit.model.weights import Model
-from reidkit.types import Dataset, Names, Sample
+from reidkit.types import Dataset, Names, Sample, SampleTable
 from tests.noise import draw_noise, file_of
 from tests.train.tiny import RECIPE
 
@@ -124,17 +124,17 @@ def test_progress_names_what_is_read(model: Model, benchmark: Dataset) -> None:
 
 def test_what_cannot_be_judged_is_refused(model: Model, benchmark: Dataset) -> None:
     for wrong, sentence in (
-        (replace(benchmark, query=()), "market1501 has no query images to judge with"),
-        (replace(benchmark, gallery=()), "market1501 has no gallery images to judge with"),
-        (replace(benchmark, gallery=tuple(replace(s, pid=99) for s in benchmark.gallery)), "share no id"),
-        (replace(benchmark, gallery=tuple(replace(s, camid=1) for s in benchmark.gallery)), "own camera"),
+        (replace(benchmark, query=SampleTable()), "market1501 has no query images to judge with"),
+        (replace(benchmark, gallery=SampleTable()), "market1501 has no gallery images to judge with"),
+        (replace(benchmark, gallery=SampleTable(replace(s, pid=99) for s in benchmark.gallery)), "share no id"),
+        (replace(benchmark, gallery=SampleTable(replace(s, camid=1) for s in benchmark.gallery)), "own camera"),
     ):
         with pytest.raises(DataError, match=sentence):
             require_evaluable(wrong, EvaluationProtocol())
         with pytest.raises(DataError, match=sentence):
             evaluate(model, wrong, EvaluationProtocol(), InferenceOptions())
     require_evaluable(
-        replace(benchmark, gallery=tuple(replace(s, camid=1) for s in benchmark.gallery)),
+        replace(benchmark, gallery=SampleTable(replace(s, camid=1) for s in benchmark.gallery)),
         EvaluationProtocol(cameras="any"),
     )
 

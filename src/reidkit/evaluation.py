@@ -10,7 +10,6 @@ import torch
 
 from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
-from reidkit.data.shards.samples import camids_of, pids_of
 from reidkit.distributed import ALONE
 from reidkit.encoder import choose_batch, embed, refuse_diverged
 from reidkit.errors import DataError
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from reidkit.distributed import Group
     from reidkit.model.weights import Model
-    from reidkit.types import Dataset
+    from reidkit.types import Dataset, Sample, Samples
 
     Tell = Callable[[str, int, int], None]
 
@@ -136,9 +135,5 @@ def embed_samples(
     return Embeddings(vectors, labels.pids, labels.camids, model.fingerprint, labels.paths)
 
 
-def _labels(samples: Sequence[Sample]) -> Labels:
-    return Labels(
-        pids=pids_of(samples),
-        camids=camids_of(samples),
-        paths=tuple(str(sample.path) for sample in samples),
-    )
+def _labels(samples: Samples) -> Labels:
+    return Labels(pids=samples.pids, camids=samples.camids, paths=samples.paths)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 from reidkit.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -109,22 +112,160 @@ class Names:
 NO_NAMES = Names()
 
 
-@dataclass(frozen=True)
+class Samples(Sequence[Sample]):
+    """N images as a table: a sequence of `Sample` that also has its columns.
+
+    A subclass gives a sequence, `take` and `renumbered`, and overrides whatever it has without making every `Sample`:
+    images in shards are too many for an object each.
+    """
+
+    shards: tuple[object, ...] = ()
+    """The files that hold the images, where they lie in shards; their strings are paths or URLs. Else ()."""
+
+    @overload
+    def __getitem__(self, at: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Samples: ...
+
+    @abstractmethod
+    def __getitem__(self, at: int | slice) -> Sample | Samples: ...
+
+    @abstractmethod
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Samples:
+        """Some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
+
+    @abstractmethod
+    def renumbered(self, pids: int, camids: int) -> Samples:
+        """The same images with ids and cameras numbered so much higher; junk and unknown cameras keep their -1."""
+
+    @property
+    def pids(self) -> NDArray[np.int64]:
+        """The id of each image, int64 [N]; -1 is junk."""
+        import numpy as np
+
+        return np.fromiter((sample.pid for sample in self), dtype=np.int64, count=len(self))
+
+    @property
+    def camids(self) -> NDArray[np.int64]:
+        """The camera of each image, int64 [N]; -1 is unknown."""
+        import numpy as np
+
+        return np.fromiter((sample.camid for sample in self), dtype=np.int64, count=len(self))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of each image; of one in a shard `shard.tar:KEY.jpg`."""
+        return tuple(str(sample.path) for sample in self)
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of the names and ids in this order: they change where a training run would."""
+        total = hashlib.sha256()
+        for sample in self:
+            total.update(f"{sample.path.name}\0{sample.pid}\n".encode(errors="surrogateescape"))
+        return total.hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether `other` is a sequence of the same samples."""
+        if not isinstance(other, Samples | tuple | list):
+            return NotImplemented
+        return len(self) == len(other) and all(ours == theirs for ours, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class SampleTable(Samples):
+    """Images in files of their own."""
+
+    def __init__(self, samples: Iterable[Sample] = ()) -> None:
+        self._samples = tuple(samples)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self._samples)
+
+    @overload
+    def __getitem__(self, at: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> SampleTable: ...
+
+    def __getitem__(self, at: int | slice) -> Sample | SampleTable:
+        return SampleTable(self._samples[at]) if isinstance(at, slice) else self._samples[at]
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> SampleTable:
+        """Some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
+        return SampleTable(self._samples[row] for row in _as_indices(rows))
+
+    def renumbered(self, pids: int, camids: int) -> SampleTable:
+        """The same images with ids and cameras numbered so much higher; junk and unknown cameras keep their -1."""
+        if not pids and not camids:
+            return self
+        return SampleTable(
+            Sample(
+                sample.path,
+                sample.pid if sample.pid == JUNK else sample.pid + pids,
+                sample.camid if sample.camid == NO_CAMERA else sample.camid + camids,
+            )
+            for sample in self
+        )
+
+    def __repr__(self) -> str:
+        return f"SampleTable({list(self._samples)})"
+
+
+def as_samples(samples: Iterable[Sample]) -> Samples:
+    """A table of these images: the one that it is already, or a new one."""
+    return samples if isinstance(samples, Samples) else SampleTable(samples)
+
+
+def _as_indices(rows: Sequence[int] | NDArray[np.int64]) -> list[int]:
+    import numpy as np
+
+    indices = np.asarray(rows)
+    chosen: list[int] = (np.flatnonzero(indices) if indices.dtype == np.bool_ else indices.astype(np.int64)).tolist()
+    return chosen
+
+
+@dataclass(frozen=True, init=False)
 class Dataset:
     """A data set: images to learn from, and queries to find in a gallery.
 
-    `junk` holds the images of the test folders that the data set's rule leaves out of both. Where there are too many
-    images for an object each (shards), a split is a sequence that makes them as they are asked for. `names` says what
-    ids and cameras are called. `passed_over` counts, by kind, the files that lie in its folder and are not read.
+    `junk` holds the images of the test folders that the data set's rule leaves out of both. Each split is a table
+    (`Samples`), whatever sequence of samples it is made of. `names` says what ids and cameras are called.
+    `passed_over` counts, by kind, the files that lie in its folder and are not read.
     """
 
     name: str
-    train: Sequence[Sample] = ()
-    query: Sequence[Sample] = ()
-    gallery: Sequence[Sample] = ()
-    junk: Sequence[Sample] = field(default=(), repr=False)
-    names: Names = field(default=NO_NAMES, repr=False, hash=False, kw_only=True)
-    passed_over: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False, kw_only=True)
+    train: Samples
+    query: Samples
+    gallery: Samples
+    junk: Samples = field(repr=False)
+    names: Names = field(repr=False, hash=False)
+    passed_over: Mapping[str, int] = field(repr=False, compare=False)
+
+    def __init__(  # noqa: PLR0913 (the fields; those after the splits by name only)
+        self,
+        name: str,
+        train: Iterable[Sample] = (),
+        query: Iterable[Sample] = (),
+        gallery: Iterable[Sample] = (),
+        junk: Iterable[Sample] = (),
+        *,
+        names: Names = NO_NAMES,
+        passed_over: Mapping[str, int] | None = None,
+    ) -> None:
+        tables = {"train": train, "query": query, "gallery": gallery, "junk": junk}
+        values = {split: as_samples(samples) for split, samples in tables.items()}
+        for key, value in {"name": name, **values, "names": names, "passed_over": passed_over or {}}.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def splits(self) -> tuple[Samples, Samples, Samples, Samples]:
+        """Train, query, gallery and junk."""
+        return self.train, self.query, self.gallery, self.junk
 
 
 @dataclass(frozen=True, eq=False)

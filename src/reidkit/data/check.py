@@ -11,7 +11,7 @@ import numpy as np
 
 from reidkit.data.decode import decode, is_plain
 from reidkit.data.shards.reader import StreamedShards, complaints
-from reidkit.data.shards.samples import ShardSamples, camids_of, pids_of
+from reidkit.data.shards.samples import ShardSamples
 from reidkit.errors import DataError
 from reidkit.recipe import Images
 from reidkit.terminal import harmless
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.types import Dataset, ImageFile, Names, Sample
+    from reidkit.types import Dataset, ImageFile, Names, Sample, Samples
 
 SPLITS = ("train", "query", "gallery")
 
@@ -89,14 +89,14 @@ class Unreadable:
 
 def describe(benchmark: Dataset) -> Description:
     """Count what is in a data set. No image is opened."""
-    asked = np.unique(pids_of(benchmark.query))
+    asked = np.unique(benchmark.query.pids)
     return Description(
         name=benchmark.name,
         train=_count(benchmark.train),
         query=_count(benchmark.query),
         gallery=_count(benchmark.gallery),
         junk=len(benchmark.junk),
-        distractors=int((~np.isin(pids_of(benchmark.gallery), asked)).sum()),
+        distractors=int((~np.isin(benchmark.gallery.pids, asked)).sum()),
         first=tuple(example for name in SPLITS for example in _first(benchmark, name)),
         cameras=_cameras_of(benchmark),
         passed_over=dict(benchmark.passed_over),
@@ -105,8 +105,8 @@ def describe(benchmark: Dataset) -> Description:
 
 def _first(benchmark: Dataset, split: str) -> list[Example]:
     """The first image of each of the first few ids."""
-    samples: Sequence[Sample] = getattr(benchmark, split)
-    pids, rows = np.unique(pids_of(samples), return_index=True)
+    samples: Samples = getattr(benchmark, split)
+    pids, rows = np.unique(samples.pids, return_index=True)
     found = [samples[int(row)] for row in sorted(rows)[:EXAMPLES]] if len(pids) else []
     return [_example(sample, split, benchmark.names) for sample in found]
 
@@ -118,7 +118,7 @@ def _example(sample: Sample, split: str, names: Names) -> Example:
 
 
 def _cameras_of(benchmark: Dataset) -> tuple[str, ...]:
-    camids = np.unique(np.concatenate([camids_of(getattr(benchmark, name)) for name in SPLITS]))
+    camids = np.unique(np.concatenate([getattr(benchmark, name).camids for name in SPLITS]))
     return tuple(benchmark.names.camid(camid) for camid in camids[camids != NO_CAMERA].tolist())
 
 
@@ -177,9 +177,9 @@ def _find_in_shards(samples: ShardSamples, progress: Callable[[int, int], None] 
     return _sorted_out(found)
 
 
-def _count(samples: Sequence[Sample]) -> Split:
-    pids, images = np.unique(pids_of(samples), return_counts=True)
-    camids = camids_of(samples)
+def _count(samples: Samples) -> Split:
+    pids, images = np.unique(samples.pids, return_counts=True)
+    camids = samples.camids
     images = images if len(images) else np.zeros(1, dtype=np.int64)
     return Split(
         images=len(samples),

@@ -19,6 +19,7 @@ from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all, keep
 from reidkit.errors import DataError
 from reidkit.locks import hold
+from reidkit.types import as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -64,6 +65,7 @@ def open_images(
     """
     if not samples:
         raise DataError("there is no image to open: see with `reidkit data DIR` what the folder holds")
+    samples = as_samples(samples)
     if isinstance(samples, ShardSamples):
         return open_shards(samples, images, skip_unreadable, progress, stream)
     paths, size = [sample.path for sample in samples], (images.height, images.width)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.atomic import atomic_write, os_errors_as
-from reidkit.data.shards.samples import ShardSamples, pids_of
 from reidkit.errors import DataError
 from reidkit.types import JUNK
 
@@ -81,7 +80,7 @@ def find_overlap(benchmark: Dataset, *, everything: bool = False) -> Overlap:
     test = (benchmark.query, benchmark.gallery)
     shared = _shared(benchmark)
     images = None
-    if not any(isinstance(part, ShardSamples) for part in (benchmark.train, *test)):
+    if not any(part.shards for part in (benchmark.train, *test)):
         wanted = None if everything else shared
         known = digests(_of(benchmark.train, wanted))
         images = sum(digest_of(sample.path) in known for sample in _of(chain(*test), wanted)) if known else 0
@@ -93,7 +92,7 @@ def find_trained(known: frozenset[str], benchmark: Dataset) -> Overlap:
 
     An id is shared if an image of it is: in the test itself, or in the training images of the same data set.
     """
-    if any(isinstance(part, ShardSamples) for part in (benchmark.train, benchmark.query, benchmark.gallery)):
+    if any(part.shards for part in benchmark.splits[:3]):
         return find_overlap(benchmark)
     found = [sample.pid for sample in chain(benchmark.query, benchmark.gallery) if digest_of(sample.path) in known]
     trained = {sample.pid for sample in _of(benchmark.train, _shared(benchmark)) if digest_of(sample.path) in known}
@@ -171,8 +170,8 @@ def read_record(model: Path) -> frozenset[str] | None:
 
 def _shared(benchmark: Dataset) -> frozenset[int]:
     """The ids that have training images and others."""
-    test = np.union1d(pids_of(benchmark.query), pids_of(benchmark.gallery))
-    return frozenset(np.setdiff1d(np.intersect1d(pids_of(benchmark.train), test), [JUNK]).tolist())
+    test = np.union1d(benchmark.query.pids, benchmark.gallery.pids)
+    return frozenset(np.setdiff1d(np.intersect1d(benchmark.train.pids, test), [JUNK]).tolist())
 
 
 def _of(samples: Iterable[Sample], ids: frozenset[int] | None) -> Sequence[Sample]:

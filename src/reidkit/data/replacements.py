@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import DataError
+from reidkit.types import as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ class WithReplacements:
 
     def __init__(self, source: ImageSource, samples: Sequence[Sample], left_out: Sequence[int]) -> None:
         self.kept = np.setdiff1d(np.arange(len(samples)), np.asarray(left_out, dtype=np.int64))
-        self.samples = tuple(samples[i] for i in self.kept.tolist())
+        self.samples = as_samples(samples).take(self.kept)
         self.size = source.size
         self._source = source
         self.lost = np.setdiff1d(self.kept, source.kept)

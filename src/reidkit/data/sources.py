@@ -13,13 +13,14 @@ import numpy as np
 from reidkit.data.decode import decode
 from reidkit.data.resize import Filter, resize
 from reidkit.errors import DataError
+from reidkit.types import as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from reidkit.types import ImageFile, Sample
+    from reidkit.types import ImageFile, Sample, Samples
 
 _GROUP = 32
 
@@ -39,7 +40,7 @@ class ImageSource(Rows, Protocol):
     """M readable images of one size, known by their indices 0 to M-1."""
 
     @property
-    def samples(self) -> Sequence[Sample]:
+    def samples(self) -> Samples:
         """What the images are, in the order of their indices."""
 
     @property
@@ -82,7 +83,7 @@ class MappedImages:
     """Images of a file in memory, as far as there is room: the operating system sees to that."""
 
     def __init__(self, pixels: NDArray[np.uint8], samples: Sequence[Sample], kept: NDArray[np.int64]) -> None:
-        self.samples = tuple(samples[i] for i in kept.tolist())
+        self.samples = as_samples(samples).take(kept)
         self.kept = kept
         self.size = (pixels.shape[1], pixels.shape[2])
         self._pixels = pixels
@@ -101,7 +102,7 @@ class StreamedImages:
     def __init__(
         self, samples: Sequence[Sample], kept: NDArray[np.int64], size: tuple[int, int], by: Filter = "bilinear"
     ) -> None:
-        self.samples = tuple(samples[i] for i in kept.tolist())
+        self.samples = as_samples(samples).take(kept)
         self.kept = kept
         self.size = size
         self._by = by

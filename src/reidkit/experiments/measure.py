@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.data.formats.detect import load_dataset
-from reidkit.data.shards.samples import ShardSamples
 from reidkit.encoder import choose_device, choose_precision
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_samples
@@ -132,7 +131,7 @@ class Known:
             if not getattr(benchmark, part):
                 raise DataError(f"{name} has no {part} images: give a data set that has")
         official = OFFICIAL.get(name) == (len(benchmark.train), len(benchmark.query))
-        lower = 0 if isinstance(benchmark.train, ShardSamples) else counted_lower(benchmark.name)
+        lower = 0 if benchmark.train.shards else counted_lower(benchmark.name)
         tested = _listing((*benchmark.query, *benchmark.gallery), lower)
         return cls(name, _listing(benchmark.train, lower), tested, official)
 

@@ -15,12 +15,11 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from reidkit.atomic import atomic_write, os_errors_as, write_text_atomic
 from reidkit.data.decode import decode
-from reidkit.data.shards.samples import pids_of
 from reidkit.errors import DataError
 from reidkit.plots.charts import number
 from reidkit.plots.style import INK, SMALL, SOFT, WORDS, heading, nothing_but, sheet, shown, tighten
 from reidkit.terminal import harmless
-from reidkit.types import NO_CAMERA
+from reidkit.types import NO_CAMERA, as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from reidkit.types import Dataset, ImageFile, Names, Sample
+    from reidkit.types import Dataset, ImageFile, Names, Sample, Samples
 
     Map = NDArray[np.floating]
 
@@ -301,7 +300,9 @@ def write_sheet(benchmark: Dataset, path: Path, seed: int = 0, ids: int = 8, ima
     Raises:
         DataError: there are no images, or the picture cannot be written to `path`.
     """
-    rows = _choose(benchmark.train or (*benchmark.query, *benchmark.gallery), np.random.default_rng(seed), ids, images)
+    rows = _choose(
+        benchmark.train or as_samples((*benchmark.query, *benchmark.gallery)), np.random.default_rng(seed), ids, images
+    )
     if not rows:
         raise DataError(f"the data set {benchmark.name} holds no images to draw")
     sheet = _draw([[(sample, _picture(sample)) for sample in row] for row in rows], benchmark.names)
@@ -311,8 +312,8 @@ def write_sheet(benchmark: Dataset, path: Path, seed: int = 0, ids: int = 8, ima
             sheet.save(file, "PNG")
 
 
-def _choose(samples: Sequence[Sample], rng: np.random.Generator, ids: int, images: int) -> list[list[Sample]]:
-    pids, rows = np.unique(pids_of(samples), return_inverse=True)
+def _choose(samples: Samples, rng: np.random.Generator, ids: int, images: int) -> list[list[Sample]]:
+    pids, rows = np.unique(samples.pids, return_inverse=True)
     by_pid = np.split(np.argsort(rows, kind="stable"), np.cumsum(np.bincount(rows))[:-1]) if len(pids) else []
     people = sorted(rng.permutation(len(pids))[:ids].tolist())
     chosen = ([samples[int(by_pid[n][place])] for place in rng.permutation(len(by_pid[n]))[:images]] for n in people)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from reidkit.data.formats.passed_over import worth_a_line
 from reidkit.data.images import open_images
 from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.replacements import WithReplacements
-from reidkit.data.shards.samples import ShardSamples, camids_of, pids_of
 from reidkit.data.sources import Streamed
 from reidkit.data.stream_sampler import epoch_batches, scattered_share
 from reidkit.distributed import ALONE
@@ -50,7 +48,7 @@ if TYPE_CHECKING:
     from reidkit.recipe import Optim, Recipe
     from reidkit.train.checkpoint import Progress
     from reidkit.train.log import Row
-    from reidkit.types import Dataset, Sample
+    from reidkit.types import Dataset, Sample, Samples
 
 
 # The images of a run: opened, told apart from other sets, and the same to its end.
@@ -68,15 +66,13 @@ def open_for(samples: Sequence[Sample], recipe: Recipe, job: TrainOptions) -> Im
     )
 
 
-def open_training(
-    samples: Sequence[Sample], recipe: Recipe, job: TrainOptions
-) -> tuple[ImageSource, dict[str, list[int]]]:
+def open_training(samples: Samples, recipe: Recipe, job: TrainOptions) -> tuple[ImageSource, dict[str, list[int]]]:
     """The images to train with, and what `run.json` is to remember of those left out: their places in the list.
 
     A run that goes on keeps the list that it was begun with.
     """
     source = open_for(samples, recipe, job)
-    if not job.skip_unreadable or isinstance(source.samples, ShardSamples):
+    if not job.skip_unreadable or source.samples.shards:
         return source, {}
     left_out = np.setdiff1d(np.arange(len(samples)), source.kept).tolist()
     if job.resume and run_folder.holds_run(job.out):
@@ -93,12 +89,7 @@ def open_training(
 
 def digest(source: ImageSource) -> str:
     """Names and ids of the training images; their order too, as it decides which ones make up a batch."""
-    if isinstance(source.samples, ShardSamples):
-        return source.samples.digest() + (run_folder.STREAMED if isinstance(source, Streamed) else "")
-    total = hashlib.sha256()
-    for sample in source.samples:
-        total.update(f"{sample.path.name}\0{sample.pid}\n".encode(errors="surrogateescape"))
-    return total.hexdigest()[:16]
+    return source.samples.digest() + (run_folder.STREAMED if isinstance(source, Streamed) else "")
 
 
 # What a run says of itself, before it begins and on its page.
@@ -113,7 +104,7 @@ def machine(device: torch.device, precision: torch.dtype, group: Group) -> str:
 
 def describe(benchmark: Dataset, source: ImageSource) -> str:
     """What a run learns from, for its page."""
-    people, cameras = (len(np.unique(of(source.samples))) for of in (pids_of, camids_of))
+    people, cameras = (len(np.unique(of)) for of in (source.samples.pids, source.samples.camids))
     return f"{benchmark.name}: {len(source)} training images of {people} people from {cameras} cameras"
 
 
@@ -245,7 +236,7 @@ def run(recipe: Recipe, job: TrainOptions, group: Group = ALONE) -> TrainResult:
     )
     evaluated = _open_judged(benchmark, recipe, job)
     source, remembered = open_training(benchmark.train, recipe, job)
-    pids, labels = np.unique(pids_of(source.samples), return_inverse=True)
+    pids, labels = np.unique(source.samples.pids, return_inverse=True)
     epoch_batches(source, labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
     network, objective = _build(recipe, len(pids), job, group)
     compiled = compile_network(network, device, job.compile, recipe.optim.epochs * len(source))
@@ -341,10 +332,10 @@ def _open_judged(benchmark: Dataset, recipe: Recipe, job: TrainOptions) -> Datas
 def _tell_of_training(benchmark: Dataset, evaluated: Dataset | None, job: TrainOptions) -> tuple[str, ...]:
     """Write down what the run is trained on, and say what of it is in the query and gallery as well."""
     known = overlap.read_record(job.out)
-    if known is None and not isinstance(benchmark.train, ShardSamples):
+    if known is None and not benchmark.train.shards:
         before = overlap.read_record(job.weights) if job.weights else None
         known = overlap.digests(benchmark.train) | (before or frozenset())
-        overlap.write_record(job.out, benchmark.name, known, len(np.unique(pids_of(benchmark.train))))
+        overlap.write_record(job.out, benchmark.name, known, len(np.unique(benchmark.train.pids)))
     if evaluated is None:
         return ()
     shared = overlap.find_trained(known or frozenset(), evaluated)

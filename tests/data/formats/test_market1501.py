@@ -91,13 +91,13 @@ def test_missing_and_empty_folders(draw: Callable[..., Path], tmp_path: Path) ->
     with pytest.raises(DataError, match="holds images in bounding_box_test and none in query"):
         market1501.load(root)
     alone = market1501.load(root, train_only=True)
-    assert (len(alone.train), alone.query, alone.gallery) == (1, (), ())
+    assert (len(alone.train), len(alone.query), len(alone.gallery)) == (1, 0, 0)
 
 
 def test_training_images_alone_and_queries_without_a_gallery(draw: Callable[..., Path]) -> None:
     root = draw(f"{TRAIN}/0002_c1s1_000451_03.jpg")
     found = market1501.load(root)
-    assert (found.name, len(found.train), found.query, found.gallery) == ("market1501", 1, (), ())
+    assert (found.name, len(found.train), len(found.query), len(found.gallery)) == ("market1501", 1, 0, 0)
     draw(f"{QUERY}/0003_c1s1_000451_03.jpg")
     with pytest.raises(DataError, match=r"in query and none in bounding_box_test: .* --format market1501-train"):
         market1501.load(root)

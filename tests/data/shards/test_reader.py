@@ -16,7 +16,7 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.shards import webdataset
-from reidkit.data.shards.samples import ShardSamples, pids_of
+from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.shards.writer import convert
 from reidkit.data.sources import Streamed
 from reidkit.errors import DataError
@@ -54,7 +54,7 @@ def files(folder: Path) -> ImageSource:
 
 
 def batches(source: ImageSource, epoch: int, start: int = 0) -> list[tuple[Tensor, Tensor]]:
-    made = TrainBatches(source, pids_of(source.samples), RECIPE, 5, CPU)
+    made = TrainBatches(source, source.samples.pids, RECIPE, 5, CPU)
     return list(made.epoch(epoch, start))
 
 
@@ -199,7 +199,7 @@ def test_memory_is_a_few_columns(open_them: Callable[[ShardSamples], ImageSource
     tracemalloc.start()
     samples = many(count)
     source = open_them(samples)
-    pids, labels = np.unique(pids_of(source.samples), return_inverse=True)
+    pids, labels = np.unique(source.samples.pids, return_inverse=True)
     order = stream_sampler.epoch_batches(source, labels, RECIPE.batch, 0, 1)
     now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

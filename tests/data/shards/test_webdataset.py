@@ -165,9 +165,10 @@ def test_several_sets_stay_in_columns(tmp_path: Path, jpeg: bytes) -> None:
     assert merge_datasets([one]) == one
     with pytest.raises(DataError, match=r"train\.tar is in two of the data sets"):
         merge_datasets([one, one])
-    loose = tmp_path / "c" / "anna" / "a.jpg"
-    loose.parent.mkdir(parents=True)
-    loose.write_bytes(jpeg)
+    for pid in ("anna", "bob"):
+        loose = tmp_path / "c" / pid / "a.jpg"
+        loose.parent.mkdir(parents=True)
+        loose.write_bytes(jpeg)
     with pytest.raises(DataError, match="put the files into shards by `reidkit shard`"):
         merge_datasets([one, load_dataset(tmp_path / "c")])
 

@@ -26,14 +26,16 @@ from reidkit.data.formats import (
 from reidkit.data.formats import folder as people
 from reidkit.data.formats.passed_over import passed_over
 from reidkit.data.shards import parquet, webdataset
-from reidkit.data.shards.samples import ShardSamples, camids_of, joined, pids_of
+from reidkit.data.shards.samples import ShardSamples, joined
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, UsageError
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample
+from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from reidkit.types import Sample, Samples
 
 
 class Format(NamedTuple):
@@ -158,11 +160,12 @@ def merge_datasets(benchmarks: Sequence[Dataset]) -> Dataset:
     moved: list[Dataset] = []
     pids = camids = 0
     for benchmark in benchmarks:
-        moved.append(_moved(benchmark, pids, camids))
-        pids += 1 + max(int(pids_of(part).max(initial=-1)) for part in _splits(benchmark))
-        camids += 1 + max(int(camids_of(part).max(initial=-1)) for part in _splits(benchmark))
+        parts = (part.renumbered(pids, camids) for part in benchmark.splits)
+        moved.append(Dataset(benchmark.name, *parts, names=benchmark.names.moved(pids, camids)))
+        pids += 1 + max(int(part.pids.max(initial=-1)) for part in benchmark.splits)
+        camids += 1 + max(int(part.camids.max(initial=-1)) for part in benchmark.splits)
     _refuse_twice(benchmarks)
-    train, query, gallery, junk = (_chained(parts) for parts in zip(*map(_splits, moved), strict=True))
+    train, query, gallery, junk = (_chained(parts) for parts in zip(*(part.splits for part in moved), strict=True))
     names = reduce(Names.and_of, (part.names for part in moved), NO_NAMES)
     left: Counter[str] = Counter()
     for benchmark in benchmarks:
@@ -171,26 +174,26 @@ def merge_datasets(benchmarks: Sequence[Dataset]) -> Dataset:
     return Dataset(name, train, query, gallery, junk, names=names, passed_over=dict(left))
 
 
-def all_samples(benchmark: Dataset) -> Sequence[Sample]:
+def all_samples(benchmark: Dataset) -> Samples:
     """The images of all splits and the junk, one after the other."""
-    return _chained(_splits(benchmark))
+    return _chained(benchmark.splits)
 
 
-def _chained(parts: Sequence[Sequence[Sample]]) -> Sequence[Sample]:
+def _chained(parts: Sequence[Samples]) -> Samples:
     """The images of one split of every data set; what is in columns stays in columns."""
     shards = [part for part in parts if isinstance(part, ShardSamples)]
     if len(shards) == len(parts):
         return shards[0] if len(shards) == 1 else joined(shards)
     if shards:
         raise DataError("shards and loose files cannot be one data set: put the files into shards by `reidkit shard`")
-    return tuple(chain.from_iterable(parts))
+    return SampleTable(chain.from_iterable(parts))
 
 
 def _refuse_twice(benchmarks: Sequence[Dataset]) -> None:
     seen: set[str] = set()
     for benchmark in benchmarks:
-        shards = {_place(str(s)) for part in _splits(benchmark) if isinstance(part, ShardSamples) for s in part.shards}
-        files = () if len(benchmarks) == 1 else chain.from_iterable(_splits(benchmark))
+        shards = {_place(str(shard)) for part in benchmark.splits for shard in part.shards}
+        files = () if len(benchmarks) == 1 else chain.from_iterable(benchmark.splits)
         paths = shards or {_place(str(sample.path)) for sample in files}
         if seen & paths:
             raise DataError(f"{min(seen & paths)} is in two of the data sets: name each only once")
@@ -274,23 +277,3 @@ def _recognised(names: Sequence[str], places: Sequence[Path]) -> list[tuple[str,
     """Those of `places` that are laid out as one of `names`, each with the first name that fits."""
     first = ((next((name for name in names if FORMATS[name].matches(place)), ""), place) for place in places)
     return [(name, place) for name, place in first if name]
-
-
-def _splits(benchmark: Dataset) -> tuple[Sequence[Sample], ...]:
-    return benchmark.train, benchmark.query, benchmark.gallery, benchmark.junk
-
-
-def _moved(benchmark: Dataset, pids: int, camids: int) -> Dataset:
-    def move(samples: Sequence[Sample]) -> Sequence[Sample]:
-        if isinstance(samples, ShardSamples):
-            return samples.moved(pids, camids) if pids or camids else samples
-        return tuple(
-            Sample(
-                sample.path,
-                sample.pid if sample.pid == JUNK else sample.pid + pids,
-                sample.camid if sample.camid == NO_CAMERA else sample.camid + camids,
-            )
-            for sample in samples
-        )
-
-    return Dataset(benchmark.name, *map(move, _splits(benchmark)), names=benchmark.names.moved(pids, camids))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats.scan import SUFFIXES
-from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.shards.storage import url_of
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def passed_over(folder: Path, benchmark: Dataset) -> dict[str, int]:
     parts = (benchmark.train, benchmark.query, benchmark.gallery, benchmark.junk)
     if url_of(folder) or not folder.is_dir():
         return {}
-    shards = {str(shard) for part in parts if isinstance(part, ShardSamples) for shard in part.shards}
+    shards = {str(shard) for part in parts for shard in part.shards}
     used = shards or {str(sample.path) for part in parts for sample in part}
     files = _Used(str(folder), used)
     return dict(sorted(Counter(kind for path, entry in _walk(folder) if (kind := files.kind(path, entry))).items()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import PurePosixPath
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol, overload
 import numpy as np
 
 from reidkit.terminal import harmless
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -76,8 +75,10 @@ class Member:
         return f"{self.shard}:{self.key}"
 
 
-class ShardSamples(Sequence[Sample]):
-    """Images of shards, N of them. A `Sample` is made when it is asked for, and not kept."""
+class ShardSamples(Samples):
+    """N images in shards, kept in columns. A `Sample` is made when it is asked for, and not kept."""
+
+    shards: tuple[Shard, ...]
 
     def __init__(
         self, shards: tuple[Shard, ...], rows: NDArray[np.void], names: bytes, called: Names = NO_NAMES
@@ -90,12 +91,12 @@ class ShardSamples(Sequence[Sample]):
 
     @property
     def pids(self) -> NDArray[np.int64]:
-        """Who is on each, int64 [N]."""
+        """The id of each image, int64 [N]; -1 is junk."""
         return self.rows["pid"].astype(np.int64)
 
     @property
     def camids(self) -> NDArray[np.int64]:
-        """Which camera took each, int64 [N]."""
+        """The camera of each image, int64 [N]; -1 is unknown."""
         return self.rows["camid"].astype(np.int64)
 
     @property
@@ -133,17 +134,21 @@ class ShardSamples(Sequence[Sample]):
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ShardSamples):
-            return NotImplemented
+            return super().__eq__(other)
         return self.shards == other.shards and bool(np.array_equal(self.rows, other.rows)) and self.names == other.names
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
-    def take(self, indices: NDArray[np.int64]) -> ShardSamples:
-        """Some of them, in this order."""
-        return ShardSamples(self.shards, self.rows[indices], self.names, self.called)
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> ShardSamples:
+        """Some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
+        chosen = np.asarray(rows)
+        chosen = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
+        return ShardSamples(self.shards, self.rows[chosen], self.names, self.called)
 
-    def moved(self, pids: int, camids: int) -> ShardSamples:
-        """The same images of people and cameras that are numbered so much higher; junk and unknown cameras stay so."""
+    def renumbered(self, pids: int, camids: int) -> ShardSamples:
+        """The same images with ids and cameras numbered so much higher; junk and unknown cameras keep their -1."""
+        if not pids and not camids:
+            return self
         rows = self.rows.copy()
         rows["pid"][rows["pid"] != JUNK] += pids
         rows["camid"][rows["camid"] != NO_CAMERA] += camids
@@ -191,17 +196,3 @@ def as_benchmark(name: str, samples: ShardSamples) -> Dataset:
 def shown(key: bytes) -> str:
     r"""A name out of a shard as text that is harmless to print: what is not UTF-8, or not to be seen, becomes \xNN."""
     return harmless(key.decode("utf-8", "backslashreplace"))
-
-
-def pids_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Who is on each image, int64 [N]."""
-    if isinstance(samples, ShardSamples):
-        return samples.pids
-    return np.fromiter((sample.pid for sample in samples), dtype=np.int64, count=len(samples))
-
-
-def camids_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Which camera took each image, int64 [N]."""
-    if isinstance(samples, ShardSamples):
-        return samples.camids
-    return np.fromiter((sample.camid for sample in samples), dtype=np.int64, count=len(samples))

@@ -21,10 +21,10 @@ from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.index import INDEX, Index
 from reidkit.data.shards.index import write as write_index
 from reidkit.data.shards.parquet import pyarrow
-from reidkit.data.shards.samples import SPLITS, ShardSamples, pids_of
+from reidkit.data.shards.samples import SPLITS, ShardSamples
 from reidkit.data.shards.storage import Folder
 from reidkit.errors import DataError, UsageError
-from reidkit.types import SYNTHETIC
+from reidkit.types import SYNTHETIC, as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.shards.samples import Shard
     from reidkit.data.shards.storage import Place
-    from reidkit.types import Dataset, ImageFile, Names, Sample
+    from reidkit.types import Dataset, ImageFile, Names, Sample, Samples
 
 
 # One shard, written whole or not at all, the same bytes for the same images.
@@ -228,7 +228,7 @@ def _begin(out: Path, shards: set[str], synthetic: bool) -> None:
 
 def _plan(benchmark: Dataset, suffix: str, images_per_shard: int) -> list[_Planned]:
     plan = []
-    test = (*benchmark.gallery, *benchmark.junk) if len(benchmark.junk) else benchmark.gallery
+    test = as_samples((*benchmark.gallery, *benchmark.junk)) if len(benchmark.junk) else benchmark.gallery
     for split, samples in zip(SPLITS, (benchmark.train, benchmark.query, test), strict=True):
         names = _names([sample.path for sample in samples])
         plan += [
@@ -238,11 +238,11 @@ def _plan(benchmark: Dataset, suffix: str, images_per_shard: int) -> list[_Plann
     return plan
 
 
-def _cut(samples: Sequence[Sample], images_per_shard: int) -> Iterator[list[int]]:
+def _cut(samples: Samples, images_per_shard: int) -> Iterator[list[int]]:
     """Which images go into each shard: people in the order in which they first come, whole as long as they fit."""
     if not len(samples):
         return
-    _, first, person = np.unique(pids_of(samples), return_index=True, return_inverse=True)
+    _, first, person = np.unique(samples.pids, return_index=True, return_inverse=True)
     order = np.argsort(first[person], kind="stable")
     people = np.split(order, np.flatnonzero(np.diff(first[person][order])) + 1)
     shard: list[int] = []

@@ -1,0 +1,95 @@
+"""`Samples`: the same of loose files and of shards."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reidkit.data.formats.detect import load_dataset
+from reidkit.data.shards.writer import convert
+from reidkit.types import Dataset, Sample, Samples, SampleTable, as_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LABELS = [(3, 1), (-1, 2), (5, -1), (3, 2)]
+
+
+@pytest.fixture(params=["files", "shards"])
+def samples(request: pytest.FixtureRequest, tmp_path: Path) -> Samples:
+    """Four images: ids 3, junk, 5, 3 by cameras 1, 2, an unknown one and 2."""
+    table = []
+    for number, (pid, camid) in enumerate(LABELS):
+        path = tmp_path / f"{number}.jpg"
+        Image.new("RGB", (4, 8), (number, 0, 0)).save(path)
+        table.append(Sample(path, pid, camid))
+    if request.param == "files":
+        return Dataset("four", table).train
+    convert(Dataset("four", [s for s in table if s.pid >= 0]), tmp_path / "shards", "webdataset", 2)
+    shards = load_dataset(tmp_path / "shards").train
+    assert shards.shards
+    assert shards.pids.tolist() == [3, 3, 5]
+    return shards.take([0, 2, 1])
+
+
+def test_columns_are_those_of_the_samples(samples: Samples) -> None:
+    assert samples.pids.dtype == samples.camids.dtype == np.int64
+    assert samples.pids.tolist() == [sample.pid for sample in samples]
+    assert samples.camids.tolist() == [sample.camid for sample in samples]
+    assert samples.paths == tuple(str(sample.path) for sample in samples)
+
+
+@pytest.mark.parametrize("rows", [[2, 0], np.array([2, 0]), np.array([True, False, True]), []])
+def test_rows_are_taken_in_their_order(samples: Samples, rows: list[int]) -> None:
+    samples = samples[:3]
+    indices = np.arange(3)[np.asarray(rows, dtype=bool if np.asarray(rows).dtype == bool else int)]
+    taken = samples.take(rows)
+    assert isinstance(taken, Samples)
+    assert list(taken) == [samples[int(i)] for i in indices]
+    assert taken.shards == samples.shards
+
+
+def test_slices_are_tables(samples: Samples) -> None:
+    assert isinstance(samples[1:], Samples)
+    assert samples[1:] == list(samples)[1:]
+    assert samples[1:] != list(samples)[:-1]
+    assert samples[-1] == list(samples)[-1]
+
+
+def test_junk_and_unknown_cameras_keep_their_number(samples: Samples) -> None:
+    moved = samples.renumbered(10, 100)
+    assert moved.pids.tolist() == [pid if pid == -1 else pid + 10 for pid in samples.pids.tolist()]
+    assert moved.camids.tolist() == [camid if camid == -1 else camid + 100 for camid in samples.camids.tolist()]
+    assert samples.renumbered(0, 0) is samples
+
+
+def test_the_digest_tells_order_and_ids(samples: Samples) -> None:
+    same = samples.take(range(len(samples)))
+    assert same.digest() == samples.digest()
+    assert len(samples.digest()) == 16
+    assert samples.take([1, 0, 2]).digest() != samples.digest()
+    assert samples.renumbered(1, 0).digest() != samples.digest()
+    assert samples.renumbered(0, 1).digest() == samples.digest(), "cameras take no part in training"
+
+
+def test_the_digest_of_files_is_that_of_names_and_ids() -> None:
+    table = SampleTable([Sample(Path("a/x.jpg"), 3, 1), Sample(Path("b/y.jpg"), 5, 2)])
+    assert table.digest() == hashlib.sha256(b"x.jpg\x003\ny.jpg\x005\n").hexdigest()[:16]
+
+
+def test_a_data_set_makes_tables_of_any_sequence() -> None:
+    sample = Sample(Path("a.jpg"), 1, 2)
+    makers: tuple[Callable[[], object], ...] = (lambda: [sample], lambda: (sample,), lambda: iter([sample]))
+    for maker in makers:
+        found = Dataset("one", train=maker())  # type: ignore[arg-type]
+        assert isinstance(found.train, SampleTable)
+        assert (list(found.train), len(found.query)) == ([sample], 0)
+        assert found == Dataset("one", [sample])
+    table = SampleTable([sample])
+    assert as_samples(table) is table
+    assert Dataset("one", query=table).query is table
