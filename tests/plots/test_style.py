@@ -8,14 +8,23 @@ import pytest
 from PIL import Image
 
 from reidkit.errors import DataError, UsageError
-from reidkit.plots.style import GROUPS, MARKERS, colour, marker, plain, sheet, shown, write_figure
+from reidkit.plots.style import (
+    GROUPS,
+    MARKERS,
+    group_colour,
+    group_marker,
+    new_figure,
+    one_line,
+    style_axes,
+    write_figure,
+)
 
 
 def drawn(title="Title"):
-    figure = sheet(3, 2)
+    figure = new_figure(3, 2)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1])
-    plain(axes, x="$\\frac", y="x_y", title=title)
+    style_axes(axes, x="$\\frac", y="x_y", title=title)
     return figure
 
 
@@ -43,7 +52,7 @@ def test_words_of_an_svg_can_be_searched(tmp_path):
 def test_hostile_words_are_drawn(tmp_path):
     write_figure(drawn("$\\broken{ \x00\udcff 王 \U0001f9cd\n" + "long " * 100), tmp_path / "a.svg")
     assert (tmp_path / "a.svg").stat().st_size > 1000
-    assert shown("a\nb\x00\udcff" + "c" * 99, most=10) == "a b ?ccccc…"[:9] + "…"
+    assert one_line("a\nb\x00\udcff" + "c" * 99, most=10) == "a b ?ccccc…"[:9] + "…"
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", ".png"])
@@ -60,19 +69,19 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
 
 
 def test_more_groups_than_colours_get_other_markers():
-    looks = {(colour(n), marker(n)) for n in range(len(GROUPS) * len(MARKERS))}
+    looks = {(group_colour(n), group_marker(n)) for n in range(len(GROUPS) * len(MARKERS))}
     assert len(looks) == len(GROUPS) * len(MARKERS)
-    assert (colour(0), marker(0)) == (GROUPS[0], MARKERS[0])
+    assert (group_colour(0), group_marker(0)) == (GROUPS[0], MARKERS[0])
 
 
 def test_pyplot_and_its_settings_are_left_alone(tmp_path):
     code = f"""
 import sys, matplotlib
 from pathlib import Path
-from reidkit.plots.style import sheet, write_figure
+from reidkit.plots.style import new_figure, write_figure
 names = ("svg.fonttype", "svg.hashsalt", "pdf.fonttype")
 before = [matplotlib.rcParams[name] for name in names]
-figure = sheet(2, 2)
+figure = new_figure(2, 2)
 figure.add_subplot()
 write_figure(figure, Path({str(tmp_path / "a.svg")!r}))
 assert "matplotlib.pyplot" not in sys.modules

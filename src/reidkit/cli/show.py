@@ -76,7 +76,7 @@ def ranks(
 ) -> None:
     """Ranked lists: queries and their nearest gallery images, with true and false matches."""
     from reidkit.plots.image_grid import ranked_picture
-    from reidkit.plots.style import shown
+    from reidkit.plots.style import one_line
     from reidkit.report.build import ranked_lists
 
     if out.suffix.lower() != ".png":
@@ -84,7 +84,7 @@ def ranks(
     with progress() as tell:
         seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_unreadable, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
-    title = shown(f"{seen.model.recipe.name} on {seen.benchmark.name}")
+    title = one_line(f"{seen.model.recipe.name} on {seen.benchmark.name}")
     ranked_picture(ranked_lists(seen.evaluation, seen.protocol, rows), out, columns=answers, title=title)
     _say(out, as_json=as_json)
 
@@ -106,10 +106,10 @@ def attention(
 ) -> None:
     """What makes queries and the images found for them alike: maps, bright where it is."""
     from reidkit.plots.image_grid import comparison_figure
-    from reidkit.plots.style import suffix, write_figure
+    from reidkit.plots.style import figure_format, write_figure
     from reidkit.report.pictures import compare_attention
 
-    suffix(out)
+    figure_format(out)
     with progress() as tell:
         seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_unreadable, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
@@ -137,10 +137,10 @@ def embedding(
     from reidkit.evaluation import InferenceOptions
     from reidkit.model.weights import load_model
     from reidkit.plots.scatter import points_figure
-    from reidkit.plots.style import suffix, write_figure
+    from reidkit.plots.style import figure_format, write_figure
     from reidkit.report.pictures import choose_people, embedding_panels
 
-    suffix(out)
+    figure_format(out)
     loaded, benchmark = load_model(model), load_dataset(data, format_)
     samples = choose_people(getattr(benchmark, part.value), people, f"{benchmark.name} {part.value}")
     with progress() as tell:

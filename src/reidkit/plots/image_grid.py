@@ -17,7 +17,7 @@ from reidkit.atomic import atomic_write, os_errors_as, write_text_atomic
 from reidkit.data.decode import decode
 from reidkit.errors import DataError
 from reidkit.plots.charts import number
-from reidkit.plots.style import INK, SMALL, SOFT, WORDS, heading, nothing_but, sheet, shown, tighten
+from reidkit.plots.style import INK, SMALL, SOFT, WORDS, add_heading, hide_ticks, new_figure, one_line, tighten
 from reidkit.terminal import harmless
 from reidkit.types import NO_CAMERA, as_samples
 
@@ -433,13 +433,13 @@ def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
     columns = 2 + 2 * answers
     width = 1.15 * columns + 0.3
     words = [line for text in WORDS_BELOW for line in textwrap.wrap(text, int((width - 0.3) / LETTER))]
-    made = sheet(width, 2.55 * len(rows) + 0.8 + LINE * len(words))
+    made = new_figure(width, 2.55 * len(rows) + 0.8 + LINE * len(words))
     grid = made.subplots(len(rows), columns, squeeze=False)
-    nothing_but(grid.ravel().tolist())
+    hide_ticks(grid.ravel().tolist())
     for row, axes in zip(rows, grid, strict=True):
         _tile(axes[0], row.query, INK, plain=True)
         _tile(axes[1], row.query, INK)
-        name = shown(Path(row.query.path.name).stem, 2 * OVERLAY_LETTERS)
+        name = one_line(Path(row.query.path.name).stem, 2 * OVERLAY_LETTERS)
         name = name if len(name) <= OVERLAY_LETTERS else f"{name[:OVERLAY_LETTERS]}\n{name[OVERLAY_LETTERS:]}"
         axes[0].set_xlabel(name, color=SOFT, fontsize=SMALL - 1, parse_math=False)
         for place, (answer, right, similarity) in enumerate(row.answers):
@@ -452,7 +452,7 @@ def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(head, color=INK, fontsize=WORDS)
     look: dict[str, Any] = {"x": 0.01, "ha": "left", "parse_math": False}
-    heading(made, title)
+    add_heading(made, title)
     made.supxlabel("\n".join(words), color=SOFT, fontsize=SMALL, **look)
     tighten(made)
     _scale(made, grid)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.plots.style import SMALL, SOFT, colour, dark, heading, marker, plain, plate, sheet
+from reidkit.plots.style import (
+    SMALL,
+    SOFT,
+    add_heading,
+    darker,
+    group_colour,
+    group_marker,
+    new_figure,
+    style_axes,
+    text_background,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,20 +47,20 @@ def points_figure(panels: Sequence[Panel], pids: NDArray[np.int64], title: str) 
     """
     if not panels or not len(pids):
         raise DataError("there are no images to draw as points: give a data set that has")
-    made = sheet(5.7 * len(panels) + 1.2, 6.0)
+    made = new_figure(5.7 * len(panels) + 1.2, 6.0)
     grid = made.subplots(1, len(panels), squeeze=False)[0]
     people = np.unique(pids)
     for axes, panel in zip(grid, panels, strict=True):
         for number, pid in enumerate(people):
             x, y = panel.points[pids == pid].T
-            axes.scatter(x, y, s=26, color=colour(number), marker=marker(number), linewidth=0, alpha=0.85)
+            axes.scatter(x, y, s=26, color=group_colour(number), marker=group_marker(number), linewidth=0, alpha=0.85)
         finding = f"the nearest point has the same id for {100 * alike(panel.points, pids):.0f} %"
-        plain(axes, x=panel.x, y=panel.y, title=panel.title, finding=finding)
+        style_axes(axes, x=panel.x, y=panel.y, title=panel.title, finding=finding)
         axes.set_aspect("equal", adjustable="datalim")
         if len(people) <= NAMED:
             for pid, number, place in zip(people, range(len(people)), _middles(panel.points, pids), strict=True):
                 look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "fontweight": "bold"}
-                axes.annotate(str(pid), place, color=dark(colour(number)), bbox=plate(), **look)
+                axes.annotate(str(pid), place, color=darker(group_colour(number)), bbox=text_background(), **look)
         if not panel.x:
             axes.set(xticklabels=[], yticklabels=[])
     names = grid[0].collections
@@ -58,7 +68,7 @@ def points_figure(panels: Sequence[Panel], pids: NDArray[np.int64], title: str) 
     looks |= {"fontsize": SMALL, "handletextpad": 0.1, "markerscale": 1.3, "columnspacing": 0.6}
     legend = made.legend(names, [str(pid) for pid in people], ncols=1 + (len(people) - 1) // 24, **looks)
     legend.get_title().set_color(SOFT)
-    heading(made, title)
+    add_heading(made, title)
     return made
 
 

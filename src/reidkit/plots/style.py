@@ -33,7 +33,7 @@ GROUPS = (
 MARKERS = ("o", "^", "s", "D", "v", "P")
 
 
-def sheet(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty sheet of this size in inches, 160 dots each. It belongs to nobody but the caller: pyplot is not used."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -47,12 +47,12 @@ def tighten(figure: Figure) -> None:
     _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
 
 
-def heading(figure: Figure, words: str, size: float = TITLE) -> None:
+def add_heading(figure: Figure, words: str, size: float = TITLE) -> None:
     """What stands above all panels of a sheet, at its margin: a title of matplotlib's would touch the edge."""
     width, height = figure.get_size_inches()
     edge = _margin(width)
     look: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": size, "fontweight": "bold", "parse_math": False}
-    figure.text(edge / width, 1 - edge / height, shown(words, 110), color=INK, **look)
+    figure.text(edge / width, 1 - edge / height, one_line(words, 110), color=INK, **look)
     _layout(figure).set(rect=_within(width, height, edge + 1.5 * size / 72))
 
 
@@ -70,7 +70,7 @@ def _within(width: float, height: float, top: float) -> tuple[float, float, floa
     return edge / width, edge / height, 1 - 2 * edge / width, 1 - (edge + top) / height
 
 
-def suffix(path: Path) -> str:
+def figure_format(path: Path) -> str:
     """The format that the name of a figure's file asks for.
 
     Raises:
@@ -89,7 +89,7 @@ def write_figure(figure: Figure, path: Path) -> None:
         UsageError: the name ends in another format.
         DataError: the file cannot be written.
     """
-    write_text_atomic(path, _drawn(figure, suffix(path)))
+    write_text_atomic(path, _drawn(figure, figure_format(path)))
 
 
 def figure_uri(figure: Figure) -> str:
@@ -111,14 +111,16 @@ def _drawn(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def plain(axes: Axes, *, x: str = "", y: str = "", title: str = "", finding: str = "", grid: str = "both") -> None:
+def style_axes(axes: Axes, *, x: str = "", y: str = "", title: str = "", finding: str = "", grid: str = "both") -> None:
     """The look of all axes: words as they stand, quiet lines, no frame; under the title what there is to be seen."""
     axes.set_xlabel(x, color=SOFT, fontsize=WORDS, parse_math=False)
     axes.set_ylabel(y, color=SOFT, fontsize=WORDS, parse_math=False)
     above = 6 + 1.5 * WORDS * bool(finding)
-    axes.set_title(shown(title), loc="left", color=INK, fontsize=TITLE, fontweight="bold", parse_math=False, pad=above)
+    axes.set_title(
+        one_line(title), loc="left", color=INK, fontsize=TITLE, fontweight="bold", parse_math=False, pad=above
+    )
     place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
-    axes.annotate(shown(finding, 120), (0, 1), (0, 6), color=SOFT, fontsize=WORDS, parse_math=False, **place)
+    axes.annotate(one_line(finding, 120), (0, 1), (0, 6), color=SOFT, fontsize=WORDS, parse_math=False, **place)
     if grid:
         axes.grid(visible=True, axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
@@ -127,33 +129,33 @@ def plain(axes: Axes, *, x: str = "", y: str = "", title: str = "", finding: str
     axes.tick_params(which="both", colors=SOFT, length=0, labelsize=SMALL)
 
 
-def shown(text: str, most: int = 60) -> str:
+def one_line(text: str, most: int = 60) -> str:
     """A name as it can be drawn and written: one line, not endless, no half characters, nothing unprintable."""
     safe = "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8"))
     return safe if len(safe) <= most else safe[: most - 1] + "…"
 
 
-def colour(number: int) -> str:
+def group_colour(number: int) -> str:
     """The colour of a group."""
     return GROUPS[number % len(GROUPS)]
 
 
-def dark(colour: str) -> str:
+def darker(colour: str) -> str:
     """The colour as letters have it: half as light, so that they can be read on white."""
     return "#" + "".join(f"{int(colour[i : i + 2], 16) * 55 // 100:02x}" for i in (1, 3, 5))
 
 
-def marker(number: int) -> str:
+def group_marker(number: int) -> str:
     """Its marker. Neighbours differ, and colour and marker together tell 72 groups apart."""
     return MARKERS[(number + number // len(GROUPS)) % len(MARKERS)]
 
 
-def plate(strength: float = 0.8) -> dict[str, Any]:
+def text_background(strength: float = 0.8) -> dict[str, Any]:
     """What stands behind letters on points and lines. A rim would turn the letters of an SVG into shapes."""
     return {"boxstyle": "round,pad=0.12", "facecolor": PAPER, "edgecolor": "none", "alpha": strength}
 
 
-def nothing_but(axes: Sequence[Axes]) -> None:
+def hide_ticks(axes: Sequence[Axes]) -> None:
     """Take ticks and frames away."""
     for each in axes:
         each.set_xticks([])

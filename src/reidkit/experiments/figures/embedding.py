@@ -20,7 +20,19 @@ from reidkit.errors import DataError
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Objective
 from reidkit.metrics.retrieval import score
-from reidkit.plots.style import INK, RULE, SMALL, WORDS, colour, dark, heading, marker, plain, plate, sheet
+from reidkit.plots.style import (
+    INK,
+    RULE,
+    SMALL,
+    WORDS,
+    add_heading,
+    darker,
+    group_colour,
+    group_marker,
+    new_figure,
+    style_axes,
+    text_background,
+)
 from reidkit.recipe import Batch, Erasing, Identity, Images, Network, Optim, Recipe, Triplet, digest, override
 from reidkit.synth import draw_dataset
 from reidkit.train import checkpoint
@@ -243,13 +255,13 @@ def look(outcome: TrainResult, listing: Path, state: Path, plan: Plan) -> Plane:
 
 def draw(planes: dict[str, Plane], title: str) -> Figure:
     """One panel each: the feature that the ID loss sees, its hyperplanes dashed; behind BNNeck that is f_i."""
-    made = sheet(3.5 * len(planes), 4.6)
-    heading(made, title, WORDS + 1)
+    made = new_figure(3.5 * len(planes), 4.6)
+    add_heading(made, title, WORDS + 1)
     grid = made.subplots(1, len(planes), squeeze=False)[0]
     for letter, (name, plane), axes in zip("abcdef", planes.items(), grid, strict=False):
         neck = not np.array_equal(plane.metric, plane.search)
         _panel(axes, plane)
-        plain(axes, grid="")
+        style_axes(axes, grid="")
         axes.set_title(f"({letter}) {name}", loc="left", color=INK, fontsize=WORDS - 1, fontweight="bold")
         axes.set_xlabel("\n".join(("fᵢ, after the neck" if neck else "f", *findings(plane))), fontsize=SMALL, color=INK)
     return made
@@ -286,7 +298,11 @@ def _panel(axes: Axes, plane: Plane) -> None:
     for person in np.unique(plane.pids):
         chosen = points[plane.pids == person]
         x, y = chosen.T
-        axes.scatter(x, y, s=18, color=colour(person), marker=marker(person), linewidth=0, alpha=0.85, zorder=3)
+        axes.scatter(
+            x, y, s=18, color=group_colour(person), marker=group_marker(person), linewidth=0, alpha=0.85, zorder=3
+        )
         look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "fontweight": "bold", "zorder": 4}
-        axes.annotate(str(person + 1), chosen.mean(axis=0), color=dark(colour(person)), bbox=plate(0.7), **look)
+        axes.annotate(
+            str(person + 1), chosen.mean(axis=0), color=darker(group_colour(person)), bbox=text_background(0.7), **look
+        )
     axes.set(xlim=window[:2], ylim=window[2:], aspect="equal")

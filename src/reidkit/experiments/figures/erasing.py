@@ -15,7 +15,7 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.transforms import MEAN, STD, Fill
 from reidkit.errors import DataError
-from reidkit.plots.style import INK, SMALL, SOFT, TITLE, heading, nothing_but, sheet, tighten
+from reidkit.plots.style import INK, SMALL, SOFT, TITLE, add_heading, hide_ticks, new_figure, tighten
 from reidkit.recipes.luo2019.ladder import ERASING
 from reidkit.synth import Size, draw_dataset
 
@@ -91,7 +91,7 @@ def _draw(rows: dict[str, Pixels], note: str) -> Figure:
     columns = max(map(len, rows.values()))
     _, height, width, _ = next(iter(rows.values())).shape
     tile = 0.72
-    made = sheet(2.7 + tile * columns, tile * height / width * len(rows) + 0.7)
+    made = new_figure(2.7 + tile * columns, tile * height / width * len(rows) + 0.7)
     grid = made.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[2.4, *[tile] * columns])
     for (words, images), axes in zip(rows.items(), grid, strict=True):
         name, _, rest = words.partition(":")
@@ -99,7 +99,7 @@ def _draw(rows: dict[str, Pixels], note: str) -> Figure:
         axes[0].text(0, 0.52, rest.strip() or note, color=SOFT, fontsize=SMALL, va="top", parse_math=False)
         for each, image in zip(axes[1:], images, strict=False):
             each.imshow(image, interpolation="nearest")
-    nothing_but(grid.ravel().tolist())
-    heading(made, "Random erasing: one rectangle, as each reading fills it")
+    hide_ticks(grid.ravel().tolist())
+    add_heading(made, "Random erasing: one rectangle, as each reading fills it")
     tighten(made)
     return made

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from reidkit.losses.objective import Objective
 from reidkit.model.network import Features, build
-from reidkit.plots.style import INK, SOFT, TITLE, WARM, WORDS, nothing_but, sheet, shown
+from reidkit.plots.style import INK, SOFT, TITLE, WARM, WORDS, hide_ticks, new_figure, one_line
 from reidkit.recipes.luo2019.ladder import BNNECK, STANDARD, STRIDE, STRONG
 from reidkit.recipes.luo2019.tables import search_of
 
@@ -339,7 +339,7 @@ def figure2(first: Recipe = STANDARD, second: Recipe = STRONG) -> Figure:
     """Both pipelines, from the batch to the losses; what both have of the backbone is one box."""
     walks = [walk(recipe) for recipe in (first, second)]
     alike = shared(*walks)
-    return _draw([(shown(found.recipe.name).replace("-", " "), diagram(found, alike)) for found in walks])
+    return _draw([(one_line(found.recipe.name).replace("-", " "), diagram(found, alike)) for found in walks])
 
 
 def figure5(first: Recipe = STRIDE, second: Recipe = BNNECK) -> Figure:
@@ -354,7 +354,7 @@ def _draw(drawn: Sequence[tuple[str, Diagram]]) -> Figure:
     high = max((HEIGHT, *(box.height for _, diagram in drawn for box in (*diagram.chain, *diagram.after))))
     over = [box.height for _, diagram in drawn for boxes in diagram.above.values() for box in boxes]
     tall = under + high + max((ABOVE, *over)) + 0.4 + 0.55
-    made = sheet(width, tall * len(drawn))
+    made = new_figure(width, tall * len(drawn))
     grid = made.subplots(len(drawn), 1, squeeze=False)[:, 0]
     for letter, (title, drawing), axes in zip("abcdef", drawn, grid, strict=False):
         axes.set(xlim=(0, width), ylim=(0, tall), aspect="equal")
@@ -364,7 +364,7 @@ def _draw(drawn: Sequence[tuple[str, Diagram]]) -> Figure:
         if drawing is not drawn[0][1]:
             note = "orange: what differs from (a)"
             axes.text(width - 0.2, tall - 0.25, note, color=WARM, fontsize=WORDS, ha="right", **words)
-    nothing_but([*grid])
+    hide_ticks([*grid])
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, get_args, get_type_hints
 
-from reidkit.plots.style import GROUPS, SMALL, SOFT, WORDS, plain, sheet
+from reidkit.plots.style import GROUPS, SMALL, SOFT, WORDS, new_figure, style_axes
 from reidkit.recipe import Optim
 from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.recipes.luo2019.ladder import STANDARD, STRONG
@@ -53,13 +53,13 @@ def curves() -> dict[str, Curve]:
 def figure() -> Figure:
     """All epochs with a logarithmic rate on the left, the warm-up with a linear one on the right."""
     drawn = curves()
-    made = sheet(12.0, 5.2)
+    made = new_figure(12.0, 5.2)
     whole, start = made.subplots(1, 2, width_ratios=[3, 2])
     warmup = STRONG.optim.warmup_epochs
     _draw(whole, drawn, max(curve.optim.epochs for curve in drawn.values()))
     whole.set_yscale("log")
     steady = drawn["no warm-up"].rates
-    plain(whole, x="epoch", y="learning rate", title="The whole run", finding=_drops(drawn))
+    style_axes(whole, x="epoch", y="learning rate", title="The whole run", finding=_drops(drawn))
     whole.set_yticks(sorted(set(steady)), [f"{rate:.1e}".replace("e-0", "e-") for rate in sorted(set(steady))])
     whole.minorticks_off()
     whole.legend(frameon=False, labelcolor=SOFT, fontsize=WORDS, loc="upper right")
@@ -72,7 +72,7 @@ def figure() -> Figure:
     words = {"textcoords": "offset points", "color": SOFT, "fontsize": SMALL}
     start.annotate(f"end of epoch {warmup}", (warmup + 0.5, 0), (5, 6), **words)
     finding = f"{STRONG.optim.warmup}: from {first} to {last} in {warmup} epochs"
-    plain(start, x="epoch", y="learning rate / 0.0001", title="The warm-up, linear scale", finding=finding)
+    style_axes(start, x="epoch", y="learning rate / 0.0001", title="The warm-up, linear scale", finding=finding)
     return made
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reidkit.errors import DataError, UsageError
-from reidkit.plots.style import GROUPS, INK, SMALL, SOFT, WARM, plain, plate, sheet, shown
+from reidkit.plots.style import GROUPS, INK, SMALL, SOFT, WARM, new_figure, one_line, style_axes, text_background
 from reidkit.recipes.luo2019.ladder import TABLE1
 from reidkit.recipes.luo2019.published import OTHERS
 from reidkit.train import log as journal
@@ -43,7 +43,7 @@ class Name(NamedTuple):
 
 def width(name: str, size: float, *, bold: bool) -> float:
     """About how wide a name is in letters of this size."""
-    return (0.68 if bold else 0.6) * size * len(shown(name, MOST))
+    return (0.68 if bold else 0.6) * size * len(one_line(name, MOST))
 
 
 def spread(values: Sequence[float], length: float) -> list[float]:
@@ -158,13 +158,13 @@ def measured(text: str) -> Point:
     if given := _GIVEN.fullmatch(text):
         dataset, name, rank1, mean = given.groups()
         if max(float(rank1), float(mean)) > 100:
-            raise UsageError(f"--measured {shown(text)}: rank-1 and mAP are per cent, at most 100")
+            raise UsageError(f"--measured {one_line(text)}: rank-1 and mAP are per cent, at most 100")
         return Point(name, "measured", _dataset(dataset, text), float(rank1) / 100, float(mean) / 100, "measured")
     prefix, colon, rest = text.partition(":")
     dataset, folder = (prefix, rest) if colon and prefix in SETS else (None, text)
     log = Path(folder) / "log.jsonl"
     if not log.is_file():
-        raise UsageError(f"--measured {shown(text)}: write it as NAME=RANK1,MAP, or name the folder of a run")
+        raise UsageError(f"--measured {one_line(text)}: write it as NAME=RANK1,MAP, or name the folder of a run")
     rows = [row for row in journal.read(log) if row.get("kind") == "scores" and "map" in row]
     if not rows:
         raise DataError(f"{folder} has no scores in its log: `reidkit evaluate` gives them, for NAME=RANK1,MAP")
@@ -175,13 +175,13 @@ def measured(text: str) -> Point:
 def figure(own: Sequence[Point] = ()) -> Figure:
     """One panel for each data set; every point has its name."""
     points = (*published(), *own)
-    made = sheet(13.2, 6.4)
+    made = new_figure(13.2, 6.4)
     grid = made.subplots(1, len(SETS))
     for axes, (dataset, title) in zip(grid, SETS.items(), strict=True):
         chosen = [point for point in points if point.dataset == dataset]
         _panel(axes, chosen, dataset)
         words = {"x": "mAP, per cent", "y": "rank-1, per cent" if axes is grid[0] else ""}
-        plain(axes, title=title, finding=finding(chosen), **words)
+        style_axes(axes, title=title, finding=finding(chosen), **words)
     looks: dict[str, Any] = {"title_fontsize": SMALL, "fontsize": SMALL, "handletextpad": 0.2, "labelspacing": 0.35}
     legend = grid[0].legend(frameon=False, labelcolor=SOFT, loc="lower right", title="what it uses", **looks)
     legend.get_title().set_color(SOFT)
@@ -205,7 +205,7 @@ def finding(points: Sequence[Point]) -> str:
 
 def _dataset(name: str | None, text: str) -> str:
     if name is not None and name not in SETS:
-        raise UsageError(f"--measured {shown(text)}: there is no panel {shown(name)}: choose {' or '.join(SETS)}")
+        raise UsageError(f"--measured {one_line(text)}: there is no panel {one_line(name)}: choose {' or '.join(SETS)}")
     return name or "market1501"
 
 
@@ -233,13 +233,13 @@ def _panel(axes: Axes, points: Sequence[Point], dataset: str) -> None:
         look: dict[str, Any] = {"fontsize": SIZES[strong], "fontweight": "bold" if strong else "normal"}
         look |= {"color": WARM if strong and point.kind != "measured" else INK, "ha": side, "va": "center"}
         axes.annotate(
-            shown(point.name, MOST),
+            one_line(point.name, MOST),
             (100 * point.map, 100 * point.rank1),
             beside,
             textcoords="offset points",
             parse_math=False,
             zorder=6,
-            bbox=plate(0.7),
+            bbox=text_background(0.7),
             # A short line leads from a name that stands aside to its point.
             arrowprops={"arrowstyle": "-", "color": SOFT, "lw": 0.6, "shrinkB": 3, "shrinkA": 0} if beside[1] else None,
             **look,
@@ -259,7 +259,7 @@ def _gain(axes: Axes, points: Sequence[Point]) -> None:
     axes.annotate("", ends[1], ends[0], arrowprops={**look, "shrinkA": 8, "shrinkB": 12}, zorder=2)
     (x0, y0), (x1, y1) = ends
     words = f"by the tricks: +{y1 - y0:.1f} rank-1,\n+{x1 - x0:.1f} mAP"
-    beside: dict[str, Any] = {"textcoords": "offset points", "ha": "left", "va": "top", "bbox": plate(0.7)}
+    beside: dict[str, Any] = {"textcoords": "offset points", "ha": "left", "va": "top", "bbox": text_background(0.7)}
     axes.annotate(words, ends[0], (GAIN[0], -GAIN[1]), color=WARM, fontsize=SMALL, zorder=6, **beside)
 
 
