@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 GROUPS = {
-    "Data": "data val_data format_ read_as part people stream cache no_cache clear_cache skip_broken check",
-    "Training": "weights settings reading seed seeds rows small short resume save_every evaluate_every evaluate_every",
+    "Data": "data val_data format_ read_as part people stream cache no_cache clear_cache skip_unreadable check",
+    "Training": "weights settings reading seed seeds rows small short resume save_every evaluate_every",
     "Inference": "flip feature batch",
     "Scores": "metric ap cameras rerank rerank_by k1 k2 lam ci by_camera single_shot multi_query",
     "Threshold": "far method prior allow_training_ids",

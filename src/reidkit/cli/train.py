@@ -191,7 +191,7 @@ def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
         print_line(f"{folder}/model.safetensors  (not evaluated: give --val-data)")
         return
     print_line(
-        f"{outcome.judged.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
+        f"{outcome.evaluated.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
         f"mINP {percent(scores['minp'])}  ({scores['queries']} queries, gallery {scores['gallery']})"
     )
     print_line(f"{folder}/model.safetensors  {folder}/report.html")

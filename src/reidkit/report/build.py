@@ -72,7 +72,7 @@ def add_scores(
 ) -> Report:
     """The page with scores, the CMC curve, ranked lists and the distances of pairs with the same and with two ids.
 
-    `seconds` are those of all stages, where there were more than those of `judgement`.
+    `seconds` are those of all stages, where there were more than those of `evaluation`.
     """
     scores = evaluation.scores
     hardest, others = _choose(scores.average_precision)
