@@ -27,7 +27,6 @@ import torch
 from reidkit.distributed import joined
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.partial_fc import PartialFC
-from reidkit.recipe import Identity, Optim
 from reidkit.train.device import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -70,11 +69,11 @@ def _made(
     kind: str, people: int, options: argparse.Namespace, device: torch.device, group: Group
 ) -> tuple[torch.nn.Module, torch.optim.Optimizer | None]:
     if kind == "full":
-        full = IdentityLoss(options.channels, people, Identity(smoothing=0.1), bias=False).to(device)
+        full = IdentityLoss(options.channels, people, smoothing=0.1).to(device)
         return full, torch.optim.Adam(full.parameters(), lr=3.5e-4, weight_decay=DECAY, fused=True)
-    recipe = Identity(smoothing=0.1, sampled=max(BATCH, round(options.share * people)))
-    optim = Optim(weight_decay=DECAY)
-    return PartialFC(options.channels, people, recipe, optim, bias=False, group=group).to(device), None
+    count = max(BATCH, round(options.share * people))
+    sampled = PartialFC(options.channels, people, sampled=count, smoothing=0.1, weight_decay=DECAY, group=group)
+    return sampled.to(device), None
 
 
 def _settle(device: torch.device) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.gpu_setting import Setting, gflop, images_in_memory, rate
 from reidkit.model.fuse import fuse_batch_norms
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ JUDGING = 15.0
 
 def networks(setting: Setting) -> Iterator[tuple[str, torch.dtype, Callable[[], nn.Module]]]:
     """Each way to run a network for search: name, precision, and how to make it."""
-    plain = build(setting.recipe.network).eval().to(setting.device)
+    plain = build_network(setting.recipe.network).eval().to(setting.device)
 
     def compiled() -> nn.Module:
         made = fuse_batch_norms(plain)
@@ -77,7 +77,7 @@ def reading_and_embedding(setting: Setting) -> dict[str, Any]:
     from reidkit.encoder import choose_batch, choose_precision, embed
 
     source, _ = images_in_memory(setting)
-    network = build(setting.recipe.network).to(setting.device)
+    network = build_network(setting.recipe.network).to(setting.device)
     precision = choose_precision("auto", setting.device)
     batch = choose_batch(setting.device)
 

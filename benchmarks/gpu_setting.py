@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 from reidkit.recipe import Batch, Images, Recipe
 from reidkit.recipes import get_recipe
 from reidkit.types import Sample
@@ -99,7 +99,7 @@ def rate(setting: Setting, step: Callable[[], object], count: int, seconds: floa
 def gflop(recipe: Recipe) -> tuple[float, float]:
     """GFLOP of one image, counted by torch on tensors without content: in training (forth and back), in search."""
     with torch.device("meta"):
-        network = build(recipe.network)
+        network = build_network(recipe.network)
         images = torch.zeros(2, 3, recipe.images.height, recipe.images.width)
     with FlopCounterMode(display=False) as forth, torch.no_grad():
         network.eval()(images)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from reidkit.losses.objective import Objective
-from reidkit.model.network import Network, build
+from reidkit.losses.objective import build_objective
+from reidkit.model.network import Network, build_network
 from reidkit.train.loop import build_optimizer
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def build_step(
 ) -> Step:
     """A step of training. `change` is given the network, to compile it, or to fill it with weights."""
     torch.manual_seed(seed)
-    network = build(recipe.network).train().to(device)
+    network = build_network(recipe.network).train().to(device)
     if way.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = Objective(recipe, network.channels, people).to(device)
+    objective = build_objective(recipe, network.spans, people).to(device)
     if way.fused:
         optimizer = build_optimizer(network, objective, recipe.optim)
     else:
@@ -62,8 +62,8 @@ def build_step(
             group["lr"] = rate
         images = images if way.channels_last else images.contiguous()
         with torch.autocast(device.type, dtype=way.precision, enabled=way.precision != torch.float32):
-            metric, search = network(images)
-        terms = objective(metric.float(), search.float(), labels)
+            f_t, f_i = network(images)
+        terms = objective(f_t.float(), f_i.float(), labels)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()

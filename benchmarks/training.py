@@ -34,7 +34,7 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.loaders import TrainBatches
 from reidkit.encoder import choose_precision
-from reidkit.model.network import Network, build
+from reidkit.model.network import Network, build_network
 from reidkit.recipes import get_recipe
 from reidkit.synth import draw_dataset
 from reidkit.train.device import prepare
@@ -170,7 +170,7 @@ def main() -> None:
                 call = [sys.executable, __file__, "--child", which, *common]
                 found.append(json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout))
     result = {
-        which: figures(runs, rounds["plain"], flops(build(recipe.network), recipe), precision(which))
+        which: figures(runs, rounds["plain"], flops(build_network(recipe.network), recipe), precision(which))
         for which, runs in rounds.items()
     }
     if options.json:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from reidkit import encoder as module
 from reidkit.encoder import choose_batch, choose_device, choose_precision, embed
 from reidkit.errors import UsageError
-from reidkit.model.network import Network, build
+from reidkit.model.network import Network, build_network
 from tests.train.tiny import RECIPE
 
 
@@ -16,7 +16,7 @@ from tests.train.tiny import RECIPE
 def network() -> Network:
     """With a neck that has moved, so that both features and both modes differ."""
     torch.manual_seed(0)
-    made = build(RECIPE.network)
+    made = build_network(RECIPE.network)
     made.train()
     with torch.no_grad():
         for _ in range(3):
@@ -31,7 +31,7 @@ def images() -> Tensor:
 
 def test_features_come_in_the_order_of_the_images(network: Network, images: Tensor) -> None:
     with torch.inference_mode():
-        one_by_one = np.concatenate([network(image[None]).search.numpy() for image in images])
+        one_by_one = np.concatenate([network(image[None]).f_i.numpy() for image in images])
     found = embed(network, images.split(4))
     assert found.shape == (10, network.channels)
     assert found.dtype == np.float32

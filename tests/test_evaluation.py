@@ -11,7 +11,7 @@ from PIL import Image
 from reidkit.data.formats.detect import load_dataset
 from reidkit.errors import DataError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate, require_evaluable
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 from reidkit.model.weights import Model
 from reidkit.types import Dataset, Names, Sample, SampleTable
 from tests.noise import draw_noise, file_of
@@ -31,7 +31,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 @pytest.fixture(scope="module")
 def model() -> Model:
     torch.manual_seed(3)
-    network = build(RECIPE.network).train()
+    network = build_network(RECIPE.network).train()
     with torch.no_grad():
         network(torch.randn(16, 3, 32, 32))  # moves the neck, which starts as the identity
     return Model(network.eval(), RECIPE, "0123456789abcdef")
@@ -48,7 +48,7 @@ def features(model: Model, samples: Sequence[Sample]) -> NDArray[np.float64]:
     for sample in samples:
         pixels = (np.asarray(Image.open(file_of(sample)).convert("RGB")) / 255 - MEAN) / STD
         with torch.inference_mode():
-            rows.append(model.network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None]).search[0].numpy())
+            rows.append(model.network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None]).f_i[0].numpy())
     found = np.array(rows, dtype=np.float64)
     found /= np.linalg.norm(found, axis=1, keepdims=True)
     return found

@@ -128,8 +128,8 @@ def refuse_diverged(vectors: NDArray[np.float32]) -> None:
 
 
 def _run(network: Network, images: Tensor, feature: str) -> Tensor:
-    metric, search = network(images)
-    chosen: Tensor = search if feature == "after" else metric
+    f_t, f_i = network(images)
+    chosen: Tensor = f_i if feature == "after" else f_t
     return chosen.float()
 
 

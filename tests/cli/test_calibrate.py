@@ -8,7 +8,7 @@ import torch
 
 from reidkit import recipe
 from reidkit.metrics.calibration_file import load_calibration
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 from reidkit.model.weights import load_model, save_model
 from tests.noise import draw_noise
 
@@ -17,7 +17,7 @@ def make_model(path, seed):
     torch.manual_seed(seed)
     network = recipe.Network(backbone="resnet18", width=0.125, neck="bnneck")
     made = recipe.Recipe(name="tiny", network=network, images=recipe.Images(height=32, width=32, pad=0))
-    return save_model(path, build(network), made)
+    return save_model(path, build_network(network), made)
 
 
 @pytest.fixture(scope="module")

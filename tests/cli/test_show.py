@@ -8,7 +8,7 @@ from PIL import Image
 from reidkit import recipe
 from reidkit.cli.show import choose_queries
 from reidkit.errors import UsageError
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 
 
@@ -18,7 +18,7 @@ def model(tmp_path_factory):
     network = recipe.Network(backbone="resnet18", width=0.125, neck="bnneck")
     made = recipe.Recipe(name="$tiny_{", network=network, images=recipe.Images(height=32, width=32, pad=0))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_model(path, build(network), made)
+    save_model(path, build_network(network), made)
     return path
 
 

@@ -27,7 +27,7 @@ from reidkit.errors import ReidkitError
 from reidkit.metrics.calibration_file import Settings, load_calibration, to_json
 from reidkit.metrics.features import read_features
 from reidkit.metrics.thresholds import Origin, calibrate
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone, load_model, save_model, stride_placement
 from reidkit.train import checkpoint, log, run_folder
 from reidkit.train.checkpoint import Progress
@@ -288,7 +288,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 def _backbone() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return build(RECIPE.network).backbone.state_dict()
+    return build_network(RECIPE.network).backbone.state_dict()
 
 
 def _torch_bytes(value: Any) -> bytes:
@@ -301,7 +301,7 @@ def _torch_bytes(value: Any) -> bytes:
 
 def test_torch_weights(tmp_path: Path) -> None:
     valid = {"state_dict": {f"module.{name}": tensor for name, tensor in _backbone().items()}, "epoch": 3}
-    file, network = tmp_path / "w.pth", build(RECIPE.network)
+    file, network = tmp_path / "w.pth", build_network(RECIPE.network)
     content = _torch_bytes(valid)
 
     def mutant(r: Random) -> bytes:
@@ -316,7 +316,7 @@ def test_torch_weights(tmp_path: Path) -> None:
 
 def test_safetensors_weights(tmp_path: Path) -> None:
     content = safetensors(_backbone(), {"stride_in": "1x1"})
-    file, network = tmp_path / "w.safetensors", build(RECIPE.network)
+    file, network = tmp_path / "w.safetensors", build_network(RECIPE.network)
 
     def parse() -> None:
         stride_placement(file)
@@ -328,7 +328,7 @@ def test_safetensors_weights(tmp_path: Path) -> None:
 def test_model(tmp_path: Path) -> None:
     """The recipe in the metadata of a model of our own."""
     file = tmp_path / "model.safetensors"
-    network = build(RECIPE.network)
+    network = build_network(RECIPE.network)
     save_model(file, network, RECIPE)
     content, value = file.read_bytes(), recipes.to_json(RECIPE)
     metadata = {"format": "reidkit/1", "fingerprint": "0" * 16}
@@ -392,7 +392,7 @@ def test_facts_of_a_run(tmp_path: Path) -> None:
 
 
 def test_state(tmp_path: Path) -> None:
-    network = build(RECIPE.network)
+    network = build_network(RECIPE.network)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1, fused=True)
     for weight in network.parameters():
         weight.grad = torch.ones_like(weight)

@@ -1,26 +1,44 @@
-"""The sum of equation 6."""
+"""The sum of equation 6, and terms of one's own."""
 
 import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
-from reidkit.losses.objective import Objective
-from reidkit.losses.triplet import batch_hard_triplet
+from reidkit.errors import UsageError
+from reidkit.losses import CenterLoss, IdentityLoss, Objective, Term, batch_hard_triplet, build_objective
 from reidkit.recipe import Center, Identity, Network, Recipe, Triplet
 
 LABEL = torch.arange(8) // 2
+WHOLE = {"": slice(0, 6)}
+HALVES = {"": slice(0, 6), "top": slice(0, 2), "bottom": slice(2, 6)}
 
 
-def test_each_term_takes_its_feature():
+def total(feat_bd, label_b):
+    return feat_bd.sum()
+
+
+def test_worked_example():
+    """Ones before the neck and twos after it, two images of three numbers: 0.5 * 6 and 2 * (the first column, 4)."""
+    f_t, f_i = torch.ones(2, 3), torch.full((2, 3), 2.0)
+    objective = Objective(
+        [Term("before", 0.5, total, "f_t"), Term("after", 2.0, total, "f_i", "left")],
+        {"": slice(0, 3), "left": slice(0, 1)},
+    )
+    terms = objective(f_t, f_i, torch.tensor([0, 1]))
+    assert {name: term.item() for name, term in terms.items()} == {"before": 3.0, "after": 8.0}
+
+
+def test_each_term_of_a_recipe_takes_its_feature():
     recipe = Recipe(network=Network(neck="bnneck"), center=Center(weight=5e-4), identity=Identity(smoothing=0.1))
-    objective = Objective(recipe, 6, 4)
-    metric, search = torch.randn(8, 6), torch.randn(8, 6)
-    terms = objective(metric, search, LABEL)
+    objective = build_objective(recipe, WHOLE, 4)
+    f_t, f_i = torch.randn(8, 6), torch.randn(8, 6)
+    terms = objective(f_t, f_i, LABEL)
     assert list(terms) == ["identity", "triplet", "center"]
-    assert terms["identity"].item() == pytest.approx(objective.identity(search, LABEL).item())
-    assert terms["triplet"].item() == pytest.approx(batch_hard_triplet(metric, LABEL, 0.3).item())
-    squares = (metric - objective.center.centers[LABEL]).square().sum(1)
+    assert terms["identity"].item() == pytest.approx(objective.identity(f_i, LABEL).item())
+    assert terms["triplet"].item() == pytest.approx(batch_hard_triplet(f_t, LABEL, 0.3).item())
+    squares = (f_t - objective.center.centers[LABEL]).square().sum(1)
     assert terms["center"].item() == pytest.approx(5e-4 * squares.mean().item())
 
 
@@ -33,14 +51,14 @@ def test_each_term_takes_its_feature():
     ],
 )
 def test_a_term_without_weight_is_not_there(change, left):
-    objective = Objective(dataclasses.replace(Recipe(), **change), 6, 4)
+    objective = build_objective(dataclasses.replace(Recipe(), **change), WHOLE, 4)
     assert list(objective(torch.randn(8, 6), torch.randn(8, 6), LABEL)) == left
 
 
 def test_weights_scale_their_terms():
     features = torch.randn(8, 6), torch.randn(8, 6), LABEL
-    plain = Objective(Recipe(), 6, 4)
-    heavy = Objective(Recipe(identity=Identity(weight=3.0), triplet=Triplet(weight=2.0)), 6, 4)
+    plain = build_objective(Recipe(), WHOLE, 4)
+    heavy = build_objective(Recipe(identity=Identity(weight=3.0), triplet=Triplet(weight=2.0)), WHOLE, 4)
     heavy.load_state_dict(plain.state_dict())
     one, more = plain(*features), heavy(*features)
     assert more["identity"].item() == pytest.approx(3 * one["identity"].item())
@@ -48,13 +66,88 @@ def test_weights_scale_their_terms():
 
 
 def test_classifier_has_a_bias_only_without_a_neck():
-    assert Objective(Recipe(), 6, 4).identity.classifier.bias is not None
-    assert Objective(Recipe(network=Network(neck="bnneck")), 6, 4).identity.classifier.bias is None
+    assert build_objective(Recipe(), WHOLE, 4).identity.classifier.bias is not None
+    assert build_objective(Recipe(network=Network(neck="bnneck")), WHOLE, 4).identity.classifier.bias is None
 
 
 def test_step_moves_the_centres():
-    objective = Objective(Recipe(center=Center(weight=5e-4)), 6, 4)
+    objective = build_objective(Recipe(center=Center(weight=5e-4)), WHOLE, 4)
     before = objective.center.centers.clone()
     objective(torch.randn(8, 6), torch.randn(8, 6), LABEL)
     objective.step(3.5e-4)
     assert not torch.equal(objective.center.centers, before)
+
+
+def test_the_state_has_the_keys_of_every_release():
+    """Checkpoints of old runs hold these, and the optimizer numbers the parameters in this order."""
+    recipe = Recipe(center=Center(weight=5e-4))
+    assert list(build_objective(recipe, WHOLE, 4).state_dict()) == [
+        "identity.classifier.weight",
+        "identity.classifier.bias",
+        "center.centers",
+    ]
+    sampled = dataclasses.replace(recipe, identity=Identity(sampled=16))
+    assert set(build_objective(sampled, WHOLE, 40).state_dict()) == {
+        "center.centers",
+        *(f"identity.{name}" for name in ("seed", "steps", "rows.weight", "rows.mean", "rows.square", "rows.visits")),
+    }
+
+
+def test_each_branch_of_a_head_has_its_own_id_loss():
+    """Two branches of two and four numbers share the weight; triplet and centre loss see the whole vector."""
+    recipe = Recipe(network=Network(neck="bnneck"), center=Center(weight=5e-4))
+    objective = build_objective(recipe, HALVES, 4)
+    f_t, f_i = torch.randn(8, 6), torch.randn(8, 6)
+    terms = objective(f_t, f_i, LABEL)
+    assert list(terms) == ["identity.top", "identity.bottom", "triplet", "center"]
+    assert objective.identity_bottom.classifier.weight.shape == (4, 4)
+    expected = objective.identity_top(f_i[:, :2], LABEL).item() / 2
+    assert terms["identity.top"].item() == pytest.approx(expected)
+    assert terms["triplet"].item() == pytest.approx(batch_hard_triplet(f_t, LABEL).item())
+    nested = {"": slice(0, 6), "one": slice(0, 2), "two": slice(2, 6), "two.a": slice(2, 4), "two.b": slice(4, 6)}
+    names = [term.name for term in build_objective(recipe, nested, 4).terms]
+    assert names == ["identity.one", "identity.two.a", "identity.two.b", "triplet", "center"]
+
+
+class Proxies(nn.Module):
+    """A loss of one's own that learns, and counts what the objective asks of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.proxies = nn.Parameter(torch.ones(4, 6))
+        self.asked = []
+
+    def forward(self, feat_bd, label_b):
+        return (feat_bd - self.proxies[label_b]).square().mean()
+
+    def step(self, lr):
+        self.asked.append(lr)
+
+    def collect(self):
+        self.asked.append("collect")
+
+
+def test_terms_of_ones_own():
+    mine = Proxies()
+    objective = Objective([Term("proxies", 1.0, mine, "f_i"), Term("id", 1.0, IdentityLoss(6, 4), "f_i")])
+    assert list(objective.state_dict()) == ["proxies.proxies", "id.classifier.weight"]
+    objective.step(0.1)
+    objective.collect()
+    assert mine.asked == [0.1, "collect"]
+    assert set(objective(torch.ones(8, 6), torch.ones(8, 6), LABEL)) == {"proxies", "id"}
+
+
+@pytest.mark.parametrize(
+    ("term", "words"),
+    [
+        (Term("step", 1.0, total, "f_t"), "cannot be called 'step'"),
+        (Term("", 1.0, total, "f_t"), "cannot be called ''"),
+        (Term("a b", 1.0, total, "f_t"), "cannot be called 'a b'"),
+        (Term("mine", 1.0, total, "both"), "choose f_t or f_i"),  # type: ignore[arg-type]
+        (Term("mine", 1.0, total, "f_t", "left"), "the network has '', 'top', 'bottom'"),
+        (Term("center", 1.0, total, "f_t"), "two terms are called 'center'"),
+    ],
+)
+def test_a_term_that_cannot_be_is_refused(term, words):
+    with pytest.raises(UsageError, match=words):
+        Objective([Term("center", 1.0, CenterLoss(6, 4), "f_t"), term], HALVES)

@@ -1,4 +1,4 @@
-"""The ID loss among drawn people, against the one among all."""
+"""The ID loss over sampled ids, against the one over all."""
 
 import dataclasses
 import math
@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 
 from reidkit.losses.identity import IdentityLoss
-from reidkit.losses.objective import Objective
+from reidkit.losses.objective import build_objective
 from reidkit.losses.partial_fc import PartialFC, sample_classes
 from reidkit.recipe import Center, Identity, Network, Optim, Recipe
 
 DECAY = 5e-4
 
 
-def made(people, recipe, channels=5, bias=False, seed=0):
+def made(num_ids, channels=5, seed=0, **options):
     torch.manual_seed(seed)
-    return PartialFC(channels, people, recipe, Optim(weight_decay=DECAY), bias=bias)
+    return PartialFC(channels, num_ids, weight_decay=DECAY, **options)
 
 
 def batch(people, size=12, channels=5, seed=1):
@@ -27,16 +27,16 @@ def batch(people, size=12, channels=5, seed=1):
 
 def test_worked_example():
     """Two of nine enter, the right one with logit log 3 beside 0: p = 3/4. eps 0.4 of two gives q = (0.8, 0.2)."""
-    loss = made(9, Identity(sampled=2), channels=1)
+    loss = made(9, sampled=2, channels=1)
     loss.rows.weight[:] = 0.0
     loss.rows.weight[4] = math.log(3)
     assert loss(torch.ones(1, 1), torch.tensor([4])).item() == pytest.approx(math.log(4 / 3))
-    smooth = made(9, Identity(sampled=2, smoothing=0.4), channels=1)
+    smooth = made(9, sampled=2, smoothing=0.4, channels=1)
     smooth.rows.weight[:] = loss.rows.weight
     expected = 0.8 * math.log(4 / 3) + 0.2 * math.log(4)
     assert smooth(torch.ones(1, 1), torch.tensor([4])).item() == pytest.approx(expected)
     # Shared among the others: q = (0.6, 0.4).
-    others = made(9, Identity(sampled=2, smoothing=0.4, spread="others"), channels=1)
+    others = made(9, sampled=2, smoothing=0.4, smoothing_over="others", channels=1)
     others.rows.weight[:] = loss.rows.weight
     expected = 0.6 * math.log(4 / 3) + 0.4 * math.log(4)
     assert others(torch.ones(1, 1), torch.tensor([4])).item() == pytest.approx(expected)
@@ -45,8 +45,8 @@ def test_worked_example():
 @pytest.mark.parametrize("bias", [False, True])
 def test_by_the_definition(bias):
     """Cross entropy over those who are drawn, its gradient for the features and for their rows alone."""
-    people, recipe = 30, Identity(sampled=14, smoothing=0.1, std=0.5)
-    loss = made(people, recipe, bias=bias).double()
+    people = 30
+    loss = made(people, sampled=14, smoothing=0.1, std=0.5, bias=bias).double()
     feat, label = batch(people)
     feat = feat.double().requires_grad_()
     value = loss(feat, label)
@@ -70,10 +70,10 @@ def test_by_the_definition(bias):
 def test_with_all_people_it_is_the_full_loss_under_adam(bias, spread):
     """Values and weights over ten steps from the same seed; that there are more places than people changes nothing."""
     people = 40
-    recipe = Identity(sampled=64, smoothing=0.1, spread=spread)
-    ours = made(people, recipe, bias=bias)
+    options = {"smoothing": 0.1, "smoothing_over": spread, "bias": bias}
+    ours = made(people, sampled=64, **options)
     torch.manual_seed(0)
-    full = IdentityLoss(5, people, recipe, bias=bias)
+    full = IdentityLoss(5, people, **options)
     adam = torch.optim.Adam(full.parameters(), lr=1e-2, weight_decay=DECAY)
     for step in range(10):
         feat, label = batch(people, seed=step)
@@ -92,7 +92,7 @@ def test_with_all_people_it_is_the_full_loss_under_adam(bias, spread):
 
 
 def test_only_those_who_entered_are_moved():
-    loss = made(100, Identity(sampled=20))
+    loss = made(100, sampled=20)
     before = loss.rows.weight.clone()
     feat, label = batch(100)
     entered = sample_classes(loss.seed, loss.steps, 100, 20, label)
@@ -104,7 +104,7 @@ def test_only_those_who_entered_are_moved():
 
 def test_the_draw_changes_with_a_step_and_not_with_a_look():
     """Two forward passes without a step between are of one loss, as an evaluation or a second pass needs it."""
-    loss = made(100, Identity(sampled=20, std=1.0))
+    loss = made(100, sampled=20, std=1.0)
     feat, label = batch(100)
     first = loss(feat, label).item()
     assert loss(feat, label).item() == first
@@ -124,15 +124,15 @@ def steps(loss, numbers):
 
 
 def test_a_resumed_run_draws_as_an_unbroken_one():
-    recipe = Identity(sampled=20, std=0.1)
-    unbroken, broken = made(100, recipe), made(100, recipe)
+    options = {"sampled": 20, "std": 0.1}
+    unbroken, broken = made(100, **options), made(100, **options)
     values = steps(unbroken, range(8))
     assert steps(broken, range(3)) == values[:3]
-    resumed = made(100, recipe, seed=9)
+    resumed = made(100, seed=9, **options)
     resumed.load_state_dict({name: value.clone() for name, value in broken.state_dict().items()})
     assert steps(resumed, range(3, 8)) == values[3:]
     assert torch.equal(resumed.rows.weight, unbroken.rows.weight)
-    other = made(100, recipe, seed=9)
+    other = made(100, seed=9, **options)
     assert other.seed != unbroken.seed
 
 
@@ -140,7 +140,7 @@ def test_it_learns():
     """A hundred people at the corners of their own: after 400 steps of 20 people the full softmax knows them all."""
     torch.manual_seed(0)
     faces = F.normalize(torch.randn(100, 32), dim=1)
-    loss = made(100, Identity(sampled=20, smoothing=0.1), channels=32)
+    loss = made(100, sampled=20, smoothing=0.1, channels=32)
     for number in range(400):
         label = torch.randint(0, 100, (12,), generator=torch.Generator().manual_seed(number))
         loss(faces[label], label).backward()
@@ -152,7 +152,7 @@ def test_what_a_step_allocates_grows_with_those_who_enter_and_not_with_the_peopl
     """Of the people there is a number of eight bytes each, a few times; never a row."""
 
     def largest(people):
-        loss = made(people, Identity(sampled=50), channels=64)
+        loss = made(people, sampled=50, channels=64)
         feat, label = batch(people, channels=64)
         with torch.profiler.profile(profile_memory=True) as profile:
             loss(feat, label).backward()
@@ -173,7 +173,7 @@ def test_the_objective_chooses_and_steps_it():
         optim=Optim(weight_decay=0.3),
     )
     torch.manual_seed(0)
-    objective = Objective(recipe, 6, 40)
+    objective = build_objective(recipe, {"": slice(0, 6)}, 40)
     assert isinstance(objective.identity, PartialFC)
     assert objective.identity.rows.weight_decay == 0.3
     assert objective.identity.rows.weight.shape == (40, 6)
@@ -186,4 +186,4 @@ def test_the_objective_chooses_and_steps_it():
     assert change.max().item() == pytest.approx(0.25, rel=1e-3), "Adam's first step is the rate"
     assert ((change > 0).any(1).sum(), objective.identity.steps) == (16, 1)
     plain = dataclasses.replace(recipe, network=Network())
-    assert Objective(plain, 6, 40).identity.rows.weight.shape == (40, 7), "a bias without a neck"
+    assert build_objective(plain, {"": slice(0, 6)}, 40).identity.rows.weight.shape == (40, 7), "a bias without a neck"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reidkit.losses.partial_fc import BETAS, CACHED, EPSILON, ClassifierRows
+from reidkit.losses.partial_fc import BETAS, CHUNK, EPSILON, ClassifierRows
 
 
 def use(rows, index, gradient, lr=0.1):
@@ -27,7 +27,7 @@ def test_constants_are_those_of_torch():
     assert (group["betas"], group["eps"]) == (BETAS, EPSILON)
 
 
-@pytest.mark.parametrize("people", [5, CACHED // 64 + 3])
+@pytest.mark.parametrize("people", [5, CHUNK // 64 + 3])
 def test_all_rows_in_every_step_are_adam(people):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(people, 64, generator=generator)

@@ -9,26 +9,25 @@ import pytest
 import torch
 
 from reidkit.distributed import ALONE, Group
-from reidkit.losses.objective import Objective
+from reidkit.losses.objective import build_objective
 from reidkit.losses.partial_fc import PartialFC, cross_entropy
-from reidkit.recipe import Center, Identity, Network, Optim, Recipe
+from reidkit.recipe import Center, Identity, Network, Recipe
 from tests.together import together
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PEOPLE, CHANNELS, BATCH, STEPS = 23, 5, 12, 8
-CASES = {
-    "all": (Identity(sampled=64, smoothing=0.1, std=0.3), False),
-    "drawn": (Identity(sampled=14, smoothing=0.1, std=0.3, spread="others"), True),
+CASES: dict[str, dict[str, Any]] = {
+    "all": {"sampled": 64, "smoothing": 0.1, "std": 0.3},
+    "sampled": {"sampled": 14, "smoothing": 0.1, "std": 0.3, "smoothing_over": "others", "bias": True},
 }
-"""A loss, and whether its classifier has a bias."""
+"""The options of a loss."""
 
 
 def made(case: str, group: Group) -> PartialFC:
-    recipe, bias = CASES[case]
     torch.manual_seed(0)
-    return PartialFC(CHANNELS, PEOPLE, recipe, Optim(weight_decay=5e-4), bias=bias, group=group)
+    return PartialFC(CHANNELS, PEOPLE, weight_decay=5e-4, group=group, **CASES[case])
 
 
 def train(loss: PartialFC, steps: range) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def trained(case: str, group: Group) -> dict[str, Any]:
     """A training from the start, and the state that it leaves."""
     loss = made(case, group)
     found = train(loss, range(STEPS))
-    loss.rows.collect()
+    loss.collect()
     return found | {"state": {name: value.clone() for name, value in loss.state_dict().items()}}
 
 
@@ -75,7 +74,7 @@ def by_hand(group: Group) -> list[float]:
 def lonely(group: Group) -> list[float]:
     """Two people enter, and both belong to the last process."""
     torch.manual_seed(0)
-    loss = PartialFC(CHANNELS, PEOPLE, Identity(sampled=2), Optim(), bias=False, group=group)
+    loss = PartialFC(CHANNELS, PEOPLE, sampled=2, group=group)
     value = loss(torch.ones(8, CHANNELS, requires_grad=True), torch.tensor([PEOPLE - 1, PEOPLE - 2] * 4))
     value.backward()
     before = loss.rows.weight.clone()
@@ -94,7 +93,7 @@ def uncollected(group: Group) -> str:
 def objective_of(group: Group) -> dict[str, torch.Tensor]:
     recipe = Recipe(network=Network(neck="bnneck"), center=Center(weight=5e-4), identity=Identity(sampled=16))
     torch.manual_seed(0)
-    objective = Objective(recipe, CHANNELS, PEOPLE, group)
+    objective = build_objective(recipe, {"": slice(0, CHANNELS)}, PEOPLE, group)
     feat = torch.randn(BATCH, CHANNELS, generator=torch.Generator().manual_seed(1), requires_grad=True)
     torch.stack(list(objective(feat, feat, torch.arange(BATCH) // 2).values())).sum().backward()
     objective.step(1e-2)

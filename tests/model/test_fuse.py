@@ -7,13 +7,13 @@ from torch import nn
 from reidkit import recipe
 from reidkit.model.backbones.resnet import BasicBlock
 from reidkit.model.fuse import fuse_batch_norms
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 
 
 def moved(**options):
     """A network whose norms are not at their beginning."""
     torch.manual_seed(0)
-    network = build(recipe.Network(width=0.125, **options)).eval()
+    network = build_network(recipe.Network(width=0.125, **options)).eval()
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.normal_(std=0.2)

@@ -12,14 +12,14 @@ from safetensors.torch import load_file, save_file
 
 from reidkit import recipe
 from reidkit.errors import WeightsError
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 from reidkit.model.weights import fingerprint, load_backbone, load_model, read, save_model, stride_placement
 
 RECIPE = recipe.Recipe(network=recipe.Network(backbone="resnet18", width=0.125, neck="bnneck"))
 
 
 def network(**changes):
-    return build(recipe.Network(**{"backbone": "resnet18", "width": 0.125} | changes))
+    return build_network(recipe.Network(**{"backbone": "resnet18", "width": 0.125} | changes))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from reidkit.losses.center import CenterLoss
-from reidkit.losses.objective import Objective
+from reidkit.losses.objective import build_objective
 from reidkit.recipe import override
 from reidkit.recipes.luo2019.interpretations import interpret
 from tests.parity import READ
@@ -60,7 +60,8 @@ def some(seed, *shape):
 
 
 def loss_at(centres, reading):
-    loss = CenterLoss(centres.shape[1], len(centres), READ[reading].center).double()
+    form = {"code": "mean", "paper": "paper"}[READ[reading].center.reading]
+    loss = CenterLoss(centres.shape[1], len(centres), lr=READ[reading].center.lr, form=form).double()
     assert loss.centers.shape == centres.shape
     loss.centers = torch.tensor(centres)
     return loss
@@ -101,7 +102,7 @@ def test_twenty_steps_of_uneven_batches(reading):
 
 def test_the_first_centres_are_standard_normal():
     torch.manual_seed(0)
-    centres = Objective(READ["official-code"], 512, 751).center.centers.double()
+    centres = build_objective(READ["official-code"], {"": slice(0, 512)}, 751).center.centers.double()
     assert centres.mean().item() == pytest.approx(0, abs=0.01)
     assert centres.std().item() == pytest.approx(1, abs=0.01)
     assert (centres.abs() < 1).double().mean().item() == pytest.approx(0.6827, abs=0.005)

@@ -19,9 +19,8 @@ import torch
 
 from reidkit.losses.center import CenterLoss
 from reidkit.losses.identity import IdentityLoss
-from reidkit.losses.objective import Objective
+from reidkit.losses.objective import build_objective
 from reidkit.losses.triplet import batch_hard_triplet
-from reidkit.recipe import Identity
 from reidkit.recipes import get_recipe
 from tests.parity import READ
 
@@ -29,6 +28,7 @@ TO = 1e-6
 MARGIN, EPS, BETA = 0.3, 0.1, 5e-4
 SPREAD = {"default": "all", "paper-text": "all", "official-code": "all", "fast-reid": "others"}
 CENTRE = {"default": "code", "paper-text": "paper", "official-code": "code", "fast-reid": None}
+FORM = {"code": "mean", "paper": "paper"}
 NEAREST = 1e-6
 """What the distance of a feature to itself is held at, here and in the official code."""
 
@@ -118,7 +118,7 @@ def test_the_closed_forms_are_the_derivatives_of_their_losses():
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_smoothed_cross_entropy(people, spread, eps, with_bias):
     feat, label = some(0, 64, 12), np.random.default_rng(1).integers(0, people, 64)
-    loss = IdentityLoss(12, people, Identity(smoothing=eps, spread=spread, std=0.7), bias=with_bias).double()
+    loss = IdentityLoss(12, people, smoothing=eps, smoothing_over=spread, std=0.7, bias=with_bias).double()
     weight, bias = loss.classifier.weight, loss.classifier.bias
     value, of_feat, of_weight, of_bias = identity_by_hand(
         feat, weight.detach().numpy(), bias.detach().numpy() if with_bias else 0.0, label, spread, eps
@@ -181,7 +181,7 @@ def test_centre_loss(reading):
     recipe, expected = READ[reading].center, CENTRE[reading]
     assert recipe.weight == (BETA if expected else 0.0)
     feat, centres, label = some(0, 64, 12), some(1, 20, 12), np.arange(64) // 4
-    loss = CenterLoss(12, 20, recipe).double()
+    loss = CenterLoss(12, 20, lr=recipe.lr, form=FORM[recipe.reading]).double()
     loss.centers = torch.tensor(centres)
     value, gradient = centre_by_hand(feat, centres, label, expected or "code")
     given = tensor(feat)
@@ -196,7 +196,7 @@ def test_the_pulls_of_both_readings_differ_by_half_the_batch():
     feat, centres, label = some(0, 64, 12), some(1, 16, 12), np.arange(64) // 4
     pulls = {}
     for reading in ("paper-text", "official-code"):
-        loss, given = CenterLoss(12, 16, READ[reading].center).double(), tensor(feat)
+        loss, given = CenterLoss(12, 16, form=FORM[READ[reading].center.reading]).double(), tensor(feat)
         loss.centers = torch.tensor(centres)
         loss(given, torch.tensor(label)).backward()
         pulls[reading] = given.grad.numpy()
@@ -212,7 +212,7 @@ def test_the_sum_of_equation_6(reading, dtype):
     """
     recipe, channels, people = READ[reading], 64, 751
     torch.manual_seed(0)
-    objective = Objective(recipe, channels, people).to(dtype)
+    objective = build_objective(recipe, {"": slice(0, channels)}, people).to(dtype)
     metric, search = some(0, 64, channels), some(1, 64, channels)
     label = np.random.default_rng(2).permutation(people)[np.arange(64) // 4]
     weight = objective.identity.classifier.weight.detach().double().numpy()
@@ -239,7 +239,7 @@ def test_the_sum_of_equation_6(reading, dtype):
 
 def test_the_plain_baseline_is_plain_cross_entropy_with_a_bias():
     """Without its tricks: eps 0, a bias, no centre loss."""
-    objective = Objective(get_recipe("standard-baseline"), 12, 9).double()
+    objective = build_objective(get_recipe("standard-baseline"), {"": slice(0, 12)}, 9).double()
     classifier = objective.identity.classifier
     feat, label = some(0, 8, 12), np.arange(8) // 2
     value, *_ = identity_by_hand(

@@ -18,8 +18,8 @@ from reidkit.data.loaders import TrainBatches
 from reidkit.data.sources import MappedImages
 from reidkit.distributed import ALONE, Group
 from reidkit.errors import UsageError
-from reidkit.losses.objective import Objective
-from reidkit.model.network import Network, build
+from reidkit.losses.objective import Objective, build_objective
+from reidkit.model.network import Network, build_network
 from reidkit.recipe import Batch, override
 from reidkit.train.loop import build_optimizer
 from reidkit.train.parallel import (
@@ -50,8 +50,8 @@ def recipe_in(parts: int) -> Recipe:
 
 def begin(recipe: Recipe) -> tuple[Network, Objective]:
     torch.manual_seed(0)
-    network = build(recipe.network).double().train()
-    return network, Objective(recipe, network.channels, PEOPLE).double()
+    network = build_network(recipe.network).double().train()
+    return network, build_objective(recipe, network.spans, PEOPLE).double()
 
 
 def batches(recipe: Recipe, group: Group) -> TrainBatches:

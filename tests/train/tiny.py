@@ -10,8 +10,8 @@ import torch
 
 from reidkit.data.loaders import TrainBatches
 from reidkit.data.sources import MappedImages
-from reidkit.losses.objective import Objective
-from reidkit.model.network import Network, build
+from reidkit.losses.objective import build_objective
+from reidkit.model.network import Network, build_network
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe
 from reidkit.train.log import TIMINGS, Log, Row, read
@@ -58,8 +58,8 @@ class Run:
     def go(self, fault: Callable[[Run, int], None] | None = None) -> Network:
         """Train from where the folder is to the end, or to what `fault` brings about."""
         torch.manual_seed(0)
-        self.network = build(self.recipe.network)
-        objective = Objective(self.recipe, self.network.channels, PEOPLE)
+        self.network = build_network(self.recipe.network)
+        objective = build_objective(self.recipe, self.network.spans, PEOPLE)
         self.interrupt = Interrupt("reidkit train --resume")
         loop = Loop(
             device=torch.device("cpu"),

@@ -1,46 +1,61 @@
-"""The ID loss (paper, section 3.3). The classifier lives here: the network knows nothing of training's people."""
+"""The ID loss (paper, section 3.3). It holds the classifier: the network knows nothing of the ids of training."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from reidkit.recipe import Identity
+SmoothingOver = Literal["all", "others"]
+ClassifierInit = Literal["normal", "kaiming"]
 
 
 class IdentityLoss(nn.Module):
-    """Cross entropy with label smoothing over the people of the training set.
+    """Cross entropy with label smoothing over the N ids of the training set.
 
-    Label smoothing, shared among `all`, is equation 3: the true class gets q_y = 1 - (N-1)/N * eps, every other one
-    eps/N. Shared among the `others`, q_y = 1 - eps, and every other one gets eps/(N-1).
+    With eps = `smoothing` and y the true id, the wanted distribution q is, smoothed over
+    - `all` ids (equation 3): q_y = 1 - (N-1)/N eps, and eps/N for every other id;
+    - the `others`: q_y = 1 - eps, and eps/(N-1) for every other id.
     """
 
-    def __init__(self, channels: int, people: int, recipe: Identity, *, bias: bool) -> None:
+    def __init__(  # noqa: PLR0913
+        self,
+        dim: int,
+        num_ids: int,
+        *,
+        smoothing: float = 0.0,
+        smoothing_over: SmoothingOver = "all",
+        bias: bool = False,
+        init: ClassifierInit = "normal",
+        std: float = 0.001,
+    ) -> None:
         super().__init__()
-        self.smoothing = smoothing(recipe, people)
-        self.classifier = first_classifier(channels, people, recipe, bias=bias)
+        self.smoothing = smoothing_over_all(smoothing, smoothing_over, num_ids)
+        self.classifier = new_classifier(dim, num_ids, bias=bias, init=init, std=std)
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
-        """f_i [B, D] and the number of each person [B], 0 <= label < people."""
+        """Return the mean loss of features [B, D], f_i in the paper, with labels [B], 0 <= label < num_ids."""
         return F.cross_entropy(self.classifier(feat_bd), label_b, label_smoothing=self.smoothing)
 
 
-def smoothing(recipe: Identity, people: int) -> float:
-    """What torch's `label_smoothing` has to be, that shares its eps among all.
+def smoothing_over_all(smoothing: float, over: SmoothingOver, num_ids: int) -> float:
+    """Convert eps to torch's `label_smoothing`, which spreads it over all N ids.
 
-    Sharing eps among the others is sharing eps N/(N-1) among all: both leave eps/(N-1) to each other one.
+    Eps over the others is eps N/(N-1) over all: both give each other id eps/(N-1).
     """
-    return recipe.smoothing * (people / max(people - 1, 1) if recipe.spread == "others" else 1.0)
+    return smoothing * (num_ids / max(num_ids - 1, 1) if over == "others" else 1.0)
 
 
-def first_classifier(channels: int, people: int, recipe: Identity, *, bias: bool) -> nn.Linear:
-    """The classifier before the first step; with a bias, as the plain baseline has it, by torch's initialisation."""
-    classifier = nn.Linear(channels, people, bias=bias)
-    if not bias and recipe.init == "normal":
-        nn.init.normal_(classifier.weight, std=recipe.std)
+def new_classifier(dim: int, num_ids: int, *, bias: bool, init: ClassifierInit, std: float) -> nn.Linear:
+    """Make the classifier before the first step.
+
+    Without a bias its weights are drawn as `init` says: normal with deviation `std`, or by Kaiming. With one, as the
+    plain baseline has it, torch's own initialisation stays.
+    """
+    classifier = nn.Linear(dim, num_ids, bias=bias)
+    if not bias and init == "normal":
+        nn.init.normal_(classifier.weight, std=std)
     elif not bias:
         nn.init.kaiming_normal_(classifier.weight, mode="fan_out")
     return classifier

@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def batch_hard_triplet(feat_bd: Tensor, pid_b: Tensor, margin: float) -> Tensor:
-    """Hardest positive against hardest negative, per anchor, then the mean (arXiv:1703.07737, equation 5).
+def batch_hard_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3) -> Tensor:
+    """Return the mean over the anchors of [d_p - d_n + margin]+ (arXiv:1703.07737, equation 5).
 
-    `feat_bd` [B, D] are the features before the neck, not normalised; `pid_b` [B] says who is who, with any number of
-    images of each. An anchor without a second image has its own distance, next to 0, as its hardest positive.
+    d_p is the Euclidean distance of the anchor to the farthest image of its id, d_n to the nearest image of another.
+
+    Args:
+        feat_bd: Features [B, D], f_t in the paper, not normalised.
+        label_b: The id of each [B], any integers, with any number of images of each id. An anchor that is the only
+            image of its id has d_p = 1e-6, the distance to itself.
+        margin: In units of the distance.
     """
     dist_bb = euclidean(feat_bd, feat_bd)
-    same_bb = pid_b[:, None] == pid_b
+    same_bb = label_b[:, None] == label_b
     hardest_pos_b = dist_bb.masked_fill(~same_bb, 0.0).amax(dim=1)
     hardest_neg_b = dist_bb.masked_fill(same_bb, float("inf")).amin(dim=1)
     return F.relu(hardest_pos_b - hardest_neg_b + margin).mean()

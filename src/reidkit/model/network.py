@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 class Features(NamedTuple):
     """What the network returns, always: [B, D] each.
 
-    `metric` is f_t, before the neck, for the triplet and the centre loss; `search` is f_i, after it, for the ID loss
-    and for retrieval. Without a neck both are the one feature f.
+    `f_t` stands before the neck, for the triplet and the centre loss; `f_i` after it, for the ID loss and for
+    retrieval. Without a neck both are the one feature f.
     """
 
-    metric: Tensor
-    search: Tensor
+    f_t: Tensor
+    f_i: Tensor
 
 
 class Network(nn.Module):
@@ -40,6 +40,7 @@ class Network(nn.Module):
         self.neck = neck
         self.channels = embedding.out_features if embedding else backbone.channels
         """The length D of both features."""
+        self.spans = {"": slice(0, self.channels)}
 
     def forward(self, images: Tensor) -> Features:
         """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each."""
@@ -47,11 +48,11 @@ class Network(nn.Module):
 
     def describe(self, pooled: Tensor) -> Features:
         """What is pooled from the last feature map, [B, C], to f_t and f_i, [B, D] each."""
-        metric = self.embedding(pooled)
-        return Features(metric, self.neck(metric))
+        f_t = self.embedding(pooled)
+        return Features(f_t, self.neck(f_t))
 
 
-def build(recipe: recipe.Network) -> Network:
+def build_network(recipe: recipe.Network) -> Network:
     """The network of a recipe, freshly initialised from torch's random state. `stride_in` auto is torchvision's."""
     backbone = ResNet(
         recipe.backbone,

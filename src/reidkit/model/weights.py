@@ -13,7 +13,7 @@ from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import UsageError, WeightsError
-from reidkit.model.network import Network, build
+from reidkit.model.network import Network, build_network
 from reidkit.model.prefixes import Located, locate
 from reidkit.model.tensors import Contents, read_contents, shown, weights_file
 
@@ -161,8 +161,8 @@ def load_model(path: Path) -> Model:
         raise WeightsError(f"{file} is not a reidkit model: train one, or start a run from it with --weights")
     recipe = _recipe(contents.metadata["recipe"], file)
     with torch.device("meta"):  # takes no memory: what the recipe asks for need not be what the file holds
-        _refuse_unfit(build(recipe.network), contents, file)
-    network = build(recipe.network)
+        _refuse_unfit(build_network(recipe.network), contents, file)
+    network = build_network(recipe.network)
     name = fingerprint(contents.tensors)
     if name != contents.metadata.get("fingerprint"):
         raise WeightsError(f"{file} is damaged: its weights are not those its fingerprint names; copy it again")

@@ -103,8 +103,8 @@ def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: R
             lr = learning_rate(recipe.optim, epoch, place.step)
             _set_rate(optimizer, lr)
             with autocast(run.device.type, dtype=run.precision, enabled=run.precision != torch.float32):
-                metric, search = forward(images)
-            terms = objective(metric.float(), search.float(), labels)
+                f_t, f_i = forward(images)
+            terms = objective(f_t.float(), f_i.float(), labels)
             loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad()
             loss.backward()

@@ -199,8 +199,8 @@ class MicroBatches:
             found = [self._network(images)]
         else:
             found = [self._part(part, i) for i, part in enumerate(images.chunk(self._parts))]
-        metric, search = (self._group.gather(torch.cat(list(each))) for each in zip(*found, strict=True))
-        return Features(metric, search)
+        f_t, f_i = (self._group.gather(torch.cat(list(each))) for each in zip(*found, strict=True))
+        return Features(f_t, f_i)
 
     def _part(self, images: Tensor, number: int) -> Features:
         contexts = partial(_two_passes, self._network, number, self._parts)

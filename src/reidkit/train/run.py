@@ -23,9 +23,9 @@ from reidkit.distributed import ALONE
 from reidkit.encoder import choose_device, choose_precision, embed, refuse_diverged
 from reidkit.errors import DataError, DivergedError, RunError, UsageError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate, require_evaluable
-from reidkit.losses.objective import Objective
+from reidkit.losses.objective import Objective, build_objective
 from reidkit.metrics.copies import find_copies
-from reidkit.model.network import build
+from reidkit.model.network import build_network
 from reidkit.model.weights import Model, fingerprint, load_backbone, read, save_model, stride_placement
 from reidkit.train import run_folder
 from reidkit.train.device import compile_network, prepare
@@ -393,12 +393,12 @@ def _probe(network: Network, source: ImageSource, reading: InferenceOptions) -> 
 def _build(recipe: Recipe, people: int, job: TrainOptions, group: Group) -> tuple[Network, Objective]:
     """Network and objective as they are before the first step: a function of the recipe, the seed and the weights."""
     torch.manual_seed(job.seed)
-    network = build(recipe.network)
+    network = build_network(recipe.network)
     if job.weights:
         remark = load_backbone(network, job.weights)
         if remark and group.first:
             job.say(remark)
-    return network, Objective(recipe, network.channels, people, group)
+    return network, build_objective(recipe, network.spans, people, group)
 
 
 def _weights_name(path: Path | None) -> str:

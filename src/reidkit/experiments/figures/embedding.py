@@ -18,7 +18,7 @@ from reidkit.data.loaders import eval_batches
 from reidkit.encoder import choose_device, embed
 from reidkit.errors import DataError
 from reidkit.losses.identity import IdentityLoss
-from reidkit.losses.objective import Objective
+from reidkit.losses.objective import build_objective
 from reidkit.metrics.retrieval import score
 from reidkit.plots.style import (
     INK,
@@ -242,11 +242,12 @@ def look(outcome: TrainResult, listing: Path, state: Path, plan: Plan) -> Plane:
         embed(network, eval_batches(source, 128, device), feature=feature) for feature in ("before", "after")
     )
     pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
-    objective = Objective(recipe, network.channels, len(pids))
+    objective = build_objective(recipe, network.spans, len(pids))
     checkpoint.load(state, digest(recipe), objective=objective)
     classifier = None
-    if isinstance(objective.identity, IdentityLoss):
-        layer = objective.identity.classifier
+    identity = getattr(objective, "identity", None)
+    if isinstance(identity, IdentityLoss):
+        layer = identity.classifier
         weight = layer.weight.detach().double().numpy()
         bias = layer.bias.detach().double().numpy() if layer.bias is not None else np.zeros(len(weight))
         classifier = (weight, bias)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from reidkit.losses.objective import Objective
-from reidkit.model.network import Features, build
+from reidkit.losses.objective import build_objective
+from reidkit.model.network import Features, build_network
 from reidkit.plots.style import INK, SOFT, TITLE, WARM, WORDS, hide_ticks, new_figure, one_line
 from reidkit.recipes.luo2019.ladder import BNNECK, STANDARD, STRIDE, STRONG
 from reidkit.recipes.luo2019.tables import search_of
@@ -85,17 +85,17 @@ def walk(recipe: Recipe, people: int = PEOPLE) -> Walk:
     shape = (recipe.batch.ids * recipe.batch.images, 3, recipe.images.height, recipe.images.width)
     # On the meta device tensors have shapes and no values: ResNet-152 costs no more than a sketch of it.
     with torch.device("meta"):
-        network = build(recipe.network).train()
+        network = build_network(recipe.network).train()
         features, stages = _run(network, torch.empty(shape))
     backbone = tuple(stage for stage in stages if stage.path.startswith("backbone."))
     rest = [stage for stage in stages if not stage.path.startswith("backbone.")]
-    neck = () if features.metric is features.search else tuple(s for s in rest if s.path.startswith("neck"))
+    neck = () if features.f_t is features.f_i else tuple(s for s in rest if s.path.startswith("neck"))
     behind = [stage for stage in rest if not stage.path.startswith("neck")]
     if not any(len(stage.given) == 4 for stage in behind):
         last = backbone[-1].shape
         behind.insert(0, Stage("pool", "global average pooling", last, last[:2]))
     losses = _losses(recipe, network.channels, people)
-    return Walk(recipe, shape, backbone, tuple(behind), neck, tuple(features.metric.shape), losses)
+    return Walk(recipe, shape, backbone, tuple(behind), neck, tuple(features.f_t.shape), losses)
 
 
 def _run(network: Network, images: Tensor) -> tuple[Features, list[Stage]]:
@@ -148,7 +148,7 @@ def _stride(stage: nn.Sequential) -> int:
 def _losses(recipe: Recipe, channels: int, people: int) -> tuple[Loss, ...]:
     """Every term, and the features that its gradient reaches: two people, two images each, in the real objective."""
     with torch.random.fork_rng(devices=[]):
-        objective = Objective(recipe, channels, people)
+        objective = build_objective(recipe, {"": slice(0, channels)}, people)
         metric, search = torch.randn(2, 4, channels, requires_grad=True).unbind(0)
     terms = objective(metric, search, torch.tensor([0, 0, 1, 1]))
     losses = []
