@@ -94,7 +94,7 @@ def _mutual(near: NDArray[np.int64], i: int, k: int) -> list[int]:
 
 def ours(query: Matrix, gallery: Matrix) -> Matrix:
     """The distances of this library."""
-    from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
+    from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 
     return k_reciprocal(query, gallery)
 

@@ -28,7 +28,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from reidkit.metrics.distances import Multiplier
+    from reidkit.metrics.products import Multiplier
 
     Matrix = NDArray[np.float32]
 
@@ -133,8 +133,8 @@ def run(program: str, size: tuple[int, int, int], result: Path | None) -> dict[s
 
 def _ours(program: str, features: tuple[Matrix, Matrix]) -> tuple[Clock, Any]:
     """Our program for these features, with the multiplier that it would choose, timed."""
-    from reidkit.metrics.distances import multiplier_for
-    from reidkit.metrics.rerank import k_reciprocal
+    from reidkit.metrics.products import multiplier_for
+    from reidkit.metrics.reranking import k_reciprocal
 
     clock = Clock(multiplier_for(*features, all_pairs=True))
     vars(k_reciprocal)["multiplier_for"] = lambda *_, **__: clock

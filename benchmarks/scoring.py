@@ -24,8 +24,8 @@ import torch
 from llvmlite.binding import get_host_cpu_features
 
 from reidkit.metrics import distances
-from reidkit.metrics.distances import Host, Wide, distance_blocks, gallery_rows, is_exact
-from reidkit.metrics.kernels import compiled
+from reidkit.metrics.distances import compiled, distance_blocks, gallery_rows
+from reidkit.metrics.products import Host, Wide, is_exact
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.types import Embeddings
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.metrics.distances import Multiplier
+    from reidkit.metrics.products import Multiplier
 
 QUERIES, GALLERY, WIDTH, PEOPLE, CAMERAS = 3368, 15913, 2048, 750, 6
 DISTRACTORS = 2798

@@ -20,7 +20,7 @@ WANTED = (
     "reidkit.data.check",
     "reidkit.plots.image_grid",
     "reidkit.metrics.features",
-    "reidkit.metrics.rerank.k_reciprocal",
+    "reidkit.metrics.reranking.k_reciprocal",
     "reidkit.train.run",
     "reidkit.train.run_report",
     "pydantic",

@@ -13,9 +13,9 @@ from reidkit.cli.per_query import cell_text, write_queries
 from reidkit.cli.scores import ScoreResult
 from reidkit.metrics import protocols
 from reidkit.metrics.features import write_features
-from reidkit.metrics.rerank.ecn import CrossNeighbourhood, expanded_cross
-from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
-from reidkit.metrics.rerank.query_expansion import alpha_query_expansion
+from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross
+from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
+from reidkit.metrics.reranking.query_expansion import alpha_query_expansion
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.types import Embeddings, Names
 from tests.commands import training

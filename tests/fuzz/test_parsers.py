@@ -24,9 +24,9 @@ from reidkit import recipe as recipes
 from reidkit.data.formats import csv, msmt17
 from reidkit.data.shards import parquet, webdataset
 from reidkit.errors import ReidkitError
+from reidkit.metrics.calibration import Origin, calibrate
 from reidkit.metrics.calibration_file import Settings, load_calibration, to_json
 from reidkit.metrics.features import read_features
-from reidkit.metrics.thresholds import Origin, calibrate
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone, load_model, save_model, stride_placement
 from reidkit.train import checkpoint, log, run_folder

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.calibration import (
+from reidkit.metrics.calibration import Origin, calibrate, held_out
+from reidkit.metrics.calibration_file import (
+    Calibration,
+    Settings,
+    calibration_path,
+    load_calibration,
+    save_calibration,
+    to_json,
+)
+from reidkit.metrics.probability import (
     Counts,
     Isotonic,
     Logistic,
@@ -23,15 +32,6 @@ from reidkit.metrics.calibration import (
     pool_adjacent_violators,
     sigmoid,
 )
-from reidkit.metrics.calibration_file import (
-    Calibration,
-    Settings,
-    calibration_path,
-    load_calibration,
-    save_calibration,
-    to_json,
-)
-from reidkit.metrics.thresholds import Origin, calibrate, held_out
 
 from .definition import crowd, embeddings
 
@@ -344,13 +344,13 @@ def test_damaged_files_are_refused(calibration, tmp_path):
         load_calibration(tmp_path, "f00d")
     path = tmp_path / "calibration.json"
     hostile = {
-        "": "the whole",
+        "": "line 1",
         "[]": "the whole",
-        json.dumps(whole)[:-20]: "the whole",
+        json.dumps(whole)[:-20]: "line 1",
         json.dumps({**whole, "more": 1}): "more",
         json.dumps({**whole, "eer": "low"}): "eer",
         json.dumps({**whole, "format": "reidkit/calibration/9"}): "format",
-        json.dumps({**whole, "settings": {**whole["settings"], "far": 7}}): "a false accept rate of 7",
+        json.dumps({**whole, "settings": {**whole["settings"], "far": 7}}): "settings: a false accept rate of 7",
         json.dumps({**whole, "probability": {"slope": 1.0}}): "probability",
     }
     for text, sentence in hostile.items():

@@ -11,14 +11,13 @@ import pytest
 
 from reidkit.errors import DataError
 from reidkit.metrics import protocols
+from reidkit.metrics.calibration import Origin, calibrate
 from reidkit.metrics.calibration_file import Settings
-from reidkit.metrics.copies import find_copies
-from reidkit.metrics.matching import find_matches, make_rule
+from reidkit.metrics.matching import find_copies, find_matches, make_rule, subset
 from reidkit.metrics.pairs import collect_pairs
 from reidkit.metrics.ranking import pair_histogram, ranked
-from reidkit.metrics.rerank import score_reranked
 from reidkit.metrics.retrieval import score
-from reidkit.metrics.thresholds import Origin, calibrate
+from reidkit.metrics.scoring import score_reranked
 from reidkit.types import Embeddings
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def test_images_of_a_merged_query_are_left_out() -> None:
     assert merged.sources == (("a", "b"),)
     assert find_matches(make_rule(merged, gallery, "any")).columns.tolist() == [2]
     assert score(merged, gallery, metric="euclidean", cameras="any").map == 1 / 2
-    assert protocols.subset(merged, np.array([0])).sources == merged.sources
+    assert subset(merged, np.array([0])).sources == merged.sources
 
 
 def test_copies_are_told() -> None:

@@ -8,7 +8,8 @@ import torch
 
 from reidkit.errors import DataError
 from reidkit.metrics import distances
-from reidkit.metrics.distances import Device, Host, distance_blocks, full_precision, multiplier_for
+from reidkit.metrics.distances import distance_blocks
+from reidkit.metrics.products import Device, Host, full_precision, multiplier_for
 
 if TYPE_CHECKING:
     from pathlib import Path

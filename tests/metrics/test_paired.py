@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError
-from reidkit.metrics.bootstrap import Bootstrap, Interval
-from reidkit.metrics.paired import Values, compare, exchange_test
+from reidkit.metrics.intervals import Bootstrap, Interval, Values, compare, exchange_test
 
 
 def values(ap: list[float], first: list[float] | None = None) -> Values:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Host
-from reidkit.metrics.protocols import camera_pairs, multi_query, single_shot, subset
+from reidkit.metrics.matching import subset
+from reidkit.metrics.products import Host
+from reidkit.metrics.protocols import camera_pairs, multi_query, single_shot
 from reidkit.metrics.retrieval import score
 
 from .definition import crowd, embeddings, multiply_badly

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Host
+from reidkit.metrics.products import Host
 from reidkit.metrics.ranking import pair_histogram, ranked
 from reidkit.metrics.retrieval import score
 

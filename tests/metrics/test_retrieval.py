@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics import distances as blocks
 from reidkit.metrics import retrieval as counting
-from reidkit.metrics.distances import Host
 from reidkit.metrics.matching import Labels
+from reidkit.metrics.products import Host
 from reidkit.metrics.retrieval import score, score_blocks, score_distances
 from reidkit.types import Embeddings
 
@@ -92,7 +92,6 @@ def test_blocks_change_nothing(metric: Metric, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(counting, "NEAR", 1)
     for rows in (1, 33, 250):
         monkeypatch.setattr(blocks, "gallery_rows", lambda _, rows=rows: rows)
-        monkeypatch.setattr(counting, "gallery_rows", lambda _, rows=rows: rows)
         assert same(score(query, gallery, metric=metric), whole)
 
 

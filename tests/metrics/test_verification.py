@@ -13,9 +13,8 @@ from reidkit.errors import DataError, UsageError
 from reidkit.metrics import distances, pairs
 from reidkit.metrics import pairs as pair_tables
 from reidkit.metrics.matching import find_matches, make_rule
-from reidkit.metrics.open_set import Splits, open_set
 from reidkit.metrics.pairs import Pairs, collect_pairs
-from reidkit.metrics.verification import FARS, operating_point, roc, verify
+from reidkit.metrics.verification import FARS, Splits, open_set, operating_point, roc, verify_pairs
 
 from .definition import crowd, embeddings
 
@@ -52,7 +51,7 @@ def test_worked_example() -> None:
     assert found.genuine.tolist() == [0.5, -3.5]
     assert (found.above.tolist(), found.reached.tolist(), found.impostors) == ([0, 1], [0, 2], 4)
     assert (found.closest, found.impostor_mean) == (-1, (-1 - 3.5 - 7 - 11.5) / 4)
-    result = verify(found, [0.25, 0.5])
+    result = verify_pairs(found, [0.25, 0.5])
     strict, loose = result.operating
     assert (strict.threshold, strict.tpr, strict.false_accepts) == (0.5, 0.5, 0)
     assert (loose.threshold, loose.tpr, loose.false_accepts) == (-3.5, 1.0, 2)
@@ -123,7 +122,7 @@ def test_against_all_pairs_one_by_one(trial, cameras) -> None:
 
 
 def _check_scores(found: Pairs, genuine, impostor) -> None:
-    result = verify(found, AT)
+    result = verify_pairs(found, AT)
     won = (genuine[:, None] > impostor + 1e-6).mean()
     assert result.auc == pytest.approx(won + (np.abs(genuine[:, None] - impostor) <= 1e-6).mean() / 2)
     for point in result.operating:
@@ -205,7 +204,7 @@ def test_a_network_that_maps_all_to_one_point_tells_nothing(monkeypatch) -> None
         embeddings(np.ones((5, 4)), range(5), [0] * 5),
         embeddings(np.ones((500, 4)), [*range(5)] * 100, [1] * 500),
     )
-    result = verify(collect_pairs(query, gallery))
+    result = verify_pairs(collect_pairs(query, gallery))
     assert (result.auc, result.eer) == (0.5, 0.5)
     assert [point.tpr for point in result.operating] == [0, 0, 0, 0]
     assert all(point.threshold > 1 for point in result.operating)

@@ -17,8 +17,8 @@ from reidkit.cli.output import percent, print_json, print_line, print_table, pro
 from reidkit.errors import DataError
 
 if TYPE_CHECKING:
-    from reidkit.metrics.bootstrap import Interval
     from reidkit.metrics.calibration_file import Calibration
+    from reidkit.metrics.intervals import Interval
 
 
 class Method(StrEnum):
@@ -58,7 +58,7 @@ def calibrate(
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
     from reidkit.evaluation import EvaluationProtocol, embed_benchmark, require_evaluable
-    from reidkit.metrics import thresholds
+    from reidkit.metrics import calibration as thresholds
     from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
     from reidkit.model.weights import load_model
 

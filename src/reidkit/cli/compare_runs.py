@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reidkit.evaluation import Evaluation, EvaluationProtocol, InferenceOptions
-    from reidkit.metrics.paired import Comparison, Values
+    from reidkit.metrics.intervals import Comparison, Values
     from reidkit.recipe import Recipe
 
 WORDS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "map": "mAP", "minp": "mINP"}
@@ -69,7 +69,7 @@ def compare_runs(
     import numpy as np
 
     from reidkit.evaluation import EvaluationProtocol
-    from reidkit.metrics.paired import compare
+    from reidkit.metrics.intervals import compare
 
     sides = tuple(_open(path) for path in (first, second))
     protocol = EvaluationProtocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
@@ -133,7 +133,7 @@ def read_queries(path: Path) -> Side:
     """
     import numpy as np
 
-    from reidkit.metrics.paired import Values
+    from reidkit.metrics.intervals import Values
 
     wrong = DataError(f"{path} is no table of queries: let `reidkit evaluate --per-query FILE.csv` write one")
     try:
@@ -163,7 +163,7 @@ def _evaluate(
     """Evaluates both models on the same data."""
     from reidkit.data.formats.detect import load_dataset
     from reidkit.evaluation import evaluate
-    from reidkit.metrics.paired import Values
+    from reidkit.metrics.intervals import Values
     from reidkit.model.weights import load_model
 
     benchmark = load_dataset(*data)

@@ -104,7 +104,7 @@ def _words(cached: Cached) -> str:
 
 def _trial() -> float:
     """Run everything once on a set of eight people; the seconds it took. What fails raises as it would for a user."""
-    from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
+    from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
     from reidkit.synth import draw_dataset
     from reidkit.train.run import TrainOptions, run
 

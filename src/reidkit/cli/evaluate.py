@@ -137,6 +137,7 @@ def score(
     from reidkit.metrics import protocols as protocol
     from reidkit.metrics import retrieval
     from reidkit.metrics.features import holds_both, read_both, read_features
+    from reidkit.metrics.matching import with_own_known
 
     asked = ScoreOptions(
         metric=metric.value,
@@ -157,7 +158,7 @@ def score(
         queries = read_features(query, "query", need_cameras=need)
         one = gallery.exists() and query.samefile(gallery) and not holds_both(query)
         images = queries if one else read_features(gallery, "gallery", need_cameras=need)
-    queries, images = protocol.with_own_known(queries, images)
+    queries, images = with_own_known(queries, images)
     if multi_query:
         queries = protocol.multi_query(queries)
     started = time.perf_counter()

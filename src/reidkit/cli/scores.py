@@ -14,10 +14,10 @@ from reidkit.types import NO_NAMES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reidkit.metrics.bootstrap import Interval
-    from reidkit.metrics.copies import Copies
+    from reidkit.metrics.intervals import Interval
+    from reidkit.metrics.matching import Copies
     from reidkit.metrics.protocols import CameraPair, SingleShot
-    from reidkit.metrics.rerank.k_reciprocal import KReciprocal
+    from reidkit.metrics.reranking.k_reciprocal import KReciprocal
     from reidkit.metrics.retrieval import Scores
     from reidkit.types import Embeddings, Names
 
@@ -49,7 +49,7 @@ class ScoreOptions:
         if given and self.way is not options.Way.K_RECIPROCAL:
             raise UsageError(f"--{given[0]} is a number of k-reciprocal re-ranking: ask for it by --rerank")
         if self.way:
-            from reidkit.metrics.rerank import check_method
+            from reidkit.metrics.scoring import check_method
 
             check_method(self.way.value, self.metric)
             _ = self.settings
@@ -60,7 +60,7 @@ class ScoreOptions:
     @property
     def settings(self) -> KReciprocal | None:
         """The numbers of k-reciprocal re-ranking, those of its authors where none are given; None for other ways."""
-        from reidkit.metrics.rerank.k_reciprocal import KReciprocal
+        from reidkit.metrics.reranking.k_reciprocal import KReciprocal
 
         if self.way is not options.Way.K_RECIPROCAL:
             return None
@@ -105,10 +105,9 @@ def compute_scores(
     query: Embeddings, gallery: Embeddings, scores: Scores, asked: ScoreOptions, seconds: Mapping[str, float]
 ) -> ScoreResult:
     """What is asked for besides `scores`; `seconds` are those spent so far."""
-    from reidkit.metrics import bootstrap as intervals
-    from reidkit.metrics import protocols
-    from reidkit.metrics import rerank as again
-    from reidkit.metrics.copies import find_copies
+    from reidkit.metrics import intervals, protocols
+    from reidkit.metrics import scoring as again
+    from reidkit.metrics.matching import find_copies
 
     taken = dict(seconds)
     reranked, single = None, None
@@ -190,7 +189,7 @@ def rerank_words(found: ScoreResult) -> dict[str, str]:
 
 def _way(found: ScoreResult) -> str:
     """How lists were put in order again; the numbers only where they are not the usual ones."""
-    from reidkit.metrics.rerank.k_reciprocal import KReciprocal
+    from reidkit.metrics.reranking.k_reciprocal import KReciprocal
 
     if found.settings in (None, KReciprocal()):
         return str(found.way)

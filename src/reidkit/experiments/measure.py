@@ -18,7 +18,7 @@ from reidkit.encoder import choose_device, choose_precision
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_samples
 from reidkit.experiments.plan import Training
-from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
+from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.model.weights import load_model
 from reidkit.recipes.luo2019.ladder import start

@@ -11,12 +11,11 @@ import numpy as np
 from reidkit import npz
 from reidkit.atomic import atomic_write
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Metric, check_pair, multiplier_for, prepare
-from reidkit.metrics.exact_order import sharpen
-from reidkit.metrics.kernels import compiled
-from reidkit.metrics.neighbours import Neighbours, nearest, points_of
-from reidkit.metrics.rerank.k_reciprocal import Graph, KReciprocal, encode_some, finish, mutual
-from reidkit.metrics.rerank.query_expansion import smallest
+from reidkit.metrics.distances import Metric, check_pair, compiled, prepare
+from reidkit.metrics.neighbours import Neighbours, nearest, points_of, sharpen
+from reidkit.metrics.products import multiplier_for
+from reidkit.metrics.reranking.k_reciprocal import Graph, KReciprocal, encode_some, finish, mutual
+from reidkit.metrics.reranking.query_expansion import smallest
 from reidkit.metrics.sparse import Sparse, mean_rows, transpose
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.metrics.distances import Array
-    from reidkit.metrics.neighbour_kernels import Points
+    from reidkit.metrics.neighbours import Points
 
     Floats = NDArray[np.float32]
     Indices = NDArray[np.int32]

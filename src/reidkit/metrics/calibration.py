@@ -1,225 +1,223 @@
-"""From similarity to the probability that two images show one person, at a stated prior.
-
-Genuine pairs weigh `prior` together and impostor pairs the rest, whatever their numbers: among all pairs of a data set
-hardly one in a hundred is genuine, and that share says nothing about where a model is used. With the prior 1/2, the
-odds of the probability are the likelihood ratio. `at_prior` carries a probability over to another prior.
-
-Pairs come counted by bins of similarity, as `pair_tables.Tables` has them.
-"""
+"""Choosing a threshold for a model from features with labels, and saying how far it can be trusted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError
+from reidkit.metrics.calibration_file import Calibration, CameraThreshold, HeldOut, Rate, Settings
+from reidkit.metrics.intervals import Bootstrap, pair_intervals
+from reidkit.metrics.matching import find_copies, subset, with_own_known
+from reidkit.metrics.pairs import collect_pairs
+from reidkit.metrics.probability import Counts, assess, fit
+from reidkit.metrics.verification import (
+    FARS,
+    FEW,
+    OpenSet,
+    Operating,
+    Splits,
+    allowed_errors,
+    open_set,
+    operating_point,
+    roc,
+    verify_pairs,
+)
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from collections.abc import Iterator
 
-    Doubles = NDArray[np.float64]
+    from numpy.typing import NDArray
 
-Method = Literal["isotonic", "logistic"]
+    from reidkit.metrics.intervals import Interval
+    from reidkit.metrics.pairs import Pairs, Tables
+    from reidkit.metrics.probability import Isotonic, Logistic
+    from reidkit.types import Embeddings
 
-ITERATIONS = 100
-HALVINGS = 40
+LEAST_GENUINE = 50
+LEAST_IMPOSTORS = 1000
+"""A camera pair with fewer pairs, or with fewer than 10 / FAR impostor pairs, has no threshold of its own."""
 
+LARGEST_FAR = 0.1
+"""Nobody can use a threshold that takes more than this part of all strangers for the one who is searched for."""
 
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """Genuine and impostor pairs in K bins, all [K]: the mean similarity of each bin, and how many of either kind."""
+MEASURED = round(FEW / LARGEST_FAR)
+"""Impostor pairs that it takes to measure that FAR."""
 
-    similarity: Doubles
-    genuine: Doubles | NDArray[np.int64]
-    impostor: Doubles | NDArray[np.int64]
-
-    def weighted(self, prior: float) -> tuple[Doubles, Doubles]:
-        """The weights of both kinds of pairs in each bin; together they are 1.
-
-        Raises:
-            DataError: there are no pairs of one kind.
-            UsageError: the prior is not between 0 and 1.
-        """
-        check_prior(prior)
-        genuine, impostor = float(self.genuine.sum()), float(self.impostor.sum())
-        if not genuine or not impostor:
-            raise DataError("a probability needs genuine and impostor pairs, and there are none of one kind")
-        same, different = self.genuine.astype(np.float64), self.impostor.astype(np.float64)
-        return same * (prior / genuine), different * ((1 - prior) / impostor)
+LEAST_PEOPLE = 20
+POINTS = 100
 
 
-@dataclass(frozen=True)
-class Isotonic:
-    """A probability that rises with similarity: straight lines between `similarity` (rising) and `probability`."""
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where features come from: the name of the data set, which feature it is, and whether mirrors were averaged."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    similarity: tuple[float, ...]
-    probability: tuple[float, ...]
-
-    def __call__(self, similarity: ArrayLike) -> Doubles:
-        """The probabilities of these similarities."""
-        return np.asarray(np.interp(np.asarray(similarity, np.float64), self.similarity, self.probability))
+    data: str
+    feature: str = "after"
+    flip: bool = False
 
 
-@dataclass(frozen=True)
-class Logistic:
-    """The probability 1 / (1 + exp(-(slope s + offset))) of a similarity s."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    slope: float
-    offset: float
-
-    def __call__(self, similarity: ArrayLike) -> Doubles:
-        """The probabilities of these similarities."""
-        return sigmoid(self.slope * np.asarray(similarity, np.float64) + self.offset)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How good probabilities are on pairs of a known prior: the smaller, the better.
-
-    `brier`: the mean squared difference from what is true; whoever always says the prior has prior (1 - prior).
-    `ece`: expected calibration error: pairs are put together by probability in ten classes of equal width, and the mean
-    probability of each compared with its true share; the mean of the differences, by weight.
-    """
-
-    brier: float
-    ece: float
-
-
-def check_prior(prior: float) -> None:
-    """Refuses a prior that is not between 0 and 1.
+def calibrate(query: Embeddings, gallery: Embeddings, settings: Settings, origin: Origin) -> Calibration:
+    """Everything that `reidkit calibrate` says and stores.
 
     Raises:
-        UsageError: it is not.
+        DataError: features or labels that cannot be compared; no genuine pair, or no impostor pair.
     """
-    if not 0 < prior < 1:
-        raise UsageError(f"a prior of {prior:g} leaves nothing to be decided: give one between 0 and 1")
+    query, gallery = with_own_known(query, gallery)
+    pairs = collect_pairs(query, gallery, metric=settings.metric, cameras=settings.cameras)
+    copies = find_copies(query, gallery, cameras=settings.cameras)
+    result, chosen = verify_pairs(pairs), operating_point(pairs, settings.far)
+    spread = pair_intervals(pairs.tables, chosen.threshold, (settings.far, *FARS), Bootstrap(seed=settings.seed))
+    unknown = _open_set(query, gallery, settings)
+    curve = roc(pairs, POINTS)
+    return Calibration(
+        model=query.model,
+        data=origin.data,
+        feature=origin.feature,
+        flip=origin.flip,
+        settings=settings,
+        queries=int((np.asarray(query.pids) != JUNK).sum()),
+        gallery=int((np.asarray(gallery.pids) != JUNK).sum()),
+        people=_people(pairs.tables),
+        genuine=result.genuine,
+        impostors=result.impostors,
+        chosen=_rate(chosen, spread.tpr[0]),
+        far_interval=spread.far_at_threshold,
+        eer=result.eer,
+        eer_threshold=result.eer_threshold,
+        eer_interval=spread.eer,
+        auc=result.auc,
+        d_prime=result.d_prime if math.isfinite(result.d_prime) else None,
+        rates=tuple(_rate(point, interval) for point, interval in zip(result.operating, spread.tpr[1:], strict=True)),
+        open_set=unknown,
+        probability=_probability(pairs.tables, settings),
+        held_out=held_out(query, gallery, settings),
+        camera_pairs=tuple(
+            replace(
+                pair,
+                query_camera=query.names.camid(pair.query_camid),
+                gallery_camera=gallery.names.camid(pair.gallery_camid),
+            )
+            for pair in _camera_thresholds(pairs.tables, settings)
+        ),
+        curve=tuple(zip(curve.threshold.tolist(), curve.far.tolist(), curve.tpr.tolist(), strict=True)),
+        warnings=(*_warnings(pairs, settings, unknown), *copies.warnings()),
+    )
 
 
-def fit(counts: Counts, method: Method, prior: float = 0.5) -> Isotonic | Logistic:
-    """The map from similarity to probability that suits these pairs.
+def held_out(query: Embeddings, gallery: Embeddings, settings: Settings) -> HeldOut | None:
+    """How good the probabilities are on people they were not made from: one half of all people against the other.
 
-    Raises:
-        DataError: there are no pairs of one kind.
-        UsageError: a prior or a method that there is not.
+    Which half a person is in is drawn with the seed. None where a half has no genuine or no impostor pair.
     """
-    if method not in ("isotonic", "logistic"):
-        raise UsageError(f"there is no calibration {method}: choose isotonic or logistic")
-    return fit_isotonic(counts, prior) if method == "isotonic" else fit_logistic(counts, prior)
+    people = np.setdiff1d(np.union1d(query.pids, gallery.pids), [JUNK])
+    shuffled = np.random.default_rng(settings.seed).permutation(people)
+    first, second = np.array_split(shuffled, 2)
+    try:
+        probability = _probability(_among(query, gallery, first, settings), settings)
+        tables = _among(query, gallery, second, settings)
+    except DataError:
+        return None
+    counts = _counts(tables)
+    return HeldOut(
+        quality=assess(probability, counts, settings.prior),
+        people=_people(tables),
+        genuine=int(counts.genuine.sum()),
+        impostors=int(counts.impostor.sum()),
+    )
 
 
-def fit_isotonic(counts: Counts, prior: float = 0.5) -> Isotonic:
-    """The rising probabilities with the smallest squared error, by pooling adjacent violators (Ayer et al. 1955).
-
-    No probability is 0 or 1: G genuine and N impostor pairs tell no likelihood ratio above 2 N or below 1 / (2 G), what
-    half a pair would make.
-    """
-    genuine, impostor = counts.weighted(prior)
-    kept = np.flatnonzero(genuine + impostor)
-    kept = kept[np.argsort(counts.similarity[kept], kind="stable")]
-    weight = (genuine + impostor)[kept]
-    fitted = pool_adjacent_violators(genuine[kept] / weight, weight)
-    lowest = at_prior(np.array(1 / (1 + 2 * counts.genuine.sum())), 0.5, prior)
-    highest = at_prior(np.array(1 - 1 / (1 + 2 * counts.impostor.sum())), 0.5, prior)
-    fitted = np.clip(fitted, lowest, highest)
-    # A block of equal values is kept by its two ends.
-    edge = np.flatnonzero(np.diff(fitted))
-    ends = np.unique(np.concatenate(([0], edge, edge + 1, [len(fitted) - 1])))
-    return Isotonic(tuple(counts.similarity[kept][ends].tolist()), tuple(fitted[ends].tolist()))
+def _among(query: Embeddings, gallery: Embeddings, people: NDArray[np.int64], settings: Settings) -> Tables:
+    """The pairs in which both images are of these people."""
+    asked = subset(query, np.flatnonzero(np.isin(query.pids, people)))
+    images = replace(gallery, pids=np.where(np.isin(gallery.pids, people), gallery.pids, JUNK))
+    return collect_pairs(asked, images, metric=settings.metric, cameras=settings.cameras).tables
 
 
-def pool_adjacent_violators(values: Doubles, weights: Doubles) -> Doubles:
-    """The non-decreasing values with the smallest weighted squared error from `values`, [K]; weights are positive.
-
-    A value below its predecessor is put together with it to their mean, until none is.
-    """
-    means: list[float] = []
-    sums: list[float] = []
-    sizes: list[int] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        mean, total, size = value, weight, 1
-        while means and means[-1] >= mean:
-            before, others = means.pop(), sums.pop()
-            mean = (before * others + mean * total) / (others + total)
-            total += others
-            size += sizes.pop()
-        means.append(mean)
-        sums.append(total)
-        sizes.append(size)
-    return np.repeat(np.array(means), sizes)
+def _counts(tables: Tables) -> Counts:
+    return Counts(tables.means, tables.genuine.sum(axis=0), tables.impostor_total)
 
 
-def fit_logistic(counts: Counts, prior: float = 0.5) -> Logistic:
-    """The logistic curve of the highest likelihood (Platt 1999), by Newton's method, steps halved (Lin et al. 2007).
-
-    As Platt has it, G genuine pairs aim at (G + 1) / (G + 2) and N impostor pairs at 1 / (N + 2), so that there is a
-    best curve even where a threshold parts them.
-    """
-    genuine, impostor = counts.weighted(prior)
-    weight = genuine + impostor
-    pairs = counts.genuine.sum(), counts.impostor.sum()
-    target = (genuine * (pairs[0] + 1) / (pairs[0] + 2) + impostor / (pairs[1] + 2)) / np.maximum(weight, 1e-300)
-    centre = float(np.average(counts.similarity, weights=weight))
-    scale = float(np.sqrt(np.average(np.square(counts.similarity - centre), weights=weight))) or 1.0
-    design = np.stack(((counts.similarity - centre) / scale, np.ones(len(weight))), axis=1)
-    slope, offset = _newton(design, target, weight)
-    return Logistic(float(slope / scale), float(offset - slope * centre / scale))
+def _probability(tables: Tables, settings: Settings) -> Isotonic | Logistic:
+    return fit(_counts(tables), settings.method, settings.prior)
 
 
-def _newton(design: Doubles, target: Doubles, weight: Doubles) -> Doubles:
-    """The coefficients at which the cross entropy is least."""
-    found = np.zeros(2)
-    best = _entropy(design @ found, target, weight)
-    for _ in range(ITERATIONS):
-        chance = sigmoid(design @ found)
-        gradient = design.T @ (weight * (chance - target))
-        if np.abs(gradient).max() < 1e-12:
-            break
-        hessian = (design.T * (weight * chance * (1 - chance))) @ design + 1e-12 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        for _ in range(HALVINGS):
-            value = _entropy(design @ (found - step), target, weight)
-            if value <= best:
-                break
-            step /= 2
-        else:
-            break
-        found, best = found - step, value
-    return found
+def _people(tables: Tables) -> int:
+    """How many people have a genuine pair."""
+    return int((tables.genuine.sum(axis=1) > 0).sum())
 
 
-def _entropy(logit: Doubles, target: Doubles, weight: Doubles) -> float:
-    return float(weight @ (np.logaddexp(0, logit) - target * logit))
+def _rate(point: Operating, interval: Interval | None) -> Rate:
+    return Rate(
+        far=point.far,
+        threshold=point.threshold,
+        tpr=point.tpr,
+        interval=interval,
+        false_accepts=point.false_accepts,
+    )
 
 
-def sigmoid(logit: Doubles) -> Doubles:
-    """1 / (1 + exp(-x)), without overflow."""
-    return np.asarray(np.exp(-np.logaddexp(0, -logit)))
+def _open_set(query: Embeddings, gallery: Embeddings, settings: Settings) -> OpenSet | None:
+    """None where a single person has a right image, so that nobody can be held out."""
+    splits = Splits(seed=settings.seed)
+    try:
+        return open_set(query, gallery, metric=settings.metric, cameras=settings.cameras, splits=splits)
+    except DataError:
+        return None
 
 
-def at_prior(probability: ArrayLike, prior: float, other: float) -> Doubles:
-    """A probability that holds at `prior`, at the prior `other` instead: its odds are multiplied by the odds' ratio."""
-    chance = np.asarray(probability, np.float64)
-    same, different = chance * other / prior, (1 - chance) * (1 - other) / (1 - prior)
-    return np.asarray(same / (same + different))
+def _camera_thresholds(tables: Tables, settings: Settings) -> Iterator[CameraThreshold]:
+    """The camera pairs with enough pairs, each with the lowest end of a bin at which the FAR is kept."""
+    least = max(LEAST_IMPOSTORS, FEW / settings.far)
+    for (ours, theirs), genuine, impostor in zip(
+        tables.camera_pairs.tolist(), tables.camera_genuine, tables.camera_impostor, strict=True
+    ):
+        total, others = int(genuine.sum()), int(impostor.sum())
+        if total < LEAST_GENUINE or others < least:
+            continue
+        accepted = np.concatenate(([0], np.cumsum(impostor)))
+        last = int(np.searchsorted(accepted, allowed_errors(settings.far, others), "right")) - 1
+        yield CameraThreshold(
+            query_camid=ours,
+            gallery_camid=theirs,
+            genuine=total,
+            impostors=others,
+            threshold=float(tables.ends[last]),
+            tpr=float(genuine[:last].sum() / total),
+            far=float(accepted[last] / others),
+            probability=fit(Counts(tables.means, genuine, impostor), settings.method, settings.prior),
+        )
 
 
-def assess(probability: Isotonic | Logistic, counts: Counts, prior: float = 0.5) -> Quality:
-    """How good the probabilities are on these pairs, which should be of other people than those it was made from.
+def _remedy(impostors: int) -> str:
+    """What makes `FEW` false accepts of so many impostor pairs: a FAR, rounded up to one digit, or more images."""
+    digit = 10.0 ** math.floor(math.log10(FEW / impostors))
+    far = math.ceil(FEW / impostors / digit * (1 - 1e-12)) * digit
+    if far > LARGEST_FAR:
+        return (
+            f"give images of more ids, as no FAR below {LARGEST_FAR:g} can be measured on fewer than {MEASURED} pairs"
+        )
+    return f"ask for --far {far:.1g} or more, or give images of more ids"
 
-    Raises:
-        DataError: there are no pairs of one kind.
-        UsageError: the prior is not between 0 and 1.
-    """
-    genuine, impostor = counts.weighted(prior)
-    chance = probability(counts.similarity)
-    classes = np.minimum((chance * 10).astype(np.int64), 9)
-    said = np.bincount(classes, weights=chance * (genuine + impostor), minlength=10)
-    true = np.bincount(classes, weights=genuine, minlength=10)
-    brier = genuine @ np.square(1 - chance) + impostor @ np.square(chance)
-    return Quality(brier=float(brier), ece=float(np.abs(said - true).sum()))
+
+def _warnings(pairs: Pairs, settings: Settings, unknown: OpenSet | None) -> Iterator[str]:
+    expected = settings.far * pairs.impostors
+    if expected < FEW:
+        yield (
+            f"at a FAR of {settings.far:g} only {expected:.2g} of the {pairs.impostors} impostor pairs would be "
+            f"accepted: fewer than {FEW} are too few to rely on; {_remedy(pairs.impostors)}"
+        )
+    people = _people(pairs.tables)
+    if people < LEAST_PEOPLE:
+        yield f"only {people} people have a genuine pair: intervals from fewer than {LEAST_PEOPLE} are too narrow"
+    if unknown is None:
+        yield "open-set rates need two people with a right image: there is one"
+    elif unknown.unknown * unknown.rates[0].false_alarm_rate < FEW:
+        yield (
+            f"the open-set rate at {unknown.rates[0].false_alarm_rate:g} rests on {unknown.unknown:.0f} queries whose "
+            f"person is not there: fewer than {FEW} false alarms are expected"
+        )

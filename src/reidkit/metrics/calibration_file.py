@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.bootstrap import Interval
-from reidkit.metrics.calibration import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.distances import Metric
+from reidkit.metrics.intervals import Interval
 from reidkit.metrics.matching import Cameras
-from reidkit.metrics.open_set import OpenSet
-from reidkit.metrics.verification import allowed_errors
+from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
+from reidkit.metrics.verification import OpenSet, allowed_errors
 from reidkit.types import counted_lower
 
 NAME = "calibration.json"
@@ -200,8 +199,8 @@ def load_calibration(folder: Path, fingerprint: str) -> Calibration:
         raise DataError(f"{path} is no calibration ({error}): run `reidkit calibrate` again") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise DataError(f"{path} is no calibration ({place}: {first['msg']}): run `reidkit calibrate` again") from None
+        place, reason = ".".join(map(str, first["loc"])) or "the whole", first["msg"].removeprefix("Value error, ")
+        raise DataError(f"{path} is no calibration ({place}: {reason}): run `reidkit calibrate` again") from None
     if calibration.model != fingerprint:
         raise DataError(
             f"{path} is of the model {calibration.model} and not of {fingerprint}, whose similarities mean other "

@@ -1,197 +1,51 @@
-"""Distances in blocks, so that neither the whole matrix nor the whole gallery need be in memory."""
+"""The one distance of reidkit, and the one rule for when single precision is not enough.
+
+**Distance.** What is compared is the squared Euclidean distance, of features as they are or, for the cosine, of length
+one, where it is 2 - 2 cos: both metrics are one computation. Distances come from a product of matrices in single
+precision, |a|^2 + |b|^2 - 2 a b, a block (`Tile`) at a time, so that neither the whole matrix nor the whole gallery
+need be in memory. (The triplet loss needs a distance with a gradient and has its own line for it.)
+
+**Rule.** Such a distance is off by at most `slack` times the sum of both squared lengths. Wherever that could change
+an order, a count or a tie, `pair_squares` computes it again in double precision, by one loop whose terms are added in
+one order: equal features are at equal distances, and no result depends on the size of blocks, on threads or on the
+library that multiplies. Who is in doubt is said by `Rows.slack` (distances that are compared with an exact one) and by
+`doubt` (distances that are compared with another inexact one).
+"""
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import math
-import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.kernels import squared_lengths, unit_rows
+from reidkit.jit import njit
+from reidkit.metrics.products import multiplier_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
 
     Array = NDArray[Any] | Tensor
+    Floats = NDArray[np.float32]
+    Doubles = NDArray[np.float64]
+    Integers = NDArray[np.int64]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-# The one product that all distances come from, on the machine's own cores or on an accelerator.
-
-WORTH_TORCH = 2e11
-"""Multiplications and additions that take NumPy a second longer: as long as torch takes to import."""
-
-
-WIDE_CORES = ("SkylakeX", "Cooperlake", "Sapphirerapids")
-"""The processors for which OpenBLAS uses the whole of AVX-512; Zen 4 and 5 are among them under these names."""
-
-
-class Multiplier(Protocol):
-    """Puts features where they are multiplied, and multiplies them."""
-
-    def place(self, vectors: NDArray[np.float32]) -> Any:
-        """Features [N, D] as `multiply` takes them."""
-
-    def multiply(self, query: Any, gallery: Any, out: NDArray[np.float32]) -> None:
-        """Writes `query @ gallery.T` to `out`."""
-
-
-class Host:
-    """NumPy's product: nothing that torch has is quicker, as long as its OpenBLAS uses the whole width of registers."""
-
-    def place(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The features themselves."""
-        return vectors
-
-    def multiply(self, query: NDArray[np.float32], gallery: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        """Writes `query @ gallery.T` to `out`."""
-        np.matmul(query, gallery.T, out=out)
-
-
-class Wide:
-    """oneDNN's product in single precision, by way of torch, for an OpenBLAS that uses half the width of AVX-512.
-
-    It does so on processors that it does not know, and where `OPENBLAS_CORETYPE` says so: 130 GFLOP/s of one Zen 5
-    core, where this gives 250. Otherwise the two are equally quick.
-    """
-
-    def place(self, vectors: NDArray[np.float32]) -> Tensor:
-        """The features themselves, seen by torch."""
-        import torch
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that some cannot be written to: nobody does
-            return torch.from_numpy(vectors)
-
-    def multiply(self, query: Tensor, gallery: Tensor, out: NDArray[np.float32]) -> None:
-        """Writes `query @ gallery.T` to `out`."""
-        import torch
-
-        with full_precision(_onednn()), torch.inference_mode():
-            torch.from_numpy(out).copy_(torch.ops.mkldnn._linear_pointwise(query, gallery, None, "none", [], ""))
-
-
-class Device:
-    """torch's product on an accelerator, in full single precision whatever the program has set."""
-
-    def __init__(self, device: Any) -> None:
-        self.device = device
-
-    def place(self, vectors: NDArray[np.float32]) -> Tensor:
-        """A copy on the device."""
-        import torch
-
-        return torch.tensor(vectors, device=self.device)
-
-    def multiply(self, query: Tensor, gallery: Tensor, out: NDArray[np.float32]) -> None:
-        """Writes `query @ gallery.T` to `out`."""
-        import torch
-
-        with full_precision(torch.backends.cuda.matmul), torch.inference_mode():
-            torch.from_numpy(out).copy_(query @ gallery.T)
-
-
-def multiplier_for(*arrays: NDArray[Any] | Tensor, all_pairs: bool = False) -> Multiplier:
-    """The one for the first array that is on an accelerator; else the machine's own cores.
-
-    Args:
-        arrays: features [N, D] of each part: queries and a gallery, or points.
-        all_pairs: every point is compared with every other; else the first part with the second.
-
-    The choice depends on sizes, processor and OpenBLAS, and not on a clock: a command gives the same bits each time on
-    one machine.
-    """
-    device = accelerator(*arrays)
-    if device is not None:
-        return Device(device)
-    rows = [float(len(array)) for array in arrays]
-    pairs = sum(rows) ** 2 / 2 if all_pairs else math.prod(rows)
-    return Wide() if 2 * pairs * arrays[0].shape[1] >= WORTH_TORCH and has_wide() else Host()
-
-
-def accelerator(*arrays: NDArray[Any] | Tensor) -> Any:
-    """The device of the first array that is on one; None where all are in the host's memory."""
-    devices = (None if isinstance(array, np.ndarray) else getattr(array, "device", None) for array in arrays)
-    return next((device for device in devices if device is not None and device.type != "cpu"), None)
-
-
-@functools.cache
-def has_wide() -> bool:
-    """Whether `Wide` is there, quicker, and exact: by what processor and OpenBLAS say, and by a check."""
-    from llvmlite import binding
-
-    if not binding.get_host_cpu_features().get("avx512f", False) or blas_core() in ("", *WIDE_CORES):
-        return False
-    import torch
-
-    # torch before 2.9 has no switch that holds oneDNN to single precision.
-    there = torch.backends.mkldnn.is_available() and hasattr(torch.backends.mkldnn, "matmul")
-    return there and hasattr(torch.ops.mkldnn, "_linear_pointwise") and is_exact(Wide())
-
-
-def blas_core() -> str:
-    """The processor that NumPy's OpenBLAS computes for, as `Haswell`; empty where NumPy has another library."""
-    for path in Path(np.__file__).parents[1].glob("numpy.libs/libscipy_openblas*"):
-        library = ctypes.CDLL(str(path))
-        for name in ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename"):
-            if function := getattr(library, name, None):
-                function.restype = ctypes.c_char_p
-                return str(function().decode())
-    return ""
-
-
-def is_exact(multiplier: Multiplier) -> bool:
-    """Whether a product has the errors of single precision: one of bf16 or TF32 is off by a thousand times as much.
-
-    The environment can tell oneDNN to round to bf16 (`ONEDNN_DEFAULT_FPMATH_MODE`), which no setting of torch undoes.
-    """
-    vectors = np.random.default_rng(0).uniform(-1, 1, (256, 512)).astype(np.float32)
-    found, wanted = np.empty((256, 256), np.float32), vectors.astype(np.float64) @ vectors.astype(np.float64).T
-    try:
-        multiplier.multiply(multiplier.place(vectors), multiplier.place(vectors), found)
-    except RuntimeError:  # another version takes other arguments
-        return False
-    return bool(np.abs(found - wanted).max() < 1e-3)
-
-
-def _onednn() -> Any:
-    """OneDNN's switch, which torch's types do not know."""
-    import torch
-
-    backend: Any = torch.backends.mkldnn
-    return backend.matmul
-
-
-@contextmanager
-def full_precision(switch: Any) -> Iterator[None]:
-    """Products of one backend without TF32 and bf16, whose errors are a thousand times larger; what was set comes back.
-
-    `switch` is torch's: `torch.backends.cuda.matmul` or `torch.backends.mkldnn.matmul`.
-    """
-    name, exact = ("fp32_precision", "ieee") if hasattr(switch, "fp32_precision") else ("allow_tf32", False)
-    before = getattr(switch, name)
-    setattr(switch, name, exact)
-    try:
-        yield
-    finally:
-        setattr(switch, name, before)
+ANY_ORDER = {"reassoc", "contract"}
 
 
 Metric = Literal["cosine", "euclidean"]
 
+
 QUERY_ROWS = 512
 GALLERY_BYTES = 8 << 20
 """A block of the gallery. Larger ones, as the allocator hands them back to the system each time, took 10 % longer."""
-
 ROW_BYTES = 256 << 20
 LONGEST = 1e18
 """A feature longer than this cannot be squared in single precision with room to spare."""
@@ -199,7 +53,7 @@ LONGEST = 1e18
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Features ready to be compared: `vectors` float32 [N, D], of length one for the cosine, and their squared lengths.
+    """Floats ready to be compared: `vectors` float32 [N, D], of length one for the cosine, and their squared lengths.
 
     The squared Euclidean distance of two of them is what is compared. For unit vectors it is 2 - 2 cos, so that both
     metrics are one computation.
@@ -268,7 +122,7 @@ def check_metric(metric: Metric) -> None:
 
 
 def prepare(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] | int = 0) -> Rows:
-    """Features [N, D] as `Rows`. `numbers`: the row numbers for messages, or the number of the first row.
+    """Floats [N, D] as `Rows`. `numbers`: the row numbers for messages, or the number of the first row.
 
     Raises:
         DataError: a row holds a NaN, an infinity or values of more than 1e18.
@@ -386,3 +240,90 @@ def gather(array: Array, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     import torch
 
     return to_host(array[torch.from_numpy(rows).to(array.device)])
+
+
+def pair_squares(
+    query: Rows, gallery: Array, rows: NDArray[np.int64], columns: NDArray[np.int64], metric: Metric
+) -> NDArray[np.float64]:
+    """The squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
+    out = np.empty(len(columns))
+    wanted, place = np.unique(columns, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    step = gallery_rows(query.vectors.shape[1])
+    for first in range(0, len(wanted), step):
+        numbers = wanted[first : first + step]
+        block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
+        inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
+        out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
+    return out
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, compiled at its first call, free of the interpreter's lock, kept on disk where that is possible.
+
+    Sums may be taken in any order, but in the same one at every call: equal rows give equal bits.
+    """
+    return njit(error_model="numpy", fastmath=ANY_ORDER)(function)
+
+
+@compiled
+def squared_lengths(feat_nd: Floats) -> Doubles:
+    """The sum of squares of every row: not finite where a row holds a NaN or an infinity."""
+    out = np.empty(feat_nd.shape[0])
+    for i in range(feat_nd.shape[0]):
+        total = 0.0
+        for k in range(feat_nd.shape[1]):
+            value = np.float64(feat_nd[i, k])
+            total += value * value
+        out[i] = total
+    return out
+
+
+@compiled
+def unit_rows(feat_nd: Floats, length_n: Doubles) -> Floats:
+    """Every row divided by its length; a row of length zero stays zero."""
+    out = np.empty(feat_nd.shape, np.float32)
+    for i in range(feat_nd.shape[0]):
+        length = length_n[i] if length_n[i] > 0 else 1.0
+        for k in range(feat_nd.shape[1]):
+            out[i, k] = feat_nd[i, k] / length
+    return out
+
+
+@compiled
+def unit_sums(feat_nd: Floats, length_n: Doubles) -> Doubles:
+    """The sum of all rows divided by their lengths, in double precision, [D]."""
+    out = np.zeros(feat_nd.shape[1])
+    for i in range(feat_nd.shape[0]):
+        length = length_n[i] if length_n[i] > 0 else 1.0
+        for k in range(feat_nd.shape[1]):
+            out[k] += feat_nd[i, k] / length
+    return out
+
+
+@compiled
+def centred_units(feat_nd: Floats, length_n: Doubles, centre_d: Floats, out_nd: Floats) -> Doubles:
+    """Writes every row divided by its length, less `centre_d`, to `out_nd`; returns their squared lengths."""
+    squares = np.empty(feat_nd.shape[0])
+    for i in range(feat_nd.shape[0]):
+        length = length_n[i] if length_n[i] > 0 else 1.0
+        total = 0.0
+        for k in range(feat_nd.shape[1]):
+            out_nd[i, k] = np.float32(feat_nd[i, k] / length) - centre_d[k]
+            total += np.float64(out_nd[i, k]) * np.float64(out_nd[i, k])
+        squares[i] = total
+    return squares
+
+
+@compiled
+def pair_distances(one_md: Floats, other_nd: Floats, one_p: Integers, other_p: Integers) -> Doubles:
+    """The squared Euclidean distance of P pairs of rows, summed in double precision."""
+    out = np.empty(one_p.shape[0])
+    for p in range(one_p.shape[0]):
+        i, j = one_p[p], other_p[p]
+        total = 0.0
+        for k in range(one_md.shape[1]):
+            difference = np.float64(one_md[i, k]) - np.float64(other_nd[j, k])
+            total += difference * difference
+        out[p] = total
+    return out

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.types import JUNK
+from reidkit.metrics.distances import check_pair, gather
+from reidkit.types import JUNK, Embeddings
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
 
 Cameras = Literal["cross", "any"]
 """`cross`: a gallery image of the query's own id and camera is left out of its list, as in all benchmarks; two unknown
@@ -209,3 +211,113 @@ def _whole(values: ArrayLike, what: str) -> NDArray[np.int64]:
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(f"{what} are {array.dtype} of shape {list(array.shape)}: one whole number per image is needed")
     return array.astype(np.int64)
+
+
+def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
+    """Refuses features of different sizes or models, and labels that are not one per image or of two data sets."""
+    check_pair(query.vectors, gallery.vectors)
+    for side, what in ((query, "query"), (gallery, "gallery")):
+        if len(side.pids) != len(side.vectors):
+            raise DataError(
+                f"the {what} has {len(side.vectors)} features and {len(side.pids)} pids: each image needs both"
+            )
+    query.names.refuse_others(gallery.names)
+    if query.model and gallery.model and query.model != gallery.model:
+        raise DataError(
+            f"the query features are of model {query.model} and the gallery's of {gallery.model}: "
+            "features of two models cannot be compared, embed one of them again"
+        )
+
+
+def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
+    """Some of the images, in the order of `rows`."""
+    paths = tuple(embeddings.paths[row] for row in rows) if embeddings.paths else ()
+    sources = tuple(embeddings.sources[row] for row in rows) if embeddings.sources else ()
+    vectors = gather(embeddings.vectors, rows)
+    pids, camids, model = embeddings.pids[rows], embeddings.camids[rows], embeddings.model
+    return Embeddings(vectors, pids, camids, model, paths, sources, names=embeddings.names)
+
+
+def with_own_known(query: Embeddings, gallery: Embeddings) -> tuple[Embeddings, Embeddings]:
+    """The same images, of which subsets still know which is which where query and gallery are one and have no paths."""
+    if query is not gallery or query.paths or query.sources:
+        return query, gallery
+    named = replace(query, sources=tuple((f"row {row}",) for row in range(len(query.pids))))
+    return named, named
+
+
+SAME = 1e-4
+"""Features nearer than this part of their length are of one image: batches of other sizes round to about 1e-6."""
+FIRST = 16
+"""So many numbers of two features are compared before the rest is read."""
+AT_ONCE = 4096
+"""Pairs of features that are gathered at a time."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Queries whose image is in the gallery, of `queries` that are no junk.
+
+    `own`: as the same file, which is left out of the query's list. `identical`: in a copy that counts as a true match.
+    """
+
+    queries: int
+    own: int
+    identical: int
+
+    def as_json(self) -> dict[str, int]:
+        """The counts, by the names that commands print."""
+        return {"queries_with_own_image": self.own, "queries_with_identical_image": self.identical}
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the scores has to know, a sentence each."""
+        said = []
+        if self.own:
+            said.append(
+                f"{self.own} of {self.queries} queries lie in the gallery as the same file, which is left out of their "
+                "own lists"
+            )
+        if self.identical:
+            said.append(
+                f"{self.identical} of {self.queries} queries have an identical image in the gallery, which counts as a "
+                "true match: take the copies out of the gallery, or the scores say too much good"
+            )
+        return tuple(said)
+
+
+def find_copies(query: Embeddings, gallery: Embeddings, *, cameras: Cameras = "cross") -> Copies:
+    """Count the queries whose own image is in the gallery; only pairs of one id are looked at.
+
+    Raises:
+        DataError: labels that are not one whole number per image.
+        UsageError: there is no such rule for cameras.
+    """
+    rule = make_rule(query, gallery, cameras)
+    matches = find_matches(rule)
+    rows = np.unique(_nearly_equal(query, gallery, matches.rows, matches.columns))
+    # Where all images have one feature, whoever they show, it is the network that makes them so.
+    strangers = np.array([int(np.argmax(rule.gallery_pids != rule.query_pids[row])) for row in rows.tolist()], np.int64)
+    other = rule.gallery_pids[strangers] != rule.query_pids[rows]
+    alike = _nearly_equal(query, gallery, rows[other], strangers[other])
+    return Copies(
+        queries=int((rule.query_pids != JUNK).sum()),
+        own=len(np.unique(rule.own[0])),
+        identical=len(np.setdiff1d(rows, alike)),
+    )
+
+
+def _nearly_equal(
+    query: Embeddings, gallery: Embeddings, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The `rows` of pairs of features that are equal but for rounding; most differ in their first numbers already."""
+    asked, place = np.unique(rows, return_inverse=True)
+    limit = SAME**2 * np.square(gather(query.vectors, asked), dtype=np.float64).sum(axis=1)[place]
+    for width in (FIRST, None):
+        ours, theirs = query.vectors[:, :width], gallery.vectors[:, :width]
+        near = [np.empty(0, bool)]
+        for part in (slice(first, first + AT_ONCE) for first in range(0, len(rows), AT_ONCE)):
+            apart = gather(ours, rows[part]) - gather(theirs, columns[part])
+            near.append(np.square(apart, dtype=np.float64).sum(axis=1) <= limit[part])
+        equal = np.concatenate(near)
+        rows, columns, limit = rows[equal], columns[equal], limit[equal]
+    return rows

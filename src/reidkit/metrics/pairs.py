@@ -23,10 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Metric, Rows, prepare, tiles
-from reidkit.metrics.kernels import compiled
-from reidkit.metrics.matching import Cameras, find_matches, make_rule, require_matches
-from reidkit.metrics.retrieval import check_comparable, pair_squares
+from reidkit.metrics.distances import Metric, Rows, compiled, pair_squares, prepare, tiles
+from reidkit.metrics.matching import Cameras, check_comparable, find_matches, make_rule, require_matches
 from reidkit.types import JUNK, NO_CAMERA
 
 if TYPE_CHECKING:
@@ -139,52 +137,18 @@ def tally_tile(
     return product_bc.shape[0], found
 
 
-@compiled
-def nearest_strangers(
-    squared_bg: Floats,
-    pids: tuple[Integers, Integers],
-    held_out: tuple[NDArray[np.bool_], Integers],
-    best: Floats,
-    where: Integers,
-) -> None:
-    """The nearest image of somebody else, for every query of a block and every split of the people.
-
-    Args:
-        squared_bg: distances of b queries to the gallery.
-        pids: of the queries and of the gallery.
-        held_out: for every person and split whether the person is left out [I, R]; the person of each image [g].
-        best: the distances, [b, R], written in place; they begin as infinite.
-        where: the numbers of the images, [b, R]; they begin as -1.
-    """
-    out, person = held_out
-    for i in range(squared_bg.shape[0]):
-        farthest = np.float32(np.inf)
-        for j in range(squared_bg.shape[1]):
-            distance = squared_bg[i, j]
-            if distance >= farthest or pids[1][j] == JUNK or pids[1][j] == pids[0][i]:
-                continue
-            farthest = np.float32(0)
-            for r in range(best.shape[1]):
-                if distance < best[i, r] and not out[person[j], r]:
-                    best[i, r] = distance
-                    where[i, r] = j
-                farthest = max(farthest, best[i, r])
-
-
 # Pairs counted by similarity, once by person and once by camera pair.
 
 FINE = 1 << 20
 """Bins of equal width in which impostor pairs are counted."""
 
+
 QUANTILES = 1024
 """Coarse bins end at so many quantiles of the genuine pairs: between two ends a TPR is known to a thousandth."""
-
 EQUAL = 256
 """Besides, so many coarse bins of equal width, for the impostor pairs beyond."""
-
 GROUPS = 4096
 """More people than this are put together in groups, so that the tables stay small."""
-
 CAMERA_PAIRS = 1024
 """Camera pairs that are counted apart: those with the most genuine pairs."""
 

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Metric, Rows, distance_blocks, gather, prepare, to_squares
-from reidkit.metrics.kernels import pair_distances
-from reidkit.metrics.matching import Cameras, Matches, Rule, find_matches, make_rule, require_matches
-from reidkit.metrics.retrieval import DEPTH, Scores, check_comparable, score
+from reidkit.metrics.distances import Metric, Rows, distance_blocks, gather, pair_distances, prepare, to_squares
+from reidkit.metrics.matching import (
+    Cameras,
+    Matches,
+    Rule,
+    check_comparable,
+    find_matches,
+    make_rule,
+    require_matches,
+    subset,
+    with_own_known,
+)
+from reidkit.metrics.retrieval import DEPTH, Scores, score
 from reidkit.types import JUNK, Embeddings
 
 if TYPE_CHECKING:
@@ -66,23 +75,6 @@ class SingleShot:
             "queries_skipped",
         )
         return {name: getattr(self, name) for name in names}
-
-
-def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
-    """Some of the images, in the order of `rows`."""
-    paths = tuple(embeddings.paths[row] for row in rows) if embeddings.paths else ()
-    sources = tuple(embeddings.sources[row] for row in rows) if embeddings.sources else ()
-    vectors = gather(embeddings.vectors, rows)
-    pids, camids, model = embeddings.pids[rows], embeddings.camids[rows], embeddings.model
-    return Embeddings(vectors, pids, camids, model, paths, sources, names=embeddings.names)
-
-
-def with_own_known(query: Embeddings, gallery: Embeddings) -> tuple[Embeddings, Embeddings]:
-    """The same images, of which subsets still know which is which where query and gallery are one and have no paths."""
-    if query is not gallery or query.paths or query.sources:
-        return query, gallery
-    named = replace(query, sources=tuple((f"row {row}",) for row in range(len(query.pids))))
-    return named, named
 
 
 def multi_query(query: Embeddings) -> Embeddings:

@@ -11,19 +11,20 @@ from reidkit.errors import DataError
 from reidkit.metrics.distances import (
     Metric,
     Rows,
+    compiled,
     distance_blocks,
     distances,
     from_squares,
     gallery_rows,
     gather,
+    pair_distances,
     prepare,
     shape,
     tiles,
     to_squares,
 )
-from reidkit.metrics.kernels import histogram, pair_distances
-from reidkit.metrics.matching import Cameras, Rule, make_rule
-from reidkit.metrics.retrieval import check_comparable
+from reidkit.metrics.matching import Cameras, Rule, check_comparable, make_rule
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,3 +161,21 @@ def _longest(features: Array) -> float:
     step = gallery_rows(width)
     squares = (prepare(features[i : i + step], "euclidean", "gallery", i).squares.max() for i in range(0, total, step))
     return float(max(squares) ** 0.5)
+
+
+@compiled
+def histogram(
+    dist_bc: NDArray[np.float32],
+    pids: tuple[NDArray[np.int64], NDArray[np.int64]],
+    places: tuple[NDArray[np.int64], NDArray[np.int64]],
+    bins_per_unit: float,
+    counts: NDArray[np.int64],
+) -> None:
+    """Adds a block of distances to `counts` [2, bins]: row 1 for pairs of one person, row 0 for the others."""
+    last = counts.shape[1] - 1
+    for i in range(dist_bc.shape[0]):
+        for j in range(dist_bc.shape[1]):
+            same = pids[0][i] == pids[1][j]
+            if pids[0][i] == JUNK or pids[1][j] == JUNK or (same and places[0][i] == places[1][j]):
+                continue
+            counts[int(same), min(int(dist_bc[i, j] * bins_per_unit), last)] += 1

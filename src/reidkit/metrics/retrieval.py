@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import (
-    Metric,
-    Rows,
-    accelerator,
-    check_pair,
-    gallery_rows,
-    gather,
-    prepare,
-    tiles,
-    to_numpy,
+from reidkit.metrics.distances import Metric, compiled, pair_distances, pair_squares, prepare, tiles, to_numpy
+from reidkit.metrics.matching import (
+    Cameras,
+    Labelled,
+    Matches,
+    Rule,
+    check_comparable,
+    find_matches,
+    make_rule,
+    require_matches,
 )
-from reidkit.metrics.kernels import count_nearer, count_pairs, pair_distances, score_queries, sort_segments
-from reidkit.metrics.matching import Cameras, Labelled, Matches, Rule, find_matches, make_rule, require_matches
+from reidkit.metrics.products import accelerator
 from reidkit.types import JUNK
 
 if TYPE_CHECKING:
@@ -42,7 +41,10 @@ if TYPE_CHECKING:
     from reidkit.metrics.distances import Array, Tile
     from reidkit.types import Embeddings
 
-    Lists = tuple[NDArray[np.float64], NDArray[np.int64]]
+    Distances = NDArray[np.float32] | NDArray[np.float64]
+    Doubles = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+    Lists = tuple[Doubles, Integers]
 
 
 # How many images of other people are nearer than each match, counted by the machine's own cores.
@@ -68,22 +70,6 @@ def count(query: Array, gallery: Array, metric: Metric, rule: Rule, matches: Mat
     for tile in tiles(rows, gallery, metric, where=query):
         _count_tile(tile, rule, matches.starts, (nearest, counts))
     return counts
-
-
-def pair_squares(
-    query: Rows, gallery: Array, rows: NDArray[np.int64], columns: NDArray[np.int64], metric: Metric
-) -> NDArray[np.float64]:
-    """The squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
-    out = np.empty(len(columns))
-    wanted, place = np.unique(columns, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    step = gallery_rows(query.vectors.shape[1])
-    for first in range(0, len(wanted), step):
-        numbers = wanted[first : first + step]
-        block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
-        inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
-        out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
-    return out
 
 
 def count_rows(dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> None:
@@ -135,7 +121,6 @@ def _settle(
 
 DEPTH = 50
 """The CMC curve is kept up to this rank."""
-
 RATES = ("rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid")
 COUNTS = ("queries", "queries_skipped", "gallery")
 
@@ -247,22 +232,6 @@ def score_blocks(
     return _summarise(rule, matches, counts)
 
 
-def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
-    """Refuses features of different sizes or models, and labels that are not one per image or of two data sets."""
-    check_pair(query.vectors, gallery.vectors)
-    for side, what in ((query, "query"), (gallery, "gallery")):
-        if len(side.pids) != len(side.vectors):
-            raise DataError(
-                f"the {what} has {len(side.vectors)} features and {len(side.pids)} pids: each image needs both"
-            )
-    query.names.refuse_others(gallery.names)
-    if query.model and gallery.model and query.model != gallery.model:
-        raise DataError(
-            f"the query features are of model {query.model} and the gallery's of {gallery.model}: "
-            "features of two models cannot be compared, embed one of them again"
-        )
-
-
 def _matches(query: Labelled, gallery: Labelled, cameras: Cameras) -> tuple[Rule, Matches]:
     rule = make_rule(query, gallery, cameras)
     matches = find_matches(rule)
@@ -292,3 +261,113 @@ def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Score
         inp=inp,
         first_match=np.where(scored, first, np.nan),
     )
+
+
+@compiled
+def sort_segments(values: Doubles, starts: Integers) -> None:
+    """Sorts `values[starts[i]:starts[i + 1]]` in place for every i."""
+    for i in range(starts.shape[0] - 1):
+        values[starts[i] : starts[i + 1]].sort()
+
+
+@compiled
+def first_not_nearer(sorted_values: Doubles, start: int, stop: int, value: float) -> int:
+    """The first place in `sorted_values[start:stop]` whose value is not below `value`; `stop` where there is none."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if sorted_values[middle] < value:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@compiled
+def count_nearer(
+    product_bc: Distances,
+    affine: tuple[float, Distances, Doubles, Doubles],
+    labels: tuple[Integers, Integers],
+    matches: tuple[Integers, Doubles, Integers],
+    near: tuple[Integers, Integers],
+    first: int,
+) -> tuple[int, int]:
+    """Counts, for the matches of every query of a block, the images of other people that are nearer.
+
+    The distance of query i to image j is `base[i] + offset[j] + factor * product[i, j]`, right to `slack[i]`. One that
+    is within the slack of a match's is not counted but noted in `near`, to be computed again with more care.
+
+    Args:
+        product_bc: products or distances, [b, c].
+        affine: `factor`, `offset` [c], `base` [b], `slack` [b]; a negative slack says that distances are exact.
+        labels: the pids of the b queries and of the c images.
+        matches: `starts` [b + 1], and for the matches of query i at `starts[i]:starts[i + 1]` their sorted distances
+            and the counts, which are added to: an image is counted at the nearest match that is not nearer than it.
+        near: room for the rows and the columns of doubtful pairs; at least c places.
+        first: the row to begin with.
+
+    Returns:
+        The row to go on with (b when done) and the number of doubtful pairs.
+    """
+    factor, offset_c, base_b, slack_b = affine
+    query_pids, gallery_pids = labels
+    starts, match_distances, counts = matches
+    near_rows, near_columns = near
+    found = 0
+    columns = product_bc.shape[1]
+    for i in range(first, product_bc.shape[0]):
+        start, stop = starts[i], starts[i + 1]
+        if start == stop:
+            continue
+        if found + columns > near_rows.shape[0]:
+            return i, found
+        slack = slack_b[i]
+        limit = match_distances[stop - 1] - base_b[i] + max(slack, 0.0)
+        for j in range(columns):
+            relative = offset_c[j] + factor * product_bc[i, j]
+            if relative > limit or gallery_pids[j] == query_pids[i] or gallery_pids[j] == JUNK:
+                continue
+            distance = base_b[i] + relative
+            place = first_not_nearer(match_distances, start, stop, distance)
+            above = place < stop and match_distances[place] - distance <= slack
+            below = place > start and distance - match_distances[place - 1] <= slack
+            if above or below:
+                near_rows[found] = i
+                near_columns[found] = j
+                found += 1
+            elif place < stop:
+                counts[place] += 1
+    return product_bc.shape[0], found
+
+
+@compiled
+def count_pairs(rows: Integers, distances: Doubles, starts: Integers, sorted_values: Doubles, counts: Integers) -> None:
+    """Counts single images as `count_nearer` does: image p at `distances[p]` from query `rows[p]`."""
+    for p in range(rows.shape[0]):
+        stop = starts[rows[p] + 1]
+        place = first_not_nearer(sorted_values, starts[rows[p]], stop, distances[p])
+        if place < stop:
+            counts[place] += 1
+
+
+@compiled
+def score_queries(starts: Integers, counts: Integers) -> tuple[Integers, Doubles, Doubles, Doubles]:
+    """For every query: the rank of its first match (0: it has none), both average precisions, and INP (else NaN)."""
+    queries = starts.shape[0] - 1
+    first = np.zeros(queries, np.int64)
+    mean, trapezoid, inp = np.full(queries, np.nan), np.full(queries, np.nan), np.full(queries, np.nan)
+    for i in range(queries):
+        total = starts[i + 1] - starts[i]
+        if total == 0:
+            continue
+        nearer, area, corners = 0, 0.0, 0.0
+        for hit in range(1, total + 1):
+            nearer += counts[starts[i] + hit - 1]
+            rank = hit + nearer
+            area += hit / rank
+            corners += 0.5 * (hit / rank + ((hit - 1) / (rank - 1) if rank > 1 else 1.0))
+            if hit == 1:
+                first[i] = rank
+            if hit == total:
+                inp[i] = hit / rank
+        mean[i], trapezoid[i] = area / total, corners / total
+    return first, mean, trapezoid, inp

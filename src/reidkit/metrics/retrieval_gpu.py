@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from reidkit.metrics.distances import LONGEST, check_metric, full_precision, prepare, slack, to_host
+from reidkit.metrics.distances import LONGEST, check_metric, prepare, slack, to_host
+from reidkit.metrics.products import full_precision
 from reidkit.types import JUNK
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reidkit.metrics.kernels import compiled
+from reidkit.metrics.distances import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,7 +24,7 @@ from reidkit.encoder import choose_device, choose_precision, embed, refuse_diver
 from reidkit.errors import DataError, DivergedError, RunError, UsageError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate, require_evaluable
 from reidkit.losses.objective import Objective, build_objective
-from reidkit.metrics.copies import find_copies
+from reidkit.metrics.matching import find_copies
 from reidkit.model.network import build_network
 from reidkit.model.weights import Model, fingerprint, load_backbone, read, save_model, stride_placement
 from reidkit.train import run_folder

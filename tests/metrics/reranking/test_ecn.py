@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.rerank import ecn
-from reidkit.metrics.rerank.ecn import CrossNeighbourhood, expanded_cross, expanded_cross_blocks
+from reidkit.metrics.reranking import ecn
+from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross, expanded_cross_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.bootstrap import Bootstrap, Interval, intervals, pair_intervals
+from reidkit.metrics.intervals import Bootstrap, Interval, intervals, pair_intervals
 from reidkit.metrics.matching import Labels
 from reidkit.metrics.pairs import Tables, collect_pairs
 from reidkit.metrics.retrieval import Scores, score, score_distances
-from reidkit.metrics.verification import operating_point, verify
+from reidkit.metrics.verification import operating_point, verify_pairs
 
 from .definition import crowd, embeddings
 
@@ -148,7 +148,7 @@ def noisy(seed: int, people: int = 25):
 
 
 def test_pair_intervals_against_drawing_people_again():
-    """The definition: draw people, repeat their images, verify all pairs; two copies of one person are left out.
+    """The definition: draw people, repeat their images, verify_pairs all pairs; two copies of one person are left out.
 
     The tables drop a term of second order, (w - 1)(w' - 1), and so come near, not to the same.
     """
@@ -183,7 +183,7 @@ def test_pair_intervals_against_drawing_people_again():
 
 def test_pair_intervals_hold_the_truth_about_as_often_as_they_say():
     """The EER of the world these people come from, known from many people, in intervals from 25 of them."""
-    truth = verify(collect_pairs(*noisy(999, people=400))).eer
+    truth = verify_pairs(collect_pairs(*noisy(999, people=400))).eer
     held = 0
     for seed in range(30):
         pairs = collect_pairs(*noisy(seed))
@@ -195,7 +195,7 @@ def test_pair_intervals_hold_the_truth_about_as_often_as_they_say():
 def test_the_interval_is_around_the_rate():
     query, gallery = crowd(queries=200, images=600)
     pairs = collect_pairs(query, gallery)
-    result = verify(pairs)
+    result = verify_pairs(pairs)
     found = pair_intervals(pairs.tables, result.operating[2].threshold)
     for point, interval in zip(result.operating, found.tpr, strict=True):
         assert interval.low <= point.tpr <= interval.high
@@ -206,7 +206,7 @@ def test_the_interval_is_around_the_rate():
 
 def test_weights_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Bootstrap(draws=50, seed=3)
-    monkeypatch.setattr("reidkit.metrics.bootstrap.AT_ONCE", 40)
+    monkeypatch.setattr("reidkit.metrics.intervals.AT_ONCE", 40)
     blocks = list(settings.blocks(7))
     assert [len(block) for block in blocks] == [5] * 10
     assert np.concatenate(blocks).tolist() == settings.weights(7).tolist()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError
-from reidkit.metrics.protocols import subset
-from reidkit.metrics.rerank import Method, score_reranked
+from reidkit.metrics.matching import subset
 from reidkit.metrics.retrieval import score
+from reidkit.metrics.scoring import Method, score_reranked
 from reidkit.types import JUNK, Embeddings
 from tests.metrics.definition import crowd
 

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics import neighbours
-from reidkit.metrics import neighbours as device
-from reidkit.metrics.distances import Device, Host
-from reidkit.metrics.rerank import k_reciprocal as rerank
-from reidkit.metrics.rerank.k_reciprocal import k_reciprocal, k_reciprocal_blocks
+from reidkit.metrics.products import Device, Host
+from reidkit.metrics.reranking import k_reciprocal as rerank
+from reidkit.metrics.reranking.k_reciprocal import k_reciprocal, k_reciprocal_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,7 +155,7 @@ def test_nearly_collapsed() -> None:
 @pytest.mark.parametrize("copies", [0, 5, 60])
 def test_an_accelerator_gives_the_same(block: int, copies: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with more copies of a point than its list holds. On this machine the device is its own cores."""
-    monkeypatch.setattr(device, "BLOCK", block)
+    monkeypatch.setattr(neighbours, "BLOCK", block)
     rng = np.random.default_rng(copies)
     vectors = rng.normal(size=(400, 32)).astype(np.float32)
     vectors[rng.permutation(400)[:copies]] = vectors[0]
@@ -194,7 +193,7 @@ def test_memory_grows_with_lists_and_not_with_squares() -> None:
     """8,000 points: one matrix of all distances is 256 MB, and the usual code holds four; a fifth of one is enough."""
     program = """
 import numpy as np, resource, sys
-from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
+from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 points = np.random.default_rng(0).normal(size=(8000, 16)).astype(np.float32)
 k_reciprocal(points[:10], points[10:40])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

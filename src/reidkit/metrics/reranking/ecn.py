@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from reidkit.errors import UsageError
-from reidkit.metrics.distances import multiplier_for
 from reidkit.metrics.neighbours import nearest, points_of
+from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.sparse import Sparse, add_products, mean_rows, transpose
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.metrics.distances import Array, Multiplier
-    from reidkit.metrics.neighbour_kernels import Points
+    from reidkit.metrics.distances import Array
+    from reidkit.metrics.neighbours import Points
+    from reidkit.metrics.products import Multiplier
 
     Floats = NDArray[np.float32]
     Indices = NDArray[np.int32]

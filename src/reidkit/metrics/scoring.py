@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from reidkit.errors import UsageError
-from reidkit.metrics.protocols import subset, with_own_known
-from reidkit.metrics.rerank.ecn import CrossNeighbourhood, expanded_cross_blocks
-from reidkit.metrics.rerank.k_reciprocal import KReciprocal, k_reciprocal_blocks
-from reidkit.metrics.rerank.query_expansion import alpha_query_expansion
-from reidkit.metrics.retrieval import Scores, check_comparable, score, score_blocks
+from reidkit.metrics.matching import check_comparable, subset, with_own_known
+from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross_blocks
+from reidkit.metrics.reranking.k_reciprocal import KReciprocal, k_reciprocal_blocks
+from reidkit.metrics.reranking.query_expansion import alpha_query_expansion
+from reidkit.metrics.retrieval import Scores, score, score_blocks
 from reidkit.types import JUNK
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reidkit.errors import DataError
 from reidkit.gallery.neighbours import GalleryNeighbours
-from reidkit.metrics.rerank.k_reciprocal import k_reciprocal
+from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from reidkit.metrics import distances
-from reidkit.metrics.distances import Host, Wide, has_wide, is_exact, multiplier_for
+from reidkit.metrics import products
+from reidkit.metrics.products import Host, Wide, has_wide, is_exact, multiplier_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def test_a_product_that_fails_is_refused() -> None:
 @pytest.mark.parametrize("there", [True, False])
 def test_large_products_are_wide_where_that_is_there(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """2e11 operations: 10,000 x 20,000 in 500 dimensions, or 20,100 points among each other."""
-    monkeypatch.setattr(distances, "has_wide", lambda: there)
+    monkeypatch.setattr(products, "has_wide", lambda: there)
     query, gallery = (np.broadcast_to(np.float32(0), (rows, 500)) for rows in (10000, 20100))
     wanted = Wide if there else Host
     assert isinstance(multiplier_for(query, gallery), wanted)
@@ -87,7 +87,7 @@ def test_large_products_are_wide_where_that_is_there(there: bool, monkeypatch: p
 def test_numpy_where_it_is_as_quick(features: dict[str, bool], core: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without AVX-512, where OpenBLAS uses it, and where nobody knows."""
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
-    monkeypatch.setattr(distances, "blas_core", lambda: core)
+    monkeypatch.setattr(products, "blas_core", lambda: core)
     has_wide.cache_clear()
     assert not has_wide()
     has_wide.cache_clear()
@@ -96,15 +96,15 @@ def test_numpy_where_it_is_as_quick(features: dict[str, bool], core: str, monkey
 @torch_has_it
 def test_onednn_where_openblas_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"avx512f": True})
-    monkeypatch.setattr(distances, "blas_core", lambda: "Haswell")
+    monkeypatch.setattr(products, "blas_core", lambda: "Haswell")
     has_wide.cache_clear()
     assert has_wide()
     has_wide.cache_clear()
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64" or not distances.blas_core(), reason="no OpenBLAS for x86-64")
+@pytest.mark.skipif(platform.machine() != "x86_64" or not products.blas_core(), reason="no OpenBLAS for x86-64")
 def test_openblas_says_for_whom_it_computes() -> None:
-    program = "from reidkit.metrics.distances import blas_core; print(blas_core())"
+    program = "from reidkit.metrics.products import blas_core; print(blas_core())"
     environment = {**os.environ, "OPENBLAS_CORETYPE": "Haswell"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "Haswell"

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import UsageError
-from reidkit.metrics.distances import check_pair, distance_blocks, gather, prepare
-from reidkit.metrics.kernels import compiled, unit_rows
-from reidkit.metrics.neighbour_kernels import EMPTY, insert
+from reidkit.metrics.distances import check_pair, compiled, distance_blocks, gather, prepare, unit_rows
+from reidkit.metrics.neighbours import EMPTY, insert
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +45,8 @@ def alpha_query_expansion(query: Array, gallery: Array, k: int = 10, alpha: floa
         weight_bk = np.where(cosine_bk > 0, np.maximum(cosine_bk, 0) ** np.float32(alpha), np.float32(0))
         for i, (near_k, weight_k) in enumerate(zip(near_bk, weight_bk, strict=True), first):
             result[i] += weight_k @ prepare(gather(gallery, near_k), "cosine", "gallery", near_k).vectors
-    return unit_rows(result, np.sqrt(np.square(result, dtype=np.float64).sum(axis=1)))
+    lengths = np.sqrt(np.square(result, dtype=np.float64).sum(axis=1))
+    return unit_rows(result, lengths)
 
 
 @compiled

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.errors import UsageError
-from reidkit.metrics.distances import multiplier_for
-from reidkit.metrics.exact_order import apart
-from reidkit.metrics.kernels import compiled
-from reidkit.metrics.neighbours import fill, nearest, points_of
+from reidkit.metrics.distances import compiled
+from reidkit.metrics.neighbours import apart, fill, nearest, points_of
+from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.sparse import Sparse, mean_rows, stack, transpose
 
 if TYPE_CHECKING:
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.metrics.distances import Array, Metric, Multiplier
-    from reidkit.metrics.neighbour_kernels import Points
+    from reidkit.metrics.distances import Array, Metric
+    from reidkit.metrics.neighbours import Points
+    from reidkit.metrics.products import Multiplier
 
     Floats = NDArray[np.float32]
     Indices = NDArray[np.int32]
