@@ -69,7 +69,9 @@ def test_the_image_cache(place: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
     temporary_folder.cache_clear()
     monkeypatch.setattr("tempfile.gettempdir", none)
-    with pytest.raises(DataError, match=r"cannot be written, nor a temporary one, .*: give --cache DIR or --no-cache"):
+    with pytest.raises(
+        DataError, match=r"cannot be written, nor a temporary one, .*: name a folder as cache_dir, or None for no cache"
+    ):
         default_cache_dir()
 
 

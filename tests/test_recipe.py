@@ -49,19 +49,19 @@ def test_override_leaves_its_argument_alone() -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("optim.lr", "--set optim.lr: write it as KEY=VALUE, as in --set optim.lr=1e-3"),
-        ("optim.rl=1", "--set optim.rl=1: there is no optim.rl; did you mean optim.lr?"),
-        ("lr=1", "--set lr=1: there is no lr; "),
-        ("optim=1", "--set optim=1: there is no optim; "),
-        ("optim.lr.deep=1", "--set optim.lr.deep=1: there is no optim.lr.deep; "),
-        ("=1", "--set =1: there is no ; "),
-        ("x.y.z=1", "--set x.y.z=1: there is no x.y.z; "),
-        ("optim.lr=fast", "--set: optim.lr: "),
-        ("optim.epochs=1.5", "--set: optim.epochs: "),
-        (f"optim.epochs={'9' * 5000}", "--set: optim.epochs: "),
-        (f"optim.epochs={'[' * 100_000}", "--set: optim.epochs: "),
-        ("network.neck=bnnek", "--set: network.neck: "),
-        ("erasing.area=[0.1]", "--set: erasing.area"),
+        ("optim.lr", "optim.lr: write a setting as KEY=VALUE, as in optim.lr=1e-3"),
+        ("optim.rl=1", "optim.rl=1: there is no optim.rl; did you mean optim.lr?"),
+        ("lr=1", "lr=1: there is no lr; "),
+        ("optim=1", "optim=1: there is no optim; "),
+        ("optim.lr.deep=1", "optim.lr.deep=1: there is no optim.lr.deep; "),
+        ("=1", "=1: there is no ; "),
+        ("x.y.z=1", "x.y.z=1: there is no x.y.z; "),
+        ("optim.lr=fast", "recipe: optim.lr: "),
+        ("optim.epochs=1.5", "recipe: optim.epochs: "),
+        (f"optim.epochs={'9' * 5000}", "recipe: optim.epochs: "),
+        (f"optim.epochs={'[' * 100_000}", "recipe: optim.epochs: "),
+        ("network.neck=bnnek", "recipe: network.neck: "),
+        ("erasing.area=[0.1]", "recipe: erasing.area"),
     ],
 )
 def test_a_wrong_setting_is_named(setting: str, sentence: str) -> None:
@@ -108,7 +108,7 @@ def test_a_wrong_setting_is_named(setting: str, sentence: str) -> None:
     ],
 )
 def test_a_value_out_of_range_is_refused_in_a_sentence_that_names_it(setting: str) -> None:
-    with pytest.raises(UsageError, match=r"^--set: ") as caught:
+    with pytest.raises(UsageError, match=r"^recipe: ") as caught:
         changed(setting)
     words = ["finite", *setting.partition("=")[0].split(".")]
     assert any(word in str(caught.value) for word in words)

@@ -1,7 +1,7 @@
 """Several processes that work on one batch: who this one is, and the few things that they do together.
 
 A process outside of such a group is a group of one, for which every method here does nothing: the callers need not ask.
-The variables of the environment are torchrun's, so that a run can be started by it as well as by `--processes`.
+The variables of the environment are torchrun's, so that a run can be started by it as well as by reidkit.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def from_environment(name: str, default: int, least: int = 0, below: int = 2**16
     if not re.fullmatch("[0-9]{1,6}", text) or not least <= int(text) < below:
         raise UsageError(
             f"{name} is {text[:40]!a} in the environment, and not a number from {least} to {below - 1}: unset it, "
-            "or start with torchrun or --processes"
+            "or start with torchrun",
+            argument="processes",
         )
     return int(text)
 
@@ -147,8 +148,8 @@ def _check_environment() -> None:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name, "").strip()]
     if missing:
         raise UsageError(
-            f"WORLD_SIZE is set in the environment, but not {' and '.join(missing)}: unset it, or start with torchrun "
-            "or --processes"
+            f"WORLD_SIZE is set in the environment, but not {' and '.join(missing)}: unset it, or start with torchrun",
+            argument="processes",
         )
     size = from_environment("WORLD_SIZE", 1, least=1)
     from_environment("RANK", 0, below=size)
@@ -159,7 +160,7 @@ def _check_environment() -> None:
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """The group that this process was started in, by `--processes` or by torchrun; a group of one where it was not.
+    """The group that this process was started in, by reidkit or by torchrun; a group of one where it was not.
 
     Raises:
         UsageError: the variables of the environment are not whole.
@@ -191,7 +192,9 @@ def _heard() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise PeerError(f"another process of this run has ended ({_brief(error)}): start again with --resume") from None
+        raise PeerError(
+            f"another process of this run has ended ({_brief(error)}): start again with resume=True", argument="resume"
+        ) from None
 
 
 def _brief(error: Exception) -> str:

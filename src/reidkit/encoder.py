@@ -41,7 +41,7 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise unknown
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("torch sees no GPU here: leave --device out, or see `reidkit doctor`")
+        raise UsageError("torch sees no GPU here: pass device='auto', and see `reidkit doctor`", argument="device")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"there is no device {name}: torch sees {torch.cuda.device_count()} GPUs, counted from 0")
     return device
@@ -58,7 +58,10 @@ def _own_gpu() -> torch.device:
     if here == 1:
         return torch.device("cuda")
     if here > torch.cuda.device_count():
-        raise UsageError(f"{here} processes for {torch.cuda.device_count()} GPUs: start one for each, or --device cpu")
+        raise UsageError(
+            f"{here} processes for {torch.cuda.device_count()} GPUs: start one for each, or pass device='cpu'",
+            argument="device",
+        )
     torch.cuda.set_device(rank)
     return torch.device("cuda", rank)
 
@@ -123,7 +126,8 @@ def refuse_diverged(vectors: NDArray[np.float32]) -> None:
     if bad:
         raise DivergedError(
             f"the network gives features with NaN or infinity for {bad} of {len(vectors)} images: its training has "
-            "diverged; take another model, or train again with a lower --set optim.lr"
+            "diverged; take another model, or train again with a lower optim.lr",
+            argument="optim.lr",
         )
 
 

@@ -117,7 +117,7 @@ def test_the_option_that_sets_the_argument_is_named(
 
     assert ends_in("cameras") == "reidkit: it is wrong (--cameras)\n"
     assert ends_in("evaluate_every") == "reidkit: it is wrong (--evaluate-every)\n"
-    assert ends_in("cache_dir") == "reidkit: it is wrong (--cache)\n"
+    assert ends_in("cache_dir") == "reidkit: it is wrong (--cache, --no-cache)\n"
     assert ends_in("batch.ids") == "reidkit: it is wrong (--set batch.ids=...)\n"
     assert ends_in("k1") == "reidkit: it is wrong\n"  # `train` has no --k1
     assert ends_in("") == "reidkit: it is wrong\n"

@@ -24,5 +24,5 @@ def test_no_home_is_needed_where_the_cache_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
     assert options.cache_dir(Path("mine"), no_cache=False) == Path("mine")
-    with pytest.raises(DataError, match="--cache DIR or --no-cache"):
+    with pytest.raises(DataError, match="name a folder as cache_dir, or None for no cache"):
         options.cache_dir(None, no_cache=False)

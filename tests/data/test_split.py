@@ -66,7 +66,7 @@ def test_what_cannot_be_split() -> None:
             hold_out(of(("a", 1, 1), ("b", 1, 2)), share)
     with pytest.raises(DataError, match="1 id is too few"):
         hold_out(of(("a", 1, 1), ("b", 1, 2)))
-    with pytest.raises(DataError, match=r"no id was seen by two cameras.*split with --cameras any"):
+    with pytest.raises(DataError, match=r"no id was seen by two cameras.*split with cameras='any'"):
         hold_out(of(("a", 1, 1), ("b", 1, 1), ("c", 2, 2)))
     with pytest.raises(DataError, match="no id has two images"):
         hold_out(of(("a", 1, 1), ("c", 2, 2)))

@@ -75,7 +75,7 @@ def test_the_order_of_another_process_is_the_same() -> None:
 
 
 def test_too_few_people_in_a_window() -> None:
-    with pytest.raises(DataError, match=r"which are shuffled at a time, hold too few people .* --set batch\.ids="):
+    with pytest.raises(DataError, match=r"which are shuffled at a time, hold too few people .* take at most"):
         windowed_batches(PIDS, GROUPS, Batch(ids=16, images=2), 0, 1, window=24)
     with pytest.raises(DataError, match=r"^the training images show 40 ids"):
         windowed_batches(PIDS, GROUPS, Batch(ids=41, images=2), 0, 1, window=1000)

@@ -67,7 +67,7 @@ def test_columns():
         "dukemtmc>market1501",
     ]
     assert [(column.train, column.test) for column in columns(table3, {"b": 0, "a": 0})] == [("b", "a"), ("a", "b")]
-    with pytest.raises(UsageError, match="second --data"):
+    with pytest.raises(UsageError, match="a second one, NAME=DIR"):
         columns(table3, {"mine": 0})
     with pytest.raises(UsageError, match="not 3"):
         columns(table3, {"a": 0, "b": 0, "c": 0})

@@ -301,7 +301,7 @@ def test_the_far_that_is_advised_can_be_asked_for(people: int, advised: float) -
         embeddings(rng.standard_normal((people, 4)), range(people), [camera] * people) for camera in (0, 1)
     )
     said = calibrate(query, gallery, Settings(far=1e-4), Origin(data="x")).warnings[0]
-    assert f"ask for --far {advised:g} or more" in said
+    assert f"ask for a far of {advised:g} or more" in said
     assert not any(
         "impostor pairs" in line for line in calibrate(query, gallery, Settings(far=advised), Origin(data="x")).warnings
     )

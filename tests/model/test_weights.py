@@ -184,7 +184,7 @@ def test_unfinished_run_has_no_model(tmp_path):
     with pytest.raises(WeightsError, match=r"is a folder without model\.safetensors: give a run's folder"):
         load_model(tmp_path)
     (tmp_path / "state.pt").write_bytes(b"")
-    with pytest.raises(WeightsError, match="--resume"):
+    with pytest.raises(WeightsError, match="resume=True"):
         load_model(tmp_path)
 
 

@@ -42,7 +42,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     checkpoint.save(path, Progress(), "one", part=Part(7.0))
-    with pytest.raises(RunError, match=r"belongs to another recipe: start a new run with another --out"):
+    with pytest.raises(RunError, match=r"belongs to another recipe: start a new run with another folder as out"):
         checkpoint.load(path, "two", part=Part(0.0))
 
 
@@ -84,7 +84,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monke
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(torch, "load", refuse)
-    with pytest.raises(RunError, match=r"\(Permission denied\): run again with --resume when it can"):
+    with pytest.raises(RunError, match=r"\(Permission denied\): run again with resume=True when it can"):
         checkpoint.load(tmp_path / "state.pt", "x", part=Part(0.0))
 
 
@@ -107,7 +107,7 @@ def test_a_write_that_fails_half_way_leaves_the_earlier_state(tmp_path: Path, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", run_out)
-    with pytest.raises(RunError, match=r"\(No space left on device\): make room and run again with --resume"):
+    with pytest.raises(RunError, match=r"\(No space left on device\): make room and run again with resume=True"):
         checkpoint.save(path, Progress(9, 9, 9), "x", part=Part(8.0))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

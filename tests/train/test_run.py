@@ -212,7 +212,7 @@ def test_a_model_that_has_diverged_is_not_left_behind(
             image.rename(image.with_name(f"9999{image.name[4:]}"))
     fit = loop.fit
     monkeypatch.setattr(jobs, "fit", diverge)
-    with pytest.raises(RunError, match=r"no model is saved: .*NaN or infinity for \d+ of \d+ images.*another --out"):
+    with pytest.raises(RunError, match=r"no model is saved: .*NaN or infinity for \d+ of \d+ images.*another folder"):
         run(ONE_EPOCH, TrainOptions(out=tmp_path / "run", data=(noise,)))
     assert not (tmp_path / "run" / "model.safetensors").exists()
 

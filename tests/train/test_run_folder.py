@@ -30,7 +30,9 @@ def test_resume_without_a_run_begins_one(tmp_path: Path) -> None:
 
 def test_a_run_is_not_begun_twice(tmp_path: Path) -> None:
     run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
-    with pytest.raises(UsageError, match="holds a run already: go on with it by --resume, or choose another --out"):
+    with pytest.raises(
+        UsageError, match="holds a run already: go on with it by resume=True, or choose another folder as out"
+    ):
         run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
     run_folder.begin(tmp_path, Recipe(), FACTS, resume=True)
 
@@ -47,7 +49,9 @@ def test_what_is_left_of_a_run_is_not_written_over(tmp_path: Path, name: str) ->
 def test_another_recipe_seed_or_data_is_named(tmp_path: Path) -> None:
     run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
     other = Recipe(name="other", optim=Optim(epochs=7))
-    with pytest.raises(UsageError, match=r"was begun otherwise \(optim\.epochs: 7, not 120\): choose another --out"):
+    with pytest.raises(
+        UsageError, match=r"was begun otherwise \(optim\.epochs: 7, not 120\): choose another folder as out"
+    ):
         run_folder.begin(tmp_path, other, FACTS, resume=True)
     with pytest.raises(
         UsageError, match=r"\(seed: 3, not 0; its training images were others, and with those it goes on: some have"
@@ -69,7 +73,7 @@ def test_a_damaged_run_is_said_in_a_sentence(tmp_path: Path, name: str, content:
     (tmp_path / name).unlink()
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(RunError, match=rf"{name}.*start a new run with another --out"):
+    with pytest.raises(RunError, match=rf"{name}.*start a new run with another folder as out"):
         run_folder.begin(tmp_path, Recipe(), FACTS, resume=True)
 
 
@@ -82,7 +86,9 @@ def test_a_kill_between_the_two_files_leaves_a_folder_to_begin_in(tmp_path: Path
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with (
         run_folder.locked(tmp_path / "a" / "run"),
-        pytest.raises(RunError, match=r"another process is training in .*run: wait for it, or choose another --out"),
+        pytest.raises(
+            RunError, match=r"another process is training in .*run: wait for it, or choose another folder as out"
+        ),
         run_folder.locked(tmp_path / "a" / "run"),
     ):
         pytest.fail("both hold it")
@@ -109,7 +115,10 @@ def test_a_disk_without_locks_is_not_taken_for_another_process(tmp_path: Path, m
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(RunError, match=r"cannot be written .*: choose another --out"), run_folder.locked(path):
+        with (
+            pytest.raises(RunError, match=r"cannot be written .*: choose another folder as out"),
+            run_folder.locked(path),
+        ):
             pass
 
 

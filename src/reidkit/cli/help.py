@@ -51,7 +51,7 @@ SMALLER = {
 """What takes less memory, for commands that have such an option."""
 
 
-CALLED = {"cache_dir": "--cache", "evaluate_on": "--val-data", "lambda_": "--lambda"}
+CALLED = {"cache_dir": "--cache, --no-cache", "evaluate_on": "--val-data", "lambda_": "--lambda"}
 """Options that are not named as the arguments of the library that they set."""
 
 
@@ -194,13 +194,13 @@ def _in_main_thread() -> bool:
 def option_of(argument: str, params: Sequence[Any]) -> str:
     """Return the option among `params` of a command that sets this argument or recipe key; "" where none does.
 
-    `batch.ids` gives `--set batch.ids=...`, and `cache_dir` gives `--cache`.
+    `batch.ids` gives `--set batch.ids=...`, and `cache_dir` gives `--cache, --no-cache`.
     """
     options = {option for param in params for option in (*param.opts, *param.secondary_opts)}
     if "." in argument:
         return f"--set {argument}=..." if "--set" in options else ""
     option = CALLED.get(argument, "--" + argument.strip("_").replace("_", "-"))
-    return option if option in options else ""
+    return option if option.partition(",")[0] in options else ""
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -70,7 +70,7 @@ def train(
     if resume:
         folder, chosen = _begun(folder, None if out else default_folder(changed, seed), chosen)
     if not resume and holds_run(folder):
-        raise UsageError(held(folder))
+        raise UsageError(held(folder), argument="resume")
     if shared(processes):
         return run_as(processes, _resume_command())
 

@@ -37,7 +37,7 @@ def explain_bus_errors(folder: Path) -> bool:
     library = ctypes.CDLL(None)
     line = (
         f"reidkit: the image cache in {folder} can no longer be read (it was cut short while in use, or its disk has "
-        "failed): run again, a training with --resume, or do without with --no-cache\n"
+        "failed): run again, a training with resume=True (--resume), or do without a cache (--no-cache)\n"
     ).encode(errors="backslashreplace")
     text = ctypes.create_string_buffer(line, len(line))
     handler = _compiled(library, ctypes.addressof(text), len(line))

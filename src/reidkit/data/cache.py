@@ -40,7 +40,10 @@ def default_cache_dir() -> Path:
     try:
         other = temporary_folder() / "cache"
     except OSError:
-        raise DataError(f"{why}, nor a temporary one, for the image cache: give --cache DIR or --no-cache") from None
+        raise DataError(
+            f"{why}, nor a temporary one, for the image cache: name a folder as cache_dir, or None for no cache",
+            argument="cache_dir",
+        ) from None
     remark(f"decoded images are kept in {other}: {why}")
     return other
 

@@ -124,7 +124,9 @@ class _CacheFile:
                 why = f"there is no room in {folder} for the image cache, which takes {self._bytes / 1e9:.2f} GB"
             else:
                 why = f"the image cache cannot be written in {folder} ({error.strerror})"
-            raise DataError(f"{why}: name another folder with --cache DIR, or do without with --no-cache") from None
+            raise DataError(
+                f"{why}: name another folder as cache_dir, or None for no cache", argument="cache_dir"
+            ) from None
 
     def _write(self, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
         broken: dict[int, str] = {}

@@ -53,7 +53,8 @@ def _check(ids: int, wanted: int) -> None:
         )
     if ids < wanted:
         raise DataError(
-            f"the training images show {ids} ids and a batch takes {wanted}: ask for less with --set batch.ids={ids}"
+            f"the training images show {ids} ids and a batch takes {wanted}: take at most {ids} ids in a batch",
+            argument="batch.ids",
         )
 
 

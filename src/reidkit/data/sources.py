@@ -74,8 +74,8 @@ class UnreadableImagesError(DataError):
     `pixels` uint8 [B, H, W, 3] holds the others; `why` names each broken one by its place among the B, with the reason.
     """
 
-    def __init__(self, sentence: str, pixels: NDArray[np.uint8], why: dict[int, str]) -> None:
-        super().__init__(sentence)
+    def __init__(self, sentence: str, pixels: NDArray[np.uint8], why: dict[int, str], argument: str = "") -> None:
+        super().__init__(sentence, argument=argument)
         self.pixels, self.why = pixels, why
 
 
@@ -208,8 +208,12 @@ def keep(count: int, broken: dict[int, str], skip_unreadable: bool) -> NDArray[n
     if broken and not (skip_unreadable and len(broken) < count):
         names = "; ".join(broken[i] for i in sorted(broken)[:3])
         more = "; ..." if len(broken) > 3 else ""
-        remedy = "repair them" if len(broken) == count else "repair them, or leave them out with --skip-unreadable"
-        raise DataError(f"{len(broken)} of {count} images cannot be read ({names}{more}): {remedy}")
+        remedy = (
+            "repair them" if len(broken) == count else "repair them, or pass skip_unreadable=True to leave them out"
+        )
+        raise DataError(
+            f"{len(broken)} of {count} images cannot be read ({names}{more}): {remedy}", argument="skip_unreadable"
+        )
     kept = np.ones(count, dtype=bool)
     kept[list(broken)] = False
     return np.flatnonzero(kept)

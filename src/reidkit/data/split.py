@@ -43,7 +43,7 @@ def hold_out(
     able = sorted({sample.pid for sample in queries_of(samples, cameras)})
     ids = {sample.pid for sample in samples}
     if not able or len(ids) < 2:
-        raise DataError(_why_none(samples, ids, cameras))
+        raise _why_none(samples, ids, cameras)
     count = min(max(1, round(share * len(ids))), len(able), len(ids) - 1)
     held = set(np.random.default_rng(seed).choice(able, count, replace=False).tolist())
     return tuple(s for s in samples if s.pid not in held), tuple(s for s in samples if s.pid in held)
@@ -86,7 +86,7 @@ def make_split(
         train, test = hold_out(train, share, seed, cameras)
     asked = queries_of(test, cameras, seed)
     if not asked:
-        raise DataError(_why_none(test, {sample.pid for sample in test}, cameras))
+        raise _why_none(test, {sample.pid for sample in test}, cameras)
     query, gallery = tuple(s for s in test if s in asked), tuple(s for s in test if s not in asked)
     return Dataset("split", tuple(train), query, gallery, junk, names=names)
 
@@ -130,12 +130,15 @@ def _one(images: Sequence[Sample], rng: Generator | None) -> Sample:
     return images[0 if rng is None else int(rng.integers(len(images)))]
 
 
-def _why_none(samples: Collection[Sample], ids: set[int], cameras: Cameras) -> str:
+def _why_none(samples: Collection[Sample], ids: set[int], cameras: Cameras) -> DataError:
     if len(ids) < 2 and samples:
-        return f"{len(ids)} id is too few to hold one out: give images of two ids or more"
+        return DataError(f"{len(ids)} id is too few to hold one out: give images of two ids or more")
     if cameras == "cross" and queries_of(samples, "any"):
-        return "no id was seen by two cameras, so no query would have a true match: split with --cameras any"
-    return "no id has two images, so no query would have a true match: give more images per id"
+        return DataError(
+            "no id was seen by two cameras, so no query would have a true match: split with cameras='any'",
+            argument="cameras",
+        )
+    return DataError("no id has two images, so no query would have a true match: give more images per id")
 
 
 def _rows(benchmark: Dataset) -> list[tuple[str, Sample]]:

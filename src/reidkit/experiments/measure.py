@@ -188,7 +188,8 @@ def measure(
     if begun not in (None, known[training.data].trained):
         raise UsageError(
             f"the run in {training.folder} was trained on other images than {training.data} has now: choose another "
-            "--out, or another name for the data set"
+            "folder as out, or another name for the data set",
+            argument="out",
         )
     fresh: Pair | None = None
     if not is_trained(training.folder):

@@ -1,7 +1,7 @@
 """What has to be trained for a table, and where each run lies.
 
 A run is known by its recipe, its data set, its seed and the weights it starts from, and not by the table: rows, and
-tables with the same `--out`, that need the same training share it.
+tables in the same folder, that need the same training share it.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class Order:
                 measured = [line.name for line in self.table.lines if line.recipe]
                 close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
                 remedy = f"did you mean {close[0]}?" if close else f"the rows are {', '.join(measured)}"
-                raise UsageError(f"--rows: {self.table.name} has no row {name}; {remedy}")
+                raise UsageError(f"{self.table.name} has no row {name}; {remedy}", argument="rows")
             if known[name].recipe is None:
-                raise UsageError(f"--rows: {name} is only shown as published: name rows that are trained here")
+                raise UsageError(f"{name} is only shown as published: name rows that are trained here", argument="rows")
         return tuple(known[name] for name in known if not self.rows or name in self.rows)
 
 
@@ -115,13 +115,13 @@ def columns(table: Table, data: Mapping[str, Path]) -> tuple[Column, ...]:
         names = (*data, *(name for name in STANDARD if own and name not in data))
         return tuple(Column(name, name, name) for name in sorted(names, key=lambda n: n == DUKE))
     if len(data) > 2:
-        raise UsageError(f"{table.name} is between two data sets: give two --data, not {len(data)}")
+        raise UsageError(f"{table.name} is between two data sets: give two, not {len(data)}", argument="data")
     if len(data) == 2 and not own:
         first, second = data
         return (Column(f"{first}>{second}", first, second), Column(f"{second}>{first}", second, first))
     if own:
         return (Column(CROSS[0], MARKET, DUKE), Column(CROSS[1], DUKE, MARKET))
-    raise UsageError(f"{table.name} is between two data sets: give a second --data NAME=DIR")
+    raise UsageError(f"{table.name} is between two data sets: give a second one, NAME=DIR", argument="data")
 
 
 def plan(order: Order) -> list[Training]:

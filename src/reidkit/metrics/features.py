@@ -203,7 +203,8 @@ def check_names(there: Collection[str], names: Mapping[str, str], what: str, *, 
     missing = [names[key] for key in NEEDED if names[key] not in there and (need_cameras or key != "camids")]
     if missing == [names["camids"]]:
         raise DataError(
-            f"{what} has no {missing[0]}, one whole number per feature: add them, or compare without by --cameras any"
+            f"{what} has no {missing[0]}, one whole number per feature: add them, or pass cameras='any'",
+            argument="cameras",
         )
     if missing:
         raise DataError(f"{what} has no {' and no '.join(missing)}: a features file needs {KEYS}")

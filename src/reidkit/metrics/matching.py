@@ -195,7 +195,8 @@ def require_matches(matches: Matches, rule: Rule, cameras: Cameras) -> None:
     if cameras == "cross" and len(find_matches(_without_places(rule)).columns):
         raise DataError(
             "every true match is from its query's own camera, where it does not count: "
-            "use --cameras any for ids seen by one camera, or by unknown ones"
+            "pass cameras='any' for ids seen by one camera, or by unknown ones",
+            argument="cameras",
         )
     raise DataError("every true match is the query's own image: the gallery needs a second image of some query's id")
 

@@ -330,7 +330,7 @@ def collect_pairs(
         scan.add(tile, rule)
     total = int(scan.tally.fine.sum())
     if not total:
-        raise DataError(_no_impostors(rule, cameras))
+        raise _no_impostors(rule, cameras)
     exact = scan.settle(gallery.vectors, metric, squared.max())
     return _summarise(scan, matches, squared, exact, total)
 
@@ -436,8 +436,11 @@ def _summarise(scan: _Scan, matches: Matches, squared: Doubles, exact: _Exact, t
     )
 
 
-def _no_impostors(rule: Rule, cameras: Cameras) -> str:
+def _no_impostors(rule: Rule, cameras: Cameras) -> DataError:
     people = set(rule.query_pids.tolist()) | set(rule.gallery_pids.tolist())
     if cameras == "cross" and len(people - {-1}) > 1:
-        return "no two people are seen by two cameras, so that nobody can be taken for another: use --cameras any"
-    return "all images show one person, so that nobody can be taken for another: images of others are needed"
+        return DataError(
+            "no two ids are seen by two cameras, so there are no false matches to measure: pass cameras='any'",
+            argument="cameras",
+        )
+    return DataError("all images show one id, so there are no false matches to measure: give images of other ids")

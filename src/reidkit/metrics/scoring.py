@@ -1,4 +1,4 @@
-"""Scores of lists that are put in order again: what `--rerank` and `--rerank-by` of the commands do."""
+"""Scores of lists that are put in order again: k-reciprocal, ECN, query expansion."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def check_method(way: str, metric: str) -> None:
         raise UsageError(f"there is no re-ranking by {way}: choose {', '.join(get_args(Method))}")
     if way != "k-reciprocal" and metric != "cosine":
         raise UsageError(
-            f"re-ranking by {way} compares by the cosine: leave out --metric {metric}, or use k-reciprocal"
+            f"re-ranking by {way} compares by the cosine: pass metric='cosine', or re-rank by k-reciprocal",
+            argument="metric",
         )
 
 

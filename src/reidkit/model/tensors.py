@@ -100,7 +100,9 @@ def _of_folder(folder: Path) -> Path:
     if (folder / MODEL).is_file():
         return folder / MODEL
     if (folder / "state.pt").is_file() or (folder / "recipe.json").is_file():
-        raise WeightsError(f"{folder} holds no {MODEL}: has its run ended? `reidkit train --resume` goes on")
+        raise WeightsError(
+            f"{folder} holds no {MODEL}: has its run ended? train with resume=True to go on", argument="resume"
+        )
     raise WeightsError(f"{folder} is a folder without {MODEL}: give a run's folder, or a .safetensors or .pth file")
 
 
@@ -141,7 +143,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is no torch weights file ({reason}): {remedy}") from None
     if isinstance(content, dict) and {"place", "recipe", "network", "optimizer"} <= content.keys():
         raise WeightsError(
-            f"{path} is the checkpoint of a run, which `reidkit train --resume` goes on with: "
+            f"{path} is the checkpoint of a run, from which training goes on with resume=True: "
             f"to start from the trained network give the run's folder or its {MODEL}"
         )
     if isinstance(content, dict) and _is_state_dict(content.get("state_dict")):

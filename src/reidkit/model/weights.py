@@ -158,7 +158,7 @@ def load_model(path: Path) -> Model:
     file = weights_file(path)
     contents = read_contents(file)
     if contents.metadata.get("format") != FORMAT or "recipe" not in contents.metadata:
-        raise WeightsError(f"{file} is not a reidkit model: train one, or start a run from it with --weights")
+        raise WeightsError(f"{file} is not a reidkit model: train one, or pass it to a training as weights")
     recipe = _recipe(contents.metadata["recipe"], file)
     with torch.device("meta"):  # takes no memory: what the recipe asks for need not be what the file holds
         _refuse_unfit(build_network(recipe.network), contents, file)
@@ -207,7 +207,8 @@ def _refuse_unfit(module: nn.Module, contents: Contents, path: Path) -> None:
     if any(problems):
         raise WeightsError(
             f"{path} does not fit the network ({'; '.join(p for p in problems if p)}): "
-            "choose the backbone it was made for with --set network.backbone=..."
+            "set network.backbone to the backbone it was made for",
+            argument="network.backbone",
         )
 
 

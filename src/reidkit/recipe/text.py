@@ -79,15 +79,17 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
-            raise UsageError(f"--set {_short(setting)}: write it as KEY=VALUE, as in --set optim.lr=1e-3")
+            raise UsageError(f"{_short(setting)}: write a setting as KEY=VALUE, as in optim.lr=1e-3", argument="set")
         *sections, leaf = key.strip().split(".")
         place = value
         for section in sections:
             place = place.get(section, {}) if isinstance(place.get(section), dict) else {}
         if leaf not in place or isinstance(place[leaf], dict):
-            raise UsageError(f"--set {_short(setting)}: there is no {_short(key.strip())}{_nearest(key.strip())}")
+            raise UsageError(
+                f"{_short(setting)}: there is no {_short(key.strip())}{_nearest(key.strip())}", argument="set"
+            )
         place[leaf] = _parse(text.strip(), several=isinstance(place[leaf], list))
-    return from_json(value, where="--set")
+    return from_json(value, where="recipe")
 
 
 def digest(recipe: Recipe) -> str:

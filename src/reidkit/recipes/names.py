@@ -24,7 +24,7 @@ def named(recipe: Recipe, origin: Recipe) -> Recipe:
     """The recipe `origin` after changes, under a name of its own where they changed anything.
 
     `strong-baseline` with `optim.lr=1` becomes `strong-baseline-lr1-` and six digits of its digest, which depends on no
-    name. Equal recipes get equal names, however they were made. A name that was set (`--set name=mine`) stays.
+    name. Equal recipes get equal names, however they were made. A name that was set (`name=mine`) stays.
     """
     if recipe.name != origin.name:
         return recipe

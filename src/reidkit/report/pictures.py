@@ -134,7 +134,7 @@ def choose_people(samples: Sequence[Sample], people: int, where: str) -> tuple[S
 def _most_shown(pids_n: NDArray[np.int64], people: int, where: str) -> list[int]:
     pids, counts = np.unique(pids_n[pids_n > 0], return_counts=True)
     if not len(pids):
-        raise DataError(f"{where} shows nobody who is known: choose another --part, or another data set")
+        raise DataError(f"{where} shows nobody who is known: choose another part, or another data set", argument="part")
     return [int(pid) for pid in pids[np.argsort(-counts, kind="stable")[:people]]]
 
 

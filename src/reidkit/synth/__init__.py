@@ -180,7 +180,9 @@ def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) 
             finally:
                 _discard(unfinished, replaced)
     except BrokenProcessPool:
-        raise DataError(f"{out}: a drawing process died, perhaps for lack of memory: draw with --workers 1") from None
+        raise DataError(
+            f"{out}: a drawing process died, perhaps for lack of memory: draw with workers=1", argument="workers"
+        ) from None
     except OSError as error:
         raise DataError(
             f"{out} cannot be written ({error.strerror or error}): name a folder where there is room"

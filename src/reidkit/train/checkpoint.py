@@ -48,7 +48,9 @@ def save(path: Path, place: Progress, recipe: str, **parts: Stateful) -> None:
         refused = _refusal(error)
         if refused is None:
             raise
-        raise RunError(f"{path} cannot be written ({refused}): make room and run again with --resume") from None
+        raise RunError(
+            f"{path} cannot be written ({refused}): make room and run again with resume=True", argument="resume"
+        ) from None
 
 
 def load(path: Path, recipe: str, **parts: Stateful) -> Progress:
@@ -69,7 +71,9 @@ def load(path: Path, recipe: str, **parts: Stateful) -> Progress:
     except (RunError, MemoryError):
         raise
     except OSError as error:
-        raise RunError(f"{path} cannot be read ({error.strerror}): run again with --resume when it can") from None
+        raise RunError(
+            f"{path} cannot be read ({error.strerror}): run again with resume=True when it can", argument="resume"
+        ) from None
     except Exception as error:  # whatever torch's readers raise on a damaged file
         raise RunError(f"{path} cannot be read ({type(error).__name__}): delete it to start over") from None
     return place
@@ -146,4 +150,4 @@ def _with_own_rates(optimizer: Stateful, state: dict[str, Any]) -> dict[str, Any
 
 def _refuse_other(path: Path, saved: str, recipe: str) -> None:
     if saved != recipe:
-        raise RunError(f"{path} belongs to another recipe: start a new run with another --out")
+        raise RunError(f"{path} belongs to another recipe: start a new run with another folder as out", argument="out")

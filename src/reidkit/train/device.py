@@ -129,7 +129,7 @@ def compile_network(network: nn.Module, device: torch.device, wanted: bool | Non
     if not wanted:
         return False
     if lacking := _lacks(device):
-        raise UsageError(f"--compile needs {lacking}: install it, or leave --compile out")
+        raise UsageError(f"compiling needs {lacking}: install it, or pass compile=False", argument="compile")
     network.compile()
     return True
 

@@ -201,7 +201,9 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}): make room and run again with --resume") from None
+        raise RunError(
+            f"{path} cannot be written ({error.strerror}): make room and run again with resume=True", argument="resume"
+        ) from None
 
 
 def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
@@ -212,7 +214,8 @@ def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
     terms = ", ".join(f"{name} {row[name]}" for name in names)
     raise RunError(
         f"the loss is no number at step {row['step']} of epoch {row['epoch']} ({terms}); {last}: "
-        "try a lower --set optim.lr or a longer --set optim.warmup_epochs"
+        "try a lower optim.lr or a longer optim.warmup_epochs",
+        argument="optim.lr",
     )
 
 
@@ -242,7 +245,9 @@ class Events:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise UsageError(f"--tensorboard needs the package tensorboard: {install('tensorboard')}") from None
+            raise UsageError(
+                f"TensorBoard events need the package tensorboard: {install('tensorboard')}", argument="tensorboard"
+            ) from None
         self._open = lambda step: SummaryWriter(str(folder), purge_step=step)
         self._folder = folder
         self._writer: Any = None
@@ -262,5 +267,6 @@ class Events:
                 self._writer.flush()
         except OSError as error:
             raise RunError(
-                f"{self._folder} cannot be written ({error}): make room, or leave --tensorboard out"
+                f"{self._folder} cannot be written ({error}): make room, or leave tensorboard out",
+                argument="tensorboard",
             ) from None

@@ -184,7 +184,8 @@ def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, place: Pro
         if broken:
             raise RunError(
                 f"{broken} of the {part} holds NaN or infinity after step {place.step}; {_last_good(state)}: "
-                "try a lower --set optim.lr"
+                "try a lower optim.lr",
+                argument="optim.lr",
             )
 
 

@@ -173,10 +173,14 @@ def micro_batches_here(batch: Batch, processes: int) -> int:
     if batch.parts % processes and processes % batch.parts:
         raise UsageError(
             f"{processes} processes cannot share {batch.parts} parts of a batch evenly: "
-            f"take --set batch.parts={processes}, or 1 for batch norm over the whole batch"
+            f"set batch.parts to {processes}, or to 1 for batch norm over the whole batch",
+            argument="batch.parts",
         )
     if images % processes:
-        raise UsageError(f"{processes} processes cannot share a batch of {images} images evenly: change batch.ids")
+        raise UsageError(
+            f"{processes} processes cannot share a batch of {images} images evenly: change batch.ids",
+            argument="batch.ids",
+        )
     return max(1, batch.parts // processes)
 
 

@@ -117,11 +117,14 @@ def warn_of_best(evaluated: Dataset | None, apart: bool, say: Callable[[str], No
         UsageError: there is nothing to choose by.
     """
     if evaluated is None:
-        raise UsageError("optim.best_every chooses by scores, and there is nothing to judge on: give --val-data")
+        raise UsageError(
+            "optim.best_every chooses by scores, and there is nothing to evaluate on: pass evaluate_on",
+            argument="evaluate_on",
+        )
     if not apart:
         say(
             f"the best of the epochs is chosen on {evaluated.name}'s own query and gallery, so that their scores will "
-            "flatter: give --val-data to choose by other images"
+            "flatter: evaluate on another data set to choose by other images"
         )
 
 
@@ -136,17 +139,17 @@ def warn_of_schedule(optim: Optim, batches: int, say: Callable[[str], None]) -> 
         fitting = sorted({drop for drop in (round(epochs / 3), round(epochs * 7 / 12)) if 0 < drop < epochs})
         found.append(
             f"optim.drops lowers the learning rate after epoch {' and '.join(late)}, and the run ends with {epochs}: "
-            f"--set optim.drops={json.dumps(fitting, separators=(',', ':'))} has the paper's proportions"
+            f"optim.drops={json.dumps(fitting, separators=(',', ':'))} has the paper's proportions"
         )
     if optim.warmup_epochs > epochs:
         found.append(
             f"the warm-up takes {optim.warmup_epochs} epochs and the run {epochs}, so that the learning rate never "
-            f"reaches optim.lr: --set optim.warmup_epochs={round(epochs / 12)} has the paper's proportions"
+            f"reaches optim.lr: optim.warmup_epochs={round(epochs / 12)} has the paper's proportions"
         )
     if optim.warmup_steps > epochs * batches:
         found.append(
             f"the warm-up takes {optim.warmup_steps} steps and the run about {epochs * batches}, so that the learning "
-            f"rate never reaches optim.lr: --set optim.warmup_steps={round(epochs * batches / 12)} has the paper's "
+            f"rate never reaches optim.lr: optim.warmup_steps={round(epochs * batches / 12)} has the paper's "
             "proportions"
         )
     for warning in found:
@@ -188,7 +191,7 @@ class TrainOptions:
     cache_dir: Path | None = None
     skip_unreadable: bool = False
     stream: bool | None = None
-    resume_command: str = "the same command with --resume"
+    resume_command: str = "the same training with resume=True"
     watchers: tuple[Callable[[Row], None], ...] = ()
     say: Callable[[str], None] = _silent
     tell: Callable[[str, int, int], None] = _silent
@@ -244,7 +247,11 @@ def run(recipe: Recipe, job: TrainOptions, group: Group = ALONE) -> TrainResult:
     facts |= {"training_set": digest(source), "weights": _weights_name(job.weights), **remembered}
 
     with _opened(recipe, job, facts, group):
-        start = f"weights from {job.weights.name}" if job.weights else "weights from scratch (--weights FILE is better)"
+        start = (
+            f"weights from {job.weights.name}"
+            if job.weights
+            else "weights from scratch (pretrained weights are better)"
+        )
         job.say(
             f"{recipe.name}: {len(source)} images of {len(pids)} people, {start}, "
             f"{machine(device, precision, group)}{', compiled' if compiled else ''}"
@@ -375,7 +382,7 @@ def _never_diverged(file: Path) -> Iterator[None]:
         yield
     except DivergedError as error:
         file.unlink(missing_ok=True)
-        raise RunError(f"no model is saved: {error}, in another --out") from None
+        raise RunError(f"no model is saved: {error}, in another folder", argument="optim.lr") from None
 
 
 def _probe(network: Network, source: ImageSource, reading: InferenceOptions) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEFT_OUT = "left_out"
 """What `run.json` calls the places of images that could not be read when the run began."""
 STREAMED = " streamed"
-"""What the digest of a training set that is read with --stream ends in."""
+"""What the digest of a training set that is streamed ends in."""
 
 _NO_NAME = re.compile(r'[/\\<>:"|?*]')
 """What the name of a folder cannot hold on every system."""
@@ -40,17 +40,25 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
+        raise RunError(
+            f"{folder} cannot be written ({error.strerror}): choose another folder as out", argument="out"
+        ) from None
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(hold(folder / ".lock", wait=False))
         except BlockingIOError:
-            raise RunError(f"another process is training in {folder}: wait for it, or choose another --out") from None
+            raise RunError(
+                f"another process is training in {folder}: wait for it, or choose another folder as out", argument="out"
+            ) from None
         except PermissionError as error:
-            raise RunError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
+            raise RunError(
+                f"{folder} cannot be written ({error.strerror}): choose another folder as out", argument="out"
+            ) from None
         except OSError as error:
             why = error.strerror or error
-            raise RunError(f"{folder} cannot be locked ({why}): choose an --out on another disk") from None
+            raise RunError(
+                f"{folder} cannot be locked ({why}): choose a folder on another disk as out", argument="out"
+            ) from None
         yield
 
 
@@ -69,12 +77,15 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
         write_json(recipe_file, recipes.to_json(recipe))
         return
     if not resume:
-        raise UsageError(held(folder))
+        raise UsageError(held(folder), argument="resume")
     changed = recipes.differences(recipe, _read_recipe(recipe_file))
     begun = _read_json(facts_file)
     changed += [_words(key, value, begun.get(key)) for key, value in facts.items() if begun.get(key) != value]
     if changed:
-        raise UsageError(f"the run in {folder} was begun otherwise ({'; '.join(changed[:3])}): choose another --out")
+        raise UsageError(
+            f"the run in {folder} was begun otherwise ({'; '.join(changed[:3])}): choose another folder as out",
+            argument="out",
+        )
 
 
 def _words(key: str, value: object, before: object) -> str:
@@ -107,7 +118,8 @@ def default_folder(recipe: Recipe, seed: int) -> Path:
     name = recipe.name
     if not name.isprintable() or name.startswith(".") or _NO_NAME.search(name) or len(name.encode()) > _LONGEST_NAME:
         raise UsageError(
-            f"the recipe's name {name[:80]!a} cannot be a folder's: give --out DIR, or another name by --set name=NAME"
+            f"the recipe's name {name[:80]!a} cannot be a folder's: name a folder as out, or set another name",
+            argument="out",
         )
     return Path("runs") / f"{name}-seed{seed}"
 
@@ -133,7 +145,7 @@ def begun_as(folder: Path, recipe: Recipe) -> Recipe | None:
 
 def held(folder: Path) -> str:
     """What to say to who would begin another run here."""
-    return f"{folder} holds a run already: go on with it by --resume, or choose another --out"
+    return f"{folder} holds a run already: go on with it by resume=True, or choose another folder as out"
 
 
 def write_json(path: Path, value: object) -> None:
@@ -142,14 +154,18 @@ def write_json(path: Path, value: object) -> None:
         with atomic_write(path) as file:
             file.write(f"{json.dumps(value, indent=2)}\n".encode())
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}): make room, or choose another --out") from None
+        raise RunError(
+            f"{path} cannot be written ({error.strerror}): make room, or choose another folder as out", argument="out"
+        ) from None
 
 
 def _read_recipe(path: Path) -> Recipe:
     try:
         return recipes.load(path)
     except UsageError as error:
-        raise RunError(f"the run's own recipe is damaged ({error}): start a new run with another --out") from None
+        raise RunError(
+            f"the run's own recipe is damaged ({error}): start a new run with another folder as out", argument="out"
+        ) from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -158,5 +174,5 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, strict_json.JsonError):
         value = None
     if not isinstance(value, dict):
-        raise RunError(f"{path} is missing or damaged: start a new run with another --out")
+        raise RunError(f"{path} is missing or damaged: start a new run with another folder as out", argument="out")
     return value

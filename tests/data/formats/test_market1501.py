@@ -84,7 +84,7 @@ def test_missing_and_empty_folders(draw: Callable[..., Path], tmp_path: Path) ->
         market1501.load(tmp_path)
     root = draw(f"{TRAIN}/0002_c1s1_000451_03.jpg", f"{TEST}/0002_c1s1_000451_03.jpg")
     with pytest.raises(
-        DataError, match=r"none in query: make a query by `reidkit split .* OUT`, or name --format market1501-train"
+        DataError, match=r"none in query: split the data set to make a query, or pass format='market1501-train'"
     ):
         market1501.load(root)
     (root / QUERY).mkdir()
@@ -99,7 +99,7 @@ def test_training_images_alone_and_queries_without_a_gallery(draw: Callable[...,
     found = market1501.load(root)
     assert (found.name, len(found.train), len(found.query), len(found.gallery)) == ("market1501", 1, 0, 0)
     draw(f"{QUERY}/0003_c1s1_000451_03.jpg")
-    with pytest.raises(DataError, match=r"in query and none in bounding_box_test: .* --format market1501-train"):
+    with pytest.raises(DataError, match=r"in query and none in bounding_box_test: .* format='market1501-train'"):
         market1501.load(root)
 
 

@@ -122,7 +122,7 @@ def test_parquet_and_urls_are_always_streamed(tmp_path: Path, shards: Path) -> N
     pytest.importorskip("pyarrow")
     convert(load_dataset(shards), tmp_path / "pq", "parquet", 8)
     assert isinstance(opened(tmp_path / "pq"), Streamed)
-    with pytest.raises(DataError, match="cannot be read one by one: leave --no-stream away"):
+    with pytest.raises(DataError, match="cannot be read one by one: pass stream=True, or leave stream out"):
         opened(tmp_path / "pq", stream=False)
 
 
@@ -138,7 +138,7 @@ def broken(tmp_path: Path) -> Path:
 def test_a_broken_image_is_named_with_its_shard(broken: Path, stream: bool) -> None:
     source = opened(broken, stream)
     with pytest.raises(
-        DataError, match=r"train\.tar:k1\.jpg is not an image.*: mend it, or train with --skip-unreadable"
+        DataError, match=r"train\.tar:k1\.jpg is not an image.*: repair it, or pass skip_unreadable=True"
     ):
         source.rows(np.array([0, 1]))
     with pytest.raises(DataError, match=r"train\.tar:k4\.jpg is empty"):

@@ -182,7 +182,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds something else \(thesis\.txt\): give a folder that is empty"):
         convert(noise, out, "webdataset", 8)
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
-    with pytest.raises(UsageError, match="--images-per-shard 1 or more"):
+    with pytest.raises(UsageError, match="images_per_shard=1 or more"):
         convert(noise, tmp_path / "new", "webdataset", 0)
     next((tmp_path / "market" / "query").iterdir()).unlink()
     with pytest.raises(DataError, match=r"query/.*\.jpg cannot be read: No such file"):

@@ -46,7 +46,7 @@ def test_a_run_gives_its_last_scores(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "nothing", "a=1", "a=101,5", "nowhere:a=1,2", "a=nan,1"])
 def test_what_is_no_point_is_said(text):
-    with pytest.raises(UsageError, match="--measured"):
+    with pytest.raises(UsageError, match="measured"):
         scatter.measured(text)
 
 

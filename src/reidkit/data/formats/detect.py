@@ -108,7 +108,7 @@ _MODULES = (
 LAYOUTS = ", ".join(module.LAYOUT for module in _MODULES)
 
 
-def load_dataset(folder: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the option is called --format)
+def load_dataset(folder: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the option is called so)
     """The data set in `folder`, which may also lie one or two levels deeper or be a .csv file.
 
     `format` is a name in `FORMATS`. What lies in `folder` and is not read is counted in `passed_over`.
@@ -217,7 +217,7 @@ def _guess(folder: Path) -> Dataset:
             if found := _recognised(names, level):
                 place = scan.only(folder, [place for _, place in found])
                 return FORMATS[found[0][0]].load(place)
-    raise DataError(_why_not(folder))
+    raise _why_not(folder)
 
 
 def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path]]]]:
@@ -237,15 +237,15 @@ def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path
     yield SHARDS, levels
 
 
-def _why_not(folder: Path) -> str:
+def _why_not(folder: Path) -> DataError:
     """Why nothing was recognised, from the place that looks most like a data set."""
     places = [place for level in scan.levels(folder) for place in level]
     if not any(scan.any_image(place) for place in places):
-        return f"{folder} holds no images: give the folder of a data set"
+        return DataError(f"{folder} holds no images: give the folder of a data set")
     for place in places:
         if why := people.complaint(place):
-            return why
-    return f"the layout of {folder} is not recognised; looked for {LAYOUTS}"
+            return DataError(why, argument="format" if "format='" in why else "")
+    return DataError(f"the layout of {folder} is not recognised; looked for {LAYOUTS}")
 
 
 def _named(name: str) -> Format:

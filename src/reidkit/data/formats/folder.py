@@ -149,11 +149,11 @@ def complaint(folder: Path) -> str:
     if straight and all(camera_of_folder(child.name) != NO_CAMERA for child in straight):
         return (
             f"{folder} holds a folder of images per camera ({_some(straight)}) and none per id: {_ways_out(folder)}; "
-            "if their names are ids after all, name --format folder-ids"
+            "if their names are ids after all, pass format='folder-ids'"
         )
     for child in straight:
         if child.name.lower() in NO_IDS or len(straight) == 1:
-            alone = "" if child.name.lower() in NO_IDS else "; if they all show one id, name --format folder-ids"
+            alone = "" if child.name.lower() in NO_IDS else "; if they all show one id, pass format='folder-ids'"
             return f"{child} holds images straight, such as {any_image(child)}: {_ways_out(child)}{alone}"
     if parts := [child for child in children if child.name.lower() in SPLIT_WORDS and _shape(child)]:
         return (
@@ -169,7 +169,7 @@ def _of_two_levels(folder: Path, deeper: list[Path]) -> str:
     inside = [inner for inner in folders_in(deeper[0]) if any_image(inner)]
     return (
         f"{folder} holds folders of folders of images ({_some(deeper)}; in the first of them {_some(inside)}): if "
-        f"{deeper[0].name} is an id, name --format folder-nested; if it is a camera, --format folder-cameras; and if "
+        f"{deeper[0].name} is an id, pass format='folder-nested'; if it is a camera, format='folder-cameras'; and if "
         f"it is a data set, name {deeper[0]}"
     )
 

@@ -53,20 +53,22 @@ def load_boxes(name: str, root: Path, pattern: re.Pattern[str], example: str, *,
         return without_junk(name, named_samples(train, pattern, example), (), ())
     if not any_image(query):
         raise DataError(
-            f"{root} holds images in {gallery.name} and none in query: make a query by `reidkit split {root} OUT`, or "
-            f"name --format {name_of_training_alone(name)} to train on {train.name} alone"
+            f"{root} holds images in {gallery.name} and none in query: split the data set to make a query, or "
+            f"pass format='{name_of_training_alone(name)}' to train on {train.name} alone",
+            argument="format",
         )
     if not any_image(gallery):
         raise DataError(
-            f"{root} holds images in query and none in {gallery.name}: unpack the data set again, or name --format "
-            f"{name_of_training_alone(name)} to train on {train.name} alone"
+            f"{root} holds images in query and none in {gallery.name}: unpack the data set again, or pass format="
+            f"'{name_of_training_alone(name)}' to train on {train.name} alone",
+            argument="format",
         )
     images, queries, tests = (named_samples(part, pattern, example) for part in (train, query, gallery))
     return without_junk(name, images, queries, tests)
 
 
 def name_of_training_alone(name: str) -> str:
-    """What --format calls the training images of such a data set."""
+    """Return what `format` calls the training images of such a data set."""
     return "dukemtmc-train" if "duke" in name else "market1501-train"
 
 

@@ -24,7 +24,7 @@ def matches(folder: Path) -> bool:
 def load(folder: Path) -> Dataset:
     """Occluded-REID from its folder or one around it: the occluded images are the queries, the whole ones the gallery.
 
-    There is no training split, and the cameras are not known: evaluate with `--cameras any`.
+    There is no training split, and the cameras are not known: evaluate with `cameras='any'`.
 
     Raises:
         DataError: there is no such folder, or no images are in it.

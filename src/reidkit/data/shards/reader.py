@@ -118,7 +118,10 @@ def open_shards(
     """
     single = all(isinstance(shard, TarShard) and isinstance(shard.place, Folder) for shard in samples.shards)
     if stream is False and not single:
-        raise DataError("images at a URL or in Parquet cannot be read one by one: leave --no-stream away")
+        raise DataError(
+            "images at a URL or in Parquet cannot be read one by one: pass stream=True, or leave stream out",
+            argument="stream",
+        )
     kind = StreamedShards if stream or not single else ShardImages
     whole = kind(samples, np.arange(len(samples)), images)
     if not skip_unreadable:
@@ -174,7 +177,7 @@ class ShardImages:
         why = {at: reason for at, reason in enumerate(self._pool.map(put, range(len(indices)), pixels)) if reason}
         if why:
             raise UnreadableImagesError(
-                f"{next(iter(why.values()))}: mend it, or train with --skip-unreadable", pixels, why
+                f"{next(iter(why.values()))}: repair it, or pass skip_unreadable=True", pixels, why, "skip_unreadable"
             )
         pixels.flags.writeable = False
         return pixels, np.arange(len(indices))

@@ -170,7 +170,9 @@ def convert(
         DataError: an image cannot be read or decoded, or a shard cannot be written.
     """
     if images_per_shard < 1:
-        raise UsageError("a shard holds one image at least: give --images-per-shard 1 or more")
+        raise UsageError(
+            "a shard holds one image at least: pass images_per_shard=1 or more", argument="images_per_shard"
+        )
     plan = _plan(benchmark, _SUFFIX[kind], images_per_shard)
     images = sum(len(shard.indices) for shard in plan)
     if not images:

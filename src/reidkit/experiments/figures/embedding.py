@@ -159,7 +159,7 @@ def _silent(*_: object) -> None:
 class Plan:
     """What the figure needs beside its four recipes; `data` None draws synthetic people into `out`.
 
-    `settings` change every recipe, as those of `reidkit train --set` do.
+    `settings` change every recipe, as `optim.lr=1e-3` does.
     """
 
     out: Path

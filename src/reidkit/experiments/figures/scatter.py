@@ -158,13 +158,17 @@ def measured(text: str) -> Point:
     if given := _GIVEN.fullmatch(text):
         dataset, name, rank1, mean = given.groups()
         if max(float(rank1), float(mean)) > 100:
-            raise UsageError(f"--measured {one_line(text)}: rank-1 and mAP are per cent, at most 100")
+            raise UsageError(
+                f"measured {one_line(text)}: rank-1 and mAP are per cent, at most 100", argument="measured"
+            )
         return Point(name, "measured", _dataset(dataset, text), float(rank1) / 100, float(mean) / 100, "measured")
     prefix, colon, rest = text.partition(":")
     dataset, folder = (prefix, rest) if colon and prefix in SETS else (None, text)
     log = Path(folder) / "log.jsonl"
     if not log.is_file():
-        raise UsageError(f"--measured {one_line(text)}: write it as NAME=RANK1,MAP, or name the folder of a run")
+        raise UsageError(
+            f"measured {one_line(text)}: write it as NAME=RANK1,MAP, or name the folder of a run", argument="measured"
+        )
     rows = [row for row in journal.read(log) if row.get("kind") == "scores" and "map" in row]
     if not rows:
         raise DataError(f"{folder} has no scores in its log: `reidkit evaluate` gives them, for NAME=RANK1,MAP")
@@ -205,7 +209,10 @@ def finding(points: Sequence[Point]) -> str:
 
 def _dataset(name: str | None, text: str) -> str:
     if name is not None and name not in SETS:
-        raise UsageError(f"--measured {one_line(text)}: there is no panel {one_line(name)}: choose {' or '.join(SETS)}")
+        raise UsageError(
+            f"measured {one_line(text)}: there is no panel {one_line(name)}: choose {' or '.join(SETS)}",
+            argument="measured",
+        )
     return name or "market1501"
 
 
