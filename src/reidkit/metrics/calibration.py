@@ -201,7 +201,7 @@ def _remedy(impostors: int) -> str:
         return (
             f"give images of more ids, as no FAR below {LARGEST_FAR:g} can be measured on fewer than {MEASURED} pairs"
         )
-    return f"ask for --far {far:.1g} or more, or give images of more ids"
+    return f"ask for a far of {far:.1g} or more, or give images of more ids"
 
 
 def _warnings(pairs: Pairs, settings: Settings, unknown: OpenSet | None) -> Iterator[str]:

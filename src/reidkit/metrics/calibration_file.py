@@ -177,7 +177,9 @@ def save_calibration(path: Path, calibration: Calibration) -> None:
         with atomic_write(path) as file:
             file.write(content + b"\n")
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}): name another file with --out") from None
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}): name another file as out", argument="out"
+        ) from None
 
 
 def load_calibration(folder: Path, fingerprint: str) -> Calibration:
