@@ -28,7 +28,7 @@ def test_settings(incomplete: str, offered: list[str]) -> None:
 
 def test_what_else_is_offered() -> None:
     assert complete.recipes("strong-b") == ["strong-baseline"]
-    assert complete.readings("p") == ["paper-text"]
+    assert complete.interpretations("p") == ["paper-text"]
     assert complete.devices("c") == ["cpu", "cuda"]
     assert "market1501" in complete.formats("m")
 

@@ -86,7 +86,7 @@ def test_train_as_a_reading(nursery, tmp_path, noise):
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert (recipe["network"]["stem_relu"], recipe["optim"]["warmup"]) == (False, "code")
     assert recipe["erasing"]["fill"] == "random"
-    assert nursery.run(*words, "--as", "code").line().startswith("there is no reading code")
+    assert nursery.run(*words, "--as", "code").line().startswith("there is no interpretation code")
 
 
 def test_help_names_every_table():

@@ -14,7 +14,7 @@ def test_the_list_fits_80_columns_and_leaves_nothing_out(capsys: pytest.CaptureF
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] != "recipe"] == [
-        row.recipe.name for row in ROWS
+        row.name for row in ROWS
     ]
     strong = next(line for line in lines if line.startswith("  strong-baseline "))
     assert strong.split() == ["strong-baseline", "+center", "loss", "94.5", "85.9", "86.4", "76.4"]

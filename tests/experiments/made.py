@@ -5,32 +5,32 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from reidkit.experiments.measure import Known
-from reidkit.experiments.plan import Column, Order, training
+from reidkit.experiments.measure import DatasetDigest
+from reidkit.experiments.plan import Column, Experiment, plan_run
 from reidkit.recipes.luo2019.tables import TABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MARKET = Known("market1501", "trained", "tested", official=True)
-OTHER = Known("other", "trained", "tested", official=False)
+MARKET = DatasetDigest("market1501", "trained", "tested", official=True)
+OTHER = DatasetDigest("other", "trained", "tested", official=False)
 
 
-def order(out: Path, table: str = "table1", **changes: Any) -> Order:
+def order(out: Path, table: str = "table1", **changes: Any) -> Experiment:
     values: dict[str, Any] = {"table": TABLES[table], "data": {"market1501": out / "market"}, "out": out}
-    return Order(**(values | changes))
+    return Experiment(**(values | changes))
 
 
 def line(table: str, name: str) -> Any:
-    return next(one for one in TABLES[table].lines if one.name == name)
+    return next(one for one in TABLES[table].rows if one.name == name)
 
 
-def finish(asked: Order, name: str, seed: int, rank1: float, map_: float, known: Known = MARKET) -> Path:
+def finish(asked: Experiment, name: str, seed: int, rank1: float, map_: float, known: DatasetDigest = MARKET) -> Path:
     """Leave behind what a run of the row `name` would."""
     row = line(asked.table.name, name)
     recipe = asked.recipe(row)
     assert recipe is not None
-    run = training(asked, recipe, row, Column(known.name, known.name, known.name), seed)
+    run = plan_run(asked, recipe, row, Column(known.name, known.name, known.name), seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "model.safetensors").touch()
     file = run.folder / "scores.json"

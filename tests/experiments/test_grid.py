@@ -3,20 +3,21 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from reidkit.errors import DataError, RunError, UsageError
-from reidkit.experiments import grid, workers
-from reidkit.experiments.grid import make
-from reidkit.experiments.measure import Machine, Watch, measure
-from reidkit.experiments.plan import plan
+from reidkit.experiments import grid, run_pool
+from reidkit.experiments.grid import make_table
+from reidkit.experiments.measure import RunOptions, measure
+from reidkit.experiments.plan import plan_runs
 from reidkit.train.stop import StoppedError
 from tests.commands import SIZE, settings
 from tests.experiments.made import order
 from tests.noise import draw_noise
 
-MACHINE = Machine(command="reidkit paper table2", device="cpu")
+OPTIONS = RunOptions(command="reidkit paper table2", device="cpu")
 TINY = tuple(settings(SIZE))
 
 
@@ -31,8 +32,8 @@ def trained(monkeypatch):
     """Which runs are trained, without training them."""
     found = []
 
-    def pretend(training, folders, machine, watch):
-        found.append((training.recipe.name, training.seed))
+    def pretend(run, folders, options):
+        found.append((run.recipe.name, run.seed))
 
     monkeypatch.setattr(grid, "measure", pretend)
     return found
@@ -40,17 +41,17 @@ def trained(monkeypatch):
 
 def lines():
     said = []
-    return said, Watch(say=said.append)
+    return said, replace(OPTIONS, say=said.append)
 
 
 def test_a_run_for_two_rows_and_then_for_nothing(asked, monkeypatch):
-    said, watch = lines()
-    result = make(asked, MACHINE, watch)
+    said, told = lines()
+    result = make_table(asked, told)
     assert result.failures == {}
     runs = list((asked.out / "runs").iterdir())
     assert len(runs) == 1
     assert {"model.safetensors", "scores.json", "report.html"} <= {path.name for path in runs[0].iterdir()}
-    measured = {row.line.name: row.cells[0].map.mean for row in result.sheet.rows}
+    measured = {row.name: row.cells[0].map.mean for row in result.rows}
     assert 0 < measured["ft-euclidean"] <= 1
     assert 0 < measured["fi-cosine"] <= 1
     assert measured["l2-cosine"] is None
@@ -59,42 +60,42 @@ def test_a_run_for_two_rows_and_then_for_nothing(asked, monkeypatch):
     files = {path.suffix for path in asked.out.iterdir() if path.is_file()}
     assert files == {".txt", ".json", ".csv", ".md", ".tex", ".html"}
     (file,) = asked.out.glob("*.json")
-    assert json.loads(file.read_text()) == result.sheet.as_json()
+    assert json.loads(file.read_text()) == result.as_json()
 
     monkeypatch.setattr(grid, "measure", None)
-    again = make(asked, MACHINE, watch)
-    assert again.sheet == result.sheet
+    again = make_table(asked, told)
+    assert again == result
     assert said[-1].endswith("1 run, 1 done already")
 
     # Another row of the same training is only searched; its network is not trained again.
     monkeypatch.setattr(grid, "measure", measure)
     monkeypatch.setattr("reidkit.experiments.measure.run", None)
     more = order(asked.out, "table2", data=asked.data, settings=TINY, rows=("fi-euclidean", "ft-cosine"))
-    rows = {row.line.name: row.cells[0].map.mean for row in make(more, MACHINE, watch).sheet.rows}
+    rows = {row.name: row.cells[0].map.mean for row in make_table(more, told).rows}
     assert rows["fi-euclidean"] is not None
     assert rows["ft-euclidean"] == measured["ft-euclidean"]
 
     # The same name for other images is no way to mix them up.
     other = draw_noise(asked.out / "other", people=range(1, 10))
     mixed = order(asked.out, "table2", data={"noise": other}, settings=TINY, rows=("fi-cosine",))
-    (reason,) = make(mixed, MACHINE, watch).failures.values()
+    (reason,) = make_table(mixed, told).failures.values()
     assert "trained on other images than noise has now" in reason
 
 
 def test_a_row_that_fails_leaves_the_others(tmp_path, noise, monkeypatch):
     reached = []
 
-    def fail(training, folders, machine, watch):
-        reached.append(training.recipe.name)
-        if training.recipe.name == "warmup":
+    def fail(run, folders, options):
+        reached.append(run.recipe.name)
+        if run.recipe.name == "warmup":
             raise RunError("the loss is no number")
-        if training.recipe.name == "erasing":
+        if run.recipe.name == "erasing":
             raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(grid, "measure", fail)
-    _, watch = lines()
+    _, told = lines()
     asked = order(tmp_path, data={"noise": noise})
-    result = make(asked, MACHINE, watch)
+    result = make_table(asked, told)
     assert len(reached) == 7
     assert sorted(result.failures.values()) == ["ZeroDivisionError: a bug", "the loss is no number"]
     assert "the loss is no number" in (tmp_path / "table1.md").read_text()
@@ -104,48 +105,48 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, noise, monkeypatch):
 def test_stopping_stops_the_table(tmp_path, noise, monkeypatch, stop):
     reached = []
 
-    def interrupted(training, folders, machine, watch):
-        reached.append(training)
+    def interrupted(run, folders, options):
+        reached.append(run)
         raise stop
 
     monkeypatch.setattr(grid, "measure", interrupted)
     with pytest.raises(StoppedError, match="go on with: reidkit paper") as caught:
-        make(order(tmp_path, data={"noise": noise}), MACHINE, Watch())
+        make_table(order(tmp_path, data={"noise": noise}), OPTIONS)
     assert caught.value.status == 130
     assert len(reached) == 1
 
 
 def test_order_of_runs(tmp_path, noise, trained):
-    make(order(tmp_path, data={"noise": noise}, seeds=2, rows=("warmup", "standard-baseline")), MACHINE, Watch())
+    make_table(order(tmp_path, data={"noise": noise}, seeds=2, rows=("warmup", "standard-baseline")), OPTIONS)
     assert trained == [("standard-baseline", 0), ("standard-baseline", 1), ("warmup", 0), ("warmup", 1)]
 
 
 def test_what_is_wrong_with_a_data_set_is_said_first(tmp_path, noise, trained):
     with pytest.raises(DataError, match="is not there"):
-        make(order(tmp_path, data={"noise": noise, "other": tmp_path / "gone"}), MACHINE, Watch())
+        make_table(order(tmp_path, data={"noise": noise, "other": tmp_path / "gone"}), OPTIONS)
     train_only = tmp_path / "train-only"
     (train_only / "bounding_box_train").mkdir(parents=True)
     for image in (noise / "bounding_box_train").iterdir():
         (train_only / "bounding_box_train" / image.name).symlink_to(image)
     with pytest.raises(DataError):
-        make(order(tmp_path, data={"mine": train_only}), MACHINE, Watch())
+        make_table(order(tmp_path, data={"mine": train_only}), OPTIONS)
     with pytest.raises(UsageError, match="no row zzz"):
-        make(order(tmp_path, data={"noise": noise}, rows=("zzz",)), MACHINE, Watch())
+        make_table(order(tmp_path, data={"noise": noise}, rows=("zzz",)), OPTIONS)
     assert trained == []
 
 
 def test_without_data_the_published_table_is_written(tmp_path, trained):
-    result = make(order(tmp_path, data={}), MACHINE, Watch())
+    result = make_table(order(tmp_path, data={}), OPTIONS)
     assert "94.5 / 85.9" in (tmp_path / "table1.txt").read_text()
-    assert sum("is not measured" in note for note in result.sheet.notes) == 2
+    assert sum("is not measured" in note for note in result.notes) == 2
 
 
 def test_a_worker_is_told_everything(asked):
-    (training,) = plan(asked)
-    told = json.loads(json.dumps(workers.to_json(training, asked.data, MACHINE)))
-    found, folders, machine = workers.from_json(told)
+    (training,) = plan_runs(asked)
+    told = json.loads(json.dumps(run_pool.to_json(training, asked.data, OPTIONS)))
+    found, folders, machine = run_pool.from_json(told)
     assert (found.recipe, found.folder, found.searches) == (training.recipe, training.folder, training.searches)
-    assert (folders, machine) == (dict(asked.data), MACHINE)
+    assert (folders, machine) == (dict(asked.data), OPTIONS)
 
 
 def test_workers_stop_with_the_table_and_go_on_with_it(asked):
@@ -162,10 +163,10 @@ def test_workers_stop_with_the_table_and_go_on_with_it(asked):
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(StoppedError, match="every run is saved; go on with: reidkit paper table2"):
-        make(longer, MACHINE, Watch(say=interrupt), processes=2)
+        make_table(longer, replace(OPTIONS, say=interrupt), processes=2)
     assert 1 <= len(epochs) < 60
-    said, watch = lines()
-    result = make(longer, MACHINE, watch)
+    said, told = lines()
+    result = make_table(longer, told)
     assert result.failures == {}
-    assert len(next(row for row in result.sheet.rows if row.line.name == "fi-cosine").cells[0].map.values) == 2
+    assert len(next(row for row in result.rows if row.name == "fi-cosine").cells[0].map.values) == 2
     assert len([line for line in said if "epoch" in line]) + len(epochs) in (60, 61, 62)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reidkit.experiments.measure import Known
+from reidkit.experiments.measure import DatasetDigest
 from reidkit.types import Dataset, Sample
 
 
@@ -15,7 +15,7 @@ from reidkit.types import Dataset, Sample
 def test_scores_of_earlier_tables_are_found_again(name: str, told: int) -> None:
     """They were stored when camera c1 of Market-1501 was camid 0 and c1 of own images 1."""
     samples = (Sample(Path("x/0001_c1s1_000001_00.jpg"), 1, 1),)
-    known = Known.of("any", Dataset(name, samples, samples, samples))
+    known = DatasetDigest.of("any", Dataset(name, samples, samples, samples))
     line = "\0".join(("0001_c1s1_000001_00.jpg", "1", str(told))) + "\n"
     assert known.trained == hashlib.sha256(line.encode()).hexdigest()[:12]
     assert known.tested == hashlib.sha256(2 * line.encode()).hexdigest()[:12]

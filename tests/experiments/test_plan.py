@@ -3,10 +3,10 @@
 import pytest
 
 from reidkit.errors import UsageError, WeightsError
-from reidkit.experiments.plan import columns, plan
+from reidkit.experiments.plan import columns, plan_runs
 from reidkit.recipes.luo2019.published import BACKBONE_SCORES
 from reidkit.recipes.luo2019.tables import TABLES
-from reidkit.recipes.tables import Search
+from reidkit.recipes.paper_table import Search
 from tests.experiments.made import finish, order
 
 
@@ -15,46 +15,46 @@ def names(trainings):
 
 
 def test_a_ladder_is_a_run_for_each_rung(tmp_path):
-    assert names(plan(order(tmp_path)))[:3] == ["standard-baseline", "warmup", "erasing"]
-    assert len(plan(order(tmp_path, seeds=3))) == 21
+    assert names(plan_runs(order(tmp_path)))[:3] == ["standard-baseline", "warmup", "erasing"]
+    assert len(plan_runs(order(tmp_path, seeds=3))) == 21
 
 
 def test_rows_that_share_a_training(tmp_path):
     """Table 2 has seven rows and three trainings; Table 4 has two measured rows and one."""
-    found = plan(order(tmp_path, "table2"))
+    found = plan_runs(order(tmp_path, "table2"))
     assert names(found) == ["last-stride", "bnneck", "l2-neck"]
     assert len(found[1].searches["market1501"]) == 4
     assert found[1].titles == ("f_t, Euclidean", "f_t, cosine", "f_i, Euclidean", "f_i, cosine")
-    (ours,) = plan(order(tmp_path, "table4"))
+    (ours,) = plan_runs(order(tmp_path, "table4"))
     assert ours.searches == {"market1501": (Search(), Search(rerank=True))}
 
 
 def test_tables_share_their_runs(tmp_path):
     """What Tables 5 and 6 call their standard is Table 1's rung with BNNeck; Table 4's is the last one."""
-    of_table1 = {one.recipe.name: one.folder for one in plan(order(tmp_path))}
-    assert plan(order(tmp_path, "table5", rows=("16x4",)))[0].folder == of_table1["bnneck"]
-    assert plan(order(tmp_path, "table6", rows=("256x128",)))[0].folder == of_table1["bnneck"]
-    assert plan(order(tmp_path, "table4"))[0].folder == of_table1["strong-baseline"]
+    of_table1 = {one.recipe.name: one.folder for one in plan_runs(order(tmp_path))}
+    assert plan_runs(order(tmp_path, "table5", rows=("16x4",)))[0].folder == of_table1["bnneck"]
+    assert plan_runs(order(tmp_path, "table6", rows=("256x128",)))[0].folder == of_table1["bnneck"]
+    assert plan_runs(order(tmp_path, "table4"))[0].folder == of_table1["strong-baseline"]
 
 
 def test_a_run_of_another_name_serves(tmp_path):
     """fast-reid's strong baseline has no centre loss, so that its rung with BNNeck is the same recipe."""
-    asked = order(tmp_path, reading="fast-reid")
-    last, before = plan(asked)[-1], plan(asked)[-2]
+    asked = order(tmp_path, interpretation="fast-reid")
+    last, before = plan_runs(asked)[-1], plan_runs(asked)[-2]
     assert last.folder != before.folder  # nothing is there yet, and each row would make its own
     folder = finish(asked, "bnneck", 0, 0.9, 0.8)
-    assert [one.folder for one in plan(asked)].count(folder) == 1
-    assert len(plan(asked)) == 6
-    assert plan(asked)[-1].titles == ("+BNNeck", "+center loss")
+    assert [one.folder for one in plan_runs(asked)].count(folder) == 1
+    assert len(plan_runs(asked)) == 6
+    assert plan_runs(asked)[-1].titles == ("+BNNeck", "+center loss")
 
 
 def test_across_two_data_sets(tmp_path):
     """A training for each rung and each data set, searched on the other one; the one of Table 1 if it is there."""
     both = {"market1501": tmp_path / "m", "dukemtmc": tmp_path / "d"}
-    found = plan(order(tmp_path, "table3", data=both))
+    found = plan_runs(order(tmp_path, "table3", data=both))
     assert len(found) == 16
     assert {(one.data, *one.searches) for one in found} == {("market1501", "dukemtmc"), ("dukemtmc", "market1501")}
-    assert found[0].folder == plan(order(tmp_path))[0].folder
+    assert found[0].folder == plan_runs(order(tmp_path))[0].folder
 
 
 def test_columns():
@@ -74,37 +74,37 @@ def test_columns():
 
 
 def test_weights_make_another_run(tmp_path):
-    plain = plan(order(tmp_path))[0]
+    plain = plan_runs(order(tmp_path))[0]
     (tmp_path / "r50").write_bytes(b"weights")
     (tmp_path / "other").write_bytes(b"others")
-    begun = {plan(order(tmp_path, weights={"": tmp_path / name}))[0].folder.name for name in ("r50", "other")}
+    begun = {plan_runs(order(tmp_path, weights={"": tmp_path / name}))[0].folder.name for name in ("r50", "other")}
     assert len({*begun, plain.folder.name}) == 3
-    by_name = plan(order(tmp_path, "backbones", weights={"resnet50": tmp_path / "r50"}))
+    by_name = plan_runs(order(tmp_path, "backbones", weights={"resnet50": tmp_path / "r50"}))
     assert [(one.recipe.network.backbone, one.weights is not None) for one in by_name] == [
         (name, name == "resnet50") for name, _, _ in BACKBONE_SCORES
     ]
     with pytest.raises(WeightsError, match=r"gone cannot be read \(No such file"):
-        plan(order(tmp_path, weights={"": tmp_path / "gone"}))
+        plan_runs(order(tmp_path, weights={"": tmp_path / "gone"}))
 
 
 def test_readings_and_settings_make_other_runs_and_other_files(tmp_path):
     asked = [
         order(tmp_path),
-        order(tmp_path, reading="official-code"),
+        order(tmp_path, interpretation="official-code"),
         order(tmp_path, size="small"),
         order(tmp_path, settings=("optim.epochs=2", "optim.drops=[1]")),
     ]
-    assert len({plan(one)[-1].folder for one in asked}) == 4
-    assert len({one.stem for one in asked}) == 4
-    assert [one.stem for one in asked[:3]] == ["table1", "table1-official-code", "table1-small"]
+    assert len({plan_runs(one)[-1].folder for one in asked}) == 4
+    assert len({one.name for one in asked}) == 4
+    assert [one.name for one in asked[:3]] == ["table1", "table1-official-code", "table1-small"]
 
 
 def test_rows_that_are_not_there(tmp_path):
     with pytest.raises(UsageError, match="no row ersing; did you mean erasing"):
-        plan(order(tmp_path, rows=("ersing",)))
+        plan_runs(order(tmp_path, rows=("ersing",)))
     with pytest.raises(UsageError, match="pcb is only shown as published"):
-        plan(order(tmp_path, "table4", rows=("pcb",)))
+        plan_runs(order(tmp_path, "table4", rows=("pcb",)))
 
 
 def test_no_data_no_runs(tmp_path):
-    assert plan(order(tmp_path, data={})) == []
+    assert plan_runs(order(tmp_path, data={})) == []

@@ -26,7 +26,7 @@ def formats(incomplete: str) -> list[str]:
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
-def readings(incomplete: str) -> list[str]:
+def interpretations(incomplete: str) -> list[str]:
     """What `--as` takes."""
     from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS
 

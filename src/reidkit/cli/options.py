@@ -108,8 +108,9 @@ As = Annotated[
     str | None,
     typer.Option(
         "--as",
-        autocompletion=complete.readings,
-        help="Settle disputed points as paper-text, official-code or fast-reid.",
+        metavar="INTERPRETATION",
+        autocompletion=complete.interpretations,
+        help="The interpretation of disputed points: paper-text, official-code or fast-reid.",
     ),
 ]
 ByCamera = Annotated[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -12,71 +11,21 @@ import typer
 from reidkit.cli import complete, options
 from reidkit.cli.output import command, print_json, print_line, print_table, print_text, progress, remark, shown_command
 from reidkit.errors import RunError, UsageError
+from reidkit.experiments.luo2019 import FIGURES
 from reidkit.recipe import Backbone
-from reidkit.recipes import get_recipe
+from reidkit.recipes import TABLES, get_recipe
 from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS, POINTS, DisputedPoint, interpret
-from reidkit.recipes.luo2019.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from matplotlib.figure import Figure
-
-    from reidkit.experiments.grid import Result
+    from reidkit.experiments.luo2019 import FigureOptions
+    from reidkit.experiments.results import ResultTable
     from reidkit.recipe import Recipe
 
 
-# The figures of `reidkit paper`.
-
-FIGURES = tuple(f"figure{number}" for number in range(1, 7))
-WRITTEN = (".png", ".svg", ".pdf")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What a figure is to be made from: each uses what it needs. `data` None is synthetic people."""
-
-    out: Path
-    data: Path | None = None
-    measured: Sequence[str] = ()
-    settings: Sequence[str] = ()
-    device: str = "auto"
-    command: str = ""
-
-
-def draw(what: str, wanted: Wanted, *, as_json: bool) -> None:
-    """Draw the figure into the folder `wanted.out`, in each of the formats, and say where it is."""
-    from reidkit.plots.style import write_figure
-
-    made = _make(what, wanted)
-    paths = [wanted.out / f"{what}{ending}" for ending in WRITTEN]
-    for path in paths:
-        write_figure(made, path)
-    if as_json:
-        print_json({"figure": what, "paths": [str(path) for path in paths]})
-    else:
-        print_line("  ".join(map(str, paths)))
-
-
-def _make(what: str, wanted: Wanted) -> Figure:
-    from reidkit.experiments.figures import embedding, erasing, pipeline, rates, scatter
-
-    if what == "figure1":
-        return scatter.figure([scatter.measured(text) for text in wanted.measured])
-    if what == "figure4":
-        return erasing.figure(wanted.data)
-    if what == "figure6":
-        plan = embedding.Plan(
-            out=wanted.out / what,
-            data=wanted.data,
-            settings=tuple(wanted.settings),
-            device=wanted.device,
-            command=wanted.command,
-            say=remark,
-        )
-        return embedding.figure(plan)
-    return {"figure2": pipeline.figure2, "figure3": rates.figure, "figure5": pipeline.figure5}[what]()
-
+FORMATS = (".png", ".svg", ".pdf")
+"""Of a figure's files."""
 
 THINGS = (*TABLES, *FIGURES, "differences")
 
@@ -102,7 +51,7 @@ def paper(
         list[str] | None,
         typer.Option("--set", autocompletion=complete.settings, help="Change every recipe: optim.epochs=60."),
     ] = None,
-    reading: options.As = None,
+    interpretation: options.As = None,
     measured: Annotated[list[str] | None, typer.Option(help="figure1: NAME=RANK1,MAP, or a run's folder.")] = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
@@ -123,64 +72,83 @@ def paper(
         return
     named = {name: Path(folder) for name, folder in _pairs("--data", data or [], "market1501=DIR").items()}
     if what in FIGURES:
-        wanted = Wanted(
+        from reidkit.experiments.luo2019 import FigureOptions
+
+        wanted = FigureOptions(
             out=out,
             data=next(iter(named.values()), None),
             measured=measured or (),
             settings=settings or (),
             device=device,
             command=command(),
+            say=remark,
         )
-        draw(what, wanted, as_json=as_json)
+        _draw(what, wanted, as_json=as_json)
         return
     if small and short:
         raise UsageError("--small and --short exclude each other: give one of them")
 
-    from reidkit.experiments.grid import make
-    from reidkit.experiments.measure import Machine, Watch
-    from reidkit.experiments.plan import Order
+    from reidkit.experiments.grid import make_table
+    from reidkit.experiments.measure import RunOptions
+    from reidkit.experiments.plan import Experiment
 
-    order = Order(
+    experiment = Experiment(
         table=TABLES[what],
         data=named,
         out=out,
         size="small" if small else "short" if short else "full",
-        reading=reading or "",
+        interpretation=interpretation or "",
         settings=tuple(settings or ()),
         rows=tuple(name.strip() for name in rows.split(",") if name.strip()) if rows else (),
         seeds=seeds,
         weights=_weights(weights or []),
     )
-    machine = Machine(
-        command=command(),
-        shown_command=shown_command(),
-        device=device,
-        precision=precision.value,
-        cache_dir=options.cache_dir(cache, no_cache),
-        skip_unreadable=skip_unreadable,
-    )
     with progress() as tell:
-        watch = Watch(say=remark, tell=tell)
-        result = make(order, machine, watch, processes)
-    _print(result, out / order.stem, as_json=as_json)
+        run_options = RunOptions(
+            command=command(),
+            shown_command=shown_command(),
+            device=device,
+            precision=precision.value,
+            cache_dir=options.cache_dir(cache, no_cache),
+            skip_unreadable=skip_unreadable,
+            say=remark,
+            progress=tell,
+        )
+        table = make_table(experiment, run_options, processes)
+    _print(table, out / experiment.name, as_json=as_json)
 
 
-def _print(result: Result, stem: Path, *, as_json: bool) -> None:
-    from reidkit.experiments.formats import grid, remarks
+def _draw(what: str, wanted: FigureOptions, *, as_json: bool) -> None:
+    """Draw the figure into the folder `wanted.out`, in each of the formats, and print where it is."""
+    from reidkit.experiments.luo2019 import draw_figure
+    from reidkit.plots.style import write_figure
+
+    figure = draw_figure(what, wanted)
+    paths = [wanted.out / f"{what}{ending}" for ending in FORMATS]
+    for path in paths:
+        write_figure(figure, path)
+    if as_json:
+        print_json({"figure": what, "paths": [str(path) for path in paths]})
+    else:
+        print_line("  ".join(map(str, paths)))
+
+
+def _print(table: ResultTable, stem: Path, *, as_json: bool) -> None:
+    from reidkit.experiments.render import grid, remarks
 
     if as_json:
-        print_json(result.sheet.as_json())
+        print_json(table.as_json())
     else:
-        print_line(result.sheet.title)
+        print_line(table.title)
         print_line()
-        print_table(*grid(result.sheet), left=2)
-        for remark_ in remarks(result.sheet):
-            print_text(remark_)
+        print_table(*grid(table), left=2)
+        for line in remarks(table):
+            print_text(line)
         print_line()
         print_line(f"{stem}.txt  .json  .csv  .md  .tex  .html")
-    if result.failures:
-        count = len(result.failures)
-        first = next(iter(result.failures.values()))
+    if table.failures:
+        count = len(table.failures)
+        first = next(iter(table.failures.values()))
         raise RunError(f"{count} {'run' if count == 1 else 'runs'} failed ({first}); the same command tries again")
 
 
@@ -216,7 +184,7 @@ def _weights(words: Sequence[str]) -> Mapping[str, Path | None]:
 
 
 def _differences(*, as_json: bool) -> None:
-    """The disputed points, with the field that decides each and its value under every reading."""
+    """The disputed points, with the field that decides each and its value in every interpretation."""
     strong = get_recipe("strong-baseline")
     if as_json:
         print_json({"readings": list(INTERPRETATIONS), "points": [_point_json(point, strong) for point in POINTS]})
@@ -225,7 +193,8 @@ def _differences(*, as_json: bool) -> None:
     print_table(head, [_point_row(point, strong) for point in POINTS if point.key])
     print_line()
     print_text(
-        "Values are those of strong-baseline; . is the default. --as READING of `train` and `paper` sets them all."
+        "Values are those of strong-baseline; . is the default. `train` and `paper` set them all with --as "
+        "INTERPRETATION."
     )
     print_line()
     for point in POINTS:
@@ -246,7 +215,7 @@ def _point_json(point: DisputedPoint, strong: Recipe) -> dict[str, Any]:
 def _values(point: DisputedPoint, strong: Recipe) -> dict[str, Any]:
     from reidkit.recipes.luo2019.interpretations import leaf
 
-    recipes = {"default": strong, **{reading: interpret(strong, reading) for reading in INTERPRETATIONS}}
+    recipes = {"default": strong, **{name: interpret(strong, name) for name in INTERPRETATIONS}}
     return {name: leaf(recipe, point.key) for name, recipe in recipes.items()}
 
 

@@ -11,11 +11,12 @@ from reidkit import recipe as recipe_file
 from reidkit.cli import complete
 from reidkit.cli.output import percent, print_json, print_line, print_table, print_text
 from reidkit.recipes import ROWS, get_recipe
+from reidkit.recipes.paper_table import DUKE, MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reidkit.recipes import Row
+    from reidkit.recipes.paper_table import Row
 
 
 def recipes(
@@ -34,12 +35,10 @@ def recipes(
             {
                 "recipes": [
                     {
-                        "name": row.recipe.name,
+                        "name": row.name,
                         "title": row.title,
                         "published": {
-                            data: {"rank1": scores[0], "map": scores[1]}
-                            for data, scores in (("market1501", row.market), ("dukemtmc", row.duke))
-                            if scores
+                            data: {"rank1": rank1, "map": map_} for data, (rank1, map_) in row.published.items()
                         },
                     }
                     for row in ROWS
@@ -47,7 +46,7 @@ def recipes(
             }
         )
         return
-    for what, rows in itertools.groupby(ROWS, lambda row: _what(row.recipe)):
+    for what, rows in itertools.groupby(ROWS, _family):
         print_line(f"{what}:")
         _print_rows(list(rows))
         print_line()
@@ -56,26 +55,23 @@ def recipes(
 
 def _print_rows(rows: Sequence[Row]) -> None:
     """Recipes of one network and size, with scores where the paper gives any."""
-    names = [("  " + row.recipe.name, row.title) for row in rows]
-    if not any(row.market or row.duke for row in rows):
+    names = [("  " + row.name, row.title) for row in rows]
+    if not any(row.published for row in rows):
         print_table(("  recipe", "row"), names, left=2)
         return
     print_table(
         ("  recipe", "row", "Market rank-1", "mAP", "Duke rank-1", "mAP"),
         [
-            (*name, *(percent(score) for scores in (row.market, row.duke) for score in (scores or (None, None))))
+            (*name, *(percent(score) for data in (MARKET, DUKE) for score in row.published.get(data, (None, None))))
             for name, row in zip(names, rows, strict=True)
         ],
         left=2,
     )
 
 
-def _what(recipe: recipe_file.Recipe) -> str:
+def _family(row: Row) -> str:
     """Network, size and length, which the recipes of a family have in common."""
-    images = recipe.images
-    return f"{_network(recipe.network)}, {images.height}x{images.width}, {recipe.optim.epochs} epochs"
-
-
-def _network(network: recipe_file.Network) -> str:
+    recipe = row.recipe or recipe_file.Recipe()
+    network, images = recipe.network, recipe.images
     width = "" if network.width == 1 else f" x{network.width:g}"
-    return f"{network.backbone}{width}"
+    return f"{network.backbone}{width}, {images.height}x{images.width}, {recipe.optim.epochs} epochs"

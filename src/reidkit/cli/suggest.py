@@ -131,12 +131,10 @@ def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[st
 
 
 def recipe_names() -> list[str]:
-    """Every recipe that `train` knows by name."""
-    from reidkit.recipes import ROWS
-    from reidkit.recipes.luo2019.tables import TABLES
+    """Return every recipe that `train` knows by name."""
+    from reidkit.recipes import by_name
 
-    lines = (line.recipe.name for table in TABLES.values() for line in table.lines if line.recipe)
-    return list(dict.fromkeys((*(row.recipe.name for row in ROWS), *lines)))
+    return list(by_name())
 
 
 def recipe_keys() -> dict[str, Any]:

@@ -40,7 +40,7 @@ def train(
         typer.Option("--set", autocompletion=complete.settings, help="Change the recipe: optim.lr=1e-3."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
-    reading: options.As = None,
+    interpretation: options.As = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder.  [default: runs/NAME-seedS, NAME by recipe and --set]")
     ] = None,
@@ -64,7 +64,7 @@ def train(
 ) -> int:
     """Train a network by a recipe, evaluate it, and write a run folder with weights, log and report."""
     found = get_recipe(recipe)
-    changed = recipe_file.override(interpret(found, reading) if reading else found, settings or [])
+    changed = recipe_file.override(interpret(found, interpretation) if interpretation else found, settings or [])
     chosen = named(changed, found)
     folder = out or default_folder(chosen, seed)
     if resume:

@@ -2,117 +2,101 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reidkit.atomic import write_text_atomic
 from reidkit.data.formats.detect import load_dataset
 from reidkit.errors import ReidkitError
-from reidkit.experiments import formats, table_page, workers
-from reidkit.experiments.measure import Known, is_trained, measure, scores_of, with_starts
-from reidkit.experiments.plan import plan
-from reidkit.experiments.table import build
+from reidkit.experiments import run_pool
+from reidkit.experiments.measure import DatasetDigest, is_trained, measure, scores_of, with_starts
+from reidkit.experiments.plan import plan_runs
+from reidkit.experiments.render import all_formats
+from reidkit.experiments.results import collect_results
 from reidkit.train.stop import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reidkit.experiments.measure import Machine, Watch
-    from reidkit.experiments.plan import Order, Training
-    from reidkit.experiments.table import Sheet
+    from reidkit.experiments.measure import RunOptions
+    from reidkit.experiments.plan import Experiment, PlannedRun
+    from reidkit.experiments.results import ResultTable
+
+    Finished = Callable[[PlannedRun, str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """A table and what failed on the way to it: folders of runs, and why."""
+def make_table(experiment: Experiment, options: RunOptions, processes: int = 1) -> ResultTable:
+    """Train and evaluate everything a table needs that is not there yet, and write the table beside the runs.
 
-    sheet: Sheet
-    failures: dict[Path, str] = field(default_factory=dict)
+    A run that fails is reported and left out, and the others go on: `failures` of the result has the reasons.
 
-
-def make(order: Order, machine: Machine, watch: Watch, processes: int = 1) -> Result:
-    """Train and search everything a table needs that is not there yet, and write the table beside the runs.
-
-    A run that fails is told and left out, and the others go on.
+    Arguments:
+        experiment: the table, its data sets and what is changed in its recipes.
+        options: how runs are made.
+        processes: how many runs are made at once; they share the threads.
 
     Raises:
         ReidkitError: rows, data sets or settings that no run can be made with; the files cannot be written.
         StoppedError: the table was stopped; the runs are saved, and the sentence says how to go on.
     """
-    known = {name: Known.of(name, load_dataset(folder)) for name, folder in order.data.items()}
-    try:
-        order = with_starts(order, machine, watch)
-    except KeyboardInterrupt:
-        raise StoppedError(f"stopped; go on with: {machine.command}") from None
-    trainings = plan(order)
+    digests = {name: DatasetDigest.of(name, load_dataset(folder)) for name, folder in experiment.data.items()}
     failures: dict[Path, str] = {}
-    write(order, build(order, known, failures, machine.shown_command))
-    waiting = [one for one in trainings if not _is_done(one, known)]
-    done = len(trainings) - len(waiting)
-    watch.say(f"{order.stem}: {len(trainings)} {'run' if len(trainings) == 1 else 'runs'}, {done} done already")
 
-    def finished(training: Training, reason: str) -> None:
+    def write() -> ResultTable:
+        table = collect_results(experiment, digests, failures, options.shown_command)
+        write_table(table, experiment.out)
+        return table
+
+    def finished(run: PlannedRun, reason: str) -> None:
         if reason:
-            failures[training.folder] = reason
-            watch.say(f"{_words(training)} failed: {reason}")
-        else:
-            watch.say(f"{_words(training)} done")
-        write(order, build(order, known, failures, machine.shown_command))
+            failures[run.folder] = reason
+        options.say(f"{run} failed: {reason}" if reason else f"{run} done")
+        write()
 
     try:
+        experiment = with_starts(experiment, options)
+        runs = plan_runs(experiment)
+        write()
+        waiting = [run for run in runs if not _is_done(run, digests)]
+        count = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {len(runs) - len(waiting)} done already"
+        options.say(f"{experiment.name}: {count}")
         if processes > 1 and len(waiting) > 1:
-            workers.run_all(waiting, order.data, machine, workers.Crew(processes, watch.say, finished))
+            run_pool.measure_all(waiting, experiment.data, options, processes, finished)
         else:
-            _one_by_one(waiting, order, machine, watch, finished)
+            _one_by_one(waiting, experiment, options, finished)
     except KeyboardInterrupt:
-        raise StoppedError(f"stopped; go on with: {machine.command}") from None
-    return Result(sheet=build(order, known, failures, machine.shown_command), failures=failures)
+        raise StoppedError(f"stopped; go on with: {options.command}") from None
+    return write()
 
 
-def write(order: Order, sheet: Sheet) -> list[Path]:
-    """Write a table in every form beside its runs, each file whole or not at all.
+def write_table(table: ResultTable, out: Path) -> list[Path]:
+    """Write a table in every format into a folder, each file whole or not at all; their paths.
 
     Raises:
         DataError: the folder cannot be written.
     """
-    files = {
-        "txt": formats.text(sheet),
-        "json": json.dumps(sheet.as_json(), indent=2) + "\n",
-        "csv": formats.comma_separated(sheet),
-        "md": formats.markdown(sheet),
-        "tex": formats.latex(sheet),
-        "html": table_page.render(sheet),
-    }
-    paths = [order.out / f"{order.stem}.{ending}" for ending in files]
-    for path, content in zip(paths, files.values(), strict=True):
+    files = {out / f"{table.name}.{ending}": content for ending, content in all_formats(table).items()}
+    for path, content in files.items():
         write_text_atomic(path, content.encode("utf-8", "replace"))
-    return paths
+    return list(files)
 
 
-def _one_by_one(
-    trainings: list[Training], order: Order, machine: Machine, watch: Watch, finished: Callable[[Training, str], None]
-) -> None:
-    for number, training in enumerate(trainings):
-        watch.say(f"run {number + 1} of {len(trainings)}: {_words(training)}, in {training.folder}")
+def _one_by_one(runs: list[PlannedRun], experiment: Experiment, options: RunOptions, finished: Finished) -> None:
+    for number, run in enumerate(runs, start=1):
+        options.say(f"run {number} of {len(runs)}: {run}, in {run.folder}")
         try:
-            measure(training, order.data, machine, watch)
+            measure(run, experiment.data, options)
         except StoppedError:
             raise
         except Exception as error:  # a night's work must not end because one row meets what nobody foresaw
             reason = str(error) if isinstance(error, ReidkitError) else f"{type(error).__name__}: {error}"
-            finished(training, " ".join(reason.split()))
+            finished(run, " ".join(reason.split()))
         else:
-            finished(training, "")
+            finished(run, "")
 
 
-def _is_done(training: Training, known: dict[str, Known]) -> bool:
-    if not is_trained(training.folder):
+def _is_done(run: PlannedRun, digests: dict[str, DatasetDigest]) -> bool:
+    if not is_trained(run.folder):
         return False
-    scores = scores_of(training.folder, known[training.data].trained)
-    return all(known[name].key(search) in scores for name, searches in training.searches.items() for search in searches)
-
-
-def _words(training: Training) -> str:
-    return f"{training.recipe.name} ({'; '.join(training.titles)}) on {training.data}, seed {training.seed}"
+    scores = scores_of(run.folder, digests[run.data].trained)
+    return all(digests[name].key(search) in scores for name, searches in run.searches.items() for search in searches)

@@ -1,7 +1,7 @@
-"""What has to be trained for a table, and where each run lies.
+"""What has to be trained for a table, and in which folder each run lies.
 
 A run is known by its recipe, its data set, its seed and the weights it starts from, and not by the table: rows, and
-tables in the same folder, that need the same training share it.
+tables with the same `out`, that need the same training share it.
 """
 
 from __future__ import annotations
@@ -16,64 +16,74 @@ from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
 from reidkit.errors import UsageError, WeightsError
-from reidkit.recipes.luo2019.interpretations import interpret
-from reidkit.recipes.tables import CROSS, DUKE, MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from reidkit.recipe import Recipe
-    from reidkit.recipes.tables import Line, Search, Size, Table
-
-STANDARD = (MARKET, DUKE)
+    from reidkit.recipes.paper_table import Row, Search, Table
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What was asked for. `data` maps a name to a folder; `weights` a backbone, or "" for any, to a file.
+class Experiment:
+    """A table on given data sets, and what is changed in its recipes.
 
-    A backbone whose file is None starts from scratch.
-    `rows` are names of lines, () for all of them; `seeds` is how many runs each row gets, with seeds 0, 1, ...
+    Arguments:
+        table: which rows there are.
+        data: the folder of each data set, by its name.
+        out: the folder for the runs and the files of the table.
+        size: `full`, or one of the table's twins.
+        interpretation: decides the disputed points of the paper; "" leaves the recipes as they are.
+        settings: changes to every recipe, `optim.epochs=60`.
+        rows: the names of the rows that are trained; () is all of them.
+        seeds: the number of runs of each row, with seeds 0, 1, ...
+        weights: the file that each backbone starts from, "" being any other backbone; None starts from scratch.
     """
 
     table: Table
     data: Mapping[str, Path]
     out: Path
-    size: Size = "full"
-    reading: str = ""
+    size: str = "full"
+    interpretation: str = ""
     settings: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     seeds: int = 1
     weights: Mapping[str, Path | None] = field(default_factory=dict)
 
     @property
-    def stem(self) -> str:
+    def name(self) -> str:
         """The name of the table's files, without their ending."""
-        told = " ".join(sorted(self.settings)).encode()
-        changed = f"-{hashlib.sha256(told).hexdigest()[:8]}" if told else ""
-        kind = "" if self.size == "full" else f"-{self.size}"
-        return f"{self.table.name}{kind}{f'-{self.reading}' if self.reading else ''}{changed}"
+        text = " ".join(sorted(self.settings)).encode()
+        changed = f"-{hashlib.sha256(text).hexdigest()[:8]}" if text else ""
+        size = "" if self.size == "full" else f"-{self.size}"
+        return f"{self.table.name}{size}{f'-{self.interpretation}' if self.interpretation else ''}{changed}"
 
-    def recipe(self, line: Line) -> Recipe | None:
-        """The recipe of a line as it is trained: its twin, then the reading, then the settings."""
-        if line.recipe is None:
+    def recipe(self, row: Row) -> Recipe | None:
+        """Return the recipe of a row as it is trained: its twin, then the interpretation, then the settings.
+
+        Raises:
+            UsageError: the table has no such size or interpretation, or a setting is wrong.
+        """
+        if row.recipe is None:
             return None
-        made = self.table.twin(line.recipe, self.size)
-        if self.reading:
-            made = interpret(made, self.reading)
-        return recipes.override(made, list(self.settings)) if self.settings else made
+        recipe = self.table.twin(row.recipe, self.size)
+        if self.interpretation:
+            if self.table.interpret is None:
+                raise UsageError(f"{self.table.name} has no interpretations: leave out {self.interpretation}")
+            recipe = self.table.interpret(recipe, self.interpretation)
+        return recipes.override(recipe, list(self.settings)) if self.settings else recipe
 
-    def lines(self) -> tuple[Line, ...]:
-        """The lines that are asked for.
+    def selected_rows(self) -> tuple[Row, ...]:
+        """Return the rows that are asked for.
 
         Raises:
             UsageError: there is no such row, or nothing is measured for it.
         """
-        known = {line.name: line for line in self.table.lines}
+        known = {row.name: row for row in self.table.rows}
         for name in self.rows:
             if name not in known:
-                measured = [line.name for line in self.table.lines if line.recipe]
+                measured = [row.name for row in self.table.rows if row.recipe]
                 close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
                 remedy = f"did you mean {close[0]}?" if close else f"the rows are {', '.join(measured)}"
                 raise UsageError(f"{self.table.name} has no row {name}; {remedy}", argument="rows")
@@ -84,7 +94,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Column:
-    """A group of columns: what is trained on and what is searched, by the names of the data sets."""
+    """A group of columns: the names of the data sets that are trained on and evaluated on."""
 
     name: str
     train: str
@@ -92,8 +102,8 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """One run, and everything that is searched with its network: names of data sets, each with the ways to search."""
+class PlannedRun:
+    """One training, and every evaluation of its network: for each data set, the ways to search it."""
 
     recipe: Recipe
     data: str
@@ -103,84 +113,88 @@ class Training:
     searches: Mapping[str, tuple[Search, ...]]
     titles: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """Its recipe, rows, data set and seed."""
+        return f"{self.recipe.name} ({'; '.join(self.titles)}) on {self.data}, seed {self.seed}"
+
 
 def columns(table: Table, data: Mapping[str, Path]) -> tuple[Column, ...]:
-    """The columns of a table: the data sets that are given, and the paper's own where they are what is given in part.
+    """Return the columns of a table: the data sets that are given, and where they are the paper's own, all of its own.
 
     Raises:
-        UsageError: a table across data sets with more than two of them.
+        UsageError: a table across data sets with more or fewer than two of them.
     """
-    own = set(data) <= set(STANDARD)
+    own = set(data) <= set(table.datasets)
     if not table.cross:
-        names = (*data, *(name for name in STANDARD if own and name not in data))
-        return tuple(Column(name, name, name) for name in sorted(names, key=lambda n: n == DUKE))
-    if len(data) > 2:
-        raise UsageError(f"{table.name} is between two data sets: give two, not {len(data)}", argument="data")
-    if len(data) == 2 and not own:
-        first, second = data
-        return (Column(f"{first}>{second}", first, second), Column(f"{second}>{first}", second, first))
-    if own:
-        return (Column(CROSS[0], MARKET, DUKE), Column(CROSS[1], DUKE, MARKET))
-    raise UsageError(f"{table.name} is between two data sets: give a second one, NAME=DIR", argument="data")
+        names = (*data, *(name for name in table.datasets if own and name not in data))
+        rank = {name: i for i, name in enumerate(table.datasets)}
+        return tuple(Column(name, name, name) for name in sorted(names, key=lambda name: rank.get(name, 0)))
+    names = table.datasets if own else tuple(data)
+    if len(names) > 2:
+        raise UsageError(f"{table.name} is between two data sets: give two, not {len(names)}", argument="data")
+    if len(names) < 2:
+        raise UsageError(f"{table.name} is between two data sets: give a second one, NAME=DIR", argument="data")
+    first, second = names
+    return (Column(f"{first}>{second}", first, second), Column(f"{second}>{first}", second, first))
 
 
-def plan(order: Order) -> list[Training]:
-    """The runs of a table, row by row; a run that serves several rows stands where the first of them does.
+def plan_runs(experiment: Experiment) -> list[PlannedRun]:
+    """Return the runs of a table, row by row; a run that serves several rows stands where the first of them does.
 
     Raises:
         UsageError: rows, settings or data sets that do not fit the table.
         WeightsError: a weights file cannot be read.
     """
-    found: dict[Path, Training] = {}
-    for line in order.lines():
-        recipe = order.recipe(line)
-        for column in columns(order.table, order.data) if recipe else ():
-            if recipe is None or not {column.train, column.test} <= set(order.data):
+    runs: dict[Path, PlannedRun] = {}
+    for row in experiment.selected_rows():
+        recipe = experiment.recipe(row)
+        for column in columns(experiment.table, experiment.data) if recipe else ():
+            if recipe is None or not {column.train, column.test} <= set(experiment.data):
                 continue
-            for seed in range(order.seeds):
-                one = training(order, recipe, line, column, seed)
-                found[one.folder] = _joined(found.get(one.folder), one)
-    return list(found.values())
+            for seed in range(experiment.seeds):
+                run = plan_run(experiment, recipe, row, column, seed)
+                runs[run.folder] = _joined(runs.get(run.folder), run)
+    return list(runs.values())
 
 
-def training(order: Order, recipe: Recipe, line: Line, column: Column, seed: int) -> Training:
-    """The run behind one cell of a table."""
-    found = _runs(order, recipe, column)
-    return Training(
+def plan_run(experiment: Experiment, recipe: Recipe, row: Row, column: Column, seed: int) -> PlannedRun:
+    """Return the run behind one cell of a table."""
+    name = f"{recipe.name}-{_key(experiment, recipe, column)}-seed{seed}"
+    return PlannedRun(
         recipe=recipe,
         data=column.train,
         seed=seed,
-        folder=found.get(seed, order.out / "runs" / f"{recipe.name}-{_key(order, recipe, column)}-seed{seed}"),
-        weights=weights_of(order, recipe),
-        searches={column.test: (line.search,)},
-        titles=(line.title,),
+        folder=_existing(experiment, recipe, column).get(seed, experiment.out / "runs" / name),
+        weights=weights_of(experiment, recipe),
+        searches={column.test: (row.search,)},
+        titles=(row.title,),
     )
 
 
-def folders(order: Order, recipe: Recipe, line: Line, column: Column) -> tuple[Path, ...]:
-    """The runs of a cell: those that are asked for, and those that were made with other seeds before."""
-    asked = range(order.seeds) if line in order.lines() else ()
-    seeds = sorted({*asked, *_runs(order, recipe, column)})
-    return tuple(training(order, recipe, line, column, seed).folder for seed in seeds)
+def run_folders(experiment: Experiment, recipe: Recipe, row: Row, column: Column) -> tuple[Path, ...]:
+    """Return the runs of a cell: those that are asked for, and those that were made with other seeds before."""
+    asked = range(experiment.seeds) if row in experiment.selected_rows() else ()
+    seeds = sorted({*asked, *_existing(experiment, recipe, column)})
+    return tuple(plan_run(experiment, recipe, row, column, seed).folder for seed in seeds)
 
 
-def _runs(order: Order, recipe: Recipe, column: Column) -> dict[int, Path]:
-    """The runs that are there, by seed. A folder is named after a recipe, for people; another name serves as well."""
-    name = re.compile(rf".*-{re.escape(_key(order, recipe, column))}-seed(\d+)")
-    places = sorted((order.out / "runs").glob(f"*-{recipes.digest(recipe)[:10]}-*"), reverse=True)
-    return {int(match[1]): path for path in places if (match := name.fullmatch(path.name))}
+def _existing(experiment: Experiment, recipe: Recipe, column: Column) -> dict[int, Path]:
+    """The runs that are there, by seed. A folder starts with its recipe's name; one of an equal recipe serves too."""
+    name = re.compile(rf".*-{re.escape(_key(experiment, recipe, column))}-seed(\d+)")
+    paths = sorted((experiment.out / "runs").glob(f"*-{recipes.digest(recipe)[:10]}-*"), reverse=True)
+    return {int(match[1]): path for path in paths if (match := name.fullmatch(path.name))}
 
 
-def _key(order: Order, recipe: Recipe, column: Column) -> str:
-    """What tells runs apart, but for their seed."""
-    weights = weights_of(order, recipe)
+def _key(experiment: Experiment, recipe: Recipe, column: Column) -> str:
+    """What distinguishes runs, apart from their seed."""
+    weights = weights_of(experiment, recipe)
     start = f"-from-{_digest_of(weights)}" if weights else ""
     return f"{recipes.digest(recipe)[:10]}-{column.train}{start}"
 
 
-def weights_of(order: Order, recipe: Recipe) -> Path | None:
-    """The file that a recipe's network starts from; None is from scratch."""
-    return order.weights.get(recipe.network.backbone, order.weights.get(""))
+def weights_of(experiment: Experiment, recipe: Recipe) -> Path | None:
+    """Return the file that a recipe's network starts from; None is from scratch."""
+    return experiment.weights.get(recipe.network.backbone, experiment.weights.get(""))
 
 
 def _digest_of(path: Path) -> str:
@@ -196,10 +210,11 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:6]
 
 
-def _joined(first: Training | None, second: Training) -> Training:
+def _joined(first: PlannedRun | None, second: PlannedRun) -> PlannedRun:
+    """One run with the searches and the titles of both."""
     if first is None:
         return second
     searches = dict(first.searches)
     for name, ways in second.searches.items():
-        searches[name] = (*searches.get(name, ()), *(way for way in ways if way not in searches.get(name, ())))
+        searches[name] = tuple(dict.fromkeys((*searches.get(name, ()), *ways)))
     return dataclasses.replace(first, searches=searches, titles=tuple(dict.fromkeys((*first.titles, *second.titles))))

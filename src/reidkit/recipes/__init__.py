@@ -1,4 +1,4 @@
-"""Named recipes, and the published score of each."""
+"""Named recipes and the tables of papers, with the published scores: one sub-package a paper, listed here."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
 from reidkit.errors import UsageError
-from reidkit.recipes.luo2019.ladder import ROWS, Row
-from reidkit.recipes.luo2019.tables import TABLES
+from reidkit.recipes.luo2019.ladder import ROWS
+from reidkit.recipes.luo2019.tables import TABLES as LUO2019
 
 if TYPE_CHECKING:
     from reidkit.recipe import Recipe
+    from reidkit.recipes.paper_table import Table
 
-__all__ = ["ROWS", "Row", "by_name", "find"]
+__all__ = ["ROWS", "TABLES", "by_name", "get_recipe"]
+
+TABLES: dict[str, Table] = {**LUO2019}
+"""The tables of every paper, by the names that `reidkit paper` knows."""
 
 
 def by_name() -> dict[str, Recipe]:
-    """Every recipe that has a name, with those of the tables."""
-    of_lines = [line.recipe for table in TABLES.values() for line in table.lines if line.recipe]
-    return {recipe.name: recipe for recipe in (*(row.recipe for row in ROWS), *of_lines)}
+    """Return every recipe that has a name: those that are listed first, then the others of the tables."""
+    rows = (*ROWS, *(row for table in TABLES.values() for row in table.rows))
+    return {row.recipe.name: row.recipe for row in rows if row.recipe}
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name, or of that `recipe.json` (or run folder).
+    """Return the recipe of that name, or that of a `recipe.json` or a run folder.
 
     Raises:
         UsageError: no such name (the nearest is named), or a file that is no recipe.
@@ -44,7 +48,7 @@ def get_recipe(name: str) -> Recipe:
 
 
 def _file(name: str) -> Path | None:
-    """The recipe.json that is meant, or None for what is no file."""
+    """Return the path of a recipe.json, or None for a name that is no file."""
     path = Path(name)
     try:
         if name and path.is_dir():

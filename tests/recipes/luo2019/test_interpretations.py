@@ -46,7 +46,7 @@ def test_the_drops_of_a_very_short_run_still_rise():
 
 
 @pytest.mark.parametrize("reading", INTERPRETATIONS)
-@pytest.mark.parametrize("row", ROWS, ids=[row.recipe.name for row in ROWS])
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_no_rung_loses_or_gains_a_trick(reading, row):
     """fast-reid's has no centre loss; else what is switched on stays on, and what is off stays off."""
     found = interpret(row.recipe, reading)
@@ -70,7 +70,7 @@ def test_points_name_fields_that_exist_and_values_they_take():
 
 
 def test_an_unknown_reading():
-    with pytest.raises(UsageError, match="no reading fastreid; did you mean fast-reid"):
+    with pytest.raises(UsageError, match="no interpretation fastreid; did you mean fast-reid"):
         interpret(STRONG, "fastreid")
     with pytest.raises(UsageError, match="choose paper-text, official-code, fast-reid"):
         interpret(STRONG, "zzz")

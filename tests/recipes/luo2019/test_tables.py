@@ -8,7 +8,7 @@ from reidkit.recipes.luo2019.ladder import started
 from reidkit.recipes.luo2019.published import BACKBONE_SCORES
 from reidkit.recipes.luo2019.tables import TABLES
 
-LINES = [(table, line) for table in TABLES.values() for line in table.lines]
+LINES = [(table, line) for table in TABLES.values() for line in table.rows]
 NAMES = [f"{table.name}-{line.name}" for table, line in LINES]
 
 
@@ -21,7 +21,7 @@ def test_a_row_is_its_parent_with_one_change(table, line):
     """One field of the recipe, or one of the search. 224 x 224 is one size, which two fields name."""
     if not line.parent:
         return
-    parent = next(other for other in table.lines if other.name == line.parent)
+    parent = next(other for other in table.rows if other.name == line.parent)
     changed = leaves(line.recipe, parent.recipe)
     if line.name == "224x224":
         assert changed == ["images.height", "images.width"]
@@ -48,7 +48,7 @@ def test_recipes_have_one_meaning():
 
 
 def test_rows_and_figures_of_the_paper():
-    counts = {name: len(table.lines) for name, table in TABLES.items()}
+    counts = {name: len(table.rows) for name, table in TABLES.items()}
     assert counts == {"table1": 7, "table2": 7, "table3": 8, "table4": 22, "table5": 10, "table6": 4, "backbones": 9}
     rows = {f"{table.name} {line.name}": line.published for table, line in LINES}
     assert rows["table2 ft-euclidean"] == {"market1501": (0.942, 0.855), "dukemtmc": (0.857, 0.744)}
@@ -79,17 +79,17 @@ def test_rows_that_the_paper_prints_twice_agree():
 
 def test_twins():
     """Half the size of every image; the backbone only where it is not what the table is about."""
-    sizes = [TABLES["table6"].twin(line.recipe, "short").images for line in TABLES["table6"].lines]
+    sizes = [TABLES["table6"].twin(line.recipe, "short").images for line in TABLES["table6"].rows]
     assert [(size.height, size.width, size.pad) for size in sizes] == [
         (128, 64, 5),
         (112, 112, 5),
         (192, 64, 5),
         (192, 96, 5),
     ]
-    strong = TABLES["table1"].lines[-1].recipe
+    strong = TABLES["table1"].rows[-1].recipe
     assert TABLES["table1"].twin(strong, "full") is strong
     assert TABLES["table1"].twin(strong, "small") == started(strong)
     assert TABLES["table1"].twin(strong, "short") == get_recipe("short-strong-baseline")
-    narrow = [TABLES["backbones"].twin(line.recipe, "small") for line in TABLES["backbones"].lines if line.recipe]
+    narrow = [TABLES["backbones"].twin(line.recipe, "small") for line in TABLES["backbones"].rows if line.recipe]
     assert [recipe.network.backbone for recipe in narrow] == [name for name, _, _ in BACKBONE_SCORES]
     assert {recipe.network.width for recipe in narrow} == {0.25}

@@ -25,7 +25,7 @@ INTERPRETATIONS = ("paper-text", "official-code", "fast-reid")
 
 @dataclass(frozen=True, kw_only=True)
 class DisputedPoint:
-    """One disputed point: the recipe's field that decides it, and its value under each reading that says something.
+    """One disputed point: the recipe's field that decides it, and its value in each interpretation that differs.
 
     A value may be a function of the recipe, where it depends on the length of a run. `where` says what decides a point
     that is in no recipe; `words` what it is about.
@@ -37,26 +37,26 @@ class DisputedPoint:
     where: str = ""
     words: str
 
-    def value(self, reading: str, recipe: Recipe) -> Any:
-        """The value of the field in `recipe` under a reading, its own where the reading says nothing."""
-        told = self.values.get(reading, leaf(recipe, self.key))
-        return told(recipe) if callable(told) else told
+    def value(self, interpretation: str, recipe: Recipe) -> Any:
+        """Return the field's value in an interpretation: the recipe's own where the interpretation says nothing."""
+        value = self.values.get(interpretation, leaf(recipe, self.key))
+        return value(recipe) if callable(value) else value
 
 
-def interpret(recipe: Recipe, reading: str) -> Recipe:
-    """The recipe with every disputed point decided as `reading` has it.
+def interpret(recipe: Recipe, interpretation: str) -> Recipe:
+    """Return the recipe with every disputed point decided by an interpretation.
 
     Raises:
-        UsageError: there is no such reading.
+        UsageError: there is no such interpretation.
     """
-    if reading not in INTERPRETATIONS:
-        close = difflib.get_close_matches(reading, INTERPRETATIONS, n=1, cutoff=0.3)
+    if interpretation not in INTERPRETATIONS:
+        close = difflib.get_close_matches(interpretation, INTERPRETATIONS, n=1, cutoff=0.3)
         remedy = f"did you mean {close[0]}?" if close else f"choose {', '.join(INTERPRETATIONS)}"
-        raise UsageError(f"there is no reading {reading}; {remedy}")
-    changes = {point.key: point.value(reading, recipe) for point in POINTS if point.key}
+        raise UsageError(f"there is no interpretation {interpretation}; {remedy}")
+    changes = {point.key: point.value(interpretation, recipe) for point in POINTS if point.key}
     for key, value in changes.items():
         recipe = put(recipe, key, value)
-    return recipes.from_json(recipes.to_json(recipe), where=f"{recipe.name} as {reading}")
+    return recipes.from_json(recipes.to_json(recipe), where=f"{recipe.name} as {interpretation}")
 
 
 def leaf(recipe: Recipe, key: str) -> Any:
@@ -72,15 +72,15 @@ def put(recipe: Recipe, key: str, value: object) -> Recipe:
     return dataclasses.replace(recipe, **{section: changed})
 
 
-def _share(of_120: int) -> Callable[[Recipe], int]:
+def _fraction(of_120: int) -> Callable[[Recipe], int]:
     """An epoch of the paper's 120, as the epoch of a shorter run that lies as far in it."""
     return lambda recipe: round(recipe.optim.epochs * of_120 / 120)
 
 
 def _fast_reid_drops(recipe: Recipe) -> tuple[int, ...]:
     """The last epochs before the drops: fast-reid's milestones, 50 and 100 of 120, are the first at the lower rate."""
-    first = max(1, _share(50)(recipe) - 1)
-    return (first, max(first + 1, _share(100)(recipe) - 1))
+    first = max(1, _fraction(50)(recipe) - 1)
+    return (first, max(first + 1, _fraction(100)(recipe) - 1))
 
 
 def _fast_reid_steps(recipe: Recipe) -> int:
@@ -129,7 +129,7 @@ POINTS = (
         topic="label smoothing",
         key="identity.spread",
         values=_same("all", "all", "others"),
-        words="Equation 3 shares eps among all N people, the true one too; fast-reid among the N - 1 others.",
+        words="Equation 3 spreads eps over all N ids, the true one included; fast-reid over the N - 1 others.",
     ),
     DisputedPoint(
         topic="classifier, kind",
@@ -184,7 +184,7 @@ POINTS = (
         topic="erasing, place",
         where="no choice",
         words="The text draws a corner anywhere, and all again where the box sticks out, so that small boxes prevail; "
-        "the program draws the box, and then a corner that it fits at, as every reading does here.",
+        "the program draws the box, and then a corner that it fits at, as every interpretation does here.",
     ),
     DisputedPoint(
         topic="resize",
@@ -196,15 +196,15 @@ POINTS = (
         topic="sampler",
         key="batch.visits",
         values={"official-code": "chunks"},
-        words="The text says P people, K images. The program shows every image once an epoch, in chunks of K: 182 to "
-        "184 batches on Market-1501 (it prints an estimate, 186). A sampler that visits each person once has 47, and "
+        words="The text says P ids, K images. The program shows every image once an epoch, in chunks of K: 182 to "
+        "184 batches on Market-1501 (it prints an estimate, 186). A sampler that visits each id once has 47, and "
         "loses about two points.",
     ),
     DisputedPoint(
         topic="length of an epoch",
         where="no choice",
         words="fast-reid's epochs have images // batch steps, 202 on Market-1501, whatever its sampler draws; here and "
-        "in the program an epoch ends when fewer than P people have images left.",
+        "in the program an epoch ends when fewer than P ids have images left.",
     ),
     DisputedPoint(
         topic="optimiser",
@@ -215,7 +215,7 @@ POINTS = (
     DisputedPoint(
         topic="triplet loss",
         where="no choice",
-        words="The text samples two people at random; the program takes the hardest images of the batch.",
+        words="The text samples two ids at random; the program takes the hardest images of the batch.",
     ),
     DisputedPoint(
         topic="triplet loss, ties",

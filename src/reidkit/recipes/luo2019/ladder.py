@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from reidkit.recipe import Center, Erasing, Identity, Images, Network, Recipe, Triplet
+from reidkit.recipes.paper_table import Row, Search, both
 
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A recipe as a line of a table, with the published scores: fractions (rank-1, mAP), None where there are none."""
-
-    title: str
-    recipe: Recipe
-    market: tuple[float, float] | None = None
-    duke: tuple[float, float] | None = None
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 STANDARD = Recipe(name="standard-baseline")
@@ -25,15 +20,41 @@ STRIDE = replace(SMOOTHING, name="last-stride", network=Network(last_stride=1))
 BNNECK = replace(STRIDE, name="bnneck", network=replace(STRIDE.network, neck="bnneck"))
 STRONG = replace(BNNECK, name="strong-baseline", center=Center(weight=5e-4))
 
-TABLE1 = (
-    Row(title="Baseline-S", recipe=STANDARD, market=(0.877, 0.740), duke=(0.797, 0.637)),
-    Row(title="+warmup", recipe=WARMUP, market=(0.887, 0.752), duke=(0.806, 0.651)),
-    Row(title="+REA", recipe=ERASING, market=(0.913, 0.793), duke=(0.815, 0.683)),
-    Row(title="+LS", recipe=SMOOTHING, market=(0.914, 0.803), duke=(0.824, 0.693)),
-    Row(title="+stride=1", recipe=STRIDE, market=(0.920, 0.817), duke=(0.826, 0.706)),
-    Row(title="+BNNeck", recipe=BNNECK, market=(0.941, 0.857), duke=(0.862, 0.759)),
-    Row(title="+center loss", recipe=STRONG, market=(0.945, 0.859), duke=(0.864, 0.764)),
-)
+EUCLIDEAN = Search(metric="euclidean")
+
+
+def search_of(recipe: Recipe) -> Search:
+    """As Table 2 says: without a neck the Euclidean distance, after it the cosine."""
+    return EUCLIDEAN if recipe.network.neck == "none" else Search()
+
+
+def _ladder() -> tuple[Row, ...]:
+    """Table 1: (rank-1, mAP) in per cent on Market-1501, then on DukeMTMC-reID."""
+    rungs = (
+        ("Baseline-S", STANDARD, (87.7, 74.0), (79.7, 63.7)),
+        ("+warmup", WARMUP, (88.7, 75.2), (80.6, 65.1)),
+        ("+REA", ERASING, (91.3, 79.3), (81.5, 68.3)),
+        ("+LS", SMOOTHING, (91.4, 80.3), (82.4, 69.3)),
+        ("+stride=1", STRIDE, (92.0, 81.7), (82.6, 70.6)),
+        ("+BNNeck", BNNECK, (94.1, 85.7), (86.2, 75.9)),
+        ("+center loss", STRONG, (94.5, 85.9), (86.4, 76.4)),
+    )
+    parents = ("", *(recipe.name for _, recipe, _, _ in rungs))
+    return tuple(
+        Row(
+            name=recipe.name,
+            title=title,
+            recipe=recipe,
+            search=search_of(recipe),
+            parent=parent,
+            published=both(market, duke),
+        )
+        for (title, recipe, market, duke), parent in zip(rungs, parents, strict=False)
+    )
+
+
+TABLE1 = _ladder()
+LADDER = tuple((row.title, row.recipe) for row in TABLE1 if row.recipe)
 
 
 def _half(images: Images) -> Images:
@@ -80,7 +101,7 @@ def started(recipe: Recipe) -> Recipe:
 
 
 def start(network: Network) -> Recipe:
-    """What the twins of a small table have for ImageNet's weights: told other people apart, by the ID loss alone."""
+    """The recipe of what a small table starts from instead of ImageNet's weights: other ids, by the ID loss alone."""
     rung = small(STANDARD, "start", network.width)
     return replace(
         rung,
@@ -91,8 +112,15 @@ def start(network: Network) -> Recipe:
     )
 
 
-SMALL = tuple(Row(title=row.title, recipe=small(row.recipe, "small", width=0.25)) for row in TABLE1)
-WIDE = tuple(Row(title=row.title, recipe=small(row.recipe, "small-wide", width=0.5)) for row in TABLE1)
-SHORT = tuple(Row(title=row.title, recipe=short(row.recipe)) for row in TABLE1)
+def _twins(make: Callable[[Recipe], Recipe]) -> tuple[Row, ...]:
+    """The ladder in another size, which nobody has published scores for."""
+    twins = ((title, make(recipe)) for title, recipe in LADDER)
+    return tuple(Row(name=recipe.name, title=title, recipe=recipe) for title, recipe in twins)
 
-ROWS: tuple[Row, ...] = (*TABLE1, *SHORT, *WIDE, *SMALL)
+
+SMALL = _twins(lambda recipe: small(recipe, "small", width=0.25))
+WIDE = _twins(lambda recipe: small(recipe, "small-wide", width=0.5))
+SHORT = _twins(short)
+
+ROWS = (*TABLE1, *SHORT, *WIDE, *SMALL)
+"""What `reidkit recipes` lists."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-Scores = dict[str, tuple[float, float]]
+from reidkit.recipes.paper_table import both
 
+Published = dict[str, tuple[float, float]]
 
-def _scores(market: tuple[float, float] | None, duke: tuple[float, float] | None) -> Scores:
-    """Rank-1 and mAP in per cent, as fractions by column."""
-    given = (("market1501", market), ("dukemtmc", duke))
-    return {name: (round(s[0] / 100, 4), round(s[1] / 100, 4)) for name, s in given if s}
-
-
-OTHERS: tuple[tuple[str, str, Scores], ...] = tuple(
-    (name.lower(), f"{name}, {kind}, {count} feature{'s' if count > 1 else ''}", _scores(market, duke))
+OTHERS: tuple[tuple[str, str, Published], ...] = tuple(
+    (name.lower(), f"{name}, {kind}, {count} feature{'s' if count > 1 else ''}", both(market, duke))
     for name, kind, count, market, duke in (
         ("GLAD", "pose", 4, (89.9, 73.9), None),
         ("PIE", "pose", 3, (87.7, 69.0), (79.8, 62.0)),
@@ -38,8 +33,8 @@ OTHERS: tuple[tuple[str, str, Scores], ...] = tuple(
 )
 """Table 4 without its last two rows: name, title, scores. The rows of PIE and PSE stand as printed."""
 
-BACKBONE_SCORES: tuple[tuple[str, str, Scores], ...] = tuple(
-    (name, title, _scores(market, duke))
+BACKBONE_SCORES: tuple[tuple[str, str, Published], ...] = tuple(
+    (name, title, both(market, duke))
     for name, title, market, duke in (
         ("resnet18", "ResNet-18", (91.7, 77.8), (82.5, 68.8)),
         ("resnet34", "ResNet-34", (92.7, 82.7), (86.4, 73.6)),

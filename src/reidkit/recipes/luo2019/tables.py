@@ -1,55 +1,44 @@
-"""The tables of the paper as lines: a recipe, how its network is searched with, and what was published.
+"""The tables of the paper: for each row a recipe, how its network is evaluated, and what was published.
 
-A line's recipe differs from its parent's in one field, or is the same and only the search differs. What has no recipe
-was published by others, or needs what reidkit does not have, and is only shown.
+A row's recipe differs from its parent's in one field, or is the same and only the evaluation differs. What has no
+recipe was published by others, or needs what reidkit does not have, and is only shown.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 from reidkit.recipe import Batch, Erasing, Recipe
-from reidkit.recipes.luo2019.interpretations import put
-from reidkit.recipes.luo2019.ladder import BNNECK, STRIDE, STRONG, TABLE1, Row
+from reidkit.recipes.luo2019.interpretations import interpret, put
+from reidkit.recipes.luo2019.ladder import BNNECK, EUCLIDEAN, STRIDE, STRONG, TABLE1, short, start, started
 from reidkit.recipes.luo2019.published import BACKBONE_SCORES, OTHERS
-from reidkit.recipes.tables import CROSS, DUKE, MARKET, Line, Search, Table
+from reidkit.recipes.paper_table import DUKE, MARKET, Row, Search, Table, Twin, both
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+CROSS = (f"{MARKET}>{DUKE}", f"{DUKE}>{MARKET}")
+"""The columns of Table 3: trained on the one, evaluated on the other."""
 
-EUCLIDEAN = Search(metric="euclidean")
-
-
-def _both(market: tuple[float, float], duke: tuple[float, float]) -> dict[str, tuple[float, float]]:
-    """Rank-1 and mAP in per cent on both data sets, as fractions by column."""
-    return {name: (round(r / 100, 4), round(m / 100, 4)) for name, (r, m) in ((MARKET, market), (DUKE, duke))}
-
-
-def search_of(recipe: Recipe) -> Search:
-    """As Table 2 says: without a neck the Euclidean distance, behind it the cosine."""
-    return EUCLIDEAN if recipe.network.neck == "none" else Search()
+TWINS = {
+    "small": Twin(
+        make=started,
+        words="Small twins: a quarter-width ResNet-18, images of half the size, 40 epochs",
+        start=start,
+    ),
+    "short": Twin(make=short, words="Short twins: ResNet-50, images of half the size, 24 epochs"),
+}
 
 
-def _ladder(rows: Sequence[Row]) -> tuple[Line, ...]:
-    lines: list[Line] = []
-    for row in rows:
-        published = {name: scores for name, scores in ((MARKET, row.market), (DUKE, row.duke)) if scores}
-        parent = lines[-1].name if lines else ""
-        lines.append(
-            Line(
-                name=row.recipe.name,
-                title=row.title,
-                recipe=row.recipe,
-                search=search_of(row.recipe),
-                parent=parent,
-                published=published,
-            )
-        )
-    return tuple(lines)
+def _any_backbone(twin: Twin) -> Twin:
+    """The twin of a table about backbones, which keeps those of its rows."""
+
+    def make(recipe: Recipe) -> Recipe:
+        return put(twin.make(recipe), "network.backbone", recipe.network.backbone)
+
+    words = twin.words.replace("a quarter-width ResNet-18", "quarter-width networks")
+    return replace(twin, make=make, words=words)
 
 
-def _table2() -> tuple[Line, ...]:
+def _table2() -> tuple[Row, ...]:
     before, after = Search(feature="before"), Search()
     plain = Search(feature="before", metric="euclidean")
     l2_neck = replace(BNNECK, name="l2-neck", network=replace(BNNECK.network, neck="l2"))
@@ -63,12 +52,12 @@ def _table2() -> tuple[Line, ...]:
         ("l2-cosine", "L2 neck: cosine", l2_neck, after, "fi-cosine", None),
     )
     return tuple(
-        Line(name=n, title=t, recipe=r, search=s, parent=p, published=_both(*scores) if scores else {})
+        Row(name=n, title=t, recipe=r, search=s, parent=p, published=both(*scores) if scores else {})
         for n, t, r, s, p, scores in rows
     )
 
 
-def _table3() -> tuple[Line, ...]:
+def _table3() -> tuple[Row, ...]:
     """Rank-1 and mAP from Market to Duke, then from Duke to Market."""
     published = (
         ((24.4, 12.9), (34.2, 14.5)),
@@ -82,25 +71,25 @@ def _table3() -> tuple[Line, ...]:
     )
     without = replace(STRONG, name="strong-without-erasing", erasing=Erasing())
     rungs = (
-        *_ladder(TABLE1),
-        Line(name=without.name, title="-REA", recipe=without, search=Search(), parent=STRONG.name),
+        *TABLE1,
+        Row(name=without.name, title="-REA", recipe=without, search=Search(), parent=STRONG.name),
     )
     return tuple(
-        replace(line, published=dict(zip(CROSS, _both(*scores).values(), strict=True)))
-        for line, scores in zip(rungs, published, strict=True)
+        replace(row, published=dict(zip(CROSS, both(*scores).values(), strict=True)))
+        for row, scores in zip(rungs, published, strict=True)
     )
 
 
-def _table4() -> tuple[Line, ...]:
-    ours, reranked = _both((94.5, 85.9), (86.4, 76.4)), _both((95.4, 94.2), (90.3, 89.1))
+def _table4() -> tuple[Row, ...]:
+    ours, reranked = both((94.5, 85.9), (86.4, 76.4)), both((95.4, 94.2), (90.3, 89.1))
     return (
-        *(Line(name=name, title=title, published=scores) for name, title, scores in OTHERS),
-        Line(name="ours", title="Ours", recipe=STRONG, published=ours),
-        Line(name="ours-rk", title="Ours, re-ranked", recipe=STRONG, search=Search(rerank=True), published=reranked),
+        *(Row(name=name, title=title, published=scores) for name, title, scores in OTHERS),
+        Row(name="ours", title="Ours", recipe=STRONG, published=ours),
+        Row(name="ours-rk", title="Ours, re-ranked", recipe=STRONG, search=Search(rerank=True), published=reranked),
     )
 
 
-def _table5() -> tuple[Line, ...]:
+def _table5() -> tuple[Row, ...]:
     """16 x 4 is the root; a row changes P of it or K, or K of the row with four images."""
     published = {
         (8, 3): ((92.6, 79.2), (84.4, 68.1)),
@@ -115,7 +104,7 @@ def _table5() -> tuple[Line, ...]:
         (32, 4): ((93.2, 82.8), (86.5, 73.1)),
     }
     return tuple(
-        Line(
+        Row(
             name=f"{p}x{k}",
             title=f"{p} x {k}",
             recipe=BNNECK
@@ -123,13 +112,13 @@ def _table5() -> tuple[Line, ...]:
             else replace(BNNECK, name=f"batch-{p}x{k}", batch=Batch(ids=p, images=k)),
             search=EUCLIDEAN,
             parent="" if (p, k) == (16, 4) else f"{p}x4" if k != 4 else "16x4",
-            published=_both(*scores),
+            published=both(*scores),
         )
         for (p, k), scores in published.items()
     )
 
 
-def _table6() -> tuple[Line, ...]:
+def _table6() -> tuple[Row, ...]:
     rows = (
         (256, 128, "", ((93.8, 83.7), (86.6, 73.0))),
         (224, 224, "256x128", ((94.2, 83.3), (86.1, 72.2))),
@@ -137,7 +126,7 @@ def _table6() -> tuple[Line, ...]:
         (384, 192, "384x128", ((93.8, 83.1), (87.1, 72.9))),
     )
     return tuple(
-        Line(
+        Row(
             name=f"{h}x{w}",
             title=f"{h} x {w}",
             recipe=replace(BNNECK, name=f"size-{h}x{w}", images=replace(BNNECK.images, height=h, width=w))
@@ -145,81 +134,83 @@ def _table6() -> tuple[Line, ...]:
             else BNNECK,
             search=EUCLIDEAN,
             parent=parent,
-            published=_both(*scores),
+            published=both(*scores),
         )
         for h, w, parent, scores in rows
     )
 
 
-def _backbones() -> tuple[Line, ...]:
-    lines, root = [], STRONG.network.backbone
+def _backbones() -> tuple[Row, ...]:
+    rows, root = [], STRONG.network.backbone
     for name, title, scores in BACKBONE_SCORES:
         recipe, parent = STRONG, ""
         if name != root:
             recipe, parent = replace(put(STRONG, "network.backbone", name), name=f"strong-{name}"), root
-        lines.append(Line(name=name, title=title, recipe=recipe, parent=parent, published=scores))
-    return tuple(lines)
+        rows.append(Row(name=name, title=title, recipe=recipe, parent=parent, published=scores))
+    return tuple(rows)
 
 
 _NECKLESS = (
     "Table 2 names the Euclidean distance for the row that Table 1 has without BNNeck: rungs without a neck are "
-    "searched by it, those with one by the cosine."
+    "evaluated with it, those with one with the cosine."
 )
 _SLIP = (
     "The published numbers are those of f_i with the Euclidean distance (16 x 4 at 256 x 128 is the fourth row of "
     "Table 2), two points of mAP below Table 1; so it is measured here."
 )
 
+_table = partial(Table, twins=TWINS, interpret=interpret)
+
 TABLES = {
     table.name: table
     for table in (
-        Table(
+        _table(
             name="table1",
-            title="Table 1: the influence of each trick, trained and searched on the same data set",
-            lines=_ladder(TABLE1),
+            title="Table 1: the influence of each trick, trained and evaluated on the same data set",
+            rows=TABLE1,
             notes=(_NECKLESS,),
         ),
-        Table(
+        _table(
             name="table2",
             title="Table 2: BNNeck, its two features and two distances; and an L2-normalised neck in its place",
-            lines=_table2(),
+            rows=_table2(),
             notes=("All without centre loss. The L2 neck is the paper's outlook (section 6); nobody published it.",),
         ),
-        Table(
+        _table(
             name="table3",
-            title="Table 3: the influence of each trick, trained on one data set and searched on another",
-            lines=_table3(),
-            notes=(_NECKLESS, "Section 4.3 swaps the names in its text: 41.4 is searched on Duke, 54.3 on Market."),
+            title="Table 3: the influence of each trick, trained on one data set and evaluated on another",
+            rows=_table3(),
+            notes=(_NECKLESS, "Section 4.3 swaps the names in its text: 41.4 was measured on Duke, 54.3 on Market."),
             cross=True,
         ),
-        Table(
+        _table(
             name="table4",
             title="Table 4: the strong baseline beside the methods of its time",
-            lines=_table4(),
+            rows=_table4(),
             notes=(
                 "Rows of other methods are as published, not measured here.",
                 "The re-ranked mAP on Market-1501 is 94.2 in the table and 94.1 in the paper's text.",
                 "The rows of PIE and PSE look as if they had been exchanged; they stand as printed.",
             ),
         ),
-        Table(
+        _table(
             name="table5",
-            title="Table 5: the size of a batch, P people x K images",
-            lines=_table5(),
+            title="Table 5: the size of a batch, P ids x K images",
+            rows=_table5(),
             notes=("All without centre loss.", _SLIP),
         ),
-        Table(
+        _table(
             name="table6",
             title="Table 6: the size of the images, height x width",
-            lines=_table6(),
+            rows=_table6(),
             notes=("All without centre loss.", _SLIP),
         ),
-        Table(
+        _table(
             name="backbones",
             title="The strong baseline on other backbones",
-            lines=_backbones(),
+            rows=_backbones(),
             notes=("Published on the page of the authors' program.",),
-            backbones=True,
+            twins={size: _any_backbone(twin) for size, twin in TWINS.items()},
         ),
     )
 }

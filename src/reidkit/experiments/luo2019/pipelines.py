@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from reidkit.losses.objective import build_objective
 from reidkit.model.network import Features, build_network
 from reidkit.plots.style import INK, SOFT, TITLE, WARM, WORDS, hide_ticks, new_figure, one_line
-from reidkit.recipes.luo2019.ladder import BNNECK, STANDARD, STRIDE, STRONG
-from reidkit.recipes.luo2019.tables import search_of
+from reidkit.recipes.luo2019.ladder import BNNECK, STANDARD, STRIDE, STRONG, search_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,36 +4,36 @@ import math
 
 import pytest
 
-from reidkit.experiments.measure import Known
-from reidkit.experiments.table import Measured, build
+from reidkit.experiments.measure import DatasetDigest
+from reidkit.experiments.results import Score, collect_results
 from tests.experiments.made import MARKET, OTHER, finish, order
 
 KNOWN = {"market1501": MARKET}
 
 
 def row(sheet, name):
-    return next(one for one in sheet.rows if one.line.name == name)
+    return next(one for one in sheet.rows if one.name == name)
 
 
 def test_seeds_by_hand():
     """0.93, 0.94 and 0.95: mean 0.94, deviation 0.01; 0.945 is inside, 0.96 and 0.92 are not."""
     values = (0.93, 0.94, 0.95)
-    score = Measured(paper=0.945, values=values, parent=0.9)
+    score = Score(paper=0.945, values=values, parent=0.9)
     assert score.mean == pytest.approx(0.94)
     assert score.deviation == pytest.approx(0.01)
     assert score.difference == pytest.approx(-0.005)
     assert score.change == pytest.approx(0.04)
     assert score.inside is True
-    assert Measured(paper=0.96, values=values).inside is False
-    assert Measured(paper=0.92, values=values).inside is False
+    assert Score(paper=0.96, values=values).inside is False
+    assert Score(paper=0.92, values=values).inside is False
 
 
 def test_what_cannot_be_said():
-    assert Measured(paper=0.9).mean is None
-    assert Measured(paper=0.9).difference is None
-    one = Measured(paper=0.9, values=(0.9,))
+    assert Score(paper=0.9).mean is None
+    assert Score(paper=0.9).difference is None
+    one = Score(paper=0.9, values=(0.9,))
     assert (one.deviation, one.inside, one.difference) == (None, None, 0.0)
-    assert Measured(values=(0.9,)).difference is None
+    assert Score(values=(0.9,)).difference is None
 
 
 def test_beside_the_paper(tmp_path):
@@ -41,7 +41,7 @@ def test_beside_the_paper(tmp_path):
     for seed, rank1 in enumerate((0.94, 0.95)):
         finish(asked, "strong-baseline", seed, rank1, 0.85)
     finish(asked, "bnneck", 0, 0.93, 0.84)
-    sheet = build(asked, KNOWN, {})
+    sheet = collect_results(asked, KNOWN, {})
     assert [column.name for column in sheet.columns] == ["market1501", "dukemtmc"]
     assert sheet.compared == (True, True)
     market, duke = row(sheet, "strong-baseline").cells
@@ -57,27 +57,27 @@ def test_beside_the_paper(tmp_path):
 
 def test_no_comparison_where_there_is_none(tmp_path):
     """Another data set, one of that name with other images, a twin, or changed settings."""
-    other = {"market1501": Known("market1501", "trained", "tested", False)}
+    other = {"market1501": DatasetDigest("market1501", "trained", "tested", False)}
     for asked, known in (
         (order(tmp_path, data={"other": tmp_path}), {"other": OTHER}),
         (order(tmp_path), other),
         (order(tmp_path, size="small"), KNOWN),
         (order(tmp_path, settings=("optim.epochs=60",)), KNOWN),
     ):
-        sheet = build(asked, known, {})
+        sheet = collect_results(asked, known, {})
         assert not sheet.compared[0]
         assert row(sheet, "warmup").cells[0].rank1.paper is None
         assert any("Not comparable" in note for note in sheet.notes)
-    assert build(order(tmp_path, reading="official-code"), KNOWN, {}).compared[0]
+    assert collect_results(order(tmp_path, interpretation="official-code"), KNOWN, {}).compared[0]
 
 
 def test_rows_of_others_stand_only_beside_what_compares(tmp_path):
-    assert len(build(order(tmp_path, "table4"), KNOWN, {}).rows) == 22
-    assert [one.line.name for one in build(order(tmp_path, "table4", size="small"), KNOWN, {}).rows] == [
+    assert len(collect_results(order(tmp_path, "table4"), KNOWN, {}).rows) == 22
+    assert [one.name for one in collect_results(order(tmp_path, "table4", size="small"), KNOWN, {}).rows] == [
         "ours",
         "ours-rk",
     ]
-    pcb = row(build(order(tmp_path, "table4"), KNOWN, {}), "pcb")
+    pcb = row(collect_results(order(tmp_path, "table4"), KNOWN, {}), "pcb")
     assert (pcb.search, pcb.recipe, pcb.cells[0].rank1.paper) == ("as published", None, 0.938)
 
 
@@ -86,7 +86,7 @@ def test_a_parent_may_stand_below_its_child(tmp_path):
     asked = order(tmp_path, "table5")
     finish(asked, "8x3", 0, 0.9, 0.7)
     finish(asked, "8x4", 0, 0.92, 0.8)
-    changes = [row(build(asked, KNOWN, {}), name).cells[0].map.change for name in ("8x3", "8x4")]
+    changes = [row(collect_results(asked, KNOWN, {}), name).cells[0].map.change for name in ("8x3", "8x4")]
     assert changes == [pytest.approx(-0.1), None]
 
 
@@ -96,7 +96,7 @@ def test_rows_that_are_not_asked_for_show_what_is_there(tmp_path):
     for seed in (0, 1):
         finish(first, "warmup", seed, 0.9, 0.8)
     later = order(tmp_path, rows=("erasing",))
-    sheet = build(later, KNOWN, {})
+    sheet = collect_results(later, KNOWN, {})
     assert len(row(sheet, "warmup").cells[0].runs) == 2
     assert len(row(sheet, "erasing").cells[0].runs) == 1
     assert row(sheet, "smoothing").cells[0].runs == ()
@@ -106,7 +106,7 @@ def test_one_training_many_searches(tmp_path):
     asked = order(tmp_path, "table2")
     folder = finish(asked, "ft-cosine", 0, 0.5, 0.4)
     assert finish(asked, "fi-euclidean", 0, 0.6, 0.5) == folder
-    sheet = build(asked, KNOWN, {})
+    sheet = collect_results(asked, KNOWN, {})
     assert row(sheet, "ft-cosine").cells[0].rank1.values == (0.5,)
     assert row(sheet, "fi-euclidean").cells[0].rank1.values == (0.6,)
     assert row(sheet, "fi-cosine").cells[0].rank1.values == ()
@@ -115,24 +115,29 @@ def test_one_training_many_searches(tmp_path):
 
 def test_scores_of_other_images_do_not_count(tmp_path):
     asked = order(tmp_path)
-    for before in (Known("market1501", "trained", "before", True), Known("market1501", "before", "tested", True)):
+    for before in (
+        DatasetDigest("market1501", "trained", "before", True),
+        DatasetDigest("market1501", "before", "tested", True),
+    ):
         finish(asked, "warmup", 0, 0.9, 0.8, before)
-        assert row(build(asked, KNOWN, {}), "warmup").cells[0].rank1.values == ()
+        assert row(collect_results(asked, KNOWN, {}), "warmup").cells[0].rank1.values == ()
 
 
 def test_damaged_scores_are_no_scores(tmp_path):
     asked = order(tmp_path)
     folder = finish(asked, "warmup", 0, 0.9, 0.8)
     (folder / "scores.json").write_text('{"scores": {"market')
-    assert row(build(asked, KNOWN, {}), "warmup").cells[0].rank1.values == ()
+    assert row(collect_results(asked, KNOWN, {}), "warmup").cells[0].rank1.values == ()
 
 
 def test_failures_stand_in_their_cells(tmp_path):
     asked = order(tmp_path)
     folder = finish(asked, "warmup", 0, 0.9, 0.8)
-    cell = row(build(asked, KNOWN, {folder: "the loss is no number"}), "warmup").cells[0]
+    cell = row(collect_results(asked, KNOWN, {folder: "the loss is no number"}), "warmup").cells[0]
     assert cell.failed == "the loss is no number"
-    found = build(asked, KNOWN, {folder: "the loss is no number"}).as_json()["rows"][1]["results"]["market1501"]
+    found = collect_results(asked, KNOWN, {folder: "the loss is no number"}).as_json()["rows"][1]["results"][
+        "market1501"
+    ]
     assert found["failed"] == "the loss is no number"
     assert found["rank1"]["mean"] == 0.9
     assert not math.isnan(found["map"]["difference"])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from reidkit.errors import DataError, UsageError
-from reidkit.experiments.figures import erasing
+from reidkit.experiments.luo2019 import erased_images
 from reidkit.recipe import Images
 from reidkit.recipes.luo2019.ladder import ERASING
 
@@ -22,7 +22,7 @@ def noise(count=6):
 def test_the_pixel_of_a_fill_by_hand(fill, pixel):
     """255 * (0.485 + 0.229 * 0.485) = 152 where the constant is written after normalising; 255 * 0.485 = 124 else."""
     images = noise()
-    found = erasing.erased(images, fill, 0, SMALL)
+    found = erased_images.erased(images, fill, 0, SMALL)
     changed = (found != images).any(axis=3)
     assert changed.any(axis=(1, 2)).all()
     assert {tuple(each) for each in found[changed].tolist()} == {pixel}
@@ -31,10 +31,10 @@ def test_the_pixel_of_a_fill_by_hand(fill, pixel):
 def test_the_mean_of_the_image_and_the_same_rectangles():
     images = noise()
     boxes = {}
-    for fill in erasing.fills():
-        found = erasing.erased(images, fill, 3, SMALL)
+    for fill in erased_images.fills():
+        found = erased_images.erased(images, fill, 3, SMALL)
         boxes[fill] = (found != images).any(axis=3)
-    found = erasing.erased(images, "image-mean", 3, SMALL)
+    found = erased_images.erased(images, "image-mean", 3, SMALL)
     for image, after, box in zip(images, found, boxes["code"], strict=True):
         expected = image.reshape(-1, 3).mean(axis=0)
         rows, columns = np.flatnonzero(box.any(axis=1)), np.flatnonzero(box.any(axis=0))
@@ -46,18 +46,20 @@ def test_the_mean_of_the_image_and_the_same_rectangles():
 
 
 def test_a_row_for_the_originals_and_one_for_each_fill():
-    figure = erasing.figure(count=3, recipe=SMALL)
+    figure = erased_images.figure(count=3, recipe=SMALL)
     images = [[image.get_array() for image in axes.get_images()] for axes in figure.axes]
     pictures = [each[0] for each in images if each]
-    assert len(pictures) == 3 * (1 + len(erasing.fills()))
+    assert len(pictures) == 3 * (1 + len(erased_images.fills()))
     assert all(picture.shape == (64, 32, 3) for picture in pictures)
-    np.testing.assert_array_equal(pictures[3:6], erasing.erased(np.array(pictures[:3]), erasing.fills()[0], 0, SMALL))
+    np.testing.assert_array_equal(
+        pictures[3:6], erased_images.erased(np.array(pictures[:3]), erased_images.fills()[0], 0, SMALL)
+    )
 
 
 def test_own_images_and_what_is_wrong_with_them(tmp_path):
     for pid in (1, 2):
         (tmp_path / "train" / str(pid)).mkdir(parents=True)
         Image.new("RGB", (20, 40), (50 * pid, 0, 0)).save(tmp_path / "train" / str(pid) / "c1.png")
-    assert len([axes for axes in erasing.figure(tmp_path, recipe=SMALL).axes if axes.get_images()]) == 2 * 5
+    assert len([axes for axes in erased_images.figure(tmp_path, recipe=SMALL).axes if axes.get_images()]) == 2 * 5
     with pytest.raises((DataError, UsageError), match="nowhere"):
-        erasing.figure(tmp_path / "nowhere")
+        erased_images.figure(tmp_path / "nowhere")

@@ -14,15 +14,14 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.errors import ReidkitError
-from reidkit.experiments.measure import Machine, Watch, measure
-from reidkit.experiments.plan import Training
-from reidkit.recipes.tables import Search
+from reidkit.experiments.measure import RunOptions, measure
+from reidkit.experiments.plan import PlannedRun
+from reidkit.recipes.paper_table import Search
 from reidkit.terminal import harmless
 from reidkit.train.stop import Interrupt, StoppedError
 
@@ -34,56 +33,60 @@ POLL = 0.2
 """Seconds between two looks at the workers."""
 
 
-@dataclass(frozen=True)
-class Crew:
-    """How many work at once, whom their lines go to, and who is told of a run's end (with the reason if it failed)."""
+def measure_all(
+    runs: list[PlannedRun],
+    folders: Mapping[str, Path],
+    options: RunOptions,
+    processes: int,
+    finished: Callable[[PlannedRun, str], None],
+) -> None:
+    """Train and evaluate all runs, `processes` at a time.
 
-    processes: int
-    say: Callable[[str], None]
-    finished: Callable[[Training, str], None]
-
-
-def run_all(trainings: list[Training], folders: Mapping[str, Path], machine: Machine, crew: Crew) -> None:
-    """Run everything, `crew.processes` at a time.
+    Arguments:
+        runs: what is to be done.
+        folders: the folder of each data set, by its name.
+        options: how runs are made; `say` gets the lines of all of them.
+        processes: how many at once.
+        finished: called at the end of each run, with the reason if it failed, else "".
 
     Raises:
         StoppedError: stopped from outside; the workers have saved what they had.
     """
-    waiting, working = list(trainings), list[_Worker]()
-    with Interrupt(machine.command) as interrupt:
+    waiting, working = list(runs), list[_Worker]()
+    with Interrupt(options.command) as interrupt:
         try:
             while (waiting or working) and not interrupt.requested:
-                while waiting and len(working) < crew.processes:
-                    working.append(_Worker(waiting.pop(0), folders, machine, crew))
+                while waiting and len(working) < processes:
+                    working.append(_Worker(waiting.pop(0), folders, options, max(1, threads() // processes)))
                 for worker in [one for one in working if one.process.poll() is not None]:
                     working.remove(worker)
-                    crew.finished(worker.training, worker.reason())
+                    finished(worker.run, worker.reason())
                 time.sleep(POLL)
         finally:
             for worker in working:
                 worker.stop()
         if interrupt.requested:
-            raise StoppedError(f"stopped, every run is saved; go on with: {machine.command}")
+            raise StoppedError(f"stopped, every run is saved; go on with: {options.command}")
 
 
 class _Worker:
-    """A process with one run, and a thread that passes its lines on."""
+    """A process that makes one run, and a thread that passes its lines on."""
 
-    def __init__(self, training: Training, folders: Mapping[str, Path], machine: Machine, crew: Crew) -> None:
-        self.training = training
-        self._say = crew.say
+    def __init__(self, run: PlannedRun, folders: Mapping[str, Path], options: RunOptions, threads: int) -> None:
+        self.run = run
+        self._say = options.say
         self._last = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "reidkit.experiments.workers"],
+            [sys.executable, "-m", "reidkit.experiments.run_pool"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="backslashreplace",
-            env={**os.environ, **dict.fromkeys(THREADS, str(max(1, threads() // crew.processes)))},
+            env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
             start_new_session=True,  # Ctrl-C reaches the parent alone, who then stops each worker once
         )
-        _pipe(self.process.stdin).write(json.dumps(to_json(training, folders, machine)) + "\n")
+        _pipe(self.process.stdin).write(json.dumps(to_json(run, folders, options)) + "\n")
         _pipe(self.process.stdin).flush()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -108,7 +111,7 @@ class _Worker:
         with _pipe(self.process.stderr) as lines:
             for line in lines:
                 self._last = line.strip() or self._last
-                self._say(f"{self.training.recipe.name}, seed {self.training.seed}: {line.rstrip()}")
+                self._say(f"{self.run.recipe.name}, seed {self.run.seed}: {line.rstrip()}")
 
 
 def threads() -> int:
@@ -119,26 +122,32 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def to_json(training: Training, folders: Mapping[str, Path], machine: Machine) -> dict[str, Any]:
-    """A run as JSON, for another process."""
-    wanted = {training.data, *training.searches}
+def to_json(run: PlannedRun, folders: Mapping[str, Path], options: RunOptions) -> dict[str, Any]:
+    """Return a run as JSON, for another process."""
     return {
-        "recipe": recipes.to_json(training.recipe),
-        "data": training.data,
-        "seed": training.seed,
-        "folder": str(training.folder),
-        "weights": str(training.weights) if training.weights else None,
-        "searches": {name: [dataclasses.asdict(way) for way in ways] for name, ways in training.searches.items()},
-        "folders": {name: str(folders[name]) for name in wanted},
-        "machine": {**dataclasses.asdict(machine), "cache_dir": str(machine.cache_dir) if machine.cache_dir else None},
+        "recipe": recipes.to_json(run.recipe),
+        "data": run.data,
+        "seed": run.seed,
+        "folder": str(run.folder),
+        "weights": str(run.weights) if run.weights else None,
+        "searches": {name: [dataclasses.asdict(way) for way in ways] for name, ways in run.searches.items()},
+        "folders": {name: str(folders[name]) for name in {run.data, *run.searches}},
+        "options": {
+            "command": options.command,
+            "shown_command": options.shown_command,
+            "device": options.device,
+            "precision": options.precision,
+            "cache_dir": str(options.cache_dir) if options.cache_dir else None,
+            "skip_unreadable": options.skip_unreadable,
+        },
     }
 
 
-def from_json(value: dict[str, Any]) -> tuple[Training, dict[str, Path], Machine]:
-    """What `to_json` was given."""
-    cache = value["machine"]["cache_dir"]
-    machine = Machine(**{**value["machine"], "cache_dir": Path(cache) if cache else None})
-    training = Training(
+def from_json(value: dict[str, Any]) -> tuple[PlannedRun, dict[str, Path], RunOptions]:
+    """Return what `to_json` was given."""
+    cache = value["options"]["cache_dir"]
+    options = RunOptions(**{**value["options"], "cache_dir": Path(cache) if cache else None})
+    run = PlannedRun(
         recipe=recipes.from_json(value["recipe"]),
         data=value["data"],
         seed=value["seed"],
@@ -147,15 +156,15 @@ def from_json(value: dict[str, Any]) -> tuple[Training, dict[str, Path], Machine
         searches={name: tuple(Search(**way) for way in ways) for name, ways in value["searches"].items()},
         titles=(),
     )
-    return training, {name: Path(folder) for name, folder in value["folders"].items()}, machine
+    return run, {name: Path(folder) for name, folder in value["folders"].items()}, options
 
 
 def main() -> int:
     """The worker: its run comes on standard input, its lines go to standard error, the last one says what failed."""
-    training, folders, machine = from_json(json.loads(sys.stdin.readline()))
+    run, folders, options = from_json(json.loads(sys.stdin.readline()))
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        measure(training, folders, machine, Watch(say=_say))
+        measure(run, folders, dataclasses.replace(options, say=_say))
     except ReidkitError as error:
         _say(" ".join(str(error).split()))
         return error.status

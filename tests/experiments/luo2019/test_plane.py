@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidkit.experiments.figures.embedding import boundaries
+from reidkit.experiments.luo2019.feature_plane import boundaries
 
 WINDOW = (-2.0, 2.0, -1.0, 1.0)
 

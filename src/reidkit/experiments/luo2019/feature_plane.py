@@ -17,6 +17,7 @@ from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.encoder import choose_device, embed
 from reidkit.errors import DataError
+from reidkit.experiments.luo2019 import silent
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import build_objective
 from reidkit.metrics.retrieval import score
@@ -151,10 +152,6 @@ class Plane(NamedTuple):
     classifier: tuple[Array, Array] | None
 
 
-def _silent(*_: object) -> None:
-    """Say nothing."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What the figure needs beside its four recipes; `data` None draws synthetic people into `out`.
@@ -169,7 +166,7 @@ class Plan:
     seed: int = 0
     device: str = "auto"
     command: str = "the same command"
-    say: Callable[[str], None] = _silent
+    say: Callable[[str], None] = silent
 
 
 def figure(plan: Plan) -> Figure:

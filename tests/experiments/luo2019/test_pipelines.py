@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from reidkit.experiments.figures import pipeline
-from reidkit.experiments.figures import pipeline as words
-from reidkit.experiments.figures.pipeline import walk
+from reidkit.experiments.luo2019 import pipelines
+from reidkit.experiments.luo2019.pipelines import walk
 from reidkit.recipe import Network, Triplet
 from reidkit.recipes.luo2019.ladder import BNNECK, STANDARD, STRONG
 
@@ -50,7 +49,7 @@ def test_losses_hang_on_the_features_of_figure_5(standard, strong):
 
 
 def test_the_neck_of_each(standard, strong):
-    first, second = words.neck_diagram(standard), words.neck_diagram(strong)
+    first, second = pipelines.neck_diagram(standard), pipelines.neck_diagram(strong)
     assert [box.title for box in first.chain] == ["pooling", "f"]
     assert [box.title for box in second.chain] == ["pooling", "fₜ", "BN", "fᵢ"]
     assert list(second.below) == ["search"]
@@ -61,7 +60,7 @@ def test_the_neck_of_each(standard, strong):
 
 
 def test_what_differs_from_standard_to_strong_is_the_six_tricks(standard, strong):
-    first, second = boxes(words.diagram(standard)), boxes(words.diagram(strong))
+    first, second = boxes(pipelines.diagram(standard)), boxes(pipelines.diagram(strong))
     changed = {key for key, box in second.items() if first.get(key) != box}
     warm_up, erase, smooth, stride, neck, center = "rate", "augment", "identity", "backbone.layer4", "neck", "center"
     follows = {"metric", "search", "identity.classifier", "use"}  # features, classifier and distance go by the neck
@@ -70,11 +69,11 @@ def test_what_differs_from_standard_to_strong_is_the_six_tricks(standard, strong
 
 def test_the_distance_is_the_one_of_table_2(standard, strong):
     """Its first row is f without BNNeck by the Euclidean distance, its last one f_i by the cosine."""
-    assert words.neck_diagram(standard).below["metric"].lines[1] == "Euclidean distance"
-    assert words.neck_diagram(strong).below["search"].lines[1] == "cosine distance"
+    assert pipelines.neck_diagram(standard).below["metric"].lines[1] == "Euclidean distance"
+    assert pipelines.neck_diagram(strong).below["search"].lines[1] == "cosine distance"
 
 
-@pytest.mark.parametrize("figure", [pipeline.figure2, pipeline.figure5])
+@pytest.mark.parametrize("figure", [pipelines.figure2, pipelines.figure5])
 def test_words_stay_inside_their_boxes(figure):
     """Measured as they are drawn: every text that starts in a box ends in it, with room on all sides."""
     made = figure()
@@ -100,32 +99,32 @@ def test_words_stay_inside_their_boxes(figure):
 
 def test_another_network_is_another_drawing():
     changed = replace(BNNECK, network=Network(**TINY, neck="bnneck", embedding=2), triplet=Triplet(weight=0))
-    found = boxes(words.diagram(walk(changed, people=10)))
+    found = boxes(pipelines.diagram(walk(changed, people=10)))
     assert found["embedding"].lines == ("64 → 2", "bias")
     assert found["backbone.layer4"].lines[0] == "2 BasicBlock"
     assert found["identity.classifier"].lines == ("2 → 10", "no bias")
     assert "triplet" not in found
-    without = boxes(words.diagram(walk(replace(changed, network=Network(**TINY, stem_relu=False)), people=10)))
+    without = boxes(pipelines.diagram(walk(replace(changed, network=Network(**TINY, stem_relu=False)), people=10)))
     assert "BN, ReLU" in found["stem"].lines
     assert "BN" in without["stem"].lines
 
 
 def test_what_both_have_of_the_backbone_is_one_box(standard, strong):
     """Stem, layer1, layer2 and layer3 are alike; of equal backbones the last stage keeps its own box."""
-    alike = words.shared(standard, strong)
+    alike = pipelines.shared(standard, strong)
     assert [stage.path for stage in standard.backbone[alike:]] == ["backbone.layer4"]
-    assert words.shared(strong, strong) == alike
-    chain = [box.key for box in words.diagram(strong, alike).chain]
+    assert pipelines.shared(strong, strong) == alike
+    chain = [box.key for box in pipelines.diagram(strong, alike).chain]
     assert chain[:4] == ["batch", "augment", "backbone", "backbone.layer4"]
-    assert boxes(words.diagram(strong, alike))["backbone"].lines == ("up to layer3", "1024×16×8")
+    assert boxes(pipelines.diagram(strong, alike))["backbone"].lines == ("up to layer3", "1024×16×8")
 
 
 def test_figure_5_says_which_loss_pulls_at_which_feature():
     """Section 3.5: both at f; with BNNeck the triplet loss at f_t and the ID loss at f_i. Only the neck differs."""
-    first, second = pipeline.figure5().axes
+    first, second = pipelines.figure5().axes
     assert "(a) ID loss and triplet loss on f" in {text.get_text() for text in first.texts}
     assert "(b) ID loss on fᵢ, triplet loss on fₜ" in {text.get_text() for text in second.texts}
-    orange = {text.get_text() for text in second.texts if text.get_color() == pipeline.WARM}
+    orange = {text.get_text() for text in second.texts if text.get_color() == pipelines.WARM}
     assert orange == {
         "orange: what differs from (a)",
         "fₜ",
@@ -139,14 +138,14 @@ def test_figure_5_says_which_loss_pulls_at_which_feature():
 
 
 def test_every_box_is_drawn_and_new_ones_have_thick_edges(standard, strong):
-    figure = pipeline.figure5(STANDARD, STRONG)
+    figure = pipelines.figure5(STANDARD, STRONG)
     first, second = figure.axes
-    assert len(first.patches) == len(words.neck_diagram(standard).boxes())
+    assert len(first.patches) == len(pipelines.neck_diagram(standard).boxes())
     assert {patch.get_linewidth() for patch in first.patches} == {1.0}
-    drawn = words.neck_diagram(strong).boxes()
+    drawn = pipelines.neck_diagram(strong).boxes()
     thick = sum(patch.get_linewidth() > 2 for patch in second.patches)
     assert len(second.patches) == len(drawn)
-    assert thick == len(set(drawn) - set(words.neck_diagram(standard).boxes()))
+    assert thick == len(set(drawn) - set(pipelines.neck_diagram(standard).boxes()))
     written = {text.get_text() for text in second.texts}
     assert {"BN", "fₜ", "fᵢ", "shift held at 0", "2048 → 751"} <= written
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError
-from reidkit.experiments.figures import embedding
-from reidkit.experiments.figures.embedding import (
+from reidkit.experiments.luo2019 import feature_plane
+from reidkit.experiments.luo2019.feature_plane import (
     PANELS,
     START,
     Plan,
@@ -128,4 +128,4 @@ def test_too_few_people_and_odd_paths(tmp_path):
     with listing.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [str(own / "train" / str(pid) / "c1 a,b.jpg") for pid in (1, 2)]
-    assert embedding.open_benchmark(listing).train[0].path == own / "train" / "1" / "c1 a,b.jpg"
+    assert feature_plane.load_dataset(listing).train[0].path == own / "train" / "1" / "c1 a,b.jpg"

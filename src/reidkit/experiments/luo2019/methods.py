@@ -143,8 +143,7 @@ def published() -> tuple[Point, ...]:
         name, kind, _ = title.split(", ")
         points += [Point(name, kind, dataset, *pair, "Table 4") for dataset, pair in scores.items()]
     for row, name, kind in ((TABLE1[0], "standard baseline", "standard"), (TABLE1[-1], "strong baseline", "ours")):
-        pairs = {"market1501": row.market, "dukemtmc": row.duke}
-        points += [Point(name, kind, dataset, *pair, "Table 1") for dataset, pair in pairs.items() if pair]
+        points += [Point(name, kind, dataset, *pair, "Table 1") for dataset, pair in row.published.items()]
     return tuple(points)
 
 

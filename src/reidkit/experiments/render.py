@@ -1,0 +1,281 @@
+"""The results of a table as text, CSV, Markdown, LaTeX, JSON and a page. Scores are in per cent: rank-1 / mAP."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from reidkit.plots.charts import Chart, Figure, Line, draw, epoch_rows, number
+from reidkit.recipes.names import network_words
+from reidkit.terminal import harmless, visible
+from reidkit.train import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from reidkit.experiments.results import Cell, ResultTable, Score
+
+NONE = "-"
+
+
+def all_formats(table: ResultTable) -> dict[str, str]:
+    """Return the table in every format, by the ending of its file."""
+    return {
+        "txt": text(table),
+        "json": json.dumps(table.as_json(), indent=2) + "\n",
+        "csv": comma_separated(table),
+        "md": markdown(table),
+        "tex": latex(table),
+        "html": page(table),
+    }
+
+
+def text(table: ResultTable) -> str:
+    """The table for a terminal, with its notes."""
+    head, rows = grid(table)
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [
+        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in (head, *rows)
+    ]
+    return "\n".join(map(harmless, [table.title, "", *(line.rstrip() for line in lines), *remarks(table)])) + "\n"
+
+
+def markdown(table: ResultTable) -> str:
+    """The table in Markdown."""
+    head, rows = grid(table)
+    rule = ["---", "---", *["---:"] * (len(head) - 2)]
+    lines = ["| " + " | ".join(map(_md, row)) + " |" for row in (head, rule, *rows)]
+    blank, *notes = remarks(table)
+    return "\n".join([f"**{table.title}**", "", *lines, blank, *(f"- {_md(note)}" for note in notes)]) + "\n"
+
+
+def latex(table: ResultTable) -> str:
+    """The table in LaTeX, for the package booktabs."""
+    head, rows = grid(table)
+    body = [" & ".join(map(_tex, row)) + r" \\" for row in rows]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
+        r"\toprule",
+        " & ".join(map(_tex, head)) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{_tex(' '.join([table.title + '.', 'Rank-1 / mAP in per cent.', *table.notes]))}}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def comma_separated(table: ResultTable) -> str:
+    """One line for each score: table, row, title, search, data, score, and the numbers as fractions."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    numbers = ("paper", "mean", "deviation", "difference", "inside", "change")
+    writer.writerow(
+        ("table", "row", "title", "search", "data", "score", *numbers[:-1], "over_parent", "seeds", "failed")
+    )
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            for name, score in (("rank1", cell.rank1), ("map", cell.map)):
+                values = ["" if (v := getattr(score, key)) is None else v for key in numbers]
+                line = (table.name, row.name, row.title, row.search, column.name, name)
+                writer.writerow((*line, *values, len(score.values), harmless(cell.failed)))
+    return buffer.getvalue()
+
+
+def grid(table: ResultTable) -> tuple[list[str], list[list[str]]]:
+    """Head and rows as texts; the first two columns are words, the others numbers.
+
+    A group of columns is what the paper prints, what was measured, the difference and whether it is inside the
+    deviation over the seeds; and what a row adds to its parent. Columns in which nothing stands are left out.
+    """
+    head, columns = ["row", "search"], [[row.title for row in table.rows], [row.search for row in table.rows]]
+    for i, column in enumerate(table.columns):
+        cells = [row.cells[i] for row in table.rows]
+        for name, show in (*_PAPER, *_OWN):
+            if (name, show) in _PAPER and not table.compared[i]:
+                continue
+            shown = [show(cell) for cell in cells]
+            if name == "measured" or any(each != NONE for each in shown):
+                head.append(f"{column.name} {name}")
+                columns.append(shown)
+    return head, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _pair(cell: Cell, show: Callable[[Score], str]) -> str:
+    first, second = show(cell.rank1), show(cell.map)
+    return NONE if first == second == NONE else f"{first} / {second}"
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return NONE if value is None or not math.isfinite(value) else f"{100 * value:{sign}.1f}"
+
+
+def _mean(score: Score) -> str:
+    return _number(score.mean) + (f"±{_number(score.deviation)}" if score.deviation is not None else "")
+
+
+def _measured(cell: Cell) -> str:
+    shown = _pair(cell, _mean)
+    seeds = len(cell.rank1.values)
+    if seeds and seeds < len(cell.runs):
+        shown += f" ({seeds} of {len(cell.runs)} seeds)"
+    return f"{shown} failed".removeprefix(f"{NONE} ") if cell.failed else shown
+
+
+def _inside(score: Score) -> str:
+    return {None: NONE, True: "yes", False: "no"}[score.inside]
+
+
+_Column = tuple[str, "Callable[[Cell], str]"]
+_PAPER: tuple[_Column, ...] = (("paper", lambda cell: _pair(cell, lambda score: _number(score.paper))),)
+_OWN: tuple[_Column, ...] = (
+    ("measured", _measured),
+    ("difference", lambda cell: _pair(cell, lambda score: _number(score.difference, "+"))),
+    ("inside", lambda cell: _pair(cell, _inside)),
+    ("over parent", lambda cell: _pair(cell, lambda score: _number(score.change, "+"))),
+)
+
+
+def remarks(table: ResultTable) -> list[str]:
+    """An empty line, and what there is to say of a table."""
+    failed = [
+        f"{row.title} on {column.name}: {cell.failed}"
+        for row in table.rows
+        for column, cell in zip(table.columns, row.cells, strict=True)
+        if cell.failed
+    ]
+    command = [f"Made by `{table.command}`."] if table.command else []
+    notes: Sequence[str] = ("Rank-1 / mAP, in per cent.", *table.notes, *failed, *command)
+    return ["", *notes]
+
+
+def _md(words: str) -> str:
+    """Words as Markdown that is no table's end, no link, no picture and no HTML."""
+    return re.sub(r"([|<\[\]])", r"\\\1", harmless(words))
+
+
+def _tex(words: str) -> str:
+    escaped = "".join(_TEX.get(letter, letter) for letter in harmless(words))
+    return escaped.replace("±", r"$\pm$").replace(r"f\_t", "$f_t$").replace(r"f\_i", "$f_i$")
+
+
+_TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    ">": r"$\to$",
+    "<": r"$<$",
+}
+
+
+# The page: the table, its curves, and what it is from.
+
+
+def page(table: ResultTable) -> str:
+    """Return the table as a page that needs no network, no script and no other file."""
+    from jinja2 import Environment, StrictUndefined
+
+    source = resources.files("reidkit.experiments").joinpath("table.html.j2").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible
+    )
+    head, rows = grid(table)
+    return environment.from_string(source).render(
+        table=table,
+        data=list(dict.fromkeys(name for column in table.columns for name in (column.train, column.test))),
+        models=list(dict.fromkeys(network_words(row.recipe) for row in table.rows if row.recipe)),
+        head=head,
+        rows=rows,
+        ladders=[figure for i in range(len(table.columns)) for figure in _ladder(table, i)],
+        curves=list(_curves(table)),
+        failed=[
+            (row.title, column.name, cell.failed)
+            for row in table.rows
+            for column, cell in zip(table.columns, row.cells, strict=True)
+            if cell.failed
+        ],
+    )
+
+
+def _ladder(table: ResultTable, i: int) -> Iterator[Figure]:
+    """Rank-1 and mAP over the rows, measured (with the deviation over seeds as a band) and as published."""
+    for name, title in (("rank1", "Rank-1"), ("map", "mAP")):
+        scores: list[Score] = [getattr(row.cells[i], name) for row in table.rows]
+        measured = [(float(k + 1), score) for k, score in enumerate(scores) if score.mean is not None]
+        paper = [(float(k + 1), score.paper) for k, score in enumerate(scores) if score.paper is not None]
+        if len(measured) < 2:
+            continue
+        x = [place for place, _ in measured]
+        means = [score.mean or 0.0 for _, score in measured]
+        spread = [score.deviation or 0.0 for _, score in measured]
+        banded = any(spread)
+        lines = [
+            Line(
+                name="measured",
+                x=x,
+                y=means,
+                low=[m - s for m, s in zip(means, spread, strict=True)] if banded else (),
+                high=[m + s for m, s in zip(means, spread, strict=True)] if banded else (),
+                dots=True,
+            )
+        ]
+        if paper:
+            lines.append(Line(name="paper", x=[a for a, _ in paper], y=[b for _, b in paper], dots=True))
+        values = [value for line in lines for value in (*line.y, *line.low, *line.high)]
+        # To even numbers of per cent, so that the axis has ticks near both of its ends.
+        edges = max(0.0, math.floor(50 * min(values) - 0.2) / 50), min(1.0, math.ceil(50 * max(values) + 0.2) / 50)
+        told = sorted({0, means.index(max(means)), len(means) - 1})  # where it begins, is best, and ends
+        titles = [table.rows[int(place) - 1].title for place in x]
+        caption = ", ".join(f"{x[k]:.0f} {titles[k]}: {100 * means[k]:.1f} %" for k in told)
+        chart = Chart(
+            label=f"{title} over the rows: {caption}",
+            lines=lines,
+            x_label="row",
+            per_cent=True,
+            y_range=edges,
+            x_ticks=sorted({place for line in lines for place in line.x}),
+        )
+        yield Figure(f"{title} on {table.columns[i].name}", caption, draw(chart), tuple(line.name for line in lines))
+
+
+def _curves(table: ResultTable) -> Iterator[Figure]:
+    """The loss over the epochs of every run, one chart for each training that the rows share."""
+    seen: set[tuple[Path, ...]] = set()
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if not cell.runs or cell.runs in seen:
+                continue
+            seen.add(cell.runs)
+            lines = [*_losses(cell)]
+            if lines:
+                title = f"{row.title}, trained on {column.train}"
+                caption = ", ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
+                chart = Chart(label=f"Loss of {title}: {caption}", lines=lines, x_label="epoch")
+                yield Figure(title, f"loss; {caption}", draw(chart), tuple(line.name for line in lines))
+
+
+def _losses(cell: Cell) -> Iterator[Line]:
+    """The mean loss of each epoch, of as many runs as there are colours."""
+    for seed, folder in enumerate(cell.runs[:3]):
+        points = [(number(row.get("epoch")), number(row.get("loss"))) for row in epoch_rows(_log(folder))]
+        known = [(x, y) for x, y in points if x is not None and y is not None]
+        if known:
+            yield Line(name=f"seed {seed}", x=[x for x, _ in known], y=[y for _, y in known])
+
+
+def _log(folder: Path) -> list[log.Row]:
+    try:
+        return log.read(folder / "log.jsonl")
+    except OSError:
+        return []

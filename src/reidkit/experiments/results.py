@@ -1,0 +1,269 @@
+"""The results of a table: what the paper prints, what was measured, and how far they are apart."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from reidkit.experiments.measure import scores_of
+from reidkit.experiments.plan import columns, run_folders
+from reidkit.recipes.paper_table import BENCHMARKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from reidkit.experiments.measure import DatasetDigest
+    from reidkit.experiments.plan import Column, Experiment
+    from reidkit.recipe import Recipe
+    from reidkit.recipes.paper_table import Row, Search, Twin
+
+SCORES = ("rank1", "map")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One score: as published, by seed as measured, and the mean of the parent's row; fractions."""
+
+    paper: float | None = None
+    values: tuple[float, ...] = ()
+    parent: float | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over the seeds; None where nothing is measured."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation over the seeds (n - 1); None with fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        return None if self.mean is None or self.paper is None else self.mean - self.paper
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the paper's number lies within one deviation of the mean; None where that cannot be said."""
+        if self.difference is None or self.deviation is None:
+            return None
+        return math.fabs(self.difference) <= self.deviation
+
+    @property
+    def change(self) -> float | None:
+        """What this row adds to its parent's mean."""
+        return None if self.mean is None or self.parent is None else self.mean - self.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A row's rank-1 and mAP in one group of columns, and the runs that they are the mean of; why one failed."""
+
+    rank1: Score = Score()
+    map: Score = Score()
+    runs: tuple[Path, ...] = ()
+    failed: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow:
+    """A row by its name and title, the recipe as it is trained here, and a cell for each group of columns."""
+
+    name: str
+    title: str
+    recipe: Recipe | None
+    search: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultTable:
+    """The whole table.
+
+    Arguments:
+        name: of its files.
+        title: the heading.
+        columns: groups of columns.
+        compared: for each of them, whether the paper's numbers stand beside what was measured.
+        rows: each with a cell for each group.
+        notes: sentences below the table.
+        command: what made it.
+        settings: what was changed in every recipe.
+        failures: why runs did not come to their end, by folder.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    compared: tuple[bool, ...]
+    rows: tuple[ResultRow, ...]
+    notes: tuple[str, ...] = field(default=())
+    command: str = ""
+    settings: tuple[str, ...] = ()
+    failures: Mapping[Path, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the table as plain JSON values; scores are fractions."""
+        return {
+            "table": self.name,
+            "title": self.title,
+            "command": self.command,
+            "settings": list(self.settings),
+            "notes": list(self.notes),
+            "columns": [
+                {"name": column.name, "train": column.train, "test": column.test, "compared": compared}
+                for column, compared in zip(self.columns, self.compared, strict=True)
+            ],
+            "rows": [self._row_json(row) for row in self.rows],
+        }
+
+    def _row_json(self, row: ResultRow) -> dict[str, Any]:
+        results = {
+            column.name: {
+                **{score: _score_json(getattr(cell, score)) for score in SCORES},
+                "runs": [str(path) for path in cell.runs],
+                **({"failed": cell.failed} if cell.failed else {}),
+            }
+            for column, cell in zip(self.columns, row.cells, strict=True)
+        }
+        name = row.recipe.name if row.recipe else None
+        return {"row": row.name, "title": row.title, "recipe": name, "search": row.search, "results": results}
+
+
+def collect_results(
+    experiment: Experiment, digests: Mapping[str, DatasetDigest], failures: Mapping[Path, str], command: str = ""
+) -> ResultTable:
+    """Return the table as far as its runs have come, with what earlier calls have measured for it.
+
+    Arguments:
+        experiment: the table and its data sets.
+        digests: the data sets by name.
+        failures: why runs did not come to their end, by folder.
+        command: what made the table.
+    """
+    groups = columns(experiment.table, experiment.data)
+    compared = tuple(_is_compared(experiment, column, digests) for column in groups)
+    rows: dict[str, ResultRow] = {}
+    for row in experiment.table.rows:
+        if row.recipe or any(compared):
+            recipe = experiment.recipe(row)
+            cells = []
+            for column, beside in zip(groups, compared, strict=True):
+                paper = row.published.get(column.name) if beside else None
+                runs = _runs(experiment, row, column, digests)
+                cells.append(_cell(runs, paper, (row.search, column, digests), failures))
+            search = search_words(row.search, recipe) if recipe else "as published"
+            rows[row.name] = ResultRow(name=row.name, title=row.title, recipe=recipe, search=search, cells=tuple(cells))
+    return ResultTable(
+        name=experiment.name,
+        title=experiment.table.title,
+        columns=groups,
+        compared=compared,
+        rows=tuple(
+            _over_parent(rows[row.name], rows.get(row.parent)) for row in experiment.table.rows if row.name in rows
+        ),
+        notes=tuple(_notes(experiment, groups, compared)),
+        command=command,
+        settings=experiment.settings,
+        failures=dict(failures),
+    )
+
+
+def _is_compared(experiment: Experiment, column: Column, digests: Mapping[str, DatasetDigest]) -> bool:
+    """Whether published numbers mean the same as what is measured here: whole recipe, same data sets."""
+    if experiment.size != "full" or experiment.settings:
+        return False
+    given = [name for name in (column.train, column.test) if name in digests]
+    published = any(column.name in row.published for row in experiment.table.rows)
+    return published and all(digests[name].official for name in given)
+
+
+def _runs(experiment: Experiment, row: Row, column: Column, digests: Mapping[str, DatasetDigest]) -> tuple[Path, ...]:
+    """The folders of the runs behind a cell; none where the row is not trained, or not on these data sets."""
+    recipe = experiment.recipe(row)
+    if recipe is None or not {column.train, column.test} <= set(digests):
+        return ()
+    return run_folders(experiment, recipe, row, column)
+
+
+def _cell(
+    runs: tuple[Path, ...],
+    paper: tuple[float, float] | None,
+    measured: tuple[Search, Column, Mapping[str, DatasetDigest]],
+    failures: Mapping[Path, str],
+) -> Cell:
+    """What the runs have measured beside what the paper prints, and why runs failed."""
+    search, column, digests = measured
+    found: list[dict[str, float]] = []
+    if runs:
+        key, trained = digests[column.test].key(search), digests[column.train].trained
+        found = [scores[key] for scores in (scores_of(run, trained) for run in runs) if key in scores]
+    rank1, map_ = (
+        Score(paper=paper[i] if paper else None, values=tuple(scores[name] for scores in found))
+        for i, name in enumerate(SCORES)
+    )
+    failed = "; ".join(dict.fromkeys(failures[run] for run in runs if run in failures))
+    return Cell(rank1=rank1, map=map_, runs=runs, failed=failed)
+
+
+def _over_parent(row: ResultRow, parent: ResultRow | None) -> ResultRow:
+    """The row with the means of its parent's beside its own, wherever in the table that one stands."""
+    if parent is None:
+        return row
+    cells = []
+    for own, other in zip(row.cells, parent.cells, strict=True):
+        rank1, map_ = replace(own.rank1, parent=other.rank1.mean), replace(own.map, parent=other.map.mean)
+        cells.append(replace(own, rank1=rank1, map=map_))
+    return replace(row, cells=tuple(cells))
+
+
+def search_words(search: Search, recipe: Recipe) -> str:
+    """Return how a network is evaluated, in words; the feature is f without a neck, f_t before it, f_i after it."""
+    feature = "f" if recipe.network.neck == "none" else {"before": "f_t", "after": "f_i"}[search.feature]
+    return f"{feature}, {search.metric}{', re-ranked' if search.rerank else ''}"
+
+
+def _notes(experiment: Experiment, groups: tuple[Column, ...], compared: tuple[bool, ...]) -> Iterator[str]:
+    table = experiment.table
+    yield from table.notes
+    if experiment.interpretation:
+        yield f"Disputed points follow the interpretation {experiment.interpretation} (`reidkit paper differences`)."
+    if experiment.settings:
+        yield f"Changed by --set: {', '.join(experiment.settings)}."
+    if twin := table.twins.get(experiment.size):
+        yield f"{twin.words}{_start_words(experiment, twin)}."
+    if apart := [column.name for column, same in zip(groups, compared, strict=True) if not same]:
+        yield f"Not comparable with published numbers, which are therefore left out: {', '.join(apart)}."
+    missing = dict.fromkeys(name for column in groups for name in (column.train, column.test))
+    for name in missing:
+        if name not in experiment.data:
+            remedy = BENCHMARKS[name].remedy if name in BENCHMARKS else f"give --data {name}=DIR"
+            yield f"{name} is not measured: {remedy}."
+
+
+def _start_words(experiment: Experiment, twin: Twin) -> str:
+    """What the networks of twins start from, where their rows start from ImageNet's weights."""
+    if twin.start is None:
+        return ""
+    files = set(experiment.weights.values())
+    if not files or files == {None}:
+        return "; from scratch"
+    if all(file and file.is_relative_to(experiment.out / "start") for file in files):
+        return "; weights from a few epochs on synthetic people, in the place of ImageNet's"
+    return f"; weights from {', '.join(sorted(file.name if file else 'scratch' for file in files))}"
+
+
+def _score_json(score: Score) -> dict[str, Any]:
+    return {
+        "paper": score.paper,
+        "mean": score.mean,
+        "deviation": score.deviation,
+        "values": list(score.values),
+        "difference": score.difference,
+        "inside": score.inside,
+        "over_parent": score.change,
+    }

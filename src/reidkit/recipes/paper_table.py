@@ -1,0 +1,122 @@
+"""What a table of a paper is made of: rows, each a recipe with its published scores, on the data sets of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from reidkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from reidkit.recipe import Network, Recipe
+
+MARKET, DUKE = "market1501", "dukemtmc"
+
+
+class Benchmark(NamedTuple):
+    """The numbers of images by which a published data set is recognised, and how to get it."""
+
+    train: int
+    query: int
+    remedy: str
+
+
+BENCHMARKS = {
+    MARKET: Benchmark(
+        12936,
+        3368,
+        "get Market-1501 from https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html and give "
+        "--data market1501=DIR",
+    ),
+    DUKE: Benchmark(
+        16522,
+        2228,
+        "DukeMTMC-reID was withdrawn by its authors in 2019; with a copy that you may use give --data dukemtmc=DIR",
+    ),
+}
+"""The data sets that published scores are from, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How a trained network is evaluated: which feature, which distance, re-ranked or not."""
+
+    feature: Literal["after", "before"] = "after"
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    rerank: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table.
+
+    `published` maps a column to (rank-1, mAP) as fractions. `parent` names the row that this one changes in one point.
+    Without a recipe the row is not trained, only shown as published.
+    """
+
+    name: str
+    title: str
+    recipe: Recipe | None = None
+    search: Search = Search()
+    parent: str = ""
+    published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """A smaller version of a table's recipes, for less time or a smaller machine.
+
+    Arguments:
+        make: the recipe of a row to that of its twin.
+        words: what the twins are, for the notes below a table.
+        start: the network of a twin to the recipe that is trained first, on synthetic images, where no weights are
+            given; None where a twin starts from the same weights as the row.
+    """
+
+    make: Callable[[Recipe], Recipe]
+    words: str
+    start: Callable[[Network], Recipe] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a paper.
+
+    Arguments:
+        name: as the command line has it, and the table's files.
+        title: the heading.
+        rows: in their order.
+        notes: sentences below the table.
+        datasets: the names of the data sets that it is published on.
+        cross: trained on one data set and evaluated on another.
+        twins: smaller versions by the name of their size.
+        interpret: the recipe with the disputed points of the paper decided by the interpretation of that name.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = (MARKET, DUKE)
+    cross: bool = False
+    twins: Mapping[str, Twin] = field(default_factory=dict)
+    interpret: Callable[[Recipe, str], Recipe] | None = None
+
+    def twin(self, recipe: Recipe, size: str) -> Recipe:
+        """Return the recipe of a row in a size; that of `full` is the row's own.
+
+        Raises:
+            UsageError: the table has no such size.
+        """
+        if size == "full":
+            return recipe
+        if size not in self.twins:
+            raise UsageError(f"{self.name} has no {size} twins: choose {', '.join(('full', *self.twins))}")
+        return self.twins[size].make(recipe)
+
+
+def both(market: tuple[float, float] | None, duke: tuple[float, float] | None) -> dict[str, tuple[float, float]]:
+    """Rank-1 and mAP in per cent on Market-1501 and DukeMTMC-reID, as fractions by data set; None is left out."""
+    return {name: (round(s[0] / 100, 4), round(s[1] / 100, 4)) for name, s in ((MARKET, market), (DUKE, duke)) if s}
