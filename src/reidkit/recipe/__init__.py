@@ -6,8 +6,8 @@ command. An ablation is a ladder of `dataclasses.replace`, each rung one change 
 
 from __future__ import annotations
 
+from reidkit.recipe.checks import Section
 from reidkit.recipe.sections import (
-    ADDED,
     Backbone,
     Batch,
     Center,
@@ -17,13 +17,11 @@ from reidkit.recipe.sections import (
     Network,
     Optim,
     Recipe,
-    Section,
     Triplet,
 )
 from reidkit.recipe.text import differences, digest, from_json, load, override, to_json
 
 __all__ = [
-    "ADDED",
     "Backbone",
     "Batch",
     "Center",

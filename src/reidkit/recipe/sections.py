@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from reidkit.recipe.checks import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reidkit.recipe.checks import Rule
 
 Backbone = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "seresnet50", "seresnet101", "seresnext50", "seresnext101", "resnet50-ibn-a", "resnet101-ibn-a",
 ]  # fmt: skip
-
-
-class Section:
-    """Part of a recipe. pydantic reads this setting, so that a misspelt key is an error and not ignored."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,11 @@ class Network(Section):
     neck: Literal["none", "bnneck", "l2"] = "none"
     embedding: int = 0
 
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield 0 < self.width <= 4, "width", "must be above 0 and at most 4"
+        yield 0 <= self.embedding <= 65536, "embedding", "must be between 0 (none) and 65536"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Images(Section):
@@ -49,6 +55,14 @@ class Images(Section):
     pad: int = 10
     flip: float = 0.5
     resize: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        size = (self.height, self.width)
+        yield min(size) >= 32, "height", "and images.width must be at least 32 pixels"
+        yield max(size) <= 4096, "height", "and images.width must be at most 4096 pixels"
+        yield 0 <= self.pad <= 4096, "pad", "must be between 0 and 4096"
+        yield 0 <= self.flip <= 1, "flip", "must be between 0 and 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +80,12 @@ class Erasing(Section):
     aspect_draw: Literal["uniform", "log"] = "uniform"
     fill: Literal["code", "imagenet-mean", "image-mean", "random"] = "code"
 
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield 0 <= self.probability <= 1, "probability", "must be between 0 and 1"
+        yield 0 < self.area[0] <= self.area[1] < 1, "area", "must rise between 0 and 1"
+        yield 0 < self.aspect[0] <= self.aspect[1], "aspect", "must rise from above 0"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Section):
@@ -80,6 +100,14 @@ class Batch(Section):
     images: int = 4
     visits: Literal["chunks", "once"] = "chunks"
     parts: int = 1
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield self.ids >= 2, "ids", "must be at least 2: a triplet needs an image of another id"
+        yield self.images >= 2, "images", "must be at least 2: a triplet needs a second image of an id"
+        yield self.ids * self.images <= 65536, "ids", "times batch.images must be at most 65,536"
+        yield self.parts >= 1, "parts", "must be at least 1"
+        yield self.ids % self.parts == 0, "parts", "must divide batch.ids: the images of an id stay together"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +128,13 @@ class Identity(Section):
     std: float = 0.001
     sampled: int = 0
 
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield 0 <= self.smoothing < 1, "smoothing", "must be at least 0 and below 1"
+        yield self.weight >= 0, "weight", "must not be negative"
+        yield self.std > 0, "std", "must be above 0"
+        yield self.sampled >= 0, "sampled", "must be 0 (all ids) or a number of ids"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(Section):
@@ -107,6 +142,11 @@ class Triplet(Section):
 
     weight: float = 1.0
     margin: float = 0.3
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield self.weight >= 0, "weight", "must not be negative"
+        yield self.margin >= 0, "margin", "must not be negative"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +156,11 @@ class Center(Section):
     weight: float = 0.0
     lr: float = 0.5
     reading: Literal["code", "paper"] = "code"
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield self.weight >= 0, "weight", "must not be negative"
+        yield self.lr >= 0, "lr", "must not be negative"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,25 +183,26 @@ class Optim(Section):
     average: float = 0.0
     best_every: int = 0
 
-
-ADDED = (
-    "network.embedding",
-    "images.resize",
-    "erasing.aspect_draw",
-    "identity.spread",
-    "identity.std",
-    "identity.sampled",
-    "optim.warmup_steps",
-    "batch.parts",
-    "optim.average",
-    "optim.best_every",
-)
-"""Fields that came later, with defaults that change nothing: a run begun before them can still go on."""
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield self.lr > 0, "lr", "must be above 0"
+        yield self.weight_decay >= 0, "weight_decay", "must not be negative"
+        yield self.epochs >= 1, "epochs", "must be at least 1"
+        yield self.drops == tuple(sorted(set(self.drops))), "drops", "must rise"
+        yield self.gamma > 0, "gamma", "must be above 0"
+        yield self.warmup_epochs >= 0, "warmup_epochs", "must not be negative"
+        yield self.warmup_steps >= 0, "warmup_steps", "must not be negative"
+        one = not (self.warmup_steps and self.warmup_epochs)
+        yield one, "warmup_steps", "and optim.warmup_epochs exclude each other: set one of them to 0"
+        yield 0 <= self.average < 1, "average", "must be at least 0 and below 1"
+        yield self.best_every >= 0, "best_every", "must not be negative"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Section):
     """One training run, apart from its data and its seed."""
+
+    prefix: ClassVar[str | None] = ""
 
     name: str = "custom"
     network: Network = field(default_factory=Network)
@@ -167,3 +213,11 @@ class Recipe(Section):
     triplet: Triplet = field(default_factory=Triplet)
     center: Center = field(default_factory=Center)
     optim: Optim = field(default_factory=Optim)
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of several sections at once."""
+        yield self.name.isprintable() and len(self.name) <= 200, "name", "must be one line of at most 200 characters"
+        some = self.identity.weight + self.triplet.weight > 0
+        yield some, "identity.weight", "and triplet.weight cannot both be 0"
+        enough = self.identity.sampled == 0 or self.identity.sampled >= self.batch.ids
+        yield enough, "identity.sampled", "must be 0 (all ids) or at least batch.ids: those of the batch always enter"

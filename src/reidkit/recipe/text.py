@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import re
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reidkit import strict_json
 from reidkit.errors import UsageError
+from reidkit.recipe.checks import Section, field_types, in_words
 from reidkit.recipe.old_words import nearest
-from reidkit.recipe.rules import check
-from reidkit.recipe.sections import ADDED, Recipe
+from reidkit.recipe.sections import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -25,25 +24,35 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(recipe))))
 
 
-def from_json(value: object, where: str = "recipe") -> Recipe:
+def from_json(value: object, where: str = "", kind: type[Recipe] = Recipe) -> Recipe:
     """The recipe that `value` (JSON, already parsed) describes; missing fields take their defaults.
 
     Raises:
-        UsageError: an unknown key or a value that does not fit, named with its place.
+        UsageError: an unknown key or a value that does not fit, named with its place; the sentence starts with `where`.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    _refuse_booleans(value, where)
     try:
-        recipe = TypeAdapter(Recipe).validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = _short(".".join(str(part) for part in first["loc"]))
-        if first["type"] == "unexpected_keyword_argument":
-            raise UsageError(f"{where}: there is no {key}{_nearest(key)}") from None
-        raise UsageError(f"{where}: {key or 'the whole'}: {first['msg']}{_meant(first)}") from None
-    check(recipe, where)
-    return recipe
+        return _section(value, kind)
+    except UsageError as error:
+        if where:
+            raise UsageError(f"{where}: {error}") from None
+        raise
+
+
+SectionKind = TypeVar("SectionKind", bound=Section)
+
+
+def _section(value: object, kind: type[SectionKind], key: str = "a recipe") -> SectionKind:
+    if not isinstance(value, dict):
+        raise UsageError(f"{key} must be an object with keys and values, not {in_words(value)}")
+    types, given = field_types(kind), {}
+    for name, inner in value.items():
+        if name not in types:
+            full = kind.key(str(name))
+            raise UsageError(f"there is no {in_words(full)}{_nearest(full)}")
+        hint = types[name]
+        section = isinstance(hint, type) and issubclass(hint, Section)
+        given[name] = _section(inner, hint, name) if section else inner
+    return kind(**given)
 
 
 def load(path: Path) -> Recipe:
@@ -69,40 +78,62 @@ def load(path: Path) -> Recipe:
     return from_json(value, where=str(path))
 
 
-def override(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe with `key=value` settings put in, as `optim.lr=1e-3`; values are JSON or bare words.
+def override(recipe: Recipe, settings: Sequence[str] | Mapping[str, object]) -> Recipe:
+    """The recipe with settings put in: `{"optim.lr": 1e-3}`, or texts as `optim.lr=1e-3`, of JSON or bare words.
 
     Raises:
-        UsageError: a setting without `=`, a key that does not exist (the nearest is named), a value that does not fit.
+        UsageError: a text without `=`, a key that does not exist (the nearest is named), a value that does not fit.
     """
     value = to_json(recipe)
-    for setting in settings:
-        key, separator, text = setting.partition("=")
-        if not separator:
-            raise UsageError(f"{_short(setting)}: write a setting as KEY=VALUE, as in optim.lr=1e-3", argument="set")
-        *sections, leaf = key.strip().split(".")
-        place = value
-        for section in sections:
-            place = place.get(section, {}) if isinstance(place.get(section), dict) else {}
-        if leaf not in place or isinstance(place[leaf], dict):
-            raise UsageError(
-                f"{_short(setting)}: there is no {_short(key.strip())}{_nearest(key.strip())}", argument="set"
-            )
-        place[leaf] = _parse(text.strip(), several=isinstance(place[leaf], list))
-    return from_json(value, where="recipe")
+    pairs = settings.items() if isinstance(settings, Mapping) else map(_split, settings)
+    for key, given in pairs:
+        section, _, leaf = key.strip().rpartition(".")
+        place = value.get(section) if section else value
+        if not isinstance(place, dict) or leaf not in place or isinstance(place[leaf], dict):
+            raise UsageError(f"there is no {in_words(key.strip())}{_nearest(key.strip())}", argument="set")
+        text = not isinstance(settings, Mapping)
+        place[leaf] = _parse(str(given), several=isinstance(place[leaf], list)) if text else given
+    return from_json(value, kind=type(recipe))
+
+
+def _split(setting: str) -> tuple[str, str]:
+    key, separator, text = setting.partition("=")
+    if not separator:
+        sentence = f"{in_words(setting)} is no setting: write it as KEY=VALUE, as in optim.lr=1e-3"
+        raise UsageError(sentence, argument="set")
+    return key, text.strip()
+
+
+ORIGINAL = frozenset(
+    f"{section}.{leaf}"
+    for section, leaves in {
+        "network": "backbone width last_stride stride_in stem_relu neck",
+        "images": "height width pad flip",
+        "erasing": "probability area aspect fill",
+        "batch": "ids images visits",
+        "identity": "weight smoothing init",
+        "triplet": "weight margin",
+        "center": "weight lr reading",
+        "optim": "lr weight_decay epochs drops gamma warmup_epochs warmup",
+    }.items()
+    for leaf in leaves.split()
+)
+"""The fields of the first release. Every digest has them, and this list never changes."""
 
 
 def digest(recipe: Recipe) -> str:
     """A short text that differs where two recipes differ in anything but their name.
 
-    A field of `ADDED` that has its default is left out, so that adding one changes no digest.
+    Of the fields that came after `ORIGINAL` only those that do not have their default count, so that a new field or
+    section changes no digest, and runs begun before it can still go on.
     """
-    value, defaults = to_json(recipe), to_json(Recipe())
-    del value["name"]
-    for section, leaf in (key.split(".") for key in ADDED):
-        if value[section][leaf] == defaults[section][leaf]:
-            del value[section][leaf]
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    defaults = _leaves(to_json(type(recipe)()))
+    counted: dict[str, dict[str, Any]] = {}
+    for key, value in _leaves(to_json(recipe)).items():
+        if key in ORIGINAL or (key != "name" and value != defaults[key]):
+            section, _, leaf = key.rpartition(".")
+            counted.setdefault(section, {})[leaf] = value
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(ours: Recipe, theirs: Recipe) -> list[str]:
@@ -122,33 +153,6 @@ def _parse(text: str, *, several: bool = False) -> object:
         return text
 
 
-def _refuse_booleans(value: object, where: str) -> None:
-    """True and false are numbers to Python, and to nobody who writes a recipe."""
-    defaults = _leaves(to_json(Recipe()))
-    for key, given in _leaves(value).items() if isinstance(value, dict) else ():
-        default = defaults.get(key)
-        number = isinstance(default, int | float) and not isinstance(default, bool)
-        if isinstance(given, bool) and number:
-            raise UsageError(f"{where}: {key}: {str(given).lower()} is not a number")
-
-
-def _meant(error: Mapping[str, Any]) -> str:
-    """What was given in the place of one of a few words, and which of them it looks like."""
-    given = error["input"]
-    if error["type"] != "literal_error" or not isinstance(given, str):
-        return ""
-    choices = re.findall(r"'([^']*)'", error["msg"])
-    plain = given.lower().replace("_", "-")
-    close = difflib.get_close_matches(plain, choices, n=1, cutoff=0.8)
-    return f", not {_short(given)}{f'; did you mean {close[0]}?' if close else ''}"
-
-
-def _short(text: str) -> str:
-    """A text of others as it may stand in a sentence: one line, not too long."""
-    plain = text if text.isprintable() else ascii(text)[1:-1]
-    return plain if len(plain) <= 100 else f"{plain[:97]}..."
-
-
 def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, inner in value.items():
@@ -160,4 +164,4 @@ def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _nearest(key: str) -> str:
-    return nearest(_short(key), list(_leaves(to_json(Recipe()))))
+    return nearest(in_words(key), list(_leaves(to_json(Recipe()))))

@@ -54,9 +54,7 @@ def interpret(recipe: Recipe, interpretation: str) -> Recipe:
         remedy = f"did you mean {close[0]}?" if close else f"choose {', '.join(INTERPRETATIONS)}"
         raise UsageError(f"there is no interpretation {interpretation}; {remedy}")
     changes = {point.key: point.value(interpretation, recipe) for point in POINTS if point.key}
-    for key, value in changes.items():
-        recipe = put(recipe, key, value)
-    return recipes.from_json(recipes.to_json(recipe), where=f"{recipe.name} as {interpretation}")
+    return recipes.override(recipe, changes)
 
 
 def leaf(recipe: Recipe, key: str) -> Any:
