@@ -181,7 +181,7 @@ def test_a_model_needs_its_recipe(saved, tmp_path):
 
 
 def test_unfinished_run_has_no_model(tmp_path):
-    with pytest.raises(WeightsError, match=r"is a folder without model\.safetensors: give a run's folder"):
+    with pytest.raises(WeightsError, match=r"holds no model\.safetensors: give the folder of a finished run"):
         load_model(tmp_path)
     (tmp_path / "state.pt").write_bytes(b"")
     with pytest.raises(WeightsError, match="resume=True"):

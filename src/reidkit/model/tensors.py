@@ -103,7 +103,10 @@ def _of_folder(folder: Path) -> Path:
         raise WeightsError(
             f"{folder} holds no {MODEL}: has its run ended? train with resume=True to go on", argument="resume"
         )
-    raise WeightsError(f"{folder} is a folder without {MODEL}: give a run's folder, or a .safetensors or .pth file")
+    raise WeightsError(
+        f"{folder} holds no {MODEL}: give the folder of a finished run (one that was broken off can be resumed), "
+        "or a .safetensors or .pth file"
+    )
 
 
 def _refuse_foreign(path: Path, head: bytes) -> None:
