@@ -70,10 +70,10 @@ def next_step(setting: Setting, variant: Variant, batches: Iterator[tuple[Tensor
 
 def endless(setting: Setting, *, resident: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Epoch after epoch of reidkit's own batches, of images that are in memory."""
-    from reidkit.data.loaders import TrainBatches
+    from reidkit.data.loaders import build_batches
 
     source, labels = images_in_memory(setting)
-    batches = TrainBatches(source, labels, setting.recipe, 0, setting.device)
+    batches = build_batches(source, labels, setting.recipe, 0, setting.device)
     batches.resident = resident
     for epoch in itertools.count(1):
         yield from batches.epoch(epoch)
@@ -152,13 +152,16 @@ class OneByOne(torch.utils.data.Dataset[tuple["Tensor", int]]):
 
 def plain_loop(setting: Setting, *, tf32: bool) -> dict[str, Any]:
     """A plain float32 loop over files: worker processes, NCHW, Adam as it comes, the loss read at every step."""
-    from reidkit.data.sampler import pk_batches
+    from reidkit.data.sampler import PKSampler
 
     with tempfile.TemporaryDirectory() as folder:
         samples = _files(setting, Path(folder))
         _, labels = np.unique([sample.pid for sample in samples], return_inverse=True)
         # What loads is the batches of one epoch, several times over, so that the workers never run dry of work.
-        order = [batch.tolist() for batch in pk_batches(labels, setting.recipe.batch, 0, 1)]
+        order = [
+            batch.tolist()
+            for batch in PKSampler(labels, setting.recipe.batch.ids, setting.recipe.batch.images).epoch(1)
+        ]
         loader = torch.utils.data.DataLoader(
             OneByOne(samples, labels, setting.recipe),
             batch_sampler=order * (2000 // len(order) + 1),

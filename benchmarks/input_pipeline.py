@@ -22,9 +22,9 @@ from PIL import Image
 from reidkit.data import transforms
 from reidkit.data.decode import decode
 from reidkit.data.images import open_images
-from reidkit.data.loaders import TrainBatches, eval_batches
-from reidkit.data.sampler import pk_batches
-from reidkit.recipe import Batch, Erasing, Images, Recipe
+from reidkit.data.loaders import build_batches, eval_batches
+from reidkit.data.sampler import PKSampler
+from reidkit.recipe import Erasing, Recipe
 from reidkit.types import Sample
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
 
 HEIGHT, WIDTH, BATCH = 256, 128, 64
-SIZE = Images(height=HEIGHT, width=WIDTH)
+SIZE = (HEIGHT, WIDTH)
 RECIPE = replace(Recipe(), erasing=Erasing(probability=0.5))
 CPU = torch.device("cpu")
 
@@ -73,7 +73,7 @@ def drain(batches: Iterable[object]) -> None:
 def time_decoding(samples: list[Sample], folder: Path) -> dict[str, float]:
     def build() -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        open_images(samples, SIZE, folder)
+        open_images(samples, SIZE, cache_dir=folder)
 
     def by_pillow(resize: bool) -> None:
         for sample in samples:
@@ -90,14 +90,15 @@ def time_decoding(samples: list[Sample], folder: Path) -> dict[str, float]:
         "decode, Pillow": count / seconds(lambda: by_pillow(resize=False)),
         "decode, resize, write the cache": count / seconds(build),
         "decode and resize, Pillow": count / seconds(lambda: by_pillow(resize=True)),
-        "check that a cache is fresh": count / seconds(lambda: open_images(samples, SIZE, folder)),
+        "check that a cache is fresh": count / seconds(lambda: open_images(samples, SIZE, cache_dir=folder)),
     }
 
 
 def time_stages(source: ImageSource) -> dict[str, float]:
     rng = np.random.default_rng(1)
     pixels = np.empty((BATCH, HEIGHT, WIDTH, 3), dtype=np.uint8)
-    draws = transforms.draw(rng, BATCH, RECIPE.images, RECIPE.erasing)
+    augmentation = transforms.build_augmentation(RECIPE.images, RECIPE.erasing)
+    draws = augmentation.draw(rng, BATCH, SIZE)
     ready = transforms.normalise(torch.from_numpy(pixels))
 
     def crop_flip() -> None:
@@ -107,7 +108,7 @@ def time_stages(source: ImageSource) -> dict[str, float]:
         transforms.erase(ready, draws.boxes, fill, draws.noise)
 
     return {
-        "draw": BATCH / seconds(lambda: transforms.draw(rng, BATCH, RECIPE.images, RECIPE.erasing)),
+        "draw": BATCH / seconds(lambda: augmentation.draw(rng, BATCH, SIZE)),
         "flip, pad, crop (uint8)": BATCH / seconds(crop_flip),
         "normalise": BATCH / seconds(lambda: transforms.normalise(torch.from_numpy(pixels))),
         "normalise, torch": BATCH / seconds(lambda: transforms.normalise_by_torch(torch.from_numpy(pixels))),
@@ -118,7 +119,7 @@ def time_stages(source: ImageSource) -> dict[str, float]:
 
 
 def time_batches(source: ImageSource, pids: NDArray[np.int64]) -> dict[str, float]:
-    batches = TrainBatches(source, pids, RECIPE, 0, CPU)
+    batches = build_batches(source, pids, RECIPE, 0, CPU)
     return {
         "training batches": batches.count(1) * BATCH / seconds(lambda: drain(batches.epoch(1)), 2.0),
         "evaluation batches": len(source) / seconds(lambda: drain(eval_batches(source, BATCH, CPU)), 1.0),
@@ -128,8 +129,8 @@ def time_batches(source: ImageSource, pids: NDArray[np.int64]) -> dict[str, floa
 def time_sampler() -> dict[str, float]:
     pids = np.random.default_rng(0).integers(0, 100_000, 1_000_000)
     return {
-        "an epoch's order, chunks": len(pids) / seconds(lambda: pk_batches(pids, Batch(), 0, 1)),
-        "an epoch's order, once": len(pids) / seconds(lambda: pk_batches(pids, Batch(visits="once"), 0, 1)),
+        "an epoch's order, chunks": len(pids) / seconds(lambda: PKSampler(pids).epoch(1)),
+        "an epoch's order, once": len(pids) / seconds(lambda: PKSampler(pids, visits="once").epoch(1)),
     }
 
 
@@ -144,7 +145,7 @@ def main() -> None:
         samples = make_jpegs(folder, arguments.images)
         size = sum(len(sample.path.read_bytes()) for sample in samples) / len(samples)
         rates = time_decoding(samples, folder / "cache")
-        source = open_images(samples, SIZE, folder / "cache")
+        source = open_images(samples, SIZE, cache_dir=folder / "cache")
         rates |= time_stages(source)
         rates |= time_batches(source, np.array([sample.pid for sample in samples]))
         rates |= time_sampler()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reidkit.data.sampler import pk_batches
+from reidkit.data.sampler import PKSampler
 from reidkit.data.transforms import MEAN, STD
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def plain_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of such images, one after the other."""
     rng = random.Random(1000 * seed + epoch - 1)
-    for batch in pk_batches(labels, recipe.batch, seed, epoch):
+    sampler = PKSampler(labels, recipe.batch.ids, recipe.batch.images, visits=recipe.batch.visits, seed=seed)
+    for batch in sampler.epoch(epoch):
         yield (
             torch.stack([plain_image(samples[int(index)], recipe, rng) for index in batch]),
             torch.from_numpy(labels[batch]),

@@ -108,8 +108,8 @@ def child(way: Way, batches: int) -> dict[str, float]:
     import torch
 
     from reidkit.data.images import open_images
-    from reidkit.data.loaders import TrainBatches
-    from reidkit.data.stream_sampler import epoch_batches
+    from reidkit.data.loaders import build_batches
+    from reidkit.data.sampler import build_sampler
     from reidkit.recipe import Erasing, Recipe
     from reidkit.types import Sample
 
@@ -120,12 +120,12 @@ def child(way: Way, batches: int) -> dict[str, float]:
     train = load_dataset(way.data).train
     listed = time.perf_counter() - began
     cache = Path(os.environ["XDG_CACHE_HOME"]) / "images" if way.cache else None
-    source = open_images(train, recipe.images, cache, stream=way.stream or None)
+    source = open_images(train, recipe.images.size, cache_dir=cache, stream=way.stream or None)
     _, labels = np.unique(source.samples.pids, return_inverse=True)
     batch_order = time.perf_counter()
-    order = epoch_batches(source, labels, recipe.batch, 0, 1)
+    order = build_sampler(source, labels, recipe.batch, 0).epoch(1)
     batch_order = time.perf_counter() - batch_order
-    made = TrainBatches(source, labels, recipe, 0, torch.device("cpu"))
+    made = build_batches(source, labels, recipe, 0, torch.device("cpu"))
     epoch = made.epoch(1)
     next(epoch)
     found = {
@@ -154,7 +154,7 @@ def warm_up(recipe: Any) -> None:
     import torch
 
     from reidkit.data.images import open_images
-    from reidkit.data.loaders import TrainBatches
+    from reidkit.data.loaders import build_batches
     from reidkit.types import Sample
 
     with tempfile.TemporaryDirectory() as name:
@@ -163,8 +163,8 @@ def warm_up(recipe: Any) -> None:
             path = Path(name) / f"{pid}.jpg"
             path.write_bytes(draw_image(0, Shot("", pid + 1, 1, 0), HEIGHT, WIDTH))
             samples.append(Sample(path, pid, 0))
-        source = open_images(samples, recipe.images, None)
-        next(TrainBatches(source, np.arange(16), recipe, 0, torch.device("cpu")).epoch(1))
+        source = open_images(samples, recipe.images.size)
+        next(build_batches(source, np.arange(16), recipe, 0, torch.device("cpu")).epoch(1))
 
 
 def peak() -> float:

@@ -32,7 +32,7 @@ from benchmarks.plain import plain_batches
 from benchmarks.step import Way, build_step
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
-from reidkit.data.loaders import TrainBatches
+from reidkit.data.loaders import build_batches
 from reidkit.encoder import choose_precision
 from reidkit.model.network import Network, build_network
 from reidkit.recipes import get_recipe
@@ -59,8 +59,8 @@ def our_batches(
     samples: Sequence[Sample], labels: np.ndarray[Any, Any], recipe: Recipe, cache: Path
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches as `reidkit train` makes them."""
-    source = open_images(samples, recipe.images, cache)
-    return TrainBatches(source, labels, recipe, 0, torch.device("cpu")).epoch(1)
+    source = open_images(samples, recipe.images.size, cache_dir=cache)
+    return build_batches(source, labels, recipe, 0, torch.device("cpu")).epoch(1)
 
 
 def way(which: str) -> Way:

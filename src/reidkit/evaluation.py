@@ -114,7 +114,13 @@ def embed_samples(
         DataError: an image cannot be read.
         DivergedError: the network gives features that are no numbers.
     """
-    source = open_images(samples, model.recipe.images, reading.cache_dir, reading.skip_unreadable)
+    source = open_images(
+        samples,
+        model.recipe.images.size,
+        resize=model.recipe.images.resize,
+        cache_dir=reading.cache_dir,
+        skip_unreadable=reading.skip_unreadable,
+    )
     model.network.to(reading.device)
     done = 0
 

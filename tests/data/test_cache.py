@@ -44,12 +44,12 @@ def test_what_is_being_written_stays(tmp_path: Path) -> None:
 
 def test_who_has_one_open_keeps_it(tmp_path: Path) -> None:
     samples = write(tmp_path / "set", 3)
-    source = open_images(samples, SIZE, tmp_path / "cache")
+    source = open_images(samples, SIZE, cache_dir=tmp_path / "cache")
     found = clear_cache(tmp_path / "cache")
     assert found.files == 1
-    assert found.bytes > 3 * SIZE.height * SIZE.width * 3
+    assert found.bytes > 3 * SIZE[0] * SIZE[1] * 3
     assert np.array_equal(pixels(source)[2], picture(2))
-    assert np.array_equal(pixels(open_images(samples, SIZE, tmp_path / "cache"))[1], picture(1))
+    assert np.array_equal(pixels(open_images(samples, SIZE, cache_dir=tmp_path / "cache"))[1], picture(1))
 
 
 def test_a_file_that_may_not_be_deleted_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

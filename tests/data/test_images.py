@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import resource
 import subprocess
@@ -20,7 +19,6 @@ from reidkit.data.images import open_images
 from reidkit.data.resize import resize
 from reidkit.data.sources import decode_all
 from reidkit.errors import DataError
-from reidkit.recipe import Images
 from reidkit.types import Sample
 from tests.noise import file_of
 
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
 
 H, W = 12, 8
-SIZE = Images(height=H, width=W)
+SIZE = (H, W)
 
 
 def picture(seed: int, height: int = H, width: int = W) -> NDArray[np.uint8]:
@@ -64,7 +62,7 @@ def cache_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
 
 def test_images_come_back(tmp_path: Path, cache_dir: Path | None) -> None:
     samples = write(tmp_path / "set", 70)
-    source = open_images(samples, SIZE, cache_dir)
+    source = open_images(samples, SIZE, cache_dir=cache_dir)
     assert source.samples == tuple(samples)
     assert source.kept.tolist() == list(range(70))
     assert (len(source), source.size) == (70, (H, W))
@@ -87,7 +85,7 @@ def triangle(image: NDArray[Any], size: int) -> NDArray[np.float64]:
 def test_resized_by_the_definition(tmp_path: Path, cache_dir: Path | None, shape: tuple[int, int]) -> None:
     image = picture(3, *shape)
     Image.fromarray(image).save(tmp_path / "a.png")
-    source = open_images([Sample(tmp_path / "a.png", 0, 0)], SIZE, cache_dir)
+    source = open_images([Sample(tmp_path / "a.png", 0, 0)], SIZE, cache_dir=cache_dir)
     expected = triangle(triangle(image, H).swapaxes(0, 1), W).swapaxes(0, 1)
     assert np.abs(pixels(source)[0] - expected).max() < 1.6
 
@@ -99,7 +97,7 @@ def test_broken_images_are_refused(tmp_path: Path, cache_dir: Path | None) -> No
     file_of(samples[4]).write_bytes(file_of(samples[0]).read_bytes()[:60])
     file_of(samples[8]).write_bytes(b"")
     with pytest.raises(DataError) as caught:
-        open_images(samples, SIZE, cache_dir)
+        open_images(samples, SIZE, cache_dir=cache_dir)
     sentence = str(caught.value)
     assert "4 of 9 images" in sentence
     assert "skip_unreadable=True" in sentence
@@ -110,34 +108,36 @@ def test_broken_images_are_refused(tmp_path: Path, cache_dir: Path | None) -> No
 def test_broken_images_are_left_out(tmp_path: Path, cache_dir: Path | None) -> None:
     samples = write(tmp_path / "set", 5)
     file_of(samples[1]).write_bytes(b"no image")
-    source = open_images(samples, SIZE, cache_dir, skip_unreadable=True)
+    source = open_images(samples, SIZE, cache_dir=cache_dir, skip_unreadable=True)
     assert source.kept.tolist() == [0, 2, 3, 4]
     assert [sample.pid for sample in source.samples] == [0, 2, 3, 4]
     assert np.array_equal(pixels(source, 1, 3), np.stack([picture(2), picture(4)]))
     with pytest.raises(DataError, match="1 of 5"):
-        open_images(samples, SIZE, cache_dir)
+        open_images(samples, SIZE, cache_dir=cache_dir)
 
 
 def test_nothing_to_open(tmp_path: Path, cache_dir: Path | None) -> None:
     with pytest.raises(DataError, match="there is no image"):
-        open_images([], SIZE, cache_dir)
+        open_images([], SIZE, cache_dir=cache_dir)
+    missing = [Sample(tmp_path / f"{i}.jpg", i, 0) for i in range(2)]
     with pytest.raises(DataError, match="2 of 2 images cannot be read"):
-        open_images([Sample(tmp_path / f"{i}.jpg", i, 0) for i in range(2)], SIZE, cache_dir, skip_unreadable=True)
+        open_images(missing, SIZE, cache_dir=cache_dir, skip_unreadable=True)
 
 
 def test_progress(tmp_path: Path, cache_dir: Path | None) -> None:
     told: list[tuple[int, int]] = []
-    open_images(write(tmp_path / "set", 70), SIZE, cache_dir, progress=lambda done, total: told.append((done, total)))
+    samples = write(tmp_path / "set", 70)
+    open_images(samples, SIZE, cache_dir=cache_dir, progress=lambda *now: told.append(now))
     assert told == [(32, 70), (64, 70), (70, 70)]
 
 
 def test_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = write(tmp_path / "set", 3)
-    open_images(samples, SIZE, tmp_path / "cache")
+    open_images(samples, SIZE, cache_dir=tmp_path / "cache")
     monkeypatch.setattr(sources, "decode", no_decoding)
-    assert np.array_equal(pixels(open_images(samples, SIZE, tmp_path / "cache"))[2], picture(2))
+    assert np.array_equal(pixels(open_images(samples, SIZE, cache_dir=tmp_path / "cache"))[2], picture(2))
     with pytest.raises(AssertionError, match="again"):
-        open_images(samples, Images(height=H, width=W + 1), tmp_path / "cache")
+        open_images(samples, (H, W + 1), cache_dir=tmp_path / "cache")
 
 
 def test_what_was_found_broken_is_not_decoded_again_with_the_rest(
@@ -146,9 +146,9 @@ def test_what_was_found_broken_is_not_decoded_again_with_the_rest(
     samples = write(tmp_path / "set", 3)
     file_of(samples[0]).write_bytes(b"no image")
     with pytest.raises(DataError):
-        open_images(samples, SIZE, tmp_path / "cache")
+        open_images(samples, SIZE, cache_dir=tmp_path / "cache")
     monkeypatch.setattr(sources, "decode", no_decoding)
-    assert len(open_images(samples, SIZE, tmp_path / "cache", skip_unreadable=True)) == 2
+    assert len(open_images(samples, SIZE, cache_dir=tmp_path / "cache", skip_unreadable=True)) == 2
 
 
 def test_an_image_that_becomes_readable_is_taken_in(tmp_path: Path) -> None:
@@ -157,10 +157,10 @@ def test_an_image_that_becomes_readable_is_taken_in(tmp_path: Path) -> None:
     good, state = file_of(samples[1]).read_bytes(), file_of(samples[1]).stat()
     file_of(samples[1]).write_bytes(bytes(len(good)))
     os.utime(file_of(samples[1]), ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert len(open_images(samples, SIZE, tmp_path / "cache", skip_unreadable=True)) == 1
+    assert len(open_images(samples, SIZE, cache_dir=tmp_path / "cache", skip_unreadable=True)) == 1
     file_of(samples[1]).write_bytes(good)
     os.utime(file_of(samples[1]), ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert len(open_images(samples, SIZE, tmp_path / "cache", skip_unreadable=True)) == 2
+    assert len(open_images(samples, SIZE, cache_dir=tmp_path / "cache", skip_unreadable=True)) == 2
 
 
 def newer(path: Path) -> None:
@@ -182,9 +182,9 @@ def larger(path: Path) -> None:
 def test_a_stale_cache_is_made_anew(tmp_path: Path, change: Callable[[Path], None]) -> None:
     samples = write(tmp_path / "set", 2)
     Image.fromarray(picture(1)).save(file_of(samples[1]), compress_level=0)
-    old = open_images(samples, SIZE, tmp_path / "cache")
+    old = open_images(samples, SIZE, cache_dir=tmp_path / "cache")
     change(file_of(samples[1]))
-    assert np.array_equal(pixels(open_images(samples, SIZE, tmp_path / "cache"))[1], 255 - picture(1))
+    assert np.array_equal(pixels(open_images(samples, SIZE, cache_dir=tmp_path / "cache"))[1], 255 - picture(1))
     assert np.array_equal(pixels(old)[1], picture(1)), "who has the old one open keeps it"
     assert len(list((tmp_path / "cache").glob("*.images"))) == 1
 
@@ -205,11 +205,11 @@ def test_a_stale_cache_is_made_anew(tmp_path: Path, change: Callable[[Path], Non
 )
 def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     samples = write(tmp_path / "set", 2)
-    open_images(samples, SIZE, tmp_path / "cache")
+    open_images(samples, SIZE, cache_dir=tmp_path / "cache")
     (file,) = (tmp_path / "cache").glob("*.images")
     whole = file.read_bytes()
     file.write_bytes(damage(whole))
-    assert np.array_equal(pixels(open_images(samples, SIZE, tmp_path / "cache"))[1], picture(1))
+    assert np.array_equal(pixels(open_images(samples, SIZE, cache_dir=tmp_path / "cache"))[1], picture(1))
     assert file.read_bytes() == whole
 
 
@@ -219,11 +219,11 @@ def test_breaking_off_leaves_nothing_behind(tmp_path: Path) -> None:
 
     samples = write(tmp_path / "set", 3)
     with pytest.raises(KeyboardInterrupt):
-        open_images(samples, SIZE, tmp_path / "cache", progress=stop)
+        open_images(samples, SIZE, cache_dir=tmp_path / "cache", progress=stop)
     (lock,) = (tmp_path / "cache").iterdir()
     partial = lock.with_suffix(".images.0123abcd.partial")
     partial.write_bytes(bytes(10_000))  # what a killed process leaves
-    assert np.array_equal(pixels(open_images(samples, SIZE, tmp_path / "cache"))[2], picture(2))
+    assert np.array_equal(pixels(open_images(samples, SIZE, cache_dir=tmp_path / "cache"))[2], picture(2))
     assert not partial.exists()
 
 
@@ -241,7 +241,7 @@ def tell(*progress):
     time.sleep(0.05)
 
 samples = [Sample(path, 0, 0) for path in sorted(Path(sys.argv[1]).iterdir())]
-source = open_images(samples, Images(height=12, width=8), Path(sys.argv[2]), progress=tell)
+source = open_images(samples, (12, 8), cache_dir=Path(sys.argv[2]), progress=tell)
 images, _ = source.rows(source.kept)
 print(images.tobytes().hex()[:64], int(images.sum()), bool(told))
 """
@@ -265,7 +265,7 @@ def test_no_room(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(DataError, match=r"no room in .*cache.*takes 0.01 GB: .*cache_dir, or None for no cache"):
-            open_images(samples, Images(height=400, width=240), tmp_path / "cache")
+            open_images(samples, (400, 240), cache_dir=tmp_path / "cache")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((tmp_path / "cache").glob("*.partial"))
@@ -275,7 +275,7 @@ def test_a_cache_folder_that_is_none(tmp_path: Path) -> None:
     samples = write(tmp_path / "set", 1)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match=r"cannot be written in .*cache_dir, or None for no cache"):
-        open_images(samples, SIZE, tmp_path / "file" / "cache")
+        open_images(samples, SIZE, cache_dir=tmp_path / "file" / "cache")
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +295,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_that_goes_away(tmp_path: Path) -> None:
     samples = write(tmp_path / "set", 2)
-    source = open_images(samples, SIZE, None)
+    source = open_images(samples, SIZE, cache_dir=None)
     file_of(samples[1]).unlink()
     with pytest.raises(DataError, match=r"001\.png"):
         pixels(source)
@@ -306,7 +306,7 @@ def test_odd_names(tmp_path: Path, cache_dir: Path | None) -> None:
     for i, path in enumerate(paths):
         Image.fromarray(picture(i)).save(tmp_path / "x.png")
         (tmp_path / "x.png").rename(path)
-    source = open_images([Sample(path, 0, 0) for path in paths], SIZE, cache_dir)
+    source = open_images([Sample(path, 0, 0) for path in paths], SIZE, cache_dir=cache_dir)
     assert np.array_equal(pixels(source)[1], picture(1))
 
 
@@ -323,8 +323,7 @@ def test_the_filter_of_the_recipe(tmp_path: Path, cache_dir: Path | None) -> Non
     Image.fromarray(picture(0, 2 * H, 2 * W)).save(tmp_path / "a.png")
     found = {}
     for by in ("bilinear", "bicubic", "bilinear"):
-        size = dataclasses.replace(SIZE, resize=by)
-        found[by] = pixels(open_images([Sample(tmp_path / "a.png", 0, 0)], size, cache_dir))[0]
+        found[by] = pixels(open_images([Sample(tmp_path / "a.png", 0, 0)], SIZE, resize=by, cache_dir=cache_dir))[0]
         expected = np.zeros((H, W, 3), dtype=np.uint8)
         resize(picture(0, 2 * H, 2 * W), expected, by)
         assert np.array_equal(found[by], expected)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from reidkit.data import transforms
 from reidkit.data.images import open_images
-from reidkit.data.loaders import AHEAD, TrainBatches, eval_batches
-from reidkit.data.sampler import pk_batches
+from reidkit.data.loaders import AHEAD, TrainBatches, build_batches, eval_batches
+from reidkit.data.sampler import PKSampler
 from reidkit.data.sources import MappedImages, UnreadableImagesError
 from reidkit.errors import DataError
 from reidkit.recipe import Batch, Erasing, Images, Recipe
@@ -44,7 +44,7 @@ def images(count: int = 40, height: int = 24, width: int = 16) -> MappedImages:
 
 
 def batches(source: MappedImages, recipe: Recipe = RECIPE, seed: int = 4) -> TrainBatches:
-    return TrainBatches(source, np.arange(len(source)) % 8 + 50, recipe, seed, CPU)
+    return build_batches(source, np.arange(len(source)) % 8 + 50, recipe, seed, CPU)
 
 
 class Troubled(MappedImages):
@@ -91,9 +91,10 @@ def _no_thread_is_left() -> Iterator[None]:
 def test_a_batch_by_definition() -> None:
     """Sampler, draws, crop, normalise, erase, put together step by step."""
     source, labels = images(), np.arange(40) % 8 + 50
-    order = pk_batches(labels, RECIPE.batch, 4, 2)
+    order = PKSampler(labels, 3, 2, seed=4).epoch(2)
+    augmentation = transforms.Augmentation(pad=3, erasing=transforms.RandomErasing(fill="random"))
     for b, (x, y) in enumerate(batches(source).epoch(2)):
-        draws = transforms.draw(np.random.default_rng((4, 2, b, 0x617567)), 6, RECIPE.images, RECIPE.erasing)
+        draws = augmentation.draw(np.random.default_rng((4, 2, b, 0x617567)), 6, (24, 16))
         pixels = np.empty((6, 24, 16, 3), dtype=np.uint8)
         transforms.crop_flip(source, order[b], draws, 3, pixels)
         expected = transforms.normalise(torch.from_numpy(pixels))
@@ -130,7 +131,7 @@ def test_epochs_batches_and_seeds_differ() -> None:
         x
         for seed in (1, 2)
         for epoch in (1, 2)
-        for x, _ in TrainBatches(source, np.arange(6) // 2, recipe, seed, CPU).epoch(epoch)
+        for x, _ in build_batches(source, np.arange(6) // 2, recipe, seed, CPU).epoch(epoch)
     ]
     assert len(seen) == 4
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(seen, 2))
@@ -142,8 +143,8 @@ def test_mapped_and_streamed_images_give_the_same_batches(tmp_path: Path) -> Non
         Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
     samples = [Sample(path, i // 3, 0) for i, path in enumerate(sorted(tmp_path.glob("*.png")))]
     pids = np.array([sample.pid for sample in samples])
-    ways = [open_images(samples, Images(height=24, width=16), cache) for cache in (tmp_path / "cache", None)]
-    one, two = (list(TrainBatches(source, pids, RECIPE, 0, CPU).epoch(1)) for source in ways)
+    ways = [open_images(samples, (24, 16), cache_dir=cache) for cache in (tmp_path / "cache", None)]
+    one, two = (list(build_batches(source, pids, RECIPE, 0, CPU).epoch(1)) for source in ways)
     assert len(one) > 0
     for (x, y), (x_again, y_again) in zip(one, two, strict=True):
         assert torch.equal(x, x_again)
@@ -211,10 +212,10 @@ def test_waiting_is_counted() -> None:
 
 def test_wrong_labels_and_too_few_ids() -> None:
     with pytest.raises(ValueError, match="3 labels for 40 images"):
-        TrainBatches(images(), np.zeros(3, dtype=np.int64), RECIPE, 0, CPU)
-    two = TrainBatches(images(), np.arange(40) % 2, RECIPE, 0, CPU)
-    with pytest.raises(DataError, match=r"batch\.ids=2"):
-        two.count(1)
+        build_batches(images(), np.arange(3), RECIPE, 0, CPU)
+    with pytest.raises(DataError, match="take at most 2 ids") as caught:
+        build_batches(images(), np.arange(40) % 2, RECIPE, 0, CPU)
+    assert caught.value.argument == "batch.ids"
 
 
 @pytest.mark.market1501
@@ -224,9 +225,9 @@ def test_real_images(tmp_path: Path) -> None:
     if not folder:
         pytest.skip("set REIDKIT_MARKET1501 to the folder that holds bounding_box_train")
     paths = sorted((Path(folder) / "bounding_box_train").glob("*.jpg"))[:300]
-    source = open_images([Sample(path, int(path.name[:4]), 0) for path in paths], Images(), tmp_path)
+    source = open_images([Sample(path, int(path.name[:4]), 0) for path in paths], (256, 128), cache_dir=tmp_path)
     pids = np.array([sample.pid for sample in source.samples])
-    loader = TrainBatches(source, pids, replace(Recipe(), batch=Batch(ids=4, images=4)), 0, CPU)
+    loader = build_batches(source, pids, replace(Recipe(), batch=Batch(ids=4, images=4)), 0, CPU)
     everything = torch.cat([x for x, _ in loader.epoch(1)])
     assert float(everything.mean()) == pytest.approx(-0.4, abs=0.5)
     assert float(everything.abs().max()) < 2.7
@@ -235,7 +236,7 @@ def test_real_images(tmp_path: Path) -> None:
 def test_another_image_of_the_person_stands_in_for_a_broken_one() -> None:
     """Where somebody wants to be told, and is so once; draws, labels and all other images stay as they are."""
     plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(height=24, width=16, pad=0, flip=0.0))
-    order = pk_batches(np.arange(40) % 8 + 50, plain.batch, 4, 1)
+    order = PKSampler(np.arange(40) % 8 + 50, plain.batch.ids, plain.batch.images, seed=4).epoch(1)
     source, told = Spoilt({int(order[0, 0]), int(order[1, 3])}), list[str]()
     loader = batches(source, plain)
     loader.replaced = told.append
@@ -248,7 +249,7 @@ def test_another_image_of_the_person_stands_in_for_a_broken_one() -> None:
             shown = source._pixels[partner if index in source.broken else index]
             assert torch.equal(x[at], transforms.normalise(torch.from_numpy(shown[None].copy()))[0])
     assert met == 2
-    expected = [f"{order[at]} is cut: another image of the same person stands in for it" for at in ((0, 0), (1, 3))]
+    expected = [f"{order[at]} is cut: another image of the same id replaces it" for at in ((0, 0), (1, 3))]
     assert told == expected
     list(loader.epoch(1))
     assert len(told) == 2
@@ -257,7 +258,7 @@ def test_another_image_of_the_person_stands_in_for_a_broken_one() -> None:
 def test_one_stands_in_where_the_images_live_on_the_device() -> None:
     """All are loaded before the first batch, so it is the person's first whole image of all that stands in."""
     plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(height=24, width=16, pad=0, flip=0.0))
-    order = pk_batches(np.arange(40) % 8 + 50, plain.batch, 4, 1)
+    order = PKSampler(np.arange(40) % 8 + 50, plain.batch.ids, plain.batch.images, seed=4).epoch(1)
     broken = int(order[0, 0])
     first = next(i for i in range(broken % 8, 40, 8) if i != broken)
     source, told = Spoilt({broken}), list[str]()
@@ -265,7 +266,7 @@ def test_one_stands_in_where_the_images_live_on_the_device() -> None:
     loader.resident, loader.replaced = True, told.append
     shown = next(iter(loader.epoch(1)))[0][0]
     assert torch.equal(shown, transforms.normalise(torch.from_numpy(source._pixels[[first]].copy()))[0])
-    assert told == [f"{broken} is cut: another image of the same person stands in for it"]
+    assert told == [f"{broken} is cut: another image of the same id replaces it"]
 
 
 @pytest.mark.parametrize(("broken", "told"), [(set(range(0, 40, 8)), True), (set(range(0, 40, 9)), False)])

@@ -11,12 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidkit.data import transforms
-from reidkit.data import transforms as resident
-from reidkit.data.loaders import TrainBatches
+from reidkit.data import loaders, transforms
+from reidkit.data.loaders import build_batches, copy_to_device, fits_on
 from reidkit.data.sources import MappedImages, StreamedImages
 from reidkit.data.transforms import Numbers
-from reidkit.recipe import Batch, Erasing, Images, Recipe
+from reidkit.recipe import Batch, Erasing, Recipe
 from reidkit.types import Sample
 from tests.data.test_loaders import CPU, RECIPE, images
 
@@ -32,16 +31,16 @@ def numbers(flip: int, top: int, left: int, pad: int) -> Numbers:
     draws = transforms.Draws(
         np.array([flip == 1]), np.array([top]), np.array([left]), np.zeros((1, 4), np.int64), np.zeros(1, np.int64)
     )
-    out = np.zeros((resident.ROWS, 1), dtype=np.int64)
-    resident.write_numbers(np.array([0]), np.array([5]), draws, pad, out)
+    out = np.zeros((transforms.ROWS, 1), dtype=np.int64)
+    transforms.write_numbers(np.array([0]), np.array([5]), draws, pad, out)
     return Numbers.of(torch.from_numpy(out), 1)
 
 
 def test_flip_and_crop_by_hand() -> None:
     """Pad 1 around 2 x 3: the corner (0, 0) shows a black row above and a black column to the left."""
     image = torch.tensor([[[1, 2, 3], [4, 5, 6], [7, 8, 9]], [[11, 12, 13], [14, 15, 16], [17, 18, 19]]]).byte()[None]
-    assert torch.equal(resident.crop_flip_on_device(image, numbers(0, 1, 1, 1)), image)
-    assert resident.crop_flip_on_device(image, numbers(1, 0, 0, 1)).tolist() == [
+    assert torch.equal(transforms.crop_flip_on_device(image, numbers(0, 1, 1, 1)), image)
+    assert transforms.crop_flip_on_device(image, numbers(1, 0, 0, 1)).tolist() == [
         [[[0, 0, 0], [0, 0, 0], [0, 0, 0]], [[0, 0, 0], [7, 8, 9], [4, 5, 6]]]
     ]
     assert numbers(1, 0, 0, 1).label.tolist() == [5]
@@ -53,19 +52,19 @@ def test_flip_and_crop_as_on_the_host(shape: tuple[int, int], pad: int, seed: in
     """Also where the padding is larger than the image, so that a crop may show nothing of it."""
     rng, (height, width) = np.random.default_rng(seed), shape
     source, index = images(4, height, width), rng.integers(0, 4, 6)
-    draws = transforms.draw(rng, 6, Images(height=height, width=width, pad=pad), Erasing())
+    draws = transforms.Augmentation(pad=pad).draw(rng, 6, (height, width))
     expected = np.full((6, height, width, 3), 99, dtype=np.uint8)
     transforms.crop_flip(source, index, draws, pad, expected)
-    packed = np.zeros((resident.ROWS, 6), dtype=np.int64)
-    resident.write_numbers(index, index, draws, pad, packed)
-    found = resident.crop_flip_on_device(resident.load(source, CPU), Numbers.of(torch.from_numpy(packed), 6))
+    packed = np.zeros((transforms.ROWS, 6), dtype=np.int64)
+    transforms.write_numbers(index, index, draws, pad, packed)
+    found = transforms.crop_flip_on_device(copy_to_device(CPU, source), Numbers.of(torch.from_numpy(packed), 6))
     assert np.array_equal(found.numpy(), expected)
 
 
 def both(source: MappedImages, recipe: Recipe) -> list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
     """An epoch from the host and the same one from the device."""
     labels = np.arange(len(source)) % 8 + 50
-    host, device = (TrainBatches(source, labels, recipe, 4, CPU) for _ in range(2))
+    host, device = (build_batches(source, labels, recipe, 4, CPU) for _ in range(2))
     assert not host.resident
     device.resident = True
     pairs = list(zip(host.epoch(2), device.epoch(2), strict=True))
@@ -106,7 +105,7 @@ def test_noise_is_in_the_same_places() -> None:
 
 def test_a_resumed_epoch_is_the_unbroken_one() -> None:
     recipe = replace(RECIPE, batch=Batch(ids=2, images=2))
-    batches = TrainBatches(images(), np.arange(40) % 8, recipe, 1, CPU)
+    batches = build_batches(images(), np.arange(40) % 8, recipe, 1, CPU)
     batches.resident = True
     whole, rest = list(batches.epoch(3)), list(batches.epoch(3, start=4))
     assert len(rest) == len(whole) - 4 > 0
@@ -115,22 +114,22 @@ def test_a_resumed_epoch_is_the_unbroken_one() -> None:
 
 def test_images_are_copied_by_their_indices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces that do not divide the number; broken ones are left out; decoded ones are the same as mapped ones."""
-    monkeypatch.setattr(resident, "_GROUP", 3)
+    monkeypatch.setattr(loaders, "_COPIED_AT_ONCE", 3)
     whole, kept = images(11), np.array([0, 2, 3, 5, 6, 7, 10])
     source = MappedImages(whole._pixels, whole.samples, kept)
-    assert np.array_equal(resident.load(source, CPU).numpy(), whole._pixels[kept])
+    assert np.array_equal(copy_to_device(CPU, source).numpy(), whole._pixels[kept])
     from PIL import Image
 
     for i, pixels in enumerate(whole._pixels):
         Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
     samples = [Sample(tmp_path / f"{i:02}.png", i, 0) for i in range(11)]
-    assert np.array_equal(resident.load(StreamedImages(samples, kept, (24, 16)), CPU).numpy(), whole._pixels[kept])
+    assert np.array_equal(copy_to_device(CPU, StreamedImages(samples, kept, (24, 16))).numpy(), whole._pixels[kept])
 
 
 def test_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """40 images of 24 x 16 are 46,080 bytes, a quarter of 184,320."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (184_320, 10**9))
     gpu = torch.device("cuda")
-    assert not resident.fits(images(40), gpu)
-    assert resident.fits(images(39), gpu)
-    assert not resident.fits(images(1), CPU)
+    assert not fits_on(gpu, images(40))
+    assert fits_on(gpu, images(39))
+    assert not fits_on(CPU, images(1))

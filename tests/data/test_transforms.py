@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,8 +14,19 @@ from hypothesis import strategies as st
 
 from reidkit.data import transforms
 from reidkit.data.sources import MappedImages
-from reidkit.data.transforms import CODE_FILL, MEAN, STD, Draws, copy, crop_flip, draw, erase, normalise
-from reidkit.recipe import Erasing, Images
+from reidkit.data.transforms import (
+    CODE_FILL,
+    MEAN,
+    STD,
+    Augmentation,
+    Draws,
+    RandomErasing,
+    copy,
+    crop_flip,
+    erase,
+    normalise,
+)
+from reidkit.errors import UsageError
 from reidkit.types import Sample
 
 if TYPE_CHECKING:
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.transforms import Fill
 
-ALWAYS = Erasing(probability=1.0)
+ALWAYS = Augmentation(erasing=RandomErasing(probability=1.0))
 
 
 def source(pixels: NDArray[np.uint8]) -> MappedImages:
@@ -65,7 +76,7 @@ def test_flip_and_crop_by_brute_force(shape: tuple[int, int], pad: int, seed: in
     """Also where the padding is larger than the image, so that a crop may show nothing of it."""
     rng, (height, width) = np.random.default_rng(seed), shape
     images, indices = some(4, height, width, seed), rng.integers(0, 4, 6)
-    draws = draw(rng, 6, Images(height=height, width=width, pad=pad), Erasing())
+    draws = Augmentation(pad=pad).draw(rng, 6, (height, width))
     out = np.full((6, height, width, 3), 99, dtype=np.uint8)
     crop_flip(source(images), indices, draws, pad, out)
     for b, index in enumerate(indices):
@@ -164,7 +175,7 @@ def test_noise_is_normal_and_seeded(way: Callable[..., None]) -> None:
 
 def test_draws_of_flip_and_crop() -> None:
     """10,000 draws: each of the 21 places of a crop equally likely both ways, apart from each other."""
-    draws = draw(np.random.default_rng(0), 10_000, Images(pad=10, flip=0.3), Erasing())
+    draws = Augmentation(pad=10, flip=0.3).draw(np.random.default_rng(0), 10_000, (256, 128))
     assert draws.flip.mean() == pytest.approx(0.3, abs=0.02)
     for place in (draws.top, draws.left):
         counts = np.bincount(place, minlength=21)
@@ -175,14 +186,14 @@ def test_draws_of_flip_and_crop() -> None:
 
 
 def test_what_never_fits() -> None:
-    tall = Erasing(probability=1.0, area=(0.9, 0.9), aspect=(50, 50))
-    assert not draw(np.random.default_rng(5), 100, Images(), tall).boxes.any()
-    dust = Erasing(probability=1.0, area=(1e-9, 1e-9))
-    assert not draw(np.random.default_rng(6), 100, Images(height=32, width=32), dust).boxes[:, 2:].prod(1).any()
+    tall = Augmentation(erasing=RandomErasing(probability=1.0, area=(0.9, 0.9), aspect=(50, 50)))
+    assert not tall.draw(np.random.default_rng(5), 100, (256, 128)).boxes.any()
+    dust = Augmentation(erasing=RandomErasing(probability=1.0, area=(1e-9, 1e-9)))
+    assert not dust.draw(np.random.default_rng(6), 100, (32, 32)).boxes[:, 2:].prod(1).any()
 
 
 def test_a_function_of_the_generator() -> None:
-    first, again, other = (draw(np.random.default_rng(seed), 16, Images(), ALWAYS) for seed in (1, 1, 2))
+    first, again, other = (ALWAYS.draw(np.random.default_rng(seed), 16, (256, 128)) for seed in (1, 1, 2))
     assert np.array_equal(first.boxes, again.boxes)
     assert np.array_equal(first.noise, again.noise)
     assert not np.array_equal(first.boxes, other.boxes)
@@ -190,9 +201,40 @@ def test_a_function_of_the_generator() -> None:
 
 def test_a_share_is_erased_as_the_whole() -> None:
     """Each image has a seed of its own, so that noise does not hang on who else is in the share."""
-    drawn = draw(np.random.default_rng(1), 5, Images(height=20, width=12), ALWAYS)
+    drawn = ALWAYS.draw(np.random.default_rng(1), 5, (20, 12))
     whole, share = batch(), batch()[2:4]
     erase(whole, drawn.boxes, "random", drawn.noise)
     some_drawn = drawn.of(slice(2, 4))
     erase(share, some_drawn.boxes, "random", some_drawn.noise)
     assert torch.equal(whole[2:4], share)
+
+
+def test_pieces_stand_alone() -> None:
+    """What a researcher calls is what training does: flip, crop, normalise, erase, by the same draws."""
+    pixels, how = some(4, 20, 12), Augmentation(pad=2, erasing=RandomErasing(probability=1, fill="imagenet-mean"))
+    ours = how(pixels, np.random.default_rng(3))
+    draws, out = how.draw(np.random.default_rng(3), 4, (20, 12)), np.empty_like(pixels)
+    crop_flip(source(pixels), np.arange(4), draws, 2, out)
+    expected = normalise(torch.from_numpy(out))
+    erase(expected, draws.boxes, "imagenet-mean", draws.noise)
+    assert torch.equal(ours, expected)
+    assert (ours == 0).all(1).any((1, 2)).all(), "each image has a rectangle of the mean pixel, which is 0"
+
+    images = batch()
+    before = images.clone()
+    assert RandomErasing(probability=0)(images, np.random.default_rng(0)) is images
+    assert torch.equal(images, before)
+    assert not torch.equal(RandomErasing(probability=1)(images, np.random.default_rng(0)), before)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"probability": 1.5}, "probability of 1.5 is none: give one from 0 to 1"),
+        ({"area": (0.4, 0.02)}, "the area of an erased rectangle cannot be from 0.4 to 0.02: give both, rising"),
+        ({"aspect": (0, 2)}, "the aspect of an erased rectangle cannot be from 0 to 2"),
+    ],
+)
+def test_what_makes_no_rectangle(wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        RandomErasing(**wrong)

@@ -112,7 +112,7 @@ class TestImages:
         result = command.wait()
         assert result.status == 0, result.err
         assert result.err.count(image.name) == 1
-        assert "another image of the same person stands in for it" in result.err
+        assert "another image of the same id replaces it" in result.err
 
     def test_one_is_spoilt_and_there_is_no_room_for_the_state(
         self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 import torch
 
-from reidkit.data.loaders import TrainBatches
+from reidkit.data.loaders import build_batches
 from reidkit.data.sources import MappedImages
-from reidkit.data.transforms import draw
+from reidkit.data.transforms import build_augmentation
 from reidkit.recipe import Images, override
 from reidkit.types import Sample
 from tests.parity import READ, STRONG
@@ -40,6 +40,11 @@ ASPECT = {
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 ONE_IN_1000 = 1.95
 """What Kolmogorov's and Smirnov's statistic, times the root of the count, exceeds once in a thousand cases."""
+
+
+def draw(rng, images, erasing):
+    """The draws for `COUNT` images."""
+    return build_augmentation(images, erasing).draw(rng, COUNT, images.size)
 
 
 def boxes_by_hand(reading, rng, count):
@@ -88,7 +93,7 @@ def apart_from_uniform(shares):
 @pytest.mark.parametrize("reading", READ)
 def test_half_of_the_images_are_erased(reading):
     """Four deviations of a share of 10,000 are 0.02."""
-    boxes = draw(np.random.default_rng(4), COUNT, READ[reading].images, READ[reading].erasing).boxes
+    boxes = draw(np.random.default_rng(4), READ[reading].images, READ[reading].erasing).boxes
     erased = (boxes[:, 2:] > 0).all(1)
     assert erased.mean() == pytest.approx(0.5, abs=0.02)
     assert not boxes[~erased].any()
@@ -104,7 +109,7 @@ def test_the_draws_before_any_is_thrown_away(reading):
     """Below S_e/S = 0.29 all fit into a square, and in a large one rounding is small: uniform, and not correlated."""
     side = 4000
     images = Images(height=side, width=side)
-    boxes = draw(np.random.default_rng(1), COUNT, images, always(reading, area=[0.02, 0.29])).boxes
+    boxes = draw(np.random.default_rng(1), images, always(reading, area=[0.02, 0.29])).boxes
     top, left, height, width = boxes.T.astype(float)
     low, high = ASPECT[reading]
     aspect = height / width
@@ -123,7 +128,7 @@ def test_the_draws_before_any_is_thrown_away(reading):
 @pytest.mark.parametrize("reading", READ)
 def test_area_aspect_and_place_after_it(reading):
     """At 256 x 128 wide rectangles do not fit, which bends all distributions: against 100,000 of the definition."""
-    ours = draw(np.random.default_rng(2), COUNT, READ[reading].images, always(reading)).boxes.T
+    ours = draw(np.random.default_rng(2), READ[reading].images, always(reading)).boxes.T
     theirs = boxes_by_hand(reading, np.random.default_rng(3), 100_000)
     top, left, height, width = ours
     assert (height > 0).all()
@@ -172,7 +177,7 @@ def batches(recipe, epochs, resident):
     source = MappedImages(pixels, [Sample(Path("none"), int(pid), 0) for pid in labels], np.arange(64))
     seen = []
     for each in (override(recipe, ["erasing.probability=0"]), recipe):
-        loader = TrainBatches(source, labels, each, 0, torch.device("cpu"))
+        loader = build_batches(source, labels, each, 0, torch.device("cpu"))
         loader.resident = resident
         images = [images.double().numpy().copy() for t in range(1, epochs + 1) for images, _ in loader.epoch(t)]
         seen.append(np.concatenate(images) * STD[:, None, None] + MEAN[:, None, None])

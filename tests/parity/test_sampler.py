@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from reidkit.data.sampler import pk_batches
+from reidkit.data.sampler import PKSampler
 from reidkit.recipe import Batch
 from tests.parity import READ
 
@@ -61,7 +61,8 @@ def official_epoch(rng):
 
 @pytest.fixture(scope="module")
 def ours():
-    return [pk_batches(PIDS, READ["official-code"].batch, 0, epoch) for epoch in range(1, EPOCHS + 1)]
+    sampler = sampler_of(PIDS, READ["official-code"].batch)
+    return [sampler.epoch(epoch) for epoch in range(1, EPOCHS + 1)]
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_those_with_fewer_than_4_images_are_drawn_with_replacement():
     times = 1000
     seen = np.zeros(K + 1)
     for epoch in range(times):
-        drawn = pk_batches(np.array([0, 0, 1, 1, 1, 1]), Batch(ids=2, images=K), 1, epoch)[0]
+        drawn = PKSampler([0, 0, 1, 1, 1, 1], 2, K, seed=1).epoch(epoch)[0]
         assert np.isin(drawn, [0, 1]).sum() == K
         seen[(drawn == 0).sum()] += 1
     expected = np.array([1, 4, 6, 4, 1]) / 16 * times
@@ -170,9 +171,14 @@ def test_a_sampler_that_visits_each_person_once_has_47_batches():
     """751 = 46 x 16 + 15: one of the first batch is seen once more to make the last one whole."""
     batch = Batch(ids=P, images=K, visits="once")
     for epoch in range(1, 6):
-        order = pk_batches(PIDS, batch, 0, epoch)
+        order = sampler_of(PIDS, batch).epoch(epoch)
         assert order.shape == (47, P * K)
         assert Counter(visits(order).tolist()) == {1: 750, 2: 1}
         people = PIDS[order].reshape(-1, P, K)
         assert (people == people[:, :, :1]).all()
         assert (np.diff(np.sort(people[:, :, 0])) > 0).all()
+
+
+def sampler_of(pids, batch):
+    """The sampler of a recipe's section."""
+    return PKSampler(pids, batch.ids, batch.images, visits=batch.visits)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from reidkit.data.loaders import TrainBatches
+from reidkit.data.loaders import TrainBatches, build_batches
 from reidkit.data.sources import MappedImages
 from reidkit.distributed import ALONE, Group
 from reidkit.errors import UsageError
@@ -59,7 +59,7 @@ def batches(recipe: Recipe, group: Group) -> TrainBatches:
     labels = np.repeat(np.arange(PEOPLE), 16)
     samples = [Sample(Path("none"), int(pid), 0) for pid in labels]
     source = MappedImages(pixels, samples, np.arange(len(samples)))
-    return TrainBatches(source, labels, recipe, 0, torch.device("cpu"), group)
+    return build_batches(source, labels, recipe, 0, torch.device("cpu"), group)
 
 
 def train(recipe: Recipe, group: Group) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reidkit.data.loaders import TrainBatches
+from reidkit.data.loaders import build_batches
 from reidkit.data.sources import MappedImages
 from reidkit.losses.objective import build_objective
 from reidkit.model.network import Network, build_network
@@ -91,7 +91,7 @@ class _Faulty:
         labels = np.repeat(np.arange(PEOPLE), IMAGES)
         samples = [Sample(run.folder / f"{i}.jpg", int(pid), i % 2) for i, pid in enumerate(labels)]
         source = MappedImages(pixels, samples, np.arange(len(samples)))
-        self.inner = TrainBatches(source, labels, run.recipe, 0, torch.device("cpu"))
+        self.inner = build_batches(source, labels, run.recipe, 0, torch.device("cpu"))
         self.run, self.fault = run, fault
         self.wait_seconds = 0.0
 

@@ -1,1 +1,48 @@
-"""From a folder to batches of images."""
+"""Images in, batches out: layouts of data sets, reading and decoding, sampling, augmentation, shards.
+
+The names below stand alone and take plain arguments. They are imported when they are first used, since some need torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reidkit.data.formats.detect import load_dataset, merge_datasets
+    from reidkit.data.images import open_images
+    from reidkit.data.loaders import TrainBatches
+    from reidkit.data.sampler import PKSampler
+    from reidkit.data.transforms import Augmentation, RandomErasing
+    from reidkit.types import Dataset, Sample, Samples, SampleTable
+
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "PKSampler",
+    "RandomErasing",
+    "Sample",
+    "SampleTable",
+    "Samples",
+    "TrainBatches",
+    "load_dataset",
+    "merge_datasets",
+    "open_images",
+]
+
+_MODULES = {
+    "reidkit.types": ("Dataset", "Sample", "SampleTable", "Samples"),
+    "reidkit.data.formats.detect": ("load_dataset", "merge_datasets"),
+    "reidkit.data.images": ("open_images",),
+    "reidkit.data.loaders": ("TrainBatches",),
+    "reidkit.data.sampler": ("PKSampler",),
+    "reidkit.data.transforms": ("Augmentation", "RandomErasing"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)

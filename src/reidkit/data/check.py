@@ -13,7 +13,6 @@ from reidkit.data.decode import decode, is_plain
 from reidkit.data.shards.reader import StreamedShards, complaints
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.errors import DataError
-from reidkit.recipe import Images
 from reidkit.terminal import harmless
 from reidkit.types import NO_CAMERA
 
@@ -30,6 +29,9 @@ EXAMPLES = 3
 """Ids of a split that are named."""
 
 PLAIN = "all of its pixels have one value"
+
+_ANY_SIZE = (1, 1)
+"""Images are only looked at here, as large as they are."""
 
 CHUNK = 64
 """Images a thread takes at a time: progress is told after each."""
@@ -168,7 +170,7 @@ def _sorted_out(found: Iterable[Unreadable]) -> Inspection:
 
 
 def _find_in_shards(samples: ShardSamples, progress: Callable[[int, int], None] | None) -> Inspection:
-    source = StreamedShards(samples, np.arange(len(samples)), Images())
+    source = StreamedShards(samples, np.arange(len(samples)), _ANY_SIZE)
     broken = sorted(complaints(source, progress, _look)) if len(samples) else []
     found = []
     for index, why in broken:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.data.resize import Filter
-    from reidkit.recipe import Images
     from reidkit.types import Sample
 
 _FORMAT = 1
@@ -35,15 +34,17 @@ _END = b"reidkit\n"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def open_images(
+def open_images(  # noqa: PLR0913 (options by name only)
     samples: Sequence[Sample],
-    images: Images,
-    cache_dir: Path | None,
+    size: tuple[int, int],
+    *,
+    resize: Filter = "bilinear",
+    cache_dir: str | Path | None = None,
     skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
     stream: bool | None = None,
 ) -> ImageSource:
-    """The images of `samples` at the size that `images` names, resized where they differ, by the filter it names.
+    """The images of `samples` at `size` (height, width), resized by the filter `resize` where theirs differs.
 
     With a `cache_dir` they are decoded once into a file there, which is used again as long as the paths, the sizes, the
     times of change and the input size stay the same. Without, they are decoded whenever they are asked for; they are
@@ -53,7 +54,8 @@ def open_images(
 
     Args:
         samples: The images, N of them.
-        images: Height and width in pixels, and the filter.
+        size: Height and width in pixels.
+        resize: Pillow's filter of that name.
         cache_dir: The folder for the cache; it is made if it is not there. None: no cache.
         skip_unreadable: Leave out images that cannot be read (see `ImageSource.kept`) instead of refusing.
         progress: Told now and then how many images are decoded, and of how many.
@@ -67,14 +69,14 @@ def open_images(
         raise DataError("there is no image to open: see with `reidkit data DIR` what the folder holds")
     samples = as_samples(samples)
     if isinstance(samples, ShardSamples):
-        return open_shards(samples, images, skip_unreadable, progress, stream)
-    paths, size = [sample.path for sample in samples], (images.height, images.width)
+        return open_shards(samples, size, resize, skip_unreadable=skip_unreadable, progress=progress, stream=stream)
+    paths = [sample.path for sample in samples]
     files = [path for path in paths if isinstance(path, Path)]
     if cache_dir is None or len(files) < len(paths):
-        decoded = decode_all(paths, size, progress, images.resize)
+        decoded = decode_all(paths, size, progress, resize)
         broken = {i: why for _, reasons in decoded for i, why in reasons.items()}
-        return StreamedImages(samples, keep(len(samples), broken, skip_unreadable), size, images.resize)
-    file = _CacheFile(cache_dir, files, size, images.resize)
+        return StreamedImages(samples, keep(len(samples), broken, skip_unreadable), size, resize)
+    file = _CacheFile(Path(cache_dir), files, size, resize)
     pixels, broken = file.load() or file.build(progress)
     return MappedImages(pixels, samples, keep(len(samples), broken, skip_unreadable))
 

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 from reidkit.data import transforms
-from reidkit.data import transforms as resident
-from reidkit.data.sources import UnreadableImagesError
-from reidkit.data.stream_sampler import announce_order, epoch_batches
-from reidkit.data.transforms import Numbers
+from reidkit.data.sampler import build_sampler
+from reidkit.data.sources import Streamed, UnreadableImagesError
+from reidkit.data.transforms import Numbers, build_augmentation
 from reidkit.distributed import ALONE
 
 if TYPE_CHECKING:
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from reidkit.data.sources import ImageSource
+    from reidkit.data.sampler import Sampler
+    from reidkit.data.sources import ImageSource, Rows
+    from reidkit.data.transforms import Augmentation
     from reidkit.distributed import Group
     from reidkit.recipe import Recipe
 
@@ -35,44 +36,53 @@ T = TypeVar("T")
 AHEAD = 3
 """Batches that are prepared before they are asked for."""
 
+DEVICE_SHARE = 4
+"""The images are kept on the device if they take less than one part in so many of the memory that is free there."""
+
+_COPIED_AT_ONCE = 1024
+"""Images that are copied to the device at a time."""
+
 _AUGMENT = 0x617567
 """Sets the random numbers of the augmentation apart from those of the sampler, which know no batch."""
 
 
+@dataclass(eq=False)
 class TrainBatches:
-    """The augmented batches of every epoch; which they are depends on the recipe, the seed and the labels alone.
+    """The augmented batches of every epoch; which they are depends on sampler, augmentation, seed and labels alone.
 
-    On a GPU with room for the set the images are copied there once, and each batch is cut out of them; else the host
-    prepares the pixels. Both ways give the same batches (see `resident.augment` for what rounding and noise do).
+    `source` has the images, whose ids are `labels` int64 [M], counted from 0 or not. In a `group` of processes each
+    gets its share of the images of a batch, and the labels of all of them.
+
+    On a GPU with room for the set (`resident`) the images are copied there once, and each batch is cut out of them;
+    else the host prepares the pixels. Both ways give the same batches (see `transforms.augment_on_device` for what
+    rounding and noise do).
+
+    `replaced` is called with a sentence, once for each image that became unreadable since the start and was replaced by
+    another image of the same id in its batch. If it is None, such an image ends the epoch.
     """
 
-    def __init__(
-        self,
-        source: ImageSource,
-        labels: NDArray[np.int64],
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        group: Group = ALONE,
-    ) -> None:
-        """Batches of the images of `source`, whose ids are `labels` [M], counted from 0 or not.
+    source: ImageSource
+    labels: NDArray[np.int64]
+    sampler: Sampler
+    augmentation: Augmentation
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    group: Group = ALONE
+    replaced: Callable[[str], None] | None = None
+    resident: bool | None = None
+    """Whether the images are copied to the device; None: if it is a GPU that has room for them."""
 
-        In a `group` of processes each gets its share of the images, and the labels of all of them.
-        """
-        if len(labels) != len(source):
-            raise ValueError(f"{len(labels)} labels for {len(source)} images")
-        self._source, self._labels, self._recipe = source, labels, recipe
-        self._seed, self._device, self._group = seed, device, group
-        self._order = lru_cache(maxsize=2)(lambda epoch: epoch_batches(source, labels, recipe.batch, seed, epoch))
-        self.resident = resident.fits(source, device)
-        """Whether the images live on the device; to be changed, if at all, before the first epoch."""
-        self.replaced: Callable[[str], None] | None = None
-        """Who is told, once for each image, of one that broke since the start and in whose place another image of its
-        person stands; None: an epoch ends there. To be changed, if at all, before the first epoch."""
+    wait_seconds: float = field(default=0.0, init=False)
+    """How long the consumer has waited for data so far."""
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.source):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.source)} images")
+        if self.resident is None:
+            self.resident = fits_on(self.device, self.source)
+        self._order = lru_cache(maxsize=2)(self.sampler.epoch)
         self._missing: set[int] = set()
         self._images: Tensor | None = None
-        self.wait_seconds = 0.0
-        """How long the consumer has waited for data so far."""
 
     def count(self, epoch: int) -> int:
         """How many batches this epoch has.
@@ -94,23 +104,26 @@ class TrainBatches:
         """
         order = self._order(epoch)
         if self.resident and self._images is None:
-            self._images = resident.load(self._source, self._device, given=self)
+            self._images = copy_to_device(self.device, self.source, self)
 
-        share = self._group.share(order.shape[1])
-        announce_order(self._source, order[start:, share])
+        share = self.group.share(order.shape[1])
+        _announce(self.source, order[start:, share])
+
+        pad = self.augmentation.pad
 
         def fill(batch: int, slot: _Slot) -> transforms.Draws:
-            rng = np.random.default_rng((self._seed, epoch, batch, _AUGMENT))
-            drawn = transforms.draw(rng, order.shape[1], self._recipe.images, self._recipe.erasing).of(share)
-            index, pad = order[batch, share], self._recipe.images.pad
+            # The choices for the whole batch are drawn in every process, so that they do not depend on their number.
+            rng = np.random.default_rng((self.seed, epoch, batch, _AUGMENT))
+            drawn = self.augmentation.draw(rng, order.shape[1], self.source.size).of(share)
+            index = order[batch, share]
             if self._images is None:
                 transforms.crop_flip(self, index, drawn, pad, slot.images.numpy())
-            resident.write_numbers(index, self._labels[order[batch]], drawn, pad, slot.numbers.numpy())
+            transforms.write_numbers(index, self.labels[order[batch]], drawn, pad, slot.numbers.numpy())
             return drawn
 
-        size = (0, 0) if self.resident else self._source.size
+        size = (0, 0) if self.resident else self.source.size
         count = share.stop - share.start
-        slots = [_Slot.empty(count, order.shape[1], size, self._device) for _ in range(AHEAD)]
+        slots = [_Slot.empty(count, order.shape[1], size, self.device) for _ in range(AHEAD)]
         with contextlib.closing(_prefetch(fill, range(start, len(order)), slots)) as ready:
             while True:
                 began = time.perf_counter()
@@ -121,41 +134,59 @@ class TrainBatches:
                 yield self._finish(*item)
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """`ImageSource.rows`, where another image of the same person among these may stand in for a broken one.
+        """`ImageSource.rows`, where another image of the same id among these may replace an unreadable one.
 
         Raises:
-            DataError: an image cannot be read, and none may stand in for it, or there is none.
+            DataError: an image cannot be read, and none may replace it, or there is none.
         """
         try:
-            return self._source.rows(indices)
+            return self.source.rows(indices)
         except UnreadableImagesError as error:
             if self.replaced is None:
                 raise
             whole = np.setdiff1d(np.arange(len(indices)), list(error.why))
             rows = np.arange(len(indices))
             for at, why in error.why.items():
-                same = whole[self._labels[indices[whole]] == self._labels[indices[at]]]
+                same = whole[self.labels[indices[whole]] == self.labels[indices[at]]]
                 if not len(same):
                     raise
                 rows[at] = same[0]
                 if indices[at] not in self._missing:
                     self._missing.add(int(indices[at]))
-                    self.replaced(f"{why}: another image of the same person stands in for it")
+                    self.replaced(f"{why}: another image of the same id replaces it")
             return error.pixels, rows
 
     def _finish(self, slot: _Slot, drawn: transforms.Draws) -> tuple[Tensor, Tensor]:
         """What is left to do on the device for a batch that is prepared in `slot`; the host waits for nothing."""
-        pixels, numbers = slot.to(self._device, len(drawn.flip))
-        fill = self._recipe.erasing.fill
+        pixels, numbers = slot.to(self.device, len(drawn.flip))
+        fill = self.augmentation.erasing.fill
         if self._images is not None:
             erased = fill if drawn.boxes.any() else None
-            return resident.augment(self._images, numbers, erased, int(drawn.noise[0])), numbers.label
+            return transforms.augment_on_device(self._images, numbers, erased, int(drawn.noise[0])), numbers.label
         images = transforms.normalise(pixels)
         if images.device.type == "cpu":
             transforms.erase(images, drawn.boxes, fill, drawn.noise)
         elif drawn.boxes.any():
             transforms.erase_inside(images, numbers.boxes, fill, int(drawn.noise[0]))
         return images, numbers.label
+
+
+def build_batches(
+    source: ImageSource,
+    labels: NDArray[np.int64],
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    group: Group = ALONE,
+) -> TrainBatches:
+    """The batches of a recipe.
+
+    Raises:
+        DataError: fewer ids than a batch needs.
+    """
+    sampler = build_sampler(source, labels, recipe.batch, seed)
+    augmentation = build_augmentation(recipe.images, recipe.erasing)
+    return TrainBatches(source, labels, sampler, augmentation, seed, device, group)
 
 
 def eval_batches(
@@ -170,7 +201,7 @@ def eval_batches(
     """
     wanted = np.arange(len(source))[share or slice(None)]
     total = len(wanted)
-    announce_order(source, wanted)
+    _announce(source, wanted)
 
     def fill(batch: int, slot: _Slot) -> int:
         indices = wanted[batch * batch_size : (batch + 1) * batch_size]
@@ -181,6 +212,34 @@ def eval_batches(
     with contextlib.closing(_prefetch(fill, range(-(-total // batch_size)), slots)) as ready:
         for slot, count in ready:
             yield transforms.normalise(slot.to(device, count)[0])
+
+
+def fits_on(device: torch.device, source: ImageSource) -> bool:
+    """Whether the device is a GPU with room for the images of `source`; a CPU has them in its memory already."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return len(source) * source.size[0] * source.size[1] * 3 * DEVICE_SHARE < free
+
+
+def copy_to_device(device: torch.device, source: ImageSource, given: Rows | None = None) -> Tensor:
+    """All images of `source` uint8 [M, H, W, 3] on the device, in the order of their indices; `given` may give them.
+
+    Raises:
+        DataError: an image that is not mapped cannot be read any more.
+    """
+    images = torch.empty((len(source), *source.size, 3), dtype=torch.uint8, device=device)
+    for first in range(0, len(source), _COPIED_AT_ONCE):
+        indices = np.arange(first, min(first + _COPIED_AT_ONCE, len(source)))
+        pixels, rows = (given or source).rows(indices)
+        images[first : first + len(rows)] = torch.from_numpy(np.take(pixels, rows, axis=0))
+    return images
+
+
+def _announce(source: ImageSource, order: NDArray[np.int64]) -> None:
+    """Tell a source that reads ahead which images will be asked for, in their order."""
+    if isinstance(source, Streamed):
+        source.expect(order)
 
 
 @dataclass
@@ -195,7 +254,7 @@ class _Slot:
     def empty(cls, count: int, labelled: int, size: tuple[int, int], device: torch.device) -> _Slot:
         pinned = device.type == "cuda"
         images = torch.empty((count, *size, 3), dtype=torch.uint8, pin_memory=pinned)
-        numbers = torch.zeros((resident.ROWS, labelled), dtype=torch.int64, pin_memory=pinned)
+        numbers = torch.zeros((transforms.ROWS, labelled), dtype=torch.int64, pin_memory=pinned)
         return cls(images, numbers, torch.cuda.Event() if pinned else None)
 
     def to(self, device: torch.device, count: int) -> tuple[Tensor, Numbers]:

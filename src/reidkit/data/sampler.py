@@ -1,55 +1,201 @@
-"""Which images make up each batch: P ids with K images each, drawn anew for every epoch."""
+"""Which images make up each batch: P ids with K images each, drawn anew for every epoch.
+
+A sampler is a function of its arguments and the epoch alone, so that a resumed run, or another process, gets the same
+batches.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from reidkit.errors import DataError
+from reidkit.data.sources import Streamed
+from reidkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
+    from reidkit.data.sources import ImageSource
     from reidkit.recipe import Batch
 
+Visits = Literal["chunks", "once"]
 
-def pk_batches(pids: NDArray[np.int64], batch: Batch, seed: int, epoch: int, window: int = 0) -> NDArray[np.int64]:
-    """The batches of one epoch: int64 [batches, P*K], indices into `pids` [N], the K images of an id side by side.
+WINDOW = 256 << 20
+"""Bytes of image files that are shuffled among each other: 256 MiB, some 80,000 images of Market-1501's size.
 
-    `visits="chunks"` is the official code's reading: the images of every id are shuffled and cut into chunks of K (the
-    remainder waits for another epoch; an id with fewer than K images gives one chunk, drawn with replacement), and P
-    ids are drawn, batch after batch, among those with a chunk left, until fewer than P are. `visits="once"` shows each
-    id once, with K of its images, in ceil(ids / P) batches; where the last one lacks ids, the first ones of the epoch
-    come again. Takes time in proportion to N, apart from one sort.
+It is a constant and not an option, because the order of an epoch depends on it."""
 
-    `window` numbers the parts of an epoch whose images are not all at hand at once (`reidkit.data.stream_sampler`).
+_GROUPS = 0x736861
+"""Sets the random numbers of the groups apart from those of batches and augmentation."""
 
-    The result depends on the arguments alone, so a resumed run, or another process, gets the same.
+
+class Sampler(Protocol):
+    """Whatever says which images make up the batches of an epoch."""
+
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """The batches of an epoch, which is counted from 1: int64 [batches, B], indices of images."""
+
+
+class PKSampler:
+    """Batches of P ids with K images each.
+
+    `visits="chunks"` is how the official code does it: the images of every id are shuffled and cut into chunks of K
+    (the remainder waits for another epoch; an id with fewer than K images gives one chunk, drawn with replacement), and
+    P ids are drawn, batch after batch, among those with a chunk left, until fewer than P are. `visits="once"` shows
+    each id once, with K of its images, in ceil(ids / P) batches; where the last one lacks ids, the first ones of the
+    epoch come again.
+    """
+
+    def __init__(
+        self, pids: ArrayLike, ids: int = 16, images: int = 4, *, visits: Visits = "chunks", seed: int = 0
+    ) -> None:
+        """Sample the images whose ids are `pids` int64 [N], `ids` (P) with `images` (K) each at a time.
+
+        Raises:
+            DataError: there are fewer than P ids, or fewer than two.
+            UsageError: an argument makes no batch.
+        """
+        if ids < 1 or images < 1:
+            raise UsageError(f"a batch of {ids} ids with {images} images each is empty: ask for 1 or more of both")
+        if visits not in {"chunks", "once"}:
+            raise UsageError(f"visits={visits!r} is no way to draw a batch: pass 'chunks' or 'once'")
+        self.ids, self.images, self.visits, self.seed = ids, images, visits, seed
+        _, self._id_of, self._counts = np.unique(np.asarray(pids), return_inverse=True, return_counts=True)
+        _check_ids(len(self._counts), ids)
+        self._chunks_of = np.maximum(self._counts // images, 1) if visits == "chunks" else np.ones_like(self._counts)
+
+    def epoch(self, epoch: int, window: int = 0) -> NDArray[np.int64]:
+        """The batches of an epoch: int64 [batches, P*K], indices into the pids, the K images of an id side by side.
+
+        Takes time in proportion to N, apart from one sort. `window` numbers the parts of an epoch whose images are not
+        all at hand at once (see `WindowSampler`).
+        """
+        rng = np.random.default_rng((self.seed, epoch, window) if window else (self.seed, epoch))
+        # Shuffle all images, then sort them by id without changing the order inside an id.
+        shuffled = rng.permutation(len(self._id_of))
+        by_id = shuffled[np.argsort(self._id_of[shuffled], kind="stable")]
+        chunks = self._cut(by_id, rng)
+        if self.visits == "once":
+            ids = len(self._counts)
+            order = np.resize(rng.permutation(ids), -(-ids // self.ids) * self.ids)
+        else:
+            order = _draw_ids(self._chunks_of, self.ids, rng)
+        return chunks[order].reshape(-1, self.ids * self.images)
+
+    def _cut(self, by_id: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Chunks of K image indices [chunks, K], those of an id together, in the order of the ids."""
+        counts, chunks_of = self._counts, self._chunks_of
+        start = np.cumsum(counts) - counts
+        # For each chunk, its id and which of the id's chunks it is; from these, where its images stand in `by_id`.
+        owner = np.repeat(np.arange(len(counts)), chunks_of)
+        nth = np.arange(len(owner)) - np.repeat(np.cumsum(chunks_of) - chunks_of, chunks_of)
+        position = (start[owner] + nth * self.images)[:, None] + np.arange(self.images)
+        # An id with fewer than K images has one chunk, which repeats some of them.
+        few = np.flatnonzero(counts[owner] < self.images)
+        within = rng.integers(0, counts[owner[few], None], size=(len(few), self.images))
+        position[few] = start[owner[few], None] + within
+        chunks: NDArray[np.int64] = by_id[position]
+        return chunks
+
+
+class WindowSampler:
+    """Batches of P ids with K images each for a reader that holds two windows of the images in memory.
+
+    The groups of images that are read at once are shuffled and cut into windows of about `WINDOW` bytes, all of one
+    size or nearly. In each the batches are those of `PKSampler`; one window follows the other. So a group is read once,
+    and where all fits into one window the batches are those of `PKSampler` over all images.
+
+    An id whose images lie in several windows comes in each of them, with repeated images where fewer than K of them
+    are there: the images of an id belong side by side, where `reidkit shard` puts them.
+    """
+
+    def __init__(
+        self,
+        pids: ArrayLike,
+        groups: tuple[NDArray[np.int64], NDArray[np.int64]],
+        ids: int = 16,
+        images: int = 4,
+        *,
+        visits: Visits = "chunks",
+        seed: int = 0,
+    ) -> None:
+        """Sample as `PKSampler`; `groups` are the group of each image, int64 [N], and the bytes of each group [G].
+
+        Raises:
+            DataError: there are fewer than P ids, or fewer than two.
+            UsageError: an argument makes no batch.
+        """
+        self._pids, self._groups = np.asarray(pids), groups
+        self._whole = PKSampler(self._pids, ids, images, visits=visits, seed=seed)
+
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """The batches of an epoch: int64 [batches, P*K], indices into the pids.
+
+        Raises:
+            DataError: a window holds fewer ids than a batch needs.
+        """
+        whole, (group_of, group_bytes) = self._whole, self._groups
+        window_of = cut_windows(group_bytes, whole.seed, epoch)[group_of]
+        count = int(window_of.max(initial=0)) + 1
+        ends = np.cumsum(np.bincount(window_of, minlength=count))
+        members = np.split(np.argsort(window_of, kind="stable"), ends[:-1])
+        if count == 1:
+            return whole.epoch(epoch)
+        try:
+            samplers = [
+                PKSampler(self._pids[inside], whole.ids, whole.images, visits=whole.visits, seed=whole.seed)
+                for inside in members
+            ]
+        except DataError as error:
+            raise DataError(
+                f"{WINDOW >> 20} MiB of the shards, which are shuffled at a time, hold too few ids ({error}); "
+                "or write smaller row groups with `reidkit shard`"
+            ) from None
+        return np.concatenate(
+            [inside[sampler.epoch(epoch, n)] for n, (inside, sampler) in enumerate(zip(members, samplers, strict=True))]
+        )
+
+
+def build_sampler(source: ImageSource, labels: NDArray[np.int64], batch: Batch, seed: int) -> Sampler:
+    """The sampler of a recipe for the images of `source`, whose ids are `labels` int64 [M].
 
     Raises:
         DataError: fewer ids than a batch needs.
     """
-    rng = np.random.default_rng((seed, epoch, window) if window else (seed, epoch))
+    if isinstance(source, Streamed):
+        groups = source.groups, source.group_bytes
+        return WindowSampler(labels, groups, batch.ids, batch.images, visits=batch.visits, seed=seed)
+    return PKSampler(labels, batch.ids, batch.images, visits=batch.visits, seed=seed)
+
+
+def cut_windows(group_bytes: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """The window of each group, int64 [G], counted from 0; the groups are dealt out in an order drawn for the epoch."""
+    total = int(group_bytes.sum())
+    count = max(1, -(-total // WINDOW))
+    order = np.random.default_rng((seed, epoch, 0, _GROUPS)).permutation(len(group_bytes))
+    before = np.cumsum(group_bytes[order]) - group_bytes[order]
+    window_of = np.empty(len(group_bytes), dtype=np.int64)
+    window_of[order] = np.unique(before * count // max(total, 1), return_inverse=True)[1]
+    return window_of
+
+
+def scattered_share(pids: NDArray[np.int64], groups: NDArray[np.int64], per_id: int) -> float:
+    """The share of images whose id has `per_id` images or more, but fewer than that in the group of the image.
+
+    It is 0 where the images of an id lie side by side and near 1 where they are strewn over all shards.
+    """
     _, inverse, counts = np.unique(pids, return_inverse=True, return_counts=True)
-    _check(len(counts), batch.ids)
-    shuffled = rng.permutation(len(pids))
-    by_id = shuffled[np.argsort(inverse[shuffled], kind="stable")]
-    chunks_of = np.maximum(counts // batch.images, 1) if batch.visits == "chunks" else np.ones_like(counts)
-    chunks = _cut(by_id, counts, chunks_of, batch.images, rng)
-    first_chunk = np.cumsum(chunks_of) - chunks_of
-    if batch.visits == "once":
-        order = np.resize(rng.permutation(len(counts)), -(-len(counts) // batch.ids) * batch.ids)
-    else:
-        order = _draw_ids(chunks_of, first_chunk, batch.ids, rng)
-    return chunks[order].reshape(-1, batch.ids * batch.images)
+    pairs = inverse.astype(np.int64) * (int(groups.max(initial=0)) + 1) + groups
+    _, of, inside = np.unique(pairs, return_inverse=True, return_counts=True)
+    return float(np.mean((counts[inverse] >= per_id) & (inside[of] < per_id))) if len(pids) else 0.0
 
 
-def _check(ids: int, wanted: int) -> None:
+def _check_ids(ids: int, wanted: int) -> None:
     if ids < 2:
         raise DataError(
-            f"the training images show {ids or 'no'} id{'' if ids else 's'}: a triplet needs somebody else, "
-            "so give a folder with two ids at least"
+            f"the training images show {ids or 'no'} id{'' if ids else 's'}: a triplet needs a second one, "
+            "so give images of two ids at least"
         )
     if ids < wanted:
         raise DataError(
@@ -58,47 +204,29 @@ def _check(ids: int, wanted: int) -> None:
         )
 
 
-def _cut(
-    by_id: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    chunks_of: NDArray[np.int64],
-    size: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Chunks of `size` image indices [chunks, size], those of an id together, in the order of the ids."""
-    start = np.cumsum(counts) - counts
-    owner = np.repeat(np.arange(len(counts)), chunks_of)
-    nth = np.arange(len(owner)) - np.repeat(np.cumsum(chunks_of) - chunks_of, chunks_of)
-    place = (start[owner] + nth * size)[:, None] + np.arange(size)
-    few = np.flatnonzero(counts[owner] < size)
-    within = rng.integers(0, counts[owner[few], None], size=(len(few), size))
-    place[few] = start[owner[few], None] + within
-    chunks: NDArray[np.int64] = by_id[place]
-    return chunks
-
-
-def _draw_ids(
-    chunks_of: NDArray[np.int64], first_chunk: NDArray[np.int64], per_batch: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _draw_ids(chunks_of: NDArray[np.int64], per_batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """The chunks in the order of their use: `per_batch` distinct ids at a time, each giving its next chunk.
 
     A draw without replacement is the start of a Fisher-Yates shuffle of the ids that have a chunk left.
     """
     chance = rng.random((int(chunks_of.sum()) // per_batch, per_batch))
+    first_chunk = np.cumsum(chunks_of) - chunks_of
     waiting = list(range(len(chunks_of)))
     following, end = first_chunk.tolist(), (first_chunk + chunks_of).tolist()
     order: list[int] = []
     for row in chance:
         if len(waiting) < per_batch:
             break
+        # Swap a random one of the ids from each position on into that position: the first `per_batch` are the draw.
         span = len(waiting) - np.arange(per_batch)
-        for place, step in enumerate((row * span).astype(np.int64).tolist()):
-            waiting[place], waiting[place + step] = waiting[place + step], waiting[place]
-        for place in reversed(range(per_batch)):
-            chosen = waiting[place]
+        for position, step in enumerate((row * span).astype(np.int64).tolist()):
+            waiting[position], waiting[position + step] = waiting[position + step], waiting[position]
+        # Give out the next chunk of each, and take an id without a further one off the list, the last one first.
+        for position in reversed(range(per_batch)):
+            chosen = waiting[position]
             order.append(following[chosen])
             following[chosen] += 1
             if following[chosen] == end[chosen]:
-                waiting[place] = waiting[-1]
+                waiting[position] = waiting[-1]
                 waiting.pop()
     return np.array(order, dtype=np.int64)

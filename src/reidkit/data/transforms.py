@@ -1,18 +1,20 @@
-"""Images that live on the device: cut out, mirrored, normalised and erased there, a batch at a time, without waiting.
+"""What happens to a training batch: flip, pad with black, crop, normalise, erase, as the official code does.
 
-The steps and the random numbers are those of `transforms`. Nothing here reads a number back, so that the host can be
-many steps ahead of the device.
+The random choices are drawn as numbers first (`Augmentation.draw`), then all images are changed at once: on the host
+(`crop_flip`, `normalise`, `erase`), or on the device where all images of the set lie (`augment_on_device`). Nothing on
+the device reads a number back, so that the host can be many steps ahead of it. Both ways give the same batches.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from reidkit.errors import UsageError
 from reidkit.jit import njit
 
 if TYPE_CHECKING:
@@ -21,13 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from reidkit.data.sources import ImageSource, Rows
+    from reidkit.data.sources import Rows
     from reidkit.recipe import Erasing, Images
-
-
-# What happens to a training batch: drawn as numbers first, done to all images at once afterwards.
-#
-# The steps are the official code's: flip, pad with black, crop, normalise, erase.
 
 MEAN = (0.485, 0.456, 0.406)
 """The mean pixel of ImageNet, red, green and blue, between 0 and 1."""
@@ -46,6 +43,9 @@ _SHIFT = (-np.array(MEAN) / np.array(STD)).astype(np.float32)
 Fill = Literal["code", "imagenet-mean", "image-mean", "random"]
 
 
+# Drawing.
+
+
 @dataclass(frozen=True, eq=False)
 class Draws:
     """The random choices for B images.
@@ -61,51 +61,115 @@ class Draws:
     boxes: NDArray[np.int64]
     noise: NDArray[np.int64]
 
-    def of(self, share: slice) -> Draws:
+    def of(self, some: slice) -> Draws:
         """The choices for some of the images."""
-        return Draws(self.flip[share], self.top[share], self.left[share], self.boxes[share], self.noise[share])
+        return Draws(self.flip[some], self.top[some], self.left[some], self.boxes[some], self.noise[some])
 
 
-def draw(rng: np.random.Generator, count: int, images: Images, erasing: Erasing) -> Draws:
-    """Draw for `count` images of a batch."""
-    flip = rng.random(count) < images.flip
-    top, left = rng.integers(0, 2 * images.pad + 1, size=(2, count))
-    erased = np.flatnonzero(rng.random(count) < erasing.probability)
-    boxes = np.zeros((count, 4), dtype=np.int64)
-    boxes[erased] = _draw_boxes(rng, len(erased), (images.height, images.width), erasing)
-    return Draws(flip, top, left, boxes, rng.integers(2**63, size=count))
+@dataclass(frozen=True, kw_only=True)
+class RandomErasing:
+    """Random erasing (paper, section 3.2): with a `probability`, fill a random rectangle of an image.
 
+    `area` is the range of S_e/S, `aspect` that of H_e/W_e. `aspect_draw`: `uniform`, as the official code draws it, or
+    `log`: its logarithm is uniform, as torchvision has it. `fill`: `code` the constant (0.485, 0.456, 0.406) written
+    after normalising, as the official code does; `imagenet-mean` the mean pixel of ImageNet; `image-mean` the mean
+    pixel of the image; `random` noise N(0, 1).
 
-def _draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], erasing: Erasing) -> NDArray[np.int64]:
-    """Rectangles [count, 4] (paper, section 3.2): S_e uniform, H_e = sqrt(S_e r_e), W_e = sqrt(S_e / r_e).
-
-    The aspect r_e is uniform, or its logarithm is, so that r_e and 1 / r_e are equally likely.
-    One that is not smaller than the image both ways is drawn again, up to 100 times as the official code does.
+    Raises:
+        UsageError: a value makes no rectangle.
     """
-    height, width = size
-    boxes = np.zeros((count, 4), dtype=np.int64)
-    waiting = np.arange(count)
-    for _ in range(TRIES):
-        area = rng.uniform(*erasing.area, size=len(waiting)) * height * width
-        aspect = _draw_aspects(rng, len(waiting), erasing)
-        high, wide = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
-        fits = (high < height) & (wide < width)
-        boxes[waiting[fits], 2] = high[fits]
-        boxes[waiting[fits], 3] = wide[fits]
-        waiting = waiting[~fits]
-        if not len(waiting):
-            break
-    placed = boxes[:, 2] > 0
-    limits = np.array(size) - boxes[placed, 2:] + 1
-    boxes[placed, :2] = rng.integers(0, limits)
-    return boxes
+
+    probability: float = 0.5
+    area: tuple[float, float] = (0.02, 0.4)
+    aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    aspect_draw: Literal["uniform", "log"] = "uniform"
+    fill: Fill = "code"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise UsageError(f"an erasing probability of {self.probability} is none: give one from 0 to 1")
+        for name, (low, high) in (("area", self.area), ("aspect", self.aspect)):
+            if not 0 < low <= high:
+                raise UsageError(f"the {name} of an erased rectangle cannot be from {low} to {high}: give both, rising")
+
+    def __call__(self, images_bchw: Tensor, rng: np.random.Generator) -> Tensor:
+        """Erase in normalised images float32 [B, 3, H, W] on the host, in place, and return them."""
+        boxes = self.draw(rng, len(images_bchw), (images_bchw.shape[2], images_bchw.shape[3]))
+        erase(images_bchw, boxes, self.fill, rng.integers(2**63, size=len(boxes)))
+        return images_bchw
+
+    def draw(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> NDArray[np.int64]:
+        """Draw a rectangle (top, left, height, width) for each of `count` images of `size` (H, W): int64 [count, 4].
+
+        An image that is not erased has one of no size. S_e is uniform, H_e = sqrt(S_e r_e), W_e = sqrt(S_e / r_e).
+        A rectangle that is not smaller than the image both ways is drawn again, up to 100 times as the official code
+        does.
+        """
+        erased = np.flatnonzero(rng.random(count) < self.probability)
+        boxes = np.zeros((count, 4), dtype=np.int64)
+        boxes[erased] = self._draw_boxes(rng, len(erased), size)
+        return boxes
+
+    def _draw_boxes(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> NDArray[np.int64]:
+        height, width = size
+        boxes = np.zeros((count, 4), dtype=np.int64)
+        waiting = np.arange(count)
+        for _ in range(TRIES):
+            area = rng.uniform(*self.area, size=len(waiting)) * height * width
+            aspect = self._draw_aspects(rng, len(waiting))
+            high, wide = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+            fits = (high < height) & (wide < width)
+            boxes[waiting[fits], 2] = high[fits]
+            boxes[waiting[fits], 3] = wide[fits]
+            waiting = waiting[~fits]
+            if not len(waiting):
+                break
+        placed = boxes[:, 2] > 0
+        limits = np.array(size) - boxes[placed, 2:] + 1
+        boxes[placed, :2] = rng.integers(0, limits)
+        return boxes
+
+    def _draw_aspects(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+        low, high = self.aspect
+        if self.aspect_draw == "uniform":
+            return rng.uniform(low, high, size=count)
+        return np.exp(rng.uniform(math.log(low), math.log(high), size=count))
 
 
-def _draw_aspects(rng: np.random.Generator, count: int, erasing: Erasing) -> NDArray[np.float64]:
-    low, high = erasing.aspect
-    if erasing.aspect_draw == "uniform":
-        return rng.uniform(low, high, size=count)
-    return np.exp(rng.uniform(math.log(low), math.log(high), size=count))
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """The augmentation of a training batch: flip with a probability, pad by black pixels and crop, erase."""
+
+    flip: float = 0.5
+    pad: int = 10
+    erasing: RandomErasing = field(default_factory=lambda: RandomErasing(probability=0))
+
+    def __call__(self, images_bhwc: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
+        """Augment pixels uint8 [B, H, W, 3] on the host: normalised float32 [B, 3, H, W]; the pixels stay."""
+        count, height, width, _ = images_bhwc.shape
+        drawn = self.draw(rng, count, (height, width))
+        out = np.empty_like(images_bhwc)
+        _crop_flip(
+            _lines(images_bhwc), np.arange(count), drawn.flip, drawn.top - self.pad, drawn.left - self.pad, _lines(out)
+        )
+        images = normalise(torch.from_numpy(out))
+        erase(images, drawn.boxes, self.erasing.fill, drawn.noise)
+        return images
+
+    def draw(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> Draws:
+        """Draw for `count` images of `size` (H, W)."""
+        flip = rng.random(count) < self.flip
+        top, left = rng.integers(0, 2 * self.pad + 1, size=(2, count))
+        boxes = self.erasing.draw(rng, count, size)
+        return Draws(flip, top, left, boxes, rng.integers(2**63, size=count))
+
+
+def build_augmentation(images: Images, erasing: Erasing) -> Augmentation:
+    """The augmentation of a recipe."""
+    return Augmentation(flip=images.flip, pad=images.pad, erasing=RandomErasing(**asdict(erasing)))
+
+
+# On the host.
 
 
 def crop_flip(source: Rows, indices: NDArray[np.int64], draws: Draws, pad: int, out: NDArray[np.uint8]) -> None:
@@ -174,27 +238,6 @@ def erase(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDAr
             box.copy_(code.expand_as(box)) if fill == "code" else box.zero_()
 
 
-def erase_inside(images_bchw: Tensor, boxes_4b: Tensor, fill: Fill, noise: int) -> None:
-    """Do as `erase`, on a device, without a loop and without waiting: every pixel is asked whether it lies inside.
-
-    `boxes_4b` int64 [4, B] are on the device. The noise of `random` comes from the device's own generator: a GPU's
-    numbers are not those of a CPU with the same seed, though they are the same in every run on a GPU.
-    """
-    device = images_bchw.device
-    top, left, height, width = boxes_4b.view(4, -1, 1, 1).unbind(0)
-    y = torch.arange(images_bchw.shape[2], device=device)[:, None]
-    x = torch.arange(images_bchw.shape[3], device=device)
-    inside = ((y >= top) & (y < top + height) & (x >= left) & (x < left + width))[:, None]
-    if fill == "random":
-        generator = torch.Generator(device).manual_seed(noise)
-        value = torch.empty_like(images_bchw).normal_(generator=generator)
-    elif fill == "image-mean":
-        value = images_bchw.mean(dim=(2, 3), keepdim=True)
-    else:
-        value = _pixel(CODE_FILL if fill == "code" else (0.0, 0.0, 0.0), images_bchw)
-    torch.where(inside, value, images_bchw, out=images_bchw)
-
-
 def _lines(images: NDArray[Any]) -> NDArray[Any]:
     """The images [N, H, W, 3] as [N, H, 3 W]."""
     count, height, width, _ = images.shape
@@ -254,14 +297,10 @@ def _normalise(
                 out[b, y, i] = np.float32(lines[b, y, i]) * scale[i] + shift[i]
 
 
-SHARE = 4
-"""The set is kept on the device if it takes less than one part in so many of the memory that is free there."""
+# On the device.
 
 ROWS = 9
 """Whole numbers for each image of a batch: see `write_numbers`."""
-
-_GROUP = 1024
-"""Images that are copied to the device at a time."""
 
 
 class Numbers(NamedTuple):
@@ -297,28 +336,6 @@ def write_numbers(
     here[5:] = draws.boxes.T
 
 
-def fits(source: ImageSource, device: torch.device) -> bool:
-    """Whether the images of `source` are few enough to be kept on the device; a CPU has them in its memory already."""
-    if device.type != "cuda":
-        return False
-    free, _ = torch.cuda.mem_get_info(device)
-    return len(source) * source.size[0] * source.size[1] * 3 * SHARE < free
-
-
-def load(source: ImageSource, device: torch.device, given: Rows | None = None) -> Tensor:
-    """All images of `source` uint8 [M, H, W, 3] on the device, in the order of their indices; `given` may give them.
-
-    Raises:
-        DataError: an image that is not mapped cannot be read any more.
-    """
-    images = torch.empty((len(source), *source.size, 3), dtype=torch.uint8, device=device)
-    for first in range(0, len(source), _GROUP):
-        indices = np.arange(first, min(first + _GROUP, len(source)))
-        pixels, rows = (given or source).rows(indices)
-        images[first : first + len(rows)] = torch.from_numpy(np.take(pixels, rows, axis=0))
-    return images
-
-
 def crop_flip_on_device(images_mhwc: Tensor, numbers: Numbers) -> Tensor:
     """The images of a batch, mirrored and cropped: uint8 [B, H, W, 3]; what comes from outside an image is black.
 
@@ -335,7 +352,28 @@ def crop_flip_on_device(images_mhwc: Tensor, numbers: Numbers) -> Tensor:
     return taken.masked_fill_(outside[..., None], 0)
 
 
-def augment(images_mhwc: Tensor, numbers: Numbers, fill: Fill | None, noise: int) -> Tensor:
+def erase_inside(images_bchw: Tensor, boxes_4b: Tensor, fill: Fill, noise: int) -> None:
+    """Do as `erase`, on a device, without a loop and without waiting: every pixel is asked whether it lies inside.
+
+    `boxes_4b` int64 [4, B] are on the device. The noise of `random` comes from the device's own generator: a GPU's
+    numbers are not those of a CPU with the same seed, though they are the same in every run on a GPU.
+    """
+    device = images_bchw.device
+    top, left, height, width = boxes_4b.view(4, -1, 1, 1).unbind(0)
+    y = torch.arange(images_bchw.shape[2], device=device)[:, None]
+    x = torch.arange(images_bchw.shape[3], device=device)
+    inside = ((y >= top) & (y < top + height) & (x >= left) & (x < left + width))[:, None]
+    if fill == "random":
+        generator = torch.Generator(device).manual_seed(noise)
+        value = torch.empty_like(images_bchw).normal_(generator=generator)
+    elif fill == "image-mean":
+        value = images_bchw.mean(dim=(2, 3), keepdim=True)
+    else:
+        value = _pixel(CODE_FILL if fill == "code" else (0.0, 0.0, 0.0), images_bchw)
+    torch.where(inside, value, images_bchw, out=images_bchw)
+
+
+def augment_on_device(images_mhwc: Tensor, numbers: Numbers, fill: Fill | None, noise: int) -> Tensor:
     """A batch float32 [B, 3, H, W], channels last in memory, as `transforms` makes it on the host.
 
     The numbers are the same bit for bit, with two exceptions: the mean pixel of an image is summed in another order,

@@ -56,6 +56,11 @@ class Images(Section):
     flip: float = 0.5
     resize: Literal["bilinear", "bicubic"] = "bilinear"
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
         size = (self.height, self.width)

@@ -39,7 +39,7 @@ def attend(model: Model, samples: Sequence[Sample], device: torch.device) -> Att
         DataError: there is no image, or one cannot be read.
     """
     network = model.network.to(device).eval()
-    source = open_images(samples, model.recipe.images, None)
+    source = open_images(samples, model.recipe.images.size, resize=model.recipe.images.resize)
     places = torch.cat([network.backbone(images).float().cpu() for images in eval_batches(source, 32, device)])
     search = network.describe(places.mean(dim=(2, 3)).to(device)).f_i.float().cpu()
     return Attended(activation(places).numpy(), search.numpy(), places)

@@ -17,8 +17,9 @@ from reidkit.data.formats.passed_over import worth_a_line
 from reidkit.data.images import open_images
 from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.replacements import WithReplacements
+from reidkit.data.sampler import build_sampler, scattered_share
 from reidkit.data.sources import Streamed
-from reidkit.data.stream_sampler import epoch_batches, scattered_share
+from reidkit.data.transforms import build_augmentation
 from reidkit.distributed import ALONE
 from reidkit.encoder import choose_device, choose_precision, embed, refuse_diverged
 from reidkit.errors import DataError, DivergedError, RunError, UsageError
@@ -58,11 +59,12 @@ def open_for(samples: Sequence[Sample], recipe: Recipe, job: TrainOptions) -> Im
     """The images of `samples`, as the job wants them read."""
     return open_images(
         samples,
-        recipe.images,
-        job.cache_dir,
-        job.skip_unreadable,
-        lambda done, total: job.tell("reading images", done, total),
-        job.stream,
+        recipe.images.size,
+        resize=recipe.images.resize,
+        cache_dir=job.cache_dir,
+        skip_unreadable=job.skip_unreadable,
+        progress=lambda done, total: job.tell("reading images", done, total),
+        stream=job.stream,
     )
 
 
@@ -240,7 +242,8 @@ def run(recipe: Recipe, job: TrainOptions, group: Group = ALONE) -> TrainResult:
     evaluated = _open_judged(benchmark, recipe, job)
     source, remembered = open_training(benchmark.train, recipe, job)
     pids, labels = np.unique(source.samples.pids, return_inverse=True)
-    epoch_batches(source, labels, recipe.batch, job.seed, epoch=1)  # too few people is said before anything is written
+    sampler = build_sampler(source, labels, recipe.batch, job.seed)
+    sampler.epoch(1)  # too few ids is said before anything is written
     network, objective = _build(recipe, len(pids), job, group)
     compiled = compile_network(network, device, job.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(precision).removeprefix("torch."), "people": len(pids)}
@@ -265,7 +268,8 @@ def run(recipe: Recipe, job: TrainOptions, group: Group = ALONE) -> TrainResult:
             return found.scores.as_json() if found else {}
 
         warn_of_torn(source, labels, recipe, job.say)
-        batches = TrainBatches(source, labels.astype(np.int64), recipe, job.seed, device, group)
+        augmentation = build_augmentation(recipe.images, recipe.erasing)
+        batches = TrainBatches(source, labels.astype(np.int64), sampler, augmentation, job.seed, device, group)
         batches.replaced = job.say if job.skip_unreadable else None
         warnings += warn_of_schedule(recipe.optim, batches.count(1), job.say)
         with Interrupt(job.resume_command, job.say) as interrupt:

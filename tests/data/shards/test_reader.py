@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from reidkit.data import stream_sampler
+from reidkit.data import sampler
 from reidkit.data.check import describe, find_unreadable
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
-from reidkit.data.loaders import TrainBatches, eval_batches
+from reidkit.data.loaders import build_batches, eval_batches
 from reidkit.data.shards import webdataset
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.shards.writer import convert
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from reidkit.data.sources import ImageSource
 
-SIZE = Images(height=12, width=10, pad=2)
-RECIPE = Recipe(images=SIZE, batch=Batch(ids=4, images=2))
+SIZE = (12, 10)
+RECIPE = Recipe(images=Images(height=12, width=10, pad=2), batch=Batch(ids=4, images=2))
 CPU = torch.device("cpu")
 
 
@@ -42,7 +42,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path, stream: bool | None = None) -> ImageSource:
-    return open_images(load_dataset(folder).train, SIZE, None, stream=stream)
+    return open_images(load_dataset(folder).train, SIZE, stream=stream)
 
 
 def files(folder: Path) -> ImageSource:
@@ -50,11 +50,11 @@ def files(folder: Path) -> ImageSource:
     folder.mkdir()
     for n in range(48):
         (folder / f"{n:04d}.png").write_bytes(picture(n))
-    return open_images([Sample(folder / f"{n:04d}.png", n // 4, n % 2) for n in range(48)], SIZE, None)
+    return open_images([Sample(folder / f"{n:04d}.png", n // 4, n % 2) for n in range(48)], SIZE)
 
 
 def batches(source: ImageSource, epoch: int, start: int = 0) -> list[tuple[Tensor, Tensor]]:
-    made = TrainBatches(source, source.samples.pids, RECIPE, 5, CPU)
+    made = build_batches(source, source.samples.pids, RECIPE, 5, CPU)
     return list(made.epoch(epoch, start))
 
 
@@ -77,7 +77,7 @@ def test_batches_are_those_of_loose_files(tmp_path: Path, shards: Path, stream: 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group for every shard, and windows of two or three of the six groups."""
-    monkeypatch.setattr(stream_sampler.windowed_batches, "__defaults__", (20_000,))
+    monkeypatch.setattr(sampler, "WINDOW", 20_000)
 
 
 @pytest.mark.parametrize("place", ["tar", "parquet", "memory"])
@@ -149,7 +149,7 @@ def test_a_broken_image_is_named_with_its_shard(broken: Path, stream: bool) -> N
 def test_broken_images_are_left_out(broken: Path, stream: bool) -> None:
     told: list[tuple[int, int]] = []
     samples = load_dataset(broken).train
-    source = open_images(samples, SIZE, None, True, lambda *now: told.append(now), stream)
+    source = open_images(samples, SIZE, skip_unreadable=True, progress=lambda *now: told.append(now), stream=stream)
     assert source.kept.tolist() == [0, 2, 3]
     assert [sample.pid for sample in source.samples] == [0, 2, 3]
     assert told[-1] == (5, 5)
@@ -158,7 +158,7 @@ def test_broken_images_are_left_out(broken: Path, stream: bool) -> None:
     assert np.array_equal(pixels[rows[0]], whole[0][whole[1][0]])
     only = samples[1:2]
     with pytest.raises(DataError, match=r"1 of 1 images cannot be read .*k1\.jpg is not an image"):
-        open_images(only, SIZE, None, skip_unreadable=True)
+        open_images(only, SIZE, skip_unreadable=True)
 
 
 def test_what_is_broken_is_found(broken: Path) -> None:
@@ -171,7 +171,7 @@ def test_what_is_broken_is_found(broken: Path) -> None:
 
 
 def test_nothing_is_written_into_the_cache(tmp_path: Path, shards: Path) -> None:
-    source = open_images(load_dataset(shards).train, SIZE, tmp_path / "images")
+    source = open_images(load_dataset(shards).train, SIZE, cache_dir=tmp_path / "images")
     source.rows(np.arange(48))
     assert not (tmp_path / "images").exists()
 
@@ -190,9 +190,7 @@ def many(count: int) -> ShardSamples:
     return ShardSamples((webdataset.TarShard(Folder(Path("/nowhere")), "a.tar"),), rows, b"n" * (25 * count))
 
 
-@pytest.mark.parametrize(
-    "open_them", [lambda s: open_images(s, SIZE, None), lambda s: open_images(s, SIZE, None, stream=True)]
-)
+@pytest.mark.parametrize("open_them", [lambda s: open_images(s, SIZE), lambda s: open_images(s, SIZE, stream=True)])
 def test_memory_is_a_few_columns(open_them: Callable[[ShardSamples], ImageSource]) -> None:
     """Up to the first batch: 66 bytes an image in the index, and at most 200 in labels, orders and groups."""
     count = 100_000
@@ -200,7 +198,7 @@ def test_memory_is_a_few_columns(open_them: Callable[[ShardSamples], ImageSource
     samples = many(count)
     source = open_them(samples)
     pids, labels = np.unique(source.samples.pids, return_inverse=True)
-    order = stream_sampler.epoch_batches(source, labels, RECIPE.batch, 0, 1)
+    order = sampler.build_sampler(source, labels, RECIPE.batch, 0).epoch(1)
     now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(order) * 8 > 0.9 * count

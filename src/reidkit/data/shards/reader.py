@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.data.decode import decode_bytes
+from reidkit.data.sampler import WINDOW
 from reidkit.data.shards.storage import Folder
 from reidkit.data.shards.webdataset import TarShard
 from reidkit.data.sources import UnreadableImagesError, fit, keep, pool
-from reidkit.data.stream_sampler import WINDOW
 from reidkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from reidkit.data.resize import Filter
     from reidkit.data.shards.samples import ShardSamples
-    from reidkit.recipe import Images
 
 
 # Groups of images read in the order of their use, ahead of it, in bounded memory.
@@ -102,7 +101,9 @@ class ReadAhead:
 
 def open_shards(
     samples: ShardSamples,
-    images: Images,
+    size: tuple[int, int],
+    resize: Filter = "bilinear",
+    *,
     skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
     stream: bool | None = None,
@@ -123,11 +124,11 @@ def open_shards(
             argument="stream",
         )
     kind = StreamedShards if stream or not single else ShardImages
-    whole = kind(samples, np.arange(len(samples)), images)
+    whole = kind(samples, np.arange(len(samples)), size, resize)
     if not skip_unreadable:
         return whole
-    broken = dict(complaints(StreamedShards(samples, whole.kept, images), progress))
-    return kind(samples, keep(len(samples), broken, skip_unreadable=True), images) if broken else whole
+    broken = dict(complaints(StreamedShards(samples, whole.kept, size, resize), progress))
+    return kind(samples, keep(len(samples), broken, skip_unreadable=True), size, resize) if broken else whole
 
 
 def complaints(
@@ -148,11 +149,13 @@ def complaints(
 class ShardImages:
     """Images that are read one by one."""
 
-    def __init__(self, samples: ShardSamples, kept: NDArray[np.int64], images: Images) -> None:
+    def __init__(
+        self, samples: ShardSamples, kept: NDArray[np.int64], size: tuple[int, int], resize: Filter = "bilinear"
+    ) -> None:
         self.samples = samples if len(kept) == len(samples) else samples.take(kept)
         self.kept = kept
-        self.size = (images.height, images.width)
-        self._by: Filter = images.resize
+        self.size = size
+        self._by: Filter = resize
         self._pool = pool()
 
     def __len__(self) -> int:
@@ -211,10 +214,12 @@ class ShardImages:
 
 
 class StreamedShards(ShardImages):
-    """Images that are read group by group, ahead of their use, in memory for two windows of `data.stream_sampler`."""
+    """Images that are read group by group, ahead of their use, in memory for two windows of `data.sampler`."""
 
-    def __init__(self, samples: ShardSamples, kept: NDArray[np.int64], images: Images) -> None:
-        super().__init__(samples, kept, images)
+    def __init__(
+        self, samples: ShardSamples, kept: NDArray[np.int64], size: tuple[int, int], resize: Filter = "bilinear"
+    ) -> None:
+        super().__init__(samples, kept, size, resize)
         self.groups = self.samples.groups
         self.group_bytes = np.bincount(self.groups, weights=self.samples.rows["length"]).astype(np.int64)
         self._members = np.argsort(self.groups, kind="stable")

@@ -13,7 +13,7 @@ import torch
 from reidkit.data import transforms
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
-from reidkit.data.transforms import MEAN, STD, Fill
+from reidkit.data.transforms import MEAN, STD, Fill, build_augmentation
 from reidkit.errors import DataError
 from reidkit.plots.style import INK, SMALL, SOFT, TITLE, add_heading, hide_ticks, new_figure, tighten
 from reidkit.recipes.luo2019.ladder import ERASING
@@ -63,7 +63,9 @@ def figure(data: Path | None = None, *, seed: int = 0, count: int = 8, recipe: R
 def erased(images_bhwc: Pixels, fill: Fill, seed: int, recipe: Recipe) -> Pixels:
     """These images [B, H, W, 3], each with a rectangle filled; the rectangles depend on the seed and not on `fill`."""
     always = replace(recipe.erasing, probability=1.0)
-    drawn = transforms.draw(np.random.default_rng(seed), len(images_bhwc), recipe.images, always)
+    drawn = build_augmentation(recipe.images, always).draw(
+        np.random.default_rng(seed), len(images_bhwc), images_bhwc.shape[1:3]
+    )
     batch = transforms.normalise(torch.from_numpy(images_bhwc))
     transforms.erase(batch, drawn.boxes, fill, drawn.noise)
     pixels = batch.permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)
@@ -81,7 +83,7 @@ def _choose(data: Path, count: int, seed: int, recipe: Recipe) -> Pixels:
     for index in order:
         people.setdefault(train[index].pid, train[index])
     chosen = [*people.values()][:count]
-    source = open_images(chosen, recipe.images, None)
+    source = open_images(chosen, recipe.images.size, resize=recipe.images.resize)
     out = np.empty((len(chosen), *source.size, 3), np.uint8)
     transforms.copy(source, np.arange(len(chosen)), flip=False, out=out)
     return out

@@ -234,7 +234,7 @@ def trained(recipe: Recipe, listing: Path, plan: Plan) -> Plane:
 def look(outcome: TrainResult, listing: Path, state: Path, plan: Plan) -> Plane:
     """Features of the listed images, and the classifier out of the run's last checkpoint."""
     network, recipe, device = outcome.model.network, outcome.model.recipe, choose_device(plan.device)
-    source = open_images(load_dataset(listing).train, recipe.images, None)
+    source = open_images(load_dataset(listing).train, recipe.images.size, resize=recipe.images.resize)
     metric, search = (
         embed(network, eval_batches(source, 128, device), feature=feature) for feature in ("before", "after")
     )
