@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
-    images=Images(height=24, width=16, pad=3),
+    images=Images(pad=3),
     erasing=Erasing(probability=0.5, fill="random"),
     batch=Batch(ids=3, images=2),
 )
@@ -235,7 +235,7 @@ def test_real_images(tmp_path: Path) -> None:
 
 def test_another_image_of_the_person_stands_in_for_a_broken_one() -> None:
     """Where somebody wants to be told, and is so once; draws, labels and all other images stay as they are."""
-    plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(height=24, width=16, pad=0, flip=0.0))
+    plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(pad=0, flip=0.0))
     order = PKSampler(np.arange(40) % 8 + 50, plain.batch.ids, plain.batch.images, seed=4).epoch(1)
     source, told = Spoilt({int(order[0, 0]), int(order[1, 3])}), list[str]()
     loader = batches(source, plain)
@@ -257,7 +257,7 @@ def test_another_image_of_the_person_stands_in_for_a_broken_one() -> None:
 
 def test_one_stands_in_where_the_images_live_on_the_device() -> None:
     """All are loaded before the first batch, so it is the person's first whole image of all that stands in."""
-    plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(height=24, width=16, pad=0, flip=0.0))
+    plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(pad=0, flip=0.0))
     order = PKSampler(np.arange(40) % 8 + 50, plain.batch.ids, plain.batch.images, seed=4).epoch(1)
     broken = int(order[0, 0])
     first = next(i for i in range(broken % 8, 40, 8) if i != broken)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
 
 SIZE = (12, 10)
-RECIPE = Recipe(images=Images(height=12, width=10, pad=2), batch=Batch(ids=4, images=2))
+RECIPE = Recipe(images=Images(pad=2), batch=Batch(ids=4, images=2))
 CPU = torch.device("cpu")
 
 
