@@ -24,8 +24,8 @@ from reidkit import recipe as recipes
 from reidkit.data.formats import csv, msmt17
 from reidkit.data.shards import parquet, webdataset
 from reidkit.errors import ReidkitError
-from reidkit.metrics.calibration import Origin, calibrate
-from reidkit.metrics.calibration_file import Settings, load_calibration, to_json
+from reidkit.metrics.calibration import calibrate
+from reidkit.metrics.calibration_file import load_calibration, to_json
 from reidkit.metrics.features import read_features
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone, load_model, save_model, stride_placement
@@ -410,7 +410,7 @@ def test_state(tmp_path: Path) -> None:
 
 
 def test_calibration(tmp_path: Path) -> None:
-    value = to_json(calibrate(*crowd(20, 100), Settings(far=1e-2), Origin(data="noise")))
+    value = to_json(calibrate(*crowd(20, 100), far=1e-2, data="noise"))
     file = tmp_path / "calibration.json"
     fuzz(
         file,

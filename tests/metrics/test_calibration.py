@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.calibration import Origin, calibrate, held_out
+from reidkit.metrics.calibration import calibrate, held_out
 from reidkit.metrics.calibration_file import (
     Calibration,
     Settings,
@@ -203,7 +203,7 @@ def people(count: int = 40, seed: int = 0, noise: float = 0.9) -> tuple[Embeddin
 
 @pytest.fixture(scope="module", params=["isotonic", "logistic"])
 def calibration(request) -> Calibration:
-    return calibrate(*people(), Settings(far=1e-2, method=request.param), Origin(data="made-up", flip=True))
+    return calibrate(*people(), far=1e-2, method=request.param, data="made-up", flip=True)
 
 
 def test_calibration_says_what_it_is_of(calibration):
@@ -265,7 +265,7 @@ def test_camera_pairs_have_thresholds_of_their_own(calibration):
 
 def test_camera_pairs_keep_their_rate():
     query, gallery = people()
-    made = calibrate(query, gallery, Settings(far=1e-2), Origin(data="x"))
+    made = calibrate(query, gallery, far=1e-2, data="x")
     unit = [side.vectors / np.linalg.norm(side.vectors, axis=1, keepdims=True) for side in (query, gallery)]
     similarity = unit[0].astype(float) @ unit[1].astype(float).T
     same = query.pids[:, None] == gallery.pids
@@ -282,13 +282,13 @@ def test_few_pairs_are_said(calibration):
     (warning,) = calibration.warnings
     assert warning.startswith("the open-set rate at 0.01 rests on 153 queries whose person is not there")
     query, gallery = embeddings([[1, 0], [0, 1]], [1, 2], [0, 0]), embeddings([[1, 0.1], [0.1, 1]], [1, 2], [1, 1])
-    made = calibrate(query, gallery, Settings(), Origin(data="two"))
+    made = calibrate(query, gallery, data="two")
     assert made.held_out is None
     assert made.camera_pairs == ()
     assert "at a FAR of 0.001 only 0.002 of the 2 impostor pairs would be accepted" in made.warnings[0]
     assert "give images of more ids, as no FAR below 0.1 can be measured on fewer than 100 pairs" in made.warnings[0]
     assert "only 2 people have a genuine pair" in made.warnings[1]
-    alone = calibrate(query, replace(gallery, pids=np.array([1, 3])), Settings(), Origin(data="one"))
+    alone = calibrate(query, replace(gallery, pids=np.array([1, 3])), data="one")
     assert alone.open_set is None
     assert any("open-set rates need two people" in warning for warning in alone.warnings)
 
@@ -300,11 +300,9 @@ def test_the_far_that_is_advised_can_be_asked_for(people: int, advised: float) -
     query, gallery = (
         embeddings(rng.standard_normal((people, 4)), range(people), [camera] * people) for camera in (0, 1)
     )
-    said = calibrate(query, gallery, Settings(far=1e-4), Origin(data="x")).warnings[0]
-    assert f"ask for a far of {advised:g} or more" in said
-    assert not any(
-        "impostor pairs" in line for line in calibrate(query, gallery, Settings(far=advised), Origin(data="x")).warnings
-    )
+    said = calibrate(query, gallery, far=1e-4, data="x").warnings[0]
+    assert f"choose a FAR of {advised:g} or more" in said
+    assert not any("impostor pairs" in line for line in calibrate(query, gallery, far=advised, data="x").warnings)
 
 
 def test_calibration_survives_its_file(calibration, tmp_path):
@@ -376,9 +374,7 @@ def test_a_failed_write_leaves_the_old_file(calibration, tmp_path, monkeypatch):
 
 def test_the_same_seed_gives_the_same_file():
     query, gallery = crowd()
-    first, again, other = (
-        to_json(calibrate(query, gallery, Settings(seed=seed), Origin(data="x"))) for seed in (1, 1, 2)
-    )
+    first, again, other = (to_json(calibrate(query, gallery, seed=seed, data="x")) for seed in (1, 1, 2))
     assert first == again
     assert first["eer"] == other["eer"]
     assert first["eer_interval"] != other["eer_interval"]

@@ -11,11 +11,10 @@ import pytest
 
 from reidkit.errors import DataError
 from reidkit.metrics import protocols
-from reidkit.metrics.calibration import Origin, calibrate
-from reidkit.metrics.calibration_file import Settings
+from reidkit.metrics.calibration import calibrate
 from reidkit.metrics.matching import find_copies, find_matches, make_rule, subset
 from reidkit.metrics.pairs import collect_pairs
-from reidkit.metrics.ranking import pair_histogram, ranked
+from reidkit.metrics.ranking import pair_histogram, rank
 from reidkit.metrics.retrieval import score
 from reidkit.metrics.scoring import score_reranked
 from reidkit.types import Embeddings
@@ -47,7 +46,7 @@ def test_the_same_file_under_both_rules(cameras: Cameras) -> None:
     gallery = line([0, 5, 1], [1, 1, 2], ("a.jpg", "b.jpg", "c.jpg"), camid=1)
     assert find_matches(make_rule(query, gallery, cameras)).columns.tolist() == [1]
     assert score(query, gallery, metric="euclidean", cameras=cameras).map == 1 / 2
-    (head,) = ranked(query, gallery, [0], metric="euclidean", cameras=cameras)
+    (head,) = rank(query, gallery, [0], metric="euclidean", cameras=cameras)
     assert head.indices.tolist() == [2, 1]
     counts = pair_histogram(query, gallery, metric="euclidean", cameras=cameras)
     assert (counts.same.sum(), counts.different.sum()) == (1, 1)
@@ -93,7 +92,7 @@ def test_one_set_of_features_on_both_sides(cameras: Cameras) -> None:
     assert len(collect_pairs(features, features, cameras=cameras).genuine) == (120 if cameras == "cross" else 180)
     found = protocols.camera_pairs(features, features, cameras=cameras)
     assert sum(pair.scores.queries for pair in found) == (90 if cameras == "cross" else 150)
-    stored = calibrate(features, features, Settings(cameras=cameras), Origin(data="x"))
+    stored = calibrate(features, features, cameras=cameras, data="x")
     assert stored.genuine == (120 if cameras == "cross" else 180)
     assert stored.held_out is not None
     assert stored.held_out.genuine == stored.genuine // 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.intervals import Bootstrap, Interval, intervals, pair_intervals
+from reidkit.metrics.intervals import Bootstrap, Interval, bootstrap, pair_intervals
 from reidkit.metrics.matching import Labels
 from reidkit.metrics.pairs import Tables, collect_pairs
 from reidkit.metrics.retrieval import Scores, score, score_distances
@@ -27,20 +27,20 @@ def scored(first_match) -> Scores:
 
 def test_worked_example():
     """Two people, one always at rank 1 and one at rank 2. Two draws: rank-1 is 0, 1/2 or 1, at 1/4, 1/2, 1/4."""
-    found = intervals(scored([1, 2]), np.array([5, 6]), Bootstrap(draws=4000, level=0.6))
+    found = bootstrap(scored([1, 2]), np.array([5, 6]), draws=4000, level=0.6)
     assert found["rank1"] == Interval(0, 1)
     assert found["rank5"] == Interval(1, 1)
     assert found["map"] == Interval(0.5, 1)
-    assert intervals(scored([1, 2]), np.array([5, 6]), Bootstrap(draws=4000, level=0.4))["rank1"] == Interval(0.5, 0.5)
+    assert bootstrap(scored([1, 2]), np.array([5, 6]), draws=4000, level=0.4)["rank1"] == Interval(0.5, 0.5)
 
 
 def test_people_are_drawn_and_not_queries():
     """A person's queries come and go together: 10 people with 20 equal queries each are as uncertain as 10 queries."""
     ranks = np.array([1, 1, 1, 1, 1, 1, 2, 2, 3, 9])
-    few = intervals(scored(ranks), np.arange(10))
-    many = intervals(scored(np.repeat(ranks, 20)), np.repeat(np.arange(10), 20))
+    few = bootstrap(scored(ranks), np.arange(10))
+    many = bootstrap(scored(np.repeat(ranks, 20)), np.repeat(np.arange(10), 20))
     assert few == many
-    apart = intervals(scored(np.repeat(ranks, 20)), np.arange(200))
+    apart = bootstrap(scored(np.repeat(ranks, 20)), np.arange(200))
     assert apart["rank1"].high - apart["rank1"].low < 0.4 * (many["rank1"].high - many["rank1"].low)
 
 
@@ -61,21 +61,21 @@ def test_intervals_against_a_loop():
         means.append(
             (scores.average_precision[rows].mean(), scores.inp[rows].mean(), (scores.first_match[rows] <= 5).mean())
         )
-    found = intervals(scores, query.pids, settings)
+    found = bootstrap(scores, query.pids, settings)
     for name, column in zip(("map", "minp", "rank5"), np.array(means).T, strict=True):
         assert (found[name].low, found[name].high) == pytest.approx(np.quantile(column, (0.025, 0.975)))
 
 
 def test_skipped_queries_are_left_out():
-    with_one = intervals(scored([1, 2, np.nan, 4]), np.array([1, 2, 9, 4]))
-    assert with_one == intervals(scored([1, 2, 4]), np.array([1, 2, 4]))
+    with_one = bootstrap(scored([1, 2, np.nan, 4]), np.array([1, 2, 9, 4]))
+    assert with_one == bootstrap(scored([1, 2, 4]), np.array([1, 2, 4]))
 
 
 def test_seeds():
     query, gallery = crowd()
     scores = score(query, gallery)
-    assert intervals(scores, query.pids) == intervals(scores, query.pids, Bootstrap(seed=0))
-    assert intervals(scores, query.pids)["map"] != intervals(scores, query.pids, Bootstrap(seed=1))["map"]
+    assert bootstrap(scores, query.pids) == bootstrap(scores, query.pids, seed=0)
+    assert bootstrap(scores, query.pids)["map"] != bootstrap(scores, query.pids, seed=1)["map"]
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -87,8 +87,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         hit = rng.random((60, 5)) < rates[:, None]
         scores = scored(np.where(hit, 1, 2).reshape(-1))
         settings = Bootstrap(draws=200, level=0.9, seed=seed)
-        by_person = intervals(scores, np.repeat(np.arange(60), 5), settings)["rank1"]
-        by_query = intervals(scores, np.arange(300), settings)["rank1"]
+        by_person = bootstrap(scores, np.repeat(np.arange(60), 5), settings)["rank1"]
+        by_query = bootstrap(scores, np.arange(300), settings)["rank1"]
         held += by_person.low <= 0.5 <= by_person.high
         narrow += by_query.low <= 0.5 <= by_query.high
     assert 80 <= held <= 98
@@ -96,9 +96,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 
 
 def test_what_is_too_little_or_too_much():
-    assert intervals(scored([1, 2, 3]), np.array([4, 4, 4])) == {}
+    assert bootstrap(scored([1, 2, 3]), np.array([4, 4, 4])) == {}
     with pytest.raises(DataError, match="3 queries were scored, but there are 2 pids"):
-        intervals(scored([1, 2, 3]), np.array([4, 4]))
+        bootstrap(scored([1, 2, 3]), np.array([4, 4]))
     for draws, level in ((1, 0.9), (10, 0.0), (10, 1.0)):
         with pytest.raises(UsageError, match="cannot be had"):
             Bootstrap(draws, level)

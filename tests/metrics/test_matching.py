@@ -43,7 +43,7 @@ def test_unknown_cameras_count_as_one() -> None:
     ("gallery", "cameras", "sentence"),
     [
         (labels([1, 2, -1], [0, 0, 0]), "cross", "share no id"),
-        (labels([3], [0]), "cross", "use --cameras any"),
+        (labels([3], [0]), "cross", "cameras='any'"),
         (labels([3], [0], ("a",)), "any", "needs a second image"),
         (labels([], []), "cross", "share no id"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError
-from reidkit.metrics.intervals import Bootstrap, Interval, Values, compare, exchange_test
+from reidkit.metrics.intervals import Bootstrap, Interval, Values, compare_paired, exchange_test
 
 
 def values(ap: list[float], first: list[float] | None = None) -> Values:
@@ -22,7 +22,7 @@ def test_by_hand() -> None:
     """
     a = values([0.5, 0.5, 0.4, 0.4, 0.6], [1, 2, 3, 1, 1])
     b = values([0.6, 0.6, 0.6, 0.5, 0.5], [1, 1, 1, 1, 6])
-    found = compare(a, b, np.array([5, 5, 7, 7, 9]))
+    found = compare_paired(a, b, np.array([5, 5, 7, 7, 9]))
     assert (found.queries, found.ids, found.exact, found.smallest_p) == (5, 3, True, 0.25)
     one = found.differences["map"]
     assert (one.a, one.b, one.difference) == pytest.approx((0.48, 0.56, 0.08))
@@ -35,20 +35,20 @@ def test_by_hand() -> None:
 
 def test_the_interval_by_hand() -> None:
     """Two ids with one query each, differences 0 and 1: a draw gives 0, 0.5 or 1, the outer ones in 1 of 4 each."""
-    found = compare(values([0, 0]), values([0, 1]), np.array([1, 2])).differences["map"]
+    found = compare_paired(values([0, 0]), values([0, 1]), np.array([1, 2])).differences["map"]
     assert found.interval == Interval(0, 1)
-    assert compare(values([0, 0]), values([0, 1]), np.array([1, 1])).differences["map"].interval is None
+    assert compare_paired(values([0, 0]), values([0, 1]), np.array([1, 1])).differences["map"].interval is None
 
 
 def test_no_difference() -> None:
     same = values([0.3, 0.5, np.nan])
-    found = compare(same, same, np.array([1, 2, 3]))
+    found = compare_paired(same, same, np.array([1, 2, 3]))
     assert (found.queries, found.ids) == (2, 2)
     assert {(one.difference, one.p) for one in found.differences.values()} == {(0, 1)}
 
 
 def test_one_id_can_never_tell() -> None:
-    found = compare(values([0.1, 0.1]), values([0.9, 0.9]), np.array([4, 4]))
+    found = compare_paired(values([0.1, 0.1]), values([0.9, 0.9]), np.array([4, 4]))
     assert (found.differences["map"].p, found.smallest_p) == (1, 1)
 
 
@@ -84,14 +84,14 @@ def test_error_rates_in_a_simulation() -> None:
     false, found, held, alone = 0, 0, 0, 0
     for _ in range(400):
         a, b, pids = draws(rng, 12, 0.0)
-        one = compare(a, b, pids, Bootstrap(draws=400)).differences["map"]
+        one = compare_paired(a, b, pids, Bootstrap(draws=400)).differences["map"]
         false += one.p < 0.05
         assert one.interval
         held += one.interval.low <= 0 <= one.interval.high
         apart = b.average_precision - a.average_precision
         alone += abs(apart.mean()) > 1.96 * apart.std() / len(apart) ** 0.5
         a, b, pids = draws(rng, 12, 0.2)
-        found += compare(a, b, pids, Bootstrap(draws=2)).differences["map"].p < 0.05
+        found += compare_paired(a, b, pids, Bootstrap(draws=2)).differences["map"].p < 0.05
     assert 0.025 < false / 400 < 0.08
     assert 0.85 < held / 400 < 0.98  # a bootstrap of 12 ids is a little too narrow
     assert found / 400 > 0.9
@@ -100,11 +100,11 @@ def test_error_rates_in_a_simulation() -> None:
 
 def test_results_that_cannot_be_compared() -> None:
     with pytest.raises(DataError, match="of different queries"):
-        compare(values([0.1]), values([0.1, 0.2]), np.array([1, 2]))
+        compare_paired(values([0.1]), values([0.1, 0.2]), np.array([1, 2]))
     with pytest.raises(DataError, match="their galleries differ"):
-        compare(values([0.1, np.nan]), values([0.1, 0.2]), np.array([1, 2]))
-    with pytest.raises(DataError, match="nothing to compare"):
-        compare(values([np.nan]), values([np.nan]), np.array([1]))
+        compare_paired(values([0.1, np.nan]), values([0.1, 0.2]), np.array([1, 2]))
+    with pytest.raises(DataError, match="nothing to compare_paired"):
+        compare_paired(values([np.nan]), values([np.nan]), np.array([1]))
 
 
 def test_many_ids_take_little_memory() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reidkit.errors import DataError
 from reidkit.metrics.products import Host
-from reidkit.metrics.ranking import pair_histogram, ranked
+from reidkit.metrics.ranking import pair_histogram, rank
 from reidkit.metrics.retrieval import score
 
 from .definition import crowd, embeddings, multiply_badly
@@ -22,17 +22,17 @@ def test_ranked_by_hand() -> None:
     """Junk and the own camera are not listed; of two at one distance the wrong one comes first."""
     query = embeddings([[0.0], [5.0]], [7, 9], [0, 0])
     gallery = embeddings([[0], [1], [-1], [2], [0.5]], [7, 7, 9, 9, -1], [0, 1, 1, 1, 1])
-    (head,) = ranked(query, gallery, [0], top=9, metric="euclidean")
+    (head,) = rank(query, gallery, [0], top=9, metric="euclidean")
     assert head.query == 0
     assert head.indices.tolist() == [2, 1, 3]
     assert head.distances.tolist() == [1, 1, 2]
-    assert head.right.tolist() == [False, True, False]
-    assert [x.indices.tolist() for x in ranked(query, gallery, [1, 0], top=1, metric="euclidean")] == [[3], [2]]
+    assert head.is_match.tolist() == [False, True, False]
+    assert [x.indices.tolist() for x in rank(query, gallery, [1, 0], top=1, metric="euclidean")] == [[3], [2]]
 
 
 def test_cosine_distances_are_one_less_the_cosine() -> None:
     gallery = embeddings([[0, 2], [3, 0], [-1, 0]], [1, 2, 3], [1, 1, 1])
-    (head,) = ranked(embeddings([[5, 0]], [1], [0]), gallery, [0])
+    (head,) = rank(embeddings([[5, 0]], [1], [0]), gallery, [0])
     assert head.indices.tolist() == [1, 0, 2]
     assert head.distances == pytest.approx([0, 1, 2])
 
@@ -43,37 +43,37 @@ def test_lists_agree_with_the_scores(seed: int, metric: Metric, top: int) -> Non
     """The first match of a list stands where the scores say, among many images that are exactly equal."""
     query, gallery = crowd(queries=12, images=300, seed=seed)
     scores = score(query, gallery, metric=metric)
-    for head in ranked(query, gallery, range(12), top, metric=metric):
+    for head in rank(query, gallery, range(12), top, metric=metric):
         assert (np.diff(head.distances) >= 0).all()
         first = scores.first_match[head.query]
-        if head.right.any():
-            assert np.flatnonzero(head.right)[0] + 1 == first
+        if head.is_match.any():
+            assert np.flatnonzero(head.is_match)[0] + 1 == first
         else:
-            assert np.isnan(first) or first > len(head.right)
+            assert np.isnan(first) or first > len(head.is_match)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_an_inexact_product_changes_no_list(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     query, gallery = crowd()
-    expected = [ranked(query, gallery, range(40), top, metric=metric) for top in range(1, 6)]
+    expected = [rank(query, gallery, range(40), top, metric=metric) for top in range(1, 6)]
     monkeypatch.setattr(Host, "multiply", multiply_badly)
     for top, heads in enumerate(expected, start=1):
-        for one, other in zip(heads, ranked(query, gallery, range(40), top, metric=metric), strict=True):
+        for one, other in zip(heads, rank(query, gallery, range(40), top, metric=metric), strict=True):
             assert one.indices.tolist() == other.indices.tolist()
 
 
 def test_a_list_with_nobody_in_it() -> None:
     gallery = embeddings([[1.0], [2.0]], [1, -1], [0, 1])
-    (head,) = ranked(embeddings([[1.0]], [1], [0]), gallery, [0])
-    assert len(head.indices) == len(head.distances) == len(head.right) == 0
-    assert ranked(embeddings([[1.0]], [1], [0]), gallery, []) == []
+    (head,) = rank(embeddings([[1.0]], [1], [0]), gallery, [0])
+    assert len(head.indices) == len(head.distances) == len(head.is_match) == 0
+    assert rank(embeddings([[1.0]], [1], [0]), gallery, []) == []
 
 
 @pytest.mark.parametrize("row", [-1, 1])
 def test_a_query_that_is_not_there(row: int) -> None:
     one = embeddings([[1.0]], [1], [0])
     with pytest.raises(DataError, match=f"there is no query {row}"):
-        ranked(one, one, [row])
+        rank(one, one, [row])
 
 
 def test_histogram_by_hand() -> None:

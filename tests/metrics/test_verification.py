@@ -258,8 +258,8 @@ def test_an_allowed_error_is_not_lost_to_rounding() -> None:
     ("pids", "camids", "cameras", "sentence"),
     [
         ([1, 1], [0, 1], "cross", "all images show one person"),
-        ([1, 1, 2], [0, 1, 0], "cross", "no two people are seen by two cameras, .* --cameras any"),
-        ([1, 1, 2], [0, 0, 0], "cross", "use --cameras any"),
+        ([1, 1, 2], [0, 1, 0], "cross", "no two ids are seen by two cameras, .* cameras='any'"),
+        ([1, 1, 2], [0, 0, 0], "cross", "pass cameras='any'"),
         ([2, 3], [1, 1], "cross", "share no id"),
     ],
 )
@@ -283,7 +283,7 @@ def test_open_set_by_hand() -> None:
     query finds the image at 1, at distance 9; query 1 is right at distance 1.
     """
     query, gallery = line([0, 10], [1, 2], 0), line([1, 12], [1, 2], 1)
-    found = open_set(query, gallery, [0.5], metric="euclidean", splits=Splits(0.5, 8))
+    found = open_set(query, gallery, [0.5], metric="euclidean", held_out=0.5, repeats=8)
     assert (found.known, found.unknown, found.repeats) == (1, 1, 8)
     (rate,) = found.rates
     assert (rate.rate, rate.deviation) == (1, 0)
@@ -300,7 +300,7 @@ def test_open_set_against_the_definition(trial, cameras, seed) -> None:
     people = np.unique(rule.query_pids[find_matches(rule).rows])
     assume(len(people) >= 2)
     splits = Splits(0.4, 3, seed)
-    found = open_set(query, gallery, [0.01, 0.3], metric=metric, cameras=cameras, splits=splits)
+    found = open_set(query, gallery, [0.01, 0.3], metric=metric, cameras=cameras, held_out=0.4, repeats=3, seed=seed)
     drawn = splits.draw(len(people))
     expected = np.array([_open_set(trial, cameras, set(people[drawn[:, r]].tolist())) for r in range(3)])
     for n, rate in enumerate(found.rates):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,10 +55,10 @@ def calibrate(
     as_json: options.Json = False,
 ) -> None:
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
+    from reidkit import metrics
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
     from reidkit.evaluation import EvaluationProtocol, embed_benchmark, require_evaluable
-    from reidkit.metrics import calibration as thresholds
     from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
     from reidkit.model.weights import load_model
 
@@ -79,8 +79,8 @@ def calibrate(
         reading = make_inference_options(device, precision, batch, (cache, no_cache), skip_unreadable, tell)
         query, gallery = embed_benchmark(loaded, benchmark, protocol, reading)
     embedded = time.perf_counter()
-    origin = thresholds.Origin(data=benchmark.name, feature=feature.value, flip=flip)
-    calibration = thresholds.calibrate(query, gallery, settings, origin)
+    origin: dict[str, Any] = {"data": benchmark.name, "feature": feature.value, "flip": flip}
+    calibration = metrics.calibrate(query, gallery, **asdict(settings), **origin)
     calibration = replace(calibration, warnings=(*trained["warnings"], *calibration.warnings))
     seconds = {"embed": embedded - started, "calibrate": time.perf_counter() - embedded}
     _remark_on_another(path, loaded.fingerprint)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reidkit.evaluation import Evaluation, EvaluationProtocol, InferenceOptions
-    from reidkit.metrics.intervals import Comparison, Values
+    from reidkit.metrics.intervals import PairedComparison, Values
     from reidkit.recipe import Recipe
 
 WORDS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "map": "mAP", "minp": "mINP"}
@@ -69,7 +69,7 @@ def compare_runs(
     import numpy as np
 
     from reidkit.evaluation import EvaluationProtocol
-    from reidkit.metrics.intervals import compare
+    from reidkit.metrics.intervals import compare_paired
 
     sides = tuple(_open(path) for path in (first, second))
     protocol = EvaluationProtocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
@@ -82,7 +82,7 @@ def compare_runs(
     if a.values and b.values:
         if _labels(a) != _labels(b):
             raise DataError(f"{first} and {second} are results of different queries: evaluate both on the same data")
-        found = compare(a.values, b.values, np.array([pid for _, _, pid, _ in a.queries], np.int64))
+        found = compare_paired(a.values, b.values, np.array([pid for _, _, pid, _ in a.queries], np.int64))
     elif not (a.log and b.log):
         raise UsageError("there is nothing to compare: give two runs with their logs, or a data set by --data")
     changed = _changed(a, b)
@@ -186,7 +186,7 @@ def _changed(a: Side, b: Side) -> list[str]:
     return differences(a.recipe, b.recipe) if a.recipe and b.recipe else []
 
 
-def _sentence(found: Comparison) -> str:
+def _sentence(found: PairedComparison) -> str:
     """How the test was made, and what it cannot say."""
     way = "all exchanges" if found.exact else "drawn exchanges"
     few = f"; with {found.ids} ids no p can be below {found.smallest_p:.2g}" if found.smallest_p > 0.05 else ""
@@ -196,7 +196,7 @@ def _sentence(found: Comparison) -> str:
     )
 
 
-def _print(sides: Sequence[Side], found: Comparison | None, changed: Sequence[str]) -> None:
+def _print(sides: Sequence[Side], found: PairedComparison | None, changed: Sequence[str]) -> None:
     a, b = sides
     print_line(f"A: {a.name}")
     print_line(f"B: {b.name}")
@@ -251,7 +251,7 @@ def _queries(sides: Sequence[Side]) -> list[dict[str, Any]]:
     ]
 
 
-def _json(sides: Sequence[Side], found: Comparison | None, changed: Sequence[str]) -> dict[str, Any]:
+def _json(sides: Sequence[Side], found: PairedComparison | None, changed: Sequence[str]) -> dict[str, Any]:
     value: dict[str, Any] = {
         key: {"name": side.name, "epochs": _epochs(side), "last_scores": side.scores, "curves": _curves(side)}
         for key, side in zip("ab", sides, strict=True)
@@ -291,7 +291,11 @@ def _signed(value: float | None) -> str:
 
 
 def _write(
-    path: Path, sides: Sequence[Side], found: Comparison | None, changed: Sequence[str], protocol: EvaluationProtocol
+    path: Path,
+    sides: Sequence[Side],
+    found: PairedComparison | None,
+    changed: Sequence[str],
+    protocol: EvaluationProtocol,
 ) -> None:
     """The page."""
     from reidkit.report.build import ranked_lists

@@ -105,8 +105,9 @@ def compute_scores(
     query: Embeddings, gallery: Embeddings, scores: Scores, asked: ScoreOptions, seconds: Mapping[str, float]
 ) -> ScoreResult:
     """What is asked for besides `scores`; `seconds` are those spent so far."""
-    from reidkit.metrics import intervals, protocols
+    from reidkit.metrics import protocols
     from reidkit.metrics import scoring as again
+    from reidkit.metrics.intervals import bootstrap
     from reidkit.metrics.matching import find_copies
 
     taken = dict(seconds)
@@ -122,7 +123,7 @@ def compute_scores(
             pairs = protocols.camera_pairs(query, gallery, tell=tell, **rule)
     if asked.single_shot:
         single = protocols.single_shot(query, gallery, **rule)
-    known = intervals.intervals(scores, query.pids) if asked.ci else {}
+    known = bootstrap(scores, query.pids) if asked.ci else {}
     return ScoreResult(
         scores=scores,
         seconds=taken,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,6 @@ from reidkit.metrics.verification import (
     FEW,
     OpenSet,
     Operating,
-    Splits,
     allowed_errors,
     open_set,
     operating_point,
@@ -33,9 +32,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.metrics.distances import Metric
     from reidkit.metrics.intervals import Interval
+    from reidkit.metrics.matching import Cameras
     from reidkit.metrics.pairs import Pairs, Tables
-    from reidkit.metrics.probability import Isotonic, Logistic
+    from reidkit.metrics.probability import Isotonic, Logistic, Method
     from reidkit.types import Embeddings
 
 LEAST_GENUINE = 50
@@ -52,21 +53,40 @@ LEAST_PEOPLE = 20
 POINTS = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where features come from: the name of the data set, which feature it is, and whether mirrors were averaged."""
+def calibrate(  # noqa: PLR0913 (each a plain argument)
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    far: float = 1e-3,
+    method: Method = "isotonic",
+    prior: float = 0.5,
+    metric: Metric = "cosine",
+    cameras: Cameras = "cross",
+    seed: int = 0,
+    data: str = "",
+    feature: str = "after",
+    flip: bool = False,
+) -> Calibration:
+    """Choose a threshold and probabilities from features with labels, and measure how far they can be trusted.
 
-    data: str
-    feature: str = "after"
-    flip: bool = False
-
-
-def calibrate(query: Embeddings, gallery: Embeddings, settings: Settings, origin: Origin) -> Calibration:
-    """Everything that `reidkit calibrate` says and stores.
+    Args:
+        query: features with ids and cameras, of ids that the model was not trained on.
+        gallery: likewise.
+        far: the false accept rate that the threshold keeps.
+        method: how a probability is made of a similarity, `isotonic` or `logistic`.
+        prior: the part of the compared pairs that are expected to show one id where the probability is used.
+        metric: `cosine` or `euclidean`.
+        cameras: `cross` leaves out all pairs of one camera, `any` only an image paired with itself.
+        seed: for intervals, and for which ids are held out.
+        data: the name of the data set, to be stored.
+        feature: which feature it is, to be stored.
+        flip: whether the features of mirror images were averaged in, to be stored.
 
     Raises:
         DataError: features or labels that cannot be compared; no genuine pair, or no impostor pair.
+        UsageError: a FAR or a prior that is not between 0 and 1.
     """
+    settings = Settings(far=far, method=method, prior=prior, metric=metric, cameras=cameras, seed=seed)
     query, gallery = with_own_known(query, gallery)
     pairs = collect_pairs(query, gallery, metric=settings.metric, cameras=settings.cameras)
     copies = find_copies(query, gallery, cameras=settings.cameras)
@@ -76,9 +96,9 @@ def calibrate(query: Embeddings, gallery: Embeddings, settings: Settings, origin
     curve = roc(pairs, POINTS)
     return Calibration(
         model=query.model,
-        data=origin.data,
-        feature=origin.feature,
-        flip=origin.flip,
+        data=data,
+        feature=feature,
+        flip=flip,
         settings=settings,
         queries=int((np.asarray(query.pids) != JUNK).sum()),
         gallery=int((np.asarray(gallery.pids) != JUNK).sum()),
@@ -163,9 +183,8 @@ def _rate(point: Operating, interval: Interval | None) -> Rate:
 
 def _open_set(query: Embeddings, gallery: Embeddings, settings: Settings) -> OpenSet | None:
     """None where a single person has a right image, so that nobody can be held out."""
-    splits = Splits(seed=settings.seed)
     try:
-        return open_set(query, gallery, metric=settings.metric, cameras=settings.cameras, splits=splits)
+        return open_set(query, gallery, metric=settings.metric, cameras=settings.cameras, seed=settings.seed)
     except DataError:
         return None
 
@@ -201,7 +220,7 @@ def _remedy(impostors: int) -> str:
         return (
             f"give images of more ids, as no FAR below {LARGEST_FAR:g} can be measured on fewer than {MEASURED} pairs"
         )
-    return f"ask for a far of {far:.1g} or more, or give images of more ids"
+    return f"choose a FAR of {far:.1g} or more, or give images of more ids"
 
 
 def _warnings(pairs: Pairs, settings: Settings, unknown: OpenSet | None) -> Iterator[str]:

@@ -154,6 +154,15 @@ def slack(width: int) -> float:
     return (width + 16) * 2.0**-24
 
 
+def doubt(query: Rows, limit: Any) -> Any:
+    """How far beyond `limit` a squared distance of one query may seem to be, though in truth it is within it.
+
+    Both the limit and what is compared with it come from products, so that either may be off by the slack. An image in
+    question is no longer than the query and its distance together. `limit` is a number or an array of them.
+    """
+    return 2 * query.slack * (query.squares[0] + (query.squares[0] ** 0.5 + limit**0.5) ** 2)
+
+
 def gallery_rows(width: int) -> int:
     """How many rows of the gallery make a block, for features of `width` dimensions."""
     return int(np.clip(GALLERY_BYTES // (4 * width), 256, 16384))

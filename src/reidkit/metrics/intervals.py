@@ -23,7 +23,7 @@ from reidkit.metrics.verification import FARS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from reidkit.metrics.pairs import Tables
     from reidkit.metrics.retrieval import Scores
@@ -98,15 +98,26 @@ class PairIntervals:
     far_at_threshold: Interval | None
 
 
-def intervals(scores: Scores, query_pids: NDArray[np.int64], settings: Bootstrap | None = None) -> dict[str, Interval]:
-    """Intervals of rank-1, 5, 10 and 20, mAP and mINP, by the names of `Scores`; the gallery stays as it is.
+def bootstrap(
+    scores: Scores, query_pids: ArrayLike, *, draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, Interval]:
+    """Compute confidence intervals of rank-1, 5, 10 and 20, mAP and mINP, by drawing the queries' ids again.
 
-    Empty where fewer than two people were searched for.
+    Args:
+        scores: of all queries; the gallery stays as it is.
+        query_pids: the id of each query, [Q].
+        draws: how often ids are drawn.
+        level: the part of the draws that an interval holds.
+        seed: of the draws.
+
+    Returns:
+        Intervals by the names of `Scores`; none where the queries show fewer than two ids.
 
     Raises:
         DataError: there is not one pid per query.
+        UsageError: fewer than two draws, or a level that is not between 0 and 1.
     """
-    settings = settings or Bootstrap()
+    settings = Bootstrap(draws, level, seed)
     pids = np.asarray(query_pids)
     if pids.shape != scores.first_match.shape:
         raise DataError(f"{len(scores.first_match)} queries were scored, but there are {len(pids)} pids: give theirs")
@@ -214,7 +225,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Differences by the names of scores; `exact` where p comes from all ways to exchange and not from a sample.
 
     `smallest_p` is the smallest p value that there can be: with few ids no difference is too large for chance.
@@ -244,14 +255,16 @@ class Values:
         return {**hits, "map": self.average_precision, "minp": self.inp}
 
 
-def compare(a: Values, b: Values, pids: NDArray[np.int64], settings: Bootstrap | None = None) -> Comparison:
+def compare_paired(
+    a: Values | Scores, b: Values | Scores, pids: NDArray[np.int64], settings: Bootstrap | None = None
+) -> PairedComparison:
     """Compare two models on the same queries, in the same order, of the ids `pids`.
 
     Raises:
         DataError: not as many values as ids, or a query that has a match for one model only: the galleries differ.
     """
     settings = settings or Bootstrap()
-    ours, theirs = a.by_score(), b.by_score()
+    ours, theirs = (Values(one.average_precision, one.inp, one.first_match).by_score() for one in (a, b))
     lengths = {len(values) for values in (*ours.values(), *theirs.values(), pids)}
     if len(lengths) != 1:
         raise DataError("the two results are of different queries: evaluate both models on the same data")
@@ -267,7 +280,7 @@ def compare(a: Values, b: Values, pids: NDArray[np.int64], settings: Bootstrap |
     found = {name: _difference(ours[name][scored], theirs[name][scored], who.reshape(-1), settings) for name in ours}
     exact = _ways(len(ids)) <= ALL
     smallest = 2 / _ways(len(ids)) if exact else 1 / (DRAWS + 1)
-    return Comparison(found, int(scored.sum()), len(ids), exact, min(1.0, smallest))
+    return PairedComparison(found, int(scored.sum()), len(ids), exact, min(1.0, smallest))
 
 
 def _difference(a: Doubles, b: Doubles, who: NDArray[np.int64], settings: Bootstrap) -> Difference:

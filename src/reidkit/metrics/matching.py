@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.distances import check_pair, gather
+from reidkit.metrics.distances import check_pair, gather, pair_squares, prepare
 from reidkit.types import JUNK, Embeddings
 
 if TYPE_CHECKING:
@@ -249,10 +249,6 @@ def with_own_known(query: Embeddings, gallery: Embeddings) -> tuple[Embeddings, 
 
 SAME = 1e-4
 """Features nearer than this part of their length are of one image: batches of other sizes round to about 1e-6."""
-FIRST = 16
-"""So many numbers of two features are compared before the rest is read."""
-AT_ONCE = 4096
-"""Pairs of features that are gathered at a time."""
 
 
 @dataclass(frozen=True)
@@ -310,15 +306,7 @@ def find_copies(query: Embeddings, gallery: Embeddings, *, cameras: Cameras = "c
 def _nearly_equal(
     query: Embeddings, gallery: Embeddings, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The `rows` of pairs of features that are equal but for rounding; most differ in their first numbers already."""
-    asked, place = np.unique(rows, return_inverse=True)
-    limit = SAME**2 * np.square(gather(query.vectors, asked), dtype=np.float64).sum(axis=1)[place]
-    for width in (FIRST, None):
-        ours, theirs = query.vectors[:, :width], gallery.vectors[:, :width]
-        near = [np.empty(0, bool)]
-        for part in (slice(first, first + AT_ONCE) for first in range(0, len(rows), AT_ONCE)):
-            apart = gather(ours, rows[part]) - gather(theirs, columns[part])
-            near.append(np.square(apart, dtype=np.float64).sum(axis=1) <= limit[part])
-        equal = np.concatenate(near)
-        rows, columns, limit = rows[equal], columns[equal], limit[equal]
-    return rows
+    """The `rows` of those pairs of features that are equal but for rounding."""
+    features = prepare(query.vectors, "euclidean", "query")
+    squared = pair_squares(features, gallery.vectors, rows, columns, "euclidean")
+    return rows[squared <= SAME**2 * features.squares[rows]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Metric, Rows, distance_blocks, gather, pair_distances, prepare, to_squares
+from reidkit.metrics.distances import Metric, Rows, distance_blocks, doubt, gather, pair_squares, prepare, to_squares
 from reidkit.metrics.matching import (
     Cameras,
     Matches,
@@ -238,9 +238,6 @@ def _settle(
     """Computes the distances of one query again, in place, where they may be on the other side of a match's."""
     match, drawn = draws
     limit = squared_g[match]
-    # An image in question is no longer than the query and its distance together.
-    doubt = 2 * query.slack * (query.squares[0] + (query.squares[0] ** 0.5 + limit**0.5) ** 2)
-    near = drawn[np.abs(squared_g[drawn] - limit[:, None]) <= doubt[:, None]]
+    near = drawn[np.abs(squared_g[drawn] - limit[:, None]) <= doubt(query, limit)[:, None]]
     numbers = np.unique(np.concatenate((match, near)))
-    block = prepare(gather(gallery.vectors, numbers), metric, "gallery", numbers)
-    squared_g[numbers] = pair_distances(query.vectors, block.vectors, np.zeros_like(numbers), np.arange(len(numbers)))
+    squared_g[numbers] = pair_squares(query, gallery.vectors, np.zeros_like(numbers), numbers, metric)

@@ -14,10 +14,11 @@ from reidkit.metrics.distances import (
     compiled,
     distance_blocks,
     distances,
+    doubt,
     from_squares,
     gallery_rows,
     gather,
-    pair_distances,
+    pair_squares,
     prepare,
     shape,
     tiles,
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
-    """The head of one query's list, nearest first: numbers in the gallery, distances, and who is right."""
+class Ranking:
+    """The head of one query's list, nearest first: rows of the gallery, distances, and which are true matches."""
 
     query: int
     indices: NDArray[np.int64]
     distances: NDArray[np.float64]
-    right: NDArray[np.bool_]
+    is_match: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def draw_queries(average_precision: NDArray[np.float64], count: int) -> NDArray[
     return np.random.default_rng(0).permutation(scored)[:count]
 
 
-def ranked(
+def rank(
     query: Embeddings,
     gallery: Embeddings,
     rows: Sequence[int],
@@ -68,7 +69,7 @@ def ranked(
     *,
     cameras: Cameras = "cross",
     metric: Metric = "cosine",
-) -> list[Ranked]:
+) -> list[Ranking]:
     """The `top` nearest gallery images of the queries `rows`, in the order in which `score` ranks them.
 
     Junk and what `cameras` leaves out are not listed, so a list may be shorter than `top`. Of images at one distance
@@ -138,22 +139,19 @@ def _without_own(
 
 def _head(
     query: Rows, gallery: Array, dist_g: NDArray[np.float32], who: tuple[Rule, int], what: tuple[int, Metric]
-) -> Ranked:
+) -> Ranking:
     """One list: everything that single precision cannot tell from the last of the head is measured again."""
     (rule, number), (top, metric) = who, what
     listed = rule.listed(number)
     count = min(top, len(listed))
     if count == 0:
-        return Ranked(number, listed[:0], np.empty(0), np.empty(0, bool))
+        return Ranking(number, listed[:0], np.empty(0), np.empty(0, bool))
     last = to_squares(np.partition(dist_g[listed], count - 1)[count - 1].astype(np.float64), metric)
-    # An image in question is no longer than the query and its distance together.
-    doubt = 2 * query.slack * (query.squares[0] + (query.squares[0] ** 0.5 + last**0.5) ** 2)
-    candidates = listed[to_squares(dist_g[listed].astype(np.float64), metric) <= last + doubt]
-    block = prepare(gather(gallery, candidates), metric, "gallery", candidates)
-    squared = pair_distances(query.vectors, block.vectors, np.zeros_like(candidates), np.arange(len(candidates)))
+    candidates = listed[to_squares(dist_g[listed].astype(np.float64), metric) <= last + doubt(query, last)]
+    squared = pair_squares(query, gallery, np.zeros_like(candidates), candidates, metric)
     right = rule.gallery_pids[candidates] == rule.query_pids[number]
     order = np.lexsort((candidates, right, squared))[:count]
-    return Ranked(number, candidates[order], from_squares(squared[order], metric), right[order])
+    return Ranking(number, candidates[order], from_squares(squared[order], metric), right[order])
 
 
 def _longest(features: Array) -> float:

@@ -1,43 +1,129 @@
-"""Scores of lists that are put in order again: k-reciprocal, ECN, query expansion."""
+"""`score` and `rerank`: the scores of a search by distance or after re-ranking, and re-ranked distances."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from reidkit.errors import UsageError
+from reidkit.metrics import retrieval
+from reidkit.metrics.distances import check_pair, distance_blocks
 from reidkit.metrics.matching import check_comparable, subset, with_own_known
 from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross_blocks
 from reidkit.metrics.reranking.k_reciprocal import KReciprocal, k_reciprocal_blocks
 from reidkit.metrics.reranking.query_expansion import alpha_query_expansion
-from reidkit.metrics.retrieval import Scores, score, score_blocks
-from reidkit.types import JUNK
+from reidkit.metrics.retrieval import Scores, score_blocks
+from reidkit.types import JUNK, Embeddings
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
-    from reidkit.metrics.distances import Metric
+    import torch
+    from numpy.typing import ArrayLike, NDArray
+
+    from reidkit.metrics.distances import Array, Metric
     from reidkit.metrics.matching import Cameras
-    from reidkit.types import Embeddings
+
+    Blocks = Iterator[tuple[int, NDArray[np.float32]]]
 
 Method = Literal["k-reciprocal", "ecn", "ecn-original", "expansion"]
-"""`k-reciprocal`: `rerank`; `ecn` and `ecn-original`: `cross`, by rank lists and by the original distance; `expansion`:
-alpha query expansion. Each with the numbers that its authors recommend."""
+"""`k-reciprocal`: Zhong et al. 2017. `ecn` and `ecn-original`: expanded cross neighbourhoods by rank lists and by the
+original distance (Sarfraz et al. 2018). `expansion`: alpha query expansion (Radenović et al. 2018). Each with the
+numbers that its authors recommend."""
 
 
-def check_method(way: str, metric: str) -> None:
-    """Refuses a way of re-ranking that is not there.
+def score(  # noqa: PLR0913 (each a plain argument)
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    metric: Metric = "cosine",
+    cameras: Cameras = "cross",
+    rerank: Method | None = None,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_: float = 0.3,
+    device: torch.device | str | None = None,
+) -> Scores:
+    """Score the search of `gallery` for every query: CMC, mAP and mINP.
+
+    Args:
+        query: features with ids and cameras.
+        gallery: likewise.
+        metric: `cosine` or `euclidean`.
+        cameras: `cross` leaves gallery images of the query's own id and camera out of its list, `any` does not.
+        rerank: how lists are re-ranked; None for the order by distance.
+        k1: neighbours of `k-reciprocal` re-ranking.
+        k2: neighbours over which it averages its encoding.
+        lambda_: the weight that it gives to the original distance.
+        device: where distances are computed and counted; by default where the features are. Re-ranking runs on the
+            processor's cores, with products on the features' device.
 
     Raises:
-        UsageError: there is no such way, or it compares by the cosine alone and another metric is asked for.
+        DataError: features or labels that cannot be compared, other models' features, or no query with a true match.
+        UsageError: an argument that does not exist or does not go together with another.
     """
-    if way not in get_args(Method):
-        raise UsageError(f"there is no re-ranking by {way}: choose {', '.join(get_args(Method))}")
-    if way != "k-reciprocal" and metric != "cosine":
+    settings = KReciprocal(k1, k2, lambda_)
+    if rerank is not None:
+        chosen = None if settings == KReciprocal() else settings
+        return score_reranked(query, gallery, rerank, metric=metric, cameras=cameras, settings=chosen)
+    if isinstance(device, str):
+        import torch
+
+        device = torch.device(device)
+    return retrieval.score(query, gallery, metric=metric, cameras=cameras, device=device)
+
+
+def rerank(  # noqa: PLR0913
+    query: Embeddings | ArrayLike,
+    gallery: Embeddings | ArrayLike,
+    method: Method = "k-reciprocal",
+    *,
+    metric: Metric = "cosine",
+    k1: int = 20,
+    k2: int = 6,
+    lambda_: float = 0.3,
+) -> NDArray[np.float32]:
+    """Compute the re-ranked distance of every query to every gallery image, float32 [Q, G].
+
+    All images take part as neighbours, so leave junk out of both sides. For `expansion`, the distance is 1 - cos of
+    the expanded queries.
+
+    Args:
+        query: features [Q, D]: `Embeddings`, an array, a tensor or a list of rows.
+        gallery: features [G, D], likewise.
+        method: how lists are re-ranked.
+        metric: `cosine` or, for `k-reciprocal` only, `euclidean`.
+        k1: neighbours of `k-reciprocal` re-ranking.
+        k2: neighbours over which it averages its encoding.
+        lambda_: the weight that it gives to the original distance.
+
+    Raises:
+        DataError: shapes that do not fit, or a row with a NaN, an infinity or values of more than 1e18.
+        UsageError: as `score`.
+    """
+    check_method(method, metric)
+    ours, theirs = _features(query), _features(gallery)
+    check_pair(ours, theirs)
+    settings = KReciprocal(k1, k2, lambda_)
+    result = np.empty((len(ours), len(theirs)), np.float32)
+    for first, block in _blocks(ours, theirs, method, metric, _numbers(settings, method)):
+        result[first : first + len(block)] = block
+    return result
+
+
+def check_method(method: str, metric: str) -> None:
+    """Refuse a re-ranking method that does not exist, or does not go together with the metric.
+
+    Raises:
+        UsageError: there is no such method, or it compares by the cosine alone and another metric is asked for.
+    """
+    if method not in get_args(Method):
+        raise UsageError(f"there is no re-ranking by {method}: choose {', '.join(get_args(Method))}", argument="rerank")
+    if method != "k-reciprocal" and metric != "cosine":
         raise UsageError(
-            f"re-ranking by {way} compares by the cosine: pass metric='cosine', or re-rank by k-reciprocal",
+            f"re-ranking by {method} compares by the cosine: leave out metric={metric!r}, or use k-reciprocal",
             argument="metric",
         )
 
@@ -45,64 +131,77 @@ def check_method(way: str, metric: str) -> None:
 def score_reranked(
     query: Embeddings,
     gallery: Embeddings,
-    way: Method = "k-reciprocal",
+    method: Method = "k-reciprocal",
     *,
     metric: Metric = "cosine",
     cameras: Cameras = "cross",
     settings: KReciprocal | None = None,
 ) -> Scores:
-    """The scores after re-ranking, in memory that does not grow with queries times gallery.
+    """Score the search after re-ranking, in memory that does not grow with queries times gallery.
+
+    Junk, on either side, is dropped first: it is nobody's neighbour. An image's own copy stays a neighbour, as it is an
+    image of the gallery for all other queries, and is left out of the image's own list.
 
     `settings` are the numbers of `k-reciprocal`, by default those of its authors.
-    Junk, on either side, is dropped first: it is nobody's neighbour. An image's own copy stays a neighbour, as it is an
-    image of the gallery for all other queries, and is left out of the image's list.
 
     Raises:
-        DataError: as `metrics.score`.
-        UsageError: as `check_way`, or `settings` for another way.
+        DataError: as `score`.
+        UsageError: as `check_method`, or `settings` for another method.
     """
-    check_method(way, metric)
-    if settings and way != "k-reciprocal":
-        raise UsageError(f"k1, k2 and lambda are numbers of k-reciprocal: leave them out for {way}")
+    check_method(method, metric)
+    numbers = _numbers(settings, method)
     check_comparable(query, gallery)
     query, gallery = with_own_known(query, gallery)
-    asked, images = np.flatnonzero(query.pids != JUNK), np.flatnonzero(gallery.pids != JUNK)
-    if len(asked) == len(query.pids) and len(images) == len(gallery.pids):
-        return _score_again(query, gallery, way, metric, cameras, settings)
-    if not len(asked) or not len(images):
-        return score(query, gallery, metric=metric, cameras=cameras)  # which says that there is nobody to be found
-    found = _score_again(subset(query, asked), subset(gallery, images), way, metric, cameras, settings)
-    return _with_junk(found, asked, len(query.pids))
-
-
-def _score_again(
-    query: Embeddings, gallery: Embeddings, way: Method, metric: Metric, cameras: Cameras, settings: KReciprocal | None
-) -> Scores:
-    """The scores after re-ranking of images without junk."""
-    if way == "expansion":
-        moved = alpha_query_expansion(query.vectors, gallery.vectors)
-        return score(replace(query, vectors=moved), gallery, cameras=cameras)
-    if way == "k-reciprocal":
-        numbers = settings or KReciprocal()
-        blocks = k_reciprocal_blocks(query.vectors, gallery.vectors, numbers.k1, numbers.k2, numbers.lam, metric)
+    queries, images = np.flatnonzero(query.pids != JUNK), np.flatnonzero(gallery.pids != JUNK)
+    if not len(queries) or not len(images):
+        return retrieval.score(query, gallery, metric=metric, cameras=cameras)  # it says that there is nobody to find
+    some = subset(query, queries) if len(queries) < len(query.pids) else query
+    others = subset(gallery, images) if len(images) < len(gallery.pids) else gallery
+    if method == "expansion":
+        expanded = alpha_query_expansion(some.vectors, others.vectors)
+        scores = retrieval.score(replace(some, vectors=expanded), others, cameras=cameras)
     else:
-        cross = CrossNeighbourhood(distance="rank" if way == "ecn" else "original")
-        blocks = expanded_cross_blocks(query.vectors, gallery.vectors, cross)
-    return score_blocks(blocks, query, gallery, cameras=cameras)
+        blocks = _blocks(some.vectors, others.vectors, method, metric, numbers)
+        scores = score_blocks(blocks, some, others, cameras=cameras)
+    return _with_junk(scores, queries, len(query.pids))
 
 
-def _with_junk(scores: Scores, asked: NDArray[np.int64], queries: int) -> Scores:
-    """The same scores, single queries again at the places `asked` of all; those between are junk, and skipped."""
+def _numbers(settings: KReciprocal | None, method: Method) -> KReciprocal:
+    """The numbers of `k-reciprocal`, which no other method takes."""
+    usual = KReciprocal()
+    if method != "k-reciprocal" and settings not in (None, usual):
+        raise UsageError(f"k1, k2 and lambda are numbers of k-reciprocal: leave them out for {method}", argument="k1")
+    return settings or usual
 
-    def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = np.full(queries, np.nan)
-        out[asked] = values
+
+def _blocks(query: Array, gallery: Array, method: Method, metric: Metric, numbers: KReciprocal) -> Blocks:
+    """The re-ranked distances, a block of queries at a time."""
+    if method == "k-reciprocal":
+        return k_reciprocal_blocks(query, gallery, numbers.k1, numbers.k2, numbers.lam, metric)
+    if method == "expansion":
+        return distance_blocks(alpha_query_expansion(query, gallery), gallery)
+    cross = CrossNeighbourhood(distance="rank" if method == "ecn" else "original")
+    return expanded_cross_blocks(query, gallery, cross)
+
+
+def _features(side: Embeddings | ArrayLike) -> Array:
+    """The features of one side, whatever they come in."""
+    vectors: Any = side.vectors if isinstance(side, Embeddings) else side
+    return vectors if hasattr(vectors, "ndim") else np.asarray(vectors)
+
+
+def _with_junk(scores: Scores, queries: NDArray[np.int64], total: int) -> Scores:
+    """The scores with the values of single queries put back to their rows among all; the rest is junk, and skipped."""
+
+    def put_back(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        out = np.full(total, np.nan)
+        out[queries] = values
         return out
 
     return replace(
         scores,
-        queries_skipped=scores.queries_skipped + queries - len(asked),
-        average_precision=spread(scores.average_precision),
-        inp=spread(scores.inp),
-        first_match=spread(scores.first_match),
+        queries_skipped=scores.queries_skipped + total - len(queries),
+        average_precision=put_back(scores.average_precision),
+        inp=put_back(scores.inp),
+        first_match=put_back(scores.first_match),
     )

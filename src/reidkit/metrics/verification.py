@@ -16,6 +16,7 @@ import numpy as np
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.distances import Metric, compiled, distance_blocks, pair_squares, prepare
 from reidkit.metrics.matching import Cameras, check_comparable, find_matches, make_rule, require_matches
+from reidkit.metrics.pairs import Pairs, collect_pairs
 from reidkit.types import JUNK
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.metrics.matching import Rule
-    from reidkit.metrics.pairs import Pairs
     from reidkit.types import Embeddings
 
     Floats = NDArray[np.float32]
@@ -82,6 +82,30 @@ class Verification:
     eer_threshold: float
     d_prime: float
     operating: tuple[Operating, ...]
+
+
+def verify(
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    fars: Sequence[float] = FARS,
+    metric: Metric = "cosine",
+    cameras: Cameras = "cross",
+) -> Verification:
+    """Measure how well one id is told from two, over all pairs of a query and a gallery image.
+
+    Args:
+        query: features with ids and cameras.
+        gallery: likewise.
+        fars: the false accept rates at which the true accept rate and its threshold are wanted.
+        metric: `cosine` or `euclidean`.
+        cameras: `cross` leaves out all pairs of one camera, `any` only an image paired with itself.
+
+    Raises:
+        DataError: features or labels that cannot be compared; no genuine pair, or no impostor pair.
+        UsageError: a FAR that is not between 0 and 1.
+    """
+    return verify_pairs(collect_pairs(query, gallery, metric=metric, cameras=cameras), fars)
 
 
 def verify_pairs(pairs: Pairs, fars: Sequence[float] = FARS) -> Verification:
@@ -218,14 +242,16 @@ class OpenSet:
     repeats: int
 
 
-def open_set(
+def open_set(  # noqa: PLR0913 (each a plain argument)
     query: Embeddings,
     gallery: Embeddings,
     false_alarm_rates: Sequence[float] = (1e-2, 1e-1),
     *,
     metric: Metric = "cosine",
     cameras: Cameras = "cross",
-    splits: Splits | None = None,
+    held_out: float = 0.5,
+    repeats: int = 10,
+    seed: int = 0,
 ) -> OpenSet:
     """Detection and identification rates, the images of some people being taken out of the gallery.
 
@@ -250,18 +276,19 @@ def open_set(
     people = np.unique(rule.query_pids[matches.rows])
     if len(people) < 2:
         raise DataError("only one person has a right image in the gallery: holding people out needs at least two")
-    splits = splits or Splits()
-    held_out = np.vstack((splits.draw(len(people)), np.zeros((1, splits.repeats), bool)))
+    splits = Splits(held_out, repeats, seed)
+    out = np.vstack((splits.draw(len(people)), np.zeros((1, splits.repeats), bool)))
     rows = prepare(query.vectors, metric, "query")
     own = np.full(len(rule.query_pids), np.inf)
     np.minimum.at(own, matches.rows, pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric))
-    where = _strangers(query, gallery, rule, (held_out, _place(people, rule.gallery_pids)), metric)
+    where = _strangers(query, gallery, rule, (out, _place(people, rule.gallery_pids)), metric)
     asked, split = np.nonzero(where >= 0)
     stranger = np.full(where.shape, np.inf)
     stranger[asked, split] = pair_squares(rows, gallery.vectors, asked, where[asked, split], metric)
     absent = ~np.isin(rule.query_pids, rule.gallery_pids) & (rule.query_pids != JUNK)
-    out = held_out[_place(people, rule.query_pids)]
-    return _rates(own, stranger, (np.isfinite(own)[:, None] & ~out, absent[:, None] | out), false_alarm_rates)
+    gone = out[_place(people, rule.query_pids)]
+    known, unknown = np.isfinite(own)[:, None] & ~gone, absent[:, None] | gone
+    return _rates(own, stranger, (known, unknown), false_alarm_rates)
 
 
 def _place(people: Integers, pids: Integers) -> Integers:

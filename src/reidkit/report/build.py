@@ -13,7 +13,7 @@ import torch
 
 from reidkit import __version__
 from reidkit.data.shards.lookup import image_file
-from reidkit.metrics.ranking import draw_queries, pair_histogram, ranked
+from reidkit.metrics.ranking import draw_queries, pair_histogram, rank
 from reidkit.plots.charts import Histogram
 from reidkit.plots.image_grid import RankedImage, RankedList
 from reidkit.recipes.names import changes_of, network_words, origin_of
@@ -114,7 +114,7 @@ def _choose(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[A
 def ranked_lists(evaluation: Evaluation, protocol: EvaluationProtocol, rows: Sequence[int]) -> list[RankedList]:
     """The heads of the lists of some queries, with the files to show."""
     query, gallery, scores = evaluation.query, evaluation.gallery, evaluation.scores
-    found = ranked(query, gallery, rows, TOP, metric=protocol.metric, cameras=protocol.cameras)
+    found = rank(query, gallery, rows, TOP, metric=protocol.metric, cameras=protocol.cameras)
     lists = []
     for one in found:
         entries = tuple(
@@ -126,7 +126,7 @@ def ranked_lists(evaluation: Evaluation, protocol: EvaluationProtocol, rows: Seq
                 float(distance),
                 *_called(gallery, i),
             )
-            for i, distance, right in zip(one.indices, one.distances, one.right, strict=True)
+            for i, distance, right in zip(one.indices, one.distances, one.is_match, strict=True)
         )
         first = scores.first_match[one.query]
         pid_name, camid_name = _called(query, one.query)

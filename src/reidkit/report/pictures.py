@@ -11,7 +11,7 @@ import numpy as np
 from reidkit.data.shards.lookup import image_file
 from reidkit.errors import DataError
 from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_samples
-from reidkit.metrics.ranking import draw_queries, ranked
+from reidkit.metrics.ranking import draw_queries, rank
 from reidkit.plots.image_grid import Comparison, Overlay
 from reidkit.plots.projection import pca, tsne
 from reidkit.plots.scatter import Panel, points_figure
@@ -48,7 +48,7 @@ def compare_attention(
     """
     found = []
     rule: dict[str, Any] = {"metric": protocol.metric, "cameras": protocol.cameras}
-    for one in ranked(evaluation.query, evaluation.gallery, rows, answers, **rule):
+    for one in rank(evaluation.query, evaluation.gallery, rows, answers, **rule):
         match, gallery = true_match(evaluation, protocol, one.query), one.indices.tolist()
         images = [_sample(evaluation.gallery, i) for i in gallery]
         # The last one is what the query itself is compared with: often one of those that are shown.
@@ -59,7 +59,7 @@ def compare_attention(
         top = float(alike.max(initial=0.0))
         shown = tuple(
             (Overlay(sample.path, places, 0.0, top), bool(right), _cosine(seen.search[0], vector))
-            for sample, places, right, vector in zip(images, alike, one.right, seen.search[1:-1], strict=True)
+            for sample, places, right, vector in zip(images, alike, one.is_match, seen.search[1:-1], strict=True)
         )
         found.append(Comparison(Overlay(image_file(evaluation.query.paths[one.query]), own, 0.0), shown))
     return found
@@ -67,12 +67,12 @@ def compare_attention(
 
 def true_match(evaluation: Evaluation, protocol: EvaluationProtocol, row: int) -> int | None:
     """The gallery row of the nearest true match of a query; None where it has none."""
-    rank = evaluation.scores.first_match[row]
-    if np.isnan(rank):
+    first = evaluation.scores.first_match[row]
+    if np.isnan(first):
         return None
     rule: dict[str, Any] = {"metric": protocol.metric, "cameras": protocol.cameras}
-    (found,) = ranked(evaluation.query, evaluation.gallery, [row], int(rank), **rule)
-    return int(found.indices[int(rank) - 1])
+    (found,) = rank(evaluation.query, evaluation.gallery, [row], int(first), **rule)
+    return int(found.indices[int(first) - 1])
 
 
 def alike_pairs(
