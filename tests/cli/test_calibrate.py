@@ -94,5 +94,5 @@ def test_wrong_options_end_in_a_line(nursery, model, noise, options, status, sen
 def test_one_person_ends_in_a_line(nursery, model, tmp_path):
     data = draw_noise(tmp_path / "market", evaluated=[11])
     done = nursery.run("calibrate", model, "--data", data, "--out", tmp_path / "c.json")
-    assert "all images show one person" in done.line()
+    assert "all images show one id" in done.line()
     assert not (tmp_path / "c.json").exists()

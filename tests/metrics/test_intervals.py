@@ -61,7 +61,7 @@ def test_intervals_against_a_loop():
         means.append(
             (scores.average_precision[rows].mean(), scores.inp[rows].mean(), (scores.first_match[rows] <= 5).mean())
         )
-    found = bootstrap(scores, query.pids, settings)
+    found = bootstrap(scores, query.pids, draws=50, seed=3)
     for name, column in zip(("map", "minp", "rank5"), np.array(means).T, strict=True):
         assert (found[name].low, found[name].high) == pytest.approx(np.quantile(column, (0.025, 0.975)))
 
@@ -86,9 +86,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         rates = rng.beta(1, 1, 60)
         hit = rng.random((60, 5)) < rates[:, None]
         scores = scored(np.where(hit, 1, 2).reshape(-1))
-        settings = Bootstrap(draws=200, level=0.9, seed=seed)
-        by_person = bootstrap(scores, np.repeat(np.arange(60), 5), settings)["rank1"]
-        by_query = bootstrap(scores, np.arange(300), settings)["rank1"]
+        by_person = bootstrap(scores, np.repeat(np.arange(60), 5), draws=200, level=0.9, seed=seed)["rank1"]
+        by_query = bootstrap(scores, np.arange(300), draws=200, level=0.9, seed=seed)["rank1"]
         held += by_person.low <= 0.5 <= by_person.high
         narrow += by_query.low <= 0.5 <= by_query.high
     assert 80 <= held <= 98

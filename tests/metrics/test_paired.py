@@ -103,7 +103,7 @@ def test_results_that_cannot_be_compared() -> None:
         compare_paired(values([0.1]), values([0.1, 0.2]), np.array([1, 2]))
     with pytest.raises(DataError, match="their galleries differ"):
         compare_paired(values([0.1, np.nan]), values([0.1, 0.2]), np.array([1, 2]))
-    with pytest.raises(DataError, match="nothing to compare_paired"):
+    with pytest.raises(DataError, match="nothing to compare"):
         compare_paired(values([np.nan]), values([np.nan]), np.array([1]))
 
 

@@ -257,7 +257,7 @@ def test_an_allowed_error_is_not_lost_to_rounding() -> None:
 @pytest.mark.parametrize(
     ("pids", "camids", "cameras", "sentence"),
     [
-        ([1, 1], [0, 1], "cross", "all images show one person"),
+        ([1, 1], [0, 1], "cross", "all images show one id"),
         ([1, 1, 2], [0, 1, 0], "cross", "no two ids are seen by two cameras, .* cameras='any'"),
         ([1, 1, 2], [0, 0, 0], "cross", "pass cameras='any'"),
         ([2, 3], [1, 1], "cross", "share no id"),

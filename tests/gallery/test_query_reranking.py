@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError
-from reidkit.gallery.neighbours import GalleryNeighbours
+from reidkit.gallery.query_reranking import GalleryNeighbours
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 
 if TYPE_CHECKING:
