@@ -25,9 +25,9 @@ import numpy as np
 from benchmarks.plain import plain_batches
 from benchmarks.step import Way, build_step
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import choose_device
-from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
-from reidkit.model.weights import Model, load_backbone
+from reidkit.encoder import InferenceOptions, Model, choose_device
+from reidkit.evaluation import EvaluationProtocol, evaluate
+from reidkit.model.weights import load_backbone
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe
 from reidkit.train.run import TrainOptions, run, settle_stride
@@ -81,7 +81,7 @@ def scores(way: str, seed: int, recipe: Recipe, options: argparse.Namespace) -> 
             say=lambda line: print(f"  {line}", file=sys.stderr, flush=True),
         )
         model = run(recipe, job).model
-    found = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(device=device)).scores
+    found = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(device=device, precision="fp32")).scores
     return {"rank1": found.rank1, "map": found.map, "cpu_s": round(time.process_time() - began, 1)}
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
-from reidkit.model.weights import load_model
+from reidkit.encoder import InferenceOptions, load_model
+from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.plots.image_grid import curve_picture, ranked_picture
 from reidkit.report.build import ranked_lists
 from reidkit.train.log import read

@@ -89,7 +89,7 @@ def test_features_are_copied_some_at_a_time(
 ) -> None:
     """Wherever the boundary falls, none is lost and none comes twice."""
     wanted = embed(network, images.split(2))
-    monkeypatch.setattr(module, "AT_ONCE", rows * network.channels * 4)
+    monkeypatch.setattr(module, "CHUNK", rows * network.channels * 4)
     np.testing.assert_array_equal(embed(network, images.split(2)), wanted)
 
 

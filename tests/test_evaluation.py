@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.errors import DataError
-from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate, require_evaluable
+from reidkit.encoder import InferenceOptions, Model, load_model, read_images
+from reidkit.errors import DataError, UsageError, WeightsError
+from reidkit.evaluation import Comparison, EvaluationProtocol, calibrate, compare, evaluate, require_evaluable
+from reidkit.metrics.calibration_file import load_calibration
+from reidkit.metrics.scoring import score_reranked
 from reidkit.model.network import build_network
-from reidkit.model.weights import Model
+from reidkit.model.weights import save_model
 from reidkit.types import Dataset, Names, Sample, SampleTable
 from tests.noise import draw_noise, file_of
 from tests.train.tiny import RECIPE
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from reidkit.metrics.retrieval import Scores
 
+CPU = InferenceOptions(device="cpu", precision="fp32")
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -73,7 +77,7 @@ def recompute(model: Model, benchmark: Dataset) -> tuple[float, float, float]:
 
 
 def test_scores_are_those_of_a_plain_recomputation(model: Model, benchmark: Dataset) -> None:
-    evaluation = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions())
+    evaluation = evaluate(model, benchmark, EvaluationProtocol(), CPU)
     scores = evaluation.scores
     assert (scores.rank1, scores.map, scores.minp) == pytest.approx(recompute(model, benchmark), abs=1e-6)
     assert (scores.queries, scores.gallery) == (4, 16)
@@ -81,7 +85,9 @@ def test_scores_are_those_of_a_plain_recomputation(model: Model, benchmark: Data
 
 
 def test_features_know_where_they_come_from(model: Model, benchmark: Dataset) -> None:
-    evaluation = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(batch=3))
+    evaluation = evaluate(
+        model, benchmark, EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32", batch=3)
+    )
     assert evaluation.gallery.paths == tuple(str(sample.path) for sample in benchmark.gallery)
     assert evaluation.gallery.pids.tolist() == [sample.pid for sample in benchmark.gallery]
     assert evaluation.query.camids.tolist() == [sample.camid for sample in benchmark.query]
@@ -92,47 +98,65 @@ def test_features_know_where_they_come_from(model: Model, benchmark: Dataset) ->
 
 def test_features_know_what_ids_and_cameras_are_called(model: Model, benchmark: Dataset) -> None:
     names = Names({benchmark.query[0].pid: "anna"}, {1: "door"})
-    evaluation = evaluate(model, replace(benchmark, names=names), EvaluationProtocol(), InferenceOptions())
+    evaluation = evaluate(
+        model, replace(benchmark, names=names), EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32")
+    )
     assert evaluation.query.names == evaluation.gallery.names == names
 
 
 def test_reading_changes_no_score(model: Model, benchmark: Dataset, tmp_path: Path) -> None:
-    plain = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions()).scores.as_json()
+    plain = evaluate(
+        model, benchmark, EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32")
+    ).scores.as_json()
     assert (
-        evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(cache_dir=tmp_path)).scores.as_json() == plain
+        evaluate(
+            model, benchmark, EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32", cache_dir=tmp_path)
+        ).scores.as_json()
+        == plain
     )
     assert evaluate(
-        model, benchmark, EvaluationProtocol(), InferenceOptions(batch=1)
+        model, benchmark, EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32", batch=1)
     ).scores.as_json() == pytest.approx(plain)
 
 
 def test_the_protocol_is_heard(model: Model, benchmark: Dataset) -> None:
-    after = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions())
-    before = evaluate(model, benchmark, EvaluationProtocol(feature="before"), InferenceOptions())
-    mirrored = evaluate(model, benchmark, EvaluationProtocol(flip=True), InferenceOptions())
+    after = evaluate(model, benchmark, EvaluationProtocol(), CPU)
+    before = evaluate(
+        model, benchmark, EvaluationProtocol(feature="before"), InferenceOptions(device="cpu", precision="fp32")
+    )
+    mirrored = evaluate(
+        model, benchmark, EvaluationProtocol(flip=True), InferenceOptions(device="cpu", precision="fp32")
+    )
     assert not np.allclose(after.query.vectors, before.query.vectors)
     assert not np.allclose(after.query.vectors, mirrored.query.vectors)
-    everywhere = evaluate(model, benchmark, EvaluationProtocol(cameras="any"), InferenceOptions())
+    everywhere = evaluate(
+        model, benchmark, EvaluationProtocol(cameras="any"), InferenceOptions(device="cpu", precision="fp32")
+    )
     assert everywhere.scores.as_json() != after.scores.as_json()
 
 
 def test_progress_names_what_is_read(model: Model, benchmark: Dataset) -> None:
     told: list[tuple[str, int, int]] = []
-    evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(batch=10, tell=lambda *call: told.append(call)))
+    evaluate(
+        model,
+        benchmark,
+        EvaluationProtocol(),
+        InferenceOptions(device="cpu", precision="fp32", batch=10, progress=lambda *call: told.append(call)),
+    )
     assert told == [("query", 4, 4), ("gallery", 10, 16), ("gallery", 16, 16)]
 
 
 def test_what_cannot_be_judged_is_refused(model: Model, benchmark: Dataset) -> None:
     for wrong, sentence in (
-        (replace(benchmark, query=SampleTable()), "market1501 has no query images to judge with"),
-        (replace(benchmark, gallery=SampleTable()), "market1501 has no gallery images to judge with"),
+        (replace(benchmark, query=SampleTable()), "market1501 has no query images to evaluate with"),
+        (replace(benchmark, gallery=SampleTable()), "market1501 has no gallery images to evaluate with"),
         (replace(benchmark, gallery=SampleTable(replace(s, pid=99) for s in benchmark.gallery)), "share no id"),
         (replace(benchmark, gallery=SampleTable(replace(s, camid=1) for s in benchmark.gallery)), "own camera"),
     ):
         with pytest.raises(DataError, match=sentence):
             require_evaluable(wrong, EvaluationProtocol())
         with pytest.raises(DataError, match=sentence):
-            evaluate(model, wrong, EvaluationProtocol(), InferenceOptions())
+            evaluate(model, wrong, EvaluationProtocol(), CPU)
     require_evaluable(
         replace(benchmark, gallery=SampleTable(replace(s, camid=1) for s in benchmark.gallery)),
         EvaluationProtocol(cameras="any"),
@@ -143,8 +167,10 @@ def test_a_broken_image_is_refused_or_left_out(model: Model, tmp_path: Path) -> 
     benchmark = load_dataset(draw_noise(tmp_path / "own"))
     file_of(benchmark.gallery[0]).write_bytes(b"no image")
     with pytest.raises(DataError, match="1 of 16 images cannot be read"):
-        evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions())
-    evaluation = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(skip_unreadable=True))
+        evaluate(model, benchmark, EvaluationProtocol(), CPU)
+    evaluation = evaluate(
+        model, benchmark, EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32", skip_unreadable=True)
+    )
     assert evaluation.scores.gallery == 15
     assert str(benchmark.gallery[0].path) not in evaluation.gallery.paths
     assert len(evaluation.gallery.vectors) == len(evaluation.gallery.pids) == 15
@@ -161,9 +187,113 @@ def test_scores_are_counted_where_the_network_runs(
         asked.append(device)
         return evaluated.scores
 
-    evaluated = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions())
+    evaluated = evaluate(model, benchmark, EvaluationProtocol(), CPU)
     features = evaluated.query, evaluated.gallery
-    monkeypatch.setattr("reidkit.evaluation.embed_samples", lambda *words: features[words[2] == "gallery"])
+    monkeypatch.setattr("reidkit.evaluation.embed_samples", lambda *words, **_: features[words[2] == "gallery"])
     monkeypatch.setattr("reidkit.evaluation.score", score)
-    evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(device=torch.device(name)))
+    evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(device=torch.device(name), precision="fp32"))
     assert asked == [expected]
+
+
+def test_images_of_every_kind_have_the_features_of_the_samples(model: Model, benchmark: Dataset) -> None:
+    """A path as text, a `Path`, an image of Pillow and its pixels: the same file four times."""
+    sample = benchmark.query[0]
+    path = file_of(sample)
+    embeddings = model.embed(benchmark.query, device="cpu", precision="fp32")
+    assert embeddings.vectors.shape == (len(benchmark.query), model.dim)
+    assert embeddings.pids.tolist() == benchmark.query.pids.tolist()
+    assert (embeddings.paths[0], embeddings.model) == (str(path), model.fingerprint)
+    opened = Image.open(path)
+    vectors = model.embed([str(path), path, opened, np.asarray(opened)], device="cpu", precision="fp32")
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (4, model.dim)
+    np.testing.assert_allclose(vectors, np.tile(embeddings.vectors[:1], (4, 1)), rtol=1e-4, atol=1e-6)
+    expected = features(model, [sample])[0]
+    np.testing.assert_allclose(vectors[0] / np.linalg.norm(vectors[0]), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_no_list_of_images(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a.jpg is one image, or a folder: pass a list of images, \['a.jpg'\]"):
+        model.embed("a.jpg")
+    with pytest.raises(UsageError, match=r"image 1 is float64 \[4, 4, 3\]: pass RGB pixels uint8"):
+        model.embed([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3))])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="image 0 is of type int: pass a path, a PIL image"):
+        model.embed([7])  # type: ignore[list-item]
+    with pytest.raises(DataError, match=r"gone.jpg cannot be read: No such file"):
+        model.embed([tmp_path / "gone.jpg"])
+    with pytest.raises(UsageError, match="there is no feature f_x"):
+        model.embed([np.zeros((4, 4, 3), np.uint8)], feature="f_x")
+    assert model.embed([]).shape == (0, model.dim)
+
+
+def test_an_encoder_takes_pixels_of_its_size(model: Model) -> None:
+    spec = model.input
+    pixels = np.random.default_rng(0).integers(0, 256, (3, spec.height, spec.width, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(model.encode(pixels), model.embed(pixels))
+    (read,) = read_images(list(pixels), spec)
+    np.testing.assert_array_equal(read, pixels)
+    with pytest.raises(UsageError, match=r"images uint8 \[3, 1, .*model.embed resizes images of any size"):
+        model.encode(pixels[:, :1])
+
+
+def test_fields_are_changed_by_name(model: Model, benchmark: Dataset) -> None:
+    plain = evaluate(model, benchmark, EvaluationProtocol(flip=True, metric="euclidean"), CPU)
+    named = evaluate(model, benchmark, flip=True, metric="euclidean", device="cpu", precision="fp32")
+    assert named.scores.as_json() == plain.scores.as_json()
+    with pytest.raises(UsageError, match="there is no argument flips: choose of batch, cache_dir, cameras, device"):
+        evaluate(model, benchmark, flips=True)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="metric is cosinus: choose cosine or euclidean"):
+        evaluate(model, benchmark, metric="cosinus")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="a batch of -1 images"):
+        evaluate(model, benchmark, batch=-1)
+
+
+def test_scores_after_re_ranking(model: Model, benchmark: Dataset) -> None:
+    again = evaluate(model, benchmark, None, CPU, rerank="k-reciprocal")
+    assert again.reranked is not None
+    assert again.reranked.as_json() == score_reranked(again.query, again.gallery).as_json()
+    assert again.scores.as_json() == evaluate(model, benchmark, None, CPU).scores.as_json()
+    first, second = str(again).splitlines()
+    assert first.startswith(f"rank-1 {100 * again.scores.rank1:.1f} rank-5 ")
+    assert second.startswith(f"re-ranked: rank-1 {100 * again.reranked.rank1:.1f} ")
+    with pytest.raises(UsageError, match="there is no re-ranking by magic"):
+        evaluate(model, benchmark, rerank="magic")  # type: ignore[arg-type]
+
+
+def test_comparing_without_a_calibration(model: Model, benchmark: Dataset) -> None:
+    """An image is as similar to itself as can be; whether it shows the same person, a threshold says."""
+    path, other = (file_of(benchmark.query[i]) for i in (0, 1))
+    itself = compare(model, path, path)
+    assert itself == Comparison(itself.similarity)
+    assert itself.similarity == pytest.approx(1.0, abs=1e-6)
+    assert "no threshold is known" in str(compare(model, path, path))
+    alike = compare(model, path, other, threshold=-1.0)
+    ours, theirs = features(model, [benchmark.query[0], benchmark.query[1]])
+    assert alike.similarity == pytest.approx(ours @ theirs, abs=1e-2)  # bf16 where the processor has it
+    assert (alike.same, alike.probability, alike.threshold) == (True, None, -1.0)
+    assert compare(model, path, other, threshold=1.1).same is False
+
+
+def test_comparing_by_the_calibration_beside_the_model(model: Model, benchmark: Dataset, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.safetensors", model.network, model.recipe)
+    stored = load_model(str(tmp_path))
+    measured = calibrate(stored, benchmark, far=0.05, flip=True, feature="f_t", device="cpu")
+    assert load_calibration(tmp_path, stored.fingerprint) == measured
+    assert (measured.feature, measured.flip, measured.settings.far) == ("before", True, 0.05)
+    path, other = (file_of(benchmark.query[i]) for i in (0, 1))
+    alike = compare(stored, path, other)
+    assert alike.threshold == measured.threshold()
+    assert alike.same == (alike.similarity >= measured.threshold())
+    assert alike.probability == pytest.approx(float(measured.same_person(alike.similarity)))
+    assert f"threshold {alike.threshold:.3f}, probability" in str(alike)
+    vectors = stored.embed([path, other], feature="f_t", flip=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert alike.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-5)
+
+
+def test_models_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone is not there: give a run folder or a .safetensors"):
+        load_model(tmp_path / "gone")
+    (tmp_path / "model.onnx").write_bytes(b"onnx")
+    with pytest.raises(WeightsError, match=r"model.onnx is an exported model"):
+        load_model(tmp_path / "model.onnx")

@@ -1,144 +1,308 @@
-"""Judging a network on a benchmark: features of query and gallery, then their scores."""
+"""Evaluating an encoder on a data set: features of query and gallery, then their scores."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-import torch
+import numpy as np
 
-from reidkit.data.images import open_images
-from reidkit.data.loaders import eval_batches
-from reidkit.distributed import ALONE
-from reidkit.encoder import choose_batch, embed, refuse_diverged
-from reidkit.errors import DataError
+from reidkit import metrics
+from reidkit.data.overlap import compare_with_model
+from reidkit.encoder import InferenceOptions, embed_samples, feature_name
+from reidkit.errors import DataError, UsageError
+from reidkit.metrics.calibration_file import (
+    Calibration,
+    Settings,
+    calibration_path,
+    load_calibration,
+    save_calibration,
+)
+from reidkit.metrics.distances import pair_squares, prepare
 from reidkit.metrics.matching import Labels, find_matches, make_rule, require_matches
-from reidkit.metrics.retrieval import Scores, score
-from reidkit.types import Embeddings, Sample
+from reidkit.metrics.pairs import similarity
+from reidkit.metrics.scoring import check_method, score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    import os
+    from typing import Unpack
 
-    from reidkit.distributed import Group
-    from reidkit.model.weights import Model
-    from reidkit.types import Dataset, Sample, Samples
+    import torch
 
-    Tell = Callable[[str, int, int], None]
+    from reidkit.encoder import Image, Model, OnProgress
+    from reidkit.metrics.retrieval import Scores
+    from reidkit.metrics.scoring import Method
+    from reidkit.types import Dataset, Embeddings, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """How features are made and compared. What is not said is the official protocol, with f_i and cosine."""
+    """How features are made and compared; the defaults are the official protocol, with f_i and cosine.
 
-    feature: Literal["after", "before"] = "after"
+    Raises:
+        UsageError: a value that there is not.
+    """
+
+    feature: str = "f_i"
     metric: Literal["cosine", "euclidean"] = "cosine"
     cameras: Literal["cross", "any"] = "cross"
     flip: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "feature", feature_name(self.feature))
+        for name, known in (("metric", ("cosine", "euclidean")), ("cameras", ("cross", "any"))):
+            if (value := getattr(self, name)) not in known:
+                raise UsageError(f"{name} is {value}: choose {' or '.join(known)}", argument=name)
 
-@dataclass(frozen=True, kw_only=True)
-class InferenceOptions:
-    """How images are read and run; none of it changes a score by more than rounding. `batch` 0: by the device."""
 
-    cache_dir: Path | None = None
-    skip_unreadable: bool = False
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    precision: torch.dtype = torch.float32
-    batch: int = 0
-    tell: Tell | None = None
-    group: Group = ALONE
-    """The processes that share the embedding; each gets all features."""
+class Changes(TypedDict, total=False):
+    """The fields of `EvaluationProtocol` and of `InferenceOptions`, by name."""
+
+    feature: str
+    metric: Literal["cosine", "euclidean"]
+    cameras: Literal["cross", "any"]
+    flip: bool
+    device: str | torch.device
+    precision: str | torch.dtype
+    batch: int
+    cache_dir: str | os.PathLike[str] | None
+    skip_unreadable: bool
+    progress: OnProgress | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores with the features they come from, and the seconds of each stage."""
+    """Scores with the features they come from, and the seconds of each stage.
+
+    `reranked` are the scores after re-ranking; None where that was not asked for.
+    """
 
     scores: Scores
-    query: Embeddings
-    gallery: Embeddings
+    query: Embeddings = field(repr=False)
+    gallery: Embeddings = field(repr=False)
     seconds: dict[str, float]
+    reranked: Scores | None = None
+
+    def __str__(self) -> str:
+        """The scores in per cent, in a line each."""
+        lines = [_in_words(self.scores)]
+        if self.reranked:
+            lines.append(f"re-ranked: {_in_words(self.reranked)}")
+        return "\n".join(lines)
 
 
-def evaluate(model: Model, benchmark: Dataset, protocol: EvaluationProtocol, reading: InferenceOptions) -> Evaluation:
-    """Score `model` on the queries and the gallery of `benchmark`.
+@dataclass(frozen=True)
+class Comparison:
+    """How alike two images are.
+
+    `similarity` is the cosine of their features. `same` says whether it reaches `threshold`, and `probability` how
+    probable it is that both show one person; None where nothing is known of the model's similarities.
+    """
+
+    similarity: float
+    same: bool | None = None
+    probability: float | None = None
+    threshold: float | None = None
+
+    def __str__(self) -> str:
+        """The comparison as a sentence."""
+        if self.threshold is None:
+            return f"similarity {self.similarity:.3f}; no threshold is known: calibrate the model, or pass one"
+        words = f"{'the same person' if self.same else 'two persons'}: similarity {self.similarity:.3f}"
+        chance = "" if self.probability is None else f", probability {self.probability:.1%}"
+        return f"{words}, threshold {self.threshold:.3f}{chance}"
+
+
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    protocol: EvaluationProtocol | None = None,
+    options: InferenceOptions | None = None,
+    *,
+    rerank: Method | None = None,
+    **changes: Unpack[Changes],
+) -> Evaluation:
+    """Score a model on the queries and the gallery of a data set.
+
+    Args:
+        model: What `load_model` returns.
+        dataset: What `load_dataset` returns; it needs a query and a gallery.
+        protocol: How features are made and compared; None: the official protocol.
+        options: How images are read and run; None: all automatic, without a cache.
+        rerank: `k-reciprocal`, `ecn`, `ecn-original` or `expansion`: scores after re-ranking, too.
+        changes: Single fields of both, by name: `feature`, `metric`, `cameras`, `flip`, and `device`, `precision`,
+            `batch`, `cache_dir`, `skip_unreadable`, `progress`.
 
     Raises:
-        DataError: the benchmark has no queries or no gallery; images that cannot be read; nobody is in both.
+        DataError: the data set has no queries or no gallery; images that cannot be read; no query has a true match.
+        UsageError: an option that there is not, or that this machine does not have.
     """
-    require_evaluable(benchmark, protocol)
+    protocol, options = _changed(protocol, options, changes)
+    if rerank:
+        check_method(rerank, protocol.metric)
+    require_evaluable(dataset, protocol)
     started = time.perf_counter()
-    query, gallery = embed_benchmark(model, benchmark, protocol, reading)
+    query, gallery = embed_dataset(model, dataset, protocol, options)
     embedded = time.perf_counter()
-    device = reading.device if reading.device.type == "cuda" else None  # a processor's own loops are quicker there
+    device = options.device if options.device.type == "cuda" else None  # a processor's own loops are quicker there
     scores = score(query, gallery, metric=protocol.metric, cameras=protocol.cameras, device=device)
-    seconds = {"embed": embedded - started, "score": time.perf_counter() - embedded}
-    return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds)
+    scored = time.perf_counter()
+    seconds = {"embed": embedded - started, "score": scored - embedded}
+    if rerank is None:
+        return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds)
+    reranked = score(query, gallery, metric=protocol.metric, cameras=protocol.cameras, rerank=rerank)
+    seconds["rerank"] = time.perf_counter() - scored
+    return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds, reranked=reranked)
 
 
-def require_evaluable(benchmark: Dataset, protocol: EvaluationProtocol) -> None:
-    """Refuse a benchmark of which no score can come; no image is opened.
+def require_evaluable(dataset: Dataset, protocol: EvaluationProtocol) -> None:
+    """Refuse a data set of which no score can come; no image is opened.
 
     Raises:
-        DataError: there are no queries or no gallery, or no query has a right image by the protocol.
+        DataError: there are no queries or no gallery, or no query has a true match by the protocol.
     """
-    for part, samples in (("query", benchmark.query), ("gallery", benchmark.gallery)):
+    for part, samples in (("query", dataset.query), ("gallery", dataset.gallery)):
         if not samples:
-            raise DataError(f"{benchmark.name} has no {part} images to judge with: give a data set that has")
-    rule = make_rule(_labels(benchmark.query), _labels(benchmark.gallery), protocol.cameras)
+            raise DataError(f"{dataset.name} has no {part} images to evaluate with: give a data set that has")
+    rule = make_rule(_labels(dataset.query), _labels(dataset.gallery), protocol.cameras)
     require_matches(find_matches(rule), rule, protocol.cameras)
 
 
-def embed_benchmark(
-    model: Model, benchmark: Dataset, protocol: EvaluationProtocol, reading: InferenceOptions
+def embed_dataset(
+    model: Model, dataset: Dataset, protocol: EvaluationProtocol, options: InferenceOptions
 ) -> tuple[Embeddings, Embeddings]:
-    """Features of the queries and of the gallery, with what ids and cameras are called.
+    """Return the features of the queries and of the gallery, with what ids and cameras are called.
 
     Raises:
         DataError: an image cannot be read.
-        DivergedError: the network gives features that are no numbers.
+        DivergedError: the network gives features that are NaN or infinite.
     """
-    query = embed_samples(model, benchmark.query, "query", protocol, reading)
-    gallery = embed_samples(model, benchmark.gallery, "gallery", protocol, reading)
-    return replace(query, names=benchmark.names), replace(gallery, names=benchmark.names)
+    query, gallery = (
+        embed_samples(model, samples, name, options, feature=protocol.feature, flip=protocol.flip)
+        for name, samples in (("query", dataset.query), ("gallery", dataset.gallery))
+    )
+    return replace(query, names=dataset.names), replace(gallery, names=dataset.names)
 
 
-def embed_samples(
-    model: Model, samples: Sequence[Sample], name: str, protocol: EvaluationProtocol, reading: InferenceOptions
-) -> Embeddings:
-    """Features of `samples`, those left out that cannot be read where `reading` allows it.
+def calibrate(  # noqa: PLR0913
+    model: Model,
+    dataset: Dataset,
+    *,
+    far: float = 1e-3,
+    method: Literal["isotonic", "logistic"] = "isotonic",
+    prior: float = 0.5,
+    seed: int = 0,
+    allow_training_ids: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    **changes: Unpack[Changes],
+) -> Calibration:
+    """Choose the threshold of "the same person" for a false accept rate, and store it beside the model.
+
+    Args:
+        model: What `load_model` returns.
+        dataset: A data set with a query and a gallery, of ids that the model was not trained on.
+        far: The false accept rate: of the pairs of two ids, the part that the threshold accepts.
+        method: How a probability is made of a similarity.
+        prior: The probability of the same id before the images are seen.
+        seed: For intervals and for which ids are held out.
+        allow_training_ids: Store a threshold measured on ids that the model was trained on.
+        out: The file to write; None: `calibration.json` beside the model, or none for a model that is in no file.
+        changes: As for `evaluate`.
 
     Raises:
-        DataError: an image cannot be read.
-        DivergedError: the network gives features that are no numbers.
+        DataError: features or labels that cannot be compared; ids that the model was trained on; the file cannot be
+            written.
+        UsageError: a rate or a prior that is not between 0 and 1; an option that there is not.
     """
-    source = open_images(
-        samples,
-        model.recipe.images.size,
-        resize=model.recipe.images.resize,
-        cache_dir=reading.cache_dir,
-        skip_unreadable=reading.skip_unreadable,
-    )
-    model.network.to(reading.device)
-    done = 0
+    protocol, options = _changed(None, None, changes)
+    how: dict[str, Any] = {"metric": protocol.metric, "cameras": protocol.cameras, "seed": seed}
+    settings = Settings(far=far, method=method, prior=prior, **how)  # refuses a rate before minutes are spent
+    require_evaluable(dataset, protocol)
+    trained = compare_with_model(model.path, dataset) if model.path else _UNKNOWN
+    if not allow_training_ids:
+        refuse_training_ids(trained, dataset.name)
+    query, gallery = embed_dataset(model, dataset, protocol, options)
+    origin: dict[str, Any] = {"data": dataset.name, "feature": _STORED[protocol.feature], "flip": protocol.flip}
+    measured = metrics.calibrate(query, gallery, **asdict(settings), **origin)
+    measured = replace(measured, warnings=(*trained["warnings"], *measured.warnings))
+    path = Path(out) if out is not None else model.path and calibration_path(model.path)
+    if path:
+        save_calibration(path, measured)
+    return measured
 
-    def progress(count: int) -> None:
-        nonlocal done
-        done += count
-        if reading.tell:
-            reading.tell(name, done, share.stop - share.start)
 
-    share = reading.group.share(len(source))
-    batches = eval_batches(source, reading.batch or choose_batch(reading.device), reading.device, share=share)
-    vectors = embed(
-        model.network, batches, reading.precision, feature=protocol.feature, flip=protocol.flip, progress=progress
-    )
-    vectors = reading.group.gather_rows(torch.from_numpy(vectors)).numpy()
-    refuse_diverged(vectors)
-    labels = _labels(source.samples)
-    return Embeddings(vectors, labels.pids, labels.camids, model.fingerprint, labels.paths)
+def refuse_training_ids(trained: dict[str, Any], data: str) -> None:
+    """Refuse ids that the model was trained on: it tells them apart far better than it will tell others.
+
+    `trained` is what `compare_with_model` returns, `data` the name of the data set.
+
+    Raises:
+        DataError: there are such ids.
+    """
+    shared = trained["trained_on"]
+    if shared and shared["ids"]:
+        raise DataError(
+            f"{shared['ids']} ids of {data}'s query and gallery are ids that the model was trained on, and a threshold "
+            "from them would promise too much: give a data set of other ids, or pass allow_training_ids=True",
+            argument="allow_training_ids",
+        )
+
+
+def compare(model: Model, a: Image, b: Image, *, threshold: float | None = None) -> Comparison:
+    """Compare two images: how similar they are, and whether they show the same person.
+
+    The threshold and the probability come from the `calibration.json` beside the model, and features are made as for
+    that. Without one, and without a `threshold`, the similarity alone is known.
+
+    Args:
+        model: What `load_model` returns.
+        a: A path, an image of Pillow, or RGB pixels uint8 [H, W, 3].
+        b: The other image.
+        threshold: The similarity from which both show the same person; None: the calibrated one.
+
+    Raises:
+        DataError: an image cannot be read; the calibration is damaged or another model's.
+    """
+    path = model.path and calibration_path(model.path)
+    known = load_calibration(path, model.fingerprint) if path and path.is_file() else None
+    metric = known.settings.metric if known else "cosine"
+    vectors = model.embed([a, b], feature=known.feature if known else "f_i", flip=bool(known and known.flip))
+    first = np.zeros(1, np.int64)
+    alike = float(similarity(pair_squares(prepare(vectors[:1], metric, "a"), vectors[1:], first, first, metric))[0])
+    limit = known.threshold() if known and threshold is None else threshold
+    chance = float(known.same_person(alike)) if known else None
+    return Comparison(alike, None if limit is None else alike >= limit, chance, limit)
+
+
+_UNKNOWN: dict[str, Any] = {"trained_on": None, "warnings": ()}
+
+_STORED = {"f_i": "after", "f_t": "before"}
+"""What a calibration's file calls a feature."""
+
+
+def _changed(
+    protocol: EvaluationProtocol | None, options: InferenceOptions | None, changes: Changes
+) -> tuple[EvaluationProtocol, InferenceOptions]:
+    """Both with the changed fields.
+
+    Raises:
+        UsageError: there is no such field, or no such value.
+    """
+    given = dict(changes)
+    known = {field.name for kind in (EvaluationProtocol, InferenceOptions) for field in fields(kind)}
+    if unknown := given.keys() - known:
+        raise UsageError(f"there is no argument {min(unknown)}: choose of {', '.join(sorted(known))}")
+    how: Any = {key: value for key, value in given.items() if key in EvaluationProtocol.__dataclass_fields__}
+    where: Any = {key: value for key, value in given.items() if key not in how}
+    return replace(protocol or EvaluationProtocol(), **how), replace(options or InferenceOptions(), **where)
+
+
+def _in_words(scores: Scores) -> str:
+    shares = {"rank-1": scores.rank1, "rank-5": scores.rank5, "rank-10": scores.rank10, "mAP": scores.map}
+    words = " ".join(f"{name} {100 * share:.1f}" for name, share in shares.items())
+    return f"{words} mINP {100 * scores.minp:.1f} ({scores.queries} queries, {scores.gallery} gallery images)"
 
 
 def _labels(samples: Samples) -> Labels:

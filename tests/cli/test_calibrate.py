@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from reidkit import recipe
+from reidkit.encoder import load_model
 from reidkit.metrics.calibration_file import load_calibration
 from reidkit.model.network import build_network
-from reidkit.model.weights import load_model, save_model
+from reidkit.model.weights import save_model
 from tests.noise import draw_noise
 
 

@@ -56,10 +56,10 @@ def test_ids_and_cameras_by_hand(
         (["image/0000001.jpg"], r"image holds images straight, such as 0000001.jpg: .*image/<id>/<image>.* \.csv"),
         (["train/x.jpg", "query/y.jpg", "gallery/z.jpg"], r"(train|query|gallery) holds images straight, such as"),
         (["train/x.jpg", "test/y.jpg"], r"(train|test) holds images straight, such as"),
-        (["people/x.jpg"], r"people holds images straight.* if they all show one id, name --format folder-ids"),
+        (["people/x.jpg"], r"people holds images straight.* if they all show one id, pass format=.folder-ids."),
         (["a.jpg", "b.jpg"], r"holds images straight, such as .*<id>/<image>\), or list them in a .csv that begins with"),
-        (["part1/anna/a.jpg", "part2/bob/b.jpg"], r"\(part1, part2; in the first of them anna\): if part1 is an id, name "
-         r"--format folder-nested; if it is a camera, --format folder-cameras; and if it is a data set, name .*part1"),
+        (["part1/anna/a.jpg", "part2/bob/b.jpg"], r"\(part1, part2; in the first of them anna\): if part1 is an id, pass "
+         r"format=.folder-nested.; if it is a camera, format=.folder-cameras.; and if it is a data set, name .*part1"),
         (["train/anna/a.jpg", "test/bob/b.jpg"], r"train and test, and no query and gallery: .*`reidkit split .* OUT`, or"),
         (["test/anna/a.jpg", "test/bob/b.jpg"], r"folders of ids in test and no train: name one of them .*reidkit split"),
         (["session1/001/a.jpg", "session2/002/a.jpg"], r"folders of folders of images \(session1, session2"),

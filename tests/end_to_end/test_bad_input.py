@@ -105,7 +105,7 @@ class TestData:
     def test_validation_data_without_queries(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
         only = people_only(noise, tmp_path / "only")
         words = training(noise, tmp_path / "run")
-        expect(nursery.run(*words, "--val-data", only), 1, "has no query images to judge with")
+        expect(nursery.run(*words, "--val-data", only), 1, "has no query images to evaluate with")
         assert not (tmp_path / "run").exists()
 
     def test_only_training_images_train_and_say_that_there_is_nothing_to_judge(
@@ -114,7 +114,7 @@ class TestData:
         only = people_only(noise, tmp_path / "only")
         result = nursery.run(*training(only, tmp_path / "run"), "--evaluate-every", "1", "--json")
         assert result.status == 0, result.err
-        assert "has no query images to judge with" in result.err
+        assert "has no query images to evaluate with" in result.err
         assert set(result.json()) == {"run", "model", "warnings"}
         assert "nothing" in (tmp_path / "run" / "report.html").read_text()
 

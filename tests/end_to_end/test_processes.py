@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from reidkit.model.weights import load_model
+from reidkit.encoder import load_model
 from reidkit.train.log import read
 from tests.commands import training
 from tests.noise import TRAIN

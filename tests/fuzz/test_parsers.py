@@ -23,12 +23,13 @@ from safetensors.torch import save as safetensors
 from reidkit import recipe as recipes
 from reidkit.data.formats import csv, msmt17
 from reidkit.data.shards import parquet, webdataset
+from reidkit.encoder import load_model
 from reidkit.errors import ReidkitError
 from reidkit.metrics.calibration import calibrate
 from reidkit.metrics.calibration_file import load_calibration, to_json
 from reidkit.metrics.features import read_features
 from reidkit.model.network import build_network
-from reidkit.model.weights import load_backbone, load_model, save_model, stride_placement
+from reidkit.model.weights import load_backbone, save_model, stride_placement
 from reidkit.train import checkpoint, log, run_folder
 from reidkit.train.checkpoint import Progress
 from tests.data.shards.made import pair, picture, tar

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from reidkit import recipe
 from reidkit.errors import WeightsError
 from reidkit.model.network import build_network
-from reidkit.model.weights import fingerprint, load_backbone, load_model, read, save_model, stride_placement
+from reidkit.model.weights import fingerprint, load_backbone, load_network, read, save_model, stride_placement
 
 RECIPE = recipe.Recipe(network=recipe.Network(backbone="resnet18", width=0.125, neck="bnneck"))
 
@@ -33,7 +33,7 @@ def saved(tmp_path):
 def test_model_comes_back_as_it_was(saved):
     made, path = saved
     for where in (path, path.parent):
-        model = load_model(where)
+        model = load_network(where)
         assert model.recipe == RECIPE
         assert not model.network.training
         assert all(
@@ -60,7 +60,7 @@ def test_changed_weights_are_noticed(saved):
     tensors["neck.weight"] += 1
     save_file(tensors, path, metadata)
     with pytest.raises(WeightsError, match="damaged"):
-        load_model(path)
+        load_network(path)
 
 
 @pytest.mark.parametrize(("name", "place"), [("seresnet50", "1x1"), ("seresnext50", "3x3")])
@@ -160,7 +160,7 @@ def test_truncated_model(saved):
     path = saved[1]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="not a whole safetensors file"):
-        load_model(path)
+        load_network(path)
 
 
 def test_torch_file_of_something_else(tmp_path):
@@ -172,20 +172,20 @@ def test_torch_file_of_something_else(tmp_path):
 def test_a_model_needs_its_recipe(saved, tmp_path):
     save_file(load_file(saved[1]), tmp_path / "plain.safetensors")
     with pytest.raises(WeightsError, match="not a reidkit model"):
-        load_model(tmp_path / "plain.safetensors")
+        load_network(tmp_path / "plain.safetensors")
     _, metadata = read(saved[1])
     newer = json.loads(metadata["recipe"]) | {"hologram": 3}
     save_file(load_file(saved[1]), tmp_path / "newer.safetensors", metadata | {"recipe": json.dumps(newer)})
     with pytest.raises(WeightsError, match="hologram"):
-        load_model(tmp_path / "newer.safetensors")
+        load_network(tmp_path / "newer.safetensors")
 
 
 def test_unfinished_run_has_no_model(tmp_path):
     with pytest.raises(WeightsError, match=r"holds no model\.safetensors: give the folder of a finished run"):
-        load_model(tmp_path)
+        load_network(tmp_path)
     (tmp_path / "state.pt").write_bytes(b"")
     with pytest.raises(WeightsError, match="resume=True"):
-        load_model(tmp_path)
+        load_network(tmp_path)
 
 
 def backbone_state():
@@ -316,7 +316,7 @@ def test_a_model_that_is_no_numbers_says_so_by_key(tmp_path):
         made.neck.weight[3] = float("nan")
     save_model(tmp_path / "model.safetensors", made, RECIPE)
     with pytest.raises(WeightsError, match=r"NaN or infinity in neck\.weight"):
-        load_model(tmp_path)
+        load_network(tmp_path)
 
 
 def test_a_variance_below_zero_is_none(tmp_path):
@@ -387,11 +387,11 @@ def test_a_recipe_larger_than_its_file_takes_no_memory(saved, tmp_path):
     text["network"] |= {"backbone": "resnet152", "width": 4.0}
     save_file(tensors, tmp_path / "big.safetensors", metadata | {"recipe": json.dumps(text)})
     with pytest.raises(WeightsError, match="does not fit the network"):
-        load_model(tmp_path / "big.safetensors")
+        load_network(tmp_path / "big.safetensors")
 
 
 def test_a_model_is_loaded_without_torchs_compiler(saved):
     """Importing it takes seconds, which a network without memory would cost if its weights were drawn."""
-    code = "import sys; from pathlib import Path; from reidkit.model.weights import load_model; "
-    code += f"load_model(Path({str(saved[1])!r})); sys.exit('torch._dynamo' in sys.modules)"
+    code = "import sys; from pathlib import Path; from reidkit.model.weights import load_network; "
+    code += f"load_network(Path({str(saved[1])!r})); sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from reidkit import recipe
+from reidkit.encoder import Model
 from reidkit.errors import DataError
 from reidkit.model.network import build_network
-from reidkit.model.weights import Model
 from reidkit.report.attention import activation, attend, similarity
 from reidkit.types import Sample
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
-from reidkit.model.weights import load_model
+from reidkit.encoder import InferenceOptions, load_model
+from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.report import build, pictures
 from reidkit.report.page import Report, render
 from reidkit.types import Names
@@ -37,7 +37,9 @@ def run(nursery: Nursery, noise: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def evaluation(run: tuple[Path, dict[str, float]], noise: Path) -> Evaluation:
-    return evaluate(load_model(run[0]), load_dataset(noise), EvaluationProtocol(), InferenceOptions())
+    return evaluate(
+        load_model(run[0]), load_dataset(noise), EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32")
+    )
 
 
 def test_the_report_of_a_run_holds_its_figures(run: tuple[Path, dict[str, float]]) -> None:

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from reidkit.data.formats.detect import load_dataset
+from reidkit.encoder import InferenceOptions, load_model
 from reidkit.errors import DataError, ReidkitError, RunError, UsageError, WeightsError
-from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
-from reidkit.model.weights import load_model, save_model
+from reidkit.evaluation import EvaluationProtocol, evaluate
+from reidkit.model.weights import save_model
 from reidkit.recipe import override
 from reidkit.train import log
 from reidkit.train.run import TrainOptions, TrainResult, run
@@ -50,7 +51,9 @@ def test_the_model_on_disk_is_the_one_that_was_judged(finished: tuple[TrainOptio
     assert loaded.fingerprint == outcome.model.fingerprint
     assert loaded.recipe.network.stride_in == "3x3"
     assert outcome.evaluation is not None
-    again = evaluate(loaded, load_dataset(noise), EvaluationProtocol(), InferenceOptions())
+    again = evaluate(
+        loaded, load_dataset(noise), EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32")
+    )
     np.testing.assert_allclose(again.query.vectors, outcome.evaluation.query.vectors, rtol=1e-4, atol=1e-5)
     last = log.read(job.out / "log.jsonl")[-1]
     assert (last["kind"], last["map"]) == ("scores", outcome.evaluation.scores.map)

@@ -58,9 +58,9 @@ def calibrate(
     from reidkit import metrics
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
-    from reidkit.evaluation import EvaluationProtocol, embed_benchmark, require_evaluable
+    from reidkit.encoder import load_model
+    from reidkit.evaluation import EvaluationProtocol, embed_dataset, require_evaluable
     from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
-    from reidkit.model.weights import load_model
 
     settings = Settings(
         far=far, method=method.value, prior=prior, metric=metric.value, cameras=cameras.value, seed=seed
@@ -77,7 +77,7 @@ def calibrate(
     started = time.perf_counter()
     with progress() as tell:
         reading = make_inference_options(device, precision, batch, (cache, no_cache), skip_unreadable, tell)
-        query, gallery = embed_benchmark(loaded, benchmark, protocol, reading)
+        query, gallery = embed_dataset(loaded, benchmark, protocol, reading)
     embedded = time.perf_counter()
     origin: dict[str, Any] = {"data": benchmark.name, "feature": feature.value, "flip": flip}
     calibration = metrics.calibrate(query, gallery, **asdict(settings), **origin)

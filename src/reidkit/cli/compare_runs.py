@@ -18,7 +18,8 @@ from reidkit.errors import DataError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reidkit.evaluation import Evaluation, EvaluationProtocol, InferenceOptions
+    from reidkit.encoder import InferenceOptions
+    from reidkit.evaluation import Evaluation, EvaluationProtocol
     from reidkit.metrics.intervals import PairedComparison, Values
     from reidkit.recipe import Recipe
 
@@ -162,9 +163,9 @@ def _evaluate(
 ) -> None:
     """Evaluates both models on the same data."""
     from reidkit.data.formats.detect import load_dataset
+    from reidkit.encoder import load_model
     from reidkit.evaluation import evaluate
     from reidkit.metrics.intervals import Values
-    from reidkit.model.weights import load_model
 
     benchmark = load_dataset(*data)
     for side, path in sides:

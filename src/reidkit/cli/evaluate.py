@@ -56,8 +56,8 @@ def evaluate(
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
     from reidkit.distributed import joined
+    from reidkit.encoder import load_model
     from reidkit.evaluation import EvaluationProtocol, evaluate
-    from reidkit.model.weights import load_model
     from reidkit.report import build
     from reidkit.report.page import write_report
     from reidkit.report.pictures import add_pictures

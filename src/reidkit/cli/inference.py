@@ -10,7 +10,7 @@ from reidkit.cli import options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reidkit.evaluation import InferenceOptions
+    from reidkit.encoder import InferenceOptions
 
 
 def make_inference_options(
@@ -26,8 +26,7 @@ def make_inference_options(
     Raises:
         UsageError: `--cache` with `--no-cache`, or a device that is not there.
     """
-    from reidkit.encoder import choose_device, choose_precision
-    from reidkit.evaluation import InferenceOptions
+    from reidkit.encoder import InferenceOptions, choose_device, choose_precision
 
     chosen = choose_device(device)
     return InferenceOptions(
@@ -36,5 +35,5 @@ def make_inference_options(
         device=chosen,
         precision=choose_precision(precision.value, chosen),
         batch=batch,
-        tell=tell,
+        progress=tell,
     )

@@ -18,8 +18,8 @@ from reidkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from reidkit.evaluation import Evaluation, EvaluationProtocol, InferenceOptions
-    from reidkit.model.weights import Model
+    from reidkit.encoder import InferenceOptions, Model
+    from reidkit.evaluation import Evaluation, EvaluationProtocol
     from reidkit.types import Dataset
 
 show = typer.Typer(
@@ -133,9 +133,7 @@ def embedding(
 ) -> None:
     """The features f_t and f_i of some ids' images as points in the plane."""
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.encoder import choose_device
-    from reidkit.evaluation import InferenceOptions
-    from reidkit.model.weights import load_model
+    from reidkit.encoder import InferenceOptions, load_model
     from reidkit.plots.scatter import points_figure
     from reidkit.plots.style import figure_format, write_figure
     from reidkit.report.pictures import choose_people, embedding_panels
@@ -144,7 +142,7 @@ def embedding(
     loaded, benchmark = load_model(model), load_dataset(data, format_)
     samples = choose_people(getattr(benchmark, part.value), people, f"{benchmark.name} {part.value}")
     with progress() as tell:
-        reading = InferenceOptions(device=choose_device(device), tell=tell)
+        reading = InferenceOptions(device=device, precision="fp32", progress=tell)
         panels, pids = embedding_panels(loaded, samples, reading, method.value, perplexity)
     title = f"{loaded.recipe.name} on {benchmark.name}: {len(samples)} {part.value} images with {len(set(pids))} ids"
     write_figure(points_figure(panels, pids, title), out)
@@ -196,13 +194,12 @@ def _judge(
     tell: Callable[[str, int, int], None],
 ) -> _Seen:
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.encoder import choose_device
-    from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate
-    from reidkit.model.weights import load_model
+    from reidkit.encoder import InferenceOptions, load_model
+    from reidkit.evaluation import EvaluationProtocol, evaluate
 
     loaded, benchmark, protocol = load_model(model), load_dataset(data, format_), EvaluationProtocol()
     reading = InferenceOptions(
-        cache_dir=cache_dir, skip_unreadable=skip_unreadable, device=choose_device(device), tell=tell
+        cache_dir=cache_dir, skip_unreadable=skip_unreadable, device=device, precision="fp32", progress=tell
     )
     return _Seen(loaded, benchmark, protocol, reading, evaluate(loaded, benchmark, protocol, reading))
 

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import choose_device, choose_precision
+from reidkit.encoder import InferenceOptions, choose_device, choose_precision, embed_samples, load_model
 from reidkit.errors import DataError, UsageError
-from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_samples
+from reidkit.evaluation import EvaluationProtocol
 from reidkit.experiments.plan import PlannedRun
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
-from reidkit.model.weights import load_model
 from reidkit.recipes.paper_table import BENCHMARKS
 from reidkit.synth import draw_dataset
 from reidkit.train import run_report
@@ -220,15 +219,18 @@ def _evaluate(
         skip_unreadable=options.skip_unreadable,
         device=device,
         precision=choose_precision(options.precision, device),
-        tell=options.progress,
+        progress=options.progress,
     )
     pairs = {"after": fresh} if fresh else {}
     scores = {}
     for key, search in sorted(wanted.items(), key=lambda item: item[1].feature):
         if search.feature not in pairs:
             model, protocol = load_model(folder), EvaluationProtocol(feature=search.feature)
-            query = embed_samples(model, benchmark.query, "query", protocol, inference)
-            pairs[search.feature] = query, embed_samples(model, benchmark.gallery, "gallery", protocol, inference)
+            query = embed_samples(model, benchmark.query, "query", inference, feature=protocol.feature)
+            pairs[search.feature] = (
+                query,
+                embed_samples(model, benchmark.gallery, "gallery", inference, feature=protocol.feature),
+            )
         scores[key] = _search(pairs[search.feature], search)
     return scores
 

@@ -28,8 +28,8 @@ COUNTER = "num_batches_tracked"
 """A batch norm's count of batches, which nothing depends on and older files lack."""
 
 
-class Model(NamedTuple):
-    """A trained network with the recipe that made it and the fingerprint of its weights."""
+class Stored(NamedTuple):
+    """A trained network with the recipe that made it and the fingerprint of its weights, as a file holds them."""
 
     network: Network
     recipe: recipes.Recipe
@@ -148,8 +148,8 @@ def _in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
     return len(text).to_bytes(8, "little"), text, memoryview(content)[8 + length :]
 
 
-def load_model(path: Path) -> Model:
-    """The model of a run folder or a `.safetensors` that reidkit wrote, in evaluation mode.
+def load_network(path: Path) -> Stored:
+    """The network of a run folder or a `.safetensors` that reidkit wrote, in evaluation mode.
 
     Raises:
         WeightsError: no model there, one of something else, one whose bytes do not match its fingerprint, or one
@@ -167,7 +167,7 @@ def load_model(path: Path) -> Model:
     if name != contents.metadata.get("fingerprint"):
         raise WeightsError(f"{file} is damaged: its weights are not those its fingerprint names; copy it again")
     _fit(network, contents, file)
-    return Model(network.eval(), recipe, name)
+    return Stored(network.eval(), recipe, name)
 
 
 def _recipe(text: str, path: Path) -> recipes.Recipe:

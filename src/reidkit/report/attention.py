@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from reidkit.encoder import Model
     from reidkit.model.network import Network
-    from reidkit.model.weights import Model
     from reidkit.types import Sample
 
     Maps = NDArray[np.float32]

@@ -22,9 +22,9 @@ from reidkit.report.page import Report
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from reidkit.encoder import Model
     from reidkit.evaluation import Evaluation, EvaluationProtocol
     from reidkit.metrics.retrieval import Scores
-    from reidkit.model.weights import Model
     from reidkit.recipe import Recipe
     from reidkit.types import Embeddings
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.data.shards.lookup import image_file
+from reidkit.encoder import InferenceOptions, embed_samples
 from reidkit.errors import DataError
-from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_samples
+from reidkit.evaluation import EvaluationProtocol
 from reidkit.metrics.ranking import draw_queries, rank
 from reidkit.plots.image_grid import Comparison, Overlay
 from reidkit.plots.projection import pca, tsne
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from reidkit.encoder import Model
     from reidkit.evaluation import Evaluation
-    from reidkit.model.weights import Model
     from reidkit.report.page import Report
     from reidkit.types import Embeddings
 
@@ -117,7 +118,9 @@ def _features_uri(model: Model, gallery: Embeddings, device: torch.device) -> st
     people = _most_shown(gallery.pids, PEOPLE, "the gallery")
     rows = np.concatenate([np.flatnonzero(gallery.pids == pid)[:EACH] for pid in people])
     samples = tuple(_sample(gallery, row) for row in rows.tolist())
-    panels, pids = embedding_panels(model, samples, InferenceOptions(device=device), "pca", perplexity=0.0)
+    panels, pids = embedding_panels(
+        model, samples, InferenceOptions(device=device, precision="fp32"), "pca", perplexity=0.0
+    )
     return figure_uri(points_figure(panels, pids, f"{len(samples)} gallery images with {len(people)} ids"))
 
 
@@ -146,10 +149,10 @@ def embedding_panels(
     Where there is no neck, both are the one feature f, and there is one panel. f_i is normalised first, as the cosine
     distance has it.
     """
-    before = embed_samples(model, samples, "before the neck", EvaluationProtocol(feature="before"), reading)
+    before = embed_samples(model, samples, "before the neck", reading, feature="f_t")
     if model.recipe.network.neck == "none":
         return [_panel("f", before.vectors, method, perplexity)], before.pids
-    after = embed_samples(model, samples, "after the neck", EvaluationProtocol(), reading).vectors
+    after = embed_samples(model, samples, "after the neck", reading).vectors
     unit = after / np.maximum(np.linalg.norm(after, axis=1, keepdims=True), 1e-12)
     first = _panel("fₜ, before the neck", before.vectors, method, perplexity)
     return [first, _panel("fᵢ, after the neck, normalised", unit, method, perplexity)], before.pids

@@ -21,13 +21,13 @@ from reidkit.data.sampler import build_sampler, scattered_share
 from reidkit.data.sources import Streamed
 from reidkit.data.transforms import build_augmentation
 from reidkit.distributed import ALONE
-from reidkit.encoder import choose_device, choose_precision, embed, refuse_diverged
+from reidkit.encoder import InferenceOptions, Model, choose_device, choose_precision, embed, refuse_diverged
 from reidkit.errors import DataError, DivergedError, RunError, UsageError
-from reidkit.evaluation import EvaluationProtocol, InferenceOptions, evaluate, require_evaluable
+from reidkit.evaluation import EvaluationProtocol, evaluate, require_evaluable
 from reidkit.losses.objective import Objective, build_objective
 from reidkit.metrics.matching import find_copies
 from reidkit.model.network import build_network
-from reidkit.model.weights import Model, fingerprint, load_backbone, read, save_model, stride_placement
+from reidkit.model.weights import fingerprint, load_backbone, read, save_model, stride_placement
 from reidkit.train import run_folder
 from reidkit.train.device import compile_network, prepare
 from reidkit.train.log import Log
@@ -236,7 +236,7 @@ def run(recipe: Recipe, job: TrainOptions, group: Group = ALONE) -> TrainResult:
         skip_unreadable=job.skip_unreadable,
         device=device,
         precision=precision,
-        tell=job.tell,
+        progress=job.tell,
         group=group,
     )
     evaluated = _open_judged(benchmark, recipe, job)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reidkit.encoder import load_model
 from reidkit.errors import DataError
 from reidkit.experiments.luo2019 import feature_plane
 from reidkit.experiments.luo2019.feature_plane import (
@@ -21,7 +22,6 @@ from reidkit.experiments.luo2019.feature_plane import (
     train,
     trained,
 )
-from reidkit.model.weights import load_model
 
 SIZE = ("network.width=0.125", "images.height=32", "images.width=32", "batch.ids=3", "batch.images=2")
 SETTINGS = (*SIZE, "optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0")
