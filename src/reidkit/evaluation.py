@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Image, Model, OnProgress
     from reidkit.metrics.retrieval import Scores
-    from reidkit.metrics.scoring import Method
-    from reidkit.types import Dataset, Embeddings, Samples
+    from reidkit.types import Cameras, Dataset, Embeddings, Metric, RerankMethod, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +45,8 @@ class EvaluationProtocol:
     """
 
     feature: str = "f_i"
-    metric: Literal["cosine", "euclidean"] = "cosine"
-    cameras: Literal["cross", "any"] = "cross"
+    metric: Metric = "cosine"
+    cameras: Cameras = "cross"
     flip: bool = False
 
     def __post_init__(self) -> None:
@@ -61,8 +60,8 @@ class Changes(TypedDict, total=False):
     """The fields of `EvaluationProtocol` and of `InferenceOptions`, by name."""
 
     feature: str
-    metric: Literal["cosine", "euclidean"]
-    cameras: Literal["cross", "any"]
+    metric: Metric
+    cameras: Cameras
     flip: bool
     device: str | torch.device
     precision: str | torch.dtype
@@ -121,7 +120,7 @@ def evaluate(
     protocol: EvaluationProtocol | None = None,
     options: InferenceOptions | None = None,
     *,
-    rerank: Method | None = None,
+    rerank: RerankMethod | None = None,
     **changes: Unpack[Changes],
 ) -> Evaluation:
     """Score a model on the queries and the gallery of a data set.

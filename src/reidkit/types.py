@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from reidkit.errors import DataError
 
@@ -22,6 +22,28 @@ JUNK = -1
 NO_CAMERA = -1
 """The `camid` of an image whose camera is not known."""
 
+
+Metric = Literal["cosine", "euclidean"]
+"""How features are compared."""
+
+Cameras = Literal["cross", "any"]
+"""`cross`: a gallery image of the query's own id and camera is left out of its list, as in all benchmarks; two unknown
+cameras are taken for the same one. `any`: cameras do not matter.
+
+Under both an image is never its own match: the query's own file is left out, whatever path or link leads to it. Where
+either side has no paths, no file is known."""
+
+Feature = Literal["after", "before"]
+"""Which feature is compared: f_i after the neck, or f_t before it."""
+
+RerankMethod = Literal["k-reciprocal", "ecn", "ecn-original", "expansion"]
+"""How ranked lists are put in another order, each with the numbers that its authors recommend.
+
+`k-reciprocal`: Zhong et al. 2017. `ecn` and `ecn-original`: expanded cross neighbourhoods by rank lists and by the
+original distance (Sarfraz et al. 2018). `expansion`: alpha query expansion (Radenović et al. 2018)."""
+
+Precision = Literal["auto", "fp32", "bf16"]
+"""What a network computes in; `auto` is bf16 where the device has it."""
 
 SYNTHETIC = "Synthetic person re-identification data: nobody in these images is real."
 """How the README.txt of a drawn data set begins, so that its scores can be labelled."""

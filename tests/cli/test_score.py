@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from reidkit.cli.per_query import cell_text, write_queries
-from reidkit.cli.scores import ScoreResult
+from reidkit.cli.scores import ScoreResult, cell_text, write_queries
 from reidkit.metrics import protocols
 from reidkit.metrics.features import write_features
 from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross
@@ -223,7 +222,7 @@ def test_an_error_leaves_the_old_file_of_queries(
             raise KeyboardInterrupt
         return text
 
-    monkeypatch.setattr("reidkit.cli.per_query.text_cell", fails)
+    monkeypatch.setattr("reidkit.cli.scores.text_cell", fails)
     named = Embeddings(query.vectors, query.pids, query.camids, "", tuple(map(str, query.pids)))
     with pytest.raises(KeyboardInterrupt):
         write_queries(out, named, ScoreResult(scores=score(query, gallery), seconds={}))

@@ -22,7 +22,7 @@ from reidkit.types import Embeddings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reidkit.metrics.matching import Cameras
+    from reidkit.types import Cameras
 
 
 def line(places: list[float], pids: list[int], paths: tuple[str, ...] = (), camid: int = 0) -> Embeddings:

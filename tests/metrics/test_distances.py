@@ -14,7 +14,8 @@ from reidkit.metrics.products import Device, Host, full_precision, multiplier_fo
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reidkit.metrics.distances import Array, Metric
+    from reidkit.metrics.distances import Array
+    from reidkit.types import Metric
 
 
 def whole(query: Array, gallery: Array, metric: Metric = "cosine", block: int | None = None) -> np.ndarray:

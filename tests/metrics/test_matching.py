@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
 from reidkit.errors import DataError
-from reidkit.metrics.matching import Cameras, Labels, find_matches, make_rule, require_matches
+from reidkit.metrics.matching import Labels, find_matches, make_rule, require_matches
+
+if TYPE_CHECKING:
+    from reidkit.types import Cameras
 
 
 def labels(pids: list[int], camids: list[int], paths: tuple[str, ...] = ()) -> Labels:

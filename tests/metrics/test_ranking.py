@@ -15,7 +15,7 @@ from reidkit.metrics.retrieval import score
 from .definition import crowd, embeddings, multiply_badly
 
 if TYPE_CHECKING:
-    from reidkit.metrics.distances import Metric
+    from reidkit.types import Metric
 
 
 def test_ranked_by_hand() -> None:

@@ -23,8 +23,7 @@ from .definition import check, crowd, embeddings, multiply_badly, on_a_line, ret
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reidkit.metrics.distances import Metric
-    from reidkit.metrics.matching import Cameras
+    from reidkit.types import Cameras, Metric
 
 
 def labels(pids: list[int], camids: list[int], paths: tuple[str, ...] = ()) -> Labels:

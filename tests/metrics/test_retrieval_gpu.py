@@ -23,8 +23,7 @@ from . import definition
 from .definition import check, crowd, embeddings, on_a_line, retrievals, same
 
 if TYPE_CHECKING:
-    from reidkit.metrics.distances import Metric
-    from reidkit.metrics.matching import Cameras
+    from reidkit.types import Cameras, Metric
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ import pytest
 from reidkit.errors import DataError
 from reidkit.metrics.matching import subset
 from reidkit.metrics.retrieval import score
-from reidkit.metrics.scoring import Method, score_reranked
-from reidkit.types import JUNK, Embeddings
+from reidkit.metrics.scoring import score_reranked
+from reidkit.types import JUNK, Embeddings, RerankMethod
 from tests.metrics.definition import crowd
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def with_junk(features: Embeddings, seed: int) -> tuple[Embeddings, NDArray[np.i
     return Embeddings(vectors, pids, camids), np.flatnonzero(pids != JUNK)
 
 
-@pytest.mark.parametrize("way", get_args(Method))
-def test_junk_changes_nothing(way: Method) -> None:
+@pytest.mark.parametrize("way", get_args(RerankMethod))
+def test_junk_changes_nothing(way: RerankMethod) -> None:
     query, asked = with_junk(crowd(images=200)[0], 1)
     gallery, images = with_junk(crowd(images=200)[1], 2)
     found, expected = (

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.inference import make_inference_options
 from reidkit.cli.output import percent, print_json, print_line, print_table, progress, remark, tell_passed_over
 from reidkit.errors import DataError
 
@@ -21,37 +19,25 @@ if TYPE_CHECKING:
     from reidkit.metrics.intervals import Interval
 
 
-class Method(StrEnum):
-    """How a probability is made of a similarity."""
-
-    ISOTONIC = "isotonic"
-    LOGISTIC = "logistic"
-
-
 def calibrate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model.safetensors.")],
+    model: options.ModelPath,
     data: Annotated[Path, typer.Option(help="A data set with a query and a gallery, of ids not trained on.")],
+    features: options.Features,
+    comparing: options.Comparing,
+    inference: options.Inference,
     far: Annotated[float, typer.Option(help="The false accept rate: of pairs of two ids, the part above it.")] = 1e-3,
-    method: Annotated[Method, typer.Option(help="How a probability is made of a similarity.")] = Method.ISOTONIC,
+    method: Annotated[
+        Literal["isotonic", "logistic"], typer.Option(help="How a probability is made of a similarity.")
+    ] = "isotonic",
     prior: Annotated[float, typer.Option(help="The probability of the same id before the images are seen.")] = 0.5,
     out: Annotated[
         Path | None, typer.Option(help="The file to write.  [default: calibration.json beside the model]")
     ] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False,
-    feature: options.FeatureOption = options.Feature.AFTER,
-    metric: options.MetricOption = options.Metric.COSINE,
-    cameras: options.CamerasOption = options.Cameras.CROSS,
-    seed: Annotated[int, typer.Option(min=0, help="For intervals and for who is held out.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="For intervals and for the ids that are held out.")] = 0,
     allow_training_ids: Annotated[
         bool, typer.Option("--allow-training-ids", help="Store a threshold measured on ids the model was trained on.")
     ] = False,
     format_: options.Format = None,
-    batch: Annotated[int, typer.Option(min=0, help="Images at a time; 0: what fills the device.")] = 0,
-    device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.AUTO,
-    cache: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    skip_unreadable: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
@@ -59,27 +45,26 @@ def calibrate(
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
     from reidkit.encoder import load_model
-    from reidkit.evaluation import EvaluationProtocol, embed_dataset, require_evaluable
+    from reidkit.evaluation import embed_dataset, require_evaluable
     from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
 
     settings = Settings(
-        far=far, method=method.value, prior=prior, metric=metric.value, cameras=cameras.value, seed=seed
+        far=far, method=method, prior=prior, metric=comparing.metric, cameras=comparing.cameras, seed=seed
     )
     loaded = load_model(model)
     path = out or calibration_path(model)
     _require_writable(path)
     benchmark = load_dataset(data, format_)
     tell_passed_over(benchmark)
-    protocol = EvaluationProtocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
+    protocol = features.protocol(comparing)
     require_evaluable(benchmark, protocol)
     trained = compare_with_model(model, benchmark)
     _require_others(trained, benchmark.name, allowed=allow_training_ids)
     started = time.perf_counter()
     with progress() as tell:
-        reading = make_inference_options(device, precision, batch, (cache, no_cache), skip_unreadable, tell)
-        query, gallery = embed_dataset(loaded, benchmark, protocol, reading)
+        query, gallery = embed_dataset(loaded, benchmark, protocol, inference.for_library(tell))
     embedded = time.perf_counter()
-    origin: dict[str, Any] = {"data": benchmark.name, "feature": feature.value, "flip": flip}
+    origin: dict[str, Any] = {"data": benchmark.name, "feature": features.feature, "flip": features.flip}
     calibration = metrics.calibrate(query, gallery, **asdict(settings), **origin)
     calibration = replace(calibration, warnings=(*trained["warnings"], *calibration.warnings))
     seconds = {"embed": embedded - started, "calibrate": time.perf_counter() - embedded}
@@ -128,7 +113,7 @@ def _print(calibration: Calibration) -> None:
     chosen = calibration.chosen
     print_line(
         f"{calibration.data}: {calibration.queries} queries, {calibration.gallery} gallery images, "
-        f"{calibration.people} people; {calibration.genuine} genuine and {calibration.impostors} impostor pairs"
+        f"{calibration.people} ids; {calibration.genuine} genuine and {calibration.impostors} impostor pairs"
     )
     print_line(
         f"threshold {chosen.threshold:.4f} at a FAR of {chosen.far:g}: TPR {_rate(chosen.tpr, chosen.interval)}, "
@@ -151,7 +136,7 @@ def _print(calibration: Calibration) -> None:
     )
     _print_open_set(calibration)
     quality = calibration.held_out.quality if calibration.held_out else None
-    how_good = f"Brier {quality.brier:.4f}, ECE {quality.ece:.4f} on people held out" if quality else "not checked"
+    how_good = f"Brier {quality.brier:.4f}, ECE {quality.ece:.4f} on ids held out" if quality else "not checked"
     print_line(f"probability: {calibration.settings.method} at the prior {calibration.settings.prior:g}; {how_good}")
     own = [pair.threshold for pair in calibration.camera_pairs]
     between = f", between {min(own):.4f} and {max(own):.4f}" if own else ": there are too few pairs of each"

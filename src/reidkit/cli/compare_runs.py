@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.inference import make_inference_options
 from reidkit.cli.output import percent, print_json, print_line, print_table, progress, shown_command
-from reidkit.cli.per_query import cell_text
+from reidkit.cli.scores import cell_text
 from reidkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -52,32 +51,25 @@ class Side:
 def compare_runs(
     first: Annotated[Path, typer.Argument(metavar="A", help="A run's folder, a model, or a file of --per-query.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
+    features: options.Features,
+    comparing: options.Comparing,
+    inference: options.Inference,
     data: Annotated[Path | None, typer.Option(help="Evaluate both on this data set, and test the difference.")] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False,
-    feature: options.FeatureOption = options.Feature.AFTER,
-    metric: options.MetricOption = options.Metric.COSINE,
-    cameras: options.CamerasOption = options.Cameras.CROSS,
     report: options.Report = None,
     format_: options.Format = None,
-    batch: Annotated[int, typer.Option(min=0, help="Images at a time; 0: what fills the device.")] = 0,
-    device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.AUTO,
-    cache: options.CacheDir = None,
-    no_cache: options.NoCache = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare two runs: their curves, their scores side by side, and a paired test over the ids of the queries."""
     import numpy as np
 
-    from reidkit.evaluation import EvaluationProtocol
     from reidkit.metrics.intervals import compare_paired
 
     sides = tuple(_open(path) for path in (first, second))
-    protocol = EvaluationProtocol(feature=feature.value, metric=metric.value, cameras=cameras.value, flip=flip)
+    protocol = features.protocol(comparing)
     if data is not None:
         with progress() as tell:
-            reading = make_inference_options(device, precision, batch, (cache, no_cache), False, tell)
-            _evaluate(zip(sides, (first, second), strict=True), (data, format_), protocol, reading)
+            settings = inference.for_library(tell)
+            _evaluate(zip(sides, (first, second), strict=True), (data, format_), protocol, settings)
     a, b = sides
     found = None
     if a.values and b.values:
@@ -159,7 +151,7 @@ def _evaluate(
     sides: Iterable[tuple[Side, Path]],
     data: tuple[Path, str | None],
     protocol: EvaluationProtocol,
-    reading: InferenceOptions,
+    inference: InferenceOptions,
 ) -> None:
     """Evaluates both models on the same data."""
     from reidkit.data.formats.detect import load_dataset
@@ -173,7 +165,7 @@ def _evaluate(
             raise UsageError(f"{path} is a result already: leave out --data, or give a run's folder")
         model = load_model(path)
         side.recipe = side.recipe or model.recipe
-        side.evaluation = evaluate(model, benchmark, protocol, reading)
+        side.evaluation = evaluate(model, benchmark, protocol, inference)
         query, scores = side.evaluation.query, side.evaluation.scores
         side.values = Values(scores.average_precision, scores.inp, scores.first_match)
         labels = zip(query.paths, query.pids.tolist(), query.camids.tolist(), strict=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark
 from reidkit.errors import DataError
+from reidkit.types import Cameras
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +21,7 @@ if TYPE_CHECKING:
     from reidkit.types import ImageFile
 
 SHOWN = 20
-"""Broken images that are named one by one; --json has all of them."""
-
-
-class As(StrEnum):
-    """How a split is written."""
-
-    TABLE = "table"
-    COPY = "copy"
-    LINK = "link"
+"""Unreadable images that are named one by one; --json has all of them."""
 
 
 def data(
@@ -166,14 +158,15 @@ def _draw_shards(
 def split(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set without a query and a gallery.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.")],
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="The share of the ids to hold out.")] = 0.5,
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="The fraction of the ids to hold out.")] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other ids and queries.")] = 0,
     cameras: Annotated[
-        options.Cameras, typer.Option("--cameras", help="any: a query needs no image by another camera.")
-    ] = options.Cameras.CROSS,
+        Cameras, typer.Option("--cameras", help="any: a query needs no image by another camera.")
+    ] = "cross",
     how: Annotated[
-        As, typer.Option("--as", help="A table of the images where they lie, copies, or symbolic links.")
-    ] = As.TABLE,
+        Literal["table", "copy", "link"],
+        typer.Option("--as", help="A table of the images where they lie, copies, or symbolic links."),
+    ] = "table",
     format_: options.Format = None,
     as_json: options.Json = False,
 ) -> None:
@@ -187,20 +180,20 @@ def split(
     from reidkit.types import NO_CAMERA
 
     train, test, names = open_to_split(folder, format_)
-    made = make_split(train, test, names, share=share, seed=seed, cameras=cameras.value)
-    write_split(made, out, how.value)
+    made = make_split(train, test, names, share=share, seed=seed, cameras=cameras)
+    write_split(made, out, how)
     counts = {name: len(getattr(made, name)) for name in ("train", "query", "gallery", "junk")}
     ids = {"train_ids": len({s.pid for s in made.train}), "test_ids": len({s.pid for s in made.query})}
     known = any(sample.camid != NO_CAMERA for sample in made.query)
     if as_json:
-        facts = {"folder": str(out), "as": how.value, "seed": seed, "cameras": cameras.value, "cameras_known": known}
+        facts = {"folder": str(out), "as": how, "seed": seed, "cameras": cameras, "cameras_known": known}
         print_json({**facts, **counts, **ids})
         return
     print_line(
         f"{out}: {counts['train']} training images of {ids['train_ids']} ids; {counts['query']} queries of "
         f"{ids['test_ids']} other ids and {counts['gallery']} gallery images"
     )
-    if not known or cameras is options.Cameras.ANY:
+    if not known or cameras == "any":
         print_line(f"evaluate with --cameras any: {'it was split so' if known else 'the cameras are not known'}")
 
 
@@ -212,7 +205,7 @@ def _print(description: Description, folder: Path) -> None:
         rows.append((name, str(split.images), str(split.ids), str(split.cameras), spread if split.images else "-"))
     print_line(description.name)
     print_table(("", "images", "ids", "cameras", "images per id: fewest / median / most"), rows)
-    print_line(f"distractors  {description.distractors} (gallery images of people in no query)")
+    print_line(f"distractors  {description.distractors} (gallery images of ids in no query)")
     print_line(f"junk         {description.junk} (left out, as the data set's rule says)")
     cameras = ", ".join(description.cameras[:SHOWN])
     print_line(f"cameras      {cameras or 'not known'}{', ...' if len(description.cameras) > SHOWN else ''}")

@@ -51,6 +51,9 @@ SMALLER = {
 """What takes less memory, for commands that have such an option."""
 
 
+RENAMED = {"--judge-every": "--evaluate-every", "--skip-broken": "--skip-unreadable"}
+"""Options by their names in earlier versions, which are still taken."""
+
 CALLED = {"cache_dir": "--cache, --no-cache", "evaluate_on": "--val-data", "lambda_": "--lambda"}
 """Options that are not named as the arguments of the library that they set."""
 
@@ -100,6 +103,10 @@ class Command(TyperCommand):
             if records:
                 with formatter.section(name):
                     formatter.write_dl(records)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the words of the command line, with options by their present names or their earlier ones."""
+        return super().parse_args(ctx, [_present_name(word) for word in args])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.
@@ -163,6 +170,11 @@ class Commands(TyperGroup):
         if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
             raise suggest.no_command(name, ctx.command_path, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
+
+
+def _present_name(word: str) -> str:
+    name, separator, value = word.partition("=")
+    return RENAMED.get(name, name) + separator + value
 
 
 @contextmanager

@@ -17,11 +17,13 @@ from reidkit.cli.calibrate import calibrate
 from reidkit.cli.compare_runs import compare_runs
 from reidkit.cli.data import data, split, synth
 from reidkit.cli.doctor import doctor
-from reidkit.cli.evaluate import evaluate, score
+from reidkit.cli.evaluate import evaluate
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.launcher import is_child
+from reidkit.cli.options import spread
 from reidkit.cli.paper import paper
 from reidkit.cli.recipes import recipes
+from reidkit.cli.score import score
 from reidkit.cli.shard import shard
 from reidkit.cli.show import show
 from reidkit.cli.train import train
@@ -68,7 +70,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
 """The commands in their order, and how each is called."""
 
 for _command, _example in EXAMPLES.items():
-    app.command(cls=Command, epilog=_example)(_command)
+    app.command(cls=Command, epilog=_example)(spread(_command))
 app.add_typer(show, name="show")
 
 

@@ -1,136 +1,159 @@
-"""Options that several commands share, each written once."""
+"""The options of several commands, each written once, and bundles of them.
+
+A command asks for a bundle as one parameter, `inference: options.Inference`; `spread` makes options of its fields.
+"""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import dataclasses
+import functools
+import inspect
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from reidkit.cli import complete
+from reidkit.cli import suggest
 from reidkit.errors import UsageError
+from reidkit.types import Cameras, Feature, Metric, Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reidkit.distributed import Group
+    from reidkit.encoder import InferenceOptions
+    from reidkit.evaluation import EvaluationProtocol
+
+    Progress = Callable[[str, int, int], None]
 
 
-class Precision(StrEnum):
-    """What the network computes in."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
+def starting_with(words: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    """What completes a word to one of these; they are made when somebody asks."""
+    return lambda incomplete: [word for word in words() if word.startswith(incomplete)]
 
 
-class Feature(StrEnum):
-    """Which feature is compared: f_i after the neck, or f_t before it."""
+def _formats() -> Sequence[str]:
+    from reidkit.data.formats.detect import FORMATS
 
-    AFTER = "after"
-    BEFORE = "before"
-
-
-class Metric(StrEnum):
-    """How features are compared."""
-
-    COSINE = "cosine"
-    EUCLIDEAN = "euclidean"
+    return tuple(FORMATS)
 
 
-class Ap(StrEnum):
-    """The interpretation of average precision: the mean of the precisions at the hits, or the area under trapezoids."""
+def _interpretations() -> Sequence[str]:
+    from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS
 
-    MEAN = "mean"
-    TRAPEZOID = "trapezoid"
-
-
-class Cameras(StrEnum):
-    """Whether a match by the query's own camera counts."""
-
-    CROSS = "cross"
-    ANY = "any"
+    return INTERPRETATIONS
 
 
-class Way(StrEnum):
-    """How lists are put in order again."""
-
-    K_RECIPROCAL = "k-reciprocal"
-    ECN = "ecn"
-    ECN_ORIGINAL = "ecn-original"
-    EXPANSION = "expansion"
-
-
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model.safetensors.")]
+TestData = Annotated[Path, typer.Option("--data", help="A data set with queries and a gallery.")]
 Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        autocompletion=complete.formats,
+        autocompletion=starting_with(_formats),
         help="The data set's format, if its layout does not tell (`reidkit data --help`).",
     ),
 ]
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE", autocompletion=starting_with(suggest.recipe_names), help="A recipe's name, or a recipe.json."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", autocompletion=suggest.settings, help="Change the recipe: optim.lr=1e-3."),
+]
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="INTERPRETATION",
+        autocompletion=starting_with(_interpretations),
+        help="The interpretation of disputed points: paper-text, official-code or fast-reid.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, and nothing else.")]
-Device = Annotated[str, typer.Option(autocompletion=complete.devices, help="auto, cpu or cuda.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 where the device has it.")]
+Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page there.")]
+Device = Annotated[
+    str, typer.Option(autocompletion=starting_with(lambda: ("auto", "cpu", "cuda")), help="auto, cpu or cuda.")
+]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache", help="Folder for decoded images.  [default: ~/.cache/reidkit]")
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode images for every batch instead.")]
-SkipBroken = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 where the device has it.")]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
+Processes = Annotated[
+    int, typer.Option("--processes", min=1, help="Processes that share the work; torchrun works too.")
+]
 Stream = Annotated[
     bool | None,
     typer.Option(
         "--stream/--no-stream", help="Read shards in order and shuffle in memory.  [default: at a URL, and Parquet]"
     ),
 ]
-FeatureOption = Annotated[Feature, typer.Option("--feature", help="After the neck, or before it.")]
-MetricOption = Annotated[Metric, typer.Option("--metric", help="How features are compared.")]
-ApOption = Annotated[Ap, typer.Option("--ap", help="The interpretation of average precision that is shown first.")]
 CamerasOption = Annotated[Cameras, typer.Option("--cameras", help="any: matches by the query's own camera count.")]
-Rerank = Annotated[bool, typer.Option("--rerank", help="Scores after k-reciprocal re-ranking, too.")]
-RerankBy = Annotated[
-    Way | None, typer.Option("--rerank-by", help="Re-ranking in another way: ECN, or alpha query expansion.")
-]
-MOST_NEIGHBOURS = 200
-"""Re-ranking makes room for k1 squared entries an image: beyond this it would take gigabytes."""
-K1 = Annotated[
-    int | None,
-    typer.Option(
-        "--k1", min=1, max=MOST_NEIGHBOURS, help="k-reciprocal: neighbours for the reciprocal sets.  [default: 20]"
-    ),
-]
-K2 = Annotated[
-    int | None,
-    typer.Option("--k2", min=1, max=MOST_NEIGHBOURS, help="k-reciprocal: neighbours for the expansion.  [default: 6]"),
-]
-Lambda = Annotated[
-    float | None,
-    typer.Option("--lambda", min=0, max=1, help="k-reciprocal: the weight of the original distance.  [default: 0.3]"),
-]
-Processes = Annotated[int, typer.Option("--processes", min=1, help="Share the work among so many; torchrun works too.")]
-As = Annotated[
-    str | None,
-    typer.Option(
-        "--as",
-        metavar="INTERPRETATION",
-        autocompletion=complete.interpretations,
-        help="The interpretation of disputed points: paper-text, official-code or fast-reid.",
-    ),
-]
-ByCamera = Annotated[
-    bool, typer.Option("--by-camera", help="Scores of each pair of a query camera and a gallery camera, too.")
-]
-SingleShot = Annotated[
-    bool, typer.Option("--single-shot", help="CUHK03's first protocol, too: one gallery image per id, 100 draws.")
-]
-MultiQuery = Annotated[
-    bool, typer.Option("--multi-query", help="One query of all images of an id by one camera: their mean.")
-]
-PerQuery = Annotated[
-    Path | None, typer.Option("--per-query", help="Write the AP, INP and first match of every query there (.csv).")
-]
-Ci = Annotated[bool, typer.Option("--ci", help="95 % intervals, by bootstrap over ids.")]
-Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page there.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How images are read and run through a network."""
+
+    batch: Annotated[int, typer.Option("--batch", min=0, help="Images at a time; 0: what fills the device.")] = 0
+    device: Device = "auto"
+    precision: PrecisionOption = "auto"
+    cache: CacheDir = None
+    no_cache: NoCache = False
+    skip_unreadable: SkipUnreadable = False
+
+    def for_library(self, progress: Progress, group: Group | None = None) -> InferenceOptions:
+        """Return these options as the library takes them.
+
+        Raises:
+            UsageError: `--cache` with `--no-cache`, or a device that is not there.
+        """
+        from reidkit.distributed import ALONE
+        from reidkit.encoder import InferenceOptions
+
+        return InferenceOptions(
+            cache_dir=cache_dir(self.cache, self.no_cache),
+            skip_unreadable=self.skip_unreadable,
+            device=self.device,
+            precision=self.precision,
+            batch=self.batch,
+            progress=progress,
+            group=group or ALONE,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparing:
+    """How features are compared: the one place for the defaults of these options."""
+
+    metric: Annotated[Metric, typer.Option("--metric", help="How features are compared.")] = "cosine"
+    cameras: CamerasOption = "cross"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Which features are made of an image."""
+
+    flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False
+    feature: Annotated[Feature, typer.Option("--feature", help="After the neck, or before it.")] = "after"
+
+    def protocol(self, comparing: Comparing) -> EvaluationProtocol:
+        """Return how features are made and compared, as the library takes it."""
+        from reidkit.evaluation import EvaluationProtocol
+
+        return EvaluationProtocol(
+            feature=self.feature, metric=comparing.metric, cameras=comparing.cameras, flip=self.flip
+        )
 
 
 def cache_dir(cache: Path | None, no_cache: bool) -> Path | None:
-    """The folder of the image cache, or None for none.
+    """Return the folder of the image cache, or None for none.
 
     Raises:
         UsageError: both are asked for.
@@ -143,7 +166,34 @@ def cache_dir(cache: Path | None, no_cache: bool) -> Path | None:
 
 
 def cache_folder(cache: Path | None) -> Path:
-    """The folder of the image cache, where there is to be one."""
+    """Return the folder of the image cache, where there is to be one."""
     from reidkit.data.cache import default_cache_dir
 
     return cache or default_cache_dir()
+
+
+def spread(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the command with an option for each field of its bundles, the parameters that are dataclasses here."""
+    hints = get_type_hints(command, include_extras=True)
+    bundles: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name not in bundles:
+            annotation = hints[parameter.name]
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=annotation))
+            continue
+        types = get_type_hints(bundles[parameter.name], include_extras=True)
+        parameters += [
+            inspect.Parameter(field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+            for field in dataclasses.fields(bundles[parameter.name])
+        ]
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Any:
+        for name, bundle in bundles.items():
+            given[name] = bundle(**{field.name: given.pop(field.name) for field in dataclasses.fields(bundle)})
+        return command(**given)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call

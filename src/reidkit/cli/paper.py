@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from reidkit.cli import complete, options
+from reidkit.cli import options
 from reidkit.cli.output import command, print_json, print_line, print_table, print_text, progress, remark, shown_command
 from reidkit.errors import RunError, UsageError
 from reidkit.experiments.luo2019 import FIGURES
@@ -35,7 +35,7 @@ def paper(
         str,
         typer.Argument(
             metavar="WHAT",
-            autocompletion=lambda incomplete: [name for name in THINGS if name.startswith(incomplete)],
+            autocompletion=options.starting_with(lambda: THINGS),
             help=f"{', '.join(TABLES)}, figure1 to figure6, or differences.",
         ),
     ],
@@ -47,17 +47,14 @@ def paper(
     rows: Annotated[str | None, typer.Option(help="Only these rows: warmup,erasing.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, with seeds from 0.")] = 1,
     processes: Annotated[int, typer.Option(min=1, help="Runs at once; they share the threads.")] = 1,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", autocompletion=complete.settings, help="Change every recipe: optim.epochs=60."),
-    ] = None,
+    settings: options.Settings = None,
     interpretation: options.As = None,
     measured: Annotated[list[str] | None, typer.Option(help="figure1: NAME=RANK1,MAP, or a run's folder.")] = None,
     device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.AUTO,
+    precision: options.PrecisionOption = "auto",
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
-    skip_unreadable: options.SkipBroken = False,
+    skip_unreadable: options.SkipUnreadable = False,
     as_json: options.Json = False,
 ) -> None:
     """Check a table of the paper: train what it needs, and set paper and measurement side by side; or draw a figure.
@@ -108,7 +105,7 @@ def paper(
             command=command(),
             shown_command=shown_command(),
             device=device,
-            precision=precision.value,
+            precision=precision,
             cache_dir=options.cache_dir(cache, no_cache),
             skip_unreadable=skip_unreadable,
             say=remark,

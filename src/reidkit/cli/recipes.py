@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidkit import recipe as recipe_file
-from reidkit.cli import complete
+from reidkit.cli import options, suggest
 from reidkit.cli.output import percent, print_json, print_line, print_table, print_text
 from reidkit.recipes import ROWS, get_recipe
 from reidkit.recipes.paper_table import DUKE, MARKET
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 def recipes(
     name: Annotated[
         str | None,
-        typer.Argument(autocompletion=complete.recipes, help="Print this one whole, as JSON that `train` takes."),
+        typer.Argument(
+            autocompletion=options.starting_with(suggest.recipe_names),
+            help="Print this one whole, as JSON that `train` takes.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The list as JSON.")] = False,
 ) -> None:

@@ -1,15 +1,22 @@
-"""What `reidkit evaluate` and `reidkit score` have to say about two sets of features."""
+"""What `reidkit evaluate` and `reidkit score` compute from two sets of features, and how they print it."""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import typer
+
+from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.cli import options
 from reidkit.cli.output import percent, print_json, print_line, print_table, progress, remark
 from reidkit.errors import UsageError
-from reidkit.types import NO_NAMES
+from reidkit.types import NO_NAMES, RerankMethod
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,37 +28,75 @@ if TYPE_CHECKING:
     from reidkit.metrics.retrieval import Scores
     from reidkit.types import Embeddings, Names
 
+MAX_NEIGHBOURS = 200
+"""Re-ranking makes room for k1 squared entries an image: beyond this it would take gigabytes."""
+
 WORDS = {"map": "mAP", "map_trapezoid": "mAP (trapezoid)", "minp": "mINP"}
 SHORT = ("rank1", "rank5", "rank10", "rank20", "map")
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the beginning of a formula, also in the full width of East Asian text."""
+
+QUOTE = "'"
+
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions:
-    """The options of both commands that say what is computed.
+class Scoring(options.Comparing):
+    """The options of both commands that say what is computed and shown.
 
     Raises:
         UsageError: options that do not go together, before anything is read.
     """
 
-    metric: Literal["cosine", "euclidean"]
-    cameras: Literal["cross", "any"]
-    rerank: bool
-    rerank_by: options.Way | None
-    ci: bool
-    by_camera: bool
-    single_shot: bool
-    k1: int | None = None
-    k2: int | None = None
-    lam: float | None = None
+    rerank: Annotated[bool, typer.Option("--rerank", help="Scores after k-reciprocal re-ranking, too.")] = False
+    rerank_by: Annotated[
+        RerankMethod | None,
+        typer.Option("--rerank-by", help="Re-ranking by another method: ECN, or alpha query expansion."),
+    ] = None
+    k1: Annotated[
+        int | None,
+        typer.Option(
+            "--k1", min=1, max=MAX_NEIGHBOURS, help="k-reciprocal: neighbours for the reciprocal sets.  [default: 20]"
+        ),
+    ] = None
+    k2: Annotated[
+        int | None,
+        typer.Option(
+            "--k2", min=1, max=MAX_NEIGHBOURS, help="k-reciprocal: neighbours for the expansion.  [default: 6]"
+        ),
+    ] = None
+    lam: Annotated[
+        float | None,
+        typer.Option(
+            "--lambda", min=0, max=1, help="k-reciprocal: the weight of the original distance.  [default: 0.3]"
+        ),
+    ] = None
+    ap: Annotated[
+        Literal["mean", "trapezoid"],
+        typer.Option("--ap", help="The interpretation of average precision that is shown first."),
+    ] = "mean"
+    ci: Annotated[bool, typer.Option("--ci", help="95 % intervals, by bootstrap over ids.")] = False
+    by_camera: Annotated[
+        bool, typer.Option("--by-camera", help="Scores of each pair of a query camera and a gallery camera, too.")
+    ] = False
+    single_shot: Annotated[
+        bool, typer.Option("--single-shot", help="CUHK03's first protocol, too: one gallery image per id, 100 draws.")
+    ] = False
+    multi_query: Annotated[
+        bool, typer.Option("--multi-query", help="One query of all images of an id by one camera: their mean.")
+    ] = False
+    per_query: Annotated[
+        Path | None, typer.Option("--per-query", help="Write the AP, INP and first match of every query there (.csv).")
+    ] = None
 
     def __post_init__(self) -> None:
         given = [name for name, value in self._numbers().items() if value is not None]
-        if given and self.way is not options.Way.K_RECIPROCAL:
+        if given and self.method != "k-reciprocal":
             raise UsageError(f"--{given[0]} is a number of k-reciprocal re-ranking: ask for it by --rerank")
-        if self.way:
+        if self.method:
             from reidkit.metrics.scoring import check_method
 
-            check_method(self.way.value, self.metric)
+            check_method(self.method, self.metric)
             _ = self.settings
 
     def _numbers(self) -> dict[str, float | None]:
@@ -59,22 +104,18 @@ class ScoreOptions:
 
     @property
     def settings(self) -> KReciprocal | None:
-        """The numbers of k-reciprocal re-ranking, those of its authors where none are given; None for other ways."""
+        """The numbers of k-reciprocal re-ranking, those of its authors where none are given; None for other methods."""
         from reidkit.metrics.reranking.k_reciprocal import KReciprocal
 
-        if self.way is not options.Way.K_RECIPROCAL:
+        if self.method != "k-reciprocal":
             return None
-        usual = KReciprocal()
-        return KReciprocal(
-            k1=usual.k1 if self.k1 is None else self.k1,
-            k2=usual.k2 if self.k2 is None else self.k2,
-            lam=usual.lam if self.lam is None else self.lam,
-        )
+        given: dict[str, Any] = {"k1": self.k1, "k2": self.k2, "lam": self.lam}
+        return KReciprocal(**{name: value for name, value in given.items() if value is not None})
 
     @property
-    def way(self) -> options.Way | None:
-        """How lists are put in order again; None if they are not."""
-        return self.rerank_by or (options.Way.K_RECIPROCAL if self.rerank else None)
+    def method(self) -> RerankMethod | None:
+        """How ranked lists are put in another order; None if they are not."""
+        return self.rerank_by or ("k-reciprocal" if self.rerank else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +124,7 @@ class ScoreResult:
 
     scores: Scores
     seconds: dict[str, float]
-    way: options.Way | None = None
+    method: RerankMethod | None = None
     settings: KReciprocal | None = None
     reranked: Scores | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
@@ -102,50 +143,50 @@ class ScoreResult:
 
 
 def compute_scores(
-    query: Embeddings, gallery: Embeddings, scores: Scores, asked: ScoreOptions, seconds: Mapping[str, float]
+    query: Embeddings, gallery: Embeddings, scores: Scores, scoring: Scoring, seconds: Mapping[str, float]
 ) -> ScoreResult:
-    """What is asked for besides `scores`; `seconds` are those spent so far."""
+    """Compute what is asked for besides `scores`; `seconds` are those spent so far."""
     from reidkit.metrics import protocols
-    from reidkit.metrics import scoring as again
     from reidkit.metrics.intervals import bootstrap
     from reidkit.metrics.matching import find_copies
+    from reidkit.metrics.scoring import score_reranked
 
     taken = dict(seconds)
     reranked, single = None, None
     pairs: tuple[CameraPair, ...] = ()
-    rule: Any = {"metric": asked.metric, "cameras": asked.cameras}
-    if asked.way:
+    rule: Any = {"metric": scoring.metric, "cameras": scoring.cameras}
+    if scoring.method:
         started = time.perf_counter()
-        reranked = again.score_reranked(query, gallery, asked.way.value, settings=asked.settings, **rule)
+        reranked = score_reranked(query, gallery, scoring.method, settings=scoring.settings, **rule)
         taken["rerank"] = time.perf_counter() - started
-    if asked.by_camera:
+    if scoring.by_camera:
         with progress() as tell:
             pairs = protocols.camera_pairs(query, gallery, tell=tell, **rule)
-    if asked.single_shot:
+    if scoring.single_shot:
         single = protocols.single_shot(query, gallery, **rule)
-    known = bootstrap(scores, query.pids) if asked.ci else {}
+    known = bootstrap(scores, query.pids) if scoring.ci else {}
     return ScoreResult(
         scores=scores,
         seconds=taken,
-        way=asked.way,
-        settings=asked.settings,
+        method=scoring.method,
+        settings=scoring.settings,
         reranked=reranked,
         intervals=known,
         pairs=pairs,
         single=single,
-        copies=find_copies(query, gallery, cameras=asked.cameras),
+        copies=find_copies(query, gallery, cameras=scoring.cameras),
         names=query.names.and_of(gallery.names),
     )
 
 
-def print_found(name: str, found: ScoreResult, ap: options.Ap, *, as_json: bool) -> None:
-    """Prints it as tables, or as one JSON object; warnings go to stderr as well."""
+def print_scores(name: str, found: ScoreResult, ap: str, *, as_json: bool) -> None:
+    """Print scores as tables, or as one JSON object; warnings go to stderr as well."""
     for warning in found.warnings:
         remark(f"warning: {warning}")
     if as_json:
         print_json(_json(found))
         return
-    first, second = ("map_trapezoid", "map") if ap is options.Ap.TRAPEZOID else ("map", "map_trapezoid")
+    first, second = ("map_trapezoid", "map") if ap == "trapezoid" else ("map", "map_trapezoid")
     keys = ("rank1", "rank5", "rank10", "rank20", first, second, "minp")
     rows = [_row(name, found.scores, keys)]
     if found.intervals:
@@ -157,7 +198,7 @@ def print_found(name: str, found: ScoreResult, ap: options.Ap, *, as_json: bool)
     print_table(("", *_head(keys)), rows)
     _print_pairs(found.pairs, found.names, (first, "minp"))
     if found.single:
-        rows = [_row(f"one image per person, {found.single.repeats} draws", found.single, SHORT)]
+        rows = [_row(f"one image per id, {found.single.repeats} draws", found.single, SHORT)]
         print_table(("", *_head(SHORT)), rows)
     scores = found.scores
     skipped = f", {scores.queries_skipped} without a match left out" if scores.queries_skipped else ""
@@ -182,10 +223,10 @@ def _print_pairs(pairs: tuple[CameraPair, ...], names: Names, means: tuple[str, 
 
 def rerank_words(found: ScoreResult) -> dict[str, str]:
     """For a page's settings: how lists were put in order again, and by which numbers."""
-    if not found.way:
+    if not found.method:
         return {}
     numbers = (f"{name} {value:g}" for name, value in _numbers(found.settings).items())
-    return {"re-ranking": ", ".join([str(found.way), *numbers])}
+    return {"re-ranking": ", ".join([str(found.method), *numbers])}
 
 
 def _way(found: ScoreResult) -> str:
@@ -193,7 +234,7 @@ def _way(found: ScoreResult) -> str:
     from reidkit.metrics.reranking.k_reciprocal import KReciprocal
 
     if found.settings in (None, KReciprocal()):
-        return str(found.way)
+        return str(found.method)
     return rerank_words(found)["re-ranking"]
 
 
@@ -216,7 +257,7 @@ def _head(keys: tuple[str, ...]) -> tuple[str, ...]:
 def _json(found: ScoreResult) -> dict[str, Any]:
     value: dict[str, Any] = found.scores.as_json()
     if found.reranked:
-        value["reranked"] = {"by": str(found.way), **_numbers(found.settings), **found.reranked.as_json()}
+        value["reranked"] = {"by": str(found.method), **_numbers(found.settings), **found.reranked.as_json()}
     if found.intervals:
         value["ci"] = {name: [interval.low, interval.high] for name, interval in found.intervals.items()}
     if found.pairs:
@@ -236,3 +277,46 @@ def _json(found: ScoreResult) -> dict[str, Any]:
     value |= found.trained
     value["warnings"] = list(found.warnings)
     return {**value, "seconds": {key: round(taken, 3) for key, taken in found.seconds.items()}}
+
+
+def write_queries(path: Path, query: Embeddings, found: ScoreResult) -> None:
+    r"""Write one line for each query: its scores as measured and after re-ranking, empty where it has no match.
+
+    Where ids or cameras have names, these stand in columns of their own.
+
+    The file is UTF-8 and written whole or not at all. A byte of a path that is not UTF-8 appears as `\udcXX`.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    kinds = {"": found.scores, **({"reranked_": found.reranked} if found.reranked else {})}
+    values = {
+        prefix + name: getattr(scores, attribute)
+        for prefix, scores in kinds.items()
+        for name, attribute in (("ap", "average_precision"), ("inp", "inp"), ("first_match", "first_match"))
+    }
+    with os_errors_as(path), atomic_write(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+        writer = csv.writer(text)
+        names = query.names
+        named = ("pid_name", "camid_name") if names else ()
+        writer.writerow(("query", "path", "pid", "camid", *named, *values))
+        for i, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
+            numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
+            called = (text_cell(names.pid(pid)), text_cell(names.camid(camid))) if names else ()
+            writer.writerow((i, text_cell(query.paths[i]) if query.paths else "", pid, camid, *called, *numbers))
+        text.flush()
+        text.detach()  # `file` is flushed and closed by its owner
+
+
+def text_cell(text: str) -> str:
+    """Foreign text as a cell that no spreadsheet runs as a formula.
+
+    Text that begins like a formula, or with a `'`, has one `'` put before it; `cell_text` takes it away again.
+    """
+    return QUOTE + text if text.startswith((*FORMULA, QUOTE)) else text
+
+
+def cell_text(cell: str) -> str:
+    """The text that `text_cell` was given."""
+    return cell.removeprefix(QUOTE)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,19 +11,12 @@ from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, progress, tell_passed_over
 
 
-class Kind(StrEnum):
-    """How shards are written."""
-
-    WEBDATASET = "webdataset"
-    PARQUET = "parquet"
-
-
 def shard(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set of any format.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for the shards.")],
     kind: Annotated[
-        Kind, typer.Option("--format", help="Tars with KEY.jpg and KEY.json, or tables.")
-    ] = Kind.WEBDATASET,
+        Literal["webdataset", "parquet"], typer.Option("--format", help="Tars with KEY.jpg and KEY.json, or tables.")
+    ] = "webdataset",
     images_per_shard: Annotated[int, typer.Option(min=1, help="Images in a shard, at most.")] = 10_000,
     read_as: Annotated[
         str | None, typer.Option("--from", help="The format of DIR, if its layout does not tell.")
@@ -33,7 +25,7 @@ def shard(
 ) -> None:
     """Write a data set into shards, which --data reads from a disk or a URL.
 
-    The images of a person come to lie side by side. A call that was broken off goes on where it stopped.
+    The images of an id come to lie side by side. A call that was broken off goes on where it stopped.
     """
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.shards.writer import convert
@@ -41,9 +33,9 @@ def shard(
     benchmark = load_dataset(folder, read_as)
     tell_passed_over(benchmark)
     with progress() as tell:
-        counts = convert(benchmark, out, kind.value, images_per_shard, lambda done, total: tell("writing", done, total))
+        counts = convert(benchmark, out, kind, images_per_shard, lambda done, total: tell("writing", done, total))
     if as_json:
-        print_json({"folder": str(out), "format": kind.value, **counts})
+        print_json({"folder": str(out), "format": kind, **counts})
         return
     kept = f", {counts['kept']} of them there before" if counts["kept"] else ""
     print_line(f"{out}: {counts['images']} images of {benchmark.name} in {counts['shards']} shards{kept}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +15,7 @@ from reidkit.cli.output import print_json, print_line, progress
 from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from reidkit.encoder import InferenceOptions, Model
     from reidkit.evaluation import Evaluation, EvaluationProtocol
@@ -30,23 +29,6 @@ show = typer.Typer(
 )
 
 
-class Method(StrEnum):
-    """How features become points in the plane."""
-
-    PCA = "pca"
-    TSNE = "tsne"
-
-
-class Part(StrEnum):
-    """Which images of a data set are meant."""
-
-    GALLERY = "gallery"
-    QUERY = "query"
-    TRAIN = "train"
-
-
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model.safetensors.")]
-Data = Annotated[Path, typer.Option(help="A data set with queries and a gallery.")]
 Queries = Annotated[str, typer.Option(help="How many, drawn by --seed; or file names, separated by commas.")]
 Seed = Annotated[int, typer.Option(min=0, help="Which ones are drawn.")]
 Answers = Annotated[int, typer.Option(min=1, max=20, help="Gallery images for each query.")]
@@ -60,18 +42,16 @@ def _pictures(context: typer.Context) -> None:
 
 
 @show.command(cls=Command, epilog="reidkit show ranks runs/small --data people --queries 8")
+@options.spread
 def ranks(
-    model: ModelPath,
-    data: Data,
+    model: options.ModelPath,
+    data: options.TestData,
+    inference: options.Inference,
     out: Annotated[Path, typer.Option(help="The picture (.png).")] = Path("ranks.png"),
     queries: Queries = "6",
     answers: Answers = 10,
     seed: Seed = 0,
     format_: options.Format = None,
-    device: options.Device = "auto",
-    cache: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    skip_unreadable: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
     """Ranked lists: queries and their nearest gallery images, with true and false matches."""
@@ -82,7 +62,7 @@ def ranks(
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out} does not end in .png: ranked lists are written as PNG")
     with progress() as tell:
-        seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_unreadable, tell)
+        seen = _evaluate(model, data, format_, inference, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
     title = one_line(f"{seen.model.recipe.name} on {seen.benchmark.name}")
     ranked_picture(ranked_lists(seen.evaluation, seen.protocol, rows), out, columns=answers, title=title)
@@ -90,18 +70,16 @@ def ranks(
 
 
 @show.command(cls=Command, epilog="reidkit show attention runs/small --data people --out attention.png")
+@options.spread
 def attention(
-    model: ModelPath,
-    data: Data,
+    model: options.ModelPath,
+    data: options.TestData,
+    inference: options.Inference,
     out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("attention.png"),
     queries: Queries = "4",
     answers: Answers = 3,
     seed: Seed = 0,
     format_: options.Format = None,
-    device: options.Device = "auto",
-    cache: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    skip_unreadable: options.SkipBroken = False,
     as_json: options.Json = False,
 ) -> None:
     """What makes queries and the images found for them alike: maps, bright where it is."""
@@ -111,21 +89,21 @@ def attention(
 
     figure_format(out)
     with progress() as tell:
-        seen = _judge(model, data, format_, device, options.cache_dir(cache, no_cache), skip_unreadable, tell)
+        seen = _evaluate(model, data, format_, inference, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
-    compared = compare_attention(seen.model, seen.evaluation, seen.protocol, rows, answers, seen.reading.device)
+    compared = compare_attention(seen.model, seen.evaluation, seen.protocol, rows, answers, seen.inference.device)
     write_figure(comparison_figure(compared, f"{seen.model.recipe.name} on {seen.benchmark.name}"), out)
     _say(out, as_json=as_json)
 
 
 @show.command(cls=Command, epilog="reidkit show embedding runs/small --data people --method tsne")
 def embedding(
-    model: ModelPath,
+    model: options.ModelPath,
     data: Annotated[Path, typer.Option(help="A data set.")],
     out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("embedding.png"),
-    method: Annotated[Method, typer.Option(help="Principal components, or t-SNE.")] = Method.PCA,
+    method: Annotated[Literal["pca", "tsne"], typer.Option(help="Principal components, or t-SNE.")] = "pca",
     people: Annotated[int, typer.Option(min=1, max=72, help="How many ids: those with the most images.")] = 12,
-    part: Annotated[Part, typer.Option(help="The images that are drawn.")] = Part.GALLERY,
+    part: Annotated[Literal["gallery", "query", "train"], typer.Option(help="The images that are drawn.")] = "gallery",
     perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE: how many neighbours count.")] = 15.0,
     format_: options.Format = None,
     device: options.Device = "auto",
@@ -140,17 +118,17 @@ def embedding(
 
     figure_format(out)
     loaded, benchmark = load_model(model), load_dataset(data, format_)
-    samples = choose_people(getattr(benchmark, part.value), people, f"{benchmark.name} {part.value}")
+    samples = choose_people(getattr(benchmark, part), people, f"{benchmark.name} {part}")
     with progress() as tell:
-        reading = InferenceOptions(device=device, precision="fp32", progress=tell)
-        panels, pids = embedding_panels(loaded, samples, reading, method.value, perplexity)
-    title = f"{loaded.recipe.name} on {benchmark.name}: {len(samples)} {part.value} images with {len(set(pids))} ids"
+        settings = InferenceOptions(device=device, precision="fp32", progress=tell)
+        panels, pids = embedding_panels(loaded, samples, settings, method, perplexity)
+    title = f"{loaded.recipe.name} on {benchmark.name}: {len(samples)} {part} images with {len(set(pids))} ids"
     write_figure(points_figure(panels, pids, title), out)
     _say(out, as_json=as_json)
 
 
 def choose_queries(wanted: str, paths: Sequence[str], scored: Sequence[int], seed: int) -> list[int]:
-    """The numbers of the queries that are meant: as many as told, among those with a match, or those of these names.
+    """Return the numbers of the queries that are meant: so many of those with a match, or those of these names.
 
     Raises:
         UsageError: no such number or name.
@@ -175,33 +153,25 @@ def choose_queries(wanted: str, paths: Sequence[str], scored: Sequence[int], see
 
 @dataclass(frozen=True)
 class _Seen:
-    """A judged model with what it was judged by."""
+    """An evaluated model with what it was evaluated on."""
 
     model: Model
     benchmark: Dataset
     protocol: EvaluationProtocol
-    reading: InferenceOptions
+    inference: InferenceOptions
     evaluation: Evaluation
 
 
-def _judge(
-    model: Path,
-    data: Path,
-    format_: str | None,
-    device: str,
-    cache_dir: Path | None,
-    skip_unreadable: bool,
-    tell: Callable[[str, int, int], None],
+def _evaluate(
+    model: Path, data: Path, format_: str | None, inference: options.Inference, progress: options.Progress
 ) -> _Seen:
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.encoder import InferenceOptions, load_model
+    from reidkit.encoder import load_model
     from reidkit.evaluation import EvaluationProtocol, evaluate
 
     loaded, benchmark, protocol = load_model(model), load_dataset(data, format_), EvaluationProtocol()
-    reading = InferenceOptions(
-        cache_dir=cache_dir, skip_unreadable=skip_unreadable, device=device, precision="fp32", progress=tell
-    )
-    return _Seen(loaded, benchmark, protocol, reading, evaluate(loaded, benchmark, protocol, reading))
+    settings = inference.for_library(progress)
+    return _Seen(loaded, benchmark, protocol, settings, evaluate(loaded, benchmark, protocol, settings))
 
 
 def _scored(evaluation: Evaluation) -> list[int]:

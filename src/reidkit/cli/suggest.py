@@ -1,10 +1,10 @@
-"""What to write in the place of a command or an option that there is not."""
+"""What to write in the place of a command or an option that there is not, and what the shell offers behind Tab."""
 
 from __future__ import annotations
 
 import difflib
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from reidkit.errors import UsageError
 from reidkit.recipe.old_words import FIELDS
@@ -57,7 +57,6 @@ OPTIONS = {
     "eval_freq": "--evaluate-every",
     "eval_period": "--evaluate-every",
     "eval_every": "--evaluate-every",
-    "evaluate_every": "--evaluate-every",
     "cpu": "--device cpu",
     "cuda": "--device cuda",
     "gpu": "--device cuda",
@@ -203,3 +202,24 @@ def _as_json(key: str, value: str) -> str:
     if isinstance(recipe_keys()[key], list) and value != "VALUE" and not value.startswith("["):
         return f"[{value}]"
     return value
+
+
+def settings(incomplete: str) -> list[str]:
+    """Return the keys for `--set`, and behind `KEY=` the values where they are few."""
+    key, separator, _ = incomplete.partition("=")
+    found = [f"{key}={value}" for value in _choices(key)] if separator else [f"{name}=" for name in recipe_keys()]
+    return [word for word in found if word.startswith(incomplete)]
+
+
+def _choices(key: str) -> list[str]:
+    """The values of a field that has only a few."""
+    from reidkit.recipe import Recipe, sections
+
+    if key not in recipe_keys():
+        return []
+    section, leaf = key.split(".")
+    owner = get_type_hints(Recipe, vars(sections))[section]
+    hint = get_type_hints(owner, vars(sections))[leaf]
+    if hint is bool:
+        return ["true", "false"]
+    return [str(value) for value in get_args(hint)] if get_origin(hint) is Literal else []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit import recipe as recipe_file
-from reidkit.cli import complete, options
+from reidkit.cli import options
 from reidkit.cli.launcher import as_child, run_as, shared
 from reidkit.cli.output import command, duration, percent, print_json, print_line, progress, remark, shown_command
 from reidkit.errors import UsageError
@@ -28,17 +28,11 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", autocompletion=complete.recipes, help="A recipe's name, or a recipe.json."),
-    ],
+    recipe: options.RecipeName,
     data: Annotated[list[Path], typer.Option(help="A data set; several are trained on together.")],
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", autocompletion=complete.settings, help="Change the recipe: optim.lr=1e-3."),
-    ] = None,
+    settings: options.Settings = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
     interpretation: options.As = None,
     out: Annotated[
@@ -47,16 +41,16 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
     evaluate_every: Annotated[int, typer.Option(min=0, help="Epochs between evaluations; 0: only one at the end.")] = 0,
-    cameras: options.CamerasOption = options.Cameras.CROSS,
+    cameras: options.CamerasOption = "cross",
     format_: options.Format = None,
     device: options.Device = "auto",
-    precision: options.PrecisionOption = options.Precision.AUTO,
+    precision: options.PrecisionOption = "auto",
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile the network.  [default: long runs on a GPU]")
     ] = None,
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
-    skip_unreadable: options.SkipBroken = False,
+    skip_unreadable: options.SkipUnreadable = False,
     processes: options.Processes = 1,
     stream: options.Stream = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
@@ -95,11 +89,11 @@ def train(
             seed=seed,
             resume=resume,
             device=device,
-            precision=precision.value,
+            precision=precision,
             compile=compiled,
             save_every=save_every,
             evaluate_every=evaluate_every,
-            cameras=cameras.value,
+            cameras=cameras,
             cache_dir=options.cache_dir(cache, no_cache),
             skip_unreadable=skip_unreadable,
             stream=stream,

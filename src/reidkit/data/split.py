@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
+    from reidkit.types import Cameras
+
 How = Literal["table", "copy", "link"]
-Cameras = Literal["cross", "any"]
 TABLE = "split.csv"
 
 

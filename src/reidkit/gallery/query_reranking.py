@@ -11,7 +11,7 @@ import numpy as np
 from reidkit import npz
 from reidkit.atomic import atomic_write
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Metric, check_pair, compiled, prepare
+from reidkit.metrics.distances import check_pair, compiled, prepare
 from reidkit.metrics.neighbours import Neighbours, nearest, points_of, sharpen
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.k_reciprocal import Graph, KReciprocal, encode_some, finish, mutual
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from reidkit.metrics.distances import Array
     from reidkit.metrics.neighbours import Points
+    from reidkit.types import Metric
 
     Floats = NDArray[np.float32]
     Indices = NDArray[np.int32]

@@ -32,12 +32,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.metrics.distances import Metric
     from reidkit.metrics.intervals import Interval
-    from reidkit.metrics.matching import Cameras
     from reidkit.metrics.pairs import Pairs, Tables
     from reidkit.metrics.probability import Isotonic, Logistic, Method
-    from reidkit.types import Embeddings
+    from reidkit.types import Cameras, Embeddings, Metric
 
 LEAST_GENUINE = 50
 LEAST_IMPOSTORS = 1000

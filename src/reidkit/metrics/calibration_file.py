@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.distances import Metric
 from reidkit.metrics.intervals import Interval
-from reidkit.metrics.matching import Cameras
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import OpenSet, allowed_errors
-from reidkit.types import counted_lower
+from reidkit.types import Cameras, Metric, counted_lower
 
 NAME = "calibration.json"
 

@@ -15,7 +15,7 @@ library that multiplies. Who is in doubt is said by `Rows.slack` (distances that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from reidkit.types import Metric
+
     Array = NDArray[Any] | Tensor
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]
@@ -38,9 +40,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ANY_ORDER = {"reassoc", "contract"}
-
-
-Metric = Literal["cosine", "euclidean"]
 
 
 QUERY_ROWS = 512

@@ -6,24 +6,16 @@ import os
 import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.distances import check_pair, gather, pair_squares, prepare
-from reidkit.types import JUNK, Embeddings
+from reidkit.types import JUNK, Cameras, Embeddings
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-
-Cameras = Literal["cross", "any"]
-"""`cross`: a gallery image of the query's own id and camera is left out of its list, as in all benchmarks; two unknown
-cameras are taken for the same one. `any`: cameras do not matter.
-
-Under both an image is never its own match: the query's own file is left out, whatever path or link leads to it. Where
-either side has no paths, no file is known."""
 
 
 MOST_MATCHES = 1 << 25

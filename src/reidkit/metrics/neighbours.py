@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reidkit.metrics.distances import (
-    Metric,
-    centred_units,
-    check_metric,
-    check_pair,
-    compiled,
-    prepare,
-    shape,
-    unit_sums,
-)
+from reidkit.metrics.distances import centred_units, check_metric, check_pair, compiled, prepare, shape, unit_sums
 from reidkit.metrics.products import Device, full_precision
 
 if TYPE_CHECKING:
@@ -30,6 +21,7 @@ if TYPE_CHECKING:
 
     from reidkit.metrics.distances import Array
     from reidkit.metrics.products import Multiplier
+    from reidkit.types import Metric
 
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]

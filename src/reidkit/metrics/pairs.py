@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Metric, Rows, compiled, pair_squares, prepare, tiles
-from reidkit.metrics.matching import Cameras, check_comparable, find_matches, make_rule, require_matches
-from reidkit.types import JUNK, NO_CAMERA
+from reidkit.metrics.distances import Rows, compiled, pair_squares, prepare, tiles
+from reidkit.metrics.matching import check_comparable, find_matches, make_rule, require_matches
+from reidkit.types import JUNK, NO_CAMERA, Cameras, Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

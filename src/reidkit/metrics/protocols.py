@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Metric, Rows, distance_blocks, doubt, gather, pair_squares, prepare, to_squares
+from reidkit.metrics.distances import Rows, distance_blocks, doubt, gather, pair_squares, prepare, to_squares
 from reidkit.metrics.matching import (
-    Cameras,
     Matches,
     Rule,
     check_comparable,
@@ -21,7 +20,7 @@ from reidkit.metrics.matching import (
     with_own_known,
 )
 from reidkit.metrics.retrieval import DEPTH, Scores, score
-from reidkit.types import JUNK, Embeddings
+from reidkit.types import JUNK, Cameras, Embeddings, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

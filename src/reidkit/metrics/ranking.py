@@ -9,7 +9,6 @@ import numpy as np
 
 from reidkit.errors import DataError
 from reidkit.metrics.distances import (
-    Metric,
     Rows,
     compiled,
     distance_blocks,
@@ -24,8 +23,8 @@ from reidkit.metrics.distances import (
     tiles,
     to_squares,
 )
-from reidkit.metrics.matching import Cameras, Rule, check_comparable, make_rule
-from reidkit.types import JUNK
+from reidkit.metrics.matching import Rule, check_comparable, make_rule
+from reidkit.types import JUNK, Cameras, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

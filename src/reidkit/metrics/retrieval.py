@@ -18,19 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Metric, compiled, pair_distances, pair_squares, prepare, tiles, to_numpy
-from reidkit.metrics.matching import (
-    Cameras,
-    Labelled,
-    Matches,
-    Rule,
-    check_comparable,
-    find_matches,
-    make_rule,
-    require_matches,
-)
+from reidkit.metrics.distances import compiled, pair_distances, pair_squares, prepare, tiles, to_numpy
+from reidkit.metrics.matching import Labelled, Matches, Rule, check_comparable, find_matches, make_rule, require_matches
 from reidkit.metrics.products import accelerator
-from reidkit.types import JUNK
+from reidkit.types import JUNK, Cameras, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from reidkit.metrics.distances import Array, Metric
+    from reidkit.metrics.distances import Array
     from reidkit.metrics.matching import Matches, Rule
+    from reidkit.types import Metric
 
 GALLERY_BYTES = 128 << 20
 """A block of the gallery: 16,384 features of 2,048 numbers."""

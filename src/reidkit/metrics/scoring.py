@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross_blo
 from reidkit.metrics.reranking.k_reciprocal import KReciprocal, k_reciprocal_blocks
 from reidkit.metrics.reranking.query_expansion import alpha_query_expansion
 from reidkit.metrics.retrieval import Scores, score_blocks
-from reidkit.types import JUNK, Embeddings
+from reidkit.types import JUNK, Embeddings, RerankMethod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +23,10 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike, NDArray
 
-    from reidkit.metrics.distances import Array, Metric
-    from reidkit.metrics.matching import Cameras
+    from reidkit.metrics.distances import Array
+    from reidkit.types import Cameras, Metric
 
     Blocks = Iterator[tuple[int, NDArray[np.float32]]]
-
-Method = Literal["k-reciprocal", "ecn", "ecn-original", "expansion"]
-"""`k-reciprocal`: Zhong et al. 2017. `ecn` and `ecn-original`: expanded cross neighbourhoods by rank lists and by the
-original distance (Sarfraz et al. 2018). `expansion`: alpha query expansion (Radenović et al. 2018). Each with the
-numbers that its authors recommend."""
 
 
 def score(  # noqa: PLR0913 (each a plain argument)
@@ -40,7 +35,7 @@ def score(  # noqa: PLR0913 (each a plain argument)
     *,
     metric: Metric = "cosine",
     cameras: Cameras = "cross",
-    rerank: Method | None = None,
+    rerank: RerankMethod | None = None,
     k1: int = 20,
     k2: int = 6,
     lambda_: float = 0.3,
@@ -78,7 +73,7 @@ def score(  # noqa: PLR0913 (each a plain argument)
 def rerank(  # noqa: PLR0913
     query: Embeddings | ArrayLike,
     gallery: Embeddings | ArrayLike,
-    method: Method = "k-reciprocal",
+    method: RerankMethod = "k-reciprocal",
     *,
     metric: Metric = "cosine",
     k1: int = 20,
@@ -119,8 +114,10 @@ def check_method(method: str, metric: str) -> None:
     Raises:
         UsageError: there is no such method, or it compares by the cosine alone and another metric is asked for.
     """
-    if method not in get_args(Method):
-        raise UsageError(f"there is no re-ranking by {method}: choose {', '.join(get_args(Method))}", argument="rerank")
+    if method not in get_args(RerankMethod):
+        raise UsageError(
+            f"there is no re-ranking by {method}: choose {', '.join(get_args(RerankMethod))}", argument="rerank"
+        )
     if method != "k-reciprocal" and metric != "cosine":
         raise UsageError(
             f"re-ranking by {method} compares by the cosine: leave out metric={metric!r}, or use k-reciprocal",
@@ -131,7 +128,7 @@ def check_method(method: str, metric: str) -> None:
 def score_reranked(
     query: Embeddings,
     gallery: Embeddings,
-    method: Method = "k-reciprocal",
+    method: RerankMethod = "k-reciprocal",
     *,
     metric: Metric = "cosine",
     cameras: Cameras = "cross",
@@ -166,7 +163,7 @@ def score_reranked(
     return _with_junk(scores, queries, len(query.pids))
 
 
-def _numbers(settings: KReciprocal | None, method: Method) -> KReciprocal:
+def _numbers(settings: KReciprocal | None, method: RerankMethod) -> KReciprocal:
     """The numbers of `k-reciprocal`, which no other method takes."""
     usual = KReciprocal()
     if method != "k-reciprocal" and settings not in (None, usual):
@@ -174,7 +171,7 @@ def _numbers(settings: KReciprocal | None, method: Method) -> KReciprocal:
     return settings or usual
 
 
-def _blocks(query: Array, gallery: Array, method: Method, metric: Metric, numbers: KReciprocal) -> Blocks:
+def _blocks(query: Array, gallery: Array, method: RerankMethod, metric: Metric, numbers: KReciprocal) -> Blocks:
     """The re-ranked distances, a block of queries at a time."""
     if method == "k-reciprocal":
         return k_reciprocal_blocks(query, gallery, numbers.k1, numbers.k2, numbers.lam, metric)

@@ -9,12 +9,17 @@ import numpy as np
 from reidkit.errors import DataError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
-FEWEST = 4
-"""Points that t-SNE needs: each has three others, of which a third makes a perplexity of 1."""
+MOST = 2000
+"""t-SNE here is exact: every pair counts at every step, and memory goes with the square of the points."""
+
+EXAGGERATION, EXAGGERATED_STEPS = 12.0, 100
+FLOOR = 1e-12
 
 
 class Plane(NamedTuple):
@@ -24,55 +29,109 @@ class Plane(NamedTuple):
     shares: tuple[float, float]
 
 
-def pca(vectors: ArrayLike) -> Plane:
-    """Project features [N, D] on the two directions of their largest variance; an axis that is missing is zero.
+def pca(vectors_nd: NDArray[np.floating]) -> Plane:
+    """The projection [N, 2] on the two directions of the largest variance; what has no second one gets zeros.
 
     The sign of an axis is such that the largest coordinate along it is positive.
 
     Raises:
-        DataError: no vectors, or some that are NaN or infinite.
+        DataError: no vectors, or some that are no finite numbers.
     """
-    from sklearn.decomposition import PCA
-
-    vectors_nd = _checked(vectors)
-    count = min(2, *vectors_nd.shape)
-    points, shares = np.zeros((len(vectors_nd), 2)), np.zeros(2)
-    if (vectors_nd != vectors_nd[0]).any():  # else nothing varies, and no share of the variance is defined
-        fitted = PCA(count, svd_solver="full")
-        points[:, :count] = fitted.fit_transform(vectors_nd)
-        shares[:count] = fitted.explained_variance_ratio_
+    vectors = _checked(vectors_nd)
+    centred = vectors - vectors.mean(axis=0)
+    # The smaller of the two products of the matrix with itself has the same values.
+    if centred.shape[0] < centred.shape[1]:
+        values, left = np.linalg.eigh(centred @ centred.T)
+        points = left * np.sqrt(np.maximum(values, 0))
+    else:
+        values, right = np.linalg.eigh(centred.T @ centred)
+        points = centred @ right
+    values, points = np.maximum(values[::-1][:2], 0), points[:, ::-1][:, :2]
+    missing = 2 - points.shape[1]
+    points, values = np.pad(points, ((0, 0), (0, missing))), np.pad(values, (0, missing))
     largest = points[np.abs(points).argmax(axis=0), [0, 1]]
-    return Plane(points * np.where(largest < 0, -1.0, 1.0), (float(shares[0]), float(shares[1])))
+    total = float(np.square(centred).sum()) or 1.0
+    return Plane(points * np.where(largest < 0, -1.0, 1.0), (float(values[0]) / total, float(values[1]) / total))
 
 
-def tsne(vectors: ArrayLike, perplexity: float = 30.0) -> Array:
-    """Map features [N, D] to [N, 2] by t-SNE, started from the principal components: nothing is drawn at random.
+def tsne(
+    vectors_nd: NDArray[np.floating],
+    perplexity: float = 30.0,
+    steps: int = 500,
+    tell: Callable[[int, int], None] | None = None,
+) -> Array:
+    """t-SNE's map [N, 2], started from the principal components, so that nothing is drawn at random.
 
-    The perplexity is at most a third of the other points.
+    Gradient descent with momentum 0.5, after 100 steps 0.8, and gains per coordinate, as its authors do. The perplexity
+    is at most a third of the other points. `tell` hears after each step how many are done, and of how many.
 
     Raises:
-        DataError: fewer than 4 vectors, or some that are NaN or infinite.
+        DataError: fewer than 4 vectors, more than 2,000, or some that are no finite numbers.
     """
-    from sklearn.manifold import TSNE
+    vectors = _checked(vectors_nd)
+    count = len(vectors)
+    if not 4 <= count <= MOST:
+        raise DataError(f"t-SNE takes 4 to {MOST} points and there are {count}: choose other people, or use PCA")
+    wanted = affinities(vectors, min(perplexity, (count - 1) / 3))
+    start = pca(vectors).points
+    points = 1e-4 * start / (start[:, 0].std() or 1.0)
+    velocity, gains = np.zeros_like(points), np.ones_like(points)
+    rate = max(count / EXAGGERATION, 5.0)
+    for step in range(steps):
+        early = step < EXAGGERATED_STEPS
+        _, gradient = divergence(points, wanted * EXAGGERATION if early else wanted)
+        against = np.sign(gradient) != np.sign(velocity)
+        gains = np.maximum(np.where(against, gains + 0.2, gains * 0.8), 0.01)
+        velocity = (0.5 if early else 0.8) * velocity - rate * gains * gradient
+        points = points + velocity
+        points -= points.mean(axis=0)
+        if tell:
+            tell(step + 1, steps)
+    return points
 
-    vectors_nd = _checked(vectors)
-    if len(vectors_nd) < FEWEST:
-        raise DataError(f"t-SNE needs at least {FEWEST} images and there are {len(vectors_nd)}: give more, or use PCA")
-    start = pca(vectors_nd).points
-    start *= 1e-4 / (start[:, 0].std() or 1.0)  # as scikit-learn scales it, but for points that are all equal
-    mapping = TSNE(
-        perplexity=min(perplexity, (len(vectors_nd) - 1) / 3),
-        init=start.astype(np.float32),
-        learning_rate="auto",
-        random_state=0,
-    )
-    return np.asarray(mapping.fit_transform(vectors_nd), np.float64)
+
+def affinities(vectors_nd: Array, perplexity: float) -> Array:
+    """p_ij [N, N], summing to 1: how near each pair is under Gaussians whose widths give each point this perplexity."""
+    squared = _squared_distances(vectors_nd)
+    np.fill_diagonal(squared, np.inf)
+    nearest = squared.min(axis=1, keepdims=True)
+    spread = np.where(np.isfinite(squared), squared - nearest, 0.0).mean(axis=1, keepdims=True)
+    low, high = np.zeros_like(nearest), np.full_like(nearest, np.inf)
+    beta = 1 / np.maximum(spread, FLOOR)
+    for _ in range(64):
+        weights = np.exp(-beta * (squared - nearest))
+        given = weights / weights.sum(axis=1, keepdims=True)
+        entropy = -(given * np.log(np.maximum(given, FLOOR))).sum(axis=1, keepdims=True)
+        wide = entropy > np.log(perplexity)
+        low, high = np.where(wide, beta, low), np.where(wide, high, beta)
+        beta = np.where(np.isinf(high), 2 * beta, (low + np.where(np.isinf(high), 0, high)) / 2)
+    joint: Array = (given + given.T) / (2 * len(given))
+    return joint
 
 
-def _checked(vectors: ArrayLike) -> Array:
-    vectors_nd = np.asarray(vectors, np.float64)
-    if vectors_nd.ndim != 2 or not vectors_nd.size:
+def divergence(points_n2: Array, wanted_nn: Array) -> tuple[float, Array]:
+    """Kullback-Leibler divergence of the map from `wanted_nn`, and its gradient [N, 2].
+
+    q_ij = w_ij / sum(w) with w_ij = 1 / (1 + |y_i - y_j|^2), and dC/dy_i = 4 sum_j (p_ij - q_ij) w_ij (y_i - y_j). The
+    gradient is that of sum(p log p/q) where p sums to 1.
+    """
+    weights = 1 / (1 + _squared_distances(points_n2))
+    np.fill_diagonal(weights, 0.0)
+    found = weights / weights.sum()
+    cost = float((wanted_nn * np.log(np.maximum(wanted_nn, FLOOR) / np.maximum(found, FLOOR))).sum())
+    pull = (wanted_nn - found) * weights
+    return cost, 4 * (pull.sum(axis=1)[:, None] * points_n2 - pull @ points_n2)
+
+
+def _squared_distances(points_nd: Array) -> Array:
+    squares = np.square(points_nd).sum(axis=1)
+    found: Array = np.maximum(squares[:, None] + squares - 2 * points_nd @ points_nd.T, 0.0)
+    return found
+
+
+def _checked(vectors: NDArray[np.floating]) -> Array:
+    if vectors.ndim != 2 or not vectors.size:
         raise DataError("there are no features to draw: give images")
-    if not np.isfinite(vectors_nd).all():
-        raise DataError("some features are NaN or infinite: train the model again, it has diverged")
-    return vectors_nd
+    if not np.isfinite(vectors).all():
+        raise DataError("some features are no finite numbers: the model that made them is broken")
+    return vectors.astype(np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.errors import UsageError
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from reidkit.recipe import Network, Recipe
+    from reidkit.types import Feature, Metric
 
 MARKET, DUKE = "market1501", "dukemtmc"
 
@@ -43,8 +44,8 @@ BENCHMARKS = {
 class Search:
     """How a trained network is evaluated: which feature, which distance, re-ranked or not."""
 
-    feature: Literal["after", "before"] = "after"
-    metric: Literal["cosine", "euclidean"] = "cosine"
+    feature: Feature = "after"
+    metric: Metric = "cosine"
     rerank: bool = False
 
 

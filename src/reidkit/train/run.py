@@ -44,12 +44,11 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.evaluation import Evaluation
-    from reidkit.metrics.matching import Cameras
     from reidkit.model.network import Network
     from reidkit.recipe import Optim, Recipe
     from reidkit.train.checkpoint import Progress
     from reidkit.train.log import Row
-    from reidkit.types import Dataset, Sample, Samples
+    from reidkit.types import Cameras, Dataset, Sample, Samples
 
 
 # The images of a run: opened, told apart from other sets, and the same to its end.

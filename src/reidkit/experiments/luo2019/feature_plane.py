@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from reidkit.metrics.distances import Metric
     from reidkit.train.run import TrainResult
+    from reidkit.types import Metric
 
     Array = NDArray[np.float64]
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.metrics.distances import Array, Metric
+    from reidkit.metrics.distances import Array
     from reidkit.metrics.neighbours import Points
     from reidkit.metrics.products import Multiplier
+    from reidkit.types import Metric
 
     Floats = NDArray[np.float32]
     Indices = NDArray[np.int32]

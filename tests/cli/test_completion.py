@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from reidkit.cli import complete
+from reidkit.cli import suggest
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,7 @@ from reidkit.cli import complete
     ],
 )
 def test_settings(incomplete: str, offered: list[str]) -> None:
-    assert complete.settings(incomplete) == offered
-
-
-def test_what_else_is_offered() -> None:
-    assert complete.recipes("strong-b") == ["strong-baseline"]
-    assert complete.interpretations("p") == ["paper-text"]
-    assert complete.devices("c") == ["cpu", "cuda"]
-    assert "market1501" in complete.formats("m")
+    assert suggest.settings(incomplete) == offered
 
 
 @pytest.mark.parametrize(
@@ -43,6 +36,9 @@ def test_what_else_is_offered() -> None:
         ("reidkit paper diff", ["differences"]),
         ("reidkit show att", ["attention"]),
         ("reidkit evaluate x --metric e", ["euclidean"]),
+        ("reidkit evaluate x --device c", ["cpu", "cuda"]),
+        ("reidkit evaluate x --format market", ["market1501"]),
+        ("reidkit train x --as p", ["paper-text"]),
     ],
 )
 def test_as_a_shell_asks(line: str, offered: list[str]) -> None:
