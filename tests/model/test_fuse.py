@@ -82,10 +82,59 @@ def test_the_network_itself_is_left_alone():
     assert all(torch.equal(value, before[name]) for name, value in after.items())
 
 
-def test_what_is_no_residual_network_is_copied():
-    """A norm before a convolution, or behind something else, is not folded."""
-    other = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4))
+def test_pairs_are_found_in_any_network_and_no_others():
+    """By the graph of operations: a norm before a convolution, behind a ReLU or beside another reader stays."""
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.folded = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+            self.second, self.beside = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+            self.norm_first = nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.BatchNorm2d(4))
+
+        def forward(self, x):
+            x = self.second(self.folded(self.first(x)))
+            return self.norm_first(self.beside(x) + x)
+
+    other = Own()
+    for part in other.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
     made = fuse_batch_norms(other)
-    assert norms(made) == 2
+    assert isinstance(made.folded, nn.Identity)
+    assert norms(made) == 3
     images = torch.randn(2, 3, 5, 5)
     torch.testing.assert_close(made(images), other.eval()(images))
+
+
+def test_a_network_that_no_graph_can_show_is_searched_part_by_part():
+    """What it does depends on values; its stem is plain."""
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+            self.lone = nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.lone(x) if x.mean() > 0 else x
+
+    other = Own()
+    made = fuse_batch_norms(other)
+    assert norms(made) == 1
+    images = torch.randn(2, 3, 5, 5)
+    torch.testing.assert_close(made(images), other.eval()(images))
+
+
+def test_a_convolution_that_runs_twice_keeps_its_norm():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.norm(self.shared(self.shared(x)))
+
+    assert norms(fuse_batch_norms(Own())) == 1

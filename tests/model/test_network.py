@@ -30,7 +30,7 @@ def test_bnneck_normalises_the_search_feature_alone():
 
 
 def test_shift_of_bnneck_is_frozen_at_zero():
-    neck = build_network(recipe.Network(**SMALL, neck="bnneck")).neck
+    neck = build_network(recipe.Network(**SMALL, neck="bnneck")).head.neck
     assert not neck.bias.requires_grad
     assert neck.weight.requires_grad
     assert torch.equal(neck.bias, torch.zeros(64))
@@ -56,10 +56,10 @@ def test_embedding_is_linear_in_the_pooled_feature_and_comes_before_the_neck():
     images = torch.randn(3, 3, 64, 32)
     f_t, f_i = network(images)
     pooled = network.backbone(images).mean(dim=(2, 3))
-    torch.testing.assert_close(f_t, pooled @ network.embedding.weight.T + network.embedding.bias)
+    torch.testing.assert_close(f_t, pooled @ network.head.embedding.weight.T + network.head.embedding.bias)
     assert f_i.shape == (3, 2)
     assert network.channels == 2
-    assert network.neck.num_features == 2
+    assert network.head.neck.num_features == 2
 
 
 def test_without_an_embedding_a_state_has_the_keys_it_always_had():

@@ -313,7 +313,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, bad):
 def test_a_model_that_is_no_numbers_says_so_by_key(tmp_path):
     made = network(neck="bnneck")
     with torch.no_grad():
-        made.neck.weight[3] = float("nan")
+        made.head.neck.weight[3] = float("nan")
     save_model(tmp_path / "model.safetensors", made, RECIPE)
     with pytest.raises(WeightsError, match=r"NaN or infinity in neck\.weight"):
         load_network(tmp_path)

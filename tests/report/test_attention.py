@@ -22,8 +22,8 @@ def tiny(**network):
     made = recipe.Recipe(network=recipe.Network(backbone="resnet18", width=0.125, **network), images=SIZE)
     built = build_network(made.network)
     if made.network.neck == "bnneck":
-        built.neck.running_mean.normal_()
-        built.neck.running_var.uniform_(0.5, 2)
+        built.head.neck.running_mean.normal_()
+        built.head.neck.running_var.uniform_(0.5, 2)
     return Model(built.eval(), made, "")
 
 
@@ -65,7 +65,7 @@ def test_a_similarity_map_is_the_last_map_weighted_by_the_gradient(samples):
     model = tiny(neck="bnneck")
     seen = attend(model, samples, torch.device("cpu"))
     places = seen.places[:1].clone().requires_grad_()
-    first = model.network.describe(places.mean(dim=(2, 3))).f_i[0]
+    first = model.network.head(places).f_i[0]
     unit = torch.from_numpy(seen.search[1] / np.linalg.norm(seen.search[1]))
     (slope,) = torch.autograd.grad(first @ unit / first.detach().norm(), places)
     count = places.shape[2] * places.shape[3]

@@ -114,7 +114,7 @@ def test_start_from_the_weights_of_another_run(
     again = run(slow, TrainOptions(out=tmp_path / "run", data=(noise,), weights=weights, say=said.append))
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["weights"] == outcome.model.fingerprint
-    ours, theirs = (each.network.backbone.conv1.weight for each in (again.model, outcome.model))
+    ours, theirs = (each.network.backbone.get_parameter("conv1.weight") for each in (again.model, outcome.model))
     assert torch.allclose(ours, theirs, atol=1e-6)
     assert any("weights from model.safetensors" in line for line in said)
 

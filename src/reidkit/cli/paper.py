@@ -12,7 +12,7 @@ from reidkit.cli import options
 from reidkit.cli.output import command, print_json, print_line, print_table, print_text, progress, remark, shown_command
 from reidkit.errors import RunError, UsageError
 from reidkit.experiments.luo2019 import FIGURES
-from reidkit.recipe import Backbone
+from reidkit.recipe import BackboneName
 from reidkit.recipes import TABLES, get_recipe
 from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS, POINTS, DisputedPoint, interpret
 
@@ -171,8 +171,8 @@ def _weights(words: Sequence[str]) -> Mapping[str, Path | None]:
         name, separator, file = word.partition("=")
         # A path may have an equals sign in it, too, but then it has a dot or a slash before it.
         key, value = (name, file) if separator and name.replace("-", "").isalnum() else ("", word)
-        if key and key not in get_args(Backbone):
-            close = difflib.get_close_matches(key, get_args(Backbone), n=1) or get_args(Backbone)
+        if key and key not in get_args(BackboneName):
+            close = difflib.get_close_matches(key, get_args(BackboneName), n=1) or get_args(BackboneName)
             raise UsageError(f"--weights {word}: there is no backbone {key}; did you mean {' or '.join(close)}?")
         if key in found:
             raise UsageError(f"--weights for {key or 'every backbone'} is given twice: write BACKBONE=FILE")

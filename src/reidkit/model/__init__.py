@@ -1,1 +1,27 @@
-"""The network: backbone, neck and weights."""
+"""The network: a backbone, a head with its pooling and neck, and their weights on disk."""
+
+from reidkit.model.backbones.resnet import ResNet, resnet50
+from reidkit.model.contracts import Backbone, Features, Head, Spans
+from reidkit.model.fuse import fuse_batch_norms
+from reidkit.model.heads.several import Several
+from reidkit.model.heads.single import Single
+from reidkit.model.neck import BNNeck, L2Neck
+from reidkit.model.network import Network, build_network
+from reidkit.model.pooling import MeanPooling
+
+__all__ = [
+    "BNNeck",
+    "Backbone",
+    "Features",
+    "Head",
+    "L2Neck",
+    "MeanPooling",
+    "Network",
+    "ResNet",
+    "Several",
+    "Single",
+    "Spans",
+    "build_network",
+    "fuse_batch_norms",
+    "resnet50",
+]

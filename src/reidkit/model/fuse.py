@@ -1,15 +1,14 @@
-"""Batch norms folded into the convolutions before them, for search: the same function with fewer passes over memory."""
+"""Batch norms folded into the convolutions before them, for inference: the same function, fewer passes over memory."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, TypeVar
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from reidkit.model.backbones.resnet import BasicBlock, Bottleneck, ResNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,26 +17,45 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def fuse_batch_norms(network: AnyModule) -> AnyModule:
-    """A copy of `network` in evaluation mode, channels last in memory, that gives the same features up to rounding.
+    """Return a copy in evaluation mode, channels last in memory, that gives the same features up to rounding.
 
     In evaluation a batch norm is y = (x - mean) / sqrt(var + eps) * gamma + beta, which is linear in x: behind a
-    convolution it is a factor of each filter, and a bias. Other norms, the neck's among them, stay as they are; what
-    is not a ResNet is copied only.
+    convolution it is a factor of each filter, and a bias. Which norm stands behind which convolution is read off the
+    graph of operations, whatever the network is; a norm whose convolution has another user, or that stands behind
+    something else, stays as it is, as the neck's does.
     """
-    made = copy.deepcopy(network).eval()
-    for holder, convolution, norm in list(_pairs(made)):
-        fused = fuse_conv_bn_eval(getattr(holder, convolution), getattr(holder, norm))
-        setattr(holder, convolution, fused)
-        setattr(holder, norm, nn.Identity())
-    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    fused = copy.deepcopy(network).eval()
+    for convolution, norm in list(_pairs(fused)):
+        before, behind = cast("nn.Conv2d", fused.get_submodule(convolution)), fused.get_submodule(norm)
+        both = fuse_conv_bn_eval(before, cast("nn.BatchNorm2d", behind))
+        fused.set_submodule(convolution, both)
+        fused.set_submodule(norm, nn.Identity())
+    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _pairs(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    """Every module that holds a convolution and the norm right behind it, and the names of both."""
-    for module in network.modules():
-        if isinstance(module, ResNet | BasicBlock | Bottleneck):
-            for convolution, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")):
-                if isinstance(getattr(module, norm, None), nn.BatchNorm2d):  # an instance norm depends on the image
-                    yield module, convolution, norm
-        if isinstance(module, BasicBlock | Bottleneck) and isinstance(module.downsample, nn.Sequential):
-            yield module.downsample, "0", "1"
+def _pairs(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Give the names of each convolution with the norm that alone reads what it gives.
+
+    A module that cannot be traced, as its operations depend on values, is searched child by child.
+    """
+    try:
+        graph = fx.Tracer().trace(module)
+    except Exception:  # whatever the code of a network raises when it is given a symbol for a tensor
+        for name, child in module.named_children():
+            yield from _pairs(child, f"{prefix}{name}.")
+        return
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    for node in graph.nodes:
+        source = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
+            continue
+        names = (str(source.target), str(node.target))
+        convolution, norm = (module.get_submodule(name) for name in names)
+        once = calls[source.target] == calls[node.target] == 1
+        if (
+            once
+            and isinstance(convolution, nn.Conv2d)
+            and isinstance(norm, nn.BatchNorm2d)
+            and norm.track_running_stats
+        ):
+            yield prefix + names[0], prefix + names[1]

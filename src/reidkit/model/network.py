@@ -2,67 +2,57 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from reidkit.model.backbones.resnet import ResNet
-from reidkit.model.neck import L2Neck, bnneck
+from reidkit.model.heads.single import build_head
+from reidkit.recipe import BACKBONES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from reidkit import recipe
+    from reidkit.model.contracts import Backbone, Features, Head
 
-
-class Features(NamedTuple):
-    """What the network returns, always: [B, D] each.
-
-    `f_t` stands before the neck, for the triplet and the centre loss; `f_i` after it, for the ID loss and for
-    retrieval. Without a neck both are the one feature f.
-    """
-
-    f_t: Tensor
-    f_i: Tensor
+HEAD = "head."
+"""What files and checkpoints leave out of the names of the head's tensors: `neck.weight`, not `head.neck.weight`."""
 
 
 class Network(nn.Module):
-    """Backbone, global average pooling, neck. `forward` means the same in training, evaluation and export.
+    """A backbone and a head. `forward` means the same in training, evaluation and export."""
 
-    `embedding`, where there is one, is a linear layer between pooling and neck.
-    """
-
-    def __init__(self, backbone: ResNet, neck: nn.Module, embedding: nn.Linear | None = None) -> None:
+    def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.embedding = embedding or nn.Identity()
-        self.neck = neck
-        self.channels = embedding.out_features if embedding else backbone.channels
-        """The length D of both features."""
-        self.spans = {"": slice(0, self.channels)}
+        self.backbone = cast("nn.Module", backbone)
+        self.head = cast("nn.Module", head)
+        self.channels = head.channels
+        """D, the length of both features."""
+        self.spans = head.spans
+        """The branches that they are made up of (see `Spans`)."""
+        self.register_state_dict_post_hook(_leave_out_head)
+        self.register_load_state_dict_pre_hook(_put_in_head)
 
     def forward(self, images: Tensor) -> Features:
         """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each."""
-        return self.describe(self.backbone(images).mean(dim=(2, 3)))
+        features: Features = self.head(self.backbone(images))
+        return features
 
-    def describe(self, pooled: Tensor) -> Features:
-        """What is pooled from the last feature map, [B, C], to f_t and f_i, [B, D] each."""
-        f_t = self.embedding(pooled)
-        return Features(f_t, self.neck(f_t))
+
+def _leave_out_head(_: nn.Module, state: dict[str, Any], prefix: str, __: object) -> None:
+    for name in [name for name in state if name.startswith(prefix + HEAD)]:
+        state[prefix + name.removeprefix(prefix + HEAD)] = state.pop(name)
+
+
+def _put_in_head(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
+    for name in [name for name in state if name.startswith(prefix) and not name.startswith(f"{prefix}backbone.")]:
+        state[prefix + HEAD + name.removeprefix(prefix)] = state.pop(name)
 
 
 def build_network(recipe: recipe.Network) -> Network:
-    """The network of a recipe, freshly initialised from torch's random state. `stride_in` auto is torchvision's."""
-    backbone = ResNet(
-        recipe.backbone,
-        width=recipe.width,
-        last_stride=recipe.last_stride,
-        stride_in="1x1" if recipe.stride_in == "1x1" else "3x3",
-        stem_relu=recipe.stem_relu,
-    )
-    embedding = nn.Linear(backbone.channels, recipe.embedding) if recipe.embedding else None
-    channels = recipe.embedding or backbone.channels
-    necks: dict[str, Callable[[], nn.Module]] = {"none": nn.Identity, "bnneck": partial(bnneck, channels), "l2": L2Neck}
-    neck = necks[recipe.neck]()
-    return Network(backbone, neck, embedding)
+    """Make the network of a recipe, initialised from torch's random state.
+
+    A family of backbones is a module in `model/backbones/` of its name in `recipe.BACKBONES`, with a `build_backbone`.
+    """
+    family = next(family for family, names in BACKBONES.items() if recipe.backbone in names)
+    backbone: Backbone = import_module(f"reidkit.model.backbones.{family}").build_backbone(recipe)
+    return Network(backbone, build_head(recipe, backbone.channels))

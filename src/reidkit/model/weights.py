@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -13,15 +14,16 @@ from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import UsageError, WeightsError
-from reidkit.model.network import Network, build_network
-from reidkit.model.prefixes import Located, locate
+from reidkit.model.network import build_network
 from reidkit.model.tensors import Contents, read_contents, shown, weights_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
+
+    from reidkit.model.network import Network
 
 FORMAT = "reidkit/1"
 COUNTER = "num_batches_tracked"
@@ -243,3 +245,44 @@ def _first(what: str, names: Iterable[str], show: int = 3) -> str:
         return ""
     more = f" and {len(found) - show} more" if len(found) > show else ""
     return f"{what} {', '.join(shown(name, 120) for name in found[:show])}{more}"
+
+
+# --- Where in a file the weights of a network lie: under which prefix of its names.
+
+SECOND = ("ema", "momentum", "teacher", "target", "encoder_k", "key_encoder")
+"""Words in the prefix of a copy that follows the network which learns."""
+
+
+class Located(NamedTuple):
+    """The `prefix` of the weights with its dot, all `names` under it, and `others` under which as many fit."""
+
+    prefix: str
+    names: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def locate(names: Sequence[str], wanted: Collection[str]) -> Located | None:
+    """Find the prefix under which most of the `wanted` names lie; None where there are none.
+
+    Of equal ones, a copy that follows another network, as a momentum encoder, comes second; then the first in the file.
+    """
+    known = set(wanted)
+    longest = max((name.count(".") for name in known), default=0) + 1
+    counts: Counter[str] = Counter()
+    for name in names:
+        # From the right: the wanted names have few parts, and a prefix may have any number.
+        parts = name.rsplit(".", longest)
+        for length in range(1, len(parts) + 1):
+            ending = ".".join(parts[-length:])
+            if ending in known:
+                counts[name.removesuffix(ending)] += 1
+    if not counts:
+        return None
+    most = max(counts.values())
+    best = sorted((prefix for prefix, count in counts.items() if count == most), key=_is_second)
+    prefix = best[0]
+    return Located(prefix, tuple(name for name in names if name.startswith(prefix)), tuple(best[1:]))
+
+
+def _is_second(prefix: str) -> bool:
+    return any(word in prefix.lower() for word in SECOND)

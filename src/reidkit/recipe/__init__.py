@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from reidkit.recipe.checks import Section
 from reidkit.recipe.sections import (
-    Backbone,
+    BACKBONES,
+    BackboneName,
     Batch,
     Center,
     Erasing,
@@ -22,7 +23,8 @@ from reidkit.recipe.sections import (
 from reidkit.recipe.text import differences, digest, from_json, load, override, to_json
 
 __all__ = [
-    "Backbone",
+    "BACKBONES",
+    "BackboneName",
     "Batch",
     "Center",
     "Erasing",

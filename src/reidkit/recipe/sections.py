@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from reidkit.recipe.checks import Section
 
@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 
     from reidkit.recipe.checks import Rule
 
-Backbone = Literal[
+ResNets = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "seresnet50", "seresnet101", "seresnext50", "seresnext101", "resnet50-ibn-a", "resnet101-ibn-a",
 ]  # fmt: skip
+BackboneName = ResNets
+"""Every backbone; another family is another `Literal` in this union and in `BACKBONES`."""
+
+BACKBONES: dict[str, tuple[str, ...]] = {"resnet": get_args(ResNets)}
+"""The backbones of each family: of each module in `model/backbones/`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,7 @@ class Network(Section):
     `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
     """
 
-    backbone: Backbone = "resnet50"
+    backbone: BackboneName = "resnet50"
     width: float = 1.0
     last_stride: Literal[1, 2] = 2
     stride_in: Literal["auto", "3x3", "1x1"] = "auto"

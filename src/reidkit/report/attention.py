@@ -41,7 +41,7 @@ def attend(model: Model, samples: Sequence[Sample], device: torch.device) -> Att
     network = model.network.to(device).eval()
     source = open_images(samples, model.recipe.images.size, resize=model.recipe.images.resize)
     places = torch.cat([network.backbone(images).float().cpu() for images in eval_batches(source, 32, device)])
-    search = network.describe(places.mean(dim=(2, 3)).to(device)).f_i.float().cpu()
+    search = network.head(places.to(device)).f_i.float().cpu()
     return Attended(activation(places).numpy(), search.numpy(), places)
 
 
@@ -60,8 +60,8 @@ def similarity(network: Network, query_d: NDArray[np.float32], map_bchw: Tensor)
     device = next(network.parameters()).device
     maps = map_bchw.to(device)
     count, _, height, width = maps.shape
-    whole = network.describe(maps.mean(dim=(2, 3))).f_i.float()
-    local = network.describe(maps.permute(0, 2, 3, 1).reshape(count * height * width, -1)).f_i.float()
+    whole = network.head(maps).f_i.float()
+    local = network.head(maps.permute(0, 2, 3, 1).reshape(count * height * width, -1, 1, 1)).f_i.float()
     query = torch.from_numpy(np.asarray(query_d, np.float32)).to(device)
     along = local @ (query / query.norm().clamp_min(1e-12))
     found: Maps = (along.view(count, height, width) / whole.norm(dim=1).clamp_min(1e-12)[:, None, None]).cpu().numpy()

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from reidkit.errors import UsageError
-from reidkit.model.network import Features
+from reidkit.model import Features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reidkit.losses.objective import build_objective
-from reidkit.model.network import Features, build_network
+from reidkit.model import Features, build_network
 from reidkit.plots.style import INK, SOFT, TITLE, WARM, WORDS, hide_ticks, new_figure, one_line
 from reidkit.recipes.luo2019.ladder import BNNECK, STANDARD, STRIDE, STRONG, search_of
 
@@ -101,7 +101,7 @@ def _run(network: Network, images: Tensor) -> tuple[Features, list[Stage]]:
     """The features, and what each stage gave, in the order in which they ran."""
     seen: list[Stage] = []
     stages = {f"backbone.{name}": module for name, module in network.backbone.named_children()}
-    stages |= {name: module for name, module in network.named_children() if name != "backbone"}
+    stages |= {name: module for name, module in network.head.named_children() if name != "pooling"}
     hooks = [
         module.register_forward_hook(
             lambda module, given, out, path=path: seen.append(_stage(path, module, given[0].shape, out.shape))
@@ -305,7 +305,7 @@ def neck_title(found: Walk) -> str:
 
 def _words(stage: Stage) -> tuple[str, tuple[str, ...]]:
     """The title and the lines of a box."""
-    kind = {"global average pooling": "pooling", "BatchNorm1d": "BN", "Linear": "FC"}.get(stage.kind, stage.kind)
+    kind = {"global average pooling": "pooling", "BNNeck": "BN", "Linear": "FC"}.get(stage.kind, stage.kind)
     fc = tuple(stage.detail.replace(" to ", " → ").split(", "))
     lines = {"pooling": ("global", "average"), "BN": (stage.detail,), "FC": fc}
     return kind, lines.get(kind, (stage.detail,) if stage.detail else ())

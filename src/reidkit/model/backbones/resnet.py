@@ -8,7 +8,7 @@ and excitation (SE), grouped convolutions (ResNeXt, arXiv:1611.05431), instance 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reidkit.recipe import Backbone
+    from reidkit import recipe
+    from reidkit.recipe import BackboneName
 
 
-# What variants of the residual network put into its blocks, named as the weights of their authors name it.
+# --- What variants of the residual network put into its blocks, with the names of their authors' weights.
 
 
 class SqueezeExcite(nn.Module):
@@ -79,7 +80,7 @@ class Kind(NamedTuple):
 
 
 _50, _101 = (3, 4, 6, 3), (3, 4, 23, 3)
-KINDS: dict[Backbone, Kind] = {
+KINDS: dict[BackboneName, Kind] = {
     "resnet18": Kind((2, 2, 2, 2), bottleneck=False),
     "resnet34": Kind(_50, bottleneck=False),
     "resnet50": Kind(_50),
@@ -141,10 +142,26 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """The backbone: images [B, 3, H, W] to a feature map [B, channels, H/16, W/16] (H/32, W/32 with `last_stride` 2).
 
-    `channels` is the length of the feature. Attributes are named as torchvision names them, without `fc`.
+    Attributes are named as torchvision names them, without `fc`.
+
+    Args:
+        name: One of `KINDS`.
+        width: Multiplies the channels of every stage, for small runs.
+        last_stride: The stride of the last stage; 1 makes the map twice as high and wide.
+        stride_in: The convolution of a bottleneck block that carries its stride: `3x3` as in torchvision, `1x1` as in
+            caffe.
+        stem_relu: False leaves out the ReLU after the first batch norm, as the authors' published weights need.
     """
 
-    def __init__(self, name: Backbone, *, width: float, last_stride: int, stride_in: str, stem_relu: bool) -> None:
+    def __init__(
+        self,
+        name: BackboneName = "resnet50",
+        *,
+        width: float = 1.0,
+        last_stride: Literal[1, 2] = 2,
+        stride_in: Literal["3x3", "1x1"] = "3x3",
+        stem_relu: bool = True,
+    ) -> None:
         super().__init__()
         kind = KINDS[name]
         block, last = (
@@ -189,3 +206,18 @@ def _shortcut(channels: int, out: int, stride: int) -> nn.Module:
     if stride == 1 and channels == out:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+
+resnet50 = partial(ResNet, "resnet50")
+"""The backbone of the paper, as `resnet50(last_stride=1)`; others are `ResNet("resnet18")`."""
+
+
+def build_backbone(recipe: recipe.Network) -> ResNet:
+    """Make the backbone of a recipe, initialised from torch's random state. `stride_in` auto is torchvision's."""
+    return ResNet(
+        recipe.backbone,
+        width=recipe.width,
+        last_stride=recipe.last_stride,
+        stride_in="1x1" if recipe.stride_in == "1x1" else "3x3",
+        stem_relu=recipe.stem_relu,
+    )

@@ -1,0 +1,1 @@
+"""Heads: a feature map to the features before and after the neck."""

@@ -1,0 +1,56 @@
+"""A head of several branches, each a view of the map with a head of its own; their features stand side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from reidkit.errors import UsageError
+from reidkit.model.contracts import Features
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reidkit.model.contracts import Head, Spans
+
+
+class Several(nn.Module):
+    """Named branches, each (view, head): what the heads make of their views of the map, concatenated.
+
+    A view is any module from map to map: `nn.Identity()`, a stripe of rows, a copy of the last stage. Heads may be
+    `Several` themselves: the spans of a branch `two` with branches `a` and `b` are `two`, `two.a` and `two.b`, so that
+    a loss can be put on a stripe, on a branch, or on the whole.
+
+    Raises:
+        UsageError: there is no branch, or one has a name that a module cannot have.
+    """
+
+    def __init__(self, branches: Mapping[str, tuple[nn.Module, Head]]) -> None:
+        super().__init__()
+        if not branches:
+            raise UsageError("a head of several branches has none: give {name: (view, head)}", argument="branches")
+        self.views, self.heads = nn.ModuleDict(), nn.ModuleDict()
+        spans: dict[str, slice] = {}
+        start = 0
+        for name, (view, head) in branches.items():
+            if not name.isidentifier() or hasattr(self.views, name):
+                raise UsageError(
+                    f"a branch cannot be called {name!r}: give it a name of letters and digits", argument="branches"
+                )
+            self.views[name], self.heads[name] = view, cast("nn.Module", head)
+            # The branch itself is the span "" of its head.
+            for inner, span in head.spans.items():
+                spans[f"{name}.{inner}" if inner else name] = slice(start + span.start, start + span.stop)
+            start += head.channels
+        self.channels = start
+        """D, the sum of those of the branches."""
+        self.spans: Spans = {"": slice(0, start), **spans}
+
+    def forward(self, map_bchw: Tensor) -> Features:
+        """[B, C, h, w] to f_t and f_i, [B, D] each, in the order of the branches."""
+        branches = [self.heads[name](view(map_bchw)) for name, view in self.views.items()]
+        return Features(
+            torch.cat([branch.f_t for branch in branches], dim=1), torch.cat([branch.f_i for branch in branches], dim=1)
+        )
