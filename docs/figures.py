@@ -11,7 +11,9 @@ from PIL import Image
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, load_model
 from reidkit.evaluation import EvaluationProtocol, evaluate
-from reidkit.plots.image_grid import curve_picture, ranked_picture
+from reidkit.plots.charts import curve_figure
+from reidkit.plots.image_grid import ranked_figure
+from reidkit.plots.style import write_figure
 from reidkit.report.build import ranked_lists
 from reidkit.train.log import read
 
@@ -26,12 +28,12 @@ def main(demo: Path, out: Path) -> None:
     evaluation = evaluate(model, benchmark, protocol, InferenceOptions())
     middling = np.argsort(np.abs(evaluation.scores.average_precision - evaluation.scores.map), kind="stable")
     chosen = np.random.default_rng(0).permutation(middling[: 20 * LISTS])[:LISTS]
-    ranked_picture(ranked_lists(evaluation, protocol, chosen.tolist()), out / "ranked.png")
+    write_figure(ranked_figure(ranked_lists(evaluation, protocol, chosen.tolist())), out / "ranked.png")
     with Image.open(out / "ranked.png") as picture:
         small = picture.convert("RGB").quantize(128)
     small.save(out / "ranked.png", optimize=True)
     rows = [row for row in read(demo / "run" / "log.jsonl") if row["kind"] == "scores"]
-    curve_picture(rows, out / "demo-curve.png", title="The demonstration: synthetic people")
+    write_figure(curve_figure(rows, title="The demonstration: synthetic people"), out / "demo-curve.png")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reidkit.metrics.features import write_features
-from reidkit.report.compare import figures
+from reidkit.report.page import compared_curves
 from reidkit.types import Embeddings
 from tests.commands import training
 from tests.metrics.definition import crowd
@@ -91,11 +91,11 @@ def test_two_runs(nursery: Nursery, runs: tuple[Path, Path], noise: Path, tmp_pa
 
 
 def test_each_run_keeps_its_colour() -> None:
-    both, alone = figures({"loss": [[1, 2.0], [2, 1.0]]}, {"loss": [[1, 3.0]], "map": [[1, 0.5], [2, 0.6]]})
-    assert (both.keys, alone.keys) == (("A", "B"), ("B",))
-    assert 'class="line c0"' in both.svg
-    assert 'class="line c1"' in both.svg
-    assert 'class="line c1"' in alone.svg
+    both, alone = compared_curves({"loss": [[1, 2.0], [2, 1.0]]}, {"loss": [[1, 3.0]], "map": [[1, 0.5], [2, 0.6]]})
+    assert (both.keys, alone.keys) == ([("A", 0), ("B", 1)], [("B", 1)])
+    assert "stroke: var(--c0)" in both.svg
+    assert "stroke: var(--c1)" in both.svg
+    assert "stroke: var(--c1)" in alone.svg
     assert "c0" not in alone.svg
 
 

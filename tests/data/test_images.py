@@ -15,7 +15,7 @@ from PIL import Image
 
 from reidkit.data import sources
 from reidkit.data.cache import default_cache_dir
-from reidkit.data.images import open_images
+from reidkit.data.images import open_images, read_for_display
 from reidkit.data.resize import resize
 from reidkit.data.sources import decode_all
 from reidkit.errors import DataError
@@ -328,3 +328,38 @@ def test_the_filter_of_the_recipe(tmp_path: Path, cache_dir: Path | None) -> Non
         resize(picture(0, 2 * H, 2 * W), expected, by)
         assert np.array_equal(found[by], expected)
     assert not np.array_equal(found["bilinear"], found["bicubic"])
+
+
+def test_an_image_for_display_is_what_the_network_gets_shrunk_into_a_box(tmp_path: Path) -> None:
+    """400 x 200 of grey of 16 bits, at 3/4 of its range, into 96 x 192: 96 x 48; a small one stays as it is."""
+    Image.fromarray(np.full((200, 400), 0xC000, np.uint16)).save(tmp_path / "deep.png")
+    picture = read_for_display(tmp_path / "deep.png", (96, 192))
+    assert picture is not None
+    assert (picture.mode, picture.size) == ("RGB", (96, 48))
+    assert np.unique(np.asarray(picture)).tolist() == [0xC0]
+    Image.new("RGB", (20, 30)).save(tmp_path / "small.png")
+    small = read_for_display(tmp_path / "small.png", (96, 192))
+    assert small is not None
+    assert small.size == (20, 30)
+
+
+def test_an_image_for_display_stands_upright(tmp_path: Path) -> None:
+    image, exif = Image.new("RGB", (120, 60)), Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    picture = read_for_display(tmp_path / "a.jpg", (96, 192))
+    assert picture is not None
+    assert picture.size == (60, 120)
+
+
+@pytest.mark.parametrize(
+    "name", ["empty.jpg", "text.jpg", "cut.jpg", "huge.png", "gone.jpg", "nul\0.jpg", "n" * 999, ""]
+)
+def test_what_cannot_be_read_is_no_image_for_display(tmp_path: Path, name: str) -> None:
+    """95 million pixels take few bytes in a file, and 285 MB as RGB."""
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_bytes(b"no image")
+    Image.new("RGB", (300, 300)).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-400])
+    Image.new("1", (10_000, 9_500)).save(tmp_path / "huge.png")
+    assert read_for_display(tmp_path / name, (96, 192)) is None

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from reidkit.errors import DataError
 from reidkit.plots.projection import affinities, divergence, pca, tsne
+from reidkit.plots.scatter import Panel, alike, points_figure
+from reidkit.plots.style import write_figure
 
 
 def test_points_on_a_line_by_hand():
@@ -108,3 +110,23 @@ def test_what_cannot_be_mapped_is_said(vectors, words):
 def test_no_features_are_refused():
     with pytest.raises(DataError, match="no features"):
         pca(np.zeros((0, 4), np.float32))
+
+
+def test_points_have_their_places_and_their_people(tmp_path):
+    rng = np.random.default_rng(0)
+    pids = np.repeat([7, 9, 12], 5)
+    panels = [Panel("$f", rng.normal(size=(15, 2)), "x", "y"), Panel("g", np.zeros((15, 2)), "", "")]
+    figure = points_figure(panels, pids, "title")
+    drawn = [each.get_offsets() for each in figure.axes[0].collections]
+    np.testing.assert_allclose(np.concatenate(drawn), panels[0].points)
+    assert [text.get_text() for text in figure.axes[0].texts][1:] == ["7", "9", "12"]
+    write_figure(figure, tmp_path / "a.png")
+    with pytest.raises(DataError, match="no images"):
+        points_figure(panels, pids[:0], "")
+
+
+def test_the_share_of_like_neighbours_by_hand():
+    """At 0, 1 and 5 on a line, two people: the nearest to 5 is the other's."""
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])
+    assert alike(points, np.array([3, 3, 4])) == pytest.approx(2 / 3)
+    assert alike(points[:1], np.array([3])) == 0.0

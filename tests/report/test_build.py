@@ -125,9 +125,9 @@ def test_ranked_lists_say_what_was_found(evaluation: Evaluation) -> None:
         assert len(one.entries) == build.TOP
         distances = [entry.distance for entry in one.entries]
         assert distances == sorted(distances)
-        assert all(entry.right == (entry.pid == one.pid) for entry in one.entries)
+        assert all(entry.is_match == (entry.pid == one.pid) for entry in one.entries)
         assert not [entry for entry in one.entries if (entry.pid, entry.camid) == (one.pid, one.camid)]
-        ranks = [rank for rank, entry in enumerate(one.entries, 1) if entry.right]
+        ranks = [rank for rank, entry in enumerate(one.entries, 1) if entry.is_match]
         assert one.first_rank == (ranks[0] if ranks else one.first_rank)
 
 

@@ -15,7 +15,7 @@ from reidkit.plots.charts import Histogram
 from reidkit.plots.image_grid import RankedImage, RankedList
 from reidkit.recipe import Optim, Recipe
 from reidkit.report.page import Report, render, write_report
-from tests.report.conftest import Page, Paint
+from tests.pages import Page, Paint
 
 SCORES: dict[str, Any] = {
     "rank1": 0.9512,
@@ -140,7 +140,8 @@ def test_nothing_is_loaded_and_nothing_runs(full: Report) -> None:
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "embed", "base", "form"}
     for _, attributes in page.tags:
-        assert not any(key.startswith("on") or key in ("srcset", "style", "action") for key in attributes)
+        assert not any(key.startswith("on") or key in ("srcset", "action") for key in attributes)
+        assert re.fullmatch(r"[\w\s:;.,()%-]*", attributes.get("style", ""))
         assert attributes.get("src", "data:image/").startswith("data:image/")
         assert attributes.get("href", "#").startswith("#")
     assert not re.search(
@@ -199,7 +200,7 @@ EVIL = "<script>alert(1)</script>"
 
 def test_hostile_words_stay_words(full: Report, paint: Paint) -> None:
     name = '"><script>.jpg'
-    entry = RankedImage(paint(name), pid=1, camid=1, right=True, distance=math.nan)
+    entry = RankedImage(paint(name), pid=1, camid=1, is_match=True, distance=math.nan)
     report = replace(
         full,
         title=EVIL,
@@ -221,7 +222,7 @@ def test_hostile_words_stay_words(full: Report, paint: Paint) -> None:
 
 def test_a_name_that_is_no_text_can_be_written(full: Report, tmp_path: Path) -> None:
     path = Path(os.fsdecode(b"/data/caf\xe9.jpg"))
-    lost = RankedList(path, 1, 1, 0.5, 1, (RankedImage(path, 1, 1, right=True, distance=0.1),))
+    lost = RankedList(path, 1, 1, 0.5, 1, (RankedImage(path, 1, 1, is_match=True, distance=0.1),))
     write_report(tmp_path / "report.html", replace(full, title=path.name, random=[lost]))
     assert "caf?.jpg" in (tmp_path / "report.html").read_text(encoding="utf-8")
 

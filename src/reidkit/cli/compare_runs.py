@@ -292,7 +292,7 @@ def _write(
 ) -> None:
     """The page."""
     from reidkit.report.build import ranked_lists
-    from reidkit.report.compare import ComparePage, Query, write_page
+    from reidkit.report.page import ComparedQuery, ComparePage, write_comparison
 
     a, b = sides
     rows = most_different(a.values, b.values) if a.values and b.values else []
@@ -311,8 +311,8 @@ def _write(
         curves=(_curves(a), _curves(b)),
         changed=changed,
         queries=[
-            Query(line["path"] or f"query {line['query']}", line["pid"], line["camid"], (line["a"], line["b"]), pair)
-            for line, pair in zip(_queries(sides), zip(*lists, strict=True), strict=True)
+            ComparedQuery(one["path"] or f"query {one['query']}", one["pid"], one["camid"], (one["a"], one["b"]), pair)
+            for one, pair in zip(_queries(sides), zip(*lists, strict=True), strict=True)
         ],
     )
-    write_page(path, page)
+    write_comparison(path, page)

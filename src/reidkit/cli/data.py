@@ -27,7 +27,7 @@ SHOWN = 20
 def data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder, or a .csv.")],
     format_: options.Format = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet there (.png).")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet there (.png, .svg or .pdf).")] = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Decode every image, to find unreadable ones.")
     ] = True,
@@ -43,6 +43,8 @@ def data(
     from reidkit.data.check import describe, inspect
     from reidkit.data.formats.detect import all_samples, load_dataset
     from reidkit.data.overlap import find_overlap
+    from reidkit.plots.image_grid import contact_sheet
+    from reidkit.plots.style import write_figure
 
     benchmark = load_dataset(folder, format_)
     samples = all_samples(benchmark)
@@ -53,9 +55,7 @@ def data(
             found = inspect(samples, lambda done, total: tell("reading images", done, total))
             broken, plain = found.broken, found.plain
     if sheet:
-        from reidkit.plots.image_grid import write_sheet
-
-        write_sheet(benchmark, sheet)
+        write_figure(contact_sheet(benchmark), sheet)
     shared = find_overlap(benchmark, everything=check)
     for warning in shared.warnings():
         remark(f"warning: {warning}")

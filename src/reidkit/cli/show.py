@@ -47,7 +47,7 @@ def ranks(
     model: options.ModelPath,
     data: options.TestData,
     inference: options.Inference,
-    out: Annotated[Path, typer.Option(help="The picture (.png).")] = Path("ranks.png"),
+    out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("ranks.png"),
     queries: Queries = "6",
     answers: Answers = 10,
     seed: Seed = 0,
@@ -55,17 +55,16 @@ def ranks(
     as_json: options.Json = False,
 ) -> None:
     """Ranked lists: queries and their nearest gallery images, with true and false matches."""
-    from reidkit.plots.image_grid import ranked_picture
-    from reidkit.plots.style import one_line
+    from reidkit.plots.image_grid import ranked_figure
+    from reidkit.plots.style import figure_format, write_figure
     from reidkit.report.build import ranked_lists
 
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"{out} does not end in .png: ranked lists are written as PNG")
+    figure_format(out)
     with progress() as tell:
         seen = _evaluate(model, data, format_, inference, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
-    title = one_line(f"{seen.model.recipe.name} on {seen.benchmark.name}")
-    ranked_picture(ranked_lists(seen.evaluation, seen.protocol, rows), out, columns=answers, title=title)
+    title = f"{seen.model.recipe.name} on {seen.benchmark.name}"
+    write_figure(ranked_figure(ranked_lists(seen.evaluation, seen.protocol, rows), answers, title), out)
     _say(out, as_json=as_json)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from reidkit.atomic import atomic_write
 from reidkit.data.bus import explain_bus_errors
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.data.resize import Filter
-    from reidkit.types import Sample
+    from reidkit.types import ImageFile, Sample
 
 _FORMAT = 1
 _END = b"reidkit\n"
@@ -146,6 +147,19 @@ class _CacheFile:
     def _map(self) -> NDArray[np.uint8]:
         explain_bus_errors(self._path.parent)
         return np.asarray(np.memmap(self._path, dtype=np.uint8, mode="r", shape=self._shape))
+
+
+def read_for_display(path: ImageFile, box: tuple[int, int]) -> Image.Image | None:
+    """Read an image for people to look at: RGB as the network gets it, shrunk to fit `box` (width, height in pixels).
+
+    Returns None where the image cannot be read, whatever the reason: a page or a picture outlives its images.
+    """
+    try:
+        image = Image.fromarray(decode(path))
+    except (DataError, OSError, ValueError):  # a name with a null byte is a ValueError
+        return None
+    image.thumbnail(box, Image.Resampling.LANCZOS)
+    return image
 
 
 def _readable(path: Path) -> bool:

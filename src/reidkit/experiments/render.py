@@ -7,12 +7,12 @@ import io
 import json
 import math
 import re
-from importlib import resources
 from typing import TYPE_CHECKING
 
-from reidkit.plots.charts import Chart, Figure, Line, draw, epoch_rows, number
+from reidkit.plots.charts import Chart, ChartFigure, Line, epoch_rows, number
 from reidkit.recipes.names import network_words
-from reidkit.terminal import harmless, visible
+from reidkit.report import html
+from reidkit.terminal import harmless
 from reidkit.train import log
 
 if TYPE_CHECKING:
@@ -184,14 +184,9 @@ _TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
 
 def page(table: ResultTable) -> str:
     """Return the table as a page that needs no network, no script and no other file."""
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files("reidkit.experiments").joinpath("table.html.j2").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible
-    )
     head, rows = grid(table)
-    return environment.from_string(source).render(
+    return html.render(
+        "table.html.j2",
         table=table,
         data=list(dict.fromkeys(name for column in table.columns for name in (column.train, column.test))),
         models=list(dict.fromkeys(network_words(row.recipe) for row in table.rows if row.recipe)),
@@ -208,7 +203,7 @@ def page(table: ResultTable) -> str:
     )
 
 
-def _ladder(table: ResultTable, i: int) -> Iterator[Figure]:
+def _ladder(table: ResultTable, i: int) -> Iterator[ChartFigure]:
     """Rank-1 and mAP over the rows, measured (with the deviation over seeds as a band) and as published."""
     for name, title in (("rank1", "Rank-1"), ("map", "mAP")):
         scores: list[Score] = [getattr(row.cells[i], name) for row in table.rows]
@@ -246,10 +241,10 @@ def _ladder(table: ResultTable, i: int) -> Iterator[Figure]:
             y_range=edges,
             x_ticks=sorted({place for line in lines for place in line.x}),
         )
-        yield Figure(f"{title} on {table.columns[i].name}", caption, draw(chart), tuple(line.name for line in lines))
+        yield ChartFigure(f"{title} on {table.columns[i].name}", caption, chart)
 
 
-def _curves(table: ResultTable) -> Iterator[Figure]:
+def _curves(table: ResultTable) -> Iterator[ChartFigure]:
     """The loss over the epochs of every run, one chart for each training that the rows share."""
     seen: set[tuple[Path, ...]] = set()
     for row in table.rows:
@@ -262,7 +257,7 @@ def _curves(table: ResultTable) -> Iterator[Figure]:
                 title = f"{row.title}, trained on {column.train}"
                 caption = ", ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
                 chart = Chart(label=f"Loss of {title}: {caption}", lines=lines, x_label="epoch")
-                yield Figure(title, f"loss; {caption}", draw(chart), tuple(line.name for line in lines))
+                yield ChartFigure(title, f"loss; {caption}", chart)
 
 
 def _losses(cell: Cell) -> Iterator[Line]:

@@ -1,4 +1,7 @@
-"""The figures of a report, made from the rows of a log, a CMC curve and histograms of distances."""
+"""Line charts: the rows of a log, CMC curves and histograms of distances as plain data, and their drawing.
+
+A `Chart` is data; `draw` makes it an inline SVG for a page, and `curve_figure` draws columns of a log for a document.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,43 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Line charts as inline SVG: colours come from the page's style sheet, so that they follow light, dark and print.
+from reidkit.errors import DataError
+from reidkit.plots.style import RULE, SERIES, SOFT, WORDS, add_heading, inline_svg, one_line, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 18, 36
-SMALLEST = 1e-300
-"""A range below it cannot be divided into ticks."""
+"""Pixels of a chart on a page, and those around its axes."""
+DASHES = ("-", (0, (3, 1.5)), (0, (1, 1)))
+"""How the lines of a chart are dashed, besides their colours."""
+POINTS = 200
+"""A curve has at most this many points, so that the page of a long run stays small."""
+
+NOT_A_TERM = {"kind", "epoch", "step", "batch", "lr", "loss", "images", "images_per_s", "seconds"}
+NOT_A_TERM |= {"memory_mb", "wait_share"}
+"""The columns of a step that are no loss term; every other one is, under whatever name its loss has."""
+
+NAMES = {"rank1": "rank-1", "map": "mAP", "minp": "mINP"}
+FRACTIONS = {"rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid"}
+
+Row = Mapping[str, Any]
+Numbers = Sequence[float] | NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One series. `low` and `high`, where given, are the edges of a band filled in the line's colour."""
+    """One series. `low` and `high`, where given, are the edges of a band filled in the line's colour.
+
+    `colour` is the number of a series colour (None: by the line's place in the chart).
+    """
 
     name: str
     x: Sequence[float]
@@ -30,11 +53,12 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     dots: bool = False
+    colour: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """What a chart shows. `label` is read out in its place; `marks` are vertical lines: a place on x, and a word."""
+    """A chart as data. `label` is read aloud in its place; `marks` are vertical lines: a place on x, and a word."""
 
     label: str
     lines: Sequence[Line]
@@ -46,110 +70,24 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """The straight line from values to pixels."""
+class ChartFigure:
+    """A chart with its title and its caption."""
 
-    low: float
-    high: float
-    start: float
-    end: float
+    title: str
+    caption: str
+    chart: Chart
 
-    def __call__(self, value: float) -> float:
-        """The pixel of `value`, to a tenth."""
-        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+    @property
+    def keys(self) -> list[tuple[str, int]]:
+        """Names of the lines with the numbers of their colours, for a legend; none for a single line."""
+        lines = self.chart.lines
+        named = len(lines) > 1 or lines[0].colour is not None
+        return [(line.name, _colour(line, i)) for i, line in enumerate(lines)] if named else []
 
-
-def round_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """At most `count + 1` round values (1, 2 or 5 times a power of ten apart) within [low, high]."""
-    if not high > low:
-        return [low]
-    step = _round_step(low, high, count)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
-def tick_text(value: float) -> str:
-    """A number in as few characters as it takes: 20k, 0.25, 3.5e-4."""
-    if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
-        mantissa, exponent = f"{value:.2e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:.4g}"
-
-
-def draw(chart: Chart) -> str:
-    """The chart as an `<svg>` element; every text in it is escaped."""
-    x = Axis(*_spread([value for line in chart.lines for value in line.x]), LEFT, WIDTH - RIGHT)
-    heights = [value for line in chart.lines for value in (*line.y, *line.low, *line.high)]
-    y = Axis(*(chart.y_range or _rounded(*_spread([0.0, *heights]))), HEIGHT - BOTTOM, TOP)
-    parts = [*_grid(chart, x, y)]
-    for number, line in enumerate(chart.lines):
-        parts += _line(line, f"c{number % 3}", x, y)
-    label = escape(chart.label)
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
-
-
-def _round_step(low: float, high: float, count: int) -> float:
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    return power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """The range of `values`, never empty; one that is lost in the rounding of its ends, or next to 0, is none."""
-    low, high = min(values), max(values)
-    wide = high - low > max(1e-9 * max(abs(low), abs(high)), SMALLEST)
-    return (low, high) if wide else (low, low + (abs(low) if abs(low) > SMALLEST else 1.0))
-
-
-def _rounded(low: float, high: float) -> tuple[float, float]:
-    """The range widened to the next tick on both sides, so that a line never leaves by the edge."""
-    step = _round_step(low, high, 4)
-    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-
-
-def _grid(chart: Chart, x: Axis, y: Axis) -> list[str]:
-    parts = []
-    for value in round_ticks(y.low, y.high, 4):
-        text = f"{100 * value:.3g} %" if chart.per_cent else tick_text(value)
-        parts.append(f'<path class="grid" d="M{LEFT} {y(value)}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4}" text-anchor="end">{text}</text>')
-    below = f'y="{HEIGHT - BOTTOM + 15}" text-anchor="middle"'
-    parts += [f'<text x="{x(v)}" {below}>{tick_text(v)}</text>' for v in chart.x_ticks or round_ticks(x.low, x.high)]
-    for value, text in chart.marks:
-        parts.append(f'<path class="mark" d="M{x(value)} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{x(value)}" y="{TOP - 6}" text-anchor="middle">{escape(text)}</text>')
-    parts.append(f'<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(chart.x_label)}</text>')
-    return parts
-
-
-def _line(line: Line, colour: str, x: Axis, y: Axis) -> list[str]:
-    parts = []
-    if line.low:
-        edge = [*zip(line.x, line.high, strict=True)]
-        back = [*zip(line.x, line.low, strict=True)][::-1]
-        parts.append(f'<path class="band {colour}" d="{_path([*edge, *back], x, y)}Z"/>')
-    points = [*zip(line.x, line.y, strict=True)]
-    parts.append(f'<path class="line {colour}" d="{_path(points, x, y)}"/>')
-    if line.dots or len(points) == 1:
-        parts += [f'<circle class="dot {colour}" cx="{x(a)}" cy="{y(b)}" r="2.5"/>' for a, b in points]
-    return parts
-
-
-def _path(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
-    return "M" + "L".join(f"{x(a):g} {y(b):g}" for a, b in points)
-
-
-POINTS = 200
-"""A curve has at most this many points, so that the page of a long run stays small."""
-
-NOT_A_TERM = {"kind", "epoch", "step", "batch", "lr", "loss", "images", "images_per_s", "seconds"}
-NOT_A_TERM |= {"memory_mb", "wait_share"}
-"""The columns of a step that are no loss term; every other one is, under whatever name its loss has."""
-
-Row = Mapping[str, Any]
-Numbers = Sequence[float] | NDArray[Any]
+    @property
+    def svg(self) -> str:
+        """The chart as an `<svg>` element."""
+        return draw(self.chart)
 
 
 @dataclass(frozen=True)
@@ -164,18 +102,138 @@ class Histogram:
     different: Numbers
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its words; `keys` names the lines where there is more than one."""
+def draw(chart: Chart) -> str:
+    """Draw a chart as an `<svg>` element for a page; every text in it is escaped."""
+    from matplotlib.figure import Figure
 
-    title: str
-    caption: str
-    svg: str
-    keys: tuple[str, ...] = ()
+    drawing = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+    drawing.patch.set_visible(False)
+    size = (WIDTH - LEFT - RIGHT) / WIDTH, (HEIGHT - TOP - BOTTOM) / HEIGHT
+    axes = drawing.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, *size))
+    axes.patch.set_visible(False)
+    for number_of_line, line in enumerate(chart.lines):
+        _draw_line(axes, line, number_of_line)
+    _set_limits(axes, chart)
+    axes.grid(visible=True, axis="y", color=RULE, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    axes.spines["bottom"].set_color(SOFT)
+    axes.tick_params(left=False, bottom=False, labelcolor=SOFT, labelsize=11, pad=6)
+    middle = (LEFT + WIDTH - RIGHT) / 2 / WIDTH
+    drawing.text(middle, 5 / HEIGHT, one_line(chart.x_label), color=SOFT, fontsize=11, ha="center", parse_math=False)
+    for place, word in chart.marks:
+        axes.axvline(place, color=SOFT, linewidth=1, linestyle=(0, (2, 3)), alpha=0.7)
+        above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(one_line(word), (place, 1), (0, 6), color=SOFT, fontsize=11, parse_math=False, **above)
+    return inline_svg(drawing, chart.label)
+
+
+def _colour(line: Line, number_of_line: int) -> int:
+    return (number_of_line if line.colour is None else line.colour) % len(SERIES)
+
+
+def _draw_line(axes: Axes, line: Line, number_of_line: int) -> None:
+    number_of_colour = _colour(line, number_of_line)
+    colour = SERIES[number_of_colour]
+    if line.low:
+        band = [*zip(line.x, line.high, strict=True), *zip(line.x[::-1], line.low[::-1], strict=True)]
+        axes.fill(*zip(*band, strict=True), color=colour, alpha=0.2, linewidth=0)
+    axes.plot(line.x, line.y, color=colour, linewidth=2, linestyle=DASHES[number_of_colour])
+    if line.dots or len(line.x) == 1:
+        axes.plot(line.x, line.y, color=colour, linestyle="none", marker="o", markersize=5, markeredgewidth=0)
+
+
+def _set_limits(axes: Axes, chart: Chart) -> None:
+    """Let x run from its first to its last value, y between round values, so that no line leaves the axes."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter
+
+    xs = [value for line in chart.lines for value in line.x]
+    ys = [value for line in chart.lines for value in (*line.y, *line.low, *line.high)]
+    left, right = _apart(min(xs), max(xs))
+    axes.set_xlim(left, right)
+    axes.xaxis.set_major_locator(FixedLocator(chart.x_ticks or _inside(round_values(left, right, 5), left, right)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
+    rounded = round_values(*_apart(min(0.0, *ys), max(0.0, *ys)), 5)
+    low, high = chart.y_range or (rounded[0], rounded[-1])
+    low, high = min(low, *ys), max(high, *ys)
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(FixedLocator(_inside(round_values(low, high, 5), low, high)))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if chart.per_cent else tick_text(value))
+    )
+
+
+def _apart(low: float, high: float) -> tuple[float, float]:
+    """The range, never empty: one that rounding loses is widened upwards."""
+    wide = high - low > max(1e-9 * max(abs(low), abs(high)), 1e-300)
+    return (low, high) if wide else (low, low + (abs(low) if abs(low) > 1e-300 else 1.0))
+
+
+def round_values(low: float, high: float, count: int) -> list[float]:
+    """At most `count` + 2 values 1, 2 or 5 times a power of ten apart; the first and last enclose [low, high]."""
+    from matplotlib.ticker import MaxNLocator
+
+    return [float(value) for value in MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(low, high)]
+
+
+def _inside(values: Sequence[float], low: float, high: float) -> list[float]:
+    slack = 1e-9 * (high - low)
+    return [value for value in values if low - slack <= value <= high + slack]
+
+
+def tick_text(value: float) -> str:
+    """Write a number in as few characters as it takes: 20k, 0.25, 3.5e-4."""
+    if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:.4g}"
+
+
+def curve_figure(
+    rows: Sequence[Row],
+    x: str = "epoch",
+    y: Sequence[str] = ("rank1", "map"),
+    references: Mapping[str, float] | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw the columns `y` of `rows` over the column `x`; `references` are level lines with their names.
+
+    Scores (`rank1`, `map`, ...) are fractions and drawn in per cent, and so are the references beside them. Each curve
+    has its name and last value at its end, which needs no legend.
+
+    Raises:
+        DataError: no row has both `x` and one of `y`.
+    """
+    from reidkit.plots.style import new_figure
+
+    drawing = new_figure(7.2, 4.0)
+    axes = drawing.add_subplot()
+    factor = 100.0 if FRACTIONS.issuperset(y) else 1.0
+    for i, name in enumerate(y):
+        pairs = [(number(row.get(x)), number(row.get(name))) for row in rows]
+        points = [(a, b * factor) for a, b in pairs if a is not None and b is not None]
+        if points:
+            look: dict[str, Any] = {"color": SERIES[i % len(SERIES)], "linewidth": 2, "markersize": 4}
+            axes.plot(*zip(*points, strict=True), marker="o" if len(points) <= 40 else "", **look)
+            words = f"{NAMES.get(name, name)} {points[-1][1]:{'.1f' if factor == 100.0 else '.4g'}}"
+            end: dict[str, Any] = {"textcoords": "offset points", "va": "center", "parse_math": False}
+            axes.annotate(words, points[-1], (8, 0), color=look["color"], fontsize=WORDS, fontweight="bold", **end)
+    if not axes.lines:
+        raise DataError(f"no row has {x} with {' or '.join(y)}: there is nothing to draw")
+    for name, level in (references or {}).items():
+        axes.axhline(level * factor, color=SOFT, linestyle=(0, (4, 3)), linewidth=1.2)
+        beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "bottom", "parse_math": False}
+        axes.text(0.01, level * factor, name, color=SOFT, fontsize=WORDS, **beside)
+    style_axes(axes, x=x.replace("_", " "), y="per cent" if factor == 100.0 else "", grid="y")
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.02, y=0.1)
+    if title:
+        add_heading(drawing, title)
+    return drawing
 
 
 def number(value: object) -> float | None:
-    """The value as a float that can be drawn, or None for text, NaN, and what no run means (1e30 and beyond)."""
+    """Return the value as a float that can be drawn, or None for text, NaN, and what no run means (1e30 and more)."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return None
     # Compared before it is made a float: an integer may be too long for one.
@@ -183,19 +241,19 @@ def number(value: object) -> float | None:
 
 
 def step_rows(log: Sequence[Row]) -> list[Row]:
-    """The rows of kind `step` in order; where a resumed run repeats a step, its last row counts."""
+    """Return the rows of kind `step` in order; where a resumed run repeats a step, its last row counts."""
     rows = {_when(row): row for row in log if row.get("kind") == "step"}
     return [rows[when] for when in sorted(rows)]
 
 
 def epoch_rows(log: Sequence[Row]) -> list[Row]:
-    """The rows of kind `epoch` in order, the last one of each epoch."""
+    """Return the rows of kind `epoch` in order, the last one of each epoch."""
     rows = {_when(row)[0]: row for row in log if row.get("kind") == "epoch"}
     return [rows[epoch] for epoch in sorted(rows)]
 
 
-def training_figures(log: Sequence[Row]) -> list[Figure]:
-    """The loss, each of its terms and the learning rate over the steps, with the epochs marked."""
+def training_figures(log: Sequence[Row]) -> list[ChartFigure]:
+    """Plot the loss, each of its terms and the learning rate over the steps, with the epochs marked."""
     rows = step_rows(log)
     terms = dict.fromkeys(key for row in rows for key in row if key not in NOT_A_TERM)
     titles = {"loss": "Loss, all terms", **{term: f"Loss term: {term}" for term in terms}, "lr": "Learning rate"}
@@ -203,16 +261,16 @@ def training_figures(log: Sequence[Row]) -> list[Figure]:
     return [figure for figure in figures if figure]
 
 
-def throughput_figure(log: Sequence[Row]) -> Figure | None:
-    """Images per second over the steps."""
+def throughput_figure(log: Sequence[Row]) -> ChartFigure | None:
+    """Plot the images per second over the steps."""
     rows = step_rows(log)
     values = [value for row in rows if (value := number(row.get("images_per_s"))) is not None]
     figure = _over_steps(rows, "images_per_s", "Images per second")
     return replace(figure, caption=f"{np.median(values):,.0f} in the median step") if figure else None
 
 
-def validation_figure(log: Sequence[Row]) -> Figure | None:
-    """Rank-1 and mAP on the validation data after each epoch with scores (in rows of kind `epoch` or `scores`)."""
+def validation_figure(log: Sequence[Row]) -> ChartFigure | None:
+    """Plot rank-1 and mAP on the validation data after each epoch with scores (in rows of kind `epoch` or `scores`)."""
     evaluated = {
         _when(row)[0]: row for row in log if row.get("kind") in ("epoch", "scores") and ("map" in row or "rank1" in row)
     }
@@ -231,11 +289,11 @@ def validation_figure(log: Sequence[Row]) -> Figure | None:
         f"{line.name} {100 * max(line.y):.1f} % at best, {100 * line.y[-1]:.1f} % at last" for line in lines
     )
     chart = Chart(label=f"Validation over epochs: {caption}", lines=lines, x_label="epoch", per_cent=True)
-    return Figure("Validation", caption, draw(chart), tuple(line.name for line in lines))
+    return ChartFigure("Validation", caption, chart)
 
 
-def cmc_figure(curves: Mapping[str, Numbers]) -> Figure | None:
-    """The share of queries with a true match among the first k, for k = 1 to 50; `curves` maps a name to its CMC."""
+def cmc_figure(curves: Mapping[str, Numbers]) -> ChartFigure | None:
+    """Plot the fraction of queries with a true match among the first k = 1 to 50; `curves` are CMC curves by name."""
     lines = []
     for name, curve in curves.items():
         points = [(k + 1, value) for k, value in enumerate(map(number, list(curve)[:50])) if value is not None]
@@ -256,11 +314,11 @@ def cmc_figure(curves: Mapping[str, Numbers]) -> Figure | None:
         y_range=(min(floor, 0.9), 1.0),
         x_ticks=[k for k in (1, 5, 10, 20, 30, 40, 50) if k <= last],
     )
-    return Figure("Queries with a true match among the first k", caption, draw(chart), tuple(curves))
+    return ChartFigure("Queries with a true match among the first k", caption, chart)
 
 
-def distance_figure(histogram: Histogram) -> Figure | None:
-    """Both histograms, each as shares of its own pairs, and their overlap: the sum over bins of the smaller share."""
+def distance_figure(histogram: Histogram) -> ChartFigure | None:
+    """Plot both histograms, normalised, and their overlap: the sum of the smaller of the two fractions of each bin."""
     edges = np.asarray(histogram.edges, dtype=np.float64)
     counts = [np.asarray(each, dtype=np.float64) for each in (histogram.same, histogram.different)]
     if any(each.ndim != 1 or len(each) + 1 != len(edges) for each in counts) or not np.isfinite(edges).all():
@@ -272,22 +330,22 @@ def distance_figure(histogram: Histogram) -> Figure | None:
     x = np.repeat(edges, 2)[1:-1].tolist()
     names = ("same id", "different ids", "overlap")
     lines = [
-        Line(name=name, x=x, y=(y := np.repeat(share, 2).tolist()), low=[0.0] * len(x), high=y)
-        for name, share in zip(names, (same, different, both), strict=True)
+        Line(name=name, x=x, y=(y := np.repeat(fraction, 2).tolist()), low=[0.0] * len(x), high=y)
+        for name, fraction in zip(names, (same, different, both), strict=True)
     ]
     pairs = [f"{int(each.sum()):,} pairs with" for each in counts]
     caption = f"overlap {100 * both.sum():.1f} % ({pairs[0]} the same id, {pairs[1]} different ids)"
     chart = Chart(label=f"Distances of pairs: {caption}", lines=lines, x_label="distance", per_cent=True)
-    return Figure("Distances of pairs, share in each bin", caption, draw(chart), names)
+    return ChartFigure("Distances of pairs, fraction in each bin", caption, chart)
 
 
 def _when(row: Row) -> tuple[float, float]:
     return (number(row.get("epoch")) or 0.0, number(row.get("step")) or 0.0)
 
 
-def _over_steps(rows: Sequence[Row], key: str, title: str) -> Figure | None:
+def _over_steps(rows: Sequence[Row], key: str, title: str) -> ChartFigure | None:
     """One column over the steps: the mean of each stretch of steps, and its smallest and largest value as a band."""
-    given = [(x, value) for x, row in zip(_places(rows), rows, strict=True) if (value := row.get(key)) is not None]
+    given = [(x, value) for x, row in zip(_steps(rows), rows, strict=True) if (value := row.get(key)) is not None]
     points = [(x, y) for x, value in given if (y := number(value)) is not None]
     if not points:
         return None
@@ -304,10 +362,10 @@ def _over_steps(rows: Sequence[Row], key: str, title: str) -> Figure | None:
     if lost := len(given) - len(points):
         caption += f"; {lost} values are not finite and left out"
     label = f"{title} over {len(points)} steps: {caption}"
-    return Figure(title, caption, draw(Chart(label=label, lines=[line], x_label="step", marks=_epochs(rows))))
+    return ChartFigure(title, caption, Chart(label=label, lines=[line], x_label="step", marks=_epochs(rows)))
 
 
-def _places(rows: Sequence[Row]) -> list[float]:
+def _steps(rows: Sequence[Row]) -> list[float]:
     """Where each row stands on x: its step, or its number where steps start anew in each epoch."""
     steps = [number(row.get("step")) for row in rows]
     known = [step for step in steps if step is not None]
@@ -318,10 +376,10 @@ def _places(rows: Sequence[Row]) -> list[float]:
 def _epochs(rows: Sequence[Row]) -> list[tuple[float, str]]:
     """A few round epochs: where each begins, and its number."""
     starts: dict[float, float] = {}
-    for x, row in zip(_places(rows), rows, strict=True):
+    for x, row in zip(_steps(rows), rows, strict=True):
         if (epoch := number(row.get("epoch"))) is not None:
             starts.setdefault(epoch, x)
     if len(starts) < 2:
         return []
-    chosen = [epoch for epoch in round_ticks(min(starts), max(starts), 5) if epoch in starts and epoch > min(starts)]
+    chosen = [epoch for epoch in round_values(min(starts), max(starts), 5) if epoch in starts and epoch > min(starts)]
     return [(starts[epoch], f"epoch {epoch:g}" if epoch == chosen[0] else f"{epoch:g}") for epoch in chosen]

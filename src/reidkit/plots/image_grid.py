@@ -1,28 +1,30 @@
-"""Maps laid over images: where a network looks, as pictures for a page and for a talk."""
+"""Grids of images: ranked lists, contact sheets and attention maps; and images as thumbnails for a page.
+
+Everything that shows several images is a `Grid` of tiles, drawn by `draw_grid`. An image that cannot be read keeps its
+place, empty.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 import textwrap
-import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image
 
-from reidkit.atomic import atomic_write, os_errors_as, write_text_atomic
-from reidkit.data.decode import decode
+from reidkit.data.images import read_for_display
 from reidkit.errors import DataError
 from reidkit.plots.charts import number
-from reidkit.plots.style import INK, SMALL, SOFT, WORDS, add_heading, hide_ticks, new_figure, one_line, tighten
+from reidkit.plots.style import DPI, FALSE, INK, MARGIN, PAPER, RULE, SMALL, SOFT, TITLE, TRUE, one_line
 from reidkit.terminal import harmless
 from reidkit.types import NO_CAMERA, as_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -30,28 +32,140 @@ if TYPE_CHECKING:
 
     from reidkit.types import Dataset, ImageFile, Names, Sample, Samples
 
-    Map = NDArray[np.floating]
+    Pixels = Image.Image | NDArray[np.uint8]
+
+GAP, SPACE, LINE = 0.08, 0.14, 0.19
+"""Inches between tiles, of an empty column, and of a line of text."""
+LETTER = 0.08
+"""Inches that a letter takes, no less."""
+FRAME = 3.0
+"""Points of a tile's frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """An image (None: unreadable), a frame in a colour, a mark on it, and a caption of one or two lines below."""
+
+    image: Pixels | None
+    caption: str = ""
+    frame: str = ""
+    mark: str = ""
+    ink: str = INK
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """Rows of tiles of one `size` (width, height in inches).
+
+    None leaves a place empty; a column without any tile is a narrow gap. `heads` are written above the columns,
+    `names` left of the rows, `note` below them all; `colours` names a colour map whose bar is drawn above the note.
+    """
+
+    rows: Sequence[Sequence[Tile | None]]
+    size: tuple[float, float] = (0.8, 1.6)
+    title: str = ""
+    note: Sequence[str] = ()
+    heads: Sequence[str] = ()
+    names: Sequence[str] = ()
+    colours: str = ""
+
+
+def draw_grid(grid: Grid) -> Figure:
+    """Draw a grid as a figure, whose size follows from that of its tiles and texts."""
+    from matplotlib.figure import Figure
+
+    width, height = grid.size
+    columns = max(map(len, grid.rows))
+    filled = [any(column < len(row) and row[column] for row in grid.rows) for column in range(columns)]
+    names = max((len(line) for name in grid.names for line in name.split("\n")), default=0) * LETTER
+    lefts = MARGIN + names + np.cumsum([0.0, *(width + GAP if each else SPACE for each in filled)])
+    captions = max(tile.caption.count("\n") + 1 if tile.caption else 0 for row in grid.rows for tile in row if tile)
+    top = MARGIN + (1.7 * TITLE / 72 if grid.title else 0) + (LINE if grid.heads else 0)
+    pitch = height + 0.04 + LINE * captions + GAP
+    right = max(lefts[-1] - GAP, 4.0 if grid.note else 0.0)
+    note = [line for text in grid.note for line in textwrap.wrap(text, int((right - MARGIN) / LETTER))]
+    bottom = top + pitch * len(grid.rows)
+    total = bottom + (0.36 if grid.colours else 0) + LINE * len(note) + MARGIN
+
+    figure = Figure(figsize=(right + MARGIN, total), dpi=DPI, facecolor=PAPER)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, right + MARGIN), ylim=(total, 0), autoscale_on=False)
+    axes.axis("off")
+    if grid.title:
+        letters = min(TITLE, 72 * (right - MARGIN) / (0.7 * len(grid.title)))
+        _write(axes, (MARGIN, MARGIN), one_line(grid.title, 110), fontsize=letters, fontweight="bold", va="top")
+    for left, head in zip(lefts, grid.heads, strict=False):
+        _write(axes, (left + width / 2, top - 0.05), head, ha="center", va="bottom")
+    for i, row in enumerate(grid.rows):
+        if grid.names:
+            _write(axes, (MARGIN, top + i * pitch), grid.names[i], va="top")
+        for left, tile in zip(lefts, row, strict=False):
+            if tile:
+                _draw_tile(axes, tile, (float(left), top + i * pitch), grid.size)
+    if grid.colours:
+        _draw_bar(figure, grid.colours, (MARGIN, bottom, right))
+    _write(axes, (MARGIN, total - MARGIN), "\n".join(note), color=SOFT, va="bottom", linespacing=72 * LINE / SMALL)
+    return figure
+
+
+def _draw_tile(axes: Axes, tile: Tile, corner: tuple[float, float], size: tuple[float, float]) -> None:
+    """Draw a tile whose upper left corner is there; the image keeps its shape, as large as fits."""
+    from matplotlib.patches import Rectangle
+
+    (x, y), (width, height) = corner, size
+    axes.add_patch(Rectangle(corner, width, height, facecolor=RULE, edgecolor="none", zorder=-1))
+    if tile.image is None:
+        _write(axes, (x + width / 2, y + height / 2), "un-\nreadable", color=SOFT, ha="center", va="center")
+    else:
+        pixels = np.asarray(tile.image)
+        scale = min(width / pixels.shape[1], height / pixels.shape[0])
+        across, down = scale * pixels.shape[1], scale * pixels.shape[0]
+        left, top = x + (width - across) / 2, y + (height - down) / 2
+        axes.imshow(pixels, extent=(left, left + across, top + down, top), aspect="auto")
+    if tile.frame:
+        axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=tile.frame, linewidth=FRAME))
+    if tile.mark:
+        box = {"facecolor": tile.frame, "edgecolor": "none", "pad": 2.5}
+        _write(axes, (x + width - 0.05, y + height - 0.05), tile.mark, color=PAPER, ha="right", va="bottom", bbox=box)
+    _write(axes, (x + width / 2, y + height + 0.05), tile.caption, color=tile.ink, ha="center", va="top")
+
+
+def _write(axes: Axes, place: tuple[float, float], text: str, **look: Any) -> None:
+    axes.text(*place, text, **{"color": INK, "fontsize": SMALL, "parse_math": False, **look})
+
+
+def _draw_bar(figure: Figure, colours: str, place: tuple[float, float, float]) -> None:
+    """Draw the bar of a colour map between two distances from the left, `place[1]` inches from the top."""
+    from matplotlib.cm import ScalarMappable
+
+    width, height = figure.get_size_inches()
+    left, top, right = place
+    axes = figure.add_axes((left / width, 1 - (top + 0.12) / height, (right - left) / width, 0.12 / height))
+    bar = figure.colorbar(ScalarMappable(cmap=colours), cax=axes, orientation="horizontal")
+    bar.set_ticks([0.02, 0.98], labels=["least", "most"])
+    bar.outline.set_visible(False)
+    axes.tick_params(length=0, labelsize=SMALL, colors=SOFT)
+
+
+def _pixels(size: tuple[float, float]) -> tuple[int, int]:
+    """The box in pixels of a tile of this size in inches."""
+    return round(DPI * size[0]), round(DPI * size[1])
 
 
 # Ranked lists: a query, and the images of the gallery nearest to it.
-#
-# Images that cannot be read stay in their place, empty.
-
-THUMBNAIL = (96, 192)
-"""The box in pixels, width and height, that a thumbnail on the page fits into."""
 
 
 @dataclass(frozen=True)
 class RankedImage:
-    """An image of the gallery: whether it is a true match (`right`), and its distance to the query.
+    """An image of the gallery: whether it is a true match, and its distance to the query.
 
-    `pid_name` and `camid_name` are what these are called, or "" where numbers are all.
+    `pid_name` and `camid_name` are the names of its id and its camera, or "" where these have numbers alone.
     """
 
     path: ImageFile
     pid: int
     camid: int
-    right: bool
+    is_match: bool
     distance: float
     pid_name: str = ""
     camid_name: str = ""
@@ -74,307 +188,83 @@ class RankedList:
     camid_name: str = ""
 
 
-def shown_name(path: ImageFile) -> str:
-    """The base name of a file as text that can be encoded: folders of this machine are nobody's business."""
-    return harmless(path.name.encode("utf-8", "replace").decode("utf-8"))
-
-
-def read_image(path: ImageFile, box: tuple[int, int]) -> Image.Image | None:
-    """The image as RGB, shrunk to fit `box` (width, height in pixels), or None where it cannot be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # A pipe under an image's name would block for ever.
-            if isinstance(path, Path) and not path.is_file():
-                return None
-            with Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes())) as image:
-                image.draft("RGB", box)
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-        upright.thumbnail(box, Image.Resampling.LANCZOS)
-    except Exception:  # Pillow's decoders raise whatever a broken file provokes; a report outlives all of it.
-        return None
-    return upright
-
-
-def data_uri(path: ImageFile) -> str:
-    """The thumbnail of an image as a JPEG in a `data:` address, or "" where the image cannot be read."""
-    image = read_image(path, THUMBNAIL)
-    if image is None:
-        return ""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-# Pictures for documents: ranked lists as thumbnails, and a curve. matplotlib is loaded when it is needed.
-
-TILE = (96, 192)
-FRAME, LIST_GAP, CAPTION, LIST_MARGIN, QUERY_GAP = 5, 12, 34, 16, 26
-LIST_LETTERS, HEAD = 20, 30
-"""Sizes of letters in pixels: of the words below an image, and of the title."""
-
-LIST_PAPER, DARK_INK, SOFT_INK, EMPTY = "#ffffff", "#1c2126", "#5c6670", "#e4e5e1"
-RIGHT, WRONG = "#17794a", "#c0322b"
-CELL = (TILE[0] + 2 * FRAME, TILE[1] + 2 * FRAME + CAPTION)
-KEY = (
-    "Left the query and its average precision (AP), then the nearest gallery images: rank · distance; tick: true match"
+RANKED = (
+    "Left the query with its average precision (AP), then the nearest gallery images with rank and distance. "
+    "✓ true match, ✗ false match.",
 )
-SHARES = {"rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid"}
-CURVES = ("#0b6e8f", "#b4540a", "#6b4fa3", "#17794a")
 
 
-def ranked_picture(lists: Sequence[RankedList], path: Path, columns: int = 10, title: str = "") -> None:
-    """Write a PNG with one row per list: the query, then up to `columns` gallery images.
+def ranked_figure(lists: Sequence[RankedList], columns: int = 10, title: str = "") -> Figure:
+    """Draw one row for each list: the query, then up to `columns` gallery images.
 
-    A true match has a green frame and a tick, a false one a red frame and a cross. Below a query is its average
-    precision, below an answer its rank and its distance; the line under the title says so.
+    A true match has a green frame and a tick, a false one a red frame and a cross.
 
     Raises:
-        DataError: there is no list, or the file cannot be written.
+        DataError: there is no list.
     """
     if not lists:
-        raise DataError(f"{path}: there is no ranked list to draw: the test data needs a query and a gallery")
-    widest = min(columns, max(len(each.entries) for each in lists))
-    width = 2 * LIST_MARGIN + CELL[0] + (QUERY_GAP - LIST_GAP if widest else 0) + widest * (CELL[0] + LIST_GAP)
-    lines = ((title, HEAD, DARK_INK), (KEY, LIST_LETTERS, SOFT_INK)) if title else ()
-    top = LIST_MARGIN + sum(size + LIST_GAP for _, size, _ in lines)
-    height = top + LIST_MARGIN + len(lists) * CELL[1] + (len(lists) - 1) * LIST_GAP
-    picture = Image.new("RGB", (width, height), LIST_PAPER)
-    y = LIST_MARGIN
-    for words, size, ink in lines:
-        _fit(picture, (LIST_MARGIN, y), words, size, ink)
-        y += size + LIST_GAP
-    for number_of_row, ranked in enumerate(lists):
-        _row(picture, ranked, widest, top + number_of_row * (CELL[1] + LIST_GAP))
-    _save(picture, path)
+        raise DataError("there is no ranked list to draw: the test data needs a query and a gallery")
+    grid = Grid(rows=[], title=title, note=RANKED)
+    rows: list[list[Tile | None]] = []
+    for ranked in lists:
+        precision = number(ranked.average_precision)
+        words = "query" if precision is None else f"AP {precision:.2f}"
+        row = [Tile(read_for_display(ranked.query_path, _pixels(grid.size)), words, INK), None]
+        for rank, entry in enumerate(ranked.entries[:columns], start=1):
+            distance = number(entry.distance)
+            words = f"{rank}" if distance is None else f"{rank} · {distance:.2f}"
+            frame, mark = (TRUE, "✓") if entry.is_match else (FALSE, "✗")
+            row.append(Tile(read_for_display(entry.path, _pixels(grid.size)), words, frame, mark))
+        rows.append(row)
+    return draw_grid(Grid(rows=rows, title=title, note=RANKED))
 
 
-def curve_picture(
-    rows: Sequence[Mapping[str, Any]],
-    path: Path,
-    x: str = "epoch",
-    y: Sequence[str] = ("rank1", "map"),
-    references: Mapping[str, float] | None = None,
-    title: str = "",
-) -> None:
-    """Write a PNG of the columns `y` of `rows` over the column `x`; `references` are level lines with their names.
+# A contact sheet: what a data set looks like.
 
-    Scores (`rank1`, `map`, ...) are fractions and drawn in per cent, and so are the references beside them.
+SHEET_TILE = (0.5, 1.0)
+
+
+def contact_sheet(dataset: Dataset, seed: int = 0, ids: int = 8, images: int = 10) -> Figure:
+    """Draw up to `ids` ids as rows and up to `images` images of each, sorted by camera.
+
+    Both are drawn at random by `seed` from the training images or, where there are none, from query and gallery.
 
     Raises:
-        DataError: no row has both `x` and one of `y`, or the file cannot be written.
+        DataError: there are no images.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.0), dpi=160, layout="constrained", facecolor=LIST_PAPER)
-    axes = figure.add_subplot()
-    factor = 100.0 if SHARES.issuperset(y) else 1.0
-    form = ".1f" if factor == 100.0 else ".4g"
-    lines = [(name, _points(rows, x, name, factor)) for name in y]
-    drawn = [_curve(axes, points, name, CURVES[i % len(CURVES)], form) for i, (name, points) in enumerate(lines)]
-    if not any(drawn):
-        raise DataError(f"{path}: no row has {x} with {' or '.join(y)}: there is nothing to draw")
-    quiet: dict[str, Any] = {"color": SOFT_INK, "fontsize": 11, "parse_math": False}
-    for name, level in (references or {}).items():
-        axes.axhline(level * factor, color=SOFT_INK, linestyle=(0, (4, 3)), linewidth=1.2)
-        axes.text(0.01, level * factor, name, transform=axes.get_yaxis_transform(), va="bottom", **quiet)
-    _style(axes, x, "per cent" if factor == 100.0 else "", title)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_text_atomic(path, buffer.getvalue())
-
-
-def _row(picture: Image.Image, ranked: RankedList, columns: int, top: int) -> None:
-    _crop(picture, ranked.query_path, (LIST_MARGIN, top), DARK_INK)
-    precision = number(ranked.average_precision)
-    _caption(picture, (LIST_MARGIN, top), "query" if precision is None else f"AP {precision:.2f}")
-    left = LIST_MARGIN + CELL[0] + QUERY_GAP
-    for rank, entry in enumerate(ranked.entries[:columns], start=1):
-        colour = RIGHT if entry.right else WRONG
-        _crop(picture, entry.path, (left, top), colour)
-        _mark(picture, (left, top), colour, right=entry.right)
-        distance = number(entry.distance)
-        _caption(picture, (left, top), f"{rank}" if distance is None else f"{rank} · {distance:.2f}")
-        left += CELL[0] + LIST_GAP
-
-
-def _crop(picture: Image.Image, path: ImageFile, corner: tuple[int, int], colour: str) -> None:
-    """A framed image, or a framed grey tile that says why it is empty."""
-    draw = ImageDraw.Draw(picture)
-    x, y = corner
-    draw.rounded_rectangle((x, y, x + CELL[0] - 1, y + TILE[1] + 2 * FRAME - 1), radius=7, fill=colour)
-    draw.rectangle((x + FRAME, y + FRAME, x + FRAME + TILE[0] - 1, y + FRAME + TILE[1] - 1), fill=EMPTY)
-    # Shrunk from twice the tile at most, then stretched where the original is smaller.
-    image = read_image(path, (2 * TILE[0], 2 * TILE[1]))
-    if image is None:
-        centre = (x + CELL[0] / 2, y + FRAME + TILE[1] / 2)
-        draw.multiline_text(
-            centre,
-            "cannot\nbe read",
-            fill=SOFT_INK,
-            font=ImageFont.load_default(LIST_LETTERS),
-            anchor="mm",
-            align="center",
-        )
-        return
-    scale = min(TILE[0] / image.width, TILE[1] / image.height)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    place = (x + FRAME + (TILE[0] - size[0]) // 2, y + FRAME + (TILE[1] - size[1]) // 2)
-    picture.paste(image.resize(size, Image.Resampling.LANCZOS), place)
-
-
-def _mark(picture: Image.Image, corner: tuple[int, int], colour: str, *, right: bool) -> None:
-    """A tick or a cross, white on the frame's colour, in the lower right corner: drawn, since few fonts have them."""
-    draw = ImageDraw.Draw(picture)
-    x, y = corner[0] + CELL[0] - FRAME - 26, corner[1] + FRAME + TILE[1] - 26
-    draw.rectangle((x, y, x + 26, y + 26), fill=colour)
-    strokes = ([(6, 14), (11, 19), (21, 8)],) if right else ([(7, 7), (20, 20)], [(20, 7), (7, 20)])
-    for stroke in strokes:
-        draw.line([(x + a, y + b) for a, b in stroke], fill=LIST_PAPER, width=4, joint="curve")
-
-
-def _fit(picture: Image.Image, corner: tuple[int, int], text: str, size: int, ink: str) -> None:
-    """Words at the upper left, in smaller letters where the picture is too narrow for them."""
-    draw, room = ImageDraw.Draw(picture), picture.width - 2 * LIST_MARGIN
-    fonts = (ImageFont.load_default(each) for each in range(size, 5, -1))
-    font = next((font for font in fonts if draw.textlength(text, font=font) <= room), ImageFont.load_default(6))
-    draw.text(corner, text, fill=ink, font=font, anchor="la")
-
-
-def _caption(picture: Image.Image, corner: tuple[int, int], text: str) -> None:
-    place = (corner[0] + CELL[0] / 2, corner[1] + TILE[1] + 2 * FRAME + CAPTION / 2)
-    ImageDraw.Draw(picture).text(place, text, fill=DARK_INK, font=ImageFont.load_default(LIST_LETTERS), anchor="mm")
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    write_text_atomic(path, buffer.getvalue())
-
-
-def _points(rows: Sequence[Mapping[str, Any]], x: str, y: str, factor: float) -> list[tuple[float, float]]:
-    pairs = [(number(row.get(x)), number(row.get(y))) for row in rows]
-    return [(a, b * factor) for a, b in pairs if a is not None and b is not None]
-
-
-def _curve(axes: Axes, points: list[tuple[float, float]], name: str, colour: str, form: str) -> bool:
-    """The curve with its name at its end, which needs no legend; False where there is nothing to draw."""
-    if not points:
-        return False
-    marker = "o" if len(points) <= 40 else ""
-    axes.plot(*zip(*points, strict=True), color=colour, linewidth=2, marker=marker, markersize=4)
-    shown = {"rank1": "rank-1", "map": "mAP", "minp": "mINP"}.get(name, name)
-    end: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "parse_math": False}
-    axes.annotate(f"{shown} {points[-1][1]:{form}}", points[-1], color=colour, fontsize=12, fontweight="bold", **end)
-    return True
-
-
-def _style(axes: Axes, x_label: str, y_label: str, title: str) -> None:
-    axes.set_xlabel(x_label.replace("_", " "), color=SOFT_INK, parse_math=False)
-    axes.set_ylabel(y_label, color=SOFT_INK)
-    axes.set_title(title, loc="left", color=DARK_INK, fontweight="bold", parse_math=False)
-    axes.grid(visible=True, axis="y", color="#dedfda", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(colors=SOFT_INK, length=0)
-    axes.margins(x=0.02, y=0.1)
-
-
-# A contact sheet: what a data set looks like, on one picture.
-
-HEIGHT = 128
-"""Height of an image on the sheet, pixels; the width follows the images'."""
-
-SHEET_GAP, LINE_sheet, SHEET_MARGIN = 4, 14, 64
-"""Pixels between images, above an image for its label, and left of a row for its id."""
-
-SHEET_PAPER, SHEET_INK, BROKEN = "white", "black", "#b00020"
-
-
-def write_sheet(benchmark: Dataset, path: Path, seed: int = 0, ids: int = 8, images: int = 10) -> None:
-    """Write a PNG with up to `ids` people as rows and up to `images` images of each, ordered and labelled by camera.
-
-    Drawn at random by `seed`, from the training images or, where there are none, from query and gallery. Cameras are
-    labelled by their `camid`; an image that cannot be read is crossed out.
-
-    Raises:
-        DataError: there are no images, or the picture cannot be written to `path`.
-    """
-    rows = _choose(
-        benchmark.train or as_samples((*benchmark.query, *benchmark.gallery)), np.random.default_rng(seed), ids, images
-    )
+    rng = np.random.default_rng(seed)
+    rows = _choose(dataset.train or as_samples((*dataset.query, *dataset.gallery)), rng, ids, images)
     if not rows:
-        raise DataError(f"the data set {benchmark.name} holds no images to draw")
-    sheet = _draw([[(sample, _picture(sample)) for sample in row] for row in rows], benchmark.names)
-    with os_errors_as(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            sheet.save(file, "PNG")
+        raise DataError(f"the data set {dataset.name} holds no images to draw")
+    tiles = [[_sheet_tile(sample, dataset.names) for sample in row] for row in rows]
+    names = [one_line(f"id {dataset.names.pid(row[0].pid)}", 16) for row in rows]
+    return draw_grid(Grid(rows=tiles, size=SHEET_TILE, names=names))
 
 
 def _choose(samples: Samples, rng: np.random.Generator, ids: int, images: int) -> list[list[Sample]]:
-    pids, rows = np.unique(samples.pids, return_inverse=True)
-    by_pid = np.split(np.argsort(rows, kind="stable"), np.cumsum(np.bincount(rows))[:-1]) if len(pids) else []
-    people = sorted(rng.permutation(len(pids))[:ids].tolist())
-    chosen = ([samples[int(by_pid[n][place])] for place in rng.permutation(len(by_pid[n]))[:images]] for n in people)
-    return [sorted(row, key=lambda sample: (sample.camid, str(sample.path))) for row in chosen]
+    pids, index = np.unique(samples.pids, return_inverse=True)
+    by_pid = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1]) if len(pids) else []
+    chosen = sorted(rng.permutation(len(pids))[:ids].tolist())
+    rows = ([samples[int(by_pid[n][k])] for k in rng.permutation(len(by_pid[n]))[:images]] for n in chosen)
+    return [sorted(row, key=lambda sample: (sample.camid, str(sample.path))) for row in rows]
 
 
-def _picture(sample: Sample) -> Image.Image | None:
-    """The image, small enough that a sheet full of photos fits in memory; None when it cannot be read."""
-    try:
-        picture = Image.fromarray(decode(sample.path))
-    except DataError:
-        return None
-    picture.thumbnail((4 * HEIGHT, HEIGHT))
-    return picture
+def _sheet_tile(sample: Sample, names: Names) -> Tile:
+    camera = "no cam" if sample.camid == NO_CAMERA else one_line(f"cam {names.camid(sample.camid)}", 7)
+    return Tile(read_for_display(sample.path, _pixels(SHEET_TILE)), camera, ink=SOFT)
 
 
-def _draw(rows: list[list[tuple[Sample, Image.Image | None]]], names: Names) -> Image.Image:
-    shapes = [picture.width / picture.height for row in rows for _, picture in row if picture]
-    width = int(np.clip(HEIGHT * np.median(shapes or [0.5]), HEIGHT // 4, HEIGHT * 2))
-    across, down = width + SHEET_GAP, HEIGHT + LINE_sheet + SHEET_GAP
-    sheet = Image.new("RGB", (SHEET_MARGIN + across * max(map(len, rows)), SHEET_GAP + down * len(rows)), SHEET_PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for row_number, row in enumerate(rows):
-        top = SHEET_GAP + down * row_number
-        draw.text((SHEET_GAP, top + LINE_sheet), f"id {names.pid(row[0][0].pid)}", fill=SHEET_INK)
-        for column, (sample, picture) in enumerate(row):
-            left = SHEET_MARGIN + across * column
-            draw.text(
-                (left, top),
-                "no camera" if sample.camid == NO_CAMERA else f"cam {names.camid(sample.camid)}",
-                fill=SHEET_INK,
-            )
-            if picture:
-                sheet.paste(ImageOps.pad(picture, (width, HEIGHT), color=SHEET_PAPER), (left, top + LINE_sheet))
-            else:
-                _cross(draw, left, top + LINE_sheet, width)
-    return sheet
+# Attention maps over images.
 
-
-def _cross(draw: ImageDraw.ImageDraw, left: int, top: int, width: int) -> None:
-    right, bottom = left + width - 1, top + HEIGHT - 1
-    draw.rectangle((left, top, right, bottom), outline=BROKEN)
-    draw.line((left, top, right, bottom), fill=BROKEN)
-    draw.line((left, bottom, right, top), fill=BROKEN)
-
-
-BOX = (128, 256)
-OVERLAY_LETTERS = 12
-"""Of a file's name that stand in one line below its image."""
-
-WORDS_BELOW = (
-    "How to read it: bright places raise the similarity of two images, dark ones add nothing or lower it. The query's "
+HOW_TO_READ = (
+    "How to read it: bright regions raise the similarity of two images, dark ones add nothing or lower it. The query's "
     "map is by its nearest true match, from 0 to its own largest value; those of the gallery images are by the query, "
     "from 0 to the largest value of the row. Bright clothes, shoes or bags: the persons are compared. Bright ground, "
     "walls or corners: the background is.",
     "Below a gallery image: true or false match, and its cosine similarity to the query.",
 )
-LETTER, LINE = 0.078, 0.2
-"""Inches that a letter and a line of these words take, no less."""
-
-STRENGTH = 0.55
+ATTENTION_TILE = (1.05, 2.1)
+OPACITY = 0.55
 COLOURS = "inferno"
 """From dark to light: as good for the colour-blind, and on a projector with poor colours."""
 
@@ -384,7 +274,7 @@ class Overlay:
     """An image and a map [h, w] of it. Values from `low` to `high` take all colours; None: those of the map itself."""
 
     path: ImageFile
-    map: Map = field(repr=False)
+    map: NDArray[np.floating] = field(repr=False)
     low: float | None = None
     high: float | None = None
 
@@ -398,7 +288,7 @@ class Comparison:
 
 
 def blend(image: Image.Image, overlay: Overlay) -> Image.Image:
-    """The image with the map over it, enlarged to the image's size without edges of its own."""
+    """Lay the map over the image in grey, enlarged to the image's size without edges of its own."""
     import matplotlib as mpl
 
     values = np.nan_to_num(np.asarray(overlay.map, np.float32), posinf=0.0, neginf=0.0)
@@ -408,73 +298,63 @@ def blend(image: Image.Image, overlay: Overlay) -> Image.Image:
     large = np.asarray(Image.fromarray(scaled).resize(image.size, Image.Resampling.BICUBIC)).clip(0, 1)
     heat = mpl.colormaps[COLOURS](large)[..., :3] * 255
     grey = np.asarray(image.convert("L"), np.float32)[..., None]
-    return Image.fromarray((STRENGTH * heat + (1 - STRENGTH) * grey).round().astype(np.uint8))
-
-
-def overlay_uri(overlay: Overlay) -> str:
-    """The thumbnail with its map as a JPEG in a `data:` address, or "" where the image cannot be read."""
-    image = read_image(overlay.path, THUMBNAIL)
-    if image is None:
-        return ""
-    buffer = io.BytesIO()
-    blend(image, overlay).save(buffer, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Image.fromarray((OPACITY * heat + (1 - OPACITY) * grey).round().astype(np.uint8))
 
 
 def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
-    """One row for each query: itself, its map, then each gallery image with its map.
+    """Draw one row for each query: itself, its map, then each gallery image with its map.
 
     Raises:
         DataError: there is no row.
     """
     if not rows:
         raise DataError("there is no query to show: the data set needs queries and a gallery")
-    answers = max(len(row.answers) for row in rows)
-    columns = 2 + 2 * answers
-    width = 1.15 * columns + 0.3
-    words = [line for text in WORDS_BELOW for line in textwrap.wrap(text, int((width - 0.3) / LETTER))]
-    made = new_figure(width, 2.55 * len(rows) + 0.8 + LINE * len(words))
-    grid = made.subplots(len(rows), columns, squeeze=False)
-    hide_ticks(grid.ravel().tolist())
-    for row, axes in zip(rows, grid, strict=True):
-        _tile(axes[0], row.query, INK, plain=True)
-        _tile(axes[1], row.query, INK)
-        name = one_line(Path(row.query.path.name).stem, 2 * OVERLAY_LETTERS)
-        name = name if len(name) <= OVERLAY_LETTERS else f"{name[:OVERLAY_LETTERS]}\n{name[OVERLAY_LETTERS:]}"
-        axes[0].set_xlabel(name, color=SOFT, fontsize=SMALL - 1, parse_math=False)
-        for place, (answer, right, similarity) in enumerate(row.answers):
-            colour = RIGHT if right else WRONG
-            _tile(axes[2 + 2 * place], answer, colour, plain=True)
-            _tile(axes[3 + 2 * place], answer, colour)
-            word = "true" if right else "false"
-            axes[2 + 2 * place].set_xlabel(f"{word}, {similarity:.2f}", color=colour, fontsize=WORDS)
-    heads = ["query", "its map", *(word for k in range(answers) for word in (f"rank {k + 1}", "its map"))]
-    for axes, head in zip(grid[0], heads, strict=True):
-        axes.set_title(head, color=INK, fontsize=WORDS)
-    look: dict[str, Any] = {"x": 0.01, "ha": "left", "parse_math": False}
-    add_heading(made, title)
-    made.supxlabel("\n".join(words), color=SOFT, fontsize=SMALL, **look)
-    tighten(made)
-    _scale(made, grid)
-    return made
+    tiles = []
+    for row in rows:
+        name = textwrap.wrap(one_line(Path(row.query.path.name).stem, 24), 12)[:2]
+        tiles.append([*_with_map(row.query, "\n".join(name), INK, SOFT)])
+        for answer, is_match, similarity in row.answers:
+            colour = TRUE if is_match else FALSE
+            words = f"{'true' if is_match else 'false'}, {similarity:.2f}"
+            tiles[-1] += _with_map(answer, words, colour, colour)
+    ranks = (word for k in range(max(map(len, tiles)) // 2 - 1) for word in (f"rank {k + 1}", "its map"))
+    heads = ["query", "its map", *ranks]
+    grid = Grid(rows=tiles, size=ATTENTION_TILE, title=title, note=HOW_TO_READ, heads=heads, colours=COLOURS)
+    return draw_grid(grid)
 
 
-def _scale(made: Figure, grid: NDArray[Any]) -> None:
-    """What the colours mean: the same for both kinds of map, whose ends differ."""
-    import matplotlib as mpl
-
-    colours = mpl.cm.ScalarMappable(cmap=COLOURS)
-    bar = made.colorbar(colours, ax=grid.ravel().tolist(), location="bottom", fraction=0.03, aspect=50, pad=0.01)
-    bar.set_ticks([0, 1], labels=["least", "most"])
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(length=0, labelsize=SMALL, colors=SOFT)
+def _with_map(overlay: Overlay, caption: str, frame: str, ink: str) -> Iterable[Tile]:
+    image = read_for_display(overlay.path, _pixels(ATTENTION_TILE))
+    # Enlarged first: the map is finer than the pixels of a small image.
+    large = image and image.resize(_pixels(ATTENTION_TILE), Image.Resampling.LANCZOS)
+    return Tile(large, caption, frame, ink=ink), Tile(large and blend(large, overlay), frame=frame)
 
 
-def _tile(axes: Axes, overlay: Overlay, colour: str, *, plain: bool = False) -> None:
-    image = read_image(overlay.path, (2 * BOX[0], 2 * BOX[1]))
-    if image is None:
-        axes.text(0.5, 0.5, "cannot\nbe read", ha="center", va="center", color=SOFT)
-        return
-    image = image.resize(BOX, Image.Resampling.LANCZOS)
-    axes.imshow(np.asarray(image if plain else blend(image, overlay)))
-    axes.spines[:].set(visible=True, color=colour, linewidth=2)
+# Thumbnails for a page.
+
+THUMBNAIL = (96, 192)
+"""The box in pixels, width and height, that a thumbnail fits into."""
+
+
+def data_uri(path: ImageFile) -> str:
+    """Return the thumbnail of an image as a JPEG in a `data:` address, or "" where the image cannot be read."""
+    image = read_for_display(path, THUMBNAIL)
+    return _jpeg_uri(image) if image else ""
+
+
+def overlay_uri(overlay: Overlay) -> str:
+    """Return the thumbnail with its map as a JPEG in a `data:` address, or "" where the image cannot be read."""
+    image = read_for_display(overlay.path, THUMBNAIL)
+    return _jpeg_uri(blend(image, overlay)) if image else ""
+
+
+def _jpeg_uri(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def shown_name(path: ImageFile | str) -> str:
+    """Return the base name of a file as text that can be encoded; folders of this machine are left out."""
+    name = PurePath(path).name if isinstance(path, str) else path.name
+    return harmless(name.encode("utf-8", "replace").decode("utf-8"))

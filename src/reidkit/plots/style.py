@@ -1,10 +1,12 @@
-"""What figures for talks and papers share: a sheet to draw on, its colours, and writing it as PNG, SVG or PDF."""
+"""What all figures share: the palette of pages and pictures, the look of axes, and files as PNG, SVG or PDF."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 import warnings
+from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
 from reidkit.atomic import write_text_atomic
@@ -18,37 +20,55 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-PAPER, INK, SOFT, RULE = "#ffffff", "#1c2126", "#5c6670", "#dedfda"
-ACCENT, WARM = "#0b6e8f", "#b4540a"
-FORMATS = ("png", "svg", "pdf")
-TITLE, WORDS, SMALL = 14, 12, 10.5
-"""Sizes of letters in points. At a third of its size a figure of 160 dots per inch still has letters of 8 pixels."""
-MARGIN, NARROW = 0.12, 8.0
-"""Inches that stay empty around a sheet, so that no letter touches the edge; a narrow one keeps less by its width."""
+LIGHT = {
+    "page": "#f6f6f3", "card": "#ffffff", "ink": "#1c2126", "soft": "#5c6670", "rule": "#dedfda", "accent": "#0b5d7a",
+    "c0": "#0b6e8f", "c1": "#b4540a", "c2": "#6b4fa3", "true": "#17794a", "false": "#c0322b", "badge": "#ffffff",
+    "note": "#fbf3dc", "note-edge": "#c9971b",
+}  # fmt: skip
+"""The palette: figures for documents use these colours, and pages know each as the CSS variable of its name."""
+DARK = {
+    "page": "#14181c", "card": "#1d2329", "ink": "#e7eaec", "soft": "#a0abb4", "rule": "#343c44", "accent": "#6cc5e3",
+    "c0": "#58bfe0", "c1": "#f0a15c", "c2": "#b9a2ee", "true": "#45c486", "false": "#ff7d72", "badge": "#14181c",
+    "note": "#2b2718", "note-edge": "#d9ad45",
+}  # fmt: skip
+"""The same names on a dark screen."""
+
+PAPER, INK, SOFT, RULE = LIGHT["card"], LIGHT["ink"], LIGHT["soft"], LIGHT["rule"]
+SERIES = (LIGHT["c0"], LIGHT["c1"], LIGHT["c2"])
+"""Colours of the lines of a chart."""
+WARM = LIGHT["c1"]
+TRUE, FALSE = LIGHT["true"], LIGHT["false"]
+"""Colours of true and of false matches; a mark beside them says the same."""
 GROUPS = (
     "#0b6e8f", "#e69f00", "#920000", "#009e73", "#b66dff", "#490092", "#1c2126", "#56b4e9",
     "#b4540a", "#a0a8b0", "#882255", "#1f3f77",
 )  # fmt: skip
-"""Colours that twelve groups can be told apart by, by the colour-blind as well; a thirteenth begins again."""
+"""Colours for twelve groups, distinct for the colour-blind as well; the thirteenth group has the first one again."""
 MARKERS = ("o", "^", "s", "D", "v", "P")
+FORMATS = ("png", "svg", "pdf")
+DPI = 160
+TITLE, WORDS, SMALL = 14, 12, 10.5
+"""Sizes of letters in points. A figure shrunk to a third of its pixels still has letters of 8 pixels."""
+MARGIN, NARROW = 0.12, 8.0
+"""Inches that stay empty around a figure; one narrower than `NARROW` keeps less, in proportion to its width."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty sheet of this size in inches, 160 dots each. It belongs to nobody but the caller: pyplot is not used."""
+    """Make an empty figure, `width` x `height` inches at 160 dots per inch, without pyplot and its global state."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     inside = _within(width, height, _margin(width))
-    return Figure(figsize=(width, height), dpi=160, layout=ConstrainedLayoutEngine(rect=inside), facecolor=PAPER)
+    return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(rect=inside), facecolor=PAPER)
 
 
 def tighten(figure: Figure) -> None:
-    """Put the pictures of a sheet close together."""
+    """Put the panels of a figure close together."""
     _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
 
 
 def add_heading(figure: Figure, words: str, size: float = TITLE) -> None:
-    """What stands above all panels of a sheet, at its margin: a title of matplotlib's would touch the edge."""
+    """Write a title above all panels, inside the margin (`Figure.suptitle` would touch the edge)."""
     width, height = figure.get_size_inches()
     edge = _margin(width)
     look: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": size, "fontweight": "bold", "parse_math": False}
@@ -65,16 +85,16 @@ def _margin(width: float) -> float:
 
 
 def _within(width: float, height: float, top: float) -> tuple[float, float, float, float]:
-    """The part of a sheet inside its margins, as matplotlib wants it: from where, and how large."""
+    """The part of a figure inside its margins as matplotlib wants it: left, bottom, width, height as fractions."""
     edge = _margin(width)
     return edge / width, edge / height, 1 - 2 * edge / width, 1 - (edge + top) / height
 
 
 def figure_format(path: Path) -> str:
-    """The format that the name of a figure's file asks for.
+    """Return the format that the name of a figure's file asks for: png, svg or pdf.
 
     Raises:
-        UsageError: it is none of png, svg and pdf.
+        UsageError: the name ends in none of them.
     """
     found = path.suffix.lower().removeprefix(".")
     if found not in FORMATS:
@@ -83,42 +103,78 @@ def figure_format(path: Path) -> str:
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write the figure, whole or not at all, in the format that the name ends in; equal figures give equal files.
+    """Write a figure atomically in the format that the name ends in; equal figures give equal files.
 
     Raises:
         UsageError: the name ends in another format.
         DataError: the file cannot be written.
     """
-    write_text_atomic(path, _drawn(figure, figure_format(path)))
+    write_text_atomic(path, _encode(figure, figure_format(path)))
 
 
 def figure_uri(figure: Figure) -> str:
-    """The figure as an address that holds it, for a page without other files."""
-    return "data:image/svg+xml;base64," + base64.b64encode(_drawn(figure, "svg")).decode()
+    """Return a figure as a `data:` address, for a page without other files."""
+    return "data:image/svg+xml;base64," + base64.b64encode(_encode(figure, "svg")).decode()
 
 
-def _drawn(figure: Figure, kind: str) -> bytes:
+def inline_svg(figure: Figure, label: str) -> str:
+    """Return a figure as an `<svg>` element in the page's own colours and font, read aloud as `label`.
+
+    Colours of the palette become CSS variables, so that the figure follows light, dark and print. Clip paths are left
+    out, as their ids would have to be unique in the page: whatever is drawn has to lie inside its axes.
+    """
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    text = _encode(figure, "svg", salt=label).decode()
+    text = text[text.index('<g id="figure_1">') :].removesuffix("</svg>\n")
+    for pattern, replacement in _INLINE:
+        text = pattern.sub(replacement, text)
+    text = _COORDINATES.sub(lambda match: f'{match[1]}="{_shorten(match[2])}"', text)
+    for name, colour in LIGHT.items():
+        text = text.replace(colour, f"var(--{name})")
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{text}</svg>'
+
+
+_INLINE = (
+    (re.compile(r"<defs>\s*<clipPath.*?</defs>", re.DOTALL), ""),
+    (re.compile(r' clip-path="[^"]*"'), ""),
+    (re.compile(r'<g id="[^"]*"'), "<g"),
+    (re.compile(r"; font-family: [^;\"]*"), ""),
+    (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),
+    (re.compile(r">\s+<"), "><"),
+)
+_COORDINATES = re.compile(r'\b(d|x|y)="([^"]*)"')
+
+
+def _shorten(numbers: str) -> str:
+    """Round coordinates to a tenth of a pixel."""
+    return re.sub(r"-?\d+\.\d+", lambda match: f"{round(float(match[0]), 1):g}", " ".join(numbers.split()))
+
+
+def _encode(figure: Figure, kind: str, salt: str = "reidkit") -> bytes:
+    """The bytes of a figure. Ids in an SVG depend on its shapes and on `salt` alone."""
     import matplotlib as mpl
 
-    nameless = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    no_date: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = io.BytesIO()
-    # Letters stay letters, which can be searched and edited; identifiers are not drawn at random.
+    # Text stays text, which can be searched and edited.
     with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "reidkit", "pdf.fonttype": 42})
-        # A name may be in a script that the font lacks: it is drawn as boxes, which is no failure.
+        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": salt, "pdf.fonttype": 42})
+        # A script that the font lacks is drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(buffer, format=kind, metadata=nameless)
+        figure.savefig(buffer, format=kind, metadata=no_date)
     return buffer.getvalue()
 
 
 def style_axes(axes: Axes, *, x: str = "", y: str = "", title: str = "", finding: str = "", grid: str = "both") -> None:
-    """The look of all axes: words as they stand, quiet lines, no frame; under the title what there is to be seen."""
+    """Give axes the common look: labels `x` and `y`, `title`, and under it what the plot shows (`finding`).
+
+    No frame, quiet grid lines along `grid` ("x", "y", "both" or "" for none); no text is read as a formula.
+    """
     axes.set_xlabel(x, color=SOFT, fontsize=WORDS, parse_math=False)
     axes.set_ylabel(y, color=SOFT, fontsize=WORDS, parse_math=False)
     above = 6 + 1.5 * WORDS * bool(finding)
-    axes.set_title(
-        one_line(title), loc="left", color=INK, fontsize=TITLE, fontweight="bold", parse_math=False, pad=above
-    )
+    look: dict[str, Any] = {"color": INK, "fontsize": TITLE, "fontweight": "bold", "parse_math": False}
+    axes.set_title(one_line(title), loc="left", pad=above, **look)
     place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
     axes.annotate(one_line(finding, 120), (0, 1), (0, 6), color=SOFT, fontsize=WORDS, parse_math=False, **place)
     if grid:
@@ -130,29 +186,29 @@ def style_axes(axes: Axes, *, x: str = "", y: str = "", title: str = "", finding
 
 
 def one_line(text: str, most: int = 60) -> str:
-    """A name as it can be drawn and written: one line, not endless, no half characters, nothing unprintable."""
+    """Make foreign text fit to be drawn: one line of at most `most` characters, all printable and encodable."""
     safe = "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8"))
     return safe if len(safe) <= most else safe[: most - 1] + "…"
 
 
 def group_colour(number: int) -> str:
-    """The colour of a group."""
+    """Return the colour of a group."""
     return GROUPS[number % len(GROUPS)]
 
 
-def darker(colour: str) -> str:
-    """The colour as letters have it: half as light, so that they can be read on white."""
-    return "#" + "".join(f"{int(colour[i : i + 2], 16) * 55 // 100:02x}" for i in (1, 3, 5))
-
-
 def group_marker(number: int) -> str:
-    """Its marker. Neighbours differ, and colour and marker together tell 72 groups apart."""
+    """Return the marker of a group: neighbours differ, and colour and marker together distinguish 72 groups."""
     return MARKERS[(number + number // len(GROUPS)) % len(MARKERS)]
 
 
-def text_background(strength: float = 0.8) -> dict[str, Any]:
-    """What stands behind letters on points and lines. A rim would turn the letters of an SVG into shapes."""
-    return {"boxstyle": "round,pad=0.12", "facecolor": PAPER, "edgecolor": "none", "alpha": strength}
+def darker(colour: str) -> str:
+    """Return a colour of about half the lightness, for text that has to be read on white."""
+    return "#" + "".join(f"{int(colour[i : i + 2], 16) * 55 // 100:02x}" for i in (1, 3, 5))
+
+
+def text_background(opacity: float = 0.8) -> dict[str, Any]:
+    """Return the box behind text on points and lines; with an edge, the text of an SVG would become shapes."""
+    return {"boxstyle": "round,pad=0.12", "facecolor": PAPER, "edgecolor": "none", "alpha": opacity}
 
 
 def hide_ticks(axes: Sequence[Axes]) -> None:

@@ -122,11 +122,11 @@ def ranked_lists(evaluation: Evaluation, protocol: EvaluationProtocol, rows: Seq
                 image_file(gallery.paths[i]),
                 int(gallery.pids[i]),
                 int(gallery.camids[i]),
-                bool(right),
+                bool(is_match),
                 float(distance),
                 *_called(gallery, i),
             )
-            for i, distance, right in zip(one.indices, one.distances, one.is_match, strict=True)
+            for i, distance, is_match in zip(one.indices, one.distances, one.is_match, strict=True)
         )
         first = scores.first_match[one.query]
         pid_name, camid_name = _called(query, one.query)

@@ -1,22 +1,25 @@
-"""The report of a run: one HTML file that needs no network, no script and no other file."""
+"""The pages of a run and of two runs side by side, from plain data."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from reidkit.atomic import write_text_atomic
 from reidkit.plots import charts
-from reidkit.plots.charts import Histogram, Numbers, number
-from reidkit.plots.image_grid import Overlay, RankedList, data_uri, overlay_uri, shown_name
+from reidkit.plots.charts import Chart, ChartFigure, Histogram, Line, Numbers, number
 from reidkit.recipe import Recipe, differences, to_json
-from reidkit.terminal import visible
+from reidkit.report import html
+from reidkit.report.html import percent, write_page
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from reidkit.plots.image_grid import Overlay, RankedList
+
+    Curves = Mapping[str, Sequence[Sequence[float]]]
+    Score = tuple[str, float, float, tuple[float, float] | None, float]
 
 HEADLINES = (
     ("rank1", "rank-1", "queries whose nearest image is a true match"),
@@ -39,8 +42,11 @@ COUNTS = {
 }
 STAGES = {"embed": "computing the features", "score": "distances and scores", "rerank": "re-ranking"}
 
-TOLD = 8
-"""Changes of a recipe that the head of the page shows; the others are counted there, and listed below."""
+MOST_CHANGES = 8
+"""Changes of a recipe that the head of the page shows; it counts the others, which are listed below."""
+
+CURVES = {"loss": "Loss", "rank1": "Rank-1 of the validation", "map": "mAP of the validation"}
+"""What two runs are compared in over the epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,31 +84,18 @@ class Report:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the page to `path`, whole or not at all.
+    """Write the page to `path` atomically.
 
     Raises:
         DataError: the file cannot be written.
     """
-    # A name that is not UTF-8 reaches us with surrogates, which no file can hold.
-    write_text_atomic(path, render(report).encode("utf-8", "replace"))
+    write_page(path, render(report))
 
 
 def render(report: Report) -> str:
-    """The page as text."""
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files("reidkit.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible
-    )
-    environment.filters |= {
-        "image": data_uri,
-        "overlay": overlay_uri,
-        "name": shown_name,
-        "fraction": _per_cent,
-        "distance": _distance,
-    }
-    return environment.from_string(source).render(
+    """Return the page as text."""
+    return html.render(
+        "report.html.j2",
         report=report,
         headlines=_headlines(report),
         table=_table(report),
@@ -125,8 +118,8 @@ def _headlines(report: Report) -> list[dict[str, str]]:
         {
             "name": name,
             "meaning": meaning,
-            "value": _per_cent(report.scores.get(key)),
-            "reranked": _per_cent(report.reranked.get(key)) if report.reranked else "",
+            "value": percent(report.scores.get(key)),
+            "reranked": percent(report.reranked.get(key)) if report.reranked else "",
         }
         for key, name, meaning in HEADLINES
     ]
@@ -138,7 +131,7 @@ def _table(report: Report) -> list[tuple[str, str, str]]:
         return []
     second = report.reranked or {}
     rows = [
-        (name, f"{_per_cent(report.scores[key])} %", f"{_per_cent(second[key])} %" if key in second else "")
+        (name, f"{percent(report.scores[key])} %", f"{percent(second[key])} %" if key in second else "")
         for key, name in FRACTIONS.items()
         if key in report.scores
     ]
@@ -153,7 +146,7 @@ def _changed(report: Report) -> dict[str, Any] | None:
     if report.changed is None:
         return None
     told = [(key, *map(json.dumps, values)) for key, values in report.changed.items()]
-    return {"told": told[:TOLD], "more": len(told[TOLD:])}
+    return {"told": told[:MOST_CHANGES], "more": len(told[MOST_CHANGES:])}
 
 
 def _seconds(report: Report) -> list[tuple[str, str]]:
@@ -167,7 +160,7 @@ def _seconds(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def _evaluated(report: Report) -> list[charts.Figure]:
+def _evaluated(report: Report) -> list[charts.ChartFigure]:
     """The figures of the evaluation."""
     curves = {"by distance": report.cmc, "re-ranked": report.cmc_reranked}
     figures = [
@@ -216,16 +209,60 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def _per_cent(value: object) -> str:
-    fraction = number(value)
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
-
-
 def _count(value: object) -> str:
     count = number(value)
     return "–" if count is None else f"{count:,.0f}"
 
 
-def _distance(value: object) -> str:
-    distance = number(value)
-    return "–" if distance is None else f"{distance:.3f}"
+@dataclass(frozen=True)
+class ComparedQuery:
+    """A query with its average precision by both models, and the heads of both lists where they are known."""
+
+    name: str
+    pid: int
+    camid: int
+    average_precision: tuple[float, float]
+    lists: tuple[RankedList | None, RankedList | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparePage:
+    """Two runs, A and B, as plain data; empty parts are left out.
+
+    Each score is its name, its value for A and for B (fractions), the interval of B - A, and p. `curves` are points
+    (epoch, value) by key of `CURVES`.
+    """
+
+    names: tuple[str, str]
+    command: str
+    scores: Sequence[Score] = ()
+    sentence: str = ""
+    curves: tuple[Curves, Curves] = ({}, {})
+    changed: Sequence[str] = ()
+    queries: Sequence[ComparedQuery] = ()
+
+
+def write_comparison(path: Path, page: ComparePage) -> None:
+    """Write the page of two runs to `path` atomically.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    write_page(path, html.render("comparison.html.j2", page=page, figures=compared_curves(*page.curves)))
+
+
+def compared_curves(a: Curves, b: Curves) -> list[ChartFigure]:
+    """Plot what either run has a curve of, in one chart each; every run keeps its colour, also alone."""
+    found = []
+    for key, title in CURVES.items():
+        lines = [
+            Line(name=name, x=[x for x, _ in curve], y=[y for _, y in curve], dots=len(curve) < 20, colour=colour)
+            for colour, (name, curve) in enumerate((("A", a.get(key, ())), ("B", b.get(key, ()))))
+            if curve
+        ]
+        if lines:
+            last = [f"{line.y[-1]:.3g}" if key == "loss" else f"{percent(line.y[-1])} %" for line in lines]
+            caption = "; ".join(f"{line.name}: {value} at last" for line, value in zip(lines, last, strict=True))
+            chart = Chart(label=f"{title} over epochs. {caption}", lines=lines, x_label="epoch", per_cent=key != "loss")
+            found.append(ChartFigure(title, caption, chart))
+    return found
