@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from reidkit.errors import DataError
 
@@ -190,12 +190,10 @@ def _orientation(data: bytes) -> int:
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo the EXIF orientation: 5 to 8 are transposed, and each side may run backwards."""
-    rows, columns = orientation in {3, 4, 6, 7}, orientation in {2, 3, 7, 8}
-    if orientation in {5, 6, 7, 8}:
-        rows, columns = orientation in {7, 8}, orientation in {6, 7}
-        pixels = pixels.transpose(1, 0, 2)
-    return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
+    """Undo the EXIF orientation, 1 to 8; another number says nothing."""
+    image = Image.fromarray(pixels)
+    image.getexif()[ORIENTATION] = orientation
+    return np.array(ImageOps.exif_transpose(image))
 
 
 def _kind(data: bytes) -> str:

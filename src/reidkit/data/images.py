@@ -6,15 +6,17 @@ import errno
 import hashlib
 import json
 import os
-from pathlib import Path
+import re
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from reidkit.atomic import atomic_write
-from reidkit.data.bus import explain_bus_errors
 from reidkit.data.decode import decode
+from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.reader import open_shards
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all, keep
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.data.resize import Filter
+    from reidkit.data.shards.samples import Member
     from reidkit.types import ImageFile, Sample
 
 _FORMAT = 1
@@ -145,21 +148,7 @@ class _CacheFile:
         return self._map(), broken
 
     def _map(self) -> NDArray[np.uint8]:
-        explain_bus_errors(self._path.parent)
         return np.asarray(np.memmap(self._path, dtype=np.uint8, mode="r", shape=self._shape))
-
-
-def read_for_display(path: ImageFile, box: tuple[int, int]) -> Image.Image | None:
-    """Read an image for people to look at: RGB as the network gets it, shrunk to fit `box` (width, height in pixels).
-
-    Returns None where the image cannot be read, whatever the reason: a page or a picture outlives its images.
-    """
-    try:
-        image = Image.fromarray(decode(path))
-    except (DataError, OSError, ValueError):  # a name with a null byte is a ValueError
-        return None
-    image.thumbnail(box, Image.Resampling.LANCZOS)
-    return image
 
 
 def _readable(path: Path) -> bool:
@@ -184,3 +173,48 @@ def _digest(parts: Iterable[bytes]) -> str:
     for part in parts:
         total.update(len(part).to_bytes(8, "little") + part)
     return total.hexdigest()[:32]
+
+
+# For people's eyes.
+
+
+def read_for_display(path: ImageFile, box: tuple[int, int]) -> Image.Image | None:
+    """Read an image for people to look at: RGB as the network gets it, shrunk to fit `box` (width, height in pixels).
+
+    Returns None where the image cannot be read, whatever the reason: a page or a picture outlives its images.
+    """
+    try:
+        image = Image.fromarray(decode(path))
+    except (DataError, OSError, ValueError):  # a name with a null byte is a ValueError
+        return None
+    image.thumbnail(box, Image.Resampling.LANCZOS)
+    return image
+
+
+_MEMBER = re.compile(r"(?P<folder>.*?)(?P<shard>[^/:]*\.(?P<kind>tar|parquet)):(?P<key>.+)", re.DOTALL)
+_READERS = {"tar": webdataset.read, "parquet": parquet.read}
+
+
+def image_file(text: str) -> ImageFile:
+    """The image that `text` names: `shard.tar:KEY.jpg`, where there is such a shard with such an image, or a file."""
+    path, match = Path(text), _MEMBER.fullmatch(text)
+    if not match or path.is_file():
+        return path
+    try:
+        return _members(match["kind"], match["folder"] or ".", match["shard"]).get(match["key"], path)
+    except (DataError, OSError):
+        return path
+
+
+@lru_cache(maxsize=16)
+def _members(kind: str, folder: str, shard: str) -> dict[str, Member]:
+    """The images of one shard by their names. The name of a shard ends at its first .tar: or .parquet: in a string."""
+    samples = _all(kind, folder)
+    number = next((n for n, one in enumerate(samples.shards) if PurePosixPath(str(one)).name == shard), -1)
+    members = samples.members(np.flatnonzero(samples.rows["shard"] == number))
+    return {member.key: member for member in members}
+
+
+@lru_cache(maxsize=2)
+def _all(kind: str, folder: str) -> ShardSamples:
+    return _READERS[kind](Path(folder))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -115,7 +115,7 @@ class StreamedImages:
         """The images, decoded for this call.
 
         Raises:
-            BrokenImagesError: a file that could be read at the start cannot be read any more.
+            UnreadableImagesError: a file that could be read at the start cannot be read any more.
         """
         paths = [self.samples[i].path for i in indices.tolist()]
         pixels = np.empty((len(paths), *self.size, 3), dtype=np.uint8)
@@ -126,6 +126,54 @@ class StreamedImages:
             raise UnreadableImagesError(f"{first}; it could be read before: repair it and run again", pixels, why)
         pixels.flags.writeable = False
         return pixels, np.arange(len(paths), dtype=np.int64)
+
+
+class WithReplacements:
+    """The images that a run was begun with, when some of them cannot be read any more; an `ImageSource`.
+
+    These are all of `samples` but those that were left out when the run began. The order of a run's batches is a
+    function of its list of images, so the list must stay. An image that `source` has lost since is replaced by the next
+    one of the same id; one that was repaired since stays out.
+
+    Raises:
+        DataError: no image of an id can be read.
+    """
+
+    def __init__(self, source: ImageSource, samples: Sequence[Sample], left_out: Sequence[int]) -> None:
+        self.kept = np.setdiff1d(np.arange(len(samples)), np.asarray(left_out, dtype=np.int64))
+        self.samples = as_samples(samples).take(self.kept)
+        self.size = source.size
+        self._source = source
+        self.lost = np.setdiff1d(self.kept, source.kept)
+        """The indices in `samples` of the images that are replaced, int64 [L], rising."""
+        row_of = np.full(len(samples), -1)
+        row_of[source.kept] = np.arange(len(source))
+        row_of[self.lost] = [
+            row_of[i] for i in _replacements(self.lost, np.intersect1d(self.kept, source.kept), samples)
+        ]
+        self._rows = row_of[self.kept]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """What the source has for them (see `ImageSource`)."""
+        return self._source.rows(self._rows[indices])
+
+
+def _replacements(lost: NDArray[np.int64], readable: NDArray[np.int64], samples: Sequence[Sample]) -> list[int]:
+    """For each lost image the next readable one of its id in the list, which begins anew at its end."""
+    of_id: dict[int, list[int]] = defaultdict(list)
+    for i in readable.tolist():
+        of_id[samples[i].pid].append(i)
+    found = []
+    for i in lost.tolist():
+        others = of_id[samples[i].pid]
+        if not others:
+            pid, path = samples[i].pid, samples[i].path
+            raise DataError(f"no image of id {pid} can be read any more ({path}): repair one and run again")
+        found.append(others[int(np.searchsorted(others, i)) % len(others)])
+    return found
 
 
 def decode_all(

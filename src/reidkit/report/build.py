@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from reidkit import __version__
-from reidkit.data.shards.lookup import image_file
+from reidkit.data.images import image_file
 from reidkit.metrics.ranking import draw_queries, pair_histogram, rank
 from reidkit.plots.charts import Histogram
 from reidkit.plots.image_grid import RankedImage, RankedList

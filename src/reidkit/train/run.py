@@ -16,9 +16,8 @@ from reidkit.data.formats.detect import load_dataset, merge_datasets
 from reidkit.data.formats.passed_over import worth_a_line
 from reidkit.data.images import open_images
 from reidkit.data.loaders import TrainBatches, eval_batches
-from reidkit.data.replacements import WithReplacements
 from reidkit.data.sampler import build_sampler, scattered_share
-from reidkit.data.sources import Streamed
+from reidkit.data.sources import Streamed, WithReplacements
 from reidkit.data.transforms import build_augmentation
 from reidkit.distributed import ALONE
 from reidkit.encoder import InferenceOptions, Model, choose_device, choose_precision, embed, refuse_diverged

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.data.shards.lookup import image_file
+from reidkit.data.images import image_file
 from reidkit.data.shards.writer import convert
 from reidkit.errors import DataError, UsageError
 from reidkit.types import SYNTHETIC, Names

@@ -9,7 +9,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.data.formats.numbering import NONE, label, numbered
-from reidkit.data.formats.scan import is_file, locate, without_junk
+from reidkit.data.formats.scan import Format, is_file, locate, without_junk
 from reidkit.errors import DataError
 from reidkit.types import Names, Sample
 
@@ -227,3 +227,6 @@ def _refuse_twice(rows: list[_Row], table: Path) -> None:
                     f"{table} line {row.line} lists {row.path.name} again, as line {other.line}: remove one"
                 )
         before.append(row)
+
+
+FORMATS = {"csv": Format(matches, load, guessed=True)}

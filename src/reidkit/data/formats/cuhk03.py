@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
-from reidkit.data.formats.scan import locate, named_samples, without_junk
+from reidkit.data.formats.scan import Format, locate, named_samples, without_junk
 from reidkit.errors import DataError
 from reidkit.types import Dataset, Sample
 
@@ -89,3 +90,15 @@ def _sample(images: Path, path: str, pid: int, camid: int) -> Sample:
     view = VIEW.fullmatch(name)
     ours = int(camid) + 1 if view and int(view["cam"]) == int(camid) + 1 else int(camid)
     return Sample(images / name, int(pid), ours)
+
+
+FORMATS = {
+    "cuhk03": Format(matches, load, guessed=True),
+    "cuhk03-detected": Format(matches, load),
+    "cuhk03-labeled": Format(matches, partial(load, boxes="labeled")),
+} | {
+    f"cuhk03-classic-{boxes}-{split}": Format(matches, partial(load, boxes=boxes, protocol="classic", split=split))
+    for boxes in ("detected", "labeled")
+    for split in range(SPLITS)
+}
+"""The classic protocol has a name for each of its 20 splits."""

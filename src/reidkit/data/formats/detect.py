@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from functools import partial, reduce
+from functools import reduce
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from reidkit.data.formats import (
     csv,
@@ -32,80 +32,29 @@ from reidkit.errors import DataError, UsageError
 from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from reidkit.data.formats.scan import Format
     from reidkit.types import Sample, Samples
 
 
-class Format(NamedTuple):
-    """How a data set is recognised (`matches`) and read (`load`) from a folder."""
-
-    matches: Callable[[Path], bool]
-    load: Callable[[Path], Dataset]
-
-
-FORMATS: dict[str, Format] = {
-    "market1501": Format(market1501.matches, market1501.load),
-    "market1501-train": Format(market1501.matches, partial(market1501.load, train_only=True)),
-    "dukemtmc": Format(dukemtmc.matches, dukemtmc.load),
-    "dukemtmc-train": Format(dukemtmc.matches, partial(dukemtmc.load, train_only=True)),
-    "occluded-duke": Format(dukemtmc.matches, partial(dukemtmc.load, name="occluded-duke")),
-    "msmt17": Format(msmt17.matches, msmt17.load),
-    "msmt17-trainval": Format(msmt17.matches, partial(msmt17.load, with_val=True)),
-    "cuhk03": Format(cuhk03.matches, cuhk03.load),
-    "cuhk03-detected": Format(cuhk03.matches, cuhk03.load),
-    "cuhk03-labeled": Format(cuhk03.matches, partial(cuhk03.load, boxes="labeled")),
-    "veri776": Format(veri776.matches, veri776.load),
-    **{
-        name: Format(partial(named_splits.matches, name=name), partial(named_splits.load, name=name))
-        for name in named_splits.LAYOUTS
-    },
-    "prid": Format(prid.matches, prid.load),
-    "prid-single-shot": Format(partial(prid.matches, shot="single_shot"), partial(prid.load, shot="single_shot")),
-    "prid-multi-shot": Format(partial(prid.matches, shot="multi_shot"), partial(prid.load, shot="multi_shot")),
-    "mars": Format(mars.matches, mars.load),
-    "occluded-reid": Format(occluded_reid.matches, occluded_reid.load),
-    "vehicleid": Format(vehicles.matches_vehicleid, vehicles.load_vehicleid),
-    **{
-        f"vehicleid-{size}": Format(vehicles.matches_vehicleid, partial(vehicles.load_vehicleid, size=size))
-        for size in vehicles.VEHICLEID_SIZES
-    },
-    "veri-wild": Format(vehicles.matches_wild, vehicles.load_wild),
-    **{
-        f"veri-wild-{size}": Format(vehicles.matches_wild, partial(vehicles.load_wild, size=size))
-        for size in vehicles.WILD_SIZES
-    },
-    "csv": Format(csv.matches, csv.load),
-    "folder": Format(people.matches, people.load),
-    "folder-ids": Format(people.matches, partial(people.load, shape="ids")),
-    "folder-nested": Format(people.matches, partial(people.load, shape="nested")),
-    "folder-cameras": Format(people.matches, partial(people.load, shape="cameras")),
-    "webdataset": Format(webdataset.matches, webdataset.load),
-    "parquet": Format(parquet.matches, parquet.load),
-} | {
-    f"cuhk03-classic-{boxes}-{split}": Format(
-        cuhk03.matches, partial(cuhk03.load, boxes=boxes, protocol="classic", split=split)
-    )
-    for boxes in ("detected", "labeled")
-    for split in range(cuhk03.SPLITS)
-}
-"""Every format by its name. The classic protocol of CUHK03 has a name for each of its 20 splits."""
-
-GUESSED = (
-    *("market1501", "dukemtmc", "msmt17", "cuhk03", "veri776", "mars", "occluded-reid", "vehicleid", "veri-wild"),
-    *("prid", "ltcc", "celeb-reid", "csv"),
+MODULES = (
+    *(market1501, dukemtmc, msmt17, cuhk03, veri776, mars, occluded_reid, vehicles, prid, named_splits, csv, people),
+    *(webdataset, parquet),
 )
+"""The modules of the data sets, in the order in which they are tried. Each has `FORMATS`, and `LAYOUT` for people."""
+
+FORMATS: dict[str, Format] = {name: entry for module in MODULES for name, entry in module.FORMATS.items()}
+"""Every format by its name."""
+
+LAYOUTS = ", ".join(module.LAYOUT for module in MODULES)
+
+GUESSED = tuple(name for name, entry in FORMATS.items() if entry.guessed)
 """The formats that are tried, in this order. `folder`, which fits nearly everything, comes after them all."""
 
 SHARDS = ("webdataset", "parquet")
 """What is tried last: the .tar in which a data set came may still lie beside it."""
-
-_MODULES = (
-    *(market1501, dukemtmc, msmt17, cuhk03, veri776, mars, occluded_reid, vehicles, prid, named_splits, csv, people),
-    *(webdataset, parquet),
-)
-LAYOUTS = ", ".join(module.LAYOUT for module in _MODULES)
 
 
 def load_dataset(folder: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the option is called so)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats.market1501 import load_boxes
-from reidkit.data.formats.scan import any_image, locate
+from reidkit.data.formats.scan import Format, any_image, locate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,3 +35,10 @@ def load(folder: Path, train_only: bool = False, name: str = "") -> Dataset:
     root = locate(folder, matches, "DukeMTMC-reID: unpack DukeMTMC-reID.zip there")
     name = name or ("occluded-duke" if "occluded" in root.name.lower() else "dukemtmc")
     return load_boxes(name, root, NAME, EXAMPLE, train_only=train_only)
+
+
+FORMATS = {
+    "dukemtmc": Format(matches, load, guessed=True),
+    "dukemtmc-train": Format(matches, partial(load, train_only=True)),
+    "occluded-duke": Format(matches, partial(load, name="occluded-duke")),
+}

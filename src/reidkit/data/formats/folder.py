@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from reidkit.data.formats.numbering import as_names, refuse_two_spellings
-from reidkit.data.formats.scan import any_image, folders_in, image_names, locate, without_junk
+from reidkit.data.formats.scan import Format, any_image, folders_in, image_names, locate, without_junk
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Names, Sample
 
@@ -308,3 +309,10 @@ def _leading(images: list[tuple[str, Path]]) -> dict[Path, int]:
     # a number that only one id has is that id's, or an image's
     shared = all(len(names) > 1 for names in seen.values())
     return cameras if len(seen) > 1 and shared and not is_id else {}
+
+
+SHAPES: tuple[Shape, ...] = ("ids", "nested", "cameras")
+FORMATS = {"folder": Format(matches, load)} | {
+    f"folder-{shape}": Format(matches, partial(load, shape=shape)) for shape in SHAPES
+}
+"""`folder` fits nearly everything: it is tried after all others."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import any_image, locate, named_samples, without_junk
+from reidkit.data.formats.scan import Format, any_image, locate, named_samples, without_junk
 from reidkit.errors import DataError
 from reidkit.types import SYNTHETIC, Dataset
 
@@ -86,3 +87,9 @@ def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ..
 def _is_drawn(root: Path) -> bool:
     readme = root / "README.txt"
     return readme.is_file() and readme.read_bytes().startswith(SYNTHETIC.encode())
+
+
+FORMATS = {
+    "market1501": Format(matches, load, guessed=True),
+    "market1501-train": Format(matches, partial(load, train_only=True)),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import any_image, folders_in, image_names, locate, without_junk
+from reidkit.data.formats.scan import Format, any_image, folders_in, image_names, locate, without_junk
 from reidkit.data.split import queries_of
 from reidkit.errors import DataError
 from reidkit.types import JUNK, Dataset, Sample
@@ -50,3 +50,6 @@ def _read(folder: Path) -> tuple[Sample, ...]:
             pid = JUNK if match["pid"] == "00-1" else int(match["pid"])
             samples.append(Sample(child / name, pid, int(match["cam"])))
     return tuple(samples)
+
+
+FORMATS = {"mars": Format(matches, load, guessed=True)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
-from reidkit.data.formats.scan import is_file, locate
+from reidkit.data.formats.scan import Format, is_file, locate
 from reidkit.errors import DataError
 from reidkit.types import Dataset, Sample
 
@@ -61,3 +62,9 @@ def _listed(table: Path, folder: Path, first: int = 0) -> tuple[Sample, ...]:
     if not is_file(Path(str(samples[0].path))):
         raise DataError(f"{samples[0].path}, which {table.name} names, is not there: unpack MSMT17 again")
     return tuple(samples)
+
+
+FORMATS = {
+    "msmt17": Format(matches, load, guessed=True),
+    "msmt17-trainval": Format(matches, partial(load, with_val=True)),
+}

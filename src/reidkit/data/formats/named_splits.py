@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from reidkit.data.formats.scan import any_image, image_names, locate
+from reidkit.data.formats.scan import Format, any_image, image_names, locate
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Dataset, Sample
 
@@ -69,3 +70,6 @@ def _read(folder: Path, layout: Layout) -> tuple[Sample, ...]:
         cam = match.groupdict().get("cam")
         samples.append(Sample(folder / name, int(match["pid"]), int(cam) if cam else NO_CAMERA))
     return tuple(samples)
+
+
+FORMATS = {name: Format(partial(matches, name=name), partial(load, name=name), guessed=True) for name in LAYOUTS}

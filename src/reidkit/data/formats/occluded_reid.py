@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats.numbering import numbered
-from reidkit.data.formats.scan import folders_in, image_names, locate, without_junk
+from reidkit.data.formats.scan import Format, folders_in, image_names, locate, without_junk
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Dataset, Names, Sample
 
@@ -40,3 +40,6 @@ def load(folder: Path) -> Dataset:
     pids, called = numbered({name for images in named for name, _ in images}, "id", str(root))
     query, gallery = (tuple(Sample(path, pids[name], NO_CAMERA) for name, path in images) for images in named)
     return without_junk("occluded-reid", (), query, gallery, Names(called))
+
+
+FORMATS = {"occluded-reid": Format(matches, load, guessed=True)}

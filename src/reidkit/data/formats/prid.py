@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from reidkit.data.formats.scan import any_image, folders_in, image_names, locate
+from reidkit.data.formats.scan import Format, any_image, folders_in, image_names, locate
 from reidkit.errors import DataError
 from reidkit.types import Dataset, Sample
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Shot = Literal["single_shot", "multi_shot"]
+SHOTS: tuple[Shot, ...] = ("single_shot", "multi_shot")
 
 PERSON = re.compile(r"person_(\d{1,9})", re.ASCII)
 BOTH = 200
@@ -69,3 +71,8 @@ def _read(camera: Path, camid: int) -> Iterator[Sample]:
             raise DataError(f"{path} does not say its id: rename it like person_0001, or remove it")
         pid = int(match[1])
         yield Sample(path, pid + SEEN_BY_A - BOTH if camid > 1 and pid > BOTH else pid, camid)
+
+
+FORMATS = {"prid": Format(matches, load, guessed=True)} | {
+    f"prid-{shot.replace('_', '-')}": Format(partial(matches, shot=shot), partial(load, shot=shot)) for shot in SHOTS
+}

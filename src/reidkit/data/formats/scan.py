@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.errors import DataError
 from reidkit.types import JUNK, NO_NAMES, Dataset, Names, Sample
@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+
+class Format(NamedTuple):
+    """How a data set is recognised (`matches`) and read (`load`) from a folder.
+
+    Only a `guessed` one is tried on a folder whose format nobody names.
+    """
+
+    matches: Callable[[Path], bool]
+    load: Callable[[Path], Dataset]
+    guessed: bool = False
+
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".gif"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import locate
+from reidkit.data.formats.scan import Format, locate
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Dataset, Sample
 
@@ -111,3 +112,11 @@ def _rows(table: Path, line: re.Pattern[str], example: str, *, head: bool = Fals
         elif text.strip() and not (head and number == 1):
             raise DataError(f"{table} line {number} does not read like {example}")
     return rows
+
+
+FORMATS = {
+    "vehicleid": Format(matches_vehicleid, load_vehicleid, guessed=True),
+    **{f"vehicleid-{size}": Format(matches_vehicleid, partial(load_vehicleid, size=size)) for size in VEHICLEID_SIZES},
+    "veri-wild": Format(matches_wild, load_wild, guessed=True),
+    **{f"veri-wild-{size}": Format(matches_wild, partial(load_wild, size=size)) for size in WILD_SIZES},
+}

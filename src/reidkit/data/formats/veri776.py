@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import locate, named_samples, without_junk
+from reidkit.data.formats.scan import Format, locate, named_samples, without_junk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,3 +33,6 @@ def load(folder: Path) -> Dataset:
         named_samples(root / name, NAME, EXAMPLE) for name in ("image_train", "image_query", "image_test")
     )
     return without_junk("veri776", train, query, gallery)
+
+
+FORMATS = {"veri776": Format(matches, load, guessed=True)}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from reidkit.data.formats.scan import Format
 from reidkit.data.shards.index import Said, checked, gathered, read_shards
 from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.data.shards.storage import set_name, shards_at
@@ -199,3 +200,6 @@ def pyarrow() -> tuple[Any, Any]:
     except ImportError:
         raise DataError(f"Parquet needs pyarrow: {install('pyarrow')}") from None
     return pyarrow, pyarrow.parquet
+
+
+FORMATS = {"parquet": Format(matches, load)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.data.decode import MAX_BYTES
 from reidkit.data.formats.folder import camera
-from reidkit.data.formats.scan import SUFFIXES
+from reidkit.data.formats.scan import SUFFIXES, Format
 from reidkit.data.shards.index import Said, checked, gathered, read_shards
 from reidkit.data.shards.samples import as_benchmark, shown
 from reidkit.data.shards.storage import Folder, set_name, shards_at
@@ -290,3 +290,6 @@ class _Tar:
 
     def _named(self, name: bytes) -> str:
         return f"{self._shard}:{shown(name)}"
+
+
+FORMATS = {"webdataset": Format(matches, load)}

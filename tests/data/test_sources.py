@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reidkit.data.replacements import WithReplacements
-from reidkit.data.sources import MappedImages
+from reidkit.data.sources import MappedImages, WithReplacements
 from reidkit.errors import DataError
 from reidkit.types import Sample
 
@@ -35,20 +34,20 @@ def test_nothing_has_changed() -> None:
     assert source.size == (1, 1)
 
 
-def test_the_next_of_the_person_stands_in_and_after_the_last_the_first() -> None:
-    """Image 1 has broken: 2 stands in. 5 has broken: it is the last of its person, so 3 stands in."""
+def test_the_next_image_of_the_id_replaces_a_lost_one_and_after_the_last_the_first() -> None:
+    """Image 1 is lost: 2 replaces it. 5 is lost, the last of its id, so 3 replaces it."""
     source = begun([], [0, 2, 3, 4, 6, 7])
     assert source.lost.tolist() == [1, 5]
     assert shown(source) == [0, 2, 2, 3, 4, 3, 6, 7]
 
 
-def test_what_was_mended_stays_out_and_does_not_stand_in() -> None:
-    """Image 2 was broken at the start and is whole again; 1 has broken since: 0 stands in, not 2."""
+def test_what_was_repaired_stays_out_and_replaces_nothing() -> None:
+    """Image 2 was unreadable at the start and is repaired; 1 is lost since: 0 replaces it, not 2."""
     source = begun([2], [0, 2, 3, 4, 5, 6, 7])
     assert source.kept.tolist() == [0, 1, 3, 4, 5, 6, 7]
     assert shown(source) == [0, 0, 3, 4, 5, 6, 7]
 
 
-def test_nobody_is_left_to_stand_in() -> None:
-    with pytest.raises(DataError, match=r"no image of person 3 can be read any more \(6\.jpg\): repair one"):
+def test_no_image_of_an_id_is_left() -> None:
+    with pytest.raises(DataError, match=r"no image of id 3 can be read any more \(6\.jpg\): repair one"):
         begun([], [0, 1, 2, 3, 4, 5])
