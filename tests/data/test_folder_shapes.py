@@ -59,7 +59,7 @@ def test_ids_and_cameras_by_hand(
         (["people/x.jpg"], r"people holds images straight.* if they all show one id, pass format=.folder-ids."),
         (["a.jpg", "b.jpg"], r"holds images straight, such as .*<id>/<image>\), or list them in a .csv that begins with"),
         (["part1/anna/a.jpg", "part2/bob/b.jpg"], r"\(part1, part2; in the first of them anna\): if part1 is an id, pass "
-         r"format=.folder-nested.; if it is a camera, format=.folder-cameras.; and if it is a data set, name .*part1"),
+         r"format='folder-nested'; if it is a camera, format='folder-cameras'; and if it is a data set, name .*part1"),
         (["train/anna/a.jpg", "test/bob/b.jpg"], r"train and test, and no query and gallery: .*`reidkit split .* OUT`, or"),
         (["test/anna/a.jpg", "test/bob/b.jpg"], r"folders of ids in test and no train: name one of them .*reidkit split"),
         (["session1/001/a.jpg", "session2/002/a.jpg"], r"folders of folders of images \(session1, session2"),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.data.images import image_file
-from reidkit.data.shards.lookup import image_file
 from reidkit.encoder import InferenceOptions, embed_samples
 from reidkit.errors import DataError
 from reidkit.evaluation import EvaluationProtocol
