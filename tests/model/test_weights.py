@@ -295,7 +295,7 @@ def test_float8_and_float64_are_numbers_too(tmp_path):
 @pytest.mark.parametrize("content", [{1: torch.zeros(2)}, {"a": {"b": torch.zeros(2)}}, {(1, 2): torch.zeros(2)}])
 def test_tensors_of_something_else(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="holds no weights of a ResNet"):
+    with pytest.raises(WeightsError, match="holds no weights of this backbone"):
         load_backbone(network(), tmp_path / "w.pth")
 
 

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 
-from reidkit.distance import euclidean
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -23,7 +21,10 @@ def batch_hard_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3) ->
             image of its id has d_p = 1e-6, the distance to itself.
         margin: In units of the distance.
     """
-    dist_bb = euclidean(feat_bd, feat_bd)
+    # |a - b|^2 = |a|^2 + |b|^2 - 2ab. Rounding can make it a little negative, or zero, where the root has no gradient:
+    # held at 1e-12, the distance of a feature to itself is 1e-6 and its gradient finite.
+    square_bb = feat_bd.square().sum(1, keepdim=True) + feat_bd.square().sum(1) - 2 * feat_bd @ feat_bd.T
+    dist_bb = square_bb.clamp_min(1e-12).sqrt()
     same_bb = label_b[:, None] == label_b
     hardest_pos_b = dist_bb.masked_fill(~same_bb, 0.0).amax(dim=1)
     hardest_neg_b = dist_bb.masked_fill(same_bb, float("inf")).amin(dim=1)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from reidkit.model.heads.single import build_head
 from reidkit.recipe import BACKBONES
 
 if TYPE_CHECKING:
@@ -51,8 +50,10 @@ def _put_in_head(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) 
 def build_network(recipe: recipe.Network) -> Network:
     """Make the network of a recipe, initialised from torch's random state.
 
-    A family of backbones is a module in `model/backbones/` of its name in `recipe.BACKBONES`, with a `build_backbone`.
+    A family of backbones is a module of its name in `model/backbones/` with a `build_backbone(recipe)`, a head one in
+    `model/heads/` with a `build_head(recipe, channels)`: another one is found without a change here.
     """
     family = next(family for family, names in BACKBONES.items() if recipe.backbone in names)
     backbone: Backbone = import_module(f"reidkit.model.backbones.{family}").build_backbone(recipe)
-    return Network(backbone, build_head(recipe, backbone.channels))
+    head: Head = import_module(f"reidkit.model.heads.{recipe.head}").build_head(recipe, backbone.channels)
+    return Network(backbone, head)

@@ -76,7 +76,7 @@ def load_backbone(network: Network, path: Path) -> str:
     found = locate([*contents.tensors, *contents.unusable], aliases)
     if found is None:
         held = _first("its names are", [*contents.tensors, *contents.unusable])
-        raise WeightsError(f"{path} holds no weights of a ResNet ({held}): give weights with torchvision's names")
+        raise WeightsError(f"{path} holds no weights of this backbone ({held}): give weights with torchvision's names")
     # What belongs to no stage of the backbone, as a classifier, is left out; a stage with more blocks does not fit.
     own = {name.partition(".")[0] for name in aliases}
     names = {full: aliases.get(full[len(found.prefix) :], full[len(found.prefix) :]) for full in found.names}

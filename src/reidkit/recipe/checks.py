@@ -110,7 +110,8 @@ def _fit_choice(value: object, choices: tuple[Any, ...], key: str) -> Any:
     known = [str(choice) for choice in choices]
     close = difflib.get_close_matches(words.lower().replace("_", "-"), known, n=1, cutoff=0.8)
     remedy = f"; did you mean {close[0]}?" if close else ""
-    raise UsageError(f"{key} must be {', '.join(known[:-1])} or {known[-1]}, not {words}{remedy}", argument=key)
+    either = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
+    raise UsageError(f"{key} must be {either}, not {words}{remedy}", argument=key)
 
 
 def _refuse(key: str, wanted: str, value: object) -> NoReturn:

@@ -19,19 +19,23 @@ ResNets = Literal[
 BackboneName = ResNets
 """Every backbone; another family is another `Literal` in this union and in `BACKBONES`."""
 
+HeadName = Literal["single"]
+"""Every head, each a module in `model/heads/`."""
+
 BACKBONES: dict[str, tuple[str, ...]] = {"resnet": get_args(ResNets)}
 """The backbones of each family: of each module in `model/backbones/`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Section):
-    """The network up to the feature that is searched with.
+    """The network, from images to both features.
 
     `stride_in`: which convolution of a bottleneck block carries the stride: `3x3` as torchvision does, `1x1` as caffe
     did, `auto` as the metadata of the weights file says (torchvision's where it says nothing).
     `stem_relu` False leaves out the ReLU after the first batch norm, as the authors' published weights need.
-    `neck`: what f_i is made of f_t by: nothing, batch norm (BNNeck), or `l2`, its direction (see `model.neck`).
+    `neck`: what makes f_i of f_t: nothing, batch norm (BNNeck), or `l2`, its direction (see `model.neck`).
     `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
+    `head`: what makes the features of the backbone's map; `single` is pooling, embedding and neck.
     """
 
     backbone: BackboneName = "resnet50"
@@ -41,6 +45,7 @@ class Network(Section):
     stem_relu: bool = True
     neck: Literal["none", "bnneck", "l2"] = "none"
     embedding: int = 0
+    head: HeadName = "single"
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""

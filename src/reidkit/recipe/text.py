@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from reidkit import strict_json
 from reidkit.errors import UsageError
 from reidkit.recipe.checks import Section, field_types, in_words
-from reidkit.recipe.old_words import nearest
+from reidkit.recipe.foreign_keys import nearest
 from reidkit.recipe.sections import Recipe
 
 if TYPE_CHECKING:
