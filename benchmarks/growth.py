@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from reidkit.synth import draw_dataset
+from reidkit.synth import synthesize
 from reidkit.train.log import read
 
 SETTINGS = ("images.height=64", "images.width=32", "optim.epochs=2", "optim.drops=[1]", "optim.warmup_epochs=1")
@@ -52,7 +52,7 @@ def measure(ids: list[int], per_camera: list[int], processes: list[int]) -> list
     with tempfile.TemporaryDirectory() as folder:
         for count, images in sets:
             data = Path(folder) / f"people-{count}-{images}"
-            draw_dataset(data, 2 * count, 4, 0, height=64, width=32, images_per_camera=images)
+            synthesize(data, 2 * count, 4, 0, height=64, width=32, images_per_camera=images)
             shared = processes if (count, images) == (ids[-1], per_camera[0]) else processes[:1]
             rows += [epoch(data, Path(folder) / f"run-{count}-{images}-{number}", number) for number in shared]
     return rows

@@ -36,7 +36,7 @@ from reidkit.data.loaders import build_batches
 from reidkit.encoder import choose_precision
 from reidkit.model.network import Network, build_network
 from reidkit.recipes import get_recipe
-from reidkit.synth import draw_dataset
+from reidkit.synth import synthesize
 from reidkit.train.device import prepare
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = options.data or Path(folder) / "people"
         if not options.data:
-            draw_dataset(data, 80, 6, 0)
+            synthesize(data, 80, 6, 0)
         common = ["--data", str(data), "--recipe", options.recipe, "--steps", str(options.steps), "--cache", folder]
         for _ in range(options.rounds):
             for which, found in rounds.items():

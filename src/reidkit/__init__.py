@@ -1,3 +1,87 @@
-"""reidkit: train, judge and use person re-identification models."""
+"""Person re-identification: train, evaluate, ship and serve models. Every command is a function here.
+
+>>> import reidkit as rk
+>>> market = rk.load_dataset("Market-1501-v15.09.15")
+>>> run = rk.train("strong-baseline", market, weights="resnet50.safetensors", out="runs/strong")
+>>> model = rk.load_model("runs/strong")
+>>> vectors = model.embed(["a.jpg", "b.jpg"])
+
+The names of `__all__` are loaded when they are first asked for: importing reidkit imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reidkit.data.formats.detect import load_dataset
+    from reidkit.encoder import Model, load_model
+    from reidkit.errors import DataError, ReidkitError, RunError, UsageError, WeightsError
+    from reidkit.evaluation import calibrate, compare, evaluate
+    from reidkit.gallery import Gallery, open_gallery
+    from reidkit.metrics.ranking import rank
+    from reidkit.metrics.retrieval import Scores
+    from reidkit.metrics.scoring import rerank, score
+    from reidkit.recipe import Recipe
+    from reidkit.recipes import get_recipe
+    from reidkit.synth import synthesize
+    from reidkit.types import Dataset, Embeddings, Sample
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Embeddings",
+    "Gallery",
+    "Model",
+    "Recipe",
+    "ReidkitError",
+    "RunError",
+    "Sample",
+    "Scores",
+    "UsageError",
+    "WeightsError",
+    "__version__",
+    "calibrate",
+    "compare",
+    "evaluate",
+    "get_recipe",
+    "load_dataset",
+    "load_model",
+    "open_gallery",
+    "rank",
+    "rerank",
+    "score",
+    "synthesize",
+]
+
+_NAMES = {
+    "reidkit.data.formats.detect": ("load_dataset",),
+    "reidkit.encoder": ("Model", "load_model"),
+    "reidkit.errors": ("DataError", "ReidkitError", "RunError", "UsageError", "WeightsError"),
+    "reidkit.evaluation": ("calibrate", "compare", "evaluate"),
+    "reidkit.gallery": ("Gallery", "open_gallery"),
+    "reidkit.metrics.ranking": ("rank",),
+    "reidkit.metrics.retrieval": ("Scores",),
+    "reidkit.metrics.scoring": ("rerank", "score"),
+    "reidkit.recipe": ("Recipe",),
+    "reidkit.recipes": ("get_recipe",),
+    "reidkit.synth": ("synthesize",),
+    "reidkit.types": ("Dataset", "Embeddings", "Sample"),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

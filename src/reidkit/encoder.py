@@ -17,6 +17,7 @@ from reidkit.data.sources import fit, pool
 from reidkit.data.transforms import MEAN, STD
 from reidkit.distributed import ALONE, from_environment
 from reidkit.errors import DataError, DivergedError, MissingFileError, UsageError, WeightsError
+from reidkit.metrics.calibration_file import Calibration, calibration_path, load_calibration
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.weights import load_network
 from reidkit.types import Embeddings, Sample, Samples, SampleTable, as_samples
@@ -165,6 +166,16 @@ class Model:
     def dim(self) -> int:
         """The length D of a feature."""
         return _length(self.network)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The thresholds and probabilities in the `calibration.json` beside the model; None where there is none.
+
+        Raises:
+            DataError: the file is damaged, or another model's.
+        """
+        path = self.path and calibration_path(self.path)
+        return load_calibration(path, self.fingerprint) if path and path.is_file() else None
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features f_i float32 [N, D] of RGB pixels uint8 [N, H, W, 3] of the network's size.

@@ -17,7 +17,6 @@ from reidkit.metrics.calibration_file import (
     Calibration,
     Settings,
     calibration_path,
-    load_calibration,
     save_calibration,
 )
 from reidkit.metrics.distances import pair_squares, prepare
@@ -264,8 +263,7 @@ def compare(model: Model, a: Image, b: Image, *, threshold: float | None = None)
     Raises:
         DataError: an image cannot be read; the calibration is damaged or another model's.
     """
-    path = model.path and calibration_path(model.path)
-    known = load_calibration(path, model.fingerprint) if path and path.is_file() else None
+    known = model.calibration
     metric = known.settings.metric if known else "cosine"
     vectors = model.embed([a, b], feature=known.feature if known else "f_i", flip=bool(known and known.flip))
     first = np.zeros(1, np.int64)

@@ -42,7 +42,7 @@ def test_a_start_is_made_once_and_all_rows_begin_with_it(tmp_path, noise, tiny, 
     assert {run.weights for run in runs} == {file}
 
     monkeypatch.setattr(starts, "measure", None)
-    monkeypatch.setattr(starts, "draw_dataset", None)
+    monkeypatch.setattr(starts, "synthesize", None)
     assert with_starts(asked, OPTIONS) == first
 
 

@@ -8,9 +8,8 @@ import re
 import pytest
 
 from reidkit import recipe as recipes
-from reidkit.recipes import by_name, get_recipe
+from reidkit.recipes import by_name, changes, changes_of, get_recipe, named, origin_of
 from reidkit.recipes.luo2019.interpretations import interpret
-from reidkit.recipes.names import changes, changes_of, named, origin_of
 from reidkit.train.run import settle_stride
 
 STRONG = get_recipe("strong-baseline")

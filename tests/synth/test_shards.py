@@ -1,4 +1,4 @@
-"""The images of `draw_dataset`, in shards."""
+"""The images of `synthesize`, in shards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.errors import UsageError
-from reidkit.synth import Plan, Size, draw_dataset
+from reidkit.synth import Plan, Size, synthesize
 from reidkit.synth.draw import STRANGERS
 from reidkit.synth.shards import Shards, draw_shards
 
@@ -44,7 +44,7 @@ def drawn(out: Path) -> dict[str, list[tuple[str, str, str, str, bytes]]]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_same_bytes_under_the_same_names(tmp_path: Path, workers: int) -> None:
-    draw_dataset(tmp_path / "files", 20, 4, 3, workers=1, **SMALL)
+    synthesize(tmp_path / "files", 20, 4, 3, workers=1, **SMALL)
     counts = draw_shards(tmp_path / "shards", PLAN, Shards(images=30, write=write, finish=nothing), workers=workers)
     found = drawn(tmp_path / "shards")
     folders = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from reidkit.errors import DataError, UsageError
-from reidkit.synth import FOLDERS, Plan, Size, draw_dataset
+from reidkit.synth import FOLDERS, Plan, Size, synthesize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_layout_by_hand(tmp_path: Path) -> None:
     """Six ids, two cameras, two images: 3 ids to learn from, 3 to find; a query and a gallery image each a camera."""
-    counts = draw_dataset(tmp_path / "set", 6, 2, 0, images_per_camera=2, workers=1)
+    counts = synthesize(tmp_path / "set", 6, 2, 0, images_per_camera=2, workers=1)
     drawn = sorted(files(tmp_path / "set"))
     assert [name for name in drawn if "train" in name] == [
         f"bounding_box_train/{pid:04d}_c{cam}s1_{frame:06d}_01.jpg"
@@ -49,7 +49,7 @@ def test_layout_by_hand(tmp_path: Path) -> None:
 
 
 def test_images_have_the_size_asked_for(tmp_path: Path) -> None:
-    draw_dataset(tmp_path / "set", 4, 2, 0, height=96, width=40, images_per_camera=2, workers=1)
+    synthesize(tmp_path / "set", 4, 2, 0, height=96, width=40, images_per_camera=2, workers=1)
     for path in (tmp_path / "set").rglob("*.jpg"):
         with Image.open(path) as image:
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (40, 96))
@@ -57,7 +57,7 @@ def test_images_have_the_size_asked_for(tmp_path: Path) -> None:
 
 def test_same_arguments_same_bytes_however_many_workers(tmp_path: Path) -> None:
     for workers in (1, 2):
-        draw_dataset(tmp_path / str(workers), 40, 5, 5, workers=workers, **SMALL)
+        synthesize(tmp_path / str(workers), 40, 5, 5, workers=workers, **SMALL)
     one, two = files(tmp_path / "1"), files(tmp_path / "2")
     assert len(one) > 400
     assert one == two
@@ -65,7 +65,7 @@ def test_same_arguments_same_bytes_however_many_workers(tmp_path: Path) -> None:
 
 def test_another_seed_draws_other_people(tmp_path: Path) -> None:
     for seed in (0, 1):
-        draw_dataset(tmp_path / str(seed), 4, 2, seed, workers=1, **SMALL)
+        synthesize(tmp_path / str(seed), 4, 2, seed, workers=1, **SMALL)
     one, other = files(tmp_path / "0"), files(tmp_path / "1")
     assert one.keys() == other.keys()
     assert not {name for name in one if one[name] == other[name]}
@@ -74,15 +74,15 @@ def test_another_seed_draws_other_people(tmp_path: Path) -> None:
 def test_images_do_not_depend_on_the_size_of_the_set(tmp_path: Path) -> None:
     """The train images of ids 1 and 2 stay when there are more ids."""
     few, more = tmp_path / "few", tmp_path / "more"
-    draw_dataset(few, 4, 2, 0, workers=1, **SMALL)
-    draw_dataset(more, 12, 3, 0, workers=1, height=32, width=32, images_per_camera=3)
+    synthesize(few, 4, 2, 0, workers=1, **SMALL)
+    synthesize(more, 12, 3, 0, workers=1, height=32, width=32, images_per_camera=3)
     shared = [name for name in files(few) if name.startswith("bounding_box_train")]
     assert len(shared) == 8
     assert all(files(few)[name] == files(more)[name] for name in shared)
 
 
 def test_readme_says_what_it_is(tmp_path: Path) -> None:
-    draw_dataset(tmp_path / "set", 4, 2, 9, workers=1, **SMALL)
+    synthesize(tmp_path / "set", 4, 2, 9, workers=1, **SMALL)
     text = (tmp_path / "set" / "README.txt").read_text()
     assert "Synthetic" in text
     assert "--ids 4 --cameras 2 --seed 9" in text
@@ -90,7 +90,7 @@ def test_readme_says_what_it_is(tmp_path: Path) -> None:
 
 def test_progress_rises_to_the_total(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    counts = draw_dataset(tmp_path / "set", 20, 4, 0, workers=1, progress=lambda *now: told.append(now), **SMALL)
+    counts = synthesize(tmp_path / "set", 20, 4, 0, workers=1, progress=lambda *now: told.append(now), **SMALL)
     total = counts["train"] + counts["query"] + counts["gallery"] + counts["junk"]
     assert told[-1] == (total, total)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
@@ -99,9 +99,9 @@ def test_progress_rises_to_the_total(tmp_path: Path) -> None:
 
 def test_its_own_earlier_set_is_replaced(tmp_path: Path) -> None:
     out = tmp_path / "set"
-    draw_dataset(out, 8, 3, 0, workers=1, **SMALL)
-    draw_dataset(out, 4, 2, 1, workers=1, **SMALL)
-    draw_dataset(tmp_path / "fresh", 4, 2, 1, workers=1, **SMALL)
+    synthesize(out, 8, 3, 0, workers=1, **SMALL)
+    synthesize(out, 4, 2, 1, workers=1, **SMALL)
+    synthesize(tmp_path / "fresh", 4, 2, 1, workers=1, **SMALL)
     assert files(out) == files(tmp_path / "fresh")
     assert {path.name for path in tmp_path.iterdir()} == {"set", "fresh"}
 
@@ -110,24 +110,24 @@ def test_its_own_earlier_set_is_replaced(tmp_path: Path) -> None:
 def test_other_peoples_files_are_refused_and_kept(tmp_path: Path, foreign: str) -> None:
     precious = tmp_path / "set" / foreign
     if foreign != "README.txt":
-        draw_dataset(tmp_path / "set", 4, 2, 0, workers=1, **SMALL)
+        synthesize(tmp_path / "set", 4, 2, 0, workers=1, **SMALL)
     precious.parent.mkdir(parents=True, exist_ok=True)
     precious.write_text("mine")
     before = files(tmp_path)
     with pytest.raises(UsageError, match=r"something else.*: give a folder"):
-        draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
+        synthesize(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
     assert files(tmp_path) == before
 
 
 @pytest.mark.parametrize("where", ["set.partial", "set.old", "set.lock", "set.0123abcd.partial"])
 def test_what_lies_beside_it_is_kept(tmp_path: Path, where: str) -> None:
     """A set that the user has moved aside, and a foreign folder even under a name of ours."""
-    draw_dataset(tmp_path / where, 4, 2, 0, workers=1, **SMALL)
+    synthesize(tmp_path / where, 4, 2, 0, workers=1, **SMALL)
     if where.startswith("set.0"):
         (tmp_path / where / "notes.txt").write_text("mine")
     before = files(tmp_path / where)
-    draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
-    draw_dataset(tmp_path / "set", 4, 2, 2, workers=1, **SMALL)
+    synthesize(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
+    synthesize(tmp_path / "set", 4, 2, 2, workers=1, **SMALL)
     assert files(tmp_path / where) == before
     assert {path.name for path in tmp_path.iterdir()} == {"set", where}
 
@@ -138,24 +138,24 @@ def test_two_at_once(tmp_path: Path) -> None:
 
     def second(done: int, total: int) -> None:
         with pytest.raises(DataError, match=r"another process draws into .*set: wait for it, or name another folder"):
-            draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
+            synthesize(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
 
-    draw_dataset(tmp_path / "set", 4, 2, 0, workers=1, progress=second, **SMALL)
+    synthesize(tmp_path / "set", 4, 2, 0, workers=1, progress=second, **SMALL)
     before = files(tmp_path / "set")
-    draw_dataset(tmp_path / "alone", 4, 2, 0, workers=1, **SMALL)
+    synthesize(tmp_path / "alone", 4, 2, 0, workers=1, **SMALL)
     assert before == files(tmp_path / "alone")
     assert {path.name for path in tmp_path.iterdir()} == {"set", "alone"}
 
 
 def test_a_kill_between_the_two_renames_loses_no_set(tmp_path: Path) -> None:
-    draw_dataset(tmp_path / "set.0123abcd.old", 4, 2, 0, workers=1, **SMALL)
+    synthesize(tmp_path / "set.0123abcd.old", 4, 2, 0, workers=1, **SMALL)
     before = files(tmp_path / "set.0123abcd.old")
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, progress=stop, **SMALL)
+        synthesize(tmp_path / "set", 4, 2, 1, workers=1, progress=stop, **SMALL)
     assert files(tmp_path / "set") == before
     assert {path.name for path in tmp_path.iterdir()} == {"set"}
 
@@ -164,30 +164,30 @@ def test_a_planted_link_in_the_place_of_the_lock(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("mine")
     (tmp_path / ".set.lock").symlink_to(tmp_path / "victim")
     with pytest.raises(DataError, match="cannot be written"):
-        draw_dataset(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
+        synthesize(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
     assert (tmp_path / "victim").read_text() == "mine"
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "set").write_text("mine")
     with pytest.raises(UsageError, match="something else"):
-        draw_dataset(tmp_path / "set", 4, 2, 1)
+        synthesize(tmp_path / "set", 4, 2, 1)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="something else"):
-        draw_dataset(tmp_path / "link", 4, 2, 1)
+        synthesize(tmp_path / "link", 4, 2, 1)
 
 
 def test_an_empty_folder_and_missing_parents_will_do(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     for out in (tmp_path / "set", tmp_path / "a" / "b"):
-        draw_dataset(out, 4, 2, 1, workers=1, **SMALL)
+        synthesize(out, 4, 2, 1, workers=1, **SMALL)
         assert {path.name for path in out.iterdir()} == {"README.txt", *FOLDERS}
 
 
 def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        draw_dataset(tmp_path / "file" / "set", 4, 2, 1, workers=1)
+        synthesize(tmp_path / "file" / "set", 4, 2, 1, workers=1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -196,15 +196,15 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, workers: int) -> None
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        draw_dataset(tmp_path / "set", 60, 4, 0, workers=workers, progress=interrupt, **SMALL)
+        synthesize(tmp_path / "set", 60, 4, 0, workers=workers, progress=interrupt, **SMALL)
     assert not list(tmp_path.iterdir())
 
 
 SCRIPT = """
 import sys, pathlib
-from reidkit.synth import draw_dataset
+from reidkit.synth import synthesize
 if __name__ == "__main__":
-    draw_dataset(pathlib.Path(sys.argv[1]), 2000, 6, 0, workers=2, progress=lambda *now: print(*now, flush=True))
+    synthesize(pathlib.Path(sys.argv[1]), 2000, 6, 0, workers=2, progress=lambda *now: print(*now, flush=True))
 """
 
 
@@ -228,7 +228,7 @@ def test_a_killed_run_leaves_no_set_and_no_process(tmp_path: Path, how: signal.S
         assert not _alive(process.pid)
     assert not out.exists()
     assert any(tmp_path.glob("set.*.partial")) == (how == signal.SIGKILL)
-    draw_dataset(out, 4, 2, 0, workers=1, **SMALL)
+    synthesize(out, 4, 2, 0, workers=1, **SMALL)
     assert {path.name for path in tmp_path.iterdir()} == {"set", "script.py"}
 
 
@@ -261,7 +261,7 @@ def test_numbers_that_make_no_set(wrong: dict[str, int], says: str) -> None:
 
 def test_no_workers(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="workers must be at least 1"):
-        draw_dataset(tmp_path / "set", 4, 2, 0, workers=0)
+        synthesize(tmp_path / "set", 4, 2, 0, workers=0)
 
 
 def test_names_are_unique_in_a_large_set() -> None:

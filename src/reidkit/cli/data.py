@@ -105,14 +105,14 @@ def synth(
     as_json: options.Json = False,
 ) -> None:
     """Draw a synthetic multi-camera data set, in the layout of Market-1501. Nobody in it exists."""
-    from reidkit.synth import Size, draw_dataset
+    from reidkit.synth import Size, synthesize
 
     size = Size(height=height, width=width, images_per_camera=images_per_camera)
     if shards:
         _draw_shards(out, (ids, cameras, seed), size, shards, workers, as_json=as_json)
         return
     with progress() as tell:
-        counts = draw_dataset(
+        counts = synthesize(
             out,
             ids,
             cameras,

@@ -105,13 +105,13 @@ def _words(cached: Cached) -> str:
 def _trial() -> float:
     """Run everything once on a set of eight people; the seconds it took. What fails raises as it would for a user."""
     from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
-    from reidkit.synth import draw_dataset
+    from reidkit.synth import synthesize
     from reidkit.train.run import TrainOptions, run
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="reidkit-doctor-") as folder:
         place = Path(folder)
-        draw_dataset(place / "people", 8, 3, 0, workers=1)
+        synthesize(place / "people", 8, 3, 0, workers=1)
         recipe = override(get_recipe("small-strong-baseline"), list(TRIAL))
         job = TrainOptions(out=place / "run", data=(place / "people",), cache_dir=place / "cache")
         outcome = run(recipe, job)

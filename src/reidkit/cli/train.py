@@ -15,9 +15,8 @@ from reidkit.cli import options
 from reidkit.cli.launcher import as_child, run_as, shared
 from reidkit.cli.output import command, duration, percent, print_json, print_line, progress, remark, shown_command
 from reidkit.errors import UsageError
-from reidkit.recipes import get_recipe
+from reidkit.recipes import get_recipe, named
 from reidkit.recipes.luo2019.interpretations import interpret
-from reidkit.recipes.names import named
 from reidkit.train.run_folder import begun_as, default_folder, held, holds_run
 
 if TYPE_CHECKING:

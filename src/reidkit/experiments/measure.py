@@ -21,7 +21,7 @@ from reidkit.experiments.plan import PlannedRun
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.recipes.paper_table import BENCHMARKS
-from reidkit.synth import draw_dataset
+from reidkit.synth import synthesize
 from reidkit.train import run_report
 from reidkit.train.run import TrainOptions, run
 from reidkit.train.run_folder import locked, write_json
@@ -104,7 +104,7 @@ def _trained(recipe: Recipe, parent: Path, options: RunOptions) -> Path:
         people = parent / "people"
         if not people.is_dir():
             options.say(f"a start for {recipe.network.backbone}: drawing people into {people}")
-            draw_dataset(people, IDS, CAMERAS, SEED, progress=partial(options.progress, "drawing"))
+            synthesize(people, IDS, CAMERAS, SEED, progress=partial(options.progress, "drawing"))
         run_ = PlannedRun(
             recipe=recipe, data=_SYNTHETIC, seed=0, folder=folder, weights=None, searches={}, titles=("start",)
         )

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from reidkit.plots.charts import Chart, ChartFigure, Line, epoch_rows, number
-from reidkit.recipes.names import network_words
+from reidkit.recipes import network_words
 from reidkit.report import html
 from reidkit.terminal import harmless
 from reidkit.train import log

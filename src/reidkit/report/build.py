@@ -16,7 +16,7 @@ from reidkit.data.images import image_file
 from reidkit.metrics.ranking import draw_queries, pair_histogram, rank
 from reidkit.plots.charts import Histogram
 from reidkit.plots.image_grid import RankedImage, RankedList
-from reidkit.recipes.names import changes_of, network_words, origin_of
+from reidkit.recipes import changes_of, network_words, origin_of
 from reidkit.report.page import Report
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -21,7 +22,6 @@ from reidkit.types import SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 TRAIN, QUERY, GALLERY = FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 README = "README.txt"
@@ -118,17 +118,17 @@ Names are as in Market-1501: PERSON_cCAMERAs1_FRAME_01.jpg.
 """
 
 
-def draw_dataset(
-    out: Path,
-    ids: int,
-    cameras: int,
-    seed: int,
+def synthesize(
+    out: str | os.PathLike[str],
+    ids: int = 200,
+    cameras: int = 6,
+    seed: int = 0,
     *,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     **size: Unpack[Size],
 ) -> dict[str, int]:
-    """Draw a set in the layout of Market-1501 into the folder `out`, which appears when it is complete.
+    """Draw a synthetic data set in the layout of Market-1501 into the folder `out`, which appears when it is complete.
 
     The files depend on all arguments but `workers` (processes; None is one per core) and `progress`, which is told
     after each group of images how many are drawn, and of how many. An earlier synthetic set in `out` is replaced.
@@ -143,7 +143,7 @@ def draw_dataset(
         DataError: the files cannot be written.
     """
     plan = Plan(ids=ids, cameras=cameras, seed=seed, **size)
-    with replacing(out, plan, workers) as unfinished:
+    with replacing(Path(out), plan, workers) as unfinished:
         shots = tuple(plan.shots())
         for name in FOLDERS:
             (unfinished / name).mkdir()

@@ -65,7 +65,7 @@ def draw_shards(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, int]:
-    """Draw the images of `draw_dataset`, the same bytes, into shards in the folder `out`, which appears when complete.
+    """Draw the images of `synthesize`, the same bytes, into shards in the folder `out`, which appears when complete.
 
     camid is the camera's number in the file's name, as readers of the other layout have it.
 

@@ -128,9 +128,9 @@ def test_the_real_one() -> None:
 
 
 def test_a_drawn_set_is_named_so(tmp_path):
-    from reidkit.synth import draw_dataset
+    from reidkit.synth import synthesize
 
-    draw_dataset(tmp_path / "people", 4, 2, 0, images_per_camera=2, workers=1)
+    synthesize(tmp_path / "people", 4, 2, 0, images_per_camera=2, workers=1)
     assert market1501.load(tmp_path / "people").name == "synthetic"
     (tmp_path / "people" / "README.txt").unlink()
     assert market1501.load(tmp_path / "people").name == "market1501"

@@ -17,7 +17,7 @@ from reidkit.data.transforms import MEAN, STD, Fill, build_augmentation
 from reidkit.errors import DataError
 from reidkit.plots.style import INK, SMALL, SOFT, TITLE, add_heading, hide_ticks, new_figure, tighten
 from reidkit.recipes.luo2019.ladder import ERASING
-from reidkit.synth import Size, draw_dataset
+from reidkit.synth import Size, synthesize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +54,7 @@ def figure(data: Path | None = None, *, seed: int = 0, count: int = 8, recipe: R
     else:
         with TemporaryDirectory() as folder:
             size = Size(height=recipe.images.height, width=recipe.images.width, images_per_camera=2)
-            draw_dataset(Path(folder) / "people", 2 * max(2, count), 2, seed, workers=1, **size)
+            synthesize(Path(folder) / "people", 2 * max(2, count), 2, seed, workers=1, **size)
             images = _choose(Path(folder) / "people", count, seed, recipe)
     rows = {"original": images} | {WORDS.get(fill, fill): erased(images, fill, seed, recipe) for fill in fills()}
     return _draw(rows, "synthetic people" if data is None else "")

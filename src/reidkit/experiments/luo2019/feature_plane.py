@@ -35,7 +35,7 @@ from reidkit.plots.style import (
     text_background,
 )
 from reidkit.recipe import Batch, Erasing, Identity, Images, Network, Optim, Recipe, Triplet, digest, override
-from reidkit.synth import draw_dataset
+from reidkit.synth import synthesize
 from reidkit.train import checkpoint
 from reidkit.train.run import TrainOptions, run
 from reidkit.types import Embeddings
@@ -193,7 +193,7 @@ def choose_people(plan: Plan) -> Path:
         data = plan.out / "people"
         if not data.is_dir():
             plan.say(f"drawing {plan.people} synthetic people into {data}")
-            draw_dataset(data, 2 * plan.people, 4, plan.seed, workers=1, height=64, width=32, images_per_camera=8)
+            synthesize(data, 2 * plan.people, 4, plan.seed, workers=1, height=64, width=32, images_per_camera=8)
     train = load_dataset(data).train
     pids, counts = np.unique([sample.pid for sample in train], return_counts=True)
     if len(pids) < plan.people:
