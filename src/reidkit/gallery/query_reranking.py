@@ -11,8 +11,8 @@ import numpy as np
 from reidkit import npz
 from reidkit.atomic import atomic_write
 from reidkit.errors import DataError
-from reidkit.metrics.distances import check_pair, compiled, prepare
-from reidkit.metrics.neighbours import Neighbours, nearest, points_of, sharpen
+from reidkit.metrics.distances import check_pair, compiled, prepare, squared_distance
+from reidkit.metrics.neighbours import Neighbours, distances_again, nearest, points_of
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.k_reciprocal import Graph, KReciprocal, encode_some, finish, mutual
 from reidkit.metrics.reranking.query_expansion import smallest
@@ -50,11 +50,7 @@ def approach(points: Points, query: Floats, guest: Floats, limits: Floats) -> No
     for g in range(guest.shape[0]):
         if guest[g] - points.slack * (square + points.squares[g]) > limits[g]:
             continue
-        total = 0.0
-        for k in range(query.shape[0]):
-            difference = np.float64(points.vectors[g, k]) - np.float64(query[k])
-            total += difference * difference
-        guest[g] = total
+        guest[g] = squared_distance(points.vectors[g], query)
 
 
 @compiled
@@ -130,7 +126,7 @@ class GalleryNeighbours:
         settings = KReciprocal(k1, k2, lam)
         points = points_of(metric, gallery=gallery)
         found = nearest(points, settings.longest, multiplier_for(gallery, all_pairs=True))
-        sharpen(points.vectors, found.indices, found.distances)
+        distances_again(points.vectors, found.indices, found.distances)
         return cls(points, found, settings, metric)
 
     def save(self, path: Path) -> None:

@@ -324,14 +324,19 @@ def centred_units(feat_nd: Floats, length_n: Doubles, centre_d: Floats, out_nd: 
 
 
 @compiled
+def squared_distance(one_d: Floats, other_d: Floats) -> float:
+    """The squared Euclidean distance of two features, in double precision."""
+    total = 0.0
+    for k in range(one_d.shape[0]):
+        difference = np.float64(one_d[k]) - np.float64(other_d[k])
+        total += difference * difference
+    return total
+
+
+@compiled
 def pair_distances(one_md: Floats, other_nd: Floats, one_p: Integers, other_p: Integers) -> Doubles:
-    """The squared Euclidean distance of P pairs of rows, summed in double precision."""
+    """The `squared_distance` of P pairs of rows, [P]."""
     out = np.empty(one_p.shape[0])
     for p in range(one_p.shape[0]):
-        i, j = one_p[p], other_p[p]
-        total = 0.0
-        for k in range(one_md.shape[1]):
-            difference = np.float64(one_md[i, k]) - np.float64(other_nd[j, k])
-            total += difference * difference
-        out[p] = total
+        out[p] = squared_distance(one_md[one_p[p]], other_nd[other_p[p]])
     return out

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.errors import UsageError
-from reidkit.metrics.distances import compiled
-from reidkit.metrics.neighbours import apart, fill, nearest, points_of
+from reidkit.metrics.distances import compiled, squared_distance
+from reidkit.metrics.neighbours import fill, nearest, points_of
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.sparse import Sparse, mean_rows, stack, transpose
 
@@ -61,7 +61,7 @@ def between(graph: Graph, i: int, j: int) -> float:
     """The squared distance of two points in double precision, or to the guest."""
     count = graph.vectors.shape[0]
     if i < count and j < count:
-        return apart(graph.vectors, i, j, np.inf)
+        return squared_distance(graph.vectors[i], graph.vectors[j])
     return 0.0 if i == j else float(graph.guest[min(i, j)])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from reidkit.errors import UsageError
 from reidkit.metrics.distances import check_pair, compiled, distance_blocks, gather, prepare, unit_rows
-from reidkit.metrics.neighbours import EMPTY, insert
+from reidkit.metrics.neighbours import EMPTY, insert_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +62,6 @@ def smallest(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         bits = values[i].view(np.int32)
         for c in range(values.shape[1]):
             if values[i, c] <= worst[0]:
-                insert(keys, worst_bits, 0, (np.int64(bits[c]) << 32) | np.int64(c))
+                insert_key(keys, worst_bits, 0, (np.int64(bits[c]) << 32) | np.int64(c))
         found[i] = keys[0] & 0x7FFFFFFF
     return found
