@@ -1,4 +1,6 @@
-"""Foreign text on a terminal: names of files, recipes and models, cells of tables, metadata.
+"""Text for people: foreign text made harmless, numbers in words, tables.
+
+Foreign text is names of files, recipes and models, cells of tables, metadata.
 
 Whoever gives away a data set or a model chooses such names. On a terminal, control characters in them may change its
 title and colours, hide what stands before, or forge a line of the program; marks that turn the direction of writing
@@ -6,6 +8,13 @@ show one name as another.
 """
 
 from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def harmless(text: str) -> str:
@@ -28,3 +37,70 @@ def harmless_lines(text: str) -> str:
 def visible(value: object) -> object:
     """A value for a page: text as `harmless_lines`, where it is not markup already. `finalize` of jinja calls this."""
     return harmless_lines(value) if type(value) is str else value
+
+
+def percent(value: float | None, *, digits: int = 1, sign: str = "", none: str = "-") -> str:
+    """Return a fraction in per cent, without the word; `none` where there is no number. `sign` "+" writes a plus."""
+    return none if value is None or not math.isfinite(value) else f"{100 * value:{sign}.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def table_lines(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int | None = 80
+) -> list[str]:
+    """Return the lines of a table with columns as wide as they must be, two spaces apart.
+
+    Args:
+        head: the names of the columns.
+        rows: a cell for each column.
+        left: how many columns, from the first on, are set to the left; the others are set to the right.
+        width: what a line has room for: where the table does not fit, cells take several lines and nothing is cut off.
+            None is any width.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    head, rows = [harmless(cell) for cell in head], [[harmless(cell) for cell in row] for row in rows]
+    widths = _widths([head, *rows], width)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for i, name in enumerate(head):
+        table.add_column(Text(name), justify="left" if i < left else "right", overflow="fold", width=widths[i])
+    for row in rows:
+        table.add_row(*map(Text, row))
+    written = io.StringIO()
+    room = sum(widths) + 2 * len(widths)
+    Console(file=written, width=room, color_system=None, force_terminal=False).print(table)
+    return [line.rstrip() for line in written.getvalue().splitlines()]
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
+    """The widths of a table's columns, two spaces apart, in `room`; None is room for everything.
+
+    What is too wide first breaks between the words of its columns, then between those of the names in the first one.
+    Where there is not even room for whole words, the others than the first share the room, and break anywhere.
+    """
+    from rich.cells import cell_len
+
+    count = len(rows[0])
+    wanted = [max(cell_len(row[i]) for row in rows) for i in range(count)]
+    if room is None:
+        return [max(1, width) for width in wanted]
+    room -= 2 * (count - 1)
+    words = [max(cell_len(word) for row in rows for word in (row[i].split() or [""])) for i in range(count)]
+    for widths in (wanted, [wanted[0], *words[1:]], words):
+        if sum(widths) <= room:
+            break
+    else:
+        first = min(wanted[0], room // 2)
+        widths = [first, *[max(1, (room - first) // max(1, count - 1))] * (count - 1)]
+    for i in range(count):  # what room is left goes to the first columns that can use it
+        widths[i] += max(0, min(wanted[i] - widths[i], room - sum(widths)))
+    return [max(1, width) for width in widths]

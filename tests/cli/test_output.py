@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reidkit import terminal
 from reidkit.cli import output
 from reidkit.cli.train import _Lines
 from reidkit.recipe import Batch, Optim, Recipe
@@ -53,7 +54,7 @@ def test_a_table_that_is_too_wide_takes_more_lines_and_loses_nothing(capsys: pyt
 )
 def test_widths(rows: list[list[str]], room: int, widths: list[int]) -> None:
     """Two spaces are between two columns."""
-    assert output._widths(rows, room) == widths
+    assert terminal._widths(rows, room) == widths
 
 
 def test_a_table_breaks_names_before_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,14 +91,14 @@ def test_prose_is_broken_and_commands_stay_whole(capsys: pytest.CaptureFixture[s
     ("value", "text"), [(0.9449, "94.5"), (1.0, "100.0"), (0.0, "0.0"), (None, "-"), (float("nan"), "-")]
 )
 def test_percent(value: float | None, text: str) -> None:
-    assert output.percent(value) == text
+    assert terminal.percent(value) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5369, "89 min"), (5400, "1 h 30 min")]
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert output.duration(seconds) == text
+    assert terminal.duration(seconds) == text
 
 
 def test_the_command_is_fit_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:

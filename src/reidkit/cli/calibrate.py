@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import percent, print_json, print_line, print_table, progress, remark, tell_passed_over
+from reidkit.cli.output import print_json, print_line, print_table, progress, remark, tell_passed_over
 from reidkit.errors import DataError
+from reidkit.terminal import percent
 
 if TYPE_CHECKING:
     from reidkit.metrics.calibration_file import Calibration
@@ -155,8 +156,8 @@ def _print_open_set(calibration: Calibration) -> None:
 
 def _rate(value: float, interval: Interval | None, digits: int = 1) -> str:
     """A rate in per cent with its interval."""
-    return f"{100 * value:.{digits}f} % ({_between(interval, digits)})"
+    return f"{percent(value, digits=digits)} % ({_between(interval, digits)})"
 
 
 def _between(interval: Interval | None, digits: int = 1) -> str:
-    return f"{100 * interval.low:.{digits}f}-{100 * interval.high:.{digits}f}" if interval else "-"
+    return "-".join(percent(end, digits=digits) for end in (interval.low, interval.high)) if interval else "-"

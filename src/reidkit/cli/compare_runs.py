@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import percent, print_json, print_line, print_table, progress, shown_command
+from reidkit.cli.output import print_json, print_line, print_table, progress, shown_command
 from reidkit.cli.scores import cell_text
 from reidkit.errors import DataError, UsageError
+from reidkit.terminal import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -196,9 +198,9 @@ def _print(sides: Sequence[Side], found: PairedComparison | None, changed: Seque
     if found:
         rows = []
         for name, one in found.differences.items():
-            low, high = (one.interval.low, one.interval.high) if one.interval else (None, None)
-            apart = f"{_signed(low)} to {_signed(high)}"
-            rows.append((WORDS[name], percent(one.a), percent(one.b), _signed(one.difference), apart, f"{one.p:.4f}"))
+            scores = (percent(one.a), percent(one.b), _signed(one.difference))
+            ends = (one.interval.low, one.interval.high) if one.interval else (None, None)
+            rows.append((WORDS[name], *scores, " to ".join(map(_signed, ends)), f"{one.p:.4f}"))
         print_table(("", "A", "B", "B - A", "95 % interval", "p"), rows)
         print_line(_sentence(found))
         _print_queries(sides)
@@ -279,8 +281,7 @@ def _loss(side: Side) -> str:
     return f"{points[-1][1]:.3f}" if points else "-"
 
 
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:+.1f}"
+_signed = partial(percent, sign="+")
 
 
 def _write(

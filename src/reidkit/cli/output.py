@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import shlex
@@ -13,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reidkit.terminal import harmless
+from reidkit.terminal import duration, harmless, table_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,47 +47,9 @@ def tell_passed_over(benchmark: Dataset) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Columns as wide as they must be, the first `left` to the left and the others to the right.
-
-    Where they do not fit the terminal (80 columns on a pipe), cells take several lines; nothing is cut off.
-    """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    head, rows = [harmless(cell) for cell in head], [[harmless(cell) for cell in row] for row in rows]
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for i, (name, width) in enumerate(zip(head, _widths([head, *rows], columns()), strict=True)):
-        table.add_column(Text(name), justify="left" if i < left else "right", overflow="fold", width=width)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    written = io.StringIO()
-    Console(file=written, width=columns(), color_system=None, force_terminal=False).print(table)
-    for line in written.getvalue().splitlines():
-        print_line(line.rstrip())
-
-
-def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
-    """The widths of a table's columns, two spaces apart, in `room`.
-
-    What is too wide first breaks between the words of its columns, then between those of the names in the first one.
-    Where there is not even room for whole words, the others than the first share the room, and break anywhere.
-    """
-    from rich.cells import cell_len
-
-    count = len(rows[0])
-    room -= 2 * (count - 1)
-    wanted = [max(cell_len(row[i]) for row in rows) for i in range(count)]
-    words = [max(cell_len(word) for row in rows for word in (row[i].split() or [""])) for i in range(count)]
-    for widths in (wanted, [wanted[0], *words[1:]], words):
-        if sum(widths) <= room:
-            break
-    else:
-        first = min(wanted[0], room // 2)
-        widths = [first, *[max(1, (room - first) // max(1, count - 1))] * (count - 1)]
-    for i in range(count):  # what room is left goes to the first columns that can use it
-        widths[i] += max(0, min(wanted[i] - widths[i], room - sum(widths)))
-    return [max(1, width) for width in widths]
+    """Print a table as `table_lines` sets it, as wide as the terminal and 80 columns on a pipe."""
+    for line in table_lines(head, rows, left=left, width=columns()):
+        print_line(line)
 
 
 def print_text(text: str) -> None:
@@ -113,19 +74,6 @@ def shown_command() -> str:
     Where on this machine a folder lies is left out, and so is --resume, which would go on with what is there.
     """
     return shlex.join(["reidkit", *(_without_place(word) for word in sys.argv[1:] if word != "--resume")])
-
-
-def percent(value: float | None) -> str:
-    """A fraction as per cent with one decimal; a dash for none."""
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Tell(Protocol):

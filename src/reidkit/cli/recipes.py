@@ -9,9 +9,10 @@ import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import options, suggest
-from reidkit.cli.output import percent, print_json, print_line, print_table, print_text
+from reidkit.cli.output import print_json, print_line, print_table, print_text
 from reidkit.recipes import ROWS, get_recipe
 from reidkit.recipes.paper_table import DUKE, MARKET
+from reidkit.terminal import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,9 @@ import typer
 
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.cli import options
-from reidkit.cli.output import percent, print_json, print_line, print_table, progress, remark
+from reidkit.cli.output import print_json, print_line, print_table, progress, remark
 from reidkit.errors import UsageError
+from reidkit.terminal import percent
 from reidkit.types import NO_NAMES, RerankMethod
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ import typer
 from reidkit import recipe as recipe_file
 from reidkit.cli import options
 from reidkit.cli.launcher import as_child, run_as, shared
-from reidkit.cli.output import command, duration, percent, print_json, print_line, progress, remark, shown_command
+from reidkit.cli.output import command, print_json, print_line, progress, remark, shown_command
 from reidkit.errors import UsageError
 from reidkit.recipes import get_recipe, named
 from reidkit.recipes.luo2019.interpretations import interpret
+from reidkit.terminal import duration, percent
 from reidkit.train.run_folder import begun_as, default_folder, held, holds_run
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, choose_device, choose_precision, embed_samples, load_model
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol
-from reidkit.experiments.plan import PlannedRun
+from reidkit.experiments.plan import PlannedRun, silent
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.recipes.paper_table import BENCHMARKS
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     from reidkit.types import Dataset, Embeddings, Sample
 
     Pair = tuple[Embeddings, Embeddings]
-
-
-def _silent(*_: object) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +60,8 @@ class RunOptions:
     precision: str = "auto"
     cache_dir: Path | None = None
     skip_unreadable: bool = False
-    say: Callable[[str], None] = _silent
-    progress: Callable[[str, int, int], None] = _silent
+    say: Callable[[str], None] = silent
+    progress: Callable[[str, int, int], None] = silent
 
 
 # What the twins of a table start from, as the paper's networks start from ImageNet's weights.

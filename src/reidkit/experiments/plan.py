@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from reidkit.recipes.paper_table import Row, Search, Table
 
 
+def silent(*_: object) -> None:
+    """Do nothing with what is said."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A table on given data sets, and what is changed in its recipes.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reidkit.plots.charts import Chart, ChartFigure, Line, epoch_rows, number
 from reidkit.recipes import network_words
 from reidkit.report import html
-from reidkit.terminal import harmless
+from reidkit.terminal import harmless, percent, table_lines
 from reidkit.train import log
 
 if TYPE_CHECKING:
@@ -39,12 +39,8 @@ def all_formats(table: ResultTable) -> dict[str, str]:
 def text(table: ResultTable) -> str:
     """The table for a terminal, with its notes."""
     head, rows = grid(table)
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in (head, *rows)
-    ]
-    return "\n".join(map(harmless, [table.title, "", *(line.rstrip() for line in lines), *remarks(table)])) + "\n"
+    lines = table_lines(head, rows, left=2, width=None)
+    return "\n".join([harmless(table.title), "", *lines, *map(harmless, remarks(table))]) + "\n"
 
 
 def markdown(table: ResultTable) -> str:
@@ -117,12 +113,8 @@ def _pair(cell: Cell, show: Callable[[Score], str]) -> str:
     return NONE if first == second == NONE else f"{first} / {second}"
 
 
-def _number(value: float | None, sign: str = "") -> str:
-    return NONE if value is None or not math.isfinite(value) else f"{100 * value:{sign}.1f}"
-
-
 def _mean(score: Score) -> str:
-    return _number(score.mean) + (f"±{_number(score.deviation)}" if score.deviation is not None else "")
+    return percent(score.mean) + (f"±{percent(score.deviation)}" if score.deviation is not None else "")
 
 
 def _measured(cell: Cell) -> str:
@@ -138,12 +130,12 @@ def _inside(score: Score) -> str:
 
 
 _Column = tuple[str, "Callable[[Cell], str]"]
-_PAPER: tuple[_Column, ...] = (("paper", lambda cell: _pair(cell, lambda score: _number(score.paper))),)
+_PAPER: tuple[_Column, ...] = (("paper", lambda cell: _pair(cell, lambda score: percent(score.paper))),)
 _OWN: tuple[_Column, ...] = (
     ("measured", _measured),
-    ("difference", lambda cell: _pair(cell, lambda score: _number(score.difference, "+"))),
+    ("difference", lambda cell: _pair(cell, lambda score: percent(score.difference, sign="+"))),
     ("inside", lambda cell: _pair(cell, _inside)),
-    ("over parent", lambda cell: _pair(cell, lambda score: _number(score.change, "+"))),
+    ("over parent", lambda cell: _pair(cell, lambda score: percent(score.change, sign="+"))),
 )
 
 

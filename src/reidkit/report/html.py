@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reidkit import terminal
 from reidkit.atomic import write_text_atomic
 from reidkit.plots.charts import number
 from reidkit.plots.image_grid import data_uri, overlay_uri, shown_name
@@ -32,7 +33,7 @@ def render(template: str, **values: object) -> str:
         "overlay": overlay_uri,
         "name": shown_name,
         "percent": percent,
-        "signed": lambda value: f"{100 * value:+.1f}",
+        "signed": lambda value: terminal.percent(value, sign="+"),
         "distance": _distance,
     }
     return environment.get_template(template).render(**values)
@@ -50,8 +51,7 @@ def write_page(path: Path, text: str) -> None:
 
 def percent(value: object) -> str:
     """Write a fraction in per cent with one decimal, or a dash for what is no number."""
-    fraction = number(value)
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
+    return terminal.percent(number(value), none="–")
 
 
 def _distance(value: object) -> str:

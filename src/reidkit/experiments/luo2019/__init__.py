@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reidkit.experiments.plan import silent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -12,10 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURES = tuple(f"figure{number}" for number in range(1, 7))
-
-
-def silent(*_: object) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.encoder import choose_device, embed
 from reidkit.errors import DataError
-from reidkit.experiments.luo2019 import silent
+from reidkit.experiments.plan import silent
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import build_objective
 from reidkit.metrics.retrieval import score
