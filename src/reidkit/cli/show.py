@@ -111,7 +111,7 @@ def embedding(
     """The features f_t and f_i of some ids' images as points in the plane."""
     from reidkit.data.formats.detect import load_dataset
     from reidkit.encoder import InferenceOptions, load_model
-    from reidkit.plots.scatter import points_figure
+    from reidkit.plots.projection import points_figure
     from reidkit.plots.style import figure_format, write_figure
     from reidkit.report.pictures import choose_people, embedding_panels
 

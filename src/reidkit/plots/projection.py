@@ -1,137 +1,159 @@
-"""Features in two dimensions, to be looked at: principal components, and t-SNE (van der Maaten & Hinton, 2008)."""
+"""Features as points in the plane: principal components or t-SNE (van der Maaten & Hinton, 2008), coloured by id."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from reidkit.errors import DataError
+from reidkit.plots.style import (
+    SMALL,
+    SOFT,
+    add_heading,
+    darker,
+    group_colour,
+    group_marker,
+    new_figure,
+    one_line,
+    style_axes,
+    text_background,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
-MOST = 2000
-"""t-SNE here is exact: every pair counts at every step, and memory goes with the square of the points."""
-
-EXAGGERATION, EXAGGERATED_STEPS = 12.0, 100
-FLOOR = 1e-12
+LABELLED = 24
+"""With up to so many ids, each has its number on its points; more numbers would cover each other."""
 
 
 class Plane(NamedTuple):
-    """Points [N, 2], and the share of the variance that each axis holds."""
+    """Points [N, 2], and the fraction of the variance along each of the two axes."""
 
     points: Array
-    shares: tuple[float, float]
+    variance: tuple[float, float]
+
+
+class Panel(NamedTuple):
+    """Points [N, 2] under a title, with the labels of the two axes; "" where their numbers have no meaning."""
+
+    title: str
+    points: Array
+    x: str
+    y: str
 
 
 def pca(vectors_nd: NDArray[np.floating]) -> Plane:
-    """The projection [N, 2] on the two directions of the largest variance; what has no second one gets zeros.
+    """Project vectors [N, D] on the two directions of the largest variance; a direction that is missing gives zeros.
 
     The sign of an axis is such that the largest coordinate along it is positive.
 
     Raises:
-        DataError: no vectors, or some that are no finite numbers.
+        DataError: no vectors, or some that are not finite.
     """
     vectors = _checked(vectors_nd)
-    centred = vectors - vectors.mean(axis=0)
-    # The smaller of the two products of the matrix with itself has the same values.
-    if centred.shape[0] < centred.shape[1]:
-        values, left = np.linalg.eigh(centred @ centred.T)
-        points = left * np.sqrt(np.maximum(values, 0))
-    else:
-        values, right = np.linalg.eigh(centred.T @ centred)
-        points = centred @ right
-    values, points = np.maximum(values[::-1][:2], 0), points[:, ::-1][:, :2]
+    left, values, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    total = float(np.square(values).sum()) or 1.0
+    points, values = (left * values)[:, :2], values[:2]
     missing = 2 - points.shape[1]
     points, values = np.pad(points, ((0, 0), (0, missing))), np.pad(values, (0, missing))
     largest = points[np.abs(points).argmax(axis=0), [0, 1]]
-    total = float(np.square(centred).sum()) or 1.0
-    return Plane(points * np.where(largest < 0, -1.0, 1.0), (float(values[0]) / total, float(values[1]) / total))
+    first, second = (float(value) ** 2 / total for value in values)
+    return Plane(points * np.where(largest < 0, -1.0, 1.0), (first, second))
 
 
-def tsne(
-    vectors_nd: NDArray[np.floating],
-    perplexity: float = 30.0,
-    steps: int = 500,
-    tell: Callable[[int, int], None] | None = None,
-) -> Array:
-    """t-SNE's map [N, 2], started from the principal components, so that nothing is drawn at random.
+def tsne(vectors_nd: NDArray[np.floating], perplexity: float = 30.0) -> Array:
+    """Map vectors [N, D] to the plane [N, 2] by t-SNE, from their principal components, so that runs agree.
 
-    Gradient descent with momentum 0.5, after 100 steps 0.8, and gains per coordinate, as its authors do. The perplexity
-    is at most a third of the other points. `tell` hears after each step how many are done, and of how many.
+    The perplexity is lowered to a third of the other points where it is larger.
 
     Raises:
-        DataError: fewer than 4 vectors, more than 2,000, or some that are no finite numbers.
+        DataError: fewer than 4 vectors, or some that are not finite.
     """
+    from sklearn.manifold import TSNE
+
     vectors = _checked(vectors_nd)
-    count = len(vectors)
-    if not 4 <= count <= MOST:
-        raise DataError(f"t-SNE takes 4 to {MOST} points and there are {count}: choose other people, or use PCA")
-    wanted = affinities(vectors, min(perplexity, (count - 1) / 3))
+    if len(vectors) < 4:
+        raise DataError(f"t-SNE needs 4 images and there are {len(vectors)}: choose more ids, or use PCA")
     start = pca(vectors).points
-    points = 1e-4 * start / (start[:, 0].std() or 1.0)
-    velocity, gains = np.zeros_like(points), np.ones_like(points)
-    rate = max(count / EXAGGERATION, 5.0)
-    for step in range(steps):
-        early = step < EXAGGERATED_STEPS
-        _, gradient = divergence(points, wanted * EXAGGERATION if early else wanted)
-        against = np.sign(gradient) != np.sign(velocity)
-        gains = np.maximum(np.where(against, gains + 0.2, gains * 0.8), 0.01)
-        velocity = (0.5 if early else 0.8) * velocity - rate * gains * gradient
-        points = points + velocity
-        points -= points.mean(axis=0)
-        if tell:
-            tell(step + 1, steps)
+    start *= 1e-4 / (start[:, 0].std() or 1.0)
+    method = TSNE(perplexity=min(perplexity, (len(vectors) - 1) / 3), init=start, random_state=0, n_jobs=1)
+    points: Array = method.fit_transform(vectors).astype(np.float64)
     return points
-
-
-def affinities(vectors_nd: Array, perplexity: float) -> Array:
-    """p_ij [N, N], summing to 1: how near each pair is under Gaussians whose widths give each point this perplexity."""
-    squared = _squared_distances(vectors_nd)
-    np.fill_diagonal(squared, np.inf)
-    nearest = squared.min(axis=1, keepdims=True)
-    spread = np.where(np.isfinite(squared), squared - nearest, 0.0).mean(axis=1, keepdims=True)
-    low, high = np.zeros_like(nearest), np.full_like(nearest, np.inf)
-    beta = 1 / np.maximum(spread, FLOOR)
-    for _ in range(64):
-        weights = np.exp(-beta * (squared - nearest))
-        given = weights / weights.sum(axis=1, keepdims=True)
-        entropy = -(given * np.log(np.maximum(given, FLOOR))).sum(axis=1, keepdims=True)
-        wide = entropy > np.log(perplexity)
-        low, high = np.where(wide, beta, low), np.where(wide, high, beta)
-        beta = np.where(np.isinf(high), 2 * beta, (low + np.where(np.isinf(high), 0, high)) / 2)
-    joint: Array = (given + given.T) / (2 * len(given))
-    return joint
-
-
-def divergence(points_n2: Array, wanted_nn: Array) -> tuple[float, Array]:
-    """Kullback-Leibler divergence of the map from `wanted_nn`, and its gradient [N, 2].
-
-    q_ij = w_ij / sum(w) with w_ij = 1 / (1 + |y_i - y_j|^2), and dC/dy_i = 4 sum_j (p_ij - q_ij) w_ij (y_i - y_j). The
-    gradient is that of sum(p log p/q) where p sums to 1.
-    """
-    weights = 1 / (1 + _squared_distances(points_n2))
-    np.fill_diagonal(weights, 0.0)
-    found = weights / weights.sum()
-    cost = float((wanted_nn * np.log(np.maximum(wanted_nn, FLOOR) / np.maximum(found, FLOOR))).sum())
-    pull = (wanted_nn - found) * weights
-    return cost, 4 * (pull.sum(axis=1)[:, None] * points_n2 - pull @ points_n2)
-
-
-def _squared_distances(points_nd: Array) -> Array:
-    squares = np.square(points_nd).sum(axis=1)
-    found: Array = np.maximum(squares[:, None] + squares - 2 * points_nd @ points_nd.T, 0.0)
-    return found
 
 
 def _checked(vectors: NDArray[np.floating]) -> Array:
     if vectors.ndim != 2 or not vectors.size:
         raise DataError("there are no features to draw: give images")
     if not np.isfinite(vectors).all():
-        raise DataError("some features are no finite numbers: the model that made them is broken")
+        raise DataError("some features are not finite: the training of this model diverged, use another one")
     return vectors.astype(np.float64)
+
+
+def points_figure(panels: Sequence[Panel], pids_n: NDArray[np.int64], title: str) -> Figure:
+    """Draw the same N images, whose ids are `pids_n`, as each panel places them; each id's number stands on its median.
+
+    Raises:
+        DataError: there is nothing to draw.
+    """
+    if not panels or not len(pids_n):
+        raise DataError("there are no images to draw as points: give a data set that has")
+    figure = new_figure(5.7 * len(panels) + 1.2, 6.0)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        _draw_panel(axes, panel, pids_n)
+    ids = np.unique(pids_n)
+    looks: dict[str, Any] = {"loc": "outside right upper", "frameon": False, "labelcolor": SOFT, "title": "id"}
+    looks |= {"fontsize": SMALL, "handletextpad": 0.1, "markerscale": 1.3, "columnspacing": 0.6}
+    columns = 1 + (len(ids) - 1) // 24
+    legend = figure.legend(grid[0].collections, [str(pid) for pid in ids], ncols=columns, **looks)
+    legend.get_title().set_color(SOFT)
+    add_heading(figure, one_line(title, 110))
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, pids_n: NDArray[np.int64]) -> None:
+    ids = np.unique(pids_n)
+    for i, pid in enumerate(ids):
+        x, y = panel.points[pids_n == pid].T
+        axes.scatter(x, y, s=26, color=group_colour(i), marker=group_marker(i), linewidth=0, alpha=0.85)
+    finding = f"the nearest point has the same id for {100 * same_id_fraction(panel.points, pids_n):.0f} %"
+    style_axes(axes, x=panel.x, y=panel.y, title=panel.title, finding=finding)
+    axes.set_aspect("equal", adjustable="datalim")
+    if not panel.x:
+        axes.set(xticklabels=[], yticklabels=[])
+    if len(ids) <= LABELLED:
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "fontweight": "bold"}
+        for i, (pid, place) in enumerate(zip(ids, _label_places(panel.points, pids_n), strict=True)):
+            axes.annotate(str(pid), place, color=darker(group_colour(i)), bbox=text_background(), **look)
+
+
+def same_id_fraction(points_n2: Array, pids_n: NDArray[np.int64]) -> float:
+    """Return the fraction of points whose nearest other point has the same id; 0 where there is only one point."""
+    from scipy.spatial import KDTree
+
+    if len(points_n2) < 2:
+        return 0.0
+    _, nearest = KDTree(points_n2).query(points_n2, k=2)
+    # Of two equal points, the first neighbour may be the other one and not the point itself.
+    other = np.where(nearest[:, 0] == np.arange(len(points_n2)), nearest[:, 1], nearest[:, 0])
+    return float((pids_n[other] == pids_n).mean())
+
+
+def _label_places(points_n2: Array, pids_n: NDArray[np.int64]) -> list[tuple[float, float]]:
+    """Where the numbers of the ids stand: on the median of each, moved up or down until no two cover each other."""
+    extent = float(np.ptp(points_n2, axis=0).max())
+    line, letters = 0.045 * extent, 0.075 * extent
+    taken: list[tuple[float, float]] = []
+    for pid in np.unique(pids_n):
+        x, y = np.median(points_n2[pids_n == pid], axis=0).tolist()
+        places = [y + step * line for k in range(9) for step in ({k, -k})]
+        free = [up for up in places if all(abs(up - b) >= line or abs(x - a) >= letters for a, b in taken)]
+        taken.append((x, (free or places)[0]))
+    return taken

@@ -14,8 +14,7 @@ from reidkit.errors import DataError
 from reidkit.evaluation import EvaluationProtocol
 from reidkit.metrics.ranking import draw_queries, rank
 from reidkit.plots.image_grid import Comparison, Overlay
-from reidkit.plots.projection import pca, tsne
-from reidkit.plots.scatter import Panel, points_figure
+from reidkit.plots.projection import Panel, pca, points_figure, tsne
 from reidkit.plots.style import figure_uri
 from reidkit.report.attention import attend, similarity
 from reidkit.types import Sample
