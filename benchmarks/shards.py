@@ -28,7 +28,7 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards.index import INDEX
 from reidkit.data.shards.writer import convert, finish, write_tar
 from reidkit.synth.draw import Shot, draw_image
-from reidkit.synth.workers import spread
+from reidkit.workers import map_in_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def make_shards(out: Path, images: int, distinct: int) -> None:
     """`images` training images in tars, with their index."""
     out.mkdir(parents=True)
     starts = range(0, images, PER_SHARD)
-    for _ in spread(partial(_write, out, images, distinct), starts, min(os.cpu_count() or 1, len(starts))):
+    for _ in map_in_processes(partial(_write, out, images, distinct), starts, min(os.cpu_count() or 1, len(starts))):
         pass
     finish(out, "webdataset")
 
@@ -61,7 +61,7 @@ def copy_shards(drawn: Path, out: Path, images: int) -> None:
     """`images` training images in tars, with their index: those of `drawn` again and again, as other people."""
     out.mkdir(parents=True)
     starts = range(0, images, PER_SHARD)
-    for _ in spread(partial(_copy, drawn, out), starts, min(os.cpu_count() or 1, len(starts))):
+    for _ in map_in_processes(partial(_copy, drawn, out), starts, min(os.cpu_count() or 1, len(starts))):
         pass
     finish(out, "webdataset")
 

@@ -1,21 +1,12 @@
-"""Several runs at once, each in a process of its own with its share of the threads.
-
-A worker reads its run as one line of JSON and then waits, in a thread, for the end of its input: when whoever started
-it goes away, however that happens, it stops as after Ctrl-C, with its state saved.
-"""
+"""Several runs at once, each in a process of its own with its share of the threads (see `reidkit.workers`)."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import signal
-import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.errors import ReidkitError
@@ -24,11 +15,11 @@ from reidkit.experiments.plan import PlannedRun
 from reidkit.recipes.paper_table import Search
 from reidkit.terminal import harmless
 from reidkit.train.stop import Interrupt, StoppedError
+from reidkit.workers import Worker, receive_job, threads_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 POLL = 0.2
 """Seconds between two looks at the workers."""
 
@@ -52,74 +43,31 @@ def measure_all(
     Raises:
         StoppedError: stopped from outside; the workers have saved what they had.
     """
-    waiting, working = list(runs), list[_Worker]()
+    waiting, working = list(runs), list[tuple[PlannedRun, Worker]]()
+    threads = max(1, threads_here() // processes)
     with Interrupt(options.command) as interrupt:
         try:
             while (waiting or working) and not interrupt.requested:
                 while waiting and len(working) < processes:
-                    working.append(_Worker(waiting.pop(0), folders, options, max(1, threads() // processes)))
-                for worker in [one for one in working if one.process.poll() is not None]:
-                    working.remove(worker)
-                    finished(worker.run, worker.reason())
+                    working.append(_start(waiting.pop(0), folders, options, threads))
+                for run, worker in [one for one in working if one[1].ended]:
+                    working.remove((run, worker))
+                    finished(run, worker.reason())
                 time.sleep(POLL)
         finally:
-            for worker in working:
+            for _, worker in working:
                 worker.stop()
         if interrupt.requested:
             raise StoppedError(f"stopped, every run is saved; go on with: {options.command}")
 
 
-class _Worker:
-    """A process that makes one run, and a thread that passes its lines on."""
+def _start(
+    run: PlannedRun, folders: Mapping[str, Path], options: RunOptions, threads: int
+) -> tuple[PlannedRun, Worker]:
+    def say(line: str) -> None:
+        options.say(f"{run.recipe.name}, seed {run.seed}: {line}")
 
-    def __init__(self, run: PlannedRun, folders: Mapping[str, Path], options: RunOptions, threads: int) -> None:
-        self.run = run
-        self._say = options.say
-        self._last = ""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "reidkit.experiments.run_pool"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="backslashreplace",
-            env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
-            start_new_session=True,  # Ctrl-C reaches the parent alone, who then stops each worker once
-        )
-        _pipe(self.process.stdin).write(json.dumps(to_json(run, folders, options)) + "\n")
-        _pipe(self.process.stdin).flush()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def stop(self) -> None:
-        """Let it save what it has, and wait for that."""
-        _pipe(self.process.stdin).close()
-        self.process.wait()
-        self._reader.join()
-
-    def reason(self) -> str:
-        """Why it failed, or ""."""
-        self._reader.join()
-        _pipe(self.process.stdin).close()
-        if self.process.returncode == 0:
-            return ""
-        if self.process.returncode < 0:  # it had no time for a last word
-            return f"killed ({signal.strsignal(-self.process.returncode)}), perhaps for want of memory: run it again"
-        return self._last or f"the process ended with status {self.process.returncode}"
-
-    def _read(self) -> None:
-        with _pipe(self.process.stderr) as lines:
-            for line in lines:
-                self._last = line.strip() or self._last
-                self._say(f"{self.run.recipe.name}, seed {self.run.seed}: {line.rstrip()}")
-
-
-def threads() -> int:
-    """The threads that this process would use by itself."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told):
-        return int(told)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return run, Worker("reidkit.experiments.run_pool", to_json(run, folders, options), threads, say)
 
 
 def to_json(run: PlannedRun, folders: Mapping[str, Path], options: RunOptions) -> dict[str, Any]:
@@ -161,8 +109,7 @@ def from_json(value: dict[str, Any]) -> tuple[PlannedRun, dict[str, Path], RunOp
 
 def main() -> int:
     """The worker: its run comes on standard input, its lines go to standard error, the last one says what failed."""
-    run, folders, options = from_json(json.loads(sys.stdin.readline()))
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    run, folders, options = from_json(receive_job())
     try:
         measure(run, folders, dataclasses.replace(options, say=_say))
     except ReidkitError as error:
@@ -171,21 +118,9 @@ def main() -> int:
     return 0
 
 
-def _stop_with_parent() -> None:
-    """Nothing more is ever written to a worker, so that a read returns when nobody is left who could."""
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _say(line: str) -> None:
     sys.stderr.write(harmless(line) + "\n")
     sys.stderr.flush()
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    if stream is None:
-        raise RuntimeError("the worker was started without a pipe")
-    return stream
 
 
 if __name__ == "__main__":

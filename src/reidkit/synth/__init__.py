@@ -17,8 +17,8 @@ from reidkit.atomic import final_name
 from reidkit.errors import DataError, UsageError
 from reidkit.locks import hold
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
-from reidkit.synth.workers import spread
 from reidkit.types import SYNTHETIC
+from reidkit.workers import map_in_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -267,7 +267,7 @@ def _draw_all(
     # Starting a process costs as much as drawing a few hundred images.
     workers = min(workers, 1 + len(shots) // 400)
     done = 0
-    with closing(spread(draw, batches, workers)) as counts:
+    with closing(map_in_processes(draw, batches, workers)) as counts:
         for count in counts:
             done += count
             if progress:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from reidkit.errors import UsageError
 from reidkit.synth import GALLERY, QUERY, TRAIN, Plan, replacing
 from reidkit.synth.draw import draw_image
-from reidkit.synth.workers import spread
 from reidkit.types import JUNK
+from reidkit.workers import map_in_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,9 @@ def draw_shards(
         total = plan.ids * plan.cameras * plan.images_per_camera + sum(1 for _ in plan.others())
         counts = dict.fromkeys(_SPLIT.values(), 0)
         processes = min(workers or os.cpu_count() or 1, len(jobs), 1 + total // 400)
-        with closing(spread(partial(_draw_shard, unfinished, plan, shards.write), jobs, processes)) as results:
+        with closing(
+            map_in_processes(partial(_draw_shard, unfinished, plan, shards.write), jobs, processes)
+        ) as results:
             for job, count in zip(jobs, results, strict=True):
                 counts[_SPLIT[job.folder]] += count
                 if progress:
