@@ -46,7 +46,7 @@ def calibrate(
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
     from reidkit.encoder import load_model
-    from reidkit.evaluation import embed_dataset, require_evaluable
+    from reidkit.evaluation import embed_dataset, refuse_training_ids, require_evaluable
     from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
 
     settings = Settings(
@@ -60,7 +60,8 @@ def calibrate(
     protocol = features.protocol(comparing)
     require_evaluable(benchmark, protocol)
     trained = compare_with_model(model, benchmark)
-    _require_others(trained, benchmark.name, allowed=allow_training_ids)
+    if not allow_training_ids:
+        refuse_training_ids(trained, benchmark.name)
     started = time.perf_counter()
     with progress() as tell:
         query, gallery = embed_dataset(loaded, benchmark, protocol, inference.for_library(tell))
@@ -79,17 +80,6 @@ def calibrate(
         return
     _print(calibration)
     print_line(f"stored in {path}; " + ", ".join(f"{key} {value:.1f} s" for key, value in seconds.items()))
-
-
-def _require_others(trained: dict[str, Any], data: str, *, allowed: bool) -> None:
-    """Refuses ids that the model was trained on: it tells them apart far better than it will tell others."""
-    shared = trained["trained_on"]
-    if shared and shared["ids"] and not allowed:
-        raise DataError(
-            f"{shared['ids']} ids of {data}'s query and gallery are ids that the model was trained on, and a threshold "
-            "from them would promise too much: give --data of other ids, or store it all the same by "
-            "--allow-training-ids"
-        )
 
 
 def _require_writable(path: Path) -> None:

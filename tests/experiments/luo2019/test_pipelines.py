@@ -39,11 +39,8 @@ def test_shapes_of_the_paper_by_hand(standard, strong):
 def test_losses_hang_on_the_features_of_figure_5(standard, strong):
     assert standard.one_feature
     assert not strong.one_feature
-    assert {loss.name: loss.features for loss in strong.losses} == {
-        "identity": ("search",),
-        "triplet": ("metric",),
-        "center": ("metric",),
-    }
+    sides = {loss.name: loss.side for loss in strong.losses}
+    assert sides == {"identity": "f_i", "triplet": "f_t", "center": "f_t"}
     assert [part.detail for part in strong.losses[0].parts] == ["2048 to 751, no bias"]
     assert [part.detail for part in standard.losses[0].parts] == ["2048 to 751, bias"]
 
@@ -52,10 +49,10 @@ def test_the_neck_of_each(standard, strong):
     first, second = pipelines.neck_diagram(standard), pipelines.neck_diagram(strong)
     assert [box.title for box in first.chain] == ["pooling", "f"]
     assert [box.title for box in second.chain] == ["pooling", "fₜ", "BN", "fᵢ"]
-    assert list(second.below) == ["search"]
-    assert list(first.below) == ["metric"]
-    assert [box.title for box in second.above["metric"]] == ["triplet loss", "centre loss"]
-    assert [box.title for box in first.above["metric"]] == ["triplet loss"]
+    assert list(second.below) == ["f_i"]
+    assert list(first.below) == ["f_t"]
+    assert [box.title for box in second.above["f_t"]] == ["triplet loss", "centre loss"]
+    assert [box.title for box in first.above["f_t"]] == ["triplet loss"]
     assert [box.title for box in second.after] == ["FC", "ID loss"]
 
 
@@ -63,14 +60,14 @@ def test_what_differs_from_standard_to_strong_is_the_six_tricks(standard, strong
     first, second = boxes(pipelines.diagram(standard)), boxes(pipelines.diagram(strong))
     changed = {key for key, box in second.items() if first.get(key) != box}
     warm_up, erase, smooth, stride, neck, center = "rate", "augment", "identity", "backbone.layer4", "neck", "center"
-    follows = {"metric", "search", "identity.classifier", "use"}  # features, classifier and distance go by the neck
+    follows = {"f_t", "f_i", "identity.classifier", "use"}  # features, classifier and distance go by the neck
     assert changed == {warm_up, erase, smooth, stride, neck, center} | follows
 
 
 def test_the_distance_is_the_one_of_table_2(standard, strong):
     """Its first row is f without BNNeck by the Euclidean distance, its last one f_i by the cosine."""
-    assert pipelines.neck_diagram(standard).below["metric"].lines[1] == "Euclidean distance"
-    assert pipelines.neck_diagram(strong).below["search"].lines[1] == "cosine distance"
+    assert pipelines.neck_diagram(standard).below["f_t"].lines[1] == "Euclidean distance"
+    assert pipelines.neck_diagram(strong).below["f_i"].lines[1] == "cosine distance"
 
 
 @pytest.mark.parametrize("figure", [pipelines.figure2, pipelines.figure5])
@@ -99,12 +96,12 @@ def test_words_stay_inside_their_boxes(figure):
 
 def test_another_network_is_another_drawing():
     changed = replace(BNNECK, network=Network(**TINY, neck="bnneck", embedding=2), triplet=Triplet(weight=0))
-    found = boxes(pipelines.diagram(walk(changed, people=10)))
+    found = boxes(pipelines.diagram(walk(changed, num_ids=10)))
     assert found["embedding"].lines == ("64 → 2", "bias")
     assert found["backbone.layer4"].lines[0] == "2 BasicBlock"
     assert found["identity.classifier"].lines == ("2 → 10", "no bias")
     assert "triplet" not in found
-    without = boxes(pipelines.diagram(walk(replace(changed, network=Network(**TINY, stem_relu=False)), people=10)))
+    without = boxes(pipelines.diagram(walk(replace(changed, network=Network(**TINY, stem_relu=False)), num_ids=10)))
     assert "BN, ReLU" in found["stem"].lines
     assert "BN" in without["stem"].lines
 
@@ -155,5 +152,5 @@ def test_walking_leaves_the_random_numbers_alone():
 
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    walk(replace(STRONG, network=Network(**TINY)), people=4)
+    walk(replace(STRONG, network=Network(**TINY)), num_ids=4)
     assert torch.equal(before, torch.get_rng_state())

@@ -1,6 +1,6 @@
 """Figures 2 and 5: the pipelines of two recipes and their necks, drawn from what `walk` finds.
 
-What the second recipe has otherwise than the first, or the first lacks, is drawn in another colour: edges and words.
+Edges and words that the second recipe changes or adds are drawn in another colour.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
 
 
-# What a recipe builds, found by running it: the stages of the network, and which loss hangs on which feature.
+# What a recipe builds, found by running it: the stages of the network, and which loss takes which feature.
 #
-# Nothing here is told by hand: the network and the objective are built as for training, a batch is sent through, and
-# every module says what it is and what it gave.
+# Nothing is written by hand: the network and the objective are built as for training, and a batch is sent through.
 
 Shape = tuple[int, ...]
 
-PEOPLE = 751
-"""The people of Market-1501's training set, by which the classifier is as wide as in the paper."""
+NUM_IDS = 751
+"""The ids of Market-1501's training set, by which the classifier is as wide as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Loss:
-    """A term of the objective, which of `metric` (f_t) and `search` (f_i) it pulls at, its modules and its settings."""
+    """A term of the objective: the feature that it takes, `f_t` or `f_i`, its modules and its settings."""
 
     name: str
-    features: tuple[str, ...]
+    side: str
     parts: tuple[Stage, ...]
     settings: dict[str, Any]
 
@@ -79,7 +78,7 @@ class Walk:
         return not self.neck
 
 
-def walk(recipe: Recipe, people: int = PEOPLE) -> Walk:
+def walk(recipe: Recipe, num_ids: int = NUM_IDS) -> Walk:
     """Build the recipe's network and objective, send a batch through, and write down what happened."""
     shape = (recipe.batch.ids * recipe.batch.images, 3, recipe.images.height, recipe.images.width)
     # On the meta device tensors have shapes and no values: ResNet-152 costs no more than a sketch of it.
@@ -93,7 +92,7 @@ def walk(recipe: Recipe, people: int = PEOPLE) -> Walk:
     if not any(len(stage.given) == 4 for stage in behind):
         last = backbone[-1].shape
         behind.insert(0, Stage("pool", "global average pooling", last, last[:2]))
-    losses = _losses(recipe, network.channels, people)
+    losses = _losses(recipe, network.channels, num_ids)
     return Walk(recipe, shape, backbone, tuple(behind), neck, tuple(features.f_t.shape), losses)
 
 
@@ -120,7 +119,9 @@ def _stage(path: str, module: nn.Module, given: Shape = (), shape: Shape = ()) -
     kind, detail = type(module).__name__, _detail(module)
     if isinstance(module, nn.Sequential):
         kind = f"{len(module)} {' / '.join(sorted({type(block).__name__ for block in module}))}"
-        detail = f"stride {_stride(module)}"
+        # By how much a stage shrinks the map: the strides along one way through it, multiplied.
+        straight = [each for block in module for each in block.children() if isinstance(each, nn.Conv2d)]
+        detail = f"stride {math.prod(each.stride[0] for each in straight)}"
     return Stage(path, kind, tuple(given), tuple(shape), detail)
 
 
@@ -138,27 +139,15 @@ def _detail(module: nn.Module) -> str:
     return ""
 
 
-def _stride(stage: nn.Sequential) -> int:
-    """By how much a stage shrinks the map: the strides along one way through it, multiplied."""
-    straight = [module for block in stage for module in block.children() if isinstance(module, nn.Conv2d)]
-    return math.prod(module.stride[0] for module in straight)
-
-
-def _losses(recipe: Recipe, channels: int, people: int) -> tuple[Loss, ...]:
-    """Every term, and the features that its gradient reaches: two people, two images each, in the real objective."""
+def _losses(recipe: Recipe, channels: int, num_ids: int) -> tuple[Loss, ...]:
+    """Every term of the objective, and the feature that it takes."""
     with torch.random.fork_rng(devices=[]):
-        objective = build_objective(recipe, {"": slice(0, channels)}, people)
-        metric, search = torch.randn(2, 4, channels, requires_grad=True).unbind(0)
-    terms = objective(metric, search, torch.tensor([0, 0, 1, 1]))
+        objective = build_objective(recipe, {"": slice(0, channels)}, num_ids)
     losses = []
-    for name, term in terms.items():
-        reached = torch.autograd.grad(term, (metric, search), allow_unused=True, retain_graph=True)
-        features = tuple(
-            feature for feature, slope in zip(("metric", "search"), reached, strict=True) if slope is not None
-        )
-        module = objective.get_submodule(name) if hasattr(objective, name) else nn.Module()
-        parts = tuple(_stage(part, child) for part, child in module.named_children())
-        losses.append(Loss(name, features, parts, asdict(getattr(recipe, name)) if hasattr(recipe, name) else {}))
+    for name, _, loss, side, _ in objective.terms:
+        modules = loss.named_children() if isinstance(loss, nn.Module) else ()
+        parts = tuple(_stage(part, child) for part, child in modules)
+        losses.append(Loss(name, side, parts, asdict(getattr(recipe, name)) if hasattr(recipe, name) else {}))
     return tuple(losses)
 
 
@@ -167,8 +156,11 @@ def _losses(recipe: Recipe, channels: int, people: int) -> tuple[Loss, ...]:
 HEAD, LETTERS = 13, 11
 """Sizes of letters in points: of a box's title, and of its lines."""
 
-LINE, EDGE = 0.215, 0.14
-"""The height of a line of words, and what stays empty on each side of the words, in inches."""
+LINE, EDGE, GAP = 0.215, 0.14, 0.24
+"""The height of a line of words, what stays empty on each side of the words, and between two boxes, in inches."""
+
+HEIGHT, ABOVE = 1.15, 0.92
+"""The least height of a box of the chain and of one above it, in inches."""
 
 
 @lru_cache(maxsize=1024)
@@ -215,12 +207,8 @@ class Diagram:
 
     def boxes(self) -> tuple[Box, ...]:
         """All of them."""
-        return (
-            *self.chain,
-            *(box for boxes in self.above.values() for box in boxes),
-            *self.after,
-            *self.below.values(),
-        )
+        above = (box for boxes in self.above.values() for box in boxes)
+        return (*self.chain, *above, *self.after, *self.below.values())
 
 
 def shared(first: Walk, second: Walk) -> int:
@@ -242,16 +230,19 @@ def neck_diagram(found: Walk) -> Diagram:
     """From the pooled feature on. What a loss hangs on is what its gradient reached."""
     dimensions = f"{found.feature[1]}-d"
     behind = [Box(stage.path, *_words(stage)) for stage in found.behind]
-    metric = Box("metric", "f" if found.one_feature else "fₜ", (dimensions,), "feature")
-    chain, last = [*behind, metric], metric
+    before = Box("f_t", "f" if found.one_feature else "fₜ", (dimensions,), "feature")
+    chain, last = [*behind, before], before
     if not found.one_feature:
-        last = Box("search", "fᵢ", (dimensions,), "feature")
+        last = Box("f_i", "fᵢ", (dimensions,), "feature")
         chain += [*(Box(stage.path, *_words(stage)) for stage in found.neck), last]
-    above = tuple(_loss(loss) for loss in found.losses if "search" not in loss.features)
-    after = tuple(box for loss in found.losses if "search" in loss.features for box in (*_parts(loss), _loss(loss)))
-    metric_name = {"euclidean": "Euclidean", "cosine": "cosine"}[search_of(found.recipe).metric]
-    use = Box("use", "retrieval", ("inference stage,", f"{metric_name} distance"), "use")
-    return Diagram(tuple(chain), {"metric": above} if above else {}, after, {last.key: use})
+    above = tuple(_loss(loss) for loss in found.losses if loss.side == "f_t")
+    after: list[Box] = []
+    for loss in found.losses:
+        if loss.side == "f_i":
+            after += [*(Box(f"{loss.name}.{part.path}", *_words(part)) for part in loss.parts), _loss(loss)]
+    distance = {"euclidean": "Euclidean", "cosine": "cosine"}[search_of(found.recipe).metric]
+    use = Box("use", "retrieval", ("inference stage,", f"{distance} distance"), "use")
+    return Diagram(tuple(chain), {"f_t": above} if above else {}, tuple(after), {last.key: use})
 
 
 def _input(found: Walk) -> list[Box]:
@@ -295,12 +286,13 @@ def _stem(stem: Sequence[Stage]) -> Box:
 
 
 def neck_title(found: Walk) -> str:
-    """Which feature each loss pulls at."""
-    pulled: dict[str, list[str]] = {}
+    """Which feature each loss takes."""
+    losses: dict[str, list[str]] = {}
     for loss in found.losses:
-        feature = "f" if found.one_feature else " and ".join({"metric": "fₜ", "search": "fᵢ"}[x] for x in loss.features)
-        pulled.setdefault(feature, []).append(_loss(loss).title)
-    return ", ".join(f"{' and '.join(titles)} on {feature}" for feature, titles in pulled.items())
+        losses.setdefault("f" if found.one_feature else {"f_t": "fₜ", "f_i": "fᵢ"}[loss.side], []).append(
+            _loss(loss).title
+        )
+    return ", ".join(f"{' and '.join(titles)} on {feature}" for feature, titles in losses.items())
 
 
 def _words(stage: Stage) -> tuple[str, tuple[str, ...]]:
@@ -309,10 +301,6 @@ def _words(stage: Stage) -> tuple[str, tuple[str, ...]]:
     fc = tuple(stage.detail.replace(" to ", " → ").split(", "))
     lines = {"pooling": ("global", "average"), "BN": (stage.detail,), "FC": fc}
     return kind, lines.get(kind, (stage.detail,) if stage.detail else ())
-
-
-def _parts(loss: Loss) -> list[Box]:
-    return [Box(f"{loss.name}.{part.path}", *_words(part)) for part in loss.parts]
 
 
 def _loss(loss: Loss) -> Box:
@@ -327,9 +315,6 @@ def _loss(loss: Loss) -> Box:
 def _size(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape[1:]))
 
-
-HEIGHT, ABOVE, GAP = 1.15, 0.92, 0.24
-"""The least height of a box of the chain and of one above it, and what lies between two of them, in inches."""
 
 FILLS = {"plain": "#f2f4f5", "backbone": "#e3eff4", "feature": "#ffffff", "loss": "#f7ede4", "use": "#e6f3ec"}
 
@@ -372,12 +357,17 @@ def _low(box: Box) -> float:
     return 0.42 + LINE * len(box.lines)
 
 
+@dataclass(frozen=True)
 class _Sheet:
-    """Boxes and arrows on axes whose units are inches."""
+    """Axes whose units are inches, to draw boxes and arrows on.
 
-    def __init__(self, axes: Axes, known: dict[str, Box], height: float, above: float) -> None:
-        """Draw on `axes`: what is not in `known` as new; boxes of the chain, and those above it, are that high."""
-        self.axes, self.known, self.height, self.above = axes, known, height, above
+    What is not among the `known` boxes is drawn as new; `height` and `above` are those of boxes in and above the chain.
+    """
+
+    axes: Axes
+    known: dict[str, Box]
+    height: float
+    above: float
 
     def draw(self, diagram: Diagram, y: float) -> None:
         """The chain at the height `y`; losses on a feature in its middle above it, its use below it."""
