@@ -29,13 +29,13 @@ import torch
 
 from benchmarks import official, reference
 from reidkit.data.sampler import pk_batches
-from reidkit.evaluate.metrics import Scores, score
-from reidkit.evaluate.rerank import k_reciprocal
-from reidkit.losses.objective import Objective
-from reidkit.model.network import build
+from reidkit.losses.objective import build_objective
+from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
+from reidkit.metrics.retrieval import Scores, score
+from reidkit.model.network import build_network
 from reidkit.recipe import Batch, Recipe
-from reidkit.recipes import find
-from reidkit.recipes.readings import put, read_as
+from reidkit.recipes import get_recipe
+from reidkit.recipes.luo2019.interpretations import interpret, put
 from reidkit.train.loop import build_optimizer
 from reidkit.train.schedule import learning_rate
 from reidkit.types import Embeddings
@@ -80,7 +80,7 @@ class Program(Protocol):
 
 def recipe_for(width: float = 1.0) -> Recipe:
     """The strong baseline as the authors' code has it."""
-    return put(read_as(find("strong-baseline"), "official-code"), "network.width", width)
+    return put(interpret(get_recipe("strong-baseline"), "official-code"), "network.width", width)
 
 
 class Ours:
@@ -88,8 +88,8 @@ class Ours:
 
     def __init__(self, start: Weights, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.network = build(recipe.network)
-        self.objective = Objective(recipe, self.network.channels, len(start["classifier.weight"]))
+        self.network = build_network(recipe.network)
+        self.objective = build_objective(recipe, self.network.spans, len(start["classifier.weight"]))
         for module in (self.network, self.objective):
             module.double().train()
             module.load_state_dict({name: start[_common(name)] for name in module.state_dict()})
@@ -132,16 +132,17 @@ def _common(name: str) -> str:
 def first_weights(recipe: Recipe, ids: int, seed: int = 0) -> Weights:
     """Where all programs start: a fresh network, classifier and centres, in double precision."""
     torch.manual_seed(seed)
-    network = build(recipe.network)
-    objective = Objective(recipe, network.channels, ids)
+    network = build_network(recipe.network)
+    objective = build_objective(recipe, network.spans, ids)
     both = network.state_dict() | objective.state_dict()
     return {_common(name): value.double() if value.is_floating_point() else value for name, value in both.items()}
 
 
 def batches(steps: int, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Noise as images float64 [B, 3, H, W], to which each id adds a pattern of its own, and labels [B]."""
+    """Noise as images float64 [B, 3, H, W], to which each id adds large squares of its own, and labels [B]."""
     rng = torch.Generator().manual_seed(seed)
-    pattern = torch.randn(KNOWN_IDS, 3, *SIZE, generator=rng, dtype=torch.float64)
+    squares = 2 * torch.randn(KNOWN_IDS, 3, SIZE[0] // 8, SIZE[1] // 8, generator=rng, dtype=torch.float64)
+    pattern = squares.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
     for _ in range(steps):
         labels = torch.randperm(KNOWN_IDS, generator=rng)[:IDS].repeat_interleave(IMAGES)
         yield torch.randn(len(labels), 3, *SIZE, generator=rng, dtype=torch.float64) + pattern[labels], labels
@@ -215,8 +216,10 @@ def _largest(a: Weights, b: Weights, names: Sequence[str]) -> float:
     return max(float((a[name].double() - b[name].double()).abs().max()) for name in names)
 
 
-def tied_features(seed: int, queries: int = 200, images: int = 1500) -> tuple[Embeddings, Embeddings]:
-    """Made-up features around the centre of each id, a third of them exact copies of other images' features.
+def tied_features(
+    seed: int, queries: int = 200, images: int = 1500, copies: float = 1 / 3
+) -> tuple[Embeddings, Embeddings]:
+    """Made-up features around the centre of each id, a part of them exact copies of other images' features.
 
     The gallery has junk and distractors, and some ids have no match.
     """
@@ -224,7 +227,7 @@ def tied_features(seed: int, queries: int = 200, images: int = 1500) -> tuple[Em
     ids, count = 60, queries + images
     pids = rng.integers(1, ids, count)
     features = rng.standard_normal((ids, 32))[pids] + 0.8 * rng.standard_normal((count, 32))
-    copied = rng.random(count) < 1 / 3
+    copied = rng.random(count) < copies
     features[copied] = features[rng.integers(0, count, int(copied.sum()))]
     pids[queries:][rng.random(images) < 0.1] = 0
     pids[queries:][rng.random(images) < 0.1] = -1
@@ -275,7 +278,7 @@ def scores(cases: dict[str, tuple[Embeddings, Embeddings, str]], checkout: offic
             theirs = official.market_scores(checkout, distances, query_labels, gallery_labels)
             figures[f"{name}_official"] = Figure(
                 _scores_apart(ours, theirs),
-                f"largest difference from the authors' {', '.join(theirs)}; they leave the order of ties to the sort",
+                f"largest difference from the authors' {', '.join(theirs)}; they leave ties in the order of the sort",
             )
     return figures
 
@@ -373,12 +376,11 @@ def _faulty(pids: NDArray[np.int64], one: list[int]) -> bool:
 
 def model_features(run: Path, data: Path) -> tuple[Embeddings, Embeddings]:
     """The features that `reidkit evaluate` searches with."""
-    from reidkit.data.detect import detect
-    from reidkit.judge import Protocol as Official
-    from reidkit.judge import Reading, embed_benchmark
+    from reidkit.data.formats.detect import load_dataset
+    from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_benchmark
     from reidkit.model.weights import load_model
 
-    return embed_benchmark(load_model(run), detect(data), Official(), Reading())
+    return embed_benchmark(load_model(run), load_dataset(data), EvaluationProtocol(), InferenceOptions())
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Figures]:
@@ -388,6 +390,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Figures]:
     if checkout:
         programs["official"] = lambda start: official.OfficialTraining(checkout, start)
     cases = {
+        "distinct_cosine": (*tied_features(3, copies=0), "cosine"),
         "copies_cosine": (*tied_features(0), "cosine"),
         "copies_euclidean": (*tied_features(1), "euclidean"),
         "integers_euclidean": (*integer_features(2), "euclidean"),

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from benchmarks.reference import Reference, Setting
 
 from benchmarks import official, parity, reference
-from benchmarks.reference import Reference, Setting
 
 WIDTH = 0.125
 
@@ -38,7 +38,8 @@ def test_smoothing_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("epoch", "rate"), [(1, 3.5e-6), (2, 3.815e-5), (5, 1.421e-4), (11, 3.5e-4), (40, 3.5e-4), (41, 3.5e-5), (71, 3.5e-6)]
+    ("epoch", "rate"),
+    [(1, 3.5e-6), (2, 3.815e-5), (5, 1.421e-4), (11, 3.5e-4), (40, 3.5e-4), (41, 3.5e-5), (71, 3.5e-6)],
 )
 def test_rates_as_the_authors_print_them(epoch, rate):
     assert reference.learning_rate(Setting(), epoch) == pytest.approx(rate)
@@ -60,7 +61,7 @@ def test_scores_by_hand():
 
 
 def test_batches_by_hand():
-    """Ids with 5, 2 and 1 images, two each: chunks of 2, 1 and 1, so that two ids at a time give two batches at most."""
+    """Ids with 5, 2 and 1 images, two a chunk: two, one and one chunks, which two ids at a time give in two batches at most."""
     pids = [0, 0, 0, 0, 0, 1, 1, 2]
     for seed in range(20):
         batches = reference.epoch_of_batches(pids, 2, 2, random.Random(seed))
@@ -72,12 +73,12 @@ def value(figures, key):
     return figures[key].value
 
 
-def train(setting=None):
-    return parity.training({"reference": partial(Reference, setting=setting or Setting())}, 3, WIDTH)
+def train(steps, setting=None):
+    return parity.training({"reference": partial(Reference, setting=setting or Setting())}, steps, WIDTH)
 
 
 def test_three_steps_are_the_reference_s():
-    figures = train()
+    figures = train(3)
     assert value(figures, "reference_weights_of_movement") < 1e-7
     assert value(figures, "reference_features") < 1e-6
     assert value(figures, "reference_largest_movement") > 1e-6
@@ -101,7 +102,7 @@ def test_three_steps_are_the_reference_s():
     ],
 )
 def test_a_wrong_reference_is_seen(name, wrong, key, least):
-    assert value(train(replace(Setting(), **{name: wrong})), key) > least
+    assert value(train(2 if name != "warmup_epochs" else 3, replace(Setting(), **{name: wrong})), key) > least
 
 
 def test_scores_are_the_reference_s_ties_and_all(monkeypatch):
@@ -145,5 +146,5 @@ def test_the_command_prints_one_object(capsys):
 
 
 def test_a_folder_that_is_no_checkout(tmp_path):
-    with pytest.raises(SystemExit, match="has no modeling/baseline.py"):
+    with pytest.raises(SystemExit, match=r"has no modeling/baseline\.py"):
         official.Checkout(tmp_path)
