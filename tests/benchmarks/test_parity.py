@@ -61,7 +61,7 @@ def test_scores_by_hand():
 
 
 def test_batches_by_hand():
-    """Ids with 5, 2 and 1 images, two a chunk: two, one and one chunks, which two ids at a time give in two batches at most."""
+    """Ids with 5, 2 and 1 images give two, one and one chunks of two: for two ids at a time one or two batches."""
     pids = [0, 0, 0, 0, 0, 1, 1, 2]
     for seed in range(20):
         batches = reference.epoch_of_batches(pids, 2, 2, random.Random(seed))
