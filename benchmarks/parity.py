@@ -28,12 +28,12 @@ import numpy as np
 import torch
 
 from benchmarks import official, reference
-from reidkit.data.sampler import pk_batches
+from reidkit.data.sampler import PKSampler
 from reidkit.losses.objective import build_objective
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import Scores, score
 from reidkit.model.network import build_network
-from reidkit.recipe import Batch, Recipe
+from reidkit.recipe import Recipe
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import interpret, put
 from reidkit.train.loop import build_optimizer
@@ -335,9 +335,9 @@ def market_listing() -> NDArray[np.int64]:
 
 def sampler(pids: NDArray[np.int64], epochs: int, checkout: official.Checkout | None) -> Figures:
     """Batches and visits of some epochs of reidkit's sampler, and of loops over lists, one of them twice for scale."""
-    batch, rng, listed = Batch(ids=16, images=4), random.Random(0), pids.tolist()
+    ours, rng, listed = PKSampler(pids, 16, 4), random.Random(0), pids.tolist()
     drawn: dict[str, list[list[list[int]]]] = {
-        "reidkit": [pk_batches(pids, batch, 0, epoch).tolist() for epoch in range(1, epochs + 1)],
+        "reidkit": [ours.epoch(epoch).tolist() for epoch in range(1, epochs + 1)],
         "reference": [reference.epoch_of_batches(listed, 16, 4, rng) for _ in range(epochs)],
         "again": [reference.epoch_of_batches(listed, 16, 4, rng) for _ in range(epochs)],
     }
