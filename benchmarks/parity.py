@@ -33,7 +33,6 @@ from reidkit.losses.objective import build_objective
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import Scores, score
 from reidkit.model.network import build_network
-from reidkit.recipe import Recipe
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import interpret, put
 from reidkit.train.loop import build_optimizer
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from reidkit.recipe import Recipe
 
     Weights = dict[str, Tensor]
 
