@@ -378,10 +378,10 @@ def _faulty(pids: NDArray[np.int64], one: list[int]) -> bool:
 def model_features(run: Path, data: Path) -> tuple[Embeddings, Embeddings]:
     """The features that `reidkit evaluate` searches with."""
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.evaluation import EvaluationProtocol, InferenceOptions, embed_benchmark
-    from reidkit.model.weights import load_model
+    from reidkit.encoder import load_model
 
-    return embed_benchmark(load_model(run), load_dataset(data), EvaluationProtocol(), InferenceOptions())
+    model, dataset = load_model(run), load_dataset(data)
+    return model.embed(dataset.query, precision="fp32"), model.embed(dataset.gallery, precision="fp32")
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Figures]:
