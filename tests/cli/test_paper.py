@@ -13,7 +13,7 @@ from tests.commands import training
 def test_differences(nursery):
     result = nursery.run("paper", "differences")
     assert result.status == 0
-    assert "identity.spread" in result.out
+    assert "identity.smoothing_over" in result.out
     assert "imagenet-mean" in result.out
     points = {point["topic"]: point for point in nursery.run("paper", "differences", "--json").json()["points"]}
     assert points["drops"]["values"]["fast-reid"] == [49, 99]

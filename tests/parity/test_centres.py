@@ -60,8 +60,8 @@ def some(seed, *shape):
 
 
 def loss_at(centres, reading):
-    form = {"code": "mean", "paper": "paper"}[READ[reading].center.reading]
-    loss = CenterLoss(centres.shape[1], len(centres), lr=READ[reading].center.lr, form=form).double()
+    recipe = READ[reading].center
+    loss = CenterLoss(centres.shape[1], len(centres), lr=recipe.lr, form=recipe.form).double()
     assert loss.centers.shape == centres.shape
     loss.centers = torch.tensor(centres)
     return loss

@@ -28,7 +28,6 @@ TO = 1e-6
 MARGIN, EPS, BETA = 0.3, 0.1, 5e-4
 SPREAD = {"default": "all", "paper-text": "all", "official-code": "all", "fast-reid": "others"}
 CENTRE = {"default": "code", "paper-text": "paper", "official-code": "code", "fast-reid": None}
-FORM = {"code": "mean", "paper": "paper"}
 NEAREST = 1e-6
 """What the distance of a feature to itself is held at, here and in the official code."""
 
@@ -181,7 +180,7 @@ def test_centre_loss(reading):
     recipe, expected = READ[reading].center, CENTRE[reading]
     assert recipe.weight == (BETA if expected else 0.0)
     feat, centres, label = some(0, 64, 12), some(1, 20, 12), np.arange(64) // 4
-    loss = CenterLoss(12, 20, lr=recipe.lr, form=FORM[recipe.reading]).double()
+    loss = CenterLoss(12, 20, lr=recipe.lr, form=recipe.form).double()
     loss.centers = torch.tensor(centres)
     value, gradient = centre_by_hand(feat, centres, label, expected or "code")
     given = tensor(feat)
@@ -196,7 +195,7 @@ def test_the_pulls_of_both_readings_differ_by_half_the_batch():
     feat, centres, label = some(0, 64, 12), some(1, 16, 12), np.arange(64) // 4
     pulls = {}
     for reading in ("paper-text", "official-code"):
-        loss, given = CenterLoss(12, 16, form=FORM[READ[reading].center.reading]).double(), tensor(feat)
+        loss, given = CenterLoss(12, 16, form=READ[reading].center.form).double(), tensor(feat)
         loss.centers = torch.tensor(centres)
         loss(given, torch.tensor(label)).backward()
         pulls[reading] = given.grad.numpy()

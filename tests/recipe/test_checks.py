@@ -47,8 +47,12 @@ MAKE: Any = recipes
         (lambda: MAKE.Network(stem_relu=1), "network.stem_relu", "network.stem_relu must be true or false, not 1"),
         (lambda: MAKE.Erasing(area=(0.1,)), "erasing.area", "erasing.area must be a list of 2 numbers, not (0.1,)"),
         (lambda: MAKE.Images(height=16), "images.height", "images.height and images.width must be at least 32 pixels"),
-        (lambda: MAKE.Batch(ids=6, parts=4), "batch.parts", "batch.parts must divide batch.ids"),
-        (lambda: MAKE.Batch(parts=0), "batch.parts", "batch.parts must be at least 1"),
+        (
+            lambda: MAKE.Batch(ids=6, micro_batches=4),
+            "batch.micro_batches",
+            "batch.micro_batches must divide batch.ids",
+        ),
+        (lambda: MAKE.Batch(micro_batches=0), "batch.micro_batches", "batch.micro_batches must be at least 1"),
         (lambda: MAKE.Recipe(optim={"epochs": 3}), "optim", "optim must be a section made by Optim, not {'epochs': 3}"),
         (lambda: MAKE.Recipe(name=3), "name", "name must be text, not 3"),
         (

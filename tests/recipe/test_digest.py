@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from reidkit import recipe as recipes
+from reidkit.errors import UsageError
 from reidkit.recipe import Identity, Images, Network, Optim, Recipe, Section
 from reidkit.recipe.text import ORIGINAL
 from reidkit.recipes import get_recipe
@@ -80,8 +81,9 @@ def test_a_recipe_of_the_first_release_is_the_same() -> None:
     value = recipes.to_json(get_recipe("strong-baseline"))
     for section, leaves in value.items():
         for leaf in list(leaves) if isinstance(leaves, dict) else []:
-            if f"{section}.{leaf}" not in ORIGINAL:
+            if f"{section}.{leaf}" not in ORIGINAL | {"center.form"}:
                 del leaves[leaf]
+    value["center"]["reading"] = {"mean": "code", "paper": "paper"}[value["center"].pop("form")]
     old = recipes.from_json(value)
     assert recipes.digest(old) == recipes.digest(get_recipe("strong-baseline"))
     assert recipes.differences(old, get_recipe("strong-baseline")) == []
@@ -91,7 +93,7 @@ def test_a_new_field_counts_once_it_is_used() -> None:
     changed = (
         Recipe(images=Images(resize="bicubic")),
         Recipe(identity=Identity(std=0.01)),
-        Recipe(identity=Identity(spread="others")),
+        Recipe(identity=Identity(smoothing_over="others")),
         Recipe(identity=Identity(sampled=100)),
         Recipe(network=Network(neck="l2")),
         Recipe(),
@@ -102,3 +104,33 @@ def test_a_new_field_counts_once_it_is_used() -> None:
 
 def test_a_whole_number_for_a_fraction_is_the_same_recipe() -> None:
     assert recipes.digest(Recipe(optim=Optim(lr=1))) == recipes.digest(Recipe(optim=Optim(lr=1.0)))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "digest"),
+    [
+        (["center.reading=paper"], ["center.form=paper"], "20e9a364fc8d9327"),
+        (["center.reading=code"], ["center.form=mean"], "2028a15b3b073a42"),
+        (["identity.spread=others"], ["identity.smoothing_over=others"], "ff00447ba8fc09e4"),
+        (["batch.parts=4"], ["batch.micro_batches=4"], "1468bc0279056302"),
+    ],
+)
+def test_keys_and_values_that_were_renamed_are_read_and_digested_as_before(
+    before: list[str], now: list[str], digest: str
+) -> None:
+    """The digests are those of the release that had the keys of `before`."""
+    recipe = get_recipe("strong-baseline")
+    changed = recipes.override(recipe, now)
+    assert recipes.override(recipe, before) == changed
+    key, _, value = before[0].partition("=")
+    section, leaf = key.split(".")
+    file = recipes.to_json(recipe)
+    del file[section][now[0].partition("=")[0].partition(".")[2]]
+    file[section][leaf] = int(value) if value.isdecimal() else value
+    assert recipes.from_json(file) == changed
+    assert recipes.digest(changed) == digest
+
+
+def test_a_key_under_both_names_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"what center\.form was called before: give center\.form alone"):
+        recipes.from_json({"center": {"reading": "code", "form": "mean"}})

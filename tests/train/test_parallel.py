@@ -45,7 +45,7 @@ CASES = (1, 2, 4)
 
 
 def recipe_in(parts: int) -> Recipe:
-    return override(RECIPE, [f"batch.parts={parts}", "erasing.fill=random"])
+    return override(RECIPE, [f"batch.micro_batches={parts}", "erasing.fill=random"])
 
 
 def begin(recipe: Recipe) -> tuple[Network, Objective]:
@@ -192,7 +192,7 @@ def test_who_takes_which_parts(parts: int, processes: int, here: int) -> None:
     assert micro_batches_here(Batch(ids=16, images=4, parts=parts), processes) == here
 
 
-@pytest.mark.parametrize(("batch", "processes"), [(Batch(ids=18, parts=3), 2), (Batch(ids=5, images=3), 2)])
+@pytest.mark.parametrize(("batch", "processes"), [(Batch(ids=18, micro_batches=3), 2), (Batch(ids=5, images=3), 2)])
 def test_what_cannot_be_shared_evenly(batch: Batch, processes: int) -> None:
     with pytest.raises(UsageError, match="evenly"):
         micro_batches_here(batch, processes)

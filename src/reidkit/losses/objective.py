@@ -123,8 +123,7 @@ def build_objective(recipe: Recipe, spans: Mapping[str, slice], num_ids: int, gr
         triplet = partial(batch_hard_triplet, margin=recipe.triplet.margin)
         terms.append(Term("triplet", recipe.triplet.weight, triplet, "f_t"))
     if recipe.center.weight:
-        form: Literal["mean", "paper"] = "mean" if recipe.center.reading == "code" else "paper"
-        center = CenterLoss(dim, num_ids, lr=recipe.center.lr, form=form)
+        center = CenterLoss(dim, num_ids, lr=recipe.center.lr, form=recipe.center.form)
         terms.append(Term("center", recipe.center.weight, center, "f_t"))
     return Objective(terms, spans)
 
@@ -137,7 +136,7 @@ def _identity(recipe: Recipe, dim: int, num_ids: int, group: Group) -> IdentityL
             num_ids,
             sampled=identity.sampled,
             smoothing=identity.smoothing,
-            smoothing_over=identity.spread,
+            smoothing_over=identity.smoothing_over,
             weight_decay=recipe.optim.weight_decay,
             bias=bias,
             init=identity.init,
@@ -148,7 +147,7 @@ def _identity(recipe: Recipe, dim: int, num_ids: int, group: Group) -> IdentityL
         dim,
         num_ids,
         smoothing=identity.smoothing,
-        smoothing_over=identity.spread,
+        smoothing_over=identity.smoothing_over,
         bias=bias,
         init=identity.init,
         std=identity.std,

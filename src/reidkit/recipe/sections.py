@@ -107,38 +107,39 @@ class Batch(Section):
     """P ids with K images each.
 
     `visits`: `chunks` shows every image of an id (official code), `once` each id once.
-    `parts`: the batch goes through the network in so many parts, for devices too small to hold it at once. The loss is
-    that of the whole batch; batch norms see one part at a time. On several processes one part is shared by all of them.
+    `micro_batches`: the batch goes through the network in so many parts, for devices too small to hold it at once. The
+    loss is that of the whole batch; batch norms see one part at a time. Several processes share each part.
     """
 
     ids: int = 16
     images: int = 4
     visits: Literal["chunks", "once"] = "chunks"
-    parts: int = 1
+    micro_batches: int = 1
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
         yield self.ids >= 2, "ids", "must be at least 2: a triplet needs an image of another id"
         yield self.images >= 2, "images", "must be at least 2: a triplet needs a second image of an id"
         yield self.ids * self.images <= 65536, "ids", "times batch.images must be at most 65,536"
-        yield self.parts >= 1, "parts", "must be at least 1"
-        yield self.ids % self.parts == 0, "parts", "must divide batch.ids: the images of an id stay together"
+        yield self.micro_batches >= 1, "micro_batches", "must be at least 1"
+        divides = self.ids % self.micro_batches == 0
+        yield divides, "micro_batches", "must divide batch.ids: the images of an id stay together"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Section):
     """The ID loss.
 
-    `smoothing` is eps; `spread` says among whom it is shared: `all` N people (equation 3: the true one keeps
-    1 - (N-1)/N eps), or the N-1 `others` (it keeps 1 - eps).
-    `sampled`: how many people enter the softmax of each step, those of the batch and others that are drawn, and are
-    stepped after it; 0: all people. For training sets of 100,000 people.
+    `smoothing` is eps; `smoothing_over` says over which ids it is spread: over `all` N (equation 3: the true one keeps
+    1 - (N-1)/N eps), or over the N-1 `others` (it keeps 1 - eps).
+    `sampled`: how many ids enter the softmax of each step, those of the batch and others that are sampled, and are
+    updated after it; 0: all ids. For training sets of 100,000 of them.
     `init` of the bias-free classifier behind a neck: normal with deviation `std`, or Kaiming.
     """
 
     weight: float = 1.0
     smoothing: float = 0.0
-    spread: Literal["all", "others"] = "all"
+    smoothing_over: Literal["all", "others"] = "all"
     init: Literal["normal", "kaiming"] = "normal"
     std: float = 0.001
     sampled: int = 0
@@ -166,11 +167,11 @@ class Triplet(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Center(Section):
-    """The centre loss. `reading`: `code` the mean over the batch, `paper` half the sum (equation 5)."""
+    """The centre loss. `form`: the `mean` over the batch, as the authors' program, or half the sum (equation 5)."""
 
     weight: float = 0.0
     lr: float = 0.5
-    reading: Literal["code", "paper"] = "code"
+    form: Literal["mean", "paper"] = "mean"
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
@@ -182,9 +183,9 @@ class Center(Section):
 class Optim(Section):
     """Adam and its learning rate (see `train.schedule`).
 
-    `warmup`: the reading of the first `warmup_epochs`; or the rate rises at each of the first `warmup_steps`.
-    `average`: a moving average of the weights with this decay is judged and saved in their place; 0 is none.
-    `best_every`: judge each so many epochs and keep the weights with the highest mAP; 0 keeps the last ones.
+    `warmup`: the interpretation of the first `warmup_epochs`; or the rate rises at each of the first `warmup_steps`.
+    `average`: a moving average of the weights with this decay is evaluated and saved in their place; 0 is none.
+    `best_every`: evaluate each so many epochs and keep the weights with the highest mAP; 0 keeps the last ones.
     """
 
     lr: float = 3.5e-4

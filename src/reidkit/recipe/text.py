@@ -31,12 +31,22 @@ def from_json(value: object, where: str = "", kind: type[Recipe] = Recipe) -> Re
         UsageError: an unknown key or a value that does not fit, named with its place; the sentence starts with `where`.
     """
     try:
-        return _section(value, kind)
+        return _section(_with_new_names(value), kind)
     except UsageError as error:
         if where:
             raise UsageError(f"{where}: {error}") from None
         raise
 
+
+RENAMED: dict[str, tuple[str, dict[object, object]]] = {
+    "batch.parts": ("batch.micro_batches", {}),
+    "center.reading": ("center.form", {"code": "mean"}),
+    "identity.spread": ("identity.smoothing_over", {}),
+}
+"""Keys of earlier releases: what they are called now, and which of their values, too.
+
+Files and settings may have them, and digests always do.
+"""
 
 SectionKind = TypeVar("SectionKind", bound=Section)
 
@@ -53,6 +63,24 @@ def _section(value: object, kind: type[SectionKind], key: str = "a recipe") -> S
         section = isinstance(hint, type) and issubclass(hint, Section)
         given[name] = _section(inner, hint, name) if section else inner
     return kind(**given)
+
+
+def _with_new_names(value: object) -> object:
+    """Return the value of a recipe with its `RENAMED` keys and values replaced."""
+    if not isinstance(value, dict):
+        return value
+    value = dict(value)
+    for old, (new, words) in RENAMED.items():
+        section, _, leaf = old.partition(".")
+        leaves = value.get(section)
+        if not isinstance(leaves, dict) or leaf not in leaves:
+            continue
+        value[section] = leaves = dict(leaves)
+        given, name = leaves.pop(leaf), new.partition(".")[2]
+        if name in leaves:
+            raise UsageError(f"{old} is what {new} was called before: give {new} alone", argument=new)
+        leaves[name] = words.get(given, given) if isinstance(given, str) else given
+    return value
 
 
 def load(path: Path) -> Recipe:
@@ -85,14 +113,15 @@ def override(recipe: Recipe, settings: Sequence[str] | Mapping[str, object]) -> 
         UsageError: a text without `=`, a key that does not exist (the nearest is named), a value that does not fit.
     """
     value = to_json(recipe)
-    pairs = settings.items() if isinstance(settings, Mapping) else map(_split, settings)
-    for key, given in pairs:
-        section, _, leaf = key.strip().rpartition(".")
+    texts = not isinstance(settings, Mapping)
+    for key, given in settings.items() if isinstance(settings, Mapping) else map(_split, settings):
+        new, words = RENAMED.get(key.strip(), (key.strip(), {}))
+        section, _, leaf = new.rpartition(".")
         place = value.get(section) if section else value
         if not isinstance(place, dict) or leaf not in place or isinstance(place[leaf], dict):
             raise UsageError(f"there is no {in_words(key.strip())}{_nearest(key.strip())}", argument="set")
-        text = not isinstance(settings, Mapping)
-        place[leaf] = _parse(str(given), several=isinstance(place[leaf], list)) if text else given
+        parsed = _parse(str(given), several=isinstance(place[leaf], list)) if texts else given
+        place[leaf] = words.get(parsed, parsed) if isinstance(parsed, str) else parsed
     return from_json(value, kind=type(recipe))
 
 
@@ -118,7 +147,7 @@ ORIGINAL = frozenset(
     }.items()
     for leaf in leaves.split()
 )
-"""The fields of the first release. Every digest has them, and this list never changes."""
+"""The fields of the first release, as it called them. Every digest has them, and this list never changes."""
 
 
 def digest(recipe: Recipe) -> str:
@@ -128,11 +157,13 @@ def digest(recipe: Recipe) -> str:
     section changes no digest, and runs begun before it can still go on.
     """
     defaults = _leaves(to_json(type(recipe)()))
+    before = {new: (old, {now: then for then, now in words.items()}) for old, (new, words) in RENAMED.items()}
     counted: dict[str, dict[str, Any]] = {}
     for key, value in _leaves(to_json(recipe)).items():
-        if key in ORIGINAL or (key != "name" and value != defaults[key]):
-            section, _, leaf = key.rpartition(".")
-            counted.setdefault(section, {})[leaf] = value
+        old, words = before.get(key, (key, {}))
+        if old in ORIGINAL or (key != "name" and value != defaults[key]):
+            section, _, leaf = old.rpartition(".")
+            counted.setdefault(section, {})[leaf] = words.get(value, value) if isinstance(value, str) else value
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,8 +1,8 @@
 """A batch that goes through the network in parts: one after the other in this process, or beside it in others.
 
 The loss is always that of the whole batch, hardest examples included. What a part is decides one thing only: over which
-images a batch norm takes its mean and variance. `batch.parts` of the recipe says how many there are; how many processes
-share the work changes nothing in the result.
+images a batch norm takes its mean and variance. `batch.micro_batches` of the recipe says how many there are; how many
+processes share the work changes nothing in the result.
 """
 
 from __future__ import annotations
@@ -170,18 +170,18 @@ def micro_batches_here(batch: Batch, processes: int) -> int:
         UsageError: the parts, or the images, cannot be dealt out evenly.
     """
     images = batch.ids * batch.images
-    if batch.parts % processes and processes % batch.parts:
+    if batch.micro_batches % processes and processes % batch.micro_batches:
         raise UsageError(
-            f"{processes} processes cannot share {batch.parts} parts of a batch evenly: "
-            f"set batch.parts to {processes}, or to 1 for batch norm over the whole batch",
-            argument="batch.parts",
+            f"{processes} processes cannot share {batch.micro_batches} parts of a batch evenly: "
+            f"set batch.micro_batches to {processes}, or to 1 for batch norm over the whole batch",
+            argument="batch.micro_batches",
         )
     if images % processes:
         raise UsageError(
             f"{processes} processes cannot share a batch of {images} images evenly: change batch.ids",
             argument="batch.ids",
         )
-    return max(1, batch.parts // processes)
+    return max(1, batch.micro_batches // processes)
 
 
 class MicroBatches:
@@ -195,7 +195,7 @@ class MicroBatches:
     def __init__(self, network: Network, batch: Batch, group: Group) -> None:
         self._network, self._group = network, group
         self._parts = micro_batches_here(batch, group.size)
-        synchronise(network, group.neighbours(max(1, group.size // batch.parts)) if group.size > 1 else group)
+        synchronise(network, group.neighbours(max(1, group.size // batch.micro_batches)) if group.size > 1 else group)
 
     def __call__(self, images: Tensor) -> Features:
         """Run the network as its mode says."""

@@ -125,7 +125,7 @@ POINTS = (
     ),
     DisputedPoint(
         topic="label smoothing",
-        key="identity.spread",
+        key="identity.smoothing_over",
         values=_same("all", "all", "others"),
         words="Equation 3 spreads eps over all N ids, the true one included; fast-reid over the N - 1 others.",
     ),
@@ -143,8 +143,8 @@ POINTS = (
     ),
     DisputedPoint(
         topic="centre loss",
-        key="center.reading",
-        values={"paper-text": "paper", "official-code": "code"},
+        key="center.form",
+        values={"paper-text": "paper", "official-code": "mean"},
         words="Equation 5 is half the sum over the batch; the program takes the mean, which pulls 32 times less at 64.",
     ),
     DisputedPoint(
