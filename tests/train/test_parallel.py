@@ -189,7 +189,7 @@ def test_a_second_pass_is_not_remembered_twice() -> None:
 
 @pytest.mark.parametrize(("parts", "processes", "here"), [(1, 1, 1), (1, 4, 1), (4, 1, 4), (4, 2, 2), (2, 8, 1)])
 def test_who_takes_which_parts(parts: int, processes: int, here: int) -> None:
-    assert micro_batches_here(Batch(ids=16, images=4, parts=parts), processes) == here
+    assert micro_batches_here(Batch(ids=16, images=4, micro_batches=parts), processes) == here
 
 
 @pytest.mark.parametrize(("batch", "processes"), [(Batch(ids=18, micro_batches=3), 2), (Batch(ids=5, images=3), 2)])
