@@ -30,8 +30,10 @@ from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.model.weights import load_backbone
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe
-from reidkit.train.run import TrainOptions, run, settle_stride
-from reidkit.train.schedule import learning_rate
+from reidkit.train.inputs import TrainOptions
+from reidkit.train.log import log_lines
+from reidkit.train.loop import build_schedule
+from reidkit.train.run import resolve_stride, train
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +58,7 @@ def plain_model(recipe: Recipe, benchmark: Dataset, weights: Path | None, seed: 
     step, taken = build_step(recipe, len(people), device, Way(), begin, seed), 0
     for epoch in range(1, recipe.optim.epochs + 1):
         for images, pids in plain_batches(benchmark.train, labels, recipe, seed, epoch):
-            step(images.to(device), pids.to(device), learning_rate(recipe.optim, epoch, taken))
+            step(images.to(device), pids.to(device), build_schedule(recipe.optim).rate(epoch, taken))
             taken += 1
         print(f"  plain, seed {seed}: epoch {epoch} of {recipe.optim.epochs}", file=sys.stderr, flush=True)
     return Model(made[0].eval(), recipe, "plain")
@@ -70,17 +72,16 @@ def scores(way: str, seed: int, recipe: Recipe, options: argparse.Namespace) -> 
         model = plain_model(recipe, benchmark, options.weights, seed, device)
     else:
         place = options.out / f"reidkit-{seed}"
-        job = TrainOptions(
-            data=(options.data,),
-            out=place,
-            weights=options.weights,
-            seed=seed,
-            device=options.device,
-            cache_dir=options.out / "cache",
-            resume=True,
-            say=lambda line: print(f"  {line}", file=sys.stderr, flush=True),
-        )
-        model = run(recipe, job).model
+        with log_lines(lambda line: print(f"  {line}", file=sys.stderr, flush=True)):
+            model = train(
+                recipe,
+                options.data,
+                out=place,
+                weights=options.weights,
+                seed=seed,
+                resume=True,
+                options=TrainOptions(device=options.device, cache_dir=options.out / "cache"),
+            ).model
     found = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(device=device, precision="fp32")).scores
     return {"rank1": found.rank1, "map": found.map, "cpu_s": round(time.process_time() - began, 1)}
 
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    recipe = settle_stride(override(get_recipe(options.recipe), options.changes), options.weights)
+    recipe = resolve_stride(override(get_recipe(options.recipe), options.changes), options.weights)
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for seed in range(options.seeds):
         for way in WAYS:

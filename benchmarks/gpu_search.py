@@ -11,6 +11,7 @@ import torch
 from benchmarks.gpu_setting import Setting, gflop, images_in_memory, rate
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.network import build_network
+from reidkit.train.log import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from reidkit.metrics.retrieval import Scores
-    from reidkit.train.run import TrainResult
+    from reidkit.train.run import Run
     from reidkit.types import Embeddings
 
 MARKET = (3_368, 15_913)
@@ -148,21 +149,19 @@ def _moved(given: Embeddings, device: torch.device) -> Embeddings:
     return Embeddings(vectors, given.pids, given.camids)
 
 
-class Clock:
+class Clock(Callback):
     """Watches a run's log, and breaks the run off as soon as the rest of it will not fit into the time that is left."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.rows: list[dict[str, Any]] = []
 
-    def __call__(self, row: dict[str, Any]) -> None:
-        """Take in a row of the log.
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        """Take in the row of an epoch.
 
         Raises:
             RunError: the rest will not fit.
         """
-        if row["kind"] != "epoch":
-            return
         self.rows.append(row)
         if row["epoch"] <= 2:  # slow ones: compiling, trials of convolutions
             return
@@ -174,21 +173,17 @@ class Clock:
             raise RunError(f"broken off after epoch {row['epoch']}: {rate}, and {left:.0f} s are left")
 
 
-def train(setting: Setting, data: Path, clock: Clock, *, compiled: bool | None) -> TrainResult:
+def train(setting: Setting, data: Path, clock: Clock, *, compiled: bool | None) -> Run:
     """`reidkit train` with this recipe."""
-    from reidkit.train.run import TrainOptions, run
+    import reidkit.train
 
-    job = TrainOptions(
-        out=setting.out / ("run" if compiled is None else "run-not-compiled"),
-        data=(data,),
-        weights=setting.weights,
-        device=str(setting.device),
-        compile=compiled,
-        cache_dir=setting.out / "cache",
-        save_every=1000,
-        watchers=(clock,),
+    options = reidkit.train.TrainOptions(
+        device=str(setting.device), compile=compiled, cache_dir=setting.out / "cache", save_every=1000
     )
-    return run(setting.recipe, job)
+    out = setting.out / ("run" if compiled is None else "run-not-compiled")
+    return reidkit.train.train(
+        setting.recipe, data, out=out, weights=setting.weights, options=options, callbacks=(clock,)
+    )
 
 
 def whole_run(setting: Setting) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from reidkit.train.schedule import learning_rate
 
 from benchmarks import official, reference
 from reidkit.data.sampler import PKSampler
@@ -36,7 +37,6 @@ from reidkit.model.network import build_network
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import interpret, put
 from reidkit.train.loop import build_optimizer
-from reidkit.train.schedule import learning_rate
 from reidkit.types import Embeddings
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The step of `reidkit.train.loop`, and what of it can be left out: what both training benchmarks time."""
+"""The step of `reidkit.train.loop`, set up in the ways that both training benchmarks time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from reidkit.losses.objective import build_objective
 from reidkit.model.network import Network, build_network
-from reidkit.train.loop import build_optimizer
+from reidkit.train.loop import build_optimizer, training_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +61,6 @@ def build_step(
         for group in optimizer.param_groups:
             group["lr"] = rate
         images = images if way.channels_last else images.contiguous()
-        with torch.autocast(device.type, dtype=way.precision, enabled=way.precision != torch.float32):
-            f_t, f_i = network(images)
-        terms = objective(f_t.float(), f_i.float(), labels)
-        optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
-        optimizer.step()
-        objective.step(rate)
+        training_step(network, objective, optimizer, images, labels, way.precision)
 
     return step

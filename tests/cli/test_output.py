@@ -9,7 +9,7 @@ import pytest
 
 from reidkit import terminal
 from reidkit.cli import output
-from reidkit.cli.train import _Lines
+from reidkit.cli.train import _Console
 from reidkit.recipe import Batch, Optim, Recipe
 from reidkit.train.checkpoint import Progress
 
@@ -170,12 +170,12 @@ def test_the_bar_of_training(capsys: pytest.CaptureFixture[str]) -> None:
     calls: list[tuple[object, ...]] = []
     tell: Any = lambda *call: calls.append(call)  # noqa: E731
     clock = Clock()
-    lines = _Lines(Recipe(batch=Batch(ids=4, images=2), optim=Optim(epochs=2)), tell, clock)
+    lines = _Console(Recipe(batch=Batch(ids=4, images=2), optim=Optim(epochs=2)), tell, clock)
     for place, now in (((1, 1, 1), 60), ((1, 2, 2), 62), ((1, 3, 3), 64), ((2, 1, 4), 70), ((2, 2, 5), 72)):
         clock.now = now
-        lines.position(Progress(*place), 3)
+        lines.on_position(Progress(*place), 3)
         if place[1] == 3:
-            lines(row("epoch", 1, 3, seconds=6.0, loss=3.0))
+            lines.on_epoch(row("epoch", 1, 3, seconds=6.0, loss=3.0))
     assert calls == [
         ("epoch 1/2", 1, 3, "", ""),
         ("epoch 1/2", 2, 3, "4 images/s", "8 s left"),
@@ -183,8 +183,8 @@ def test_the_bar_of_training(capsys: pytest.CaptureFixture[str]) -> None:
         ("epoch 2/2", 1, 3, "", "7 s left"),
         ("epoch 2/2", 2, 3, "4 images/s", "3 s left"),
     ]
-    lines(row("scores", 2, 6, rank1=0.5, map=0.25))
-    lines(row("epoch", 2, 6, seconds=6.0, loss=2.0))
+    lines.on_scores(row("scores", 2, 6, rank1=0.5, map=0.25))
+    lines.on_epoch(row("epoch", 2, 6, seconds=6.0, loss=2.0))
     assert capsys.readouterr().err.splitlines() == [
         "epoch 1/2  loss 3.000  lr 0.1  5.0 images/s, 6 s left",
         "epoch 2/2  rank-1 50.0  mAP 25.0",
@@ -195,8 +195,8 @@ def test_the_bar_of_training(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_bar_of_a_run_that_goes_on_in_the_middle_of_an_epoch() -> None:
     calls: list[tuple[object, ...]] = []
     tell: Any = lambda *call: calls.append(call)  # noqa: E731
-    lines = _Lines(Recipe(optim=Optim(epochs=2)), tell, Clock())
-    lines.position(Progress(2, 41, 141), 100)
+    lines = _Console(Recipe(optim=Optim(epochs=2)), tell, Clock())
+    lines.on_position(Progress(2, 41, 141), 100)
     assert calls == [("epoch 2/2", 41, 100, "", "")]
 
 

@@ -232,7 +232,7 @@ class TestFolders:
             (training(own, own_run), "its training images were others"),
             ([*training(noise, own_run), "--weights", str(own_run / "model.safetensors")], "weights: "),
         ):
-            expect(nursery.run(*words, "--resume"), 2, "was begun otherwise", part, "choose another --out")
+            expect(nursery.run(*words, "--resume"), 2, "was begun otherwise", part, "choose another folder")
         assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
 
     def test_a_damaged_state(self, nursery: Nursery, noise: Path, own_run: Path) -> None:
@@ -253,11 +253,11 @@ class TestFolders:
         without = f"{NAME}:no_privileges"
         expect(nursery.run(*training(noise, closed), before=without), 1, "closed cannot be written (Permission denied)")
         inner = nursery.run(*training(noise, closed / "run"), before=without)
-        expect(inner, 1, "run cannot be written", "choose another --out")
+        expect(inner, 1, "run cannot be written", "choose another folder")
 
     def test_a_file_for_a_folder(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        expect(nursery.run(*training(noise, tmp_path / "file")), 1, "file cannot be written", "choose another --out")
+        expect(nursery.run(*training(noise, tmp_path / "file")), 1, "file cannot be written", "choose another folder")
 
     def test_a_user_without_a_home(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
         """Decoded images go to a folder for temporary files, which is said once."""
@@ -309,7 +309,9 @@ class TestRoom:
 class TestNumbers:
     def test_a_rate_beyond_reason(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
         result = nursery.run(*training(noise, tmp_path / "run", optim__lr=1e9))
-        expect(result, 1, "the loss is no number at step", "triplet", "no checkpoint was written yet", "--set optim.lr")
+        expect(
+            result, 1, "the loss is not finite at step", "triplet", "no checkpoint was written yet", "--set optim.lr"
+        )
         assert not (tmp_path / "run" / "model.safetensors").exists()
 
 

@@ -218,7 +218,7 @@ class TestStates:
         assert nursery.run(*words).status == 0
         shutil.copy(peace / "state.pt", tmp_path / "run" / "state.pt")
         before = left(tmp_path / "run")
-        expect(nursery.run(*words, "--resume"), "state.pt belongs to another recipe", "another --out")
+        expect(nursery.run(*words, "--resume"), "state.pt belongs to another recipe", "another folder")
         assert left(tmp_path / "run") == before
 
     def test_of_other_people(self, nursery: Nursery, peace: Path, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_who_started_them_is_killed(noise: Path, tmp_path: Path) -> None:
     [
         (["--data", "nowhere"], 1, "nowhere"),
         (["--set", "batch.ids=3", "--set", "batch.images=3"], 2, "cannot share a batch of 9 images evenly"),
-        (["--set", "batch.ids=6", "--set", "batch.micro_batches=3"], 2, "take --set batch.micro_batches=2"),
+        (["--set", "batch.ids=6", "--set", "batch.micro_batches=3"], 2, "set batch.micro_batches to 2"),
     ],
 )
 def test_one_line_for_all(words: list[str], status: int, sentence: str, noise: Path, tmp_path: Path) -> None:

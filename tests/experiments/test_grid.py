@@ -12,7 +12,7 @@ from reidkit.experiments import grid, run_pool
 from reidkit.experiments.grid import make_table
 from reidkit.experiments.measure import RunOptions, measure
 from reidkit.experiments.plan import plan_runs
-from reidkit.train.stop import StoppedError
+from reidkit.train.checkpoint import StoppedError
 from tests.commands import SIZE, settings
 from tests.experiments.made import order
 from tests.noise import draw_noise
@@ -69,7 +69,7 @@ def test_a_run_for_two_rows_and_then_for_nothing(asked, monkeypatch):
 
     # Another row of the same training is only searched; its network is not trained again.
     monkeypatch.setattr(grid, "measure", measure)
-    monkeypatch.setattr("reidkit.experiments.measure.run", None)
+    monkeypatch.setattr("reidkit.experiments.measure.train", None)
     more = order(asked.out, "table2", data=asked.data, settings=TINY, rows=("fi-euclidean", "ft-cosine"))
     rows = {row.name: row.cells[0].map.mean for row in make_table(more, told).rows}
     assert rows["fi-euclidean"] is not None

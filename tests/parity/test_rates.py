@@ -22,7 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import interpret
-from reidkit.train.schedule import learning_rate
+from reidkit.train.loop import build_schedule
 from tests.parity import READ, STRONG
 from tests.train.tiny import RECIPE, Run
 
@@ -68,19 +68,21 @@ def test_all_120_epochs(reading):
     optim, expected = BY_EPOCH[reading]
     assert optim.epochs == len(expected) == 120
     for step_in_epoch in (0, PER_EPOCH - 1):
-        rates = [learning_rate(optim, t, (t - 1) * PER_EPOCH + step_in_epoch) for t in range(1, 121)]
+        rates = [build_schedule(optim).rate(t, (t - 1) * PER_EPOCH + step_in_epoch) for t in range(1, 121)]
         np.testing.assert_allclose(rates, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("reading", PRINTED)
 def test_the_rates_that_are_printed(reading):
-    rates = {epoch: learning_rate(BY_EPOCH[reading][0], epoch, (epoch - 1) * PER_EPOCH) for epoch in PRINTED[reading]}
+    rates = {
+        epoch: build_schedule(BY_EPOCH[reading][0]).rate(epoch, (epoch - 1) * PER_EPOCH) for epoch in PRINTED[reading]
+    }
     assert rates == pytest.approx(PRINTED[reading], rel=1e-12)
 
 
 def test_all_22320_steps_of_fast_reid():
     optim = READ["fast-reid"].optim
-    rates = [learning_rate(optim, step // PER_EPOCH + 1, step) for step in STEP.tolist()]
+    rates = [build_schedule(optim).rate(step // PER_EPOCH + 1, step) for step in STEP.tolist()]
     np.testing.assert_allclose(rates, FAST_REID, rtol=1e-12)
     assert (rates[0], rates[1000], rates[2000]) == pytest.approx((3.5e-5, 1.925e-4, 3.5e-4))
 

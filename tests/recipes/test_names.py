@@ -10,7 +10,7 @@ import pytest
 from reidkit import recipe as recipes
 from reidkit.recipes import by_name, changes, changes_of, get_recipe, named, origin_of
 from reidkit.recipes.luo2019.interpretations import interpret
-from reidkit.train.run import settle_stride
+from reidkit.train.run import resolve_stride
 
 STRONG = get_recipe("strong-baseline")
 
@@ -81,7 +81,7 @@ def test_a_reading_is_a_change():
 
 def test_a_stride_that_the_weights_placed_is_no_change():
     for recipe in (STRONG, changed("optim.lr=1")):
-        settled = settle_stride(recipe, None)
+        settled = resolve_stride(recipe, None)
         assert settled.network.stride_in == "3x3"
         assert changes_of(settled) == changes_of(recipe)
         assert named(settled, settled).name == recipe.name

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from reidkit.recipe import Optim, override
-from reidkit.train.ema import FinalWeights
+from reidkit.train.loop import FinalWeights
 from tests.train.test_loop import crash_at
 from tests.train.tiny import RECIPE, CrashError, Run, same_weights
 
@@ -24,7 +24,7 @@ def line(weight: float) -> nn.Linear:
 
 
 def kept(network: nn.Module, optim: Optim) -> FinalWeights:
-    return FinalWeights(network, optim)  # type: ignore[arg-type]
+    return FinalWeights(network, average=optim.average, best=optim.best_every > 0)  # type: ignore[arg-type]
 
 
 def weight(network: object) -> float:
@@ -38,7 +38,7 @@ def test_the_average_by_hand() -> None:
     average = kept(network, Optim(average=0.9))
     for value in (1.0, 2.0, 4.0):
         nn.init.constant_(network.weight, value)
-        average.follow()
+        average.update()
     assert weight(average.network) == pytest.approx(1.39)
     assert weight(average.finish()) == pytest.approx(1.39)
     assert weight(network) == 4.0
@@ -49,7 +49,7 @@ def test_what_batch_norm_remembers_is_averaged_too() -> None:
     average = kept(norm, Optim(average=0.5))
     for value in (2.0, 4.0):
         nn.init.constant_(norm.running_mean, value)  # type: ignore[arg-type]
-        average.follow()
+        average.update()
     assert average.network.running_mean.item() == pytest.approx(3.0)  # type: ignore[operator]
 
 
@@ -66,7 +66,7 @@ def test_the_best_and_of_equal_ones_the_first() -> None:
 def test_without_either_the_last_weights_are_kept() -> None:
     network = line(3.0)
     plain = kept(network, Optim())
-    plain.follow()
+    plain.update()
     plain.evaluated(1, {"map": 1.0})
     assert weight(plain.finish()) == 3.0
 

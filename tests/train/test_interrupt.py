@@ -5,8 +5,7 @@ import signal
 
 import pytest
 
-from reidkit.train.checkpoint import Progress
-from reidkit.train.stop import SIGNALS, Interrupt
+from reidkit.train.checkpoint import SIGNALS, Interrupt, Progress
 
 
 def test_the_first_signal_is_a_request() -> None:
@@ -57,6 +56,18 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (Progress(), "step 0 of epoch 1"),
+        (Progress(2, 3, 9), "step 9 of epoch 2"),
+        (Progress(3, 0, 12), "step 12 of epoch 2"),
+    ],
+)
+def test_the_last_step_in_words(progress: Progress, words: str) -> None:
+    assert progress.words() == words
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

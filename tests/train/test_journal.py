@@ -9,11 +9,11 @@ import torch
 
 from reidkit.errors import RunError
 from reidkit.train.checkpoint import Progress
-from reidkit.train.log import READ_EVERY, TIMINGS, Log, Row, read
+from reidkit.train.log import READ_EVERY, TIMINGS, Callback, Log, Row, read
 
 
 def add(journal: Log, place: Progress, **terms: float) -> None:
-    journal.add(place, 0.5, 8, {name: torch.tensor(value) for name, value in terms.items()})
+    journal.step(place, 0.5, 8, {name: torch.tensor(value) for name, value in terms.items()})
 
 
 def plain(path: Path) -> list[Row]:
@@ -23,11 +23,15 @@ def plain(path: Path) -> list[Row]:
 def test_an_epoch_of_two_steps(tmp_path: Path) -> None:
     """Terms 1 + 2 and 3 + 4: losses 3 and 7, means 2, 3 and 5, of 16 images."""
     seen: list[Row] = []
-    journal = Log(tmp_path / "log.jsonl", (seen.append,))
-    journal.start_epoch(0)
+
+    class Seen(Callback):
+        on_step = on_epoch = staticmethod(seen.append)  # type: ignore[assignment]
+
+    journal = Log(tmp_path / "log.jsonl", (Seen(),))
+    journal.start_epoch(Progress(), 0.0)
     add(journal, Progress(1, 1, 1), identity=1.0, triplet=2.0)
     add(journal, Progress(1, 2, 2), identity=3.0, triplet=4.0)
-    journal.end_epoch(Progress(1, 2, 2), 0.5, wait_seconds=0.0)
+    journal.end_epoch(Progress(1, 2, 2), 0.5, waited=0.0)
     step: dict[str, Any] = {"kind": "step", "epoch": 1, "lr": 0.5, "images": 8}
     assert plain(tmp_path / "log.jsonl") == [
         {**step, "step": 1, "loss": 3, "identity": 1, "triplet": 2},
@@ -39,9 +43,9 @@ def test_an_epoch_of_two_steps(tmp_path: Path) -> None:
 
 def test_every_row_says_how_fast_and_how_large(tmp_path: Path) -> None:
     journal = Log(tmp_path / "log.jsonl")
-    journal.start_epoch(0)
+    journal.start_epoch(Progress(), 0.0)
     add(journal, Progress(1, 1, 1), identity=1.0)
-    journal.end_epoch(Progress(1, 1, 1), 0.5, wait_seconds=0.0)
+    journal.end_epoch(Progress(1, 1, 1), 0.5, waited=0.0)
     step, epoch = read(tmp_path / "log.jsonl")
     assert step["images_per_s"] > 0
     assert step["memory_mb"] > 0
@@ -50,7 +54,7 @@ def test_every_row_says_how_fast_and_how_large(tmp_path: Path) -> None:
 
 def test_terms_are_read_all_at_once(tmp_path: Path) -> None:
     journal = Log(tmp_path / "log.jsonl")
-    journal.start_epoch(0)
+    journal.start_epoch(Progress(), 0.0)
     for step in range(1, READ_EVERY):
         add(journal, Progress(1, step, step), identity=1.0)
         assert read(tmp_path / "log.jsonl") == []
@@ -60,14 +64,14 @@ def test_terms_are_read_all_at_once(tmp_path: Path) -> None:
 
 def test_means_go_on_over_a_stop(tmp_path: Path) -> None:
     first = Log(tmp_path / "log.jsonl")
-    first.start_epoch(0)
+    first.start_epoch(Progress(), 0.0)
     add(first, Progress(1, 1, 1), identity=1.0)
-    first.settle()
+    first.collect()
     second = Log(tmp_path / "log.jsonl")
     second.load_state_dict(first.state_dict())
-    second.start_epoch(1)
+    second.start_epoch(Progress(1, 1, 1), 0.0)
     add(second, Progress(1, 2, 2), identity=4.0)
-    second.end_epoch(Progress(1, 2, 2), 0.5, wait_seconds=0.0)
+    second.end_epoch(Progress(1, 2, 2), 0.5, waited=0.0)
     assert read(tmp_path / "log.jsonl")[-1]["identity"] == 2.5
     assert read(tmp_path / "log.jsonl")[-1]["images"] == 16
 
@@ -78,9 +82,9 @@ def test_the_rate_of_a_resumed_epoch_counts_its_own_images(tmp_path: Path, monke
     monkeypatch.setattr("reidkit.train.log.time.perf_counter", lambda: next(clock))
     journal = Log(tmp_path / "log.jsonl")
     journal.load_state_dict({"sums": {}, "images": 800, "steps": 100})
-    journal.start_epoch(100)
+    journal.start_epoch(Progress(1, 100, 100), 0.0)
     add(journal, Progress(1, 101, 101), identity=1.0)
-    journal.end_epoch(Progress(1, 101, 101), 0.5, wait_seconds=1.0)
+    journal.end_epoch(Progress(1, 101, 101), 0.5, waited=1.0)
     epoch = read(tmp_path / "log.jsonl")[-1]
     assert (epoch["images_per_s"], epoch["seconds"], epoch["wait_share"]) == (4, 2, 0.5)
 
@@ -109,23 +113,23 @@ SECOND = [row("step", 2, 3), row("step", 2, 4), row("epoch", 2, 4)]
         (Progress(3, 0, 4), FIRST + SECOND),
     ],
 )
-def test_cut_keeps_what_lies_before(tmp_path: Path, place: Progress, kept: list[Row]) -> None:
+def test_rewind_keeps_what_lies_before(tmp_path: Path, place: Progress, kept: list[Row]) -> None:
     write(tmp_path / "log.jsonl", FIRST + SECOND, torn='{"kind": "step", "ep')
-    Log(tmp_path / "log.jsonl").cut(place)
+    Log(tmp_path / "log.jsonl").rewind(place)
     assert read(tmp_path / "log.jsonl") == kept
     assert "ep\n" not in (tmp_path / "log.jsonl").read_text()
     assert (tmp_path / "log.jsonl").read_text() == "".join(json.dumps(each) + "\n" for each in kept)
 
 
-def test_cut_writes_numbers_as_they_were(tmp_path: Path) -> None:
+def test_rewind_writes_numbers_as_they_were(tmp_path: Path) -> None:
     line = json.dumps({**row("step", 1, 1), "loss": 0.1 + 0.2, "lr": 3.5e-05}) + "\n"
     (tmp_path / "log.jsonl").write_text(line)
-    Log(tmp_path / "log.jsonl").cut(Progress(1, 1, 1))
+    Log(tmp_path / "log.jsonl").rewind(Progress(1, 1, 1))
     assert (tmp_path / "log.jsonl").read_text() == line
 
 
-def test_cut_without_a_log_makes_an_empty_one(tmp_path: Path) -> None:
-    Log(tmp_path / "log.jsonl").cut(Progress())
+def test_rewind_without_a_log_makes_an_empty_one(tmp_path: Path) -> None:
+    Log(tmp_path / "log.jsonl").rewind(Progress())
     assert (tmp_path / "log.jsonl").read_bytes() == b""
 
 
@@ -144,9 +148,9 @@ def test_no_log_is_no_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_term_that_is_no_number_ends_the_run(tmp_path: Path, value: float) -> None:
+def test_a_term_that_is_not_finite_ends_the_run(tmp_path: Path, value: float) -> None:
     journal = Log(tmp_path / "log.jsonl")
-    journal.start_epoch(0)
+    journal.start_epoch(Progress(), 0.0)
     add(journal, Progress(2, 1, 6), identity=1.0, triplet=2.0)
     add(journal, Progress(2, 2, 7), identity=1.0, triplet=value)
     add(journal, Progress(2, 3, 8), identity=1.0, triplet=2.0)
@@ -173,7 +177,11 @@ def test_a_full_disk_is_said_in_a_sentence() -> None:
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     journal = Log(tmp_path / "gone" / "log.jsonl")
-    for refused in (lambda: journal.scores(Progress(), {"map": 0.5}), journal.settle, lambda: journal.cut(Progress())):
+    for refused in (
+        lambda: journal.scores(Progress(), {"map": 0.5}),
+        journal.collect,
+        lambda: journal.rewind(Progress()),
+    ):
         with pytest.raises(RunError, match=r"log\.jsonl cannot be written \(No such file or directory\)"):
             refused()
 

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from reidkit.errors import RunError
 from reidkit.recipe import override
-from reidkit.train.checkpoint import Progress
-from reidkit.train.loop import refuse_broken_weights
-from reidkit.train.stop import StoppedError
+from reidkit.train.checkpoint import Progress, StoppedError, refuse_broken_weights
 from tests.train.tiny import RECIPE, CrashError, Run, same_weights
 
 if TYPE_CHECKING:
@@ -26,9 +24,11 @@ if TYPE_CHECKING:
 
 
 def stop_at(wanted: int) -> Callable[[Run, int], None]:
+    """Ask the run to stop while it takes that step."""
+
     def fault(run: Run, step: int) -> None:
         if step == wanted:
-            run.interrupt.requested = True
+            run.network.register_forward_hook(lambda *_: setattr(run.interrupt, "requested", True))
 
     return fault
 
@@ -174,7 +174,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_last_good_state(tmp
     with pytest.raises(RunError) as caught:
         run.go(spoil)
     sentence = str(caught.value)
-    assert "the loss is no number at step 6 of epoch 2" in sentence
+    assert "the loss is not finite at step 6 of epoch 2" in sentence
     assert "identity nan" in sentence
     assert "triplet nan" in sentence
     assert f"the last good checkpoint is {run.folder / 'state.pt'}" in sentence
@@ -186,8 +186,8 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_last_good_state(tmp
 
 
 def test_a_rate_beyond_reason_ends_in_a_sentence(tmp_path: Path) -> None:
-    run = replace(in_folder(tmp_path / "run", evaluate_every=0), recipe=override(RECIPE, ["optim.lr=1e30"]))
-    with pytest.raises(RunError, match=r"no number at step \d .*no checkpoint was written yet: try a lower"):
+    run = replace(in_folder(tmp_path / "run", evaluate_every=0), recipe=override(RECIPE, ["optim.lr=1e9"]))
+    with pytest.raises(RunError, match=r"not finite at step \d .*no checkpoint was written yet: try a lower"):
         run.go()
     assert not (run.folder / "state.pt").exists()
     for line in (run.folder / "log.jsonl").read_text().splitlines():
@@ -202,7 +202,7 @@ def test_a_stop_right_after_the_weights_broke_keeps_the_good_state(tmp_path: Pat
         if step == 6:
             first = next(run.network.parameters())
             first.register_hook(lambda grad: grad * float("nan"))
-            run.interrupt.requested = True
+            stop_at(step)(run, step)
 
     with pytest.raises(RunError, match=r"conv1\.weight of the network holds NaN or infinity after step 6; the last"):
         run.go(spoil)
@@ -233,5 +233,7 @@ def test_no_state_is_saved_whose_average_or_best_weights_are_no_numbers(tmp_path
         def load_state_dict(self, state: dict[str, Any]) -> None:
             """Nothing."""
 
-    with pytest.raises(RunError, match=rf"{place[0]}\.{place[1]} of the kept holds NaN or infinity after step 6"):
+    with pytest.raises(
+        RunError, match=rf"{place[0]}\.{place[1]} of the final weights holds NaN or infinity after step 6"
+    ):
         refuse_broken_weights({"kept": Holds()}, tmp_path / "state.pt", Progress(2, 0, 6))

@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 
 from reidkit.recipe import Optim, Recipe, override
-from reidkit.train.run import warn_of_schedule
+from reidkit.train.inputs import schedule_warnings
 
 
 def warnings(batches: int = 100, **optim: Any) -> tuple[str, ...]:
-    """What is warned of, all of which must be said."""
-    said: list[str] = []
-    found = warn_of_schedule(Optim(**optim), batches, said.append)
-    assert said == [f"warning: {warning}" for warning in found]
-    return found
+    """The sentences, each of which names the key that it is about."""
+    found = schedule_warnings(Optim(**optim), batches)
+    assert all(f"{key}=" in sentence for key, sentence in found)
+    return tuple(sentence for _, sentence in found)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +35,7 @@ def test_a_drop_beyond_the_end() -> None:
     """A third and seven twelfths of 60 epochs, as 40 and 70 are of 120."""
     (said,) = warnings(epochs=60, drops=(40, 70))
     assert said.startswith("optim.drops lowers the learning rate after epoch 70, and the run ends with 60: ")
-    assert "optim.drops=[20,35] " in said
+    assert ": optim.drops=[20,35] " in said
 
 
 def test_a_drop_at_the_last_epoch_comes_to_nothing() -> None:
@@ -54,7 +53,7 @@ def test_a_warm_up_that_is_longer_than_the_run() -> None:
 @pytest.mark.parametrize("epochs", [1, 2, 3, 8, 30, 69])
 def test_the_remedies_work(epochs: int, warmup: str) -> None:
     schedule: dict[str, Any] = {"epochs": epochs, "drops": (40, 70), warmup: 9999}
-    settings = [found for said in warnings(**schedule) for found in re.findall(r"optim\.\w+=\S+", said)]
+    settings = [found for said in warnings(**schedule) for found in re.findall(r"(optim\.\S+=\S+) has", said)]
     assert len(settings) == 2
     recipe = override(Recipe(), [f"optim.{key}={json.dumps(value)}" for key, value in schedule.items()])
-    assert warn_of_schedule(override(recipe, settings).optim, 100, print) == ()
+    assert schedule_warnings(override(recipe, settings).optim, 100) == ()

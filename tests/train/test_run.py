@@ -4,8 +4,9 @@ import copy
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,118 +19,184 @@ from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.model.weights import save_model
 from reidkit.recipe import override
 from reidkit.train import log
-from reidkit.train.run import TrainOptions, TrainResult, run
-from reidkit.train.run_report import write
+from reidkit.train.inputs import TrainOptions
+from reidkit.train.log import Callback
+from reidkit.train.run import Run, train
 from tests.noise import TRAIN, draw_noise
 from tests.train.tiny import RECIPE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reidkit.train.checkpoint import Progress
 
 ONE_EPOCH = override(RECIPE, ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0"])
 
 
 @pytest.fixture(scope="module")
-def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainOptions, TrainResult]:
-    job = TrainOptions(
-        out=tmp_path_factory.mktemp("job") / "a" / "run", data=(noise,), evaluate_every=1, precision="fp32"
-    )
-    return job, run(ONE_EPOCH, job)
+def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("job") / "a" / "run"
+    return train(ONE_EPOCH, noise, out=out, options=TrainOptions(evaluate_every=1, precision="fp32"))
 
 
-def test_a_run_leaves_what_it_promises(finished: tuple[TrainOptions, TrainResult]) -> None:
-    job, outcome = finished
-    write(job.out, outcome, "reidkit train")
-    names = {path.name for path in job.out.iterdir()} - {".lock"}
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """The messages of a run."""
+    lines: list[str] = []
+    with log.log_lines(lines.append):
+        yield lines
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return facts
+
+
+def test_a_run_leaves_what_it_promises(finished: Run) -> None:
+    assert finished.write_report("reidkit train") == finished.folder / "report.html"
+    names = {path.name for path in finished.folder.iterdir()} - {".lock"}
     files = {"recipe.json", "run.json", "log.jsonl", "state.pt", "model.safetensors", "report.html"}
     assert names == {*files, "trained_on.json"}
-    facts = json.loads((job.out / "run.json").read_text())
-    assert {"seed": 0, "people": 8, "weights": "none"}.items() <= facts.items()
-    assert outcome.description == "market1501: 32 training images of 8 people from 2 cameras"
+    assert {"seed": 0, "people": 8, "weights": "none"}.items() <= facts_of(finished.folder).items()
+    assert finished.description == "market1501: 32 training images of 8 ids from 2 cameras"
 
 
-def test_the_model_on_disk_is_the_one_that_was_judged(finished: tuple[TrainOptions, TrainResult], noise: Path) -> None:
-    job, outcome = finished
-    loaded = load_model(job.out)
-    assert loaded.fingerprint == outcome.model.fingerprint
+def test_the_model_on_disk_is_the_one_that_was_evaluated(finished: Run, noise: Path) -> None:
+    loaded = load_model(finished.folder)
+    assert loaded.fingerprint == finished.model.fingerprint
     assert loaded.recipe.network.stride_in == "3x3"
-    assert outcome.evaluation is not None
+    assert finished.evaluation is not None
     again = evaluate(
         loaded, load_dataset(noise), EvaluationProtocol(), InferenceOptions(device="cpu", precision="fp32")
     )
-    np.testing.assert_allclose(again.query.vectors, outcome.evaluation.query.vectors, rtol=1e-4, atol=1e-5)
-    last = log.read(job.out / "log.jsonl")[-1]
-    assert (last["kind"], last["map"]) == ("scores", outcome.evaluation.scores.map)
+    np.testing.assert_allclose(again.query.vectors, finished.evaluation.query.vectors, rtol=1e-4, atol=1e-5)
+    last = log.read(finished.folder / "log.jsonl")[-1]
+    assert (last["kind"], last["map"]) == ("scores", finished.evaluation.scores.map)
 
 
-def test_anyone_may_read_the_model_who_may_read_the_log(finished: tuple[TrainOptions, TrainResult]) -> None:
-    job, _ = finished
-    modes = {(job.out / name).stat().st_mode for name in ("log.jsonl", "model.safetensors", "state.pt")}
+def test_anyone_may_read_the_model_who_may_read_the_log(finished: Run) -> None:
+    modes = {(finished.folder / name).stat().st_mode for name in ("log.jsonl", "model.safetensors", "state.pt")}
     assert len(modes) == 1
 
 
 def test_names_and_ids_decide_whether_data_is_the_same(noise: Path, tmp_path: Path, finished: Any) -> None:
-    job, _ = finished
-    facts = json.loads((job.out / "run.json").read_text())["training_set"]
+    digest = facts_of(finished.folder)["training_set"]
     moved = shutil.copytree(noise, tmp_path / "moved")
-    run(ONE_EPOCH, TrainOptions(out=tmp_path / "same", data=(moved,)))
-    assert json.loads((tmp_path / "same" / "run.json").read_text())["training_set"] == facts
+    train(ONE_EPOCH, moved, out=tmp_path / "same")
+    assert facts_of(tmp_path / "same")["training_set"] == digest
     first = min((moved / TRAIN).iterdir())
     first.rename(first.with_name(first.name.replace("000000_00", "000009_00")))
-    run(ONE_EPOCH, TrainOptions(out=tmp_path / "other", data=(moved,)))
-    assert json.loads((tmp_path / "other" / "run.json").read_text())["training_set"] != facts
+    train(ONE_EPOCH, moved, out=tmp_path / "other")
+    assert facts_of(tmp_path / "other")["training_set"] != digest
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_run_goes_on_with_its_own_list_of_images(noise: Path, tmp_path: Path, cached: bool) -> None:
-    """One image is broken before the run, another one after it has begun; then the first one is mended."""
-    own, said = Path(shutil.copytree(noise, tmp_path / "own")), list[str]()
+def test_a_run_goes_on_with_its_own_list_of_images(noise: Path, tmp_path: Path, cached: bool, said: list[str]) -> None:
+    """One image is damaged before the run, another one after it has begun; then the first one is repaired."""
+    own, out = Path(shutil.copytree(noise, tmp_path / "own")), tmp_path / "run"
     first, second = sorted((own / TRAIN).glob("*.jpg"))[3:5]
     whole = first.read_bytes()
     first.write_bytes(whole[:100])
     cache = tmp_path / "cache" if cached else None
-    job = TrainOptions(
-        out=tmp_path / "run", data=(own,), skip_unreadable=True, cache_dir=cache, precision="fp32", resume=True
-    )
-    run(ONE_EPOCH, job)
-    facts = json.loads((job.out / "run.json").read_text())
+    options = TrainOptions(skip_unreadable=True, cache_dir=cache, precision="fp32")
+    go = partial(train, ONE_EPOCH, own, out=out, resume=True)
+    go(options=options)
+    facts = facts_of(out)
     assert facts["left_out"] == [3]
     second.write_bytes(whole[:100])
-    run(ONE_EPOCH, replace(job, say=said.append))
-    assert any(f"stand in for images that cannot be read any more: {second.name}" in line for line in said)
+    go(options=options)
+    assert any(f"replace images that cannot be read any more: {second.name}" in line for line in said)
     first.write_bytes(whole)
-    run(ONE_EPOCH, job)
-    assert json.loads((job.out / "run.json").read_text()) == facts
+    go(options=options)
+    assert facts_of(out) == facts
     with pytest.raises(DataError, match="1 of 32 images cannot be read"):
-        run(ONE_EPOCH, replace(job, skip_unreadable=False))
+        go(options=replace(options, skip_unreadable=False))
     first.rename(first.with_name("0001_c1s1_999999_00.jpg"))
     with pytest.raises(UsageError, match="its training images were others"):
-        run(ONE_EPOCH, job)
+        go(options=options)
 
 
-def test_start_from_the_weights_of_another_run(
-    finished: tuple[TrainOptions, TrainResult], noise: Path, tmp_path: Path
-) -> None:
-    job, outcome = finished
-    said: list[str] = []
-    weights = job.out / "model.safetensors"
+def test_start_from_the_weights_of_another_run(finished: Run, noise: Path, tmp_path: Path, said: list[str]) -> None:
+    weights = finished.folder / "model.safetensors"
     slow = override(ONE_EPOCH, ["optim.lr=1e-12"])
-    again = run(slow, TrainOptions(out=tmp_path / "run", data=(noise,), weights=weights, say=said.append))
-    facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert facts["weights"] == outcome.model.fingerprint
-    ours, theirs = (each.network.backbone.get_parameter("conv1.weight") for each in (again.model, outcome.model))
+    again = train(slow, noise, out=tmp_path / "run", weights=weights)
+    assert facts_of(tmp_path / "run")["weights"] == finished.model.fingerprint
+    ours, theirs = (each.network.backbone.get_parameter("conv1.weight") for each in (again.model, finished.model))
     assert torch.allclose(ours, theirs, atol=1e-6)
     assert any("weights from model.safetensors" in line for line in said)
 
 
 def test_several_data_sets_are_trained_on_together(noise: Path, tmp_path: Path) -> None:
     second = draw_noise(tmp_path / "second", people=range(1, 4))
-    outcome = run(ONE_EPOCH, TrainOptions(out=tmp_path / "run", data=(noise, second)))
-    assert outcome.description == "market1501+market1501: 44 training images of 11 people from 4 cameras"
+    run = train(ONE_EPOCH, [noise, second], out=tmp_path / "run")
+    assert run.description == "market1501+market1501: 44 training images of 11 ids from 4 cameras"
 
 
-def test_other_data_to_judge_on(noise: Path, tmp_path: Path) -> None:
+def test_data_sets_and_samples_are_data_as_folders_are(finished: Run, noise: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(noise)
+    options = TrainOptions(precision="fp32")
+    run = train(ONE_EPOCH, dataset, out=str(tmp_path / "dataset"), options=options)
+    assert run.model.fingerprint == finished.model.fingerprint
+    run = train(ONE_EPOCH, list(dataset.train), out=tmp_path / "samples", evaluate_on=dataset, options=options)
+    assert run.model.fingerprint == finished.model.fingerprint
+    assert run.evaluation is not None
+    assert finished.evaluation is not None
+    assert run.evaluation.scores.as_json() == finished.evaluation.scores.as_json()
+    assert run.description == "samples: 32 training images of 8 ids from 2 cameras"
+
+
+def test_the_package_is_the_function_too(noise: Path, tmp_path: Path) -> None:
+    import reidkit.train
+
+    with pytest.raises(DataError, match="nowhere is not there"):
+        reidkit.train(ONE_EPOCH, tmp_path / "nowhere", out=tmp_path / "run")  # type: ignore[operator]
+    assert {reidkit.train.__getattr__(name).__name__ for name in reidkit.train.__all__} == set(reidkit.train.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = reidkit.train.nothing
+
+
+def test_callbacks_follow_a_run(noise: Path, tmp_path: Path) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    class Follow(Callback):
+        def on_step(self, row: log.Row) -> None:
+            calls.append(("step", row["step"], sorted(row.keys() & {"loss", "identity", "triplet"})))
+
+        def on_epoch(self, row: log.Row) -> None:
+            calls.append(("epoch", row["epoch"]))
+
+        def on_scores(self, row: log.Row) -> None:
+            calls.append(("scores", row["epoch"], "map" in row))
+
+        def on_position(self, progress: Progress, batches: int) -> None:
+            calls.append(("position", *progress, batches))
+
+        def on_progress(self, what: str, done: int, total: int) -> None:
+            calls.append((what, done, total))
+
+    options = TrainOptions(evaluate_every=1)
+    train(
+        override(ONE_EPOCH, ["optim.best_every=1"]), noise, out=tmp_path / "run", options=options, callbacks=[Follow()]
+    )
+    steps = sum(call[0] == "step" for call in calls)
+    assert steps > 2
+    assert [call for call in calls if call[0] == "position"] == [
+        ("position", 1, n, n, steps) for n in range(1, steps + 1)
+    ]
+    assert [call for call in calls if call[0] in {"epoch", "scores"}] == [
+        ("scores", 0, True),
+        ("epoch", 1),
+        ("scores", 1, True),
+    ]
+    assert ("step", 1, ["identity", "loss", "triplet"]) in calls
+    assert {"query", "gallery"} <= {call[0] for call in calls}
+
+
+def test_other_data_to_evaluate_on(noise: Path, tmp_path: Path) -> None:
     other = draw_noise(tmp_path / "other", evaluated=range(20, 22))
-    outcome = run(ONE_EPOCH, TrainOptions(out=tmp_path / "run", data=(noise,), val_data=other))
-    assert outcome.evaluation is not None
-    assert outcome.evaluation.scores.queries == 2
+    run = train(ONE_EPOCH, noise, out=tmp_path / "run", evaluate_on=other)
+    assert run.evaluation is not None
+    assert run.evaluation.scores.queries == 2
 
 
 def people_only(data: Path, folder: Path) -> Path:
@@ -139,59 +206,52 @@ def people_only(data: Path, folder: Path) -> Path:
     return folder
 
 
-def test_nothing_to_judge_on_is_said_and_trained(noise: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    job = TrainOptions(
-        out=tmp_path / "run", data=(people_only(noise, tmp_path / "p"),), evaluate_every=1, say=said.append
-    )
-    outcome = run(ONE_EPOCH, job)
-    assert outcome.evaluation is None
-    assert outcome.evaluated is None
-    assert said[0].startswith("no scores from this data: folder has no query images")
-    assert {row["kind"] for row in log.read(job.out / "log.jsonl")} == {"step", "epoch"}
-    write(job.out, outcome, "reidkit train")
+def test_nothing_to_evaluate_on_is_said_and_trained(noise: Path, tmp_path: Path, said: list[str]) -> None:
+    data = people_only(noise, tmp_path / "p")
+    run = train(ONE_EPOCH, data, out=tmp_path / "run", options=TrainOptions(evaluate_every=1))
+    assert run.evaluation is None
+    assert run.evaluated is None
+    assert said[0].startswith("warning: no scores from this data: folder has no query images")
+    assert {row["kind"] for row in log.read(run.folder / "log.jsonl")} == {"step", "epoch"}
+    run.write_report("reidkit train")
 
 
 @pytest.mark.parametrize(
     ("change", "kind", "sentence"),
     [
-        ({"device": "tpu"}, UsageError, "no device tpu"),
-        ({"data": (Path("none"),)}, DataError, "none is not there"),
-        ({"val_data": Path("none")}, DataError, "none is not there"),
+        ({"options": TrainOptions(device="tpu")}, UsageError, "no device tpu"),
+        ({"data": Path("none")}, DataError, "none is not there"),
+        ({"evaluate_on": Path("none")}, DataError, "none is not there"),
         ({"weights": Path("none.pth")}, WeightsError, r"none\.pth is not there"),
-        ({"format": "x"}, UsageError, "no format x"),
+        ({"options": TrainOptions(format="x")}, UsageError, "no format x"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(
     noise: Path, tmp_path: Path, change: dict[str, Any], kind: type[ReidkitError], sentence: str
 ) -> None:
-    job = replace(TrainOptions(out=tmp_path / "run", data=(noise,)), **change)
     with pytest.raises(kind, match=sentence):
-        run(ONE_EPOCH, job)
+        train(ONE_EPOCH, **({"data": noise, "out": tmp_path / "run"} | change))
     assert not (tmp_path / "run").exists()
 
 
 def test_too_many_people_for_a_batch(noise: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="8 ids and a batch takes 9"):
-        run(override(ONE_EPOCH, ["batch.ids=9"]), TrainOptions(out=tmp_path / "run", data=(noise,)))
+        train(override(ONE_EPOCH, ["batch.ids=9"]), noise, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_that_cannot_be_written_leaves_the_old_one(
-    finished: tuple[TrainOptions, TrainResult], tmp_path: Path
-) -> None:
-    _, outcome = finished
+def test_a_model_that_cannot_be_written_leaves_the_old_one(finished: Run, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"m\.safetensors cannot be written \(No such file or directory\)"):
-        save_model(tmp_path / "gone" / "m.safetensors", outcome.model.network, outcome.model.recipe)
+        save_model(tmp_path / "gone" / "m.safetensors", finished.model.network, finished.model.recipe)
 
 
 def test_a_folder_deleted_during_training(noise: Path, tmp_path: Path) -> None:
-    def vanish(row: log.Row) -> None:
-        if row["kind"] == "epoch":
+    class Vanish(Callback):
+        def on_epoch(self, row: log.Row) -> None:  # noqa: ARG002
             shutil.rmtree(tmp_path / "run")
 
     with pytest.raises(RunError, match=r"cannot be written \(No such file or directory\)"):
-        run(RECIPE, TrainOptions(out=tmp_path / "run", data=(noise,), watchers=(vanish,)))
+        train(RECIPE, noise, out=tmp_path / "run", callbacks=[Vanish()])
 
 
 @pytest.mark.parametrize("scored", [True, False])
@@ -216,26 +276,23 @@ def test_a_model_that_has_diverged_is_not_left_behind(
     fit = loop.fit
     monkeypatch.setattr(jobs, "fit", diverge)
     with pytest.raises(RunError, match=r"no model is saved: .*NaN or infinity for \d+ of \d+ images.*another folder"):
-        run(ONE_EPOCH, TrainOptions(out=tmp_path / "run", data=(noise,)))
+        train(ONE_EPOCH, noise, out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_weights_with_nan_are_named_before_anything_is_written(noise: Path, tmp_path: Path, finished: Any) -> None:
-    _, outcome = finished
-    spoilt = copy.deepcopy(outcome.model.network)
+    spoilt = copy.deepcopy(finished.model.network)
     with torch.no_grad():
         spoilt.backbone.conv1.weight[0] = float("nan")
-    save_model(tmp_path / "model.safetensors", spoilt, outcome.model.recipe)
-    job = TrainOptions(out=tmp_path / "run", data=(noise,), weights=tmp_path)
+    save_model(tmp_path / "model.safetensors", spoilt, finished.model.recipe)
     with pytest.raises(WeightsError, match=r"NaN or infinity in conv1\.weight: the run that made it has diverged"):
-        run(ONE_EPOCH, job)
+        train(ONE_EPOCH, noise, out=tmp_path / "run", weights=tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_can_start_from_the_folder_of_another(noise: Path, tmp_path: Path, finished: Any) -> None:
-    earlier, outcome = finished
-    said: list[str] = []
-    run(ONE_EPOCH, TrainOptions(out=tmp_path / "run", data=(noise,), weights=earlier.out, say=said.append))
-    facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert facts["weights"] == outcome.model.fingerprint
+def test_a_run_can_start_from_the_folder_of_another(
+    noise: Path, tmp_path: Path, finished: Run, said: list[str]
+) -> None:
+    train(ONE_EPOCH, noise, out=tmp_path / "run", weights=finished.folder)
+    assert facts_of(tmp_path / "run")["weights"] == finished.model.fingerprint
     assert said[0].startswith("weights found under backbone.; left out of the weights: neck.bias, neck.running_mean")

@@ -14,9 +14,9 @@ from reidkit.losses.objective import build_objective
 from reidkit.model.network import Network, build_network
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe
+from reidkit.train.checkpoint import Interrupt
 from reidkit.train.log import TIMINGS, Log, Row, read
-from reidkit.train.loop import Loop, fit
-from reidkit.train.stop import Interrupt
+from reidkit.train.loop import LoopOptions, fit
 from reidkit.types import Sample
 from tests.commands import SIZE, settings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reidkit.recipe import Recipe
-    from reidkit.train.ema import FinalWeights
+    from reidkit.train.loop import FinalWeights
 
 RECIPE = override(get_recipe("strong-baseline"), settings(SIZE))
 PEOPLE, IMAGES = 8, 4
@@ -61,18 +61,18 @@ class Run:
         self.network = build_network(self.recipe.network)
         objective = build_objective(self.recipe, self.network.spans, PEOPLE)
         self.interrupt = Interrupt("reidkit train --resume")
-        loop = Loop(
+        options = LoopOptions(
             device=torch.device("cpu"),
             precision=torch.float32,
             state=self.folder / "state.pt",
-            journal=Log(self.folder / "log.jsonl"),
+            log=Log(self.folder / "log.jsonl"),
             interrupt=self.interrupt,
             save_every=self.save_every,
             evaluate_every=self.evaluate_every,
-            judge=self.judge,
+            evaluate=self.judge,
         )
         batches: Any = _Faulty(self, fault or self.fault)
-        self.kept = fit(self.network, objective, batches, self.recipe, loop)
+        self.kept = fit(self.network, objective, batches, self.recipe, options)
         return self.network
 
     def rows(self, kind: str = "") -> list[Row]:

@@ -106,15 +106,15 @@ def _trial() -> float:
     """Run everything once on a set of eight people; the seconds it took. What fails raises as it would for a user."""
     from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
     from reidkit.synth import synthesize
-    from reidkit.train.run import TrainOptions, run
+    from reidkit.train.inputs import TrainOptions
+    from reidkit.train.run import train
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="reidkit-doctor-") as folder:
         place = Path(folder)
         synthesize(place / "people", 8, 3, 0, workers=1)
         recipe = override(get_recipe("small-strong-baseline"), list(TRIAL))
-        job = TrainOptions(out=place / "run", data=(place / "people",), cache_dir=place / "cache")
-        outcome = run(recipe, job)
-        if outcome.evaluation is not None:
-            k_reciprocal(outcome.evaluation.query.vectors, outcome.evaluation.gallery.vectors)
+        run = train(recipe, place / "people", out=place / "run", options=TrainOptions(cache_dir=place / "cache"))
+        if run.evaluation is not None:
+            k_reciprocal(run.evaluation.query.vectors, run.evaluation.gallery.vectors)
     return time.perf_counter() - started

@@ -5,19 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import options
+from reidkit.cli.help import option_of
 from reidkit.cli.launcher import as_child, run_as, shared
 from reidkit.cli.output import command, print_json, print_line, progress, remark, shown_command
 from reidkit.errors import UsageError
 from reidkit.recipes import get_recipe, named
 from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.terminal import duration, percent
+from reidkit.train.log import Callback, log_lines
 from reidkit.train.run_folder import begun_as, default_folder, held, holds_run
 
 if TYPE_CHECKING:
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
 
     from reidkit.cli.output import Tell
     from reidkit.train.checkpoint import Progress
+    from reidkit.train.log import Row
+    from reidkit.train.run import Run
 
 
 def train(
+    context: typer.Context,
     recipe: options.RecipeName,
     data: Annotated[list[Path], typer.Option(help="A data set; several are trained on together.")],
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
@@ -57,6 +63,7 @@ def train(
     as_json: options.Json = False,
 ) -> int:
     """Train a network by a recipe, evaluate it, and write a run folder with weights, log and report."""
+    option = partial(option_of, params=context.command.params)
     found = get_recipe(recipe)
     changed = recipe_file.override(interpret(found, interpretation) if interpretation else found, settings or [])
     chosen = named(changed, found)
@@ -69,44 +76,37 @@ def train(
         return run_as(processes, _resume_command())
 
     from reidkit.distributed import joined
-    from reidkit.train.run import TrainOptions, run
-    from reidkit.train.run_report import write
+    from reidkit.train import TensorBoard, TrainOptions
+    from reidkit.train import train as run_training
 
     as_child()
-    with joined() as group, progress(group.first) as tell:
-        lines = _Lines(chosen, tell)
-        watchers: list[Callable[[dict[str, Any]], None]] = [lines]
-        if tensorboard and group.first:
-            from reidkit.train.log import Events
-
-            watchers.append(Events(folder / "tensorboard"))
-        job = TrainOptions(
+    with joined() as group, progress(group.first) as tell, log_lines(remark if group.first else _quiet, option):
+        run = run_training(
+            chosen,
+            data,
             out=folder,
-            data=tuple(data),
-            format=format_,
-            val_data=val_data,
             weights=weights,
             seed=seed,
             resume=resume,
-            device=device,
-            precision=precision,
-            compile=compiled,
-            save_every=save_every,
-            evaluate_every=evaluate_every,
-            cameras=cameras,
-            cache_dir=options.cache_dir(cache, no_cache),
-            skip_unreadable=skip_unreadable,
-            stream=stream,
-            resume_command=_resume_command(),
-            watchers=tuple(watchers),
-            say=remark if group.first else _quiet,
-            tell=tell,
-            position=lines.position,
+            evaluate_on=val_data,
+            options=TrainOptions(
+                format=format_,
+                device=device,
+                precision=precision,
+                compile=compiled,
+                save_every=save_every,
+                evaluate_every=evaluate_every,
+                cameras=cameras,
+                cache_dir=options.cache_dir(cache, no_cache),
+                skip_unreadable=skip_unreadable,
+                stream=stream,
+                resume_command=_resume_command(),
+            ),
+            callbacks=(_Console(chosen, tell), *((TensorBoard(folder / "tensorboard"),) if tensorboard else ())),
         )
-        outcome = run(chosen, job, group)
     if group.first:
-        _print(folder, outcome, as_json=as_json)  # first, as the page may find no room
-        write(folder, outcome, _again(outcome, processes), found)
+        _print(run, as_json=as_json)  # first, as the page may find no room
+        run.write_report(_again(run, processes), found)
     return 0
 
 
@@ -115,17 +115,17 @@ def _begun(folder: Path, before: Path | None, recipe: recipe_file.Recipe) -> tup
 
     Without --out, a run that was begun when changes were in no name lies in the folder `before`.
     """
-    for place in (folder,) if before is None or holds_run(folder) else (folder, before):
-        if known := begun_as(place, recipe):
-            return place, known
+    for one in (folder,) if before is None or holds_run(folder) else (folder, before):
+        if known := begun_as(one, recipe):
+            return one, known
     return folder, recipe
 
 
-def _quiet(*_: object) -> None:
-    """What all processes but the first have to say."""
+def _quiet(line: str) -> None:
+    """Drop the messages of all processes but the first."""
 
 
-class _Lines:
+class _Console(Callback):
     """A line for each epoch and its scores, and a bar for the steps in it where there is a terminal.
 
     `clock` gives seconds.
@@ -141,61 +141,66 @@ class _Lines:
         self._first: tuple[float, int] | None = None
         self._left = ""
 
-    def position(self, place: Progress, batches: int) -> None:
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Show the bar of some other work."""
+        self.tell(what, done, total)
+
+    def on_position(self, progress: Progress, batches: int) -> None:
         """Show the bar of an epoch of so many batches, with the rate of the last steps and the time left of the run.
 
         The time is counted from the end of the first step, which may compile, and with all that was done between
         epochs.
         """
         now = self.clock()
-        if place.epoch != self._epoch:
-            self._epoch = place.epoch
+        if progress.epoch != self._epoch:
+            self._epoch = progress.epoch
             self._recent.clear()
         self._recent.append(now)
-        self._first = self._first or (now, place.step)
+        self._first = self._first or (now, progress.step)
         rate = ""
         if len(self._recent) > 1:
             rate = f"{(len(self._recent) - 1) * self.images / max(now - self._recent[0], 1e-9):.0f} images/s"
-        steps = place.step - self._first[1]
-        to_come = batches - place.batch + (self.epochs - place.epoch) * batches
+        steps = progress.step - self._first[1]
+        to_come = batches - progress.batch + (self.epochs - progress.epoch) * batches
         self._left = f"{duration((now - self._first[0]) / steps * to_come)} left" if steps else ""
-        self.tell(f"epoch {place.epoch}/{self.epochs}", place.batch, batches, rate, self._left)
+        self.tell(f"epoch {progress.epoch}/{self.epochs}", progress.batch, batches, rate, self._left)
 
-    def __call__(self, row: dict[str, Any]) -> None:
-        """Write the line of an epoch, or of its scores."""
-        if row["kind"] == "epoch":
-            known = {"kind", "epoch", "step", "lr", "images", "seconds", "images_per_s", "wait_share", "memory_mb"}
-            terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in known)
-            after = f", {self._left}" if self._left and row["epoch"] < self.epochs else ""
-            rate = f"lr {row['lr']:.3g}  {row['images_per_s']} images/s"
-            remark(f"epoch {row['epoch']}/{self.epochs}  {terms}  {rate}{after}")
-        elif row["kind"] == "scores":
-            remark(f"epoch {row['epoch']}/{self.epochs}  rank-1 {percent(row['rank1'])}  mAP {percent(row['map'])}")
+    def on_epoch(self, row: Row) -> None:
+        """Write the line of an epoch."""
+        known = {"kind", "epoch", "step", "lr", "images", "seconds", "images_per_s", "wait_share", "memory_mb"}
+        terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in known)
+        after = f", {self._left}" if self._left and row["epoch"] < self.epochs else ""
+        rate = f"lr {row['lr']:.3g}  {row['images_per_s']} images/s"
+        remark(f"epoch {row['epoch']}/{self.epochs}  {terms}  {rate}{after}")
+
+    def on_scores(self, row: Row) -> None:
+        """Write the line of its scores."""
+        remark(f"epoch {row['epoch']}/{self.epochs}  rank-1 {percent(row['rank1'])}  mAP {percent(row['map'])}")
 
 
-def _print(folder: Path, outcome: Any, *, as_json: bool) -> None:
-    evaluation = outcome.evaluation
+def _print(run: Run, *, as_json: bool) -> None:
+    evaluation = run.evaluation
     scores = evaluation.scores.as_json() if evaluation else {}
     if as_json:
         seconds = {"seconds": evaluation.seconds} if evaluation else {}
-        warnings = list(outcome.warnings)
-        print_json({"run": str(folder), "model": outcome.model.fingerprint, **scores, "warnings": warnings, **seconds})
+        warnings = list(run.warnings)
+        print_json({"run": str(run.folder), "model": run.model.fingerprint, **scores, "warnings": warnings, **seconds})
         return
-    if evaluation is None:
-        print_line(f"{folder}/model.safetensors  (not evaluated: give --val-data)")
+    if evaluation is None or run.evaluated is None:
+        print_line(f"{run.folder}/model.safetensors  (not evaluated: give --val-data)")
         return
     print_line(
-        f"{outcome.evaluated.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
+        f"{run.evaluated.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
         f"mINP {percent(scores['minp'])}  ({scores['queries']} queries, gallery {scores['gallery']})"
     )
-    print_line(f"{folder}/model.safetensors  {folder}/report.html")
+    print_line(f"{run.folder}/model.safetensors  {run.folder}/report.html")
 
 
-def _again(outcome: Any, processes: int) -> str:
+def _again(run: Run, processes: int) -> str:
     """The command that repeats the run, for its page. On a CPU the number of threads is part of what must be equal."""
     import torch
 
-    alone = processes == 1 and next(outcome.model.network.parameters()).device.type == "cpu"
+    alone = processes == 1 and next(run.model.network.parameters()).device.type == "cpu"
     return f"OMP_NUM_THREADS={torch.get_num_threads()} {shown_command()}" if alone else shown_command()
 
 

@@ -12,7 +12,7 @@ from reidkit.experiments.measure import DatasetDigest, is_trained, measure, scor
 from reidkit.experiments.plan import plan_runs
 from reidkit.experiments.render import all_formats
 from reidkit.experiments.results import collect_results
-from reidkit.train.stop import StoppedError
+from reidkit.train.checkpoint import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,9 @@ from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.recipes.paper_table import BENCHMARKS
 from reidkit.synth import synthesize
-from reidkit.train import run_report
-from reidkit.train.run import TrainOptions, run
+from reidkit.train.inputs import TrainOptions
+from reidkit.train.log import Callback, log_lines
+from reidkit.train.run import train
 from reidkit.train.run_folder import locked, write_json
 from reidkit.types import counted_lower
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from reidkit.experiments.plan import Experiment
     from reidkit.recipe import Recipe
     from reidkit.recipes.paper_table import Search
+    from reidkit.train.log import Row
+    from reidkit.train.run import Run
     from reidkit.types import Dataset, Embeddings, Sample
 
     Pair = tuple[Embeddings, Embeddings]
@@ -191,10 +194,9 @@ def measure(planned: PlannedRun, folders: Mapping[str, Path], options: RunOption
         )
     fresh: Pair | None = None
     if not is_trained(planned.folder):
-        job = _job(planned, folders[planned.data], options)
-        outcome = run(planned.recipe, job)
-        run_report.write(planned.folder, outcome, options.shown_command)
-        fresh = (outcome.evaluation.query, outcome.evaluation.gallery) if outcome.evaluation else None
+        run = _train(planned, benchmarks[planned.data], options)
+        run.write_report(options.shown_command)
+        fresh = (run.evaluation.query, run.evaluation.gallery) if run.evaluation else None
     with locked(planned.folder):
         scores = scores_of(planned.folder, trained)
         for name, searches in planned.searches.items():
@@ -239,29 +241,41 @@ def _search(pair: Pair, search: Search) -> dict[str, float]:
     return score_distances(dist_qg, query, gallery).as_json()
 
 
-def _job(planned: PlannedRun, data: Path, options: RunOptions) -> TrainOptions:
-    epochs = planned.recipe.optim.epochs
+def _train(planned: PlannedRun, dataset: Dataset, options: RunOptions) -> Run:
+    with log_lines(lambda line: options.say(f"  {line}")):
+        return train(
+            planned.recipe,
+            dataset,
+            out=planned.folder,
+            weights=planned.weights,
+            seed=planned.seed,
+            resume=True,
+            options=TrainOptions(
+                device=options.device,
+                precision=options.precision,
+                cache_dir=options.cache_dir,
+                skip_unreadable=options.skip_unreadable,
+                resume_command=options.command,
+            ),
+            callbacks=(_Follow(planned.recipe.optim.epochs, options),),
+        )
 
-    def follow(row: dict[str, Any]) -> None:
-        if row["kind"] == "epoch":
-            rate = f"lr {row['lr']:.3g}, {row['images_per_s']} images/s"
-            options.say(f"  epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, {rate}, {row['seconds']:.0f} s")
 
-    return TrainOptions(
-        out=planned.folder,
-        data=(data,),
-        weights=planned.weights,
-        seed=planned.seed,
-        resume=True,
-        device=options.device,
-        precision=options.precision,
-        cache_dir=options.cache_dir,
-        skip_unreadable=options.skip_unreadable,
-        resume_command=options.command,
-        watchers=(follow,),
-        say=lambda line: options.say(f"  {line}"),
-        tell=options.progress,
-    )
+class _Follow(Callback):
+    """Passes on a line for each epoch of a run, and how much is done of what takes a while."""
+
+    def __init__(self, epochs: int, options: RunOptions) -> None:
+        self._epochs, self._options = epochs, options
+
+    def on_epoch(self, row: Row) -> None:
+        """Write a line."""
+        rate = f"lr {row['lr']:.3g}, {row['images_per_s']} images/s"
+        line = f"  epoch {row['epoch']}/{self._epochs}: loss {row['loss']:.3f}, {rate}, {row['seconds']:.0f} s"
+        self._options.say(line)
+
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Move a bar."""
+        self._options.progress(what, done, total)
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from reidkit.experiments.measure import RunOptions, measure
 from reidkit.experiments.plan import PlannedRun
 from reidkit.recipes.paper_table import Search
 from reidkit.terminal import harmless
-from reidkit.train.stop import Interrupt, StoppedError
+from reidkit.train.checkpoint import Interrupt, StoppedError
 from reidkit.workers import Worker, receive_job, threads_here
 
 if TYPE_CHECKING:

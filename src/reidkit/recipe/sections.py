@@ -181,7 +181,7 @@ class Center(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Optim(Section):
-    """Adam and its learning rate (see `train.schedule`).
+    """Adam and its learning rate (see `train.loop.Schedule`).
 
     `warmup`: the interpretation of the first `warmup_epochs`; or the rate rises at each of the first `warmup_steps`.
     `average`: a moving average of the weights with this decay is evaluated and saved in their place; 0 is none.

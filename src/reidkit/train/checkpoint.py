@@ -1,29 +1,50 @@
-"""The state of a run on disk: whole or not at all, and read without executing anything."""
+"""Stopping and going on: how far a run is, its state on disk, and the signals that end it early.
+
+A state is written whole or not at all, and read without executing anything.
+"""
 
 from __future__ import annotations
 
+import signal
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
 from reidkit.atomic import atomic_write
+from reidkit.distributed import ALONE
 from reidkit.errors import RunError
 from reidkit.model.tensors import shown, unusable
+from reidkit.train.parallel import share_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from types import FrameType, TracebackType
+
+    from torch import nn
+
+    from reidkit.distributed import Group
 
 
 class Stateful(Protocol):
-    """Anything whose state can be taken out and put back: networks, optimisers, losses, the journal."""
+    """Anything whose state can be taken out and put back: networks, optimisers, losses, the log."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state, as tensors and plain values."""
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
         """Put a state back."""
+
+
+@runtime_checkable
+class Collects(Protocol):
+    """A part that has to be brought together, in every process, before its state is taken out."""
+
+    def collect(self) -> None:
+        """Bring it together."""
 
 
 class Progress(NamedTuple):
@@ -33,14 +54,64 @@ class Progress(NamedTuple):
     batch: int = 0
     step: int = 0
 
+    def next_batch(self) -> Progress:
+        """After one more step."""
+        return Progress(self.epoch, self.batch + 1, self.step + 1)
 
-def save(path: Path, place: Progress, recipe: str, **parts: Stateful) -> None:
-    """Write the state of all `parts` at `place`, under the digest of the recipe they belong to.
+    def next_epoch(self) -> Progress:
+        """At the start of the next epoch."""
+        return Progress(self.epoch + 1, 0, self.step)
+
+    def words(self) -> str:
+        """The last step that was taken, in words."""
+        epoch = self.epoch if self.batch or not self.step else self.epoch - 1
+        return f"step {self.step} of epoch {epoch}"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run in the file `path`, as the recipe with this `digest` has made it.
+
+    `parts` have the names that they have in the file. Every process of a `group` calls `load` and `save`; the first one
+    writes. Before that the batch norms of `networks` share their statistics.
+    """
+
+    path: Path
+    digest: str
+    parts: Mapping[str, Stateful]
+    networks: tuple[nn.Module, ...] = ()
+    group: Group = ALONE
+
+    def load(self) -> Progress:
+        """Put the saved state back, if there is one, and return how far the run had come.
+
+        Raises:
+            RunError: a damaged file, one that may not be read, or the state of another recipe.
+        """
+        return load(self.path, self.digest, **self.parts) if self.path.is_file() else Progress()
+
+    def save(self, progress: Progress) -> None:
+        """Write the state, unless the last step has broken it; every row of the log is on the disk before.
+
+        Raises:
+            RunError: a weight is not finite, or the file cannot be written; the state that was there stays.
+        """
+        for part in self.parts.values():
+            if isinstance(part, Collects):
+                part.collect()
+        share_statistics(self.group, *self.networks)
+        refuse_broken_weights(self.parts, self.path, progress)
+        if self.group.first:
+            save(self.path, progress, self.digest, **self.parts)
+
+
+def save(path: Path, progress: Progress, recipe: str, **parts: Stateful) -> None:
+    """Write the state of all `parts` at `progress`, under the digest of the recipe they belong to.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written; the state that was there stays.
     """
-    state = {"place": tuple(place), "recipe": recipe, **{name: part.state_dict() for name, part in parts.items()}}
+    state = {"place": tuple(progress), "recipe": recipe, **{name: part.state_dict() for name, part in parts.items()}}
     try:
         with atomic_write(path) as file:
             torch.save(state, file)
@@ -54,7 +125,7 @@ def save(path: Path, place: Progress, recipe: str, **parts: Stateful) -> None:
 
 
 def load(path: Path, recipe: str, **parts: Stateful) -> Progress:
-    """Put a saved state back into `parts` and return where it was taken.
+    """Put a saved state back into `parts` and return the progress at which it was taken.
 
     Raises:
         RunError: a damaged file, one that may not be read, or the state of another recipe.
@@ -64,7 +135,7 @@ def load(path: Path, recipe: str, **parts: Stateful) -> Progress:
             warnings.simplefilter("ignore")  # torch's own words on odd kinds of tensors
             state = torch.load(path, map_location="cpu", weights_only=True)
         _refuse_other(path, state["recipe"], recipe)
-        place = _place(state["place"])
+        progress = _progress(state["place"])
         for name, part in parts.items():
             _refuse_odd(name, state[name], path)
             part.load_state_dict(_with_own_rates(part, state[name]) if name == "optimizer" else state[name])
@@ -76,7 +147,7 @@ def load(path: Path, recipe: str, **parts: Stateful) -> Progress:
         ) from None
     except Exception as error:  # whatever torch's readers raise on a damaged file
         raise RunError(f"{path} cannot be read ({type(error).__name__}): delete it to start over") from None
-    return place
+    return progress
 
 
 def not_finite(state: Mapping[str, Any]) -> str | None:
@@ -96,12 +167,12 @@ def _refusal(error: BaseException | None) -> str | None:
     return error.strerror if error else None
 
 
-def _place(numbers: tuple[object, ...]) -> Progress:
-    """The place that was saved, if it is one: whole numbers from (1, 0, 0) on."""
-    place = Progress(*numbers)  # type: ignore[arg-type]
-    if not all(type(number) is int and 0 <= number < 2**63 for number in place) or place.epoch < 1:
-        raise ValueError(place)
-    return place
+def _progress(numbers: tuple[object, ...]) -> Progress:
+    """The progress that was saved, if it is one: whole numbers from (1, 0, 0) on."""
+    progress = Progress(*numbers)  # type: ignore[arg-type]
+    if not all(type(number) is int and 0 <= number < 2**63 for number in progress) or progress.epoch < 1:
+        raise ValueError(progress)
+    return progress
 
 
 def _refuse_odd(part: str, state: Any, path: Path) -> None:
@@ -151,3 +222,85 @@ def _with_own_rates(optimizer: Stateful, state: dict[str, Any]) -> dict[str, Any
 def _refuse_other(path: Path, saved: str, recipe: str) -> None:
     if saved != recipe:
         raise RunError(f"{path} belongs to another recipe: start a new run with another folder as out", argument="out")
+
+
+_WORDS = {"kept": "final weights", "journal": "log"}
+"""What the parts of a state are called in sentences, where the file has an older name."""
+
+
+def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, progress: Progress) -> None:
+    """A last step can break the weights without its loss showing it: such a state must not become the good one.
+
+    Raises:
+        RunError: a weight is not finite, be it of the network, of its average or of the best so far.
+    """
+    for part, stateful in parts.items():
+        broken = not_finite(stateful.state_dict()) if part != "optimizer" else None
+        if broken:
+            raise RunError(
+                f"{broken} of the {_WORDS.get(part, part)} holds NaN or infinity after step {progress.step}; "
+                f"{last_good(state)}: try a lower optim.lr",
+                argument="optim.lr",
+            )
+
+
+def last_good(state: Path) -> str:
+    """What to say of the checkpoint when a run ends badly."""
+    return f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
+
+
+# Ctrl-C, SIGTERM and a closed terminal end a run between two steps, with its state saved.
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StoppedError(RunError):
+    """The run was stopped from outside and can go on.
+
+    The status is the one that shells give a command ended by the signal: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, sentence: str, number: int = signal.SIGINT) -> None:
+        super().__init__(sentence)
+        self.status = 128 + number
+
+
+class Interrupt:
+    """While entered, the first signal only sets `requested`; a second one ends the process as it always does.
+
+    `say` is called at once with a line that acknowledges the signal, as the step may take a while.
+    A signal that the process ignores stays ignored: that is what `nohup` is for.
+    """
+
+    def __init__(self, resume: str, say: Callable[[str], None] | None = None) -> None:
+        self.requested = False
+        self.resume = resume
+        self._say = say
+        self._number: int = signal.SIGINT
+        self._before: dict[signal.Signals, signal._HANDLER] = {}
+
+    def __enter__(self) -> Interrupt:
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) or signal.SIG_DFL for number in heard}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def stopped(self, progress: Progress) -> StoppedError:
+        """The error to raise once the state is saved."""
+        sentence = f"stopped and saved at {progress.words()}; go on with: {self.resume}"
+        return StoppedError(sentence, self._number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.requested, self._number = True, number
+        self._restore()
+        if self._say:
+            with suppress(RuntimeError):  # a line that the signal has broken into cannot take in another one
+                self._say("stopping after this step; again to quit now")
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

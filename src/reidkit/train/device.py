@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from reidkit.errors import UsageError
+from reidkit.train.log import Callback
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from reidkit.train.checkpoint import Progress
 
 
 # Keep large freed blocks in the process, where glibc would hand them back to the system after every step.
@@ -46,6 +49,14 @@ def keep_freed_memory() -> bool:
         return False
     _kept = bool(libc.mallopt(_M_MMAP_MAX, 0)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, _NEVER))
     return _kept
+
+
+class FreedMemory(Callback):
+    """Gives kept memory back, for good, if the machine runs short of it."""
+
+    def on_position(self, progress: Progress, batches: int) -> None:  # noqa: ARG002
+        """Look whether it does."""
+        give_way_if_short(progress.step)
 
 
 def give_way_if_short(step: int) -> bool:

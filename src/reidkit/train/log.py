@@ -1,8 +1,9 @@
-"""The journal as TensorBoard events, an extra."""
+"""What a run reports: `log.jsonl`, callbacks, and a stop where a loss is not finite."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -10,15 +11,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import RunError, UsageError
 from reidkit.extras import install
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from reidkit.train.checkpoint import Progress
 
 
-# What a run has to say: `log.jsonl`, a line for people at each epoch, and a stop where a loss is no number.
+LOGGER = logging.getLogger("reidkit.train")
+"""Takes the messages of a run: what it starts with, warnings, and that it stops."""
 
 Row = dict[str, Any]
 
@@ -40,49 +40,107 @@ READ_EVERY = 10
 """Steps between two reads of the losses: a read makes an accelerator wait, and a stop on NaN may be that late."""
 
 
+@contextmanager
+def log_lines(say: Callable[[str], None], option: Callable[[str], str] = lambda _: "") -> Iterator[None]:
+    """Pass the messages of reidkit to `say`, a line each, with "warning: " before the warnings.
+
+    `option` gives what sets the argument that a message speaks of, to be named behind it in brackets; "" for nothing.
+    """
+    logger, handler = logging.getLogger("reidkit"), _Lines(say, option)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Lines(logging.Handler):
+    def __init__(self, say: Callable[[str], None], option: Callable[[str], str]) -> None:
+        super().__init__()
+        self._say, self._option = say, option
+
+    def emit(self, record: logging.LogRecord) -> None:
+        named = self._option(getattr(record, "argument", ""))
+        before = "warning: " if record.levelno >= logging.WARNING else ""
+        self._say(f"{before}{record.getMessage()}{f' ({named})' if named else ''}")
+
+
+class Callback:
+    """Follows a run: override what you need, and pass an object of it to `train(..., callbacks=[...])`.
+
+    In a run of several processes the callbacks of the first one are called.
+    """
+
+    def on_step(self, row: Row) -> None:
+        """Take the row of a step: epoch, step, lr, loss and its terms. Called in order, up to `READ_EVERY` steps late.
+
+        The losses stay on the device until then, so that a GPU need not wait for each of them.
+        """
+
+    def on_epoch(self, row: Row) -> None:
+        """Take the row of an epoch: the means of the losses, images per second."""
+
+    def on_scores(self, row: Row) -> None:
+        """Take the scores of the network after an epoch: rank1, map and the others, as fractions."""
+
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Take how much of some work is done, `done` of `total`: reading images, embedding the query or the gallery."""
+
+    def on_position(self, progress: Progress, batches: int) -> None:
+        """Take where the run is, right after each step, in an epoch of so many `batches`."""
+
+
 class Log:
     """Rows of `log.jsonl`: kind `step` with every loss term, kind `epoch` with their means, kind `scores`.
 
     The terms of a step stay on the device until they are read, all at once, every few steps. Of several processes one
-    writes; the others keep their journals for the sums and the stop.
+    writes and calls the callbacks; the others keep their logs for the sums and the stop.
     """
 
-    def __init__(self, path: Path, watchers: tuple[Callable[[Row], None], ...] = (), *, writes: bool = True) -> None:
+    def __init__(self, path: Path, callbacks: Sequence[Callback] = (), *, writes: bool = True) -> None:
         self.path = path
-        self.watchers = watchers
+        self._callbacks = tuple(callbacks)
         self._writes = writes
         self._pending: list[tuple[Row, dict[str, Tensor]]] = []
         self._sums: dict[str, float] = {}
         self._images = self._images_before = 0
         self._steps = 0
+        self._waited = 0.0
         self._read_at = self._epoch_at = time.perf_counter()
 
-    def cut(self, place: Progress) -> None:
-        """Drop what was written after `place`, as that part of the run comes again. A torn last line goes too.
+    def rewind(self, progress: Progress) -> None:
+        """Drop what was written after `progress`, which comes again, and an incomplete last line.
 
-        The end of an epoch and its scores come again where `place` is still in that epoch, be it behind its last batch.
+        The end of an epoch and its scores come again where `progress` is still in that epoch, after its last batch too.
 
         Raises:
             RunError: the log cannot be read or written.
         """
         if not self._writes:
             return
-        with _told(self.path):
+        with _disk_errors(self.path):
             rows = read(self.path)
-            kept = [row for row in rows if _before(row, place)]
+            kept = [row for row in rows if _before(row, progress)]
             with atomic_write(self.path) as file:
                 file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
 
-    def start_epoch(self, batch: int) -> None:
-        """Begin to count; means go on where a stopped epoch left them when `batch` is not 0."""
-        if batch == 0:
+    def start_epoch(self, progress: Progress, waited: float) -> None:
+        """Begin to count. In the middle of an epoch the means go on where it was stopped.
+
+        `waited` are the seconds that the run has waited for data until now.
+        """
+        if progress.batch == 0:
             self._sums, self._images, self._steps = {}, 0, 0
+        self._waited = waited
         self._images_before = self._images
         self._read_at = self._epoch_at = time.perf_counter()
 
-    def add(self, place: Progress, lr: float, images: int, terms: Mapping[str, Tensor]) -> None:
+    def step(self, progress: Progress, lr: float, images: int, terms: Mapping[str, Tensor]) -> None:
         """Take in the terms of one step of `images` images."""
-        row = {"kind": "step", "epoch": place.epoch, "step": place.step, "lr": lr, "images": images}
+        row = {"kind": "step", "epoch": progress.epoch, "step": progress.step, "lr": lr, "images": images}
         self._pending.append((row, {name: term.detach() for name, term in terms.items()}))
         if len(self._pending) >= READ_EVERY:
             self.flush()
@@ -95,6 +153,8 @@ class Log:
         """
         if not self._pending:
             return
+        import torch
+
         names = list(self._pending[0][1])
         values = torch.stack([torch.stack(list(terms.values())) for _, terms in self._pending]).tolist()
         now = time.perf_counter()
@@ -109,22 +169,27 @@ class Log:
             self._write(row | {"images_per_s": round(rate, 1), "memory_mb": _memory_mb()})
             _refuse_nan(row, names, self.path)
 
-    def end_epoch(self, place: Progress, lr: float, wait_seconds: float) -> None:
+    def position(self, progress: Progress, batches: int) -> None:
+        """Tell the callbacks where the run is."""
+        for callback in self._callbacks:
+            callback.on_position(progress, batches)
+
+    def end_epoch(self, progress: Progress, lr: float, waited: float) -> None:
         """Write the row of an epoch: the means of its terms, its rate, and the share of time spent waiting for data."""
         self.flush()
         seconds = max(time.perf_counter() - self._epoch_at, 1e-9)
         rate = (self._images - self._images_before) / seconds
         means = {name: value / max(self._steps, 1) for name, value in self._sums.items()}
-        row: Row = {"kind": "epoch", "epoch": place.epoch, "step": place.step, "lr": lr, **means}
+        row: Row = {"kind": "epoch", "epoch": progress.epoch, "step": progress.step, "lr": lr, **means}
         row |= {"images": self._images, "seconds": round(seconds, 3), "images_per_s": round(rate, 1)}
-        self._write(row | {"wait_share": round(wait_seconds / seconds, 5), "memory_mb": _memory_mb()})
+        self._write(row | {"wait_share": round((waited - self._waited) / seconds, 5), "memory_mb": _memory_mb()})
 
-    def scores(self, place: Progress, scores: Mapping[str, Any]) -> None:
-        """Write the scores of the network as it is at `place`."""
-        self._write({"kind": "scores", "epoch": place.epoch, "step": place.step, **scores})
+    def scores(self, progress: Progress, scores: Mapping[str, Any]) -> None:
+        """Write the scores of the network as it is at `progress`."""
+        self._write({"kind": "scores", "epoch": progress.epoch, "step": progress.step, **scores})
         self._read_at = time.perf_counter()
 
-    def settle(self) -> None:
+    def collect(self) -> None:
         """Read what is pending and see all rows on the disk: a checkpoint must not be ahead of its log.
 
         Raises:
@@ -132,7 +197,7 @@ class Log:
         """
         self.flush()
         if self._writes:
-            with _told(self.path), self.path.open("ab") as file:
+            with _disk_errors(self.path), self.path.open("ab") as file:
                 os.fsync(file.fileno())
 
     def state_dict(self) -> dict[str, Any]:
@@ -157,10 +222,10 @@ class Log:
             return
         # JSON has no NaN, and what reads the log may insist on it.
         plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
-        with _told(self.path), self.path.open("a", encoding="utf-8") as file:
+        with _disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain, allow_nan=False) + "\n")
-        for watch in self.watchers:
-            watch(row)
+        for callback in self._callbacks:
+            {"step": callback.on_step, "epoch": callback.on_epoch, "scores": callback.on_scores}[row["kind"]](row)
 
 
 def read(path: Path) -> list[Row]:
@@ -188,16 +253,16 @@ def _row(line: bytes) -> Row | None:
     return row if counts and all(v is None or isinstance(v, str | int | float) for v in row.values()) else None
 
 
-def _before(row: Row, place: Progress) -> bool:
-    """Whether a run at `place` has this row behind it. One that has taken no step begins with nothing."""
-    if place.step == 0:
+def _before(row: Row, progress: Progress) -> bool:
+    """Whether a run at `progress` has this row behind it. One that has taken no step begins with nothing."""
+    if progress.step == 0:
         return False
-    return bool(row["step"] <= place.step if row["kind"] == "step" else row["epoch"] < place.epoch)
+    return bool(row["step"] <= progress.step if row["kind"] == "step" else row["epoch"] < progress.epoch)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the system refuses, in a sentence."""
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Convert an OSError to a RunError."""
     try:
         yield
     except OSError as error:
@@ -213,7 +278,7 @@ def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
     last = f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
     terms = ", ".join(f"{name} {row[name]}" for name in names)
     raise RunError(
-        f"the loss is no number at step {row['step']} of epoch {row['epoch']} ({terms}); {last}: "
+        f"the loss is not finite at step {row['step']} of epoch {row['epoch']} ({terms}); {last}: "
         "try a lower optim.lr or a longer optim.warmup_epochs",
         argument="optim.lr",
     )
@@ -221,6 +286,8 @@ def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
 
 def _memory_mb() -> int | None:
     """The peak so far: of the accelerator where there is one in use, else of the process; None on Windows."""
+    import torch
+
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() >> 20
     try:
@@ -231,8 +298,8 @@ def _memory_mb() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
 
 
-class Events:
-    """Watches a journal: every number of a row becomes a curve named `kind/key` over the steps.
+class TensorBoard(Callback):
+    """Write TensorBoard events: every number of a row becomes a curve named `kind/key` over the steps.
 
     Nothing is written before the first row, by when the folder is known to be the run's. Of what an earlier part of the
     run wrote, TensorBoard then hides the steps that come again.
@@ -246,13 +313,25 @@ class Events:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UsageError(
-                f"TensorBoard events need the package tensorboard: {install('tensorboard')}", argument="tensorboard"
+                f"TensorBoard needs the package tensorboard: {install('tensorboard')}", argument="tensorboard"
             ) from None
         self._open = lambda step: SummaryWriter(str(folder), purge_step=step)
         self._folder = folder
         self._writer: Any = None
 
-    def __call__(self, row: dict[str, Any]) -> None:
+    def on_step(self, row: Row) -> None:
+        """Write the row."""
+        self._write(row)
+
+    def on_epoch(self, row: Row) -> None:
+        """Write the row, and what is pending to the disk."""
+        self._write(row)
+
+    def on_scores(self, row: Row) -> None:
+        """Write the row, and what is pending to the disk."""
+        self._write(row)
+
+    def _write(self, row: Row) -> None:
         """Write one row.
 
         Raises:
@@ -267,6 +346,6 @@ class Events:
                 self._writer.flush()
         except OSError as error:
             raise RunError(
-                f"{self._folder} cannot be written ({error}): make room, or leave tensorboard out",
+                f"{self._folder} cannot be written ({error}): make room, or do without TensorBoard",
                 argument="tensorboard",
             ) from None

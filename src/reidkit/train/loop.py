@@ -1,193 +1,356 @@
-"""The run, top to bottom."""
+"""The training loop: what a step does, how often the network is evaluated and saved, and how a run stops.
+
+`fit` reads top to bottom. What it calls stands below it, or in `parallel` (several processes, micro-batches),
+`checkpoint` (the state on disk, signals) and `log` (`log.jsonl`, callbacks).
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import autocast
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reidkit import recipe as recipes
 from reidkit.distributed import ALONE
-from reidkit.errors import DivergedError, RunError
-from reidkit.train import checkpoint
-from reidkit.train.checkpoint import Progress
-from reidkit.train.device import give_way_if_short
-from reidkit.train.ema import FinalWeights
+from reidkit.errors import DataError, DivergedError, PeerError, RunError
+from reidkit.train.checkpoint import Checkpoint, Progress, last_good
 from reidkit.train.parallel import MicroBatches, share_gradients, share_statistics
-from reidkit.train.schedule import learning_rate
-from reidkit.train.stop import or_stop, stopped, until_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from torch import Tensor, nn
+
     from reidkit.data.loaders import TrainBatches
     from reidkit.distributed import Group
-    from reidkit.errors import DataError, ReidkitError
+    from reidkit.errors import ReidkitError
     from reidkit.losses.objective import Objective
     from reidkit.model.network import Network
-    from reidkit.recipe import Recipe
-    from reidkit.train.checkpoint import Stateful
+    from reidkit.recipe import Optim, Recipe
+    from reidkit.train.checkpoint import Interrupt, Stateful
     from reidkit.train.log import Log
-    from reidkit.train.stop import Interrupt
-
-
-def _silent(*_: object) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loop:
+class LoopOptions:
     """What a run needs that its result does not depend on.
 
-    `state` is the checkpoint, written each `save_every` epochs and at the end; `judge`, if any, scores the network
-    each `evaluate_every` epochs, or as often as the recipe asks for. Of a `group` of processes every one runs the loop;
-    the first one writes. `position` is told after each step where the run is, and how many batches this epoch has.
+    `state` is the file of its checkpoint, written each `save_every` epochs and at the end. `evaluate` gives the scores
+    of a network; it is called each `evaluate_every` epochs, or as often as the recipe asks for, and never if it is
+    None. Every process of a `group` runs the loop; the first one writes.
     """
 
     device: torch.device
     precision: torch.dtype
     state: Path
-    journal: Log
+    log: Log
     interrupt: Interrupt
     save_every: int = 5
     evaluate_every: int = 0
-    judge: Callable[[Network], dict[str, float]] | None = None
-    position: Callable[[Progress, int], None] = _silent
+    evaluate: Callable[[Network], dict[str, float]] | None = None
     group: Group = ALONE
 
 
-def fit(network: Network, objective: Objective, batches: TrainBatches, recipe: Recipe, run: Loop) -> FinalWeights:
+def fit(
+    network: Network, objective: Objective, batches: TrainBatches, recipe: Recipe, options: LoopOptions
+) -> FinalWeights:
     """Train `network` in place, from the checkpoint where there is one.
 
     Returns:
-        What of the run is kept: its `finish` gives the network to save.
+        The weights to save: their `finish` gives the network.
 
     Raises:
-        RunError: a loss is no number, the disk is full, or the run was interrupted; its state is saved where it can be.
-        DataError: an image cannot be read any more; its state is saved.
+        RunError: a loss is not finite, the disk is full, or the run was interrupted; its state is saved where possible.
+        DataError: an image cannot be read any more; the state is saved.
     """
-    network.to(run.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective.to(run.device)
-    optimizer = build_optimizer(network, objective, recipe.optim)
-    kept = FinalWeights(network, recipe.optim)
-    forward = MicroBatches(network, recipe.batch, run.group)
-    parts: dict[str, Stateful] = {
-        "network": network,
-        "objective": objective,
-        "optimizer": optimizer,
-        "journal": run.journal,
-    }
-    if recipe.optim.average or recipe.optim.best_every:
-        parts["kept"] = kept
-    judge = partial(_judge, run, recipe, kept)
-    save = partial(_save, run, recipes.digest(recipe), parts)
-    place = _begin(run, recipes.digest(recipe), parts)
-    if place == Progress():
-        judge(Progress(epoch=0))
+    optim, group, log = recipe.optim, options.group, options.log
+    network.to(options.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective.to(options.device)
+    optimizer = build_optimizer(network, objective, optim)
+    schedule = build_schedule(optim)
+    final = FinalWeights(network, average=optim.average, best=optim.best_every > 0)
+    micro_batches = MicroBatches(network, recipe.batch, group)
 
-    def stop(error: DataError | None) -> ReidkitError:
-        return stopped(run, save, place, error)
+    # The names are those of the file, which older versions have written too.
+    parts: dict[str, Stateful] = {"network": network, "objective": objective, "optimizer": optimizer, "journal": log}
+    if final.has_state:
+        parts["kept"] = final
+    checkpoint = Checkpoint(options.state, recipes.digest(recipe), parts, (network, final.network), group)
+    progress = checkpoint.load()
+    log.rewind(progress)
+    group.wait()  # the first process must not write a newer state before the last one has read this one
+    if progress == Progress():
+        evaluate_if_due(Progress(epoch=0), recipe, final, options)
 
-    for epoch in range(place.epoch, recipe.optim.epochs + 1):
-        lr = learning_rate(recipe.optim, epoch, place.step)
-        place = Progress(epoch, place.batch if epoch == place.epoch else 0, place.step)
-        run.journal.start_epoch(place.batch)
-        waited = batches.wait_seconds
-        network.train()
+    # ------------------------------------------------------------------------------------------------------------------
+    try:
+        for epoch in range(progress.epoch, optim.epochs + 1):
+            lr = set_learning_rate(optimizer, schedule, progress)
+            log.start_epoch(progress, batches.wait_seconds)
+            network.train()
 
-        for images, labels in until_stopped(batches.epoch(epoch, start=place.batch), run, stop):
-            lr = learning_rate(recipe.optim, epoch, place.step)
-            _set_rate(optimizer, lr)
-            with autocast(run.device.type, dtype=run.precision, enabled=run.precision != torch.float32):
-                f_t, f_i = forward(images)
-            terms = objective(f_t.float(), f_i.float(), labels)
-            loss = torch.stack(list(terms.values())).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            share_gradients(network, objective, run.group)
-            optimizer.step()
-            objective.step(lr)
-            kept.follow()
-            place = Progress(epoch, place.batch + 1, place.step + 1)
-            run.journal.add(place, lr, len(labels), terms)
-            run.position(place, batches.count(epoch))
-            give_way_if_short(place.step)
+            for images, labels in batches.epoch(epoch, start=progress.batch):
+                stop_if_asked(options)
+                lr = set_learning_rate(optimizer, schedule, progress)
+                terms = training_step(micro_batches, objective, optimizer, images, labels, options.precision, group)
+                final.update()
+                progress = progress.next_batch()
+                log.step(progress, lr, len(labels), terms)
+                log.position(progress, batches.count(epoch))
 
-        run.journal.end_epoch(place, lr, batches.wait_seconds - waited)
-        with or_stop(run, stop):
-            judge(place)
-        stopping = run.group.any(run.interrupt.requested)
-        if stopping or epoch % run.save_every == 0 or epoch == recipe.optim.epochs:
-            save(Progress(epoch + 1, 0, place.step))
-        if stopping:
-            raise run.interrupt.stopped(place)
-    return kept
+            stop_if_asked(options)
+            log.end_epoch(progress, lr, batches.wait_seconds)
+            evaluate_if_due(progress, recipe, final, options)
+            progress = progress.next_epoch()
+            if epoch % options.save_every == 0 or epoch == optim.epochs:
+                checkpoint.save(progress)
+            stop_if_asked(options)
+    except (StopAskedError, DataError) as error:
+        raise stopped(error, progress, checkpoint, options) from None
+    # ------------------------------------------------------------------------------------------------------------------
+    return final
 
 
-def build_optimizer(network: Network, objective: Objective, optim: recipes.Optim) -> torch.optim.Optimizer:
+def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
+    network: nn.Module,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    precision: torch.dtype = torch.float32,
+    group: Group = ALONE,
+) -> dict[str, Tensor]:
+    """Take one step at the learning rate that the optimiser has.
+
+    Args:
+        network: Images to `Features`: a network, or `MicroBatches` of one.
+        objective: Features and labels to the terms of the loss.
+        optimizer: Of the parameters of both.
+        images: Normalised images of this process, float32 [B/n, 3, H, W], on the device.
+        labels: The number of the id of every image of the batch, int64 [B], 0 <= label < num_ids.
+        precision: What the network computes in; the losses always compute in float32.
+        group: The processes that share the batch.
+
+    Returns:
+        The weighted terms of the loss by their names, scalars on the device.
+    """
+    with autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
+        f_t, f_i = network(images)
+    terms: dict[str, Tensor] = objective(f_t.float(), f_i.float(), labels)
+    loss = torch.stack(list(terms.values())).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    share_gradients(network, objective, group)
+    optimizer.step()
+    objective.step(optimizer.param_groups[0]["lr"])
+    return terms
+
+
+def build_optimizer(network: nn.Module, objective: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     """Adam with coupled weight decay on every parameter, norms and biases too, as the authors' code does."""
     learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
     return torch.optim.Adam(learned, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+# The learning rate.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate of each epoch (paper, section 3.1, equation 1 and Figure 3).
+
+    A linear warm-up, then `lr` times `gamma` after each drop. A drop at epoch 40 means that epoch 40 is the last one
+    before it. Where the warm-up is given in `warmup_steps`, the rate is lr * (0.1 + 0.9 * step/T) at the first T of
+    them, as in fast-reid; otherwise it is constant within an epoch.
+
+    The interpretations of the warm-up over T epochs, at epoch t <= T:
+    `paper` lr * t/T, as the text and Figure 3 have it (3.5e-5 at epoch 1, 3.5e-4 at epoch 10);
+    `code` lr * (0.01 + 0.99 * (t-1)/T), as the authors' program (3.5e-6 at epoch 1, 3.1535e-4 at epoch 10);
+    `equation-1` lr/10 * t/T, as equation 1 is printed, a tenth of the text's.
+    """
+
+    lr: float = 3.5e-4
+    drops: tuple[int, ...] = ()
+    gamma: float = 0.1
+    warmup_epochs: int = 0
+    warmup: Literal["paper", "code", "equation-1"] = "paper"
+    warmup_steps: int = 0
+
+    def rate(self, epoch: int, step: int = 0) -> float:
+        """The learning rate in `epoch`, counted from 1, at `step`, counted from 0 over the whole run."""
+        base = self.lr * self.gamma ** sum(epoch > drop for drop in self.drops)
+        if step < self.warmup_steps:
+            return base * (0.1 + 0.9 * step / self.warmup_steps)
+        if epoch > self.warmup_epochs:
+            return base
+        share = epoch / self.warmup_epochs
+        factors = {
+            "paper": share,
+            "code": 0.01 + 0.99 * (epoch - 1) / self.warmup_epochs,
+            "equation-1": share / 10,
+        }
+        return base * factors[self.warmup]
+
+
+def build_schedule(optim: Optim) -> Schedule:
+    """The schedule of a recipe."""
+    return Schedule(
+        lr=optim.lr,
+        drops=optim.drops,
+        gamma=optim.gamma,
+        warmup_epochs=optim.warmup_epochs,
+        warmup=optim.warmup,
+        warmup_steps=optim.warmup_steps,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: Progress) -> float:
+    """Give the optimiser the rate of the step that follows `progress`; return it."""
+    lr = schedule.rate(progress.epoch, progress.step)
     for group in optimizer.param_groups:
         group["lr"] = lr
+    return lr
 
 
-def _begin(run: Loop, digest: str, parts: Mapping[str, Stateful]) -> Progress:
-    """Where the run goes on, with its parts and its log as they were there."""
-    place = checkpoint.load(run.state, digest, **parts) if run.state.is_file() else Progress()
-    run.journal.cut(place)
-    run.group.wait()  # the first process must not write a newer state before the last one has read this one
-    return place
+# Which weights of a run are evaluated and saved.
 
 
-def _judge(run: Loop, recipe: Recipe, kept: FinalWeights, place: Progress) -> None:
-    """Score what would be kept, in the epochs in which somebody wants to know."""
-    every = recipe.optim.best_every or run.evaluate_every
-    if run.judge is None or not every or (place.epoch % every and place.epoch != recipe.optim.epochs):
-        return
-    share_statistics(run.group, kept.network)
-    try:
-        scores = run.judge(kept.network)
-    except DivergedError as error:
-        raise RunError(f"after epoch {place.epoch} {error}; {_last_good(run.state)}") from None
-    run.journal.scores(place, scores)
-    kept.evaluated(place.epoch, scores)
+class FinalWeights:
+    """The last weights, their moving average (EMA), or the best that were evaluated.
+
+    With an `average` a, it is w' <- a w' + (1-a) w after each step, starting with the weights after the first one; the
+    statistics of the batch norms are averaged alike. With `best`, the weights with the highest mAP are put back at the
+    end; of equal ones the first.
+    """
+
+    def __init__(self, network: Network, *, average: float = 0.0, best: bool = False) -> None:
+        self._network = network
+        self._by_score = best
+        self._average: AveragedModel | None = None
+        if average:
+            self._average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
+        self._best: dict[str, Tensor] = {}
+        self.score = -math.inf
+        self.epoch = 0
+        """The epoch that the best weights come from; 0 while there are none."""
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is anything beside the network's own weights to be saved in a checkpoint."""
+        return self._average is not None or self._by_score
+
+    @property
+    def network(self) -> Network:
+        """The network to evaluate now."""
+        return self._average.module if self._average is not None else self._network  # type: ignore[return-value]
+
+    def update(self) -> None:
+        """Move the average, after each step."""
+        if self._average is not None:
+            self._average.update_parameters(self._network)
+
+    def evaluated(self, epoch: int, scores: Mapping[str, Any]) -> None:
+        """Keep a copy of the weights if they are the best so far; those from before the first epoch do not count."""
+        if self._by_score and epoch and scores["map"] > self.score:
+            self.score, self.epoch = float(scores["map"]), epoch
+            self._best = {name: tensor.cpu().clone() for name, tensor in self.network.state_dict().items()}
+
+    def finish(self) -> Network:
+        """The network to save, with its final weights."""
+        network = self.network
+        if self._best:
+            network.load_state_dict(self._best)
+        return network
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, and the best weights with their score."""
+        average = self._average.state_dict() if self._average is not None else {}
+        return {"average": average, "best": self._best, "score": self.score, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with them.
+
+        Raises:
+            ValueError: they are those of another network.
+        """
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        own = self.network.state_dict()
+        if state["best"] and {n: t.shape for n, t in state["best"].items()} != {n: t.shape for n, t in own.items()}:
+            raise ValueError("the best weights are those of another network")
+        self._best = {name: tensor.clone() for name, tensor in state["best"].items()}
+        self.score, self.epoch = float(state["score"]), int(state["epoch"])
 
 
-def _save(run: Loop, digest: str, parts: Mapping[str, Stateful], place: Progress) -> None:
-    """Write the checkpoint, unless the last step has broken it; every row of the log is on the disk before."""
-    run.journal.settle()
-    cast("Objective", parts["objective"]).collect()
-    share_statistics(run.group, cast("Network", parts["network"]))
-    if "kept" in parts:
-        share_statistics(run.group, cast("FinalWeights", parts["kept"]).network)
-    refuse_broken_weights(parts, run.state, place)
-    if run.group.first:
-        checkpoint.save(run.state, place, digest, **parts)
-
-
-def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, place: Progress) -> None:
-    """A last step can break the weights without its loss showing it: such a state must not become the good one.
+def evaluate_if_due(progress: Progress, recipe: Recipe, final: FinalWeights, options: LoopOptions) -> None:
+    """Score the final weights as they are now, in the epochs in which that is asked for, and log the scores.
 
     Raises:
-        RunError: a weight is not finite, be it of the network, of its average or of the best so far.
+        DataError: an image of the query or gallery cannot be read.
+        RunError: the network gives features that are not finite; or, in a group, an image cannot be read.
     """
-    for part, stateful in parts.items():
-        broken = checkpoint.not_finite(stateful.state_dict()) if part != "optimizer" else None
-        if broken:
-            raise RunError(
-                f"{broken} of the {part} holds NaN or infinity after step {place.step}; {_last_good(state)}: "
-                "try a lower optim.lr",
-                argument="optim.lr",
-            )
+    epoch, every = progress.epoch, recipe.optim.best_every or options.evaluate_every
+    if options.evaluate is None or not every or (epoch % every and epoch != recipe.optim.epochs):
+        return
+    share_statistics(options.group, final.network)
+    try:
+        scores = options.evaluate(final.network)
+    except DivergedError as error:
+        raise RunError(f"after epoch {epoch} {error}; {last_good(options.state)}") from None
+    except DataError as error:
+        if options.group.size == 1:
+            raise
+        # The others wait for the features of this process, so that there is no state to save together.
+        raise RunError(str(error)) from None
+    options.log.scores(progress, scores)
+    final.evaluated(epoch, scores)
 
 
-def _last_good(state: Path) -> str:
-    return f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
+# Where a run can end before its time, so that it can go on from there: between two steps.
+
+
+class StopAskedError(Exception):
+    """A process of this run was asked to stop, or cannot read an image: all of them stop here."""
+
+
+def stop_if_asked(options: LoopOptions) -> None:
+    """Raise `StopAskedError` in every process of the group if one of them has to stop.
+
+    A process that cannot read an image calls this function's counterpart in `stopped`, so that the others do not begin
+    a step that it takes no part in.
+    """
+    if options.group.any(options.interrupt.requested):
+        raise StopAskedError
+
+
+def stopped(
+    error: StopAskedError | DataError, progress: Progress, checkpoint: Checkpoint, options: LoopOptions
+) -> ReidkitError:
+    """Save the state at `progress`, and return the error that says why the run ends and how it goes on.
+
+    Of several processes the one that cannot read an image says so. Where the state cannot be saved on top of that, both
+    are said: the last checkpoint stays.
+
+    Raises:
+        RunError: a stop was asked for, and the state cannot be saved.
+    """
+    group, interrupt = options.group, options.interrupt
+    trouble = error if isinstance(error, DataError) else None
+    if trouble:
+        group.any(True)  # the others are in `stop_if_asked`
+    if not group.any(trouble is not None):
+        checkpoint.save(progress)
+        return interrupt.stopped(progress)
+    remedy = f"saved at {progress.words()}, go on with: {interrupt.resume}"
+    try:
+        checkpoint.save(progress)
+    except RunError as failure:
+        remedy = f"nor could the run be saved: {failure}"
+    if trouble is None:
+        return PeerError(f"another process of this run cannot read an image; {remedy}")
+    return DataError(f"{trouble}; {remedy}")

@@ -184,7 +184,7 @@ def micro_batches_here(batch: Batch, processes: int) -> int:
     return max(1, batch.micro_batches // processes)
 
 
-class MicroBatches:
+class MicroBatches(nn.Module):
     """Images of this process [B/n, 3, H, W] to f_t and f_i of the whole batch, [B, D] each.
 
     With more than one part here, the network runs twice: first every part for its features alone, then, part by part
@@ -193,22 +193,23 @@ class MicroBatches:
     """
 
     def __init__(self, network: Network, batch: Batch, group: Group) -> None:
-        self._network, self._group = network, group
+        super().__init__()
+        self.network, self._group = network, group
         self._parts = micro_batches_here(batch, group.size)
         synchronise(network, group.neighbours(max(1, group.size // batch.micro_batches)) if group.size > 1 else group)
 
-    def __call__(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor) -> Features:
         """Run the network as its mode says."""
         if self._parts == 1:
-            found = [self._network(images)]
+            found = [self.network(images)]
         else:
             found = [self._part(part, i) for i, part in enumerate(images.chunk(self._parts))]
         f_t, f_i = (self._group.gather(torch.cat(list(each))) for each in zip(*found, strict=True))
         return Features(f_t, f_i)
 
     def _part(self, images: Tensor, number: int) -> Features:
-        contexts = partial(_two_passes, self._network, number, self._parts)
-        return Features(*checkpoint(self._network, images, use_reentrant=False, context_fn=contexts))
+        contexts = partial(_two_passes, self.network, number, self._parts)
+        return Features(*checkpoint(self.network, images, use_reentrant=False, context_fn=contexts))
 
 
 def _two_passes(

@@ -36,8 +36,8 @@ from reidkit.plots.style import (
 )
 from reidkit.recipe import Batch, Erasing, Identity, Images, Network, Optim, Recipe, Triplet, digest, override
 from reidkit.synth import synthesize
-from reidkit.train import checkpoint
-from reidkit.train.run import TrainOptions, run
+from reidkit.train import checkpoint, run
+from reidkit.train.inputs import TrainOptions
 from reidkit.types import Embeddings
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from reidkit.train.run import TrainResult
+    from reidkit.train.run import Run
     from reidkit.types import Metric
 
     Array = NDArray[np.float64]
@@ -209,21 +209,20 @@ def choose_people(plan: Plan) -> Path:
     return listing
 
 
-def train(recipe: Recipe, listing: Path, plan: Plan) -> TrainResult:
+def train(recipe: Recipe, listing: Path, plan: Plan) -> Run:
     """Train by `recipe` with the people of the listing, unless that is done; all begin with the backbone of `START`."""
     recipe = override(recipe, list(plan.settings))
     folder = plan.out / recipe.name
-    job = TrainOptions(
+    plan.say(f"{recipe.name}: in {folder}")
+    return run.train(
+        recipe,
+        listing,
         out=folder,
-        data=(listing,),
         seed=plan.seed,
         weights=None if recipe.name == START.name else plan.out / START.name / "model.safetensors",
         resume=True,
-        device=plan.device,
-        resume_command=plan.command,
+        options=TrainOptions(device=plan.device, resume_command=plan.command),
     )
-    plan.say(f"{recipe.name}: in {folder}")
-    return run(recipe, job)
 
 
 def trained(recipe: Recipe, listing: Path, plan: Plan) -> Plane:
@@ -231,7 +230,7 @@ def trained(recipe: Recipe, listing: Path, plan: Plan) -> Plane:
     return look(train(recipe, listing, plan), listing, plan.out / recipe.name / "state.pt", plan)
 
 
-def look(outcome: TrainResult, listing: Path, state: Path, plan: Plan) -> Plane:
+def look(outcome: Run, listing: Path, state: Path, plan: Plan) -> Plane:
     """Features of the listed images, and the classifier out of the run's last checkpoint."""
     network, recipe, device = outcome.model.network, outcome.model.recipe, choose_device(plan.device)
     source = open_images(load_dataset(listing).train, recipe.images.size, resize=recipe.images.resize)

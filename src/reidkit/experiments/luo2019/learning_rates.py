@@ -9,7 +9,7 @@ from reidkit.plots.style import GROUPS, SMALL, SOFT, WORDS, new_figure, style_ax
 from reidkit.recipe import Optim
 from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.recipes.luo2019.ladder import STANDARD, STRONG
-from reidkit.train.schedule import learning_rate
+from reidkit.train.loop import build_schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,9 @@ def _drops(drawn: dict[str, Curve]) -> str:
 def _curve(optim: Optim) -> Curve:
     places = [(epoch, STEPS // SAMPLES * i) for epoch in range(1, optim.epochs + 1) for i in range(SAMPLES)]
     epochs = [epoch - 0.5 + step / STEPS for epoch, step in places]
-    return Curve(optim, epochs, [learning_rate(optim, epoch, (epoch - 1) * STEPS + step) for epoch, step in places])
+    return Curve(
+        optim, epochs, [build_schedule(optim).rate(epoch, (epoch - 1) * STEPS + step) for epoch, step in places]
+    )
 
 
 def _draw(axes: Axes, drawn: dict[str, Curve], epochs: int) -> None:

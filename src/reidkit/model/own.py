@@ -1,0 +1,138 @@
+"""A user's own network: any module that maps images to one vector each, beside the networks of recipes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from reidkit.errors import UsageError
+from reidkit.model.contracts import Features
+from reidkit.model.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OwnModule = nn.Module | Callable[[], nn.Module]
+
+_INNER = "network."
+
+
+class OwnNetwork(nn.Module):
+    """Gives a user's module what the rest of reidkit asks of a network: `Features`, their length and their spans.
+
+    The names of its tensors in files and checkpoints are those of the user's module.
+
+    Attributes:
+        network: The user's module: images [B, 3, H, W] to features [B, D], or to `Features`, or to a pair of these.
+        channels: D, the length of the features.
+        spans: The parts of the features that loss terms may name; "" is the whole.
+    """
+
+    def __init__(self, network: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.network, self.channels = network, channels
+        self.spans: dict[str, slice] = dict(getattr(network, "spans", {"": slice(0, channels)}))
+        self.register_state_dict_post_hook(_leave_out_inner)
+        self.register_load_state_dict_pre_hook(_put_in_inner)
+
+    def forward(self, images: Tensor) -> Features:
+        """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each; both are one where the module gives one."""
+        return _features(self.network(images))
+
+
+def own_network(network: OwnModule, size: tuple[int, int]) -> Network | OwnNetwork:
+    """The network that `network` is, or that it makes when it is called without arguments.
+
+    Args:
+        network: A module, or what makes one, as its class does. It maps images [B, 3, H, W] to features [B, D], the
+            same ones for both sides of the neck, or to `Features(f_t, f_i)`.
+        size: Height and width of the images.
+
+    Raises:
+        UsageError: it is no module, cannot take such images, or gives something else than features.
+    """
+    made = network if isinstance(network, nn.Module) else network()
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"the network is of {type(made).__name__}: give a torch.nn.Module", argument="network")
+    return made if isinstance(made, Network | OwnNetwork) else OwnNetwork(made, _length(made, size))
+
+
+def network_name(network: nn.Module) -> str:
+    """What the file of a model says of a network that no recipe has made."""
+    inner = network.network if isinstance(network, OwnNetwork) else network
+    return f"{type(inner).__module__}.{type(inner).__qualname__}"
+
+
+def import_network(name: str) -> Callable[[], nn.Module]:
+    """Find `module:function`, in the working directory too; the function, or a class, makes the network.
+
+    Raises:
+        UsageError: there is no such thing, or it is none that can be called.
+    """
+    module, separator, function = name.partition(":")
+    if not (separator and module and function):
+        raise UsageError(f"{name!a} does not name a network: give MODULE:FUNCTION", argument="network")
+    if os.getcwd() not in sys.path:  # noqa: PTH109  (sys.path holds strings)
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(f"the module {module} cannot be imported ({error})", argument="network") from None
+    for part in function.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise UsageError(
+            f"{module} has no function {function}: give one without arguments that makes a network", argument="network"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _length(network: nn.Module, size: tuple[int, int]) -> int:
+    """D, by a forward pass of two blank images."""
+    training = network.training
+    try:
+        with torch.no_grad():
+            features = _features(network.eval()(torch.zeros(2, 3, *size)))
+    except UsageError:
+        raise
+    except Exception as error:
+        shape = f"[2, 3, {size[0]}, {size[1]}]"
+        raise UsageError(
+            f"the network cannot take images of the shape {shape} ({type(error).__name__}: {error})", argument="network"
+        ) from error
+    finally:
+        network.train(training)
+    shapes = [tuple(each.shape) for each in features]
+    if any(len(shape) != 2 or shape[0] != 2 for shape in shapes) or len(set(shapes)) > 1:
+        raise UsageError(
+            f"the network gives {' and '.join(map(str, dict.fromkeys(shapes)))} for two images: let it give one vector "
+            "for each, [2, D]",
+            argument="network",
+        )
+    return shapes[0][1]
+
+
+def _features(output: object) -> Features:
+    if isinstance(output, Tensor):
+        return Features(output, output)
+    if isinstance(output, tuple) and len(output) == 2 and all(isinstance(each, Tensor) for each in output):
+        return Features(*output)
+    raise UsageError(
+        f"the network gives {type(output).__name__}: let it give a tensor [B, D], or Features(f_t, f_i)",
+        argument="network",
+    )
+
+
+def _leave_out_inner(_: nn.Module, state: dict[str, Any], prefix: str, __: object) -> None:
+    for name in [name for name in state if name.startswith(prefix + _INNER)]:
+        state[prefix + name.removeprefix(prefix + _INNER)] = state.pop(name)
+
+
+def _put_in_inner(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        state[prefix + _INNER + name.removeprefix(prefix)] = state.pop(name)

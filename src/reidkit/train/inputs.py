@@ -1,0 +1,320 @@
+"""What a run is made from: its arguments, its data sets and images, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from reidkit.data import overlap
+from reidkit.data.formats.detect import load_dataset, merge_datasets
+from reidkit.data.formats.passed_over import worth_a_line
+from reidkit.data.images import open_images
+from reidkit.data.sampler import scattered_share
+from reidkit.data.sources import Streamed, WithReplacements
+from reidkit.encoder import InferenceOptions, choose_device, choose_precision
+from reidkit.errors import DataError, UsageError
+from reidkit.evaluation import EvaluationProtocol, require_evaluable
+from reidkit.metrics.matching import find_copies
+from reidkit.train import run_folder
+from reidkit.train.log import LOGGER
+from reidkit.types import Dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.data.sources import ImageSource
+    from reidkit.distributed import Group
+    from reidkit.evaluation import Evaluation
+    from reidkit.recipe import Optim, Recipe
+    from reidkit.train.log import Callback
+    from reidkit.types import Cameras, Sample, Samples
+
+    Data = str | os.PathLike[str] | Dataset | Sequence[Sample] | Sequence[str | os.PathLike[str] | Dataset]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How a run is made. None of it changes the weights by more than rounding, except `skip_unreadable` and `stream`.
+
+    Attributes:
+        format: The format of data sets given as folders; None recognises it.
+        device: `auto`, `cpu` or `cuda`.
+        precision: What the network computes in: `auto`, `fp32` or `bf16`.
+        compile: Whether torch compiles the network; None: for long runs on a GPU.
+        save_every: Epochs between checkpoints.
+        evaluate_every: Epochs between evaluations; 0: only one, at the end.
+        cameras: `cross` or `any`: whether a match by the query's own camera counts.
+        cache_dir: Folder for decoded images; None decodes them for every batch.
+        skip_unreadable: Leave out images that cannot be read.
+        stream: Read shards in order and shuffle in memory; None: at a URL, and Parquet.
+        resume_command: What to tell a user who wants to go on with a stopped run.
+    """
+
+    format: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool | None = None
+    save_every: int = 5
+    evaluate_every: int = 0
+    cameras: Cameras = "cross"
+    cache_dir: str | os.PathLike[str] | None = None
+    skip_unreadable: bool = False
+    stream: bool | None = None
+    resume_command: str = "the same training with resume=True"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The arguments of `train`, and the processes that share the work."""
+
+    recipe: Recipe
+    data: Data
+    out: Path
+    weights: Path | None
+    seed: int
+    resume: bool
+    evaluate_on: str | os.PathLike[str] | Dataset | None
+    options: TrainOptions
+    callbacks: tuple[Callback, ...]
+    group: Group
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return choose_device(self.options.device)
+
+    @cached_property
+    def precision(self) -> torch.dtype:
+        """What the network computes in."""
+        return choose_precision(self.options.precision, self.device)
+
+    @property
+    def cache_dir(self) -> Path | None:
+        """The folder of decoded images, or None."""
+        return None if self.options.cache_dir is None else Path(self.options.cache_dir)
+
+    @property
+    def inference(self) -> InferenceOptions:
+        """How the network is run on the query and the gallery."""
+        return InferenceOptions(
+            cache_dir=self.cache_dir,
+            skip_unreadable=self.options.skip_unreadable,
+            device=self.device,
+            precision=self.precision,
+            progress=self.show_progress,
+            group=self.group,
+        )
+
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        """By the official protocol, except for what the options say of cameras."""
+        return EvaluationProtocol(cameras=self.options.cameras)
+
+    def info(self, line: str) -> None:
+        """Log a message, in the first process."""
+        if self.group.first:
+            LOGGER.info(line)
+
+    def warn(self, line: str, argument: str = "") -> None:
+        """Log a warning; `argument` is the one of `train`, or the recipe's key, that its remedy is about."""
+        if self.group.first:
+            LOGGER.warning(line, extra={"argument": argument})
+
+    def show_progress(self, what: str, done: int, total: int) -> None:
+        """Tell the callbacks how much is done."""
+        for callback in self.callbacks:
+            callback.on_progress(what, done, total)
+
+
+# Data: what is trained and evaluated on, and the same to the end of a run.
+
+
+def open_dataset(data: Data, job: Job) -> Dataset:
+    """The data set that `data` is, or is the folder of, or has the training images of."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | os.PathLike):
+        dataset = load_dataset(Path(data), job.options.format)
+        if line := worth_a_line(dataset.passed_over):
+            job.info(line)
+        return dataset
+    if len(data) and isinstance(data[0], str | os.PathLike | Dataset):
+        return merge_datasets([open_dataset(one, job) for one in data])  # type: ignore[arg-type]
+    return Dataset("samples", train=data)  # type: ignore[arg-type]
+
+
+def open_evaluated(dataset: Dataset, job: Job) -> Dataset | None:
+    """What to evaluate on, or None. What is wrong with it is said now, and not after hours of training."""
+    evaluated = dataset if job.evaluate_on is None else open_dataset(job.evaluate_on, job)
+    try:
+        require_evaluable(evaluated, job.protocol)
+    except DataError as error:
+        if job.evaluate_on is not None:
+            raise
+        job.warn(f"no scores from this data: {error}")
+        return None
+    for samples in (evaluated.query, evaluated.gallery):
+        open_for(samples, job)
+    return evaluated
+
+
+def open_for(samples: Sequence[Sample], job: Job) -> ImageSource:
+    """The images of `samples`, read as the job's options say."""
+    return open_images(
+        samples,
+        job.recipe.images.size,
+        resize=job.recipe.images.resize,
+        cache_dir=job.cache_dir,
+        skip_unreadable=job.options.skip_unreadable,
+        progress=partial(job.show_progress, "reading images"),
+        stream=job.options.stream,
+    )
+
+
+def open_training(samples: Samples, job: Job) -> tuple[ImageSource, dict[str, list[int]]]:
+    """The images to train with, and the indices of those left out, for `run.json` to remember.
+
+    A run that goes on keeps the list that it was begun with.
+    """
+    source = open_for(samples, job)
+    if not job.options.skip_unreadable or source.samples.shards:
+        return source, {}
+    left_out = np.setdiff1d(np.arange(len(samples)), source.kept).tolist()
+    if job.resume and run_folder.holds_run(job.out):
+        before = run_folder.left_out(job.out)
+        if before != left_out:
+            source = WithReplacements(source, samples, before)
+            if len(source.lost):
+                names = ", ".join(samples[i].path.name for i in source.lost[:3].tolist())
+                more = ", ..." if len(source.lost) > 3 else ""
+                job.warn(f"other images of the same ids replace images that cannot be read any more: {names}{more}")
+        left_out = before
+    return source, {run_folder.LEFT_OUT: left_out} if left_out else {}
+
+
+def training_digest(source: ImageSource) -> str:
+    """Names and ids of the training images; their order too, as it decides which ones make up a batch."""
+    return source.samples.digest() + (run_folder.STREAMED if isinstance(source, Streamed) else "")
+
+
+# What a run says of itself, before it begins and on its page.
+
+
+def machine(job: Job) -> str:
+    """What a run computes on, and in what precision."""
+    cuda = job.device.type == "cuda"
+    name = torch.cuda.get_device_name(job.device) if cuda else f"{torch.get_num_threads()} CPU threads"
+    several = f"{job.group.size} processes of " if job.group.size > 1 else ""
+    return f"{several}{name}, {str(job.precision).removeprefix('torch.')}"
+
+
+def describe(dataset: Dataset, source: ImageSource) -> str:
+    """What a run is trained on, for its page."""
+    ids, cameras = (len(np.unique(of)) for of in (source.samples.pids, source.samples.camids))
+    return f"{dataset.name}: {len(source)} training images of {ids} ids from {cameras} cameras"
+
+
+def warn_before(
+    dataset: Dataset,
+    evaluated: Dataset | None,
+    source: ImageSource,
+    labels: NDArray[np.int64],
+    batches: int,
+    job: Job,
+) -> tuple[str, ...]:
+    """Log what a user should know before the first step, and return what a reader of the scores should know.
+
+    Raises:
+        UsageError: the best epoch cannot be chosen, as there is nothing to evaluate on.
+    """
+    recipe = job.recipe
+    shared = _overlap_warnings(dataset, evaluated, job) if job.group.first else ()
+    schedule = schedule_warnings(recipe.optim, batches)
+    if recipe.optim.best_every:
+        _warn_of_best(evaluated, job)
+    scattered = scattered_share(labels, source.groups, recipe.batch.images) if isinstance(source, Streamed) else 0.0
+    if scattered > 0.1:  # a window of an epoch can only draw from the images that it holds
+        job.warn(
+            f"{scattered:.0%} of the images lie apart from the others of their id, which batches then repeat: "
+            "`reidkit shard` puts them together"
+        )
+    for warning in shared:
+        job.warn(warning)
+    for key, warning in schedule:
+        job.warn(warning, key)
+    return (*shared, *(warning for _, warning in schedule))
+
+
+def _overlap_warnings(dataset: Dataset, evaluated: Dataset | None, job: Job) -> tuple[str, ...]:
+    """Record what the run is trained on, and return what to say of images that are in query or gallery as well."""
+    known = overlap.read_record(job.out)
+    if known is None and not dataset.train.shards:
+        before = overlap.read_record(job.weights) if job.weights else None
+        known = overlap.digests(dataset.train) | (before or frozenset())
+        overlap.write_record(job.out, dataset.name, known, len(np.unique(dataset.train.pids)))
+    return overlap.find_trained(known or frozenset(), evaluated).warnings() if evaluated else ()
+
+
+def _warn_of_best(evaluated: Dataset | None, job: Job) -> None:
+    """Warn of scores on the very images by which the best epoch is chosen: they are too high.
+
+    Raises:
+        UsageError: there is nothing to choose by.
+    """
+    if evaluated is None:
+        raise UsageError(
+            "optim.best_every chooses by scores, and there is nothing to evaluate on: give a data set with a query "
+            "and a gallery",
+            argument="evaluate_on",
+        )
+    if job.evaluate_on is None:
+        job.warn(
+            f"the best epoch is chosen on {evaluated.name}'s own query and gallery, so that their scores will be too "
+            "high: give other images to choose by",
+            "evaluate_on",
+        )
+
+
+def schedule_warnings(optim: Optim, batches: int) -> tuple[tuple[str, str], ...]:
+    """What of a learning rate's schedule lies beyond the end of a run: pairs of a recipe's key and a sentence.
+
+    An epoch has so many `batches`. The epoch of a drop is the last one before it, so that a drop at the last epoch has
+    no effect either.
+    """
+    epochs, steps, found = optim.epochs, optim.epochs * batches, []
+    fits = "has the paper's proportions"
+    if late := [str(drop) for drop in optim.drops if drop >= epochs]:
+        fitting = sorted({drop for drop in (round(epochs / 3), round(epochs * 7 / 12)) if 0 < drop < epochs})
+        warning = (
+            f"optim.drops lowers the learning rate after epoch {' and '.join(late)}, and the run ends with {epochs}"
+        )
+        remedy = f"optim.drops={json.dumps(fitting, separators=(',', ':'))}"
+        found.append(("optim.drops", f"{warning}: {remedy} {fits}"))
+    if optim.warmup_epochs > epochs:
+        warning = f"the warm-up takes {optim.warmup_epochs} epochs and the run {epochs}, so that"
+        remedy = f"optim.warmup_epochs={round(epochs / 12)}"
+        found.append(("optim.warmup_epochs", f"{warning} the learning rate never reaches optim.lr: {remedy} {fits}"))
+    if optim.warmup_steps > steps:
+        warning = f"the warm-up takes {optim.warmup_steps} steps and the run about {steps}, so that"
+        remedy = f"optim.warmup_steps={round(steps / 12)}"
+        found.append(("optim.warmup_steps", f"{warning} the learning rate never reaches optim.lr: {remedy} {fits}"))
+    return tuple(found)
+
+
+def warn_after(evaluation: Evaluation | None, job: Job) -> tuple[str, ...]:
+    """Log and return whether queries find themselves in the gallery."""
+    if evaluation is None:
+        return ()
+    warnings = find_copies(evaluation.query, evaluation.gallery, cameras=job.options.cameras).warnings()
+    for warning in warnings:
+        job.warn(warning)
+    return warnings
