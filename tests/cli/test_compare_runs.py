@@ -102,12 +102,12 @@ def test_each_run_keeps_its_colour() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is no table of queries"),
-        ("a,b\n1,2\n", "is no table of queries"),
-        ("query,path,pid,camid,ap,inp,first_match\n0,a,x,1,1,1,1\n", "is no table of queries"),
-        ("query,path,pid,camid,ap,inp,first_match\n0,a,1,1,7,1,1\n", "is no table of queries"),
-        ("query,path,pid,camid,ap,inp,first_match\n0,a,1,1,,1,1\n", "is no table of queries"),
-        ("query,path,pid,camid,ap,inp,first_match\n0,a\n", "is no table of queries"),
+        ("", "is not a table of queries"),
+        ("a,b\n1,2\n", "is not a table of queries"),
+        ("query,path,pid,camid,ap,inp,first_match\n0,a,x,1,1,1,1\n", "is not a table of queries"),
+        ("query,path,pid,camid,ap,inp,first_match\n0,a,1,1,7,1,1\n", "is not a table of queries"),
+        ("query,path,pid,camid,ap,inp,first_match\n0,a,1,1,,1,1\n", "is not a table of queries"),
+        ("query,path,pid,camid,ap,inp,first_match\n0,a\n", "is not a table of queries"),
         ("query,path,pid,camid,ap,inp,first_match\n0,a,1,1,0.5,0.5,1\n", "are results of different queries"),
     ],
 )

@@ -83,13 +83,13 @@ def calibrate(
 
 
 def _require_writable(path: Path) -> None:
-    """Refuses a place for the result before minutes are spent on it."""
+    """Refuse a file that cannot be written before minutes are spent on the result."""
     if not os.access(path.parent, os.W_OK) or path.is_dir():
         raise DataError(f"{path} cannot be written: name another file with --out")
 
 
 def _remark_on_another(path: Path, fingerprint: str) -> None:
-    """Says so when the calibration of another model is about to be written over."""
+    """Say so when the calibration of another model is about to be replaced."""
     from reidkit.metrics.calibration_file import load_calibration
 
     if not path.is_file():

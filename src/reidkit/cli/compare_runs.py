@@ -32,7 +32,7 @@ SHOWN = 10
 
 @dataclass(kw_only=True)
 class Side:
-    """What is known of a run or a result: the rest is empty."""
+    """What is known of a run or a result; what is not known is empty."""
 
     name: str
     log: Sequence[Mapping[str, Any]] = ()
@@ -92,7 +92,7 @@ def compare_runs(
 
 
 def most_different(a: Values, b: Values, count: int = SHOWN) -> list[int]:
-    """The numbers of the queries whose average precision differs most, either way; those that differ at all."""
+    """Return the numbers of the queries whose average precision differs most, of those that differ at all."""
     import numpy as np
 
     apart = np.nan_to_num(np.abs(b.average_precision - a.average_precision))
@@ -121,7 +121,7 @@ def _open(path: Path) -> Side:
 
 
 def read_queries(path: Path) -> Side:
-    """A file that `--per-query` has written.
+    """Read a file that `--per-query` has written.
 
     Raises:
         DataError: it cannot be read, or is something else.
@@ -130,7 +130,7 @@ def read_queries(path: Path) -> Side:
 
     from reidkit.metrics.intervals import Values
 
-    wrong = DataError(f"{path} is no table of queries: let `reidkit evaluate --per-query FILE.csv` write one")
+    wrong = DataError(f"{path} is not a table of queries: write one with `reidkit evaluate --per-query FILE.csv`")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -155,7 +155,7 @@ def _evaluate(
     protocol: EvaluationProtocol,
     inference: InferenceOptions,
 ) -> None:
-    """Evaluates both models on the same data."""
+    """Evaluate both models on the same data."""
     from reidkit.data.formats.detect import load_dataset
     from reidkit.encoder import load_model
     from reidkit.evaluation import evaluate
@@ -175,7 +175,7 @@ def _evaluate(
 
 
 def _changed(a: Side, b: Side) -> list[str]:
-    """The leaves in which the recipes differ: `optim.lr: 0.1, not 0.2` says that A has 0.1."""
+    """The fields in which the recipes differ: `optim.lr: 0.1, not 0.2` says that A has 0.1."""
     from reidkit.recipe import differences
 
     return differences(a.recipe, b.recipe) if a.recipe and b.recipe else []

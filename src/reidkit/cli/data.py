@@ -1,4 +1,4 @@
-"""`reidkit data`, `reidkit split` and `reidkit synth`: what there is to learn from."""
+"""`reidkit data`, `reidkit split` and `reidkit synth`: data sets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def data(
     Formats: market1501, dukemtmc, msmt17, cuhk03, veri776, mars, ltcc, celeb-reid, prid, occluded-reid,
     occluded-duke, vehicleid, veri-wild, folder (train|query|gallery/ID/IMAGE or ID/IMAGE, the camera from c<N> in the
     name or a folder cam<N>), csv (path,pid,camid,split), webdataset and parquet (shards, also at a URL:
-    s3://bucket/people). They are told by their layout.
+    s3://bucket/people). They are recognised by their layout.
     """
     from reidkit.data.check import describe, inspect
     from reidkit.data.formats.detect import all_samples, load_dataset
@@ -87,7 +87,7 @@ def data(
 
 def _print_plain(plain: Sequence[ImageFile]) -> None:
     if plain:
-        print_line(f"single value {len(plain)} (images of which all pixels are alike: they show nobody)")
+        print_line(f"single value {len(plain)} (images whose pixels all have one value: they show nothing)")
         for path in plain[:SHOWN]:
             remark(f"  {path}: all of its pixels have one value")
 
@@ -125,7 +125,7 @@ def synth(
         print_json({"folder": str(out), **counts})
         return
     print_line(
-        f"{out}: {counts['train']} training images of {counts['train_ids']} people; {counts['query']} queries and "
+        f"{out}: {counts['train']} training images of {counts['train_ids']} ids; {counts['query']} queries and "
         f"{counts['gallery']} gallery images of {counts['test_ids']} others, distractors included; synthetic"
     )
 
@@ -170,7 +170,7 @@ def split(
     format_: options.Format = None,
     as_json: options.Json = False,
 ) -> None:
-    """Hold out ids of a folder of people to test with, and make a query and a gallery of their images.
+    """Hold out ids of a data set to test with, and make a query and a gallery of their images.
 
     Where DIR has a train and a test split already, the ids to test with are those of test. By default OUT holds one
     table, split.csv, and no image is copied or moved.

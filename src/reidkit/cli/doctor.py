@@ -103,7 +103,7 @@ def _words(cached: Cached) -> str:
 
 
 def _trial() -> float:
-    """Run everything once on a set of eight people; the seconds it took. What fails raises as it would for a user."""
+    """Run everything once on a set of eight ids; the seconds it took. What fails raises as it would for a user."""
     from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
     from reidkit.synth import synthesize
     from reidkit.train.inputs import TrainOptions
@@ -111,10 +111,10 @@ def _trial() -> float:
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="reidkit-doctor-") as folder:
-        place = Path(folder)
-        synthesize(place / "people", 8, 3, 0, workers=1)
+        root = Path(folder)
+        synthesize(root / "people", 8, 3, 0, workers=1)
         recipe = override(get_recipe("small-strong-baseline"), list(TRIAL))
-        run = train(recipe, place / "people", out=place / "run", options=TrainOptions(cache_dir=place / "cache"))
+        run = train(recipe, root / "people", out=root / "run", options=TrainOptions(cache_dir=root / "cache"))
         if run.evaluation is not None:
             k_reciprocal(run.evaluation.query.vectors, run.evaluation.gallery.vectors)
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What `reidkit COMMAND --help` looks like: an example, then the options in groups, in 80 columns of plain text."""
+"""The class of commands: help with an example and options in groups, old names of options, and how they end."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CALLED = {"cache_dir": "--cache, --no-cache", "evaluate_on": "--val-data", "lamb
 
 
 class StoppedError(ReidkitError):
-    """Ctrl-C, with nothing left to say."""
+    """Ctrl-C, where there is nothing more to report."""
 
     status = 130
 
@@ -82,7 +82,7 @@ def group_of(command: str, name: str) -> str:
 
 
 class Command(TyperCommand):
-    """A command whose options stand in groups, and which says in one line what cut it short."""
+    """A command whose help shows options in groups, and which ends in one line when it is cut short."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write usage, what the command does, an example, and the options."""
@@ -143,7 +143,7 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """Commands by their names; a wrong name is answered with the right one, where that is plain."""
+    """Commands by their names; the error for a wrong name suggests the right one."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write usage, what these commands are for, the first steps, and the commands."""

@@ -1,4 +1,4 @@
-"""The commands together, and how each of them fails."""
+"""The command line: its commands, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Put something behind standard streams that were closed (`>&-`), lest the next file opened takes their number.
+    """Open standard streams that were closed (`>&-`), so that the next file opened does not take their number.
 
-    Nobody hears what goes to a closed stderr; what goes to a closed stdout is refused as on a full disk.
+    What is written to a closed stderr is lost; what is written to a closed stdout is refused as on a full disk.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -136,9 +136,9 @@ def _open_streams() -> None:
 
 
 def _flush(stream: TextIO) -> OSError | None:
-    """Write what is left; the error where that is refused.
+    """Write what is buffered, and return the error where that is refused.
 
-    If not, the stream is led to nowhere: the interpreter would try again when it exits, and complain.
+    The stream is then redirected to the null device: the interpreter would try again when it exits, and complain.
     """
     try:
         stream.flush()
@@ -149,7 +149,7 @@ def _flush(stream: TextIO) -> OSError | None:
 
 
 def _refusal(error: OSError) -> str:
-    """A pipe that was closed early (`reidkit recipes | head`) is nobody's mistake, and nothing to talk about."""
+    """The line for an error of the system; none for a pipe that was closed early (`reidkit recipes | head`)."""
     if isinstance(error, BrokenPipeError):
         return ""
     if error.errno == errno.EBADF:
@@ -158,7 +158,7 @@ def _refusal(error: OSError) -> str:
 
 
 def _run() -> tuple[int, str]:
-    """The exit status, and the line to end with."""
+    """Run the command; the exit status, and the line to end with."""
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="reidkit", standalone_mode=False)
     except ReidkitError as error:

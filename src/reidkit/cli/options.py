@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def starting_with(words: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
-    """What completes a word to one of these; they are made when somebody asks."""
+    """Return the completion of a word to one of these, which are only made when the shell asks."""
     return lambda incomplete: [word for word in words() if word.startswith(incomplete)]
 
 

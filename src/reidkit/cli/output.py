@@ -1,4 +1,4 @@
-"""Output: JSON on stdout for machines, tables for people, progress and remarks on stderr."""
+"""Output: JSON or tables on stdout; progress and remarks on stderr."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One JSON object on stdout, and nothing else. What is no number is null, as JSON has no NaN."""
+    """Print one JSON object on stdout. NaN and infinity become null, as JSON has neither."""
     text = json.dumps(_plain(value), indent=2, allow_nan=False)  # in ASCII, but for the last of the control characters
     sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def print_line(line: str = "") -> None:
-    """One line on stdout: what is foreign in it cannot make a second one."""
+    """Print one line on stdout; foreign text in it cannot make a second one."""
     sys.stdout.write(harmless(line) + "\n")
 
 
 def remark(line: str) -> None:
-    """One line on stderr, as `print_line`. Nobody may be listening any more: that is no reason to end a long run."""
+    """Print one line on stderr, as `print_line` does; a closed stderr is ignored, as it must not end a long run."""
     with suppress(OSError):
         sys.stderr.write(harmless(line) + "\n")
         sys.stderr.flush()
 
 
 def tell_passed_over(benchmark: Dataset) -> None:
-    """A line on stderr that counts what lies in a data set's folder and may have been meant to be read."""
+    """Print a line on stderr that counts the files of a data set's folder that were passed over and may matter."""
     from reidkit.data.formats.passed_over import worth_a_line
 
     if line := worth_a_line(benchmark.passed_over):
@@ -53,23 +53,23 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 
 
 
 def print_text(text: str) -> None:
-    """A paragraph on stdout, in lines that fit the terminal; paths and commands stay whole."""
+    """Print a paragraph on stdout, in lines that fit the terminal; paths and commands stay whole."""
     for line in textwrap.wrap(harmless(text), columns(), break_long_words=False, break_on_hyphens=False) or [""]:
         print_line(line)
 
 
 def columns() -> int:
-    """How wide output may be: as the terminal, 80 at least and on a pipe."""
+    """Return how many columns output may have: those of the terminal, at least 80, and 80 on a pipe."""
     return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
 
 
 def command() -> str:
-    """The command as it was called, fit for a shell."""
+    """Return the command as it was called, quoted for a shell."""
     return shlex.join(["reidkit", *sys.argv[1:]])
 
 
 def shown_command() -> str:
-    """The command for a page that others read, to do the same again from the start.
+    """Return the command for a page that others read, which does the same again from the start.
 
     Where on this machine a folder lies is left out, and so is --resume, which would go on with what is there.
     """
@@ -77,9 +77,9 @@ def shown_command() -> str:
 
 
 class Tell(Protocol):
-    """How work in progress is told of: what it is, how much is done, and of how much.
+    """Show progress: what is being done, how much is done, and of how much.
 
-    Rate and time left are measured; who knows them better than that gives them.
+    Rate and time left are measured, unless the caller gives them.
     """
 
     def __call__(self, what: str, done: int, total: int, rate: str = "", left: str = "") -> None:
@@ -88,7 +88,7 @@ class Tell(Protocol):
 
 @contextmanager
 def progress(shown: bool = True) -> Iterator[Tell]:
-    """What draws bars with rate and time left on a terminal, and nothing on a pipe."""
+    """Yield a function that draws progress bars with rate and time left on a terminal, and nothing on a pipe."""
     if not (shown and sys.stderr.isatty()):
         yield _tell_nobody
         return

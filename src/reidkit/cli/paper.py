@@ -165,7 +165,7 @@ def _pairs(option: str, words: Sequence[str], example: str) -> dict[str, str]:
 
 
 def _weights(words: Sequence[str]) -> Mapping[str, Path | None]:
-    """FILE, for all backbones that have none of their own, or BACKBONE=FILE; `none` in the place of a file is none."""
+    """Files of weights by backbone: FILE is for all that have none of their own; `none` starts from scratch."""
     found: dict[str, Path | None] = {}
     for word in words:
         name, separator, file = word.partition("=")

@@ -223,7 +223,7 @@ def _print_pairs(pairs: tuple[CameraPair, ...], names: Names, means: tuple[str, 
 
 
 def rerank_words(found: ScoreResult) -> dict[str, str]:
-    """For a page's settings: how lists were put in order again, and by which numbers."""
+    """Return the settings of re-ranking for a page."""
     if not found.method:
         return {}
     numbers = (f"{name} {value:g}" for name, value in _numbers(found.settings).items())
@@ -231,7 +231,7 @@ def rerank_words(found: ScoreResult) -> dict[str, str]:
 
 
 def _way(found: ScoreResult) -> str:
-    """How lists were put in order again; the numbers only where they are not the usual ones."""
+    """How lists were re-ranked; the numbers only where they are not the usual ones."""
     from reidkit.metrics.reranking.k_reciprocal import KReciprocal
 
     if found.settings in (None, KReciprocal()):
@@ -311,7 +311,7 @@ def write_queries(path: Path, query: Embeddings, found: ScoreResult) -> None:
 
 
 def text_cell(text: str) -> str:
-    """Foreign text as a cell that no spreadsheet runs as a formula.
+    """Return foreign text as a cell that no spreadsheet runs as a formula.
 
     Text that begins like a formula, or with a `'`, has one `'` put before it; `cell_text` takes it away again.
     """
@@ -319,5 +319,5 @@ def text_cell(text: str) -> str:
 
 
 def cell_text(cell: str) -> str:
-    """The text that `text_cell` was given."""
+    """Return the text that `text_cell` was given."""
     return cell.removeprefix(QUOTE)

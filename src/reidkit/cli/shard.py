@@ -25,7 +25,7 @@ def shard(
 ) -> None:
     """Write a data set into shards, which --data reads from a disk or a URL.
 
-    The images of an id come to lie side by side. A call that was broken off goes on where it stopped.
+    The images of an id are put side by side. A call that was interrupted goes on where it stopped.
     """
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.shards.writer import convert

@@ -1,4 +1,4 @@
-"""What to write in the place of a command or an option that there is not, and what the shell offers behind Tab."""
+"""Remedies for commands and options that do not exist, and what the shell completes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMANDS = {
     "threshold": "calibrate",
     "version": "--version",
 }
-"""What others call our commands."""
+"""Commands by the names that other programs give them."""
 
 OPTIONS = {
     "data_dir": "--data",
@@ -80,7 +80,7 @@ OPTIONS = {
     "output_json": "--json",
     "num_ids": "--ids",
 }
-"""What others call our options."""
+"""Options by the names that other programs give them."""
 
 SENTENCES = {
     "config": "a recipe.json is the argument RECIPE",
@@ -92,11 +92,11 @@ SENTENCES = {
     "num_workers": "OMP_NUM_THREADS=N sets how many threads it uses",
     "workers": "OMP_NUM_THREADS=N sets how many threads it uses",
 }
-"""What needs more than a name."""
+"""Options of other programs whose remedy is more than a name."""
 
 
 def no_command(name: str, path: str, known: Sequence[str]) -> UsageError:
-    """The error for a command that there is not, naming the nearest one only where it is near."""
+    """Return the error for a command that does not exist; it names the nearest one only where it is near."""
     same = COMMANDS.get(name.lower(), "") if path == "reidkit" else ""
     near = [same] if same else difflib.get_close_matches(name.lower(), known, n=1, cutoff=NEAR)
     if near:
@@ -107,9 +107,9 @@ def no_command(name: str, path: str, known: Sequence[str]) -> UsageError:
 
 
 def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[str, Sequence[str]]) -> str:
-    """A sentence for an option that there is not.
+    """Return the sentence for an option that does not exist.
 
-    Arguments:
+    Args:
         option: as it was written, `--lr`.
         words: those of the command line.
         path: the command, `reidkit train`.
