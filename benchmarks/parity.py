@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from reidkit.train.schedule import learning_rate
 
 from benchmarks import official, reference
 from reidkit.data.sampler import PKSampler
@@ -36,7 +35,7 @@ from reidkit.metrics.retrieval import Scores, score
 from reidkit.model.network import build_network
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import interpret, put
-from reidkit.train.loop import build_optimizer
+from reidkit.train.loop import build_optimizer, build_schedule
 from reidkit.types import Embeddings
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Ours:
 
     def step(self, images: Tensor, labels: Tensor, epoch: int) -> dict[str, float]:
         """One step at the rate of an epoch; the weighted terms of the loss before it, and the rate."""
-        lr = learning_rate(self.recipe.optim, epoch, self.steps)
+        lr = build_schedule(self.recipe.optim).rate(epoch, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         terms = self.objective(*self.network(images), labels)
