@@ -1,4 +1,4 @@
-"""Activation and similarity maps by hand, and on tiny networks."""
+"""Similarity maps by hand, and on tiny networks."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from reidkit import recipe
 from reidkit.encoder import Model
 from reidkit.errors import DataError
 from reidkit.model.network import build_network
-from reidkit.report.attention import activation, attend, similarity
+from reidkit.report.attention import attend, similarity
 from reidkit.types import Sample
 
 SIZE = recipe.Images(height=64, width=32, pad=0)
@@ -36,26 +36,12 @@ def samples(tmp_path):
     return [Sample(path, 1, 0) for path in paths]
 
 
-def test_activation_by_hand():
-    """Two channels, 3 and 4 at one place: 5; one place is empty: 0."""
-    places = torch.tensor([[[[3.0, 0.0]], [[4.0, 0.0]]]])
-    assert activation(places).tolist() == [[[5.0, 0.0]]]
-
-
-def test_activation_is_the_norm_of_the_networks_own_last_map(samples):
-    model = tiny(neck="bnneck")
-    seen = attend(model, samples, torch.device("cpu"))
-    assert seen.activation.shape == (3, 2, 1)
-    assert seen.places.shape == (3, 64, 2, 1)
-    np.testing.assert_allclose(seen.activation, np.linalg.norm(seen.places.numpy(), axis=1), rtol=1e-5)
-
-
 @pytest.mark.parametrize("network", [{}, {"neck": "bnneck"}, {"neck": "bnneck", "embedding": 4}, {"last_stride": 1}])
 def test_the_mean_of_a_similarity_map_is_the_cosine(samples, network):
     model = tiny(**network)
     seen = attend(model, samples, torch.device("cpu"))
-    maps = similarity(model.network, seen.search[0], seen.places)
-    unit = seen.search / np.linalg.norm(seen.search, axis=1, keepdims=True)
+    maps = similarity(model.network, seen.f_i[0], seen.maps)
+    unit = seen.f_i / np.linalg.norm(seen.f_i, axis=1, keepdims=True)
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), unit @ unit[0], atol=1e-5)
     assert maps[0].mean() == pytest.approx(1, abs=1e-5)
 
@@ -64,13 +50,13 @@ def test_a_similarity_map_is_the_last_map_weighted_by_the_gradient(samples):
     """Of the dot product of the features, as in Grad-CAM; what does not depend on the image is the same everywhere."""
     model = tiny(neck="bnneck")
     seen = attend(model, samples, torch.device("cpu"))
-    places = seen.places[:1].clone().requires_grad_()
+    places = seen.maps[:1].clone().requires_grad_()
     first = model.network.head(places).f_i[0]
-    unit = torch.from_numpy(seen.search[1] / np.linalg.norm(seen.search[1]))
+    unit = torch.from_numpy(seen.f_i[1] / np.linalg.norm(seen.f_i[1]))
     (slope,) = torch.autograd.grad(first @ unit / first.detach().norm(), places)
     count = places.shape[2] * places.shape[3]
     weighted = count * (slope.mean(dim=(2, 3), keepdim=True) * places).sum(dim=1)[0].detach().numpy()
-    (found,) = similarity(model.network, seen.search[1], seen.places[:1])
+    (found,) = similarity(model.network, seen.f_i[1], seen.maps[:1])
     assert np.ptp(found) > 0.01
     np.testing.assert_allclose(found - found.mean(), weighted - weighted.mean(), atol=1e-4)
 
@@ -87,6 +73,17 @@ def test_the_place_that_looks_like_the_query_stands_out():
     np.testing.assert_allclose(found, [[0, 3 / length], [-1 / length, 0]], rtol=1e-6)
 
 
-def test_missing_and_broken_images_are_said(tmp_path):
+def test_unreadable_images_are_an_error(tmp_path):
     with pytest.raises(DataError):
         attend(tiny(), [Sample(Path(tmp_path / "gone.jpg"), 1, 0)], torch.device("cpu"))
+
+
+def test_a_network_without_feature_maps_is_an_error(samples):
+    """A user's own network maps images to features in any way it likes."""
+
+    class Flat(torch.nn.Module):
+        def forward(self, images):
+            return images.flatten(1)
+
+    with pytest.raises(DataError, match="need a network of a backbone and a head"):
+        attend(Model(Flat(), tiny().recipe, ""), samples, torch.device("cpu"))

@@ -16,7 +16,7 @@ import torch
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, load_model
 from reidkit.evaluation import EvaluationProtocol, evaluate
-from reidkit.report import build, pictures
+from reidkit.report import attention, build
 from reidkit.report.page import Report, render
 from reidkit.types import Names
 from tests.commands import training
@@ -167,9 +167,9 @@ def test_maps_are_of_queries_and_their_nearest_true_matches(
 ) -> None:
     """The mean of each map is the cosine similarity of the two, as average pooling and BNNeck are linear."""
     model, query, gallery = load_model(run[0]), evaluation.query, evaluation.gallery
-    pairs = pictures.alike_pairs(model, evaluation, EvaluationProtocol(), [2, 0], torch.device("cpu"))
+    pairs = attention.matched_pairs(model, evaluation, EvaluationProtocol(), [2, 0], torch.device("cpu"))
     for row, pair in zip((2, 0), pairs, strict=True):
-        found = pictures.true_match(evaluation, EvaluationProtocol(), row)
+        found = attention.true_match(evaluation, EvaluationProtocol(), row)
         assert found is not None
         assert gallery.pids[found] == query.pids[row]
         assert gallery.camids[found] != query.camids[row]
@@ -187,7 +187,7 @@ def test_a_query_without_a_true_match_has_no_pair(run: tuple[Path, dict[str, flo
     lost = evaluation.scores.first_match.copy()
     lost[0] = np.nan
     without = dataclasses.replace(evaluation, scores=dataclasses.replace(evaluation.scores, first_match=lost))
-    assert pictures.true_match(without, EvaluationProtocol(), 0) is None
-    assert pictures.alike_pairs(load_model(run[0]), without, EvaluationProtocol(), [0], torch.device("cpu")) == []
-    (one,) = pictures.compare_attention(load_model(run[0]), without, EvaluationProtocol(), [0], 1, torch.device("cpu"))
+    assert attention.true_match(without, EvaluationProtocol(), 0) is None
+    assert attention.matched_pairs(load_model(run[0]), without, EvaluationProtocol(), [0], torch.device("cpu")) == []
+    (one,) = attention.compare_attention(load_model(run[0]), without, EvaluationProtocol(), [0], 1, torch.device("cpu"))
     assert one.query.map.mean() == pytest.approx(1, abs=1e-4)  # compared with itself

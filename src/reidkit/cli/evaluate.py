@@ -36,7 +36,6 @@ def evaluate(
     from reidkit.evaluation import evaluate
     from reidkit.report import build
     from reidkit.report.page import write_report
-    from reidkit.report.pictures import add_pictures
 
     protocol = features.protocol(scoring)
     loaded = load_model(model)
@@ -66,7 +65,7 @@ def evaluate(
         counts = f"{len(evaluation.query.pids):,} queries, {len(evaluation.gallery.pids):,} gallery images"
         made = build.build_report(loaded, f"{benchmark.name}: {counts}", facts, shown_command(), on=benchmark.name)
         made = build.add_scores(made, evaluation, protocol, found.reranked, found.seconds)
-        write_report(report, add_pictures(made, loaded, evaluation, settings.device, protocol))
+        write_report(report, build.add_pictures(made, loaded, evaluation, settings.device, protocol))
         if not as_json:
             print_line(f"report in {report}")
     return 0

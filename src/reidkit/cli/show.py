@@ -84,7 +84,7 @@ def attention(
     """What makes queries and the images found for them alike: maps, bright where it is."""
     from reidkit.plots.image_grid import comparison_figure
     from reidkit.plots.style import figure_format, write_figure
-    from reidkit.report.pictures import compare_attention
+    from reidkit.report.attention import compare_attention
 
     figure_format(out)
     with progress() as tell:
@@ -113,11 +113,11 @@ def embedding(
     from reidkit.encoder import InferenceOptions, load_model
     from reidkit.plots.projection import points_figure
     from reidkit.plots.style import figure_format, write_figure
-    from reidkit.report.pictures import choose_people, embedding_panels
+    from reidkit.report.build import embedding_panels, with_most_images
 
     figure_format(out)
     loaded, benchmark = load_model(model), load_dataset(data, format_)
-    samples = choose_people(getattr(benchmark, part), people, f"{benchmark.name} {part}")
+    samples = with_most_images(getattr(benchmark, part), people, f"{benchmark.name} {part}")
     with progress() as tell:
         settings = InferenceOptions(device=device, precision="fp32", progress=tell)
         panels, pids = embedding_panels(loaded, samples, settings, method, perplexity)

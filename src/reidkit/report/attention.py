@@ -1,14 +1,22 @@
-"""Where a network looks: its last feature map over the image, and which places make two images alike."""
+"""What makes two images alike: the last feature map of each, weighted by the feature of the other.
+
+A map of B images is [B, h, w], one value for each cell (x, y) of the network's last feature map [B, C, h, w].
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from reidkit.data.images import open_images
+from reidkit.data.images import image_file, open_images
 from reidkit.data.loaders import eval_batches
+from reidkit.errors import DataError
+from reidkit.metrics.ranking import rank
+from reidkit.model.network import Network
+from reidkit.plots.image_grid import Comparison, Overlay
+from reidkit.types import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,18 +25,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reidkit.encoder import Model
-    from reidkit.model.network import Network
-    from reidkit.types import Sample
+    from reidkit.evaluation import Evaluation, EvaluationProtocol
+    from reidkit.types import Embeddings
 
-    Maps = NDArray[np.float32]
+    Vectors = NDArray[np.float32]
 
 
 class Attended(NamedTuple):
-    """Of N images: `activation` [N, h, w], f_i `search` [N, D], and the last feature map `places` [N, C, h, w]."""
+    """Features `f_i` [N, D] of N images and their last feature maps `maps` [N, C, h, w]."""
 
-    activation: Maps
-    search: NDArray[np.float32]
-    places: Tensor
+    f_i: Vectors
+    maps: Tensor
 
 
 @torch.inference_mode()
@@ -36,33 +43,106 @@ def attend(model: Model, samples: Sequence[Sample], device: torch.device) -> Att
     """Run a few images through the network; their last feature maps are all kept in memory.
 
     Raises:
-        DataError: there is no image, or one cannot be read.
+        DataError: there is no image, or one cannot be read; or the network is none of a backbone and a head.
     """
     network = model.network.to(device).eval()
+    if not isinstance(network, Network):
+        raise DataError("attention maps need a network of a backbone and a head: this one maps images to features only")
     source = open_images(samples, model.recipe.images.size, resize=model.recipe.images.resize)
-    places = torch.cat([network.backbone(images).float().cpu() for images in eval_batches(source, 32, device)])
-    search = network.head(places.to(device)).f_i.float().cpu()
-    return Attended(activation(places).numpy(), search.numpy(), places)
-
-
-def activation(map_bchw: Tensor) -> Tensor:
-    """The length of the feature at each place: a map [B, C, h, w] to [B, h, w]."""
-    return map_bchw.square().sum(dim=1).sqrt()
+    maps = torch.cat([network.backbone(images).float().cpu() for images in eval_batches(source, 32, device)])
+    return Attended(network.head(maps.to(device)).f_i.float().cpu().numpy(), maps)
 
 
 @torch.inference_mode()
-def similarity(network: Network, query_d: NDArray[np.float32], map_bchw: Tensor) -> Maps:
-    """How much each place of B images contributes to their cosine similarity with f_i of a query, [B, h, w].
+def similarity(network: Network, query_d: Vectors, map_bchw: Tensor) -> Vectors:
+    """Return how much each cell of B images contributes to their cosine similarity with f_i of a query, [B, h, w].
 
-    A place is described as if the whole image looked like it: s(x, y) = q . f_i(x, y) / (|q| |f_i|). Where pooling is
+    A cell is described as if the whole image looked like it: s(x, y) = q . f_i(x, y) / (|q| |f_i|). Where pooling is
     the mean, and embedding and neck are linear (no neck, BNNeck), the mean of the map is the cosine similarity itself.
     """
     device = next(network.parameters()).device
     maps = map_bchw.to(device)
     count, _, height, width = maps.shape
     whole = network.head(maps).f_i.float()
-    local = network.head(maps.permute(0, 2, 3, 1).reshape(count * height * width, -1, 1, 1)).f_i.float()
+    # Every cell becomes an image of one cell: [B * h * w, C, 1, 1].
+    cells = network.head(maps.permute(0, 2, 3, 1).reshape(count * height * width, -1, 1, 1)).f_i.float()
     query = torch.from_numpy(np.asarray(query_d, np.float32)).to(device)
-    along = local @ (query / query.norm().clamp_min(1e-12))
-    found: Maps = (along.view(count, height, width) / whole.norm(dim=1).clamp_min(1e-12)[:, None, None]).cpu().numpy()
+    along = (cells @ (query / query.norm().clamp_min(1e-12))).view(count, height, width)
+    found: Vectors = (along / whole.norm(dim=1).clamp_min(1e-12)[:, None, None]).cpu().numpy()
     return found
+
+
+def compare_attention(
+    model: Model,
+    evaluation: Evaluation,
+    protocol: EvaluationProtocol,
+    rows: Sequence[int],
+    answers: int,
+    device: torch.device,
+) -> list[Comparison]:
+    """Map what makes the queries `rows` like their nearest true match, and their first `answers` images like them.
+
+    The maps of the gallery images of one query share one scale, from 0 to their largest value.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    found = []
+    for one in rank(evaluation.query, evaluation.gallery, rows, answers, **_rule(protocol)):
+        query = _sample(evaluation.query, one.query)
+        images = [_sample(evaluation.gallery, i) for i in one.indices.tolist()]
+        # The last image is what the query's own map is by; a query without a true match is compared with itself.
+        match = true_match(evaluation, protocol, one.query)
+        last = query if match is None else _sample(evaluation.gallery, match)
+        seen = attend(model, [query, *images, last], device)
+        own = similarity(model.network, seen.f_i[-1], seen.maps[:1])[0]
+        others = similarity(model.network, seen.f_i[0], seen.maps[1:])[:-1]
+        top = float(others.max(initial=0.0))
+        shown = tuple(
+            (Overlay(sample.path, cells, 0.0, top), bool(is_match), _cosine(seen.f_i[0], vector))
+            for sample, cells, is_match, vector in zip(images, others, one.is_match, seen.f_i[1:-1], strict=True)
+        )
+        found.append(Comparison(Overlay(query.path, own, 0.0), shown))
+    return found
+
+
+def matched_pairs(
+    model: Model, evaluation: Evaluation, protocol: EvaluationProtocol, rows: Sequence[int], device: torch.device
+) -> list[tuple[Overlay, Overlay]]:
+    """Map, in queries and in their nearest true matches, what makes each of the two like the other.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    pairs = []
+    for row in rows:
+        match = true_match(evaluation, protocol, row)
+        if match is None:
+            continue
+        query, image = _sample(evaluation.query, row), _sample(evaluation.gallery, match)
+        seen = attend(model, [query, image], device)
+        first = similarity(model.network, seen.f_i[1], seen.maps[:1])[0]
+        second = similarity(model.network, seen.f_i[0], seen.maps[1:])[0]
+        pairs.append((Overlay(query.path, first, 0.0), Overlay(image.path, second, 0.0)))
+    return pairs
+
+
+def true_match(evaluation: Evaluation, protocol: EvaluationProtocol, row: int) -> int | None:
+    """Return the gallery row of the nearest true match of a query, or None where it has none."""
+    first = evaluation.scores.first_match[row]
+    if np.isnan(first):
+        return None
+    (found,) = rank(evaluation.query, evaluation.gallery, [row], int(first), **_rule(protocol))
+    return int(found.indices[int(first) - 1])
+
+
+def _rule(protocol: EvaluationProtocol) -> dict[str, Any]:
+    return {"metric": protocol.metric, "cameras": protocol.cameras}
+
+
+def _sample(images: Embeddings, row: int) -> Sample:
+    return Sample(image_file(images.paths[row]), int(images.pids[row]), int(images.camids[row]))
+
+
+def _cosine(a: Vectors, b: Vectors) -> float:
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))

@@ -95,7 +95,6 @@ class Run:
         """
         from reidkit.report import build as report
         from reidkit.report.page import write_report
-        from reidkit.report.pictures import add_pictures
         from reidkit.train import log
 
         facts = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
@@ -107,7 +106,7 @@ class Run:
         if self.evaluation:
             page = report.add_scores(page, self.evaluation, self.protocol)
             device = next(self.model.network.parameters()).device
-            page = add_pictures(page, self.model, self.evaluation, device)
+            page = report.add_pictures(page, self.model, self.evaluation, device)
         write_report(self.folder / "report.html", page)
         return self.folder / "report.html"
 
