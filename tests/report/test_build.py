@@ -47,7 +47,7 @@ def test_the_report_of_a_run_holds_its_figures(run: tuple[Path, dict[str, float]
     text = (folder / "report.html").read_text()
     for key in ("rank1", "map", "minp", "rank5"):
         assert f"{100 * scores[key]:.1f}" in text
-    for word in ("strong-baseline", "float32", "market1501: 32 training images of 8 people from 2 cameras", "rank-1"):
+    for word in ("strong-baseline", "float32", "market1501: 32 training images of 8 ids from 2 cameras", "rank-1"):
         assert word in text
     facts = json.loads((folder / "run.json").read_text())
     assert facts["training_set"] in text
