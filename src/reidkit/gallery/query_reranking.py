@@ -11,12 +11,20 @@ import numpy as np
 from reidkit import npz
 from reidkit.atomic import atomic_write
 from reidkit.errors import DataError
-from reidkit.metrics.distances import check_pair, compiled, prepare, squared_distance
+from reidkit.metrics.distances import check_pair, compiled, from_products, prepare, squared_distance
 from reidkit.metrics.neighbours import Neighbours, distances_again, nearest, points_of
 from reidkit.metrics.products import multiplier_for
-from reidkit.metrics.reranking.k_reciprocal import Graph, KReciprocal, encode_some, finish, mutual
+from reidkit.metrics.reranking.k_reciprocal import (
+    Graph,
+    KReciprocal,
+    Sparse,
+    encode_some,
+    finish,
+    mean_rows,
+    mutual,
+    transpose,
+)
 from reidkit.metrics.reranking.query_expansion import smallest
-from reidkit.metrics.sparse import Sparse, mean_rows, transpose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,11 +205,7 @@ class GalleryNeighbours:
 
     def _guest(self, vector: Floats) -> Floats:
         """The squared distances of the query to the gallery."""
-        guest = self.points.vectors @ vector
-        guest *= -2
-        guest += self.points.squares
-        guest += vector @ vector
-        np.maximum(guest, 0, out=guest)
+        guest = from_products(self.points.vectors @ vector, vector @ vector, self.points.squares)
         size = min(self.settings.longest, len(guest))
         # At least `size` images are no farther than `bound` in truth: who may be as near is measured exactly, and not
         # only who seems to be among the nearest, as rounding could put somebody else before them afterwards.

@@ -42,6 +42,14 @@ R = TypeVar("R")
 ANY_ORDER = {"reassoc", "contract"}
 
 
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, compiled at its first call, free of the interpreter's lock, kept on disk where that is possible.
+
+    Sums may be taken in any order, but in the same one at every call: equal rows give equal bits.
+    """
+    return njit(error_model="numpy", fastmath=ANY_ORDER)(function)
+
+
 QUERY_ROWS = 512
 GALLERY_BYTES = 8 << 20
 """A block of the gallery. Larger ones, as the allocator hands them back to the system each time, took 10 % longer."""
@@ -191,13 +199,25 @@ def tiles(query: Rows, gallery: Array, metric: Metric, where: Array | None = Non
             yield Tile(number, first, rows, block, out)
 
 
+@compiled
+def from_product(one: Any, other: Any, product: Any) -> Any:
+    """The squared distance of two features, from their squared lengths and their inner product; not below zero."""
+    squared = one + other - (product + product)
+    return squared if squared > 0 else squared - squared  # a zero of the same precision
+
+
+def from_products(product_bc: Floats, one: Any, other_c: Floats) -> Floats:
+    """`from_product` for many pairs, in place: `one` is a squared length or [b, 1] of them, `other_c` [c]."""
+    product_bc *= -2
+    product_bc += other_c
+    product_bc += one
+    return np.maximum(product_bc, 0, out=product_bc)
+
+
 def distances(tile: Tile, metric: Metric) -> NDArray[np.float32]:
     """The distances of a tile, written over its products: 1 - cos, or the Euclidean distance."""
-    dist_bc = tile.product_bc
-    dist_bc *= -2
-    dist_bc += tile.gallery.squares.astype(np.float32)
-    dist_bc += tile.query.squares.astype(np.float32)[:, None]
-    np.maximum(dist_bc, 0, out=dist_bc)
+    query_b, gallery_c = tile.query.squares.astype(np.float32), tile.gallery.squares.astype(np.float32)
+    dist_bc = from_products(tile.product_bc, query_b[:, None], gallery_c)
     return np.multiply(dist_bc, 0.5, out=dist_bc) if metric == "cosine" else np.sqrt(dist_bc, out=dist_bc)
 
 
@@ -264,14 +284,6 @@ def pair_squares(
         inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
         out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
     return out
-
-
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, compiled at its first call, free of the interpreter's lock, kept on disk where that is possible.
-
-    Sums may be taken in any order, but in the same one at every call: equal rows give equal bits.
-    """
-    return njit(error_model="numpy", fastmath=ANY_ORDER)(function)
 
 
 @compiled

@@ -19,6 +19,7 @@ from reidkit.metrics.distances import (
     check_metric,
     check_pair,
     compiled,
+    from_product,
     prepare,
     shape,
     slack,
@@ -253,7 +254,7 @@ def merge_square(product: Floats, place: tuple[int, int], points: Points, candid
 def _to_distances(products: Floats, squares: Floats, square: np.float32) -> None:
     """Turn products of one point with others into squared distances."""
     for c in range(products.shape[0]):
-        products[c] = max(np.float32(0), square + squares[c] - np.float32(2) * products[c])
+        products[c] = from_product(square, squares[c], products[c])
 
 
 @compiled
@@ -295,8 +296,8 @@ def _first_limits(product: Floats, first: int, points: Points, candidates: Candi
     highs = np.empty(width, np.float32)
     for r in range(product.shape[0] if width > 4 * kept else 0):
         for c in range(width):
-            both = squares[r] + squares[c]
-            highs[c] = max(np.float32(0), both - np.float32(2) * product[r, c] + points.slack * both)
+            error = points.slack * (squares[r] + squares[c])
+            highs[c] = from_product(squares[r], squares[c], product[r, c]) + error
         nearest = highs[: 2 * kept].copy()
         nearest_bits = nearest.view(np.int32)
         for start in range(2 * kept, width - 2 * kept + 1, 2 * kept):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Rows, compiled, pair_squares, prepare, tiles
+from reidkit.metrics.distances import Rows, compiled, from_product, pair_squares, prepare, tiles
 from reidkit.metrics.matching import check_comparable, find_matches, make_rule, require_matches
 from reidkit.types import JUNK, NO_CAMERA, Cameras, Metric
 
@@ -118,7 +118,7 @@ def tally_tile(
             pid = gallery.pids[j]
             if pid == JUNK or pid == query.pids[i] or query.places[i] == gallery.places[j]:
                 continue
-            squared = max(0.0, squares[0][i] + squares[1][j] - 2.0 * np.float64(product_bc[i, j]))
+            squared = from_product(squares[0][i], squares[1][j], np.float64(product_bc[i, j]))
             total += squared
             total_square += squared * squared
             fine = int(min(squared * scale, last))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from reidkit.errors import UsageError
+from reidkit.metrics.distances import compiled
 from reidkit.metrics.neighbours import nearest, points_of
 from reidkit.metrics.products import multiplier_for
-from reidkit.metrics.sparse import Sparse, add_products, mean_rows, transpose
+from reidkit.metrics.reranking.k_reciprocal import Sparse, mean_rows, transpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,6 +147,16 @@ def _originals(points: Points, settings: CrossNeighbourhood, multiplier: Multipl
         block += squares[rows, None]
         block += squares[queries:]
         yield rows.start, block
+
+
+@compiled
+def add_products(out: Floats, left: Sparse, right: Sparse, factor: float) -> None:
+    """Add `factor` times the product of two sparse matrices to a dense one."""
+    for i in range(out.shape[0]):
+        for a in range(left.starts[i], left.starts[i + 1]):
+            c, value = left.columns[a], np.float32(factor) * left.values[a]
+            for b in range(right.starts[c], right.starts[c + 1]):
+                out[i, right.columns[b]] += value * right.values[b]
 
 
 def _steps(queries: int, width: int) -> Iterator[slice]:
