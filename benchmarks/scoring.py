@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from llvmlite.binding import get_host_cpu_features
 
+from reidkit.jit import compiled
 from reidkit.metrics import distances
-from reidkit.metrics.distances import compiled, distance_blocks, gallery_rows
+from reidkit.metrics.distances import distance_blocks, gallery_rows
 from reidkit.metrics.products import Host, Wide, is_exact
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.types import Embeddings

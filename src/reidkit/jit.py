@@ -42,3 +42,11 @@ def _other_place() -> bool:
     vars(numba.config)["CACHE_DIR"] = str(folder)
     remark(f"compiled loops are kept in {folder}: neither the installation nor the home folder can be written")
     return True
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a loop over numbers; divisions by zero give infinities, as in NumPy.
+
+    Sums may be taken in any order, but in the same one at every call: equal rows give equal bits.
+    """
+    return njit(error_model="numpy", fastmath={"reassoc", "contract"})(function)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics import retrieval_gpu
+from reidkit.metrics import distances, retrieval_gpu
+from reidkit.metrics.distances import pair_squares_on_device
 from reidkit.metrics.matching import find_matches, make_rule
 from reidkit.metrics.retrieval import score
-from reidkit.metrics.retrieval_gpu import pair_squares
 from reidkit.types import Embeddings
 
 from . import definition
@@ -89,7 +89,7 @@ def test_as_on_the_host_in_blocks_of_any_size(metric: Metric, given_as: Any, mon
     for rows, entries, numbers in ((33, 100, 1), (100, 1, 67 * 9), (7, 50, 67)):
         monkeypatch.setattr(retrieval_gpu, "GALLERY_BYTES", rows * 4 * 67)
         monkeypatch.setattr(retrieval_gpu, "BLOCK", entries)
-        monkeypatch.setattr(retrieval_gpu, "NUMBERS", numbers)
+        monkeypatch.setattr(distances, "DOUBLES", numbers)
         assert same(score(query, gallery, metric=metric, device=CPU), expected)
 
 
@@ -158,7 +158,7 @@ def test_an_unknown_metric_is_refused() -> None:
 def test_equal_pairs_have_equal_bits_wherever_they_stand(width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     one, other = (torch.from_numpy(rng.standard_normal((1, width)).astype(np.float32)) for _ in range(2))
-    found = pair_squares(one.expand(37, width), other.expand(37, width))
+    found = pair_squares_on_device(one.expand(37, width), other.expand(37, width))
     assert torch.equal(found, found[:1].expand(37))
     assert found[0].item() == pytest.approx(float(np.square(one.numpy() - other.numpy().astype(np.float64)).sum()))
 
@@ -203,7 +203,7 @@ def test_no_block_of_distances_leaves_the_device(metric: Metric, monkeypatch: py
     matches = len(find_matches(make_rule(query, gallery, "cross")).columns)
     monkeypatch.setattr(retrieval_gpu, "GALLERY_BYTES", 4 * 64 * 300)
     monkeypatch.setattr(retrieval_gpu, "BLOCK", 300 * 20)
-    monkeypatch.setattr(retrieval_gpu, "NUMBERS", 300 * 64)
+    monkeypatch.setattr(distances, "DOUBLES", 300 * 64)
     with Leaving() as leaving:
         score(query, gallery, metric=metric, device=CPU)
     assert leaving.calls["blocks"] == 6

@@ -11,7 +11,8 @@ import numpy as np
 from reidkit import npz
 from reidkit.atomic import atomic_write
 from reidkit.errors import DataError
-from reidkit.metrics.distances import check_pair, compiled, from_products, prepare, squared_distance
+from reidkit.jit import compiled
+from reidkit.metrics.distances import check_pair, from_products, prepare, squared_distance
 from reidkit.metrics.neighbours import Neighbours, distances_again, nearest, points_of
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.k_reciprocal import (

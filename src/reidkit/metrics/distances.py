@@ -15,16 +15,16 @@ library that multiplies. Who is in doubt is said by `Rows.slack` (distances that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.jit import njit
+from reidkit.jit import compiled
 from reidkit.metrics.products import multiplier_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -36,20 +36,6 @@ if TYPE_CHECKING:
     Doubles = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-ANY_ORDER = {"reassoc", "contract"}
-
-
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, compiled at its first call, free of the interpreter's lock, kept on disk where that is possible.
-
-    Sums may be taken in any order, but in the same one at every call: equal rows give equal bits.
-    """
-    return njit(error_model="numpy", fastmath=ANY_ORDER)(function)
-
-
 QUERY_ROWS = 512
 GALLERY_BYTES = 8 << 20
 """A block of the gallery. Larger ones, as the allocator hands them back to the system each time, took 10 % longer."""
@@ -60,7 +46,7 @@ LONGEST = 1e18
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Floats ready to be compared: `vectors` float32 [N, D], of length one for the cosine, and their squared lengths.
+    """Features ready to be compared: `vectors` float32 [N, D], of length one for the cosine, and their squared lengths.
 
     The squared Euclidean distance of two of them is what is compared. For unit vectors it is 2 - 2 cos, so that both
     metrics are one computation.
@@ -87,7 +73,7 @@ class Tile:
 
 
 def shape(array: Array, what: str) -> tuple[int, int]:
-    """The shape [N, D] of features.
+    """Check and return the shape [N, D] of features.
 
     Raises:
         DataError: there are not two axes, no rows or columns, or the values are no real numbers.
@@ -100,7 +86,7 @@ def shape(array: Array, what: str) -> tuple[int, int]:
 
 
 def check_pair(query: Array, gallery: Array) -> None:
-    """Refuses two sets of features that cannot be compared with each other."""
+    """Refuse two sets of features that cannot be compared with each other."""
     (_, ours), (_, theirs) = shape(query, "query"), shape(gallery, "gallery")
     if ours != theirs:
         raise DataError(
@@ -109,7 +95,7 @@ def check_pair(query: Array, gallery: Array) -> None:
 
 
 def to_numpy(array: Array) -> NDArray[Any]:
-    """The array in NumPy, as float32 or float64; a view where it is that already, a memory map or a tensor."""
+    """Make it a NumPy array of float32 or float64; a view where it is that already, a memory map or a tensor."""
     if not isinstance(array, np.ndarray):
         array = (array.detach() if array.element_size() == 8 else array.detach().float()).cpu().numpy()
     wide = array.dtype.itemsize == 8
@@ -117,19 +103,19 @@ def to_numpy(array: Array) -> NDArray[Any]:
 
 
 def to_host(array: Array) -> NDArray[np.float32]:
-    """The array as float32 in NumPy; a view where it is that already."""
+    """Make it a NumPy array of float32; a view where it is that already."""
     with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused with its row
         return to_numpy(array).astype(np.float32, copy=False)
 
 
 def check_metric(metric: Metric) -> None:
-    """Refuses a metric that is not there."""
+    """Refuse a metric that does not exist."""
     if metric not in ("cosine", "euclidean"):
-        raise UsageError(f"there is no metric {metric}: choose cosine or euclidean")
+        raise UsageError(f"there is no metric {metric}: choose cosine or euclidean", argument="metric")
 
 
 def prepare(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] | int = 0) -> Rows:
-    """Floats [N, D] as `Rows`. `numbers`: the row numbers for messages, or the number of the first row.
+    """Check features [N, D] and make them `Rows`; messages use the `numbers` of rows, or that of the first one.
 
     Raises:
         DataError: a row holds a NaN, an infinity or values of more than 1e18.
@@ -176,7 +162,7 @@ def gallery_rows(width: int) -> int:
 
 
 def tiles(query: Rows, gallery: Array, metric: Metric, where: Array | None = None) -> Iterator[Tile]:
-    """The products of all queries with all of the gallery; every row of the gallery is read once.
+    """Multiply all queries with all of the gallery, of which every row is read once.
 
     `where`: the array that the queries came from, so that the products are made on its device.
 
@@ -201,7 +187,7 @@ def tiles(query: Rows, gallery: Array, metric: Metric, where: Array | None = Non
 
 @compiled
 def from_product(one: Any, other: Any, product: Any) -> Any:
-    """The squared distance of two features, from their squared lengths and their inner product; not below zero."""
+    """Compute a squared distance from both squared lengths and the inner product; it is not below zero."""
     squared = one + other - (product + product)
     return squared if squared > 0 else squared - squared  # a zero of the same precision
 
@@ -215,26 +201,26 @@ def from_products(product_bc: Floats, one: Any, other_c: Floats) -> Floats:
 
 
 def distances(tile: Tile, metric: Metric) -> NDArray[np.float32]:
-    """The distances of a tile, written over its products: 1 - cos, or the Euclidean distance."""
+    """Turn the products of a tile into distances, in place: 1 - cos, or the Euclidean distance."""
     query_b, gallery_c = tile.query.squares.astype(np.float32), tile.gallery.squares.astype(np.float32)
     dist_bc = from_products(tile.product_bc, query_b[:, None], gallery_c)
     return np.multiply(dist_bc, 0.5, out=dist_bc) if metric == "cosine" else np.sqrt(dist_bc, out=dist_bc)
 
 
 def from_squares(squared: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
-    """The distances that belong to squared Euclidean distances of `Rows`."""
+    """Turn squared Euclidean distances of `Rows` into distances of the metric."""
     return squared / 2 if metric == "cosine" else np.sqrt(squared)
 
 
 def to_squares(distance: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
-    """The opposite of `from_squares`."""
+    """Turn distances of the metric into squared Euclidean distances."""
     return distance * 2 if metric == "cosine" else np.square(distance)
 
 
 def distance_blocks(
     query: Array, gallery: Array, metric: Metric = "cosine", block: int | None = None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The distances of all queries to the whole gallery, a block of queries at a time.
+    """Compute the distances of all queries to the whole gallery, a block of queries at a time.
 
     Args:
         query: features [Q, D]: NumPy, a memory map, or a tensor on any device.
@@ -262,7 +248,7 @@ def distance_blocks(
 
 
 def gather(array: Array, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Some rows of features, as float32 in NumPy."""
+    """Take some rows of features, as float32 in NumPy."""
     if isinstance(array, np.ndarray):
         return to_host(array[rows])
     import torch
@@ -273,7 +259,8 @@ def gather(array: Array, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 def pair_squares(
     query: Rows, gallery: Array, rows: NDArray[np.int64], columns: NDArray[np.int64], metric: Metric
 ) -> NDArray[np.float64]:
-    """The squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
+    """Compute the squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
+    # Each gallery row that is wanted is read once, a block of them at a time.
     out = np.empty(len(columns))
     wanted, place = np.unique(columns, return_inverse=True)
     order = np.argsort(place, kind="stable")
@@ -323,7 +310,7 @@ def unit_sums(feat_nd: Floats, length_n: Doubles) -> Doubles:
 
 @compiled
 def centred_units(feat_nd: Floats, length_n: Doubles, centre_d: Floats, out_nd: Floats) -> Doubles:
-    """Writes every row divided by its length, less `centre_d`, to `out_nd`; returns their squared lengths."""
+    """Write every row divided by its length, less `centre_d`, to `out_nd`; returns their squared lengths."""
     squares = np.empty(feat_nd.shape[0])
     for i in range(feat_nd.shape[0]):
         length = length_n[i] if length_n[i] > 0 else 1.0
@@ -337,7 +324,7 @@ def centred_units(feat_nd: Floats, length_n: Doubles, centre_d: Floats, out_nd: 
 
 @compiled
 def squared_distance(one_d: Floats, other_d: Floats) -> float:
-    """The squared Euclidean distance of two features, in double precision."""
+    """Compute the squared Euclidean distance of two features in double precision: the one loop that does."""
     total = 0.0
     for k in range(one_d.shape[0]):
         difference = np.float64(one_d[k]) - np.float64(other_d[k])
@@ -347,8 +334,79 @@ def squared_distance(one_d: Floats, other_d: Floats) -> float:
 
 @compiled
 def pair_distances(one_md: Floats, other_nd: Floats, one_p: Integers, other_p: Integers) -> Doubles:
-    """The `squared_distance` of P pairs of rows, [P]."""
+    """Compute the `squared_distance` of P pairs of rows, [P]."""
     out = np.empty(one_p.shape[0])
     for p in range(one_p.shape[0]):
         out[p] = squared_distance(one_md[one_p[p]], other_nd[other_p[p]])
     return out
+
+
+# The same on a device of torch: whole arrays in place of loops.
+
+DOUBLES = 1 << 23
+"""Numbers that are handled in double precision at a time, of single features or pairs: 64 MB, twice or three times."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceRows:
+    """`Rows` on a device: `vectors` float32 [N, D], of length one for the cosine, `squares` float64 [N]."""
+
+    vectors: Tensor
+    squares: Tensor
+
+
+def prepare_on_device(array: Array, metric: Metric, what: str, numbers: Integers | int, device: Any) -> DeviceRows:
+    """Check features and make them `DeviceRows`, as `prepare` does.
+
+    Raises:
+        DataError: a row holds a NaN, an infinity or values of more than 1e18.
+    """
+    import torch
+
+    given = torch.tensor(to_host(array)) if isinstance(array, np.ndarray) else array.detach()
+    vectors = given.to(device).float()
+    squares = _device_squares(vectors)
+    if not bool((squares < LONGEST**2).all()):
+        prepare(vectors, metric, what, numbers)  # which says what is wrong with which row
+    if metric == "euclidean":
+        return DeviceRows(vectors, squares)
+    length = torch.where(squares > 0, squares.sqrt(), 1.0)[:, None]
+    unit = torch.empty_like(vectors)
+    for part, row, scale in zip(*(x.split(at_once(vectors.shape[1])) for x in (unit, vectors, length)), strict=True):
+        part.copy_(row.double().div_(scale))
+    return DeviceRows(unit, _device_squares(unit))
+
+
+def _device_squares(vectors: Tensor) -> Tensor:
+    """The squared lengths, float64 [N]."""
+    import torch
+
+    return torch.cat([_row_sums(some.double().square_()) for some in vectors.split(at_once(vectors.shape[1]))])
+
+
+def products_on_device(query: DeviceRows, gallery: DeviceRows) -> Tensor:
+    """Compute squared distances [Q, G] by a product in single precision, not cut at zero."""
+    import torch
+
+    product = torch.addmm(gallery.squares.float(), query.vectors, gallery.vectors.T, alpha=-2)
+    return product.add_(query.squares.float()[:, None])
+
+
+def pair_squares_on_device(one_pd: Tensor, other_pd: Tensor) -> Tensor:
+    """Compute the squared distances of P pairs of features, float64 [P]; equal pairs have equal bits."""
+    return _row_sums(one_pd.double().sub_(other_pd).square_())
+
+
+def _row_sums(values_nd: Tensor) -> Tensor:
+    """Sum each row [N], over `values_nd`, all in the same order; that of a reduction depends on where a row begins."""
+    width = values_nd.shape[1]
+    while width > 1:
+        half = width // 2
+        values_nd[:, :half] += values_nd[:, width - half : width]
+        width -= half
+    return values_nd[:, 0].clone()
+
+
+def at_once(width: int) -> int:
+    """How many features, or pairs of them, are handled in double precision at a time."""
+    return max(1, DOUBLES // width)

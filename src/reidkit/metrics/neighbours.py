@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reidkit.jit import compiled
 from reidkit.metrics.distances import (
+    DeviceRows,
     centred_units,
     check_metric,
     check_pair,
-    compiled,
     from_product,
     prepare,
+    products_on_device,
     shape,
     slack,
     squared_distance,
@@ -203,12 +205,13 @@ def sweep_on_device(points: Points, candidates: Candidates, device: Any, into: F
     with full_precision(torch.backends.cuda.matmul), torch.inference_mode():
         for first in range(0, count, step):
             rows = slice(first, min(first + step, count))
-            both = squares[rows, None] + squares
-            distances = torch.addmm(both, vectors[rows], vectors.T, alpha=-2).clamp_(min=0)
+            block = DeviceRows(vectors[rows], squares[rows])
+            distances = products_on_device(block, DeviceRows(vectors, squares)).clamp_(min=0)
             candidates.farthest[rows] = distances.amax(dim=1).cpu().numpy()
             if first < queries:
                 into[rows] = distances[: queries - first, queries:].cpu().numpy()
-            bounds, others = distances.sub_(both.mul_(error)).clamp_(min=0).topk(kept, largest=False)
+            errors = (squares[rows, None] + squares).mul_(error)
+            bounds, others = distances.sub_(errors).clamp_(min=0).topk(kept, largest=False)
             keys = (bounds.view(torch.int32).long() << 32) | others
             candidates.keys[rows] = keys.sort(dim=1).values.cpu().numpy()
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import Rows, compiled, from_product, pair_squares, prepare, tiles
+from reidkit.jit import compiled
+from reidkit.metrics.distances import Rows, from_product, pair_squares, prepare, tiles
 from reidkit.metrics.matching import check_comparable, find_matches, make_rule, require_matches
 from reidkit.types import JUNK, NO_CAMERA, Cameras, Metric
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import DataError
+from reidkit.jit import compiled
 from reidkit.metrics.distances import (
     Rows,
-    compiled,
     distance_blocks,
     distances,
     doubt,

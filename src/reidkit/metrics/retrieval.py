@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.metrics.distances import compiled, pair_distances, pair_squares, prepare, tiles, to_numpy
+from reidkit.jit import compiled
+from reidkit.metrics.distances import pair_distances, pair_squares, prepare, tiles, to_numpy
 from reidkit.metrics.matching import Labelled, Matches, Rule, check_comparable, find_matches, make_rule, require_matches
 from reidkit.metrics.products import accelerator
 from reidkit.types import JUNK, Cameras, Metric

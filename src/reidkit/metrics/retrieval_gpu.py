@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from reidkit.metrics.distances import LONGEST, check_metric, prepare, slack, to_host
+from reidkit.metrics.distances import (
+    DeviceRows,
+    at_once,
+    check_metric,
+    pair_squares_on_device,
+    prepare_on_device,
+    products_on_device,
+    slack,
+)
 from reidkit.metrics.products import full_precision
 from reidkit.types import JUNK
 
@@ -36,17 +44,6 @@ GALLERY_BYTES = 128 << 20
 
 BLOCK = 1 << 22
 """Distances at a time: 16 MB, and some 300 MB to count them where all are nearer than their query's farthest match."""
-
-NUMBERS = 1 << 23
-"""Numbers that are handled in double precision at a time, of single features or pairs: 64 MB, twice or three times."""
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """`blocks.Rows` on a device: `vectors` float32 [N, D], of length one for the cosine, `squares` float64 [N]."""
-
-    vectors: Tensor
-    squares: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +97,17 @@ def count_on_device(
     rule, matches = who
     exact = full_precision(torch.backends.cuda.matmul)
     with exact, torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        rows = _place(query, metric, "query", 0, device)
+        rows = prepare_on_device(query, metric, "query", 0, device)
         lists = _lists(_match_squares(rows, gallery, metric, matches), matches)
         query_pids, gallery_pids = (torch.from_numpy(x).to(device) for x in (rule.query_pids, rule.gallery_pids))
         for images in _steps(len(gallery), GALLERY_BYTES // (4 * rows.vectors.shape[1])):
-            block = _place(gallery[images], metric, "gallery", images.start, device)
+            block = prepare_on_device(gallery[images], metric, "gallery", images.start, device)
             for part in _steps(len(query), BLOCK // len(block.vectors)):
                 _count_block(rows, block, part, (query_pids, gallery_pids[images]), lists)
         return lists.counts[:-1].cpu().numpy()
 
 
-def _count_block(rows: Placed, block: Placed, part: slice, pids: tuple[Tensor, Tensor], lists: Lists) -> None:
+def _count_block(rows: DeviceRows, block: DeviceRows, part: slice, pids: tuple[Tensor, Tensor], lists: Lists) -> None:
     """Add the images of a block to the counts of the queries `part`; the host waits twice."""
     vectors, squares = rows.vectors[part], rows.squares[part]
     doubt_b = slack(vectors.shape[1]) * (squares + block.squares.max())
@@ -118,7 +115,7 @@ def _count_block(rows: Placed, block: Placed, part: slice, pids: tuple[Tensor, T
     farthest_b = torch.where(
         stops > lists.starts[part], lists.distances[(stops - 1).clamp(min=0)] + 2 * doubt_b, -torch.inf
     )
-    dist_bc = torch.addmm(block.squares.float(), vectors, block.vectors.T, alpha=-2).add_(squares.float()[:, None])
+    dist_bc = products_on_device(DeviceRows(vectors, squares), block)
     listed_bc = (pids[0][part, None] != pids[1]) & (pids[1] != JUNK) & (dist_bc <= farthest_b.float()[:, None])
     entry_k = listed_bc.view(-1).nonzero().view(-1)
 
@@ -130,40 +127,25 @@ def _count_block(rows: Placed, block: Placed, part: slice, pids: tuple[Tensor, T
     doubtful_k = above_k | below_k
     lists.add(place_k, (place_k < stop_k) & ~doubtful_k)
 
-    for entry_p in entry_k[doubtful_k].split(_pairs(vectors.shape[1])):
+    for entry_p in entry_k[doubtful_k].split(at_once(vectors.shape[1])):
         row_p, column_p = entry_p // len(pids[1]), entry_p % len(pids[1])
-        squared_p = pair_squares(vectors[row_p], block.vectors[column_p])
+        squared_p = pair_squares_on_device(vectors[row_p], block.vectors[column_p])
         place_p, _, stop_p = lists.places(row_p + part.start, squared_p)
         lists.add(place_p, place_p < stop_p)
 
 
-def pair_squares(one_pd: Tensor, other_pd: Tensor) -> Tensor:
-    """The squared Euclidean distances of P pairs of features, float64 [P]; equal pairs have equal bits."""
-    return _sums(one_pd.double().sub_(other_pd).square_())
-
-
-def _sums(values_nd: Tensor) -> Tensor:
-    """The sums of rows [N], over `values_nd`, each in the same order; a reduction's depends on where a row begins."""
-    width = values_nd.shape[1]
-    while width > 1:
-        half = width // 2
-        values_nd[:, :half] += values_nd[:, width - half : width]
-        width -= half
-    return values_nd[:, 0].clone()
-
-
-def _match_squares(rows: Placed, gallery: Array, metric: Metric, matches: Matches) -> Tensor:
+def _match_squares(rows: DeviceRows, gallery: Array, metric: Metric, matches: Matches) -> Tensor:
     """The squared distance of every match, float64 [P]. Each of their images is read once."""
     wanted, place = np.unique(matches.columns, return_inverse=True)
     order, device = np.argsort(place, kind="stable"), rows.vectors.device
     found = torch.empty(len(order), dtype=torch.float64, device=device)
     width = rows.vectors.shape[1]
     for some in _steps(len(wanted), GALLERY_BYTES // (4 * width)):
-        block = _place(_taken(gallery, wanted[some]), metric, "gallery", wanted[some], device)
+        block = prepare_on_device(_taken(gallery, wanted[some]), metric, "gallery", wanted[some], device)
         inside = order[slice(*np.searchsorted(place[order], (some.start, some.stop)))]
         numbers = np.stack((inside, matches.rows[inside], place[inside] - some.start))
-        for match_p, row_p, column_p in torch.from_numpy(numbers).to(device).split(_pairs(width), dim=1):
-            found[match_p] = pair_squares(rows.vectors[row_p], block.vectors[column_p])
+        for match_p, row_p, column_p in torch.from_numpy(numbers).to(device).split(at_once(width), dim=1):
+            found[match_p] = pair_squares_on_device(rows.vectors[row_p], block.vectors[column_p])
     return found
 
 
@@ -178,40 +160,10 @@ def _lists(squared_p: Tensor, matches: Matches) -> Lists:
     return Lists(starts, squared_p[order], counts, int(np.diff(matches.starts).max()))
 
 
-def _place(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] | int, device: torch.device) -> Placed:
-    """Features on the device, ready to be compared: `blocks.prepare`, for torch.
-
-    Raises:
-        DataError: a row holds a NaN, an infinity or values of more than 1e18.
-    """
-    given = torch.tensor(to_host(array)) if isinstance(array, np.ndarray) else array.detach()
-    vectors = given.to(device).float()
-    squares = _squares(vectors)
-    if not bool((squares < LONGEST**2).all()):
-        prepare(vectors, metric, what, numbers)  # which says what is wrong with which row
-    if metric == "euclidean":
-        return Placed(vectors, squares)
-    length = torch.where(squares > 0, squares.sqrt(), 1.0)[:, None]
-    unit = torch.empty_like(vectors)
-    for some in _steps(len(vectors), _pairs(vectors.shape[1])):
-        unit[some] = vectors[some].double().div_(length[some])
-    return Placed(unit, _squares(unit))
-
-
-def _squares(vectors: Tensor) -> Tensor:
-    """The squared lengths, float64 [N]."""
-    return torch.cat([_sums(some.double().square_()) for some in vectors.split(_pairs(vectors.shape[1]))])
-
-
 def _taken(array: Array, numbers: NDArray[np.int64]) -> Array:
     if isinstance(array, np.ndarray):
         return np.asarray(array[numbers])
     return array[torch.from_numpy(numbers).to(array.device)]
-
-
-def _pairs(width: int) -> int:
-    """How many features, or pairs of them, are handled in double precision at a time."""
-    return max(1, NUMBERS // width)
 
 
 def _steps(count: int, step: int) -> Iterator[slice]:

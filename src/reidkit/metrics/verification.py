@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.distances import compiled, distance_blocks, pair_squares, prepare
+from reidkit.jit import compiled
+from reidkit.metrics.distances import distance_blocks, pair_squares, prepare
 from reidkit.metrics.matching import check_comparable, find_matches, make_rule, require_matches
 from reidkit.metrics.pairs import Pairs, collect_pairs
 from reidkit.types import JUNK, Cameras, Metric

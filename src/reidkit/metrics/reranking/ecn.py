@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from reidkit.errors import UsageError
-from reidkit.metrics.distances import compiled
+from reidkit.jit import compiled
 from reidkit.metrics.neighbours import nearest, points_of
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.k_reciprocal import Sparse, mean_rows, transpose

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.errors import UsageError
-from reidkit.metrics.distances import compiled, squared_distance
+from reidkit.jit import compiled
+from reidkit.metrics.distances import squared_distance
 from reidkit.metrics.neighbours import fill, nearest, points_of
 from reidkit.metrics.products import multiplier_for
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import UsageError
-from reidkit.metrics.distances import check_pair, compiled, distance_blocks, gather, prepare, unit_rows
+from reidkit.jit import compiled
+from reidkit.metrics.distances import check_pair, distance_blocks, gather, prepare, unit_rows
 from reidkit.metrics.neighbours import EMPTY, insert_key
 
 if TYPE_CHECKING:
