@@ -1,4 +1,4 @@
-"""The tensors of a weights file, wherever in it they lie. Nothing here executes what a file holds."""
+"""Reading the tensors of a weights file, wherever they are in it, without executing what the file holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MODEL = "model.safetensors"
 """The file of a run folder that holds the trained network."""
 DEPTH = 8
-"""How many dictionaries deep a state dict is looked for."""
+"""How deep in nested dictionaries tensors are looked for."""
 
 _FOREIGN = (
     (b"<!doctype", "is a web page", "fetch the file itself, which a browser's link may only lead to"),
@@ -35,14 +35,14 @@ _FOREIGN = (
     (b"rar!", "is a RAR archive", "unpack it and give the file inside"),
     (b"{", "is JSON", "give a .safetensors or .pth file of weights"),
 )
-"""How other files begin (in lower case) that are given as weights, what they are, and what to do."""
+"""The first bytes (in lower case) of other files that are given as weights, what they are, and a remedy."""
 
 
 class Contents(NamedTuple):
     """What a weights file holds.
 
-    `tensors`: those that are plain numbers, under dotted names where they lie deeper; `unusable`: for each of the
-    others why it is none; `metadata` of a safetensors file, {} for a torch file.
+    `tensors`: the plain arrays of numbers, under dotted names where they are nested; `unusable`: why each of the other
+    tensors is none; `metadata` of a safetensors file, {} for a torch file.
     """
 
     tensors: dict[str, Tensor]
@@ -51,7 +51,7 @@ class Contents(NamedTuple):
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights that is meant by `path`: the model of a run folder, or the file itself.
+    """Return the file of weights that `path` means: the model of a run folder, or the file itself.
 
     Raises:
         WeightsError: there is none.
@@ -69,9 +69,9 @@ def weights_file(path: Path) -> Path:
 
 
 def read_contents(path: Path) -> Contents:
-    """The tensors of a `.safetensors`, `.pth` or `.pt` file, or of the model in a run folder.
+    """Read a `.safetensors`, `.pth` or `.pt` file, or the model of a run folder.
 
-    What a file is, its first bytes say, not its name.
+    The kind of a file is known by its first bytes, not by its name.
 
     Raises:
         WeightsError: no such file, not a weights file, or one that would have to execute code.
@@ -110,7 +110,7 @@ def _of_folder(folder: Path) -> Path:
 
 
 def _refuse_foreign(path: Path, head: bytes) -> None:
-    """Say what a file is that is often given for weights."""
+    """Refuse files of other kinds that are often given as weights, and say what they are."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for beginning, what, remedy in _FOREIGN:
         if start.startswith(beginning):
@@ -135,7 +135,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    """The tensors of a torch file, under dotted names; those of a `state_dict` that holds nothing else, without it."""
+    """Read the tensors of a torch file under dotted names, without a leading `state_dict.` where it has them all."""
     _refuse_packed(path)
     try:
         with warnings.catch_warnings(), path.open("rb") as file:  # not the path: torch would go by its suffix
@@ -162,7 +162,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def _refuse_packed(path: Path) -> None:
-    """Torch stores its entries as they are; one that is packed may unpack to any size."""
+    """Refuse compressed entries, which may unpack to any size: torch writes none."""
     if not zipfile.is_zipfile(path):
         return
     try:
@@ -182,7 +182,7 @@ def _refuse_packed(path: Path) -> None:
 
 
 def _why_unreadable(error: Exception) -> tuple[str, str]:
-    """What is wrong with a torch file, and what helps, by the error of its reader."""
+    """Return what is wrong with a torch file and a remedy, by the error of its reader."""
     text = str(error)
     plain = "give a .safetensors or a plain state dict"
     if "TorchScript" in text:
@@ -208,7 +208,7 @@ def _is_state_dict(content: object) -> bool:
 
 
 def _tensors_in(content: object) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of nested dictionaries under its dotted name, each dictionary once."""
+    """Yield every tensor of nested dictionaries under its dotted name, each dictionary once."""
     waiting: list[tuple[str, int, Any]] = [("", 0, content)]
     seen: set[int] = set()
     while waiting:
@@ -225,7 +225,7 @@ def _tensors_in(content: object) -> Iterator[tuple[str, Tensor]]:
 
 
 def unusable(tensor: Tensor) -> str:
-    """Why a tensor is no plain array of numbers; empty where it is one."""
+    """Say why a tensor is no plain array of numbers; empty where it is one."""
     if tensor.is_nested or tensor.layout != torch.strided:
         return "sparse"
     if tensor.device.type != "cpu":
@@ -240,13 +240,13 @@ def unusable(tensor: Tensor) -> str:
 
 
 def _refuse_shared(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Tied weights share their numbers; many names for the same large ones are made to fill a memory."""
+    """Refuse files in which many names share the same large tensors: tied weights are few, these fill the memory."""
     size = path.stat().st_size
     if sum(tensor.nbytes for tensor in tensors.values()) > 8 * size + 2**20:
         raise WeightsError(f"{path} holds the same numbers under many names: save `model.state_dict()` and give that")
 
 
 def shown(name: str, longest: int = 80) -> str:
-    """The name of a tensor as it may stand in a sentence: one line, not too long."""
+    """Return the name of a tensor for a sentence: one line, not too long."""
     plain = name if name.isprintable() else ascii(name)[1:-1]
     return plain if len(plain) <= longest else f"{plain[: longest - 3]}..."

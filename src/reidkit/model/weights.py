@@ -39,7 +39,7 @@ class Stored(NamedTuple):
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a `.safetensors`, `.pth` or `.pt` file, and its metadata ({} for a torch file).
+    """Read the tensors of a `.safetensors`, `.pth` or `.pt` file, and its metadata ({} for a torch file).
 
     Raises:
         WeightsError: no such file, not a weights file, or one that would have to execute code.
@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """Sixteen hexadecimal digits that name these weights: SHA-256 over names, types, shapes and bytes."""
+    """Return sixteen hexadecimal digits that name these weights: SHA-256 over names, types, shapes and bytes."""
     total = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -59,13 +59,13 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 def load_backbone(network: Network, path: Path) -> str:
-    """Start the backbone from a file with torchvision's names, under whatever prefix they lie. In place.
+    """Fill the backbone, in place, from a file with torchvision's names under any prefix.
 
-    A classifier and other parts beside the backbone are left out. Of the variants it is the names of their authors:
-    IBN-Net's, and those of the SE networks for torch, which call the stem `layer0`.
+    A classifier and other parts beside the backbone are left out. Variants have the names of their authors: IBN-Net's,
+    and those of the SE networks for torch, which call the stem `layer0`.
 
     Returns:
-        Under which prefix the weights were found and what was left out; empty where there is nothing to say.
+        The prefix of the weights and what was left out, in words; empty where there is neither.
 
     Raises:
         WeightsError: keys or shapes that do not fit, or values that are not finite, the first of them named.
@@ -87,7 +87,7 @@ def load_backbone(network: Network, path: Path) -> str:
 
 
 def _renamed(contents: Contents, names: Mapping[str, str]) -> Contents:
-    """Those of the tensors that have a new name, under it."""
+    """Keep the tensors that have a new name, under it."""
     return Contents(
         {names[full]: tensor for full, tensor in contents.tensors.items() if full in names},
         {names[full]: why for full, why in contents.unusable.items() if full in names},
@@ -103,9 +103,9 @@ def _placed(found: Located) -> str:
 
 
 def stride_placement(path: Path) -> str:
-    """Where the stride of a bottleneck sits in these weights, `1x1` or `3x3`, by their metadata; `3x3` without.
+    """Say which convolution of a bottleneck has the stride in these weights: `1x1` or `3x3`, by their metadata.
 
-    The published SE-ResNets have no metadata and are caffe's: 1x1. Their grouped kin is not.
+    Without metadata it is `3x3`, but for the published SE-ResNets, which are caffe's; SE-ResNeXts are not.
     """
     state, metadata = read(path)
     if "recipe" in metadata:
@@ -119,7 +119,7 @@ def stride_placement(path: Path) -> str:
 
 
 def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
-    """Write the network alone, with recipe and fingerprint in its metadata, whole or not at all. The fingerprint.
+    """Write the network, with recipe and fingerprint in its metadata, whole or not at all; return the fingerprint.
 
     Raises:
         WeightsError: there is no room, or the folder cannot be written; a file that was there stays.
@@ -137,10 +137,10 @@ def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
 
 
 def _in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
-    """The parts of a safetensors file (length, header, numbers) with the metadata sorted by their keys.
+    """Return the parts of a safetensors file (length, header, numbers) with its metadata sorted by key.
 
-    The library writes them in an order that differs from process to process, and then equal weights would not be equal
-    files. The header is filled up with spaces to a multiple of eight bytes, as the format wants it.
+    The library writes metadata in an order that differs from process to process, so that equal weights would not be
+    equal files. Spaces fill the header up to a multiple of eight bytes, as the format demands.
     """
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
@@ -180,7 +180,7 @@ def _recipe(text: str, path: Path) -> recipes.Recipe:
 
 
 def _fit(module: nn.Module, contents: Contents, path: Path) -> None:
-    """Load the tensors into `module` after saying in one sentence what does not fit."""
+    """Load the tensors into `module`, or say in one sentence what does not fit."""
     _refuse_unfit(module, contents, path)
     wanted = module.state_dict()
     state = {
@@ -215,7 +215,7 @@ def _refuse_unfit(module: nn.Module, contents: Contents, path: Path) -> None:
 
 
 def refuse_not_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    """Weights of a diverged run.
+    """Refuse the weights of a diverged run.
 
     Raises:
         WeightsError: a tensor holds a NaN or an infinity, or a variance below 0; the first are named.
@@ -250,11 +250,11 @@ def _first(what: str, names: Iterable[str], show: int = 3) -> str:
 # --- Where in a file the weights of a network lie: under which prefix of its names.
 
 SECOND = ("ema", "momentum", "teacher", "target", "encoder_k", "key_encoder")
-"""Words in the prefix of a copy that follows the network which learns."""
+"""Words in the prefix of a second copy of the network, as an average of its weights."""
 
 
 class Located(NamedTuple):
-    """The `prefix` of the weights with its dot, all `names` under it, and `others` under which as many fit."""
+    """The `prefix` of the weights with its dot, all `names` under it, and other prefixes under which as many fit."""
 
     prefix: str
     names: tuple[str, ...]
@@ -264,7 +264,7 @@ class Located(NamedTuple):
 def locate(names: Sequence[str], wanted: Collection[str]) -> Located | None:
     """Find the prefix under which most of the `wanted` names lie; None where there are none.
 
-    Of equal ones, a copy that follows another network, as a momentum encoder, comes second; then the first in the file.
+    Of several, one that is not a second copy of a network (`SECOND`) is taken, then the first in the file.
     """
     known = set(wanted)
     longest = max((name.count(".") for name in known), default=0) + 1

@@ -1,4 +1,4 @@
-"""What other programs call the fields of a recipe, so that a wrong key ends in the one that is meant."""
+"""What other programs call the fields of a recipe, so that a wrong key leads to the right one."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ FIELDS = {
     "embedding_dim": "network.embedding",
     "model": "network.backbone",
 }
-"""What others call the fields of a recipe."""
+"""The field of a recipe by its name in other programs."""
 
 SIZES = {"size", "img_size", "input_size", "image_size", "size_train", "size_test"}
-"""One setting of others that is two here, images.height and images.width."""
+"""One setting in other programs, two here: images.height and images.width."""
 
 NEAR = 0.75
-"""How like a key must be to one that exists: `optim.epoch` is `optim.epochs`, `optim.momentum` is nothing."""
+"""How similar a key must be to one that exists: `optim.epoch` is `optim.epochs`, `optim.momentum` is nothing."""
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """What may be meant by a key that does not exist, of the `known` ones, as the end of a sentence."""
+    """Say which of the `known` keys may be meant by one that does not exist, as the end of a sentence."""
     leaf = key.rpartition(".")[2].strip().lower().replace("-", "_")
     same = [full for full in known if leaf and full.rpartition(".")[2] == leaf]
     same = sorted(same, key=FIELDS.get(leaf, "").__ne__) or ([FIELDS[leaf]] if leaf in FIELDS else [])
     if leaf in SIZES:
         return "; did you mean images.height and images.width?"
-    found = same or difflib.get_close_matches(key.lower(), known, n=1, cutoff=NEAR)
-    if found:
-        return f"; did you mean {' or '.join(found[:3])}?"
+    near = same or difflib.get_close_matches(key.lower(), known, n=1, cutoff=NEAR)
+    if near:
+        return f"; did you mean {' or '.join(near[:3])}?"
     section = key.partition(".")[0]
     inside = [full.removeprefix(f"{section}.") for full in known if full.startswith(f"{section}.")]
     if inside:

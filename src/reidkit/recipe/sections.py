@@ -55,7 +55,7 @@ class Network(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Images(Section):
-    """Size in pixels, and the two augmentations every rung has (paper, section 2, steps 3 and 4).
+    """Size in pixels, and the two augmentations of every rung of the ladder (paper, section 2, steps 3 and 4).
 
     `resize`: how an image of another size is brought to this one, by Pillow's filter of that name.
     """
@@ -84,7 +84,7 @@ class Images(Section):
 class Erasing(Section):
     """Random erasing (paper, section 3.2). `area` is S_e/S, `aspect` is H_e/W_e.
 
-    `aspect_draw`: `uniform`, as the official code draws it, or `log`: its logarithm is uniform, as torchvision has it.
+    `aspect_draw`: `uniform`, as in the official code, or `log`: its logarithm is uniform, as in torchvision.
     `fill`: `code` the constant (0.485, 0.456, 0.406) written after normalising, as the official code does;
     `imagenet-mean` the mean pixel of ImageNet; `image-mean` the mean pixel of the image; `random` noise N(0, 1).
     """
@@ -104,9 +104,9 @@ class Erasing(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Section):
-    """P ids with K images each.
+    """P = `ids` with K = `images` each.
 
-    `visits`: `chunks` shows every image of an id (official code), `once` each id once.
+    `visits`: in an epoch `chunks` shows every image of an id (official code), `once` shows each id once.
     `micro_batches`: the batch goes through the network in so many parts, for devices too small to hold it at once. The
     loss is that of the whole batch; batch norms see one part at a time. Several processes share each part.
     """

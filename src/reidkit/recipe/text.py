@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain JSON values, in the order of its fields."""
+    """Return the recipe as plain JSON values, in the order of its fields."""
     return cast("dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(recipe))))
 
 
 def from_json(value: object, where: str = "", kind: type[Recipe] = Recipe) -> Recipe:
-    """The recipe that `value` (JSON, already parsed) describes; missing fields take their defaults.
+    """Make the recipe that `value` (JSON, already parsed) describes; missing fields take their defaults.
 
     Raises:
         UsageError: an unknown key or a value that does not fit, named with its place; the sentence starts with `where`.
@@ -84,7 +84,7 @@ def _with_new_names(value: object) -> object:
 
 
 def load(path: Path) -> Recipe:
-    """The recipe of a `recipe.json`.
+    """Read the recipe of a `recipe.json`.
 
     Raises:
         UsageError: it cannot be read, is not JSON, or no recipe.
@@ -107,7 +107,7 @@ def load(path: Path) -> Recipe:
 
 
 def override(recipe: Recipe, settings: Sequence[str] | Mapping[str, object]) -> Recipe:
-    """The recipe with settings put in: `{"optim.lr": 1e-3}`, or texts as `optim.lr=1e-3`, of JSON or bare words.
+    """Return the recipe with other settings: `{"optim.lr": 1e-3}`, or texts as `optim.lr=1e-3`, of JSON or bare words.
 
     Raises:
         UsageError: a text without `=`, a key that does not exist (the nearest is named), a value that does not fit.
@@ -151,7 +151,7 @@ ORIGINAL = frozenset(
 
 
 def digest(recipe: Recipe) -> str:
-    """A short text that differs where two recipes differ in anything but their name.
+    """Return sixteen digits that differ where two recipes differ in anything but their name.
 
     Of the fields that came after `ORIGINAL` only those that do not have their default count, so that a new field or
     section changes no digest, and runs begun before it can still go on.
@@ -168,13 +168,13 @@ def digest(recipe: Recipe) -> str:
 
 
 def differences(ours: Recipe, theirs: Recipe) -> list[str]:
-    """The leaves in which two recipes differ, as `optim.lr: 0.1, not 0.2`."""
+    """List the fields in which two recipes differ, as `optim.lr: 0.1, not 0.2`."""
     mine, other = _leaves(to_json(ours)), _leaves(to_json(theirs))
     return [f"{key}: {mine[key]}, not {other[key]}" for key in mine if key != "name" and mine[key] != other[key]]
 
 
 def _parse(text: str, *, several: bool = False) -> object:
-    """A value as JSON, or the bare word. Of `several` numbers, `40,70` and `(40, 70)` are the list they look like."""
+    """Parse a value as JSON, or take the bare word; of `several` numbers `40,70` and `(40, 70)` are the list."""
     content = text
     if several and text[:1] not in ("", "["):
         content = f"[{text.removeprefix('(').removesuffix(')').strip().removesuffix(',')}]"

@@ -1,8 +1,8 @@
 """Residual networks (He et al., arXiv:1512.03385) up to the last feature map, with torchvision's key names.
 
-Only what re-identification asks for is an option: the stride of the last stage, the convolution that carries a stride,
-the ReLU of the stem, a width multiplier for small runs, and the variants on the page of the paper's program: squeeze
-and excitation (SE), grouped convolutions (ResNeXt, arXiv:1611.05431), instance norm for half of the channels (IBN-a).
+Options are what re-identification needs: the stride of the last stage, the convolution that carries a stride, the ReLU
+of the stem, a width multiplier for small runs, and the variants on the page of the paper's program: squeeze and
+excitation (SE), grouped convolutions (ResNeXt, arXiv:1611.05431), instance norm for half of the channels (IBN-a).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class SqueezeExcite(nn.Module):
-    """Each channel times a number in (0, 1) that the means of all channels decide (Hu et al., arXiv:1709.01507).
+    """Each channel times a number in (0, 1) that depends on the means of all channels (Hu et al., arXiv:1709.01507).
 
-    Equations 2 to 4: s = sigmoid(W2 relu(W1 z)), z_c the mean of channel c; W1 leads to a sixteenth of the channels.
+    Equations 2 to 4: s = sigmoid(W2 relu(W1 z)), with z_c the mean of channel c; W1 has a sixteenth of the channels.
     """
 
     def __init__(self, channels: int) -> None:
@@ -45,8 +45,8 @@ class SqueezeExcite(nn.Module):
 class InstanceBatchNorm(nn.Module):
     """The first half of the channels normalised image by image, the rest by the batch (Pan et al., arXiv:1807.09441).
 
-    Instance norm takes away what differs from camera to camera, light and tint; what it takes of the person, too, the
-    other half keeps.
+    Instance norm removes what differs from camera to camera, light and tint. What it also removes of the person is
+    kept by the other half.
     """
 
     def __init__(self, channels: int) -> None:
@@ -63,7 +63,7 @@ class InstanceBatchNorm(nn.Module):
 class Kind(NamedTuple):
     """A published network: blocks in each of its four stages, two or three convolutions a block, and its variant.
 
-    `groups` of `group_width` channels, at a stage of 64, share the 3x3 convolution out.
+    The 3x3 convolution has `groups` of `group_width` channels, at a stage of 64.
     """
 
     depths: tuple[int, int, int, int]
@@ -75,7 +75,7 @@ class Kind(NamedTuple):
 
     @property
     def expansion(self) -> int:
-        """How many channels a block gives for each of its width."""
+        """The channels that a block returns for each of its width."""
         return 4 if self.bottleneck else 1
 
 
@@ -115,7 +115,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3, 1x1 up by four, beside a shortcut. `stride_in` says which of the first two carries the stride."""
+    """1x1 down, 3x3, 1x1 up by four, beside a shortcut; `stride_in` is the one of the first two with the stride."""
 
     def __init__(self, channels: int, width: int, stride: int, stride_in: str, kind: Kind) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(base)
         self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
-        # The published SE networks have learned to pool without a margin; the map is as large either way.
+        # The published SE networks were trained to pool without padding; the map has the same size either way.
         self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True) if kind.squeeze else nn.MaxPool2d(3, 2, 1)
         self.channels = base
         self.layer1 = self._stage(block, base, kind.depths[0], 1, kind.expansion)
