@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from reidkit.errors import UsageError
 from reidkit.losses.center import CenterLoss
 
 
@@ -45,3 +46,8 @@ def test_centres_belong_to_the_state():
     loss = CenterLoss(3, 4)
     assert set(loss.state_dict()) == {"centers"}
     assert list(loss.parameters()) == []
+
+
+def test_a_form_that_is_none_is_refused():
+    with pytest.raises(UsageError, match="form must be mean or paper, not code"):
+        CenterLoss(3, 4, form="code")

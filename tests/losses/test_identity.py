@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from reidkit.errors import UsageError
 from reidkit.losses.identity import IdentityLoss
 
 
@@ -43,3 +44,16 @@ def test_eps_spread_over_the_others_by_hand():
     assert over_all(torch.ones(1, 1), torch.tensor([0])).item() == pytest.approx(
         q * math.log(2) + (1 - q) * math.log(4)
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"smoothing_over": "other"}, "smoothing_over must be all or others, not other; did you mean others?"),
+        ({"init": "xavier"}, "init must be normal or kaiming, not xavier"),
+    ],
+)
+def test_a_word_that_is_none_of_the_choices_is_refused(options, words):
+    with pytest.raises(UsageError) as caught:
+        IdentityLoss(2, 3, **options)
+    assert str(caught.value) == words

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from reidkit.errors import UsageError
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import build_objective
 from reidkit.losses.partial_fc import PartialFC, sample_classes
@@ -163,6 +164,14 @@ def test_what_a_step_allocates_grows_with_those_who_enter_and_not_with_the_peopl
     row_bytes = 64 * 4
     assert many < few + 20_000 * 24
     assert many < 20_000 * row_bytes / 4
+
+
+def test_a_batch_of_more_ids_than_enter_is_refused():
+    """Four images of two ids fit into a sample of two, three ids do not."""
+    loss = made(10, sampled=2)
+    assert loss(torch.ones(4, 5), torch.tensor([3, 3, 7, 7])).isfinite()
+    with pytest.raises(UsageError, match="a batch of 3 ids does not fit into a sample of 2"):
+        loss(torch.ones(4, 5), torch.tensor([3, 3, 7, 8]))
 
 
 def test_the_objective_chooses_and_steps_it():

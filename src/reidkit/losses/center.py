@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from reidkit.recipe.checks import check_choice
+
 CenterForm = Literal["mean", "paper"]
 
 
@@ -26,7 +28,7 @@ class CenterLoss(nn.Module):
 
     def __init__(self, dim: int, num_ids: int, *, lr: float = 0.5, form: CenterForm = "mean") -> None:
         super().__init__()
-        self.lr, self.form = lr, form
+        self.lr, self.form = lr, check_choice(form, CenterForm, "form")
         self.register_buffer("centers", torch.randn(num_ids, dim))
         self._last: tuple[Tensor, Tensor] | None = None
 

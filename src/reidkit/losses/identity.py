@@ -7,6 +7,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidkit.recipe.checks import check_choice
+
 SmoothingOver = Literal["all", "others"]
 ClassifierInit = Literal["normal", "kaiming"]
 
@@ -44,6 +46,7 @@ def smoothing_over_all(smoothing: float, over: SmoothingOver, num_ids: int) -> f
 
     Eps over the others is eps N/(N-1) over all: both give each other id eps/(N-1).
     """
+    check_choice(over, SmoothingOver, "smoothing_over")
     return smoothing * (num_ids / max(num_ids - 1, 1) if over == "others" else 1.0)
 
 
@@ -53,6 +56,7 @@ def new_classifier(dim: int, num_ids: int, *, bias: bool, init: ClassifierInit, 
     Without a bias its weights are drawn as `init` says: normal with deviation `std`, or by Kaiming. With one, as the
     plain baseline has it, torch's own initialisation stays.
     """
+    check_choice(init, ClassifierInit, "init")
     classifier = nn.Linear(dim, num_ids, bias=bias)
     if not bias and init == "normal":
         nn.init.normal_(classifier.weight, std=std)

@@ -13,6 +13,7 @@ from reidkit.losses.center import CenterLoss
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.partial_fc import PartialFC
 from reidkit.losses.triplet import batch_hard_triplet
+from reidkit.recipe.checks import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,8 +74,7 @@ class Objective(nn.Module):
                 raise UsageError(f"a term cannot be called {term.name!r}: give it a name of letters of its own")
             if names.count(name) > 1:
                 raise UsageError(f"two terms are called {term.name!r}: give each a name of its own")
-            if term.side not in ("f_t", "f_i"):
-                raise UsageError(f"the term {term.name} has the side {term.side!r}: choose f_t or f_i")
+            check_choice(term.side, Side, f"the side of the term {term.name}")
             if term.span not in self.spans:
                 known = ", ".join(map(repr, self.spans))
                 raise UsageError(f"the term {term.name} has the span {term.span!r}: the network has {known}")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.distributed import ALONE
+from reidkit.errors import UsageError
 from reidkit.losses.identity import new_classifier, smoothing_over_all
 
 if TYPE_CHECKING:
@@ -81,7 +82,16 @@ class PartialFC(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
-        """Return the mean loss of f_i [B, D] with labels [B], 0 <= label < num_ids, at most S different ones."""
+        """Return the mean loss of f_i [B, D] with labels [B], 0 <= label < num_ids, at most S different ones.
+
+        Raises:
+            UsageError: the batch has more ids than enter a step.
+        """
+        if len(label_b) > self.sampled:  # only then count: on a GPU that waits for the device
+            ids = len(label_b.unique())
+            if ids > self.sampled:
+                sentence = f"a batch of {ids} ids does not fit into a sample of {self.sampled}: sample at least as many"
+                raise UsageError(sentence, argument="sampled")
         index_s = sample_classes(self.seed, self.steps, self.num_ids, self.sampled, label_b)
         column_b = torch.searchsorted(index_s, label_b)  # of the true id among the S
         rows_sd, start = self.rows.take(index_s)

@@ -68,6 +68,23 @@ def in_words(value: object) -> str:
     return plain if len(plain) <= 100 else f"{plain[:97]}..."
 
 
+def check_choice(value: object, hint: Any, argument: str) -> Any:
+    """Return the value where it is one of those of a Literal.
+
+    Raises:
+        UsageError: it is another; the sentence names the argument, the choices, and the nearest of them.
+    """
+    choices = get_args(hint)
+    for choice in choices:
+        if type(choice) is type(value) and choice == value:
+            return choice
+    words, known = in_words(value), [str(choice) for choice in choices]
+    close = difflib.get_close_matches(words.lower().replace("_", "-"), known, n=1, cutoff=0.8)
+    either = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
+    remedy = f"; did you mean {close[0]}?" if close else ""
+    raise UsageError(f"{argument} must be {either}, not {words}{remedy}", argument=argument)
+
+
 def _fit(value: object, hint: Any, key: str) -> Any:
     """Return the value in the type of its field, as 1 for a float is 1.0.
 
@@ -77,7 +94,7 @@ def _fit(value: object, hint: Any, key: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, Section):
         return value if isinstance(value, hint) else _refuse(key, f"a section made by {hint.__name__}", value)
     if get_origin(hint) is Literal:
-        return _fit_choice(value, get_args(hint), key)
+        return check_choice(value, hint, key)
     if get_origin(hint) is tuple:
         return _fit_tuple(value, get_args(hint), key)
     if hint in (int, float):
@@ -100,18 +117,6 @@ def _fit_tuple(value: object, hints: tuple[Any, ...], key: str) -> tuple[Any, ..
     if not isinstance(value, list | tuple) or not (several or len(value) == len(hints)):
         _refuse(key, "a list of numbers" if several else f"a list of {len(hints)} numbers", value)
     return tuple(_fit(each, hints[0], key) for each in value)
-
-
-def _fit_choice(value: object, choices: tuple[Any, ...], key: str) -> Any:
-    for choice in choices:
-        if type(choice) is type(value) and choice == value:
-            return choice
-    words = in_words(value)
-    known = [str(choice) for choice in choices]
-    close = difflib.get_close_matches(words.lower().replace("_", "-"), known, n=1, cutoff=0.8)
-    remedy = f"; did you mean {close[0]}?" if close else ""
-    either = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
-    raise UsageError(f"{key} must be {either}, not {words}{remedy}", argument=key)
 
 
 def _refuse(key: str, wanted: str, value: object) -> NoReturn:

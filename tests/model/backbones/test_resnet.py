@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from reidkit.errors import UsageError
 from reidkit.model.backbones.resnet import KINDS, ResNet
 
 # Parameters of the published ImageNet networks, less those of their classifier.
@@ -105,3 +106,16 @@ def test_width_is_a_multiple_of_eight():
     assert resnet(width=0.5).channels == 256
     assert resnet(width=0.3).conv1.out_channels == 16
     assert resnet(width=0.01).conv1.out_channels == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "resnet51"}, "did you mean resnet"),
+        ({"last_stride": 3}, "last_stride must be 1 or 2, not 3"),
+        ({"stride_in": "auto"}, "stride_in must be 3x3 or 1x1, not auto"),
+    ],
+)
+def test_what_it_does_not_have_is_refused(options, words):
+    with pytest.raises(UsageError, match=words):
+        resnet(**options)

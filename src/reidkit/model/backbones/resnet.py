@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from reidkit.recipe import BackboneName
+from reidkit.recipe.checks import check_choice
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reidkit import recipe
-    from reidkit.recipe import BackboneName
 
 
 # --- What variants of the residual network put into its blocks, with the names of their authors' weights.
@@ -78,6 +80,9 @@ class Kind(NamedTuple):
         """The channels that a block returns for each of its width."""
         return 4 if self.bottleneck else 1
 
+
+LastStride = Literal[1, 2]
+StrideIn = Literal["3x3", "1x1"]
 
 _50, _101 = (3, 4, 6, 3), (3, 4, 23, 3)
 KINDS: dict[BackboneName, Kind] = {
@@ -158,12 +163,14 @@ class ResNet(nn.Module):
         name: BackboneName = "resnet50",
         *,
         width: float = 1.0,
-        last_stride: Literal[1, 2] = 2,
-        stride_in: Literal["3x3", "1x1"] = "3x3",
+        last_stride: LastStride = 2,
+        stride_in: StrideIn = "3x3",
         stem_relu: bool = True,
     ) -> None:
         super().__init__()
-        kind = KINDS[name]
+        kind = KINDS[check_choice(name, BackboneName, "name")]
+        check_choice(last_stride, LastStride, "last_stride")
+        check_choice(stride_in, StrideIn, "stride_in")
         block, last = (
             partial(Bottleneck, stride_in=stride_in, kind=each) if kind.bottleneck else BasicBlock
             for each in (kind, kind._replace(instance=False))
