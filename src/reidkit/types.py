@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from reidkit.errors import DataError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 JUNK = -1
 """The `pid` of an image that shows nobody in particular and is never scored (Market-1501: a bad detection)."""
@@ -290,13 +290,18 @@ class Dataset:
         return self.train, self.query, self.gallery, self.junk
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Embeddings:
     """Features of N images: `vectors` float32 [N, D], `pids` int64 [N] (-1 junk), `camids` int64 [N] (-1 unknown).
 
-    `model` is the fingerprint of the weights that made them, or "" when it is not known. Where rows were made of
-    several images each, `sources` has the paths of all of them; else a row is the image of its path. `names` says
-    what ids and cameras are called.
+    Lists become arrays of these types; arrays stay as they are, mapped ones too. `model` is the fingerprint of the
+    weights that made them, or "" when it is not known. Where rows were made of several images each, `sources` has the
+    paths of all of them; else a row is the image of its path. `names` says what ids and cameras are called.
+
+    Shapes are checked where features are read, written or compared, by a sentence that names the file or the side.
+
+    Raises:
+        DataError: a list is no array: its rows have different lengths, or an id or a camera is no whole number.
     """
 
     vectors: NDArray[np.float32]
@@ -306,3 +311,41 @@ class Embeddings:
     paths: tuple[str, ...] = ()
     sources: tuple[tuple[str, ...], ...] = ()
     names: Names = field(default=NO_NAMES, kw_only=True)
+
+    def __init__(  # noqa: PLR0913 (the fields)
+        self,
+        vectors: ArrayLike,
+        pids: ArrayLike,
+        camids: ArrayLike,
+        model: str = "",
+        paths: Sequence[str] = (),
+        sources: Sequence[Sequence[str]] = (),
+        *,
+        names: Names = NO_NAMES,
+    ) -> None:
+        import numpy as np
+
+        values = {"vectors": _as_array(vectors, np.float32, "vectors")}
+        values |= {name: _as_array(given, np.int64, name) for name, given in (("pids", pids), ("camids", camids))}
+        values |= {"model": model, "paths": tuple(paths), "sources": tuple(map(tuple, sources)), "names": names}
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def _as_array(value: Any, dtype: type[np.generic], name: str) -> Any:
+    """A list as an array; whatever is an array already, of NumPy or torch, stays."""
+    import numpy as np
+
+    if hasattr(value, "shape"):
+        return value
+    try:
+        array = np.asarray(value)
+        found = array.astype(dtype)
+    except ValueError as error:
+        raise DataError(f"{name} are no array ({error}): give a list of numbers, one row for each image") from None
+    if dtype is np.int64 and array.size and array.dtype.kind not in "iu":
+        raise DataError(f"{name} are {array.dtype}: give one whole number for each image")
+    return found

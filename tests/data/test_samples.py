@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from PIL import Image
 
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards.writer import convert
-from reidkit.types import Dataset, Sample, Samples, SampleTable, as_samples
+from reidkit.errors import DataError
+from reidkit.types import Dataset, Embeddings, Sample, Samples, SampleTable, as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +94,26 @@ def test_a_data_set_makes_tables_of_any_sequence() -> None:
     table = SampleTable([sample])
     assert as_samples(table) is table
     assert Dataset("one", query=table).query is table
+
+
+def test_lists_become_arrays_of_features() -> None:
+    found = Embeddings([[1, 2], [3, 4]], [7, -1], [1, 2], paths=["a.jpg", "b.jpg"])
+    assert found.vectors.dtype == np.float32
+    assert found.pids.dtype == found.camids.dtype == np.int64
+    assert (found.vectors.tolist(), found.pids.tolist(), found.paths) == ([[1, 2], [3, 4]], [7, -1], ("a.jpg", "b.jpg"))
+    vectors = np.zeros((1, 2), np.float16)
+    assert Embeddings(vectors, [1], [1]).vectors is vectors
+    assert len(Embeddings([], [], [])) == 0
+
+
+@pytest.mark.parametrize(
+    ("vectors", "pids", "sentence"),
+    [
+        ([[1, 2], [3]], [1, 2], "vectors are no array .* give a list of numbers"),
+        ([[1], [2]], [1.5, 2], "pids are float64: give one whole number for each image"),
+        ([[1], [2]], ["anna", "bob"], "pids are no array"),
+    ],
+)
+def test_lists_that_are_no_features(vectors: list[Any], pids: list[Any], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        Embeddings(vectors, pids, [1, 1])

@@ -105,7 +105,7 @@ def test_a_collapsed_network_scores_as_badly_as_it_can() -> None:
 
 def test_tensors_score_as_arrays_do() -> None:
     query, gallery = crowd()
-    tensors = [Embeddings(torch.from_numpy(x.vectors), x.pids, x.camids) for x in (query, gallery)]  # type: ignore[arg-type]
+    tensors = [Embeddings(torch.from_numpy(x.vectors), x.pids, x.camids) for x in (query, gallery)]
     assert same(score(*tensors), score(query, gallery))
 
 
