@@ -8,7 +8,7 @@ from reidkit.atomic import write_text_atomic
 from reidkit.data.formats.detect import load_dataset
 from reidkit.errors import ReidkitError
 from reidkit.experiments import run_pool
-from reidkit.experiments.measure import DatasetDigest, is_trained, measure, scores_of, with_starts
+from reidkit.experiments.measure import DatasetDigest, RunOptions, is_trained, measure, scores_of, with_starts
 from reidkit.experiments.plan import plan_runs
 from reidkit.experiments.render import all_formats
 from reidkit.experiments.results import collect_results
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reidkit.experiments.measure import RunOptions
     from reidkit.experiments.plan import Experiment, PlannedRun
     from reidkit.experiments.results import ResultTable
 
     Finished = Callable[[PlannedRun, str], None]
 
 
-def make_table(experiment: Experiment, options: RunOptions, processes: int = 1) -> ResultTable:
+def make_table(experiment: Experiment, options: RunOptions | None = None, processes: int = 1) -> ResultTable:
     """Train and evaluate everything a table needs that is not there yet, and write the table beside the runs.
 
     A run that fails is reported and left out, and the others go on: `failures` of the result has the reasons.
 
     Arguments:
         experiment: the table, its data sets and what is changed in its recipes.
-        options: how runs are made.
+        options: how runs are made; None is the defaults.
         processes: how many runs are made at once; they share the threads.
 
     Raises:
         ReidkitError: rows, data sets or settings that no run can be made with; the files cannot be written.
         StoppedError: the table was stopped; the runs are saved, and the sentence says how to go on.
     """
+    options = options or RunOptions()
     digests = {name: DatasetDigest.of(name, load_dataset(folder)) for name, folder in experiment.data.items()}
     failures: dict[Path, str] = {}
 

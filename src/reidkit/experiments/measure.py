@@ -47,7 +47,7 @@ class RunOptions:
     """How runs are made; none of it changes a result by more than rounding.
 
     Arguments:
-        command: the command that goes on with the table.
+        command: what goes on with the table, for the sentence of one that was stopped.
         shown_command: the same for pages that others read.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `fp32` or `bf16`.
@@ -57,7 +57,7 @@ class RunOptions:
         progress: called with (what, done, total) while something takes long.
     """
 
-    command: str
+    command: str = "the same call"
     shown_command: str = ""
     device: str = "auto"
     precision: str = "auto"

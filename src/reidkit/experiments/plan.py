@@ -12,6 +12,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
@@ -19,7 +20,6 @@ from reidkit.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from reidkit.recipe import Recipe
     from reidkit.recipes.paper_table import Row, Search, Table
@@ -54,6 +54,13 @@ class Experiment:
     rows: tuple[str, ...] = ()
     seeds: int = 1
     weights: Mapping[str, Path | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take paths as text, too."""
+        weights = {name: None if path is None else Path(path) for name, path in self.weights.items()}
+        data = {name: Path(path) for name, path in self.data.items()}
+        for name, value in (("out", Path(self.out)), ("data", data), ("weights", weights)):
+            object.__setattr__(self, name, value)
 
     @property
     def name(self) -> str:
