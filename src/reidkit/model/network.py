@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,9 +13,6 @@ from reidkit.recipe import BACKBONES
 if TYPE_CHECKING:
     from reidkit import recipe
     from reidkit.model.contracts import Backbone, Features, Head
-
-HEAD = "head."
-"""What files and checkpoints leave out of the names of the head's tensors: `neck.weight`, not `head.neck.weight`."""
 
 
 class Network(nn.Module):
@@ -28,8 +26,8 @@ class Network(nn.Module):
         """D, the length of both features."""
         self.spans = head.spans
         """The branches that they are made up of (see `Spans`)."""
-        self.register_state_dict_post_hook(_leave_out_head)
-        self.register_load_state_dict_pre_hook(_put_in_head)
+        # Files and checkpoints of every release have `neck.weight`, not `head.neck.weight`.
+        leave_out_of_names(self, "head", beside=("backbone",))
 
     def forward(self, images: Tensor) -> Features:
         """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each."""
@@ -37,14 +35,24 @@ class Network(nn.Module):
         return features
 
 
-def _leave_out_head(_: nn.Module, state: dict[str, Any], prefix: str, __: object) -> None:
-    for name in [name for name in state if name.startswith(prefix + HEAD)]:
-        state[prefix + name.removeprefix(prefix + HEAD)] = state.pop(name)
+def leave_out_of_names(module: nn.Module, child: str, beside: tuple[str, ...] = ()) -> None:
+    """Save the tensors of `module.child` without `child.` in their names, and load them so.
+
+    Other children with tensors have to be named in `beside`, so that loading can tell theirs.
+    """
+    module.register_state_dict_post_hook(partial(_leave_out, f"{child}."))
+    module.register_load_state_dict_pre_hook(partial(_put_in, f"{child}.", beside))
 
 
-def _put_in_head(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
-    for name in [name for name in state if name.startswith(prefix) and not name.startswith(f"{prefix}backbone.")]:
-        state[prefix + HEAD + name.removeprefix(prefix)] = state.pop(name)
+def _leave_out(child: str, _: nn.Module, state: dict[str, Any], prefix: str, __: object) -> None:
+    for name in [name for name in state if name.startswith(prefix + child)]:
+        state[prefix + name.removeprefix(prefix + child)] = state.pop(name)
+
+
+def _put_in(child: str, beside: tuple[str, ...], _: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
+    others = tuple(f"{prefix}{name}." for name in beside)
+    for name in [name for name in state if name.startswith(prefix) and not name.startswith(others)]:
+        state[prefix + child + name.removeprefix(prefix)] = state.pop(name)
 
 
 def build_network(recipe: recipe.Network) -> Network:

@@ -12,14 +12,12 @@ from torch import Tensor, nn
 
 from reidkit.errors import UsageError
 from reidkit.model.contracts import Features
-from reidkit.model.network import Network
+from reidkit.model.network import Network, leave_out_of_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     OwnModule = nn.Module | Callable[[], nn.Module]
-
-_INNER = "network."
 
 
 class OwnNetwork(nn.Module):
@@ -37,8 +35,7 @@ class OwnNetwork(nn.Module):
         super().__init__()
         self.network, self.channels = network, channels
         self.spans: dict[str, slice] = dict(getattr(network, "spans", {"": slice(0, channels)}))
-        self.register_state_dict_post_hook(_leave_out_inner)
-        self.register_load_state_dict_pre_hook(_put_in_inner)
+        leave_out_of_names(self, "network")
 
     def forward(self, images: Tensor) -> Features:
         """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each; both are one where the module gives one."""
@@ -126,13 +123,3 @@ def _features(output: object) -> Features:
         f"the network gives {type(output).__name__}: let it give a tensor [B, D], or Features(f_t, f_i)",
         argument="network",
     )
-
-
-def _leave_out_inner(_: nn.Module, state: dict[str, Any], prefix: str, __: object) -> None:
-    for name in [name for name in state if name.startswith(prefix + _INNER)]:
-        state[prefix + name.removeprefix(prefix + _INNER)] = state.pop(name)
-
-
-def _put_in_inner(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
-    for name in [name for name in state if name.startswith(prefix)]:
-        state[prefix + _INNER + name.removeprefix(prefix)] = state.pop(name)
