@@ -58,7 +58,8 @@ class Grid:
     """Rows of tiles of one `size` (width, height in inches).
 
     None leaves a place empty; a column without any tile is a narrow gap. `heads` are written above the columns,
-    `names` left of the rows, `note` below them all; `colours` names a colour map whose bar is drawn above the note.
+    `names` left of the rows (of several lines the first one is the name), `note` below them all. `colours` names a
+    colour map, whose bar is drawn above the note.
     """
 
     rows: Sequence[Sequence[Tile | None]]
@@ -98,7 +99,7 @@ def draw_grid(grid: Grid) -> Figure:
         _write(axes, (left + width / 2, top - 0.05), head, ha="center", va="bottom")
     for i, row in enumerate(grid.rows):
         if grid.names:
-            _write(axes, (MARGIN, top + i * pitch), grid.names[i], va="top")
+            _write_name(axes, (MARGIN, top + i * pitch + height / 2), grid.names[i])
         for left, tile in zip(lefts, row, strict=False):
             if tile:
                 _draw_tile(axes, tile, (float(left), top + i * pitch), grid.size)
@@ -128,6 +129,13 @@ def _draw_tile(axes: Axes, tile: Tile, corner: tuple[float, float], size: tuple[
         box = {"facecolor": tile.frame, "edgecolor": "none", "pad": 2.5}
         _write(axes, (x + width - 0.05, y + height - 0.05), tile.mark, color=PAPER, ha="right", va="bottom", bbox=box)
     _write(axes, (x + width / 2, y + height + 0.05), tile.caption, color=tile.ink, ha="center", va="top")
+
+
+def _write_name(axes: Axes, place: tuple[float, float], name: str) -> None:
+    """Write the name of a row beside its middle: the first line, and in a quieter colour the others."""
+    first, _, rest = name.partition("\n")
+    _write(axes, place, first, va="bottom" if rest else "center", fontweight="bold" if rest else "normal")
+    _write(axes, (place[0], place[1] + 0.03), rest, color=SOFT, va="top")
 
 
 def _write(axes: Axes, place: tuple[float, float], text: str, **look: Any) -> None:

@@ -62,11 +62,6 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(rect=inside), facecolor=PAPER)
 
 
-def tighten(figure: Figure) -> None:
-    """Put the panels of a figure close together."""
-    _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
-
-
 def add_heading(figure: Figure, words: str, size: float = TITLE) -> None:
     """Write a title above all panels, inside the margin (`Figure.suptitle` would touch the edge)."""
     width, height = figure.get_size_inches()

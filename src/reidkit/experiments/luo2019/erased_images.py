@@ -15,7 +15,7 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.transforms import MEAN, STD, Fill, build_augmentation
 from reidkit.errors import DataError
-from reidkit.plots.style import INK, SMALL, SOFT, TITLE, add_heading, hide_ticks, new_figure, tighten
+from reidkit.plots.image_grid import Grid, Tile, draw_grid
 from reidkit.recipes.luo2019.ladder import ERASING
 from reidkit.synth import Size, synthesize
 
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 WORDS = {
-    "code": "code: 0.485, 0.456, 0.406\nwritten after normalising",
-    "imagenet-mean": "imagenet-mean: the mean pixel\nof ImageNet",
-    "image-mean": "image-mean: the mean pixel\nof the image",
-    "random": "random: noise N(0, 1)\nafter normalising",
+    "code": "code\n0.485, 0.456, 0.406\nwritten after normalising",
+    "imagenet-mean": "imagenet-mean\nthe mean pixel of ImageNet",
+    "image-mean": "image-mean\nthe mean pixel of the image",
+    "random": "random\nnoise N(0, 1)\nafter normalising",
 }
+TILE = 0.72
+"""Width of an image in inches."""
 
 
 def fills() -> tuple[Fill, ...]:
@@ -90,18 +92,8 @@ def _choose(data: Path, count: int, seed: int, recipe: Recipe) -> Pixels:
 
 
 def _draw(rows: dict[str, Pixels], note: str) -> Figure:
-    columns = max(map(len, rows.values()))
     _, height, width, _ = next(iter(rows.values())).shape
-    tile = 0.72
-    made = new_figure(2.7 + tile * columns, tile * height / width * len(rows) + 0.7)
-    grid = made.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[2.4, *[tile] * columns])
-    for (words, images), axes in zip(rows.items(), grid, strict=True):
-        name, _, rest = words.partition(":")
-        axes[0].text(0, 0.56, name, color=INK, fontweight="bold", fontsize=TITLE - 1, va="bottom", parse_math=False)
-        axes[0].text(0, 0.52, rest.strip() or note, color=SOFT, fontsize=SMALL, va="top", parse_math=False)
-        for each, image in zip(axes[1:], images, strict=False):
-            each.imshow(image, interpolation="nearest")
-    hide_ticks(grid.ravel().tolist())
-    add_heading(made, "Random erasing: one rectangle, as each reading fills it")
-    tighten(made)
-    return made
+    names = [f"{name}\n{note}" if note and name == "original" else name for name in rows]
+    tiles = [[Tile(image) for image in images] for images in rows.values()]
+    title = "Random erasing: one rectangle, as each interpretation fills it"
+    return draw_grid(Grid(rows=tiles, size=(TILE, TILE * height / width), title=title, names=names))
