@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from functools import reduce
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats import (
@@ -33,7 +34,6 @@ from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from reidkit.data.formats.scan import Format
     from reidkit.types import Sample, Samples
@@ -57,15 +57,17 @@ SHARDS = ("webdataset", "parquet")
 """What is tried last: the .tar in which a data set came may still lie beside it."""
 
 
-def load_dataset(folder: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the option is called so)
-    """The data set in `folder`, which may also lie one or two levels deeper or be a .csv file.
+def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dataset:  # noqa: A002
+    """Load the data set in a folder, which may also lie one or two levels deeper, in a .csv file or at a URL.
 
-    `format` is a name in `FORMATS`. What lies in `folder` and is not read is counted in `passed_over`.
+    `format` is a name in `FORMATS`; None: it is told by the layout. What lies in the folder and is not read is counted
+    in `passed_over` of the result.
 
     Raises:
         UsageError: there is no such format.
         DataError: there is no such folder, it holds no images, its layout is not recognised, or its reader complains.
     """
+    folder = Path(path)
     try:
         found = _guess(folder) if format is None else _named(format).load(folder)
         return dataclasses.replace(found, passed_over=passed_over(folder, found))

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from reidkit.data import load_dataset
+from reidkit.errors import DataError
+from reidkit.metrics import score
+from reidkit.types import Embeddings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_lists_become_arrays() -> None:
+    embeddings = Embeddings([[1.0, 0.0], [0.0, 2.5]], [7, 8], (1, 2), paths=["a.jpg", "b.jpg"])
+    dtypes = [str(array.dtype) for array in (embeddings.vectors, embeddings.pids, embeddings.camids)]
+    assert dtypes == ["float32", "int64", "int64"]
+    assert embeddings.vectors.tolist() == [[1, 0], [0, 2.5]]
+    assert embeddings.paths == ("a.jpg", "b.jpg")
+    renumbered = replace(embeddings, pids=np.array([9, 9]))
+    assert renumbered.pids.tolist() == [9, 9]
+    assert renumbered.vectors is embeddings.vectors
+    assert score(Embeddings([[1.0, 0.1]], [7], [2]), embeddings).rank1 == 1
+
+
+def test_arrays_are_left_alone() -> None:
+    vectors = np.zeros((2, 3), np.float16)
+    assert Embeddings(vectors, [1, 2], [1, 1]).vectors is vectors
+
+
+@pytest.mark.parametrize("vectors", [[[1.0, 2.0], [3.0]], [["a", "b"]]])
+def test_lists_that_make_no_array(vectors: Any) -> None:
+    with pytest.raises(DataError, match="vectors are no array"):
+        Embeddings(vectors, [1, 2], [1, 1])
+
+
+def test_a_path_may_be_text(noise: Path) -> None:
+    assert load_dataset(str(noise)) == load_dataset(noise)
