@@ -175,15 +175,13 @@ class Clock(Callback):
 
 def train(setting: Setting, data: Path, clock: Clock, *, compiled: bool | None) -> Run:
     """`reidkit train` with this recipe."""
-    import reidkit.train
+    import reidkit as rk
 
-    options = reidkit.train.TrainOptions(
+    options = rk.TrainOptions(
         device=str(setting.device), compile=compiled, cache_dir=setting.out / "cache", save_every=1000
     )
     out = setting.out / ("run" if compiled is None else "run-not-compiled")
-    return reidkit.train.train(
-        setting.recipe, data, out=out, weights=setting.weights, options=options, callbacks=(clock,)
-    )
+    return rk.train(setting.recipe, data, out=out, weights=setting.weights, options=options, callbacks=(clock,))
 
 
 def whole_run(setting: Setting) -> dict[str, Any]:

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
     from reidkit.recipes import get_recipe
     from reidkit.synth import synthesize
+    from reidkit.train import Callback, Run, TrainOptions, train
     from reidkit.types import Dataset, Embeddings, Sample
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Callback",
     "DataError",
     "Dataset",
     "Embeddings",
@@ -38,9 +40,11 @@ __all__ = [
     "Model",
     "Recipe",
     "ReidkitError",
+    "Run",
     "RunError",
     "Sample",
     "Scores",
+    "TrainOptions",
     "UsageError",
     "WeightsError",
     "__version__",
@@ -55,6 +59,7 @@ __all__ = [
     "rerank",
     "score",
     "synthesize",
+    "train",
 ]
 
 _NAMES = {
@@ -69,6 +74,7 @@ _NAMES = {
     "reidkit.recipe": ("Recipe",),
     "reidkit.recipes": ("get_recipe",),
     "reidkit.synth": ("synthesize",),
+    "reidkit.train": ("Callback", "Run", "TrainOptions", "train"),
     "reidkit.types": ("Dataset", "Embeddings", "Sample"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
@@ -78,9 +84,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562)."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
+    return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 
-import reidkit as rk
 from reidkit import recipes
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import load_model
@@ -86,8 +85,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_block_runs_as_it_stands(
     page: Path, block: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "rk.train(" in block and "train" not in rk.__all__:
-        pytest.skip("the function comes with the next change")
     shutil.copytree(place, tmp_path, dirs_exist_ok=True)
     if "rk.train(" in block:
         shutil.rmtree(tmp_path / "runs")

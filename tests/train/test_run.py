@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import shutil
 from dataclasses import replace
@@ -146,13 +147,12 @@ def test_data_sets_and_samples_are_data_as_folders_are(finished: Run, noise: Pat
 
 
 def test_the_package_is_the_function_too(noise: Path, tmp_path: Path) -> None:
-    import reidkit.train
-
+    package: Any = importlib.import_module("reidkit.train")
     with pytest.raises(DataError, match="nowhere is not there"):
-        reidkit.train(ONE_EPOCH, tmp_path / "nowhere", out=tmp_path / "run")  # type: ignore[operator]
-    assert {reidkit.train.__getattr__(name).__name__ for name in reidkit.train.__all__} == set(reidkit.train.__all__)
+        package(ONE_EPOCH, tmp_path / "nowhere", out=tmp_path / "run")
+    assert {package.__getattr__(name).__name__ for name in package.__all__} == set(package.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = reidkit.train.nothing
+        _ = package.nothing
 
 
 def test_callbacks_follow_a_run(noise: Path, tmp_path: Path) -> None:
