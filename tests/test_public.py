@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_the_names_are_two_dozen_sorted_and_listed() -> None:
 def test_what_type_checkers_see_is_what_is_loaded() -> None:
     """Each name stands three times: for type checkers, in `__all__` and with its module."""
     text = Path(inspect.getsourcefile(rk) or "").read_text(encoding="utf-8")
-    block = text[text.index("if TYPE_CHECKING:") : text.index("__version__")]
+    block = text[text.index("if TYPE_CHECKING:") : text.index("__all__ = ")]
     seen = {
         (words[1], name.strip(","))
         for line in block.splitlines()
@@ -91,3 +92,8 @@ def test_a_script_from_outside_passes_a_strict_type_checker(tmp_path: Path) -> N
     words = ["-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path / "cache"), str(script)]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert rk.__version__ == project["version"]

@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from reidkit.version import __version__
+
 if TYPE_CHECKING:
     from reidkit.data.formats.detect import load_dataset
     from reidkit.encoder import Model, load_model
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from reidkit.synth import synthesize
     from reidkit.train import Callback, Run, TrainOptions, train
     from reidkit.types import Dataset, Embeddings, Sample
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Callback",

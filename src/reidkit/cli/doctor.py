@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reidkit import __version__
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, remark
 from reidkit.errors import DataError
 from reidkit.extras import EXTRAS, install
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe
+from reidkit.version import __version__
 
 if TYPE_CHECKING:
     from reidkit.data.cache import Cached

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
-from reidkit import __version__
 from reidkit.cli import suggest
 from reidkit.cli.calibrate import calibrate
 from reidkit.cli.compare_runs import compare_runs
@@ -29,6 +28,7 @@ from reidkit.cli.show import show
 from reidkit.cli.train import train
 from reidkit.errors import PeerError, ReidkitError
 from reidkit.terminal import harmless
+from reidkit.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable

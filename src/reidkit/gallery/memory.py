@@ -9,7 +9,7 @@ import numpy as np
 
 from reidkit.encoder import Model, read_images
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery import Hit
+from reidkit.gallery.gallery import Hit
 from reidkit.metrics.ranking import Ranking, rank
 from reidkit.types import NO_CAMERA, Embeddings
 

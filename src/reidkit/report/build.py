@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reidkit import __version__
 from reidkit.data.images import image_file
 from reidkit.encoder import InferenceOptions, embed_samples
 from reidkit.errors import DataError
@@ -26,6 +25,7 @@ from reidkit.recipes import changes_of, network_words, origin_of
 from reidkit.report.attention import matched_pairs
 from reidkit.report.page import Report
 from reidkit.types import Sample, SampleTable
+from reidkit.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
