@@ -1,20 +1,26 @@
-"""One image: a person before a camera, in a box that may be wrong, behind things that may be in the way."""
+"""One image: a person before a camera, in a box that may be wrong, behind things that may be in the way.
+
+A camera adds its scene, its view of people, its light and colours, blur, noise and JPEG.
+"""
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
-from reidkit.synth.cameras import OVERSAMPLING, Camera, camera
 from reidkit.synth.dress import draw_person
 from reidkit.synth.figure import Canvas, Pose, View
-from reidkit.synth.people import CLOTH, IMAGES, person, pick
+from reidkit.synth.people import CAMERAS, CLOTH, IMAGES, person, pick
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from reidkit.synth.people import Rgb
 
 STRANGERS = 10_000
@@ -127,3 +133,172 @@ def _hide(rng: np.random.Generator, seed: int, canvas: Canvas, view: View) -> No
 
 def _rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     return np.array(((left, top), (right, top), (right, bottom), (left, bottom)))
+
+
+# Cameras.
+
+OVERSAMPLING = 2
+"""Figures and scenes are drawn this many times larger than the image."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Camera:
+    """A camera and the place it looks at. Angles in radians, `blur` in pixels.
+
+    `scene`: uint8 [H', W', 3], larger than an image. `stretch`: how much wider than life a box shows people.
+    `heading`: the way people walk through the picture, as a yaw. `mix`: the colour matrix, 3 rows of 4. `curve`
+    [256]: the grey level that each grey level becomes. `slope` [H, W] is the light over the image, `grain` [N] noise.
+    """
+
+    scene: NDArray[np.uint8]
+    pitch: float
+    tilt: float
+    stretch: float
+    heading: float
+    shade: float
+    slope: NDArray[np.float32]
+    mix: tuple[float, ...]
+    curve: NDArray[np.float32]
+    exposure: float
+    blur: float
+    grain: NDArray[np.float32]
+    quality: int
+
+    def backdrop(self, rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+        """A piece of the scene, `size` (width, height) pixels, moved a little up and down and anywhere across."""
+        rows, columns = self.scene.shape[:2]
+        x = int(rng.random() * (columns - size[0]))
+        y = int(rng.random() * (rows - size[1]))
+        piece = self.scene[y : y + size[1], x : x + size[0]]
+        return Image.fromarray(np.ascontiguousarray(piece))
+
+    def develop(self, rng: np.random.Generator, image: Image.Image, light: Image.Image) -> bytes:
+        """The JPEG file of a drawn image and the light on it (modes RGB and L, of one size)."""
+        blurred = image.filter(ImageFilter.BoxBlur(self.blur * (0.5 + float(rng.random()))))
+        pixels = self.curve[np.asarray(blurred.convert("RGB", self.mix))]
+        flicker = self.exposure * (0.85 + 0.3 * float(rng.random()))
+        shine = np.asarray(light, np.float32) * (flicker / 255.0) * self.slope
+        pixels *= shine[:, :, None]
+        start = int(rng.integers(0, self.grain.size - pixels.size))
+        pixels += self.grain[start : start + pixels.size].reshape(pixels.shape)
+        np.clip(pixels, 0.0, 255.0, out=pixels)
+        file = io.BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=self.quality - int(rng.integers(0, 12)))
+        return file.getvalue()
+
+
+@lru_cache(maxsize=64)
+def camera(seed: int, camid: int, height: int, width: int) -> Camera:
+    """The camera with this number in the set of this seed, for images of this size."""
+    rng = np.random.default_rng((seed, CAMERAS, camid))
+    uniform = rng.uniform
+    colour, gains = float(uniform(0.65, 1.1)), uniform(0.86, 1.12, (3, 1))
+    mix = np.zeros((3, 4))
+    mix[:, :3] = (np.eye(3) * colour + np.array((0.299, 0.587, 0.114)) * (1.0 - colour)) * gains
+    across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
+    turn = uniform(0, 2 * math.pi)
+    slope = 1.0 + 0.2 * (across * math.cos(turn) + down * math.sin(turn))
+    return Camera(
+        pitch=float(uniform(0.04, 0.42)),
+        tilt=float(uniform(-0.08, 0.08)),
+        stretch=float(uniform(1.15, 1.45)),
+        heading=float(uniform(-math.pi, math.pi)),
+        shade=float(uniform(0.25, 1.0) * rng.choice((-1.0, 1.0))),
+        slope=slope.astype(np.float32),
+        mix=tuple(mix.ravel().tolist()),
+        curve=(255 * np.linspace(0, 1, 256) ** uniform(0.8, 1.25)).astype(np.float32),
+        exposure=float(uniform(0.8, 1.15)),
+        blur=float(uniform(0.15, 0.9)),
+        grain=rng.standard_normal(height * width * 12, np.float32) * np.float32(uniform(2.0, 9.0)),
+        quality=int(uniform(55, 95)),
+        scene=_scene(rng, height * OVERSAMPLING, width * OVERSAMPLING),
+    )
+
+
+def clouds(rng: np.random.Generator, height: int, width: int, cell: int) -> NDArray[np.float32]:
+    """Smooth noise [height, width] from -1 to 1 with spots of about `cell` pixels, and finer ones in them."""
+    total = np.zeros((height, width), np.float32)
+    for octave in range(3):
+        size = max(2, cell >> octave)
+        coarse = rng.uniform(-1, 1, (height // size + 2, width // size + 2)).astype(np.float32)
+        total += np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)) * 0.5**octave
+    return np.divide(total, 1.75, out=total)
+
+
+def _scene(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    """A wall or greenery over a floor, wide enough to stand in at many places."""
+    rows, columns = int(1.25 * height), 5 * width
+    horizon = int(rows * rng.uniform(0.25, 0.6))
+    image = Image.new("RGB", (columns, rows), _muted(rng, 90, 190))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, horizon, columns, rows), fill=_muted(rng, 90, 190))
+    _BEHIND[pick(rng, dict.fromkeys(_BEHIND, 1.0))](rng, draw, (columns, horizon))
+    _pave(rng, draw, horizon, rows)
+    for _ in range(int(rng.integers(5, 11))):
+        _clutter(rng, draw, horizon, height)
+    pixels = np.asarray(image, np.float32)
+    grain = clouds(rng, rows, columns, int(rng.integers(8, 60))) * rng.uniform(8, 26)
+    leaves = np.where(np.arange(rows)[:, None] < horizon, 1.0, 0.5) * grain
+    return np.asarray(np.clip(pixels + leaves[:, :, None], 0, 255), np.uint8)
+
+
+def _muted(rng: np.random.Generator, low: int, high: int) -> Rgb:
+    level = rng.uniform(low, high)
+    red, green, blue = (int(min(255, max(0, level + tint))) for tint in rng.uniform(-22, 22, 3))
+    return red, green, blue
+
+
+def _windows(rng: np.random.Generator, draw: ImageDraw.ImageDraw, wall: tuple[int, int]) -> None:
+    glass, frame = _muted(rng, 30, 110), _muted(rng, 120, 220)
+    step, top = int(rng.integers(40, 110)), int(wall[1] * rng.uniform(0.05, 0.3))
+    for x in range(0, wall[0], step):
+        box = (x, top, x + int(step * 0.7), int(wall[1] * rng.uniform(0.75, 0.95)))
+        draw.rectangle(box, fill=glass, outline=frame, width=3)
+
+
+def _bricks(rng: np.random.Generator, draw: ImageDraw.ImageDraw, wall: tuple[int, int]) -> None:
+    mortar, high = _muted(rng, 70, 200), int(rng.integers(10, 26))
+    for course, y in enumerate(range(0, wall[1], high)):
+        draw.line((0, y, wall[0], y), fill=mortar, width=2)
+        for x in range(high * (course % 2), wall[0], 2 * high):
+            draw.line((x, y, x, min(y + high, wall[1])), fill=mortar, width=2)
+
+
+def _hedge(rng: np.random.Generator, draw: ImageDraw.ImageDraw, wall: tuple[int, int]) -> None:
+    for x, y in rng.uniform(0, 1, (260, 2)) * wall:
+        green, size = int(rng.uniform(60, 150)), float(rng.uniform(6, 22))
+        leaf = (int(green * 0.62), green, int(green * 0.45))
+        draw.ellipse((x - size, y - size * 0.7, x + size, min(y + size * 0.7, wall[1])), fill=leaf)
+
+
+def _shops(rng: np.random.Generator, draw: ImageDraw.ImageDraw, wall: tuple[int, int]) -> None:
+    x = 0
+    while x < wall[0]:
+        wide = int(rng.integers(60, 200))
+        draw.rectangle((x, 0, x + wide, wall[1]), fill=_muted(rng, 40, 220))
+        sign = (int(rng.integers(40, 240)), int(rng.integers(40, 240)), int(rng.integers(40, 240)))
+        draw.rectangle((x + 6, int(wall[1] * 0.2), x + wide - 6, int(wall[1] * 0.4)), fill=sign)
+        x += wide
+
+
+_BEHIND = {"windows": _windows, "bricks": _bricks, "hedge": _hedge, "shops": _shops}
+
+
+def _pave(rng: np.random.Generator, draw: ImageDraw.ImageDraw, horizon: int, rows: int) -> None:
+    """Lines over the floor that run to a point, and lines across that come closer with the distance."""
+    line, columns = _muted(rng, 70, 200), draw.im.size[0]
+    width, gap = int(rng.integers(1, 4)), int(rng.integers(30, 120))
+    for x in range(-columns, 2 * columns, gap):
+        draw.line((x, rows, columns // 2 + (x - columns // 2) // 3, horizon), fill=line, width=width)
+    for step in range(6):
+        y = horizon + int((rows - horizon) * (step / 6) ** 1.7)
+        draw.line((0, y, columns, y), fill=line, width=width)
+
+
+def _clutter(rng: np.random.Generator, draw: ImageDraw.ImageDraw, horizon: int, height: int) -> None:
+    """A bin, a board, a parked car or a post that stands on the floor."""
+    x, foot = rng.uniform(0, draw.im.size[0]), horizon + rng.uniform(0.0, 0.2) * height
+    wide, high = rng.uniform(0.02, 0.25) * height, rng.uniform(0.1, 0.6) * height
+    rgb = _muted(rng, 20, 220)
+    draw.rectangle((x, foot - high, x + wide, foot), fill=rgb)
+    draw.rectangle((x, foot - high, x + wide * 0.4, foot), fill=(rgb[0] * 3 // 4, rgb[1] * 3 // 4, rgb[2] * 3 // 4))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.synth.figure import ROWS, SHOULDER, Canvas, Points, Pose, Strip, View, limb
-from reidkit.synth.head import draw_head
+from reidkit.synth.figure import ROWS, SHOULDER, Canvas, Points, Pose, Strip, View, draw_head, limb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

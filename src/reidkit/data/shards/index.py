@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
-import reprlib
 from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -16,8 +14,8 @@ from reidkit import npz
 from reidkit.atomic import atomic_write
 from reidkit.data.cache import default_cache_dir
 from reidkit.data.decode import MAX_BYTES
-from reidkit.data.formats.numbering import INTEGER, label, numbered
-from reidkit.data.shards.samples import ROW, SPLITS, Shard, ShardSamples, shown
+from reidkit.data.formats.numbering import numbered
+from reidkit.data.shards.samples import ROW, SPLITS, Facts, Shard, ShardSamples, shown, shown_text
 from reidkit.data.shards.storage import Folder, shards_at
 from reidkit.errors import DataError
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Names
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 
 # From the shards of a folder or URL to their index: what tars and Parquet files have in common.
-
-_HIGHEST = 10**9
 
 
 class Named(Shard, Protocol):
@@ -88,19 +84,6 @@ def gathered(shards: Iterable[S], add: Callable[[S, ShardRows, str], None]) -> I
     return gathering.done()
 
 
-class Facts(NamedTuple):
-    """What a shard says of an image: an integer or a name each for pid and camid, and the number of its split.
-
-    `pid_name` and `camid_name` are what these are called where they are numbers that stand for names, else "".
-    """
-
-    pid: int | str
-    camid: int | str
-    split: int
-    pid_name: str = ""
-    camid_name: str = ""
-
-
 class ShardRows:
     """The images of one shard."""
 
@@ -138,69 +121,9 @@ def called(known: dict[int, str], number: int, name: str) -> None:
     """
     if known.setdefault(number, name) != name:
         raise DataError(
-            f"the shards call number {number} {_quoted(known[number])} and {_quoted(name)}: they are of several data "
-            "sets, name one at a time"
+            f"the shards call number {number} {shown_text(known[number])} and {shown_text(name)}: they are of several "
+            "data sets, name one at a time"
         )
-
-
-def checked(said: Said, split_of_shard: str, where: str) -> Facts:
-    """What a shard says of an image, with the number of its split; where it says none, the split of the shard counts.
-
-    Raises:
-        DataError: it says something that is none, or nobody says a split; `where` begins the sentence.
-    """
-    split = said.split
-    if split is None and not split_of_shard:
-        raise DataError(
-            f"{where} says no split, nor does the name of the shard: begin that with train, query or gallery"
-        )
-    split = split or split_of_shard
-    if split not in SPLITS:
-        raise DataError(f"{where}: {_quoted(f'split {reprlib.repr(split)} is none of ' + ', '.join(SPLITS))}")
-    try:
-        pid = _label(said.pid, "pid")
-        camid = NO_CAMERA if _is_missing(said.camid) else _label(said.camid, "camid")
-    except DataError as error:
-        raise DataError(f"{where}: {_quoted(str(error))}") from None
-    names = (name if isinstance(name, str) else "" for name in (said.pid_name, said.camid_name))
-    return Facts(pid, camid, SPLITS.index(split), *names)
-
-
-class Said(NamedTuple):
-    """What was found beside an image, whatever it is; None where there was nothing."""
-
-    pid: Any
-    camid: Any = None
-    split: Any = None
-    pid_name: Any = None
-    camid_name: Any = None
-
-
-def _is_missing(value: object) -> bool:
-    """Whether there is no camera: nothing, or what pandas puts into a gap."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _label(value: object, column: str) -> int | str:
-    """An id or a camera: integers as such, all else as text."""
-    if isinstance(value, float) and abs(value) < _HIGHEST and value == int(value):
-        value = int(value)  # as pandas has whole numbers beside a gap
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise DataError(f"{column} {reprlib.repr(value)} is neither a number nor a name{_REMEDY[column]}")
-    if type(value) is int and -1 <= value < _HIGHEST:
-        return value
-    try:
-        text = label(str(value), column)
-    except DataError as error:
-        raise DataError(f"{error}{_REMEDY[column]}") from None
-    return int(text) if INTEGER.fullmatch(text) and str(int(text)) == text else text
-
-
-_REMEDY = {"pid": "", "camid": ": leave it out if it is not known"}
-
-
-def _quoted(text: str) -> str:
-    return shown(text.encode("utf-8", "backslashreplace"))
 
 
 class _Column:

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reidkit.data.formats.scan import Format
-from reidkit.data.shards.index import Said, checked, gathered, read_shards
-from reidkit.data.shards.samples import as_benchmark, shown
+from reidkit.data.shards.index import gathered, read_shards
+from reidkit.data.shards.samples import Said, as_benchmark, checked, shown
 from reidkit.data.shards.storage import set_name, shards_at
 from reidkit.errors import DataError
 from reidkit.extras import install

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import reprlib
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 
 import numpy as np
 
+from reidkit.data.formats.numbering import INTEGER, label
+from reidkit.errors import DataError
 from reidkit.terminal import harmless
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples
 
@@ -196,3 +200,82 @@ def as_benchmark(name: str, samples: ShardSamples) -> Dataset:
 def shown(key: bytes) -> str:
     r"""A name out of a shard as text that is harmless to print: what is not UTF-8, or not to be seen, becomes \xNN."""
     return harmless(key.decode("utf-8", "backslashreplace"))
+
+
+# What a shard says of an image.
+
+_HIGHEST = 10**9
+
+
+class Facts(NamedTuple):
+    """What a shard says of an image: an integer or a name each for pid and camid, and the number of its split.
+
+    `pid_name` and `camid_name` are what these are called where they are numbers that stand for names, else "".
+    """
+
+    pid: int | str
+    camid: int | str
+    split: int
+    pid_name: str = ""
+    camid_name: str = ""
+
+
+def checked(said: Said, split_of_shard: str, where: str) -> Facts:
+    """What a shard says of an image, with the number of its split; where it says none, the split of the shard counts.
+
+    Raises:
+        DataError: it says something that is none, or nobody says a split; `where` begins the sentence.
+    """
+    split = said.split
+    if split is None and not split_of_shard:
+        raise DataError(
+            f"{where} says no split, nor does the name of the shard: begin that with train, query or gallery"
+        )
+    split = split or split_of_shard
+    if split not in SPLITS:
+        raise DataError(f"{where}: {shown_text(f'split {reprlib.repr(split)} is none of ' + ', '.join(SPLITS))}")
+    try:
+        pid = _label(said.pid, "pid")
+        camid = NO_CAMERA if _is_missing(said.camid) else _label(said.camid, "camid")
+    except DataError as error:
+        raise DataError(f"{where}: {shown_text(str(error))}") from None
+    names = (name if isinstance(name, str) else "" for name in (said.pid_name, said.camid_name))
+    return Facts(pid, camid, SPLITS.index(split), *names)
+
+
+class Said(NamedTuple):
+    """What was found beside an image, whatever it is; None where there was nothing."""
+
+    pid: Any
+    camid: Any = None
+    split: Any = None
+    pid_name: Any = None
+    camid_name: Any = None
+
+
+def _is_missing(value: object) -> bool:
+    """Whether there is no camera: nothing, or what pandas puts into a gap."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _label(value: object, column: str) -> int | str:
+    """An id or a camera: integers as such, all else as text."""
+    if isinstance(value, float) and abs(value) < _HIGHEST and value == int(value):
+        value = int(value)  # as pandas has whole numbers beside a gap
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise DataError(f"{column} {reprlib.repr(value)} is neither a number nor a name{_REMEDY[column]}")
+    if type(value) is int and -1 <= value < _HIGHEST:
+        return value
+    try:
+        text = label(str(value), column)
+    except DataError as error:
+        raise DataError(f"{error}{_REMEDY[column]}") from None
+    return int(text) if INTEGER.fullmatch(text) and str(int(text)) == text else text
+
+
+_REMEDY = {"pid": "", "camid": ": leave it out if it is not known"}
+
+
+def shown_text(text: str) -> str:
+    """The same of a text."""
+    return shown(text.encode("utf-8", "backslashreplace"))

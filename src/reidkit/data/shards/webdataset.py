@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from reidkit.data.decode import MAX_BYTES
 from reidkit.data.formats.folder import camera
 from reidkit.data.formats.scan import SUFFIXES, Format
-from reidkit.data.shards.index import Said, checked, gathered, read_shards
-from reidkit.data.shards.samples import as_benchmark, shown
+from reidkit.data.shards.index import gathered, read_shards
+from reidkit.data.shards.samples import Said, as_benchmark, checked, shown
 from reidkit.data.shards.storage import Folder, set_name, shards_at
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from reidkit.data.shards.index import Facts, Index, ShardRows
-    from reidkit.data.shards.samples import ShardSamples
+    from reidkit.data.shards.index import Index, ShardRows
+    from reidkit.data.shards.samples import Facts, ShardSamples
     from reidkit.data.shards.storage import Place
     from reidkit.types import Dataset
 
