@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.model.network import Network
+    from reidkit.model.own import OwnModule
     from reidkit.recipe import Recipe
 
     Image: TypeAlias = str | os.PathLike[str] | PIL.Image.Image | NDArray[np.uint8]
@@ -260,23 +261,25 @@ class Model:
         return _embed_source(self, source, "images", options, feature=feature, flip=flip)
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
+def load_model(path: str | os.PathLike[str], *, network: OwnModule | None = None) -> Model:
     """Load a model, in evaluation mode.
 
     Args:
         path: A run folder, or a `.safetensors` that reidkit wrote.
+        network: For a model whose network is your own, and not its recipe's: that network, or what makes one.
 
     Raises:
         MissingFileError: there is nothing at `path`.
         WeightsError: no model there, one of something else, one whose bytes do not match its fingerprint, or one
             that holds values that are not finite.
+        UsageError: the model's network is your own, and `network` is missing.
     """
     path = Path(path)
     if not os.path.lexists(path):
         raise MissingFileError(f"{path} is not there: give a run folder or a .safetensors file of weights")
     if path.suffix.lower() in {".onnx", ".xml"}:
         raise WeightsError(f"{path} is an exported model, which runs elsewhere: give the run folder it was made of")
-    loaded = load_network(path)
+    loaded = load_network(path, network)
     return Model(loaded.network, loaded.recipe, loaded.fingerprint, path)
 
 

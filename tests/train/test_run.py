@@ -266,7 +266,7 @@ def test_a_model_that_has_diverged_is_not_left_behind(
         kept = fit(*words)
         with torch.no_grad():
             for name in ("conv1.weight", "bn1.weight"):
-                kept.network.backbone.get_parameter(name).fill_(1e30)
+                kept.network.get_parameter(f"backbone.{name}").fill_(1e30)
         return kept
 
     if not scored:  # where there is nothing to evaluate on, training images tell

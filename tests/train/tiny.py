@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from reidkit.recipe import Recipe
     from reidkit.train.loop import FinalWeights
@@ -49,7 +49,7 @@ class Run:
     recipe: Recipe = RECIPE
     save_every: int = 1
     evaluate_every: int = 0
-    judge: Callable[[Network], dict[str, float]] | None = None
+    judge: Callable[[Any], dict[str, float]] | None = None
     fault: Callable[[Run, int], None] = nothing
     interrupt: Interrupt = field(default_factory=lambda: Interrupt("reidkit train --resume"))
     network: Network = field(init=False)
@@ -106,7 +106,7 @@ class _Faulty:
             yield batch
 
 
-def same_weights(ours: Network, theirs: Network) -> bool:
+def same_weights(ours: nn.Module, theirs: nn.Module) -> bool:
     """Bit for bit."""
     mine, other = ours.state_dict(), theirs.state_dict()
     return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,10 @@ from reidkit.model.network import Network, leave_out_of_names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reidkit.model.contracts import Spans
+
     OwnModule = nn.Module | Callable[[], nn.Module]
+    AnyNetwork: TypeAlias = "Network | OwnNetwork"
 
 
 class OwnNetwork(nn.Module):
@@ -34,7 +37,7 @@ class OwnNetwork(nn.Module):
     def __init__(self, network: nn.Module, channels: int) -> None:
         super().__init__()
         self.network, self.channels = network, channels
-        self.spans: dict[str, slice] = dict(getattr(network, "spans", {"": slice(0, channels)}))
+        self.spans: Spans = dict(getattr(network, "spans", {"": slice(0, channels)}))
         leave_out_of_names(self, "network")
 
     def forward(self, images: Tensor) -> Features:
@@ -42,7 +45,7 @@ class OwnNetwork(nn.Module):
         return _features(self.network(images))
 
 
-def own_network(network: OwnModule, size: tuple[int, int]) -> Network | OwnNetwork:
+def own_network(network: OwnModule, size: tuple[int, int]) -> AnyNetwork:
     """The network that `network` is, or that it makes when it is called without arguments.
 
     Args:

@@ -15,6 +15,7 @@ from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import UsageError, WeightsError
 from reidkit.model.network import build_network
+from reidkit.model.own import own_network
 from reidkit.model.tensors import Contents, read_contents, shown, weights_file
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from reidkit.model.network import Network
+    from reidkit.model.own import AnyNetwork, OwnModule
 
 FORMAT = "reidkit/1"
 COUNTER = "num_batches_tracked"
@@ -33,7 +35,7 @@ COUNTER = "num_batches_tracked"
 class Stored(NamedTuple):
     """A trained network with the recipe that made it and the fingerprint of its weights, as a file holds them."""
 
-    network: Network
+    network: AnyNetwork
     recipe: recipes.Recipe
     fingerprint: str
 
@@ -118,8 +120,10 @@ def stride_placement(path: Path) -> str:
     return "1x1" if "1x1" in metadata.get("stride_in", "") else "3x3"
 
 
-def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
+def save_model(path: Path, network: nn.Module, recipe: recipes.Recipe, own: str = "") -> str:
     """Write the network, with recipe and fingerprint in its metadata, whole or not at all; return the fingerprint.
+
+    `own` names a network that the recipe has not made (see `model.own`), so that loading it asks for that network.
 
     Raises:
         WeightsError: there is no room, or the folder cannot be written; a file that was there stays.
@@ -127,6 +131,8 @@ def save_model(path: Path, network: Network, recipe: recipes.Recipe) -> str:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     name = fingerprint(state)
     metadata = {"format": FORMAT, "recipe": json.dumps(recipes.to_json(recipe)), "fingerprint": name}
+    if own:
+        metadata["network"] = own
     try:
         with atomic_write(path) as file:
             for part in _in_order(to_bytes(state, metadata)):
@@ -150,26 +156,49 @@ def _in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
     return len(text).to_bytes(8, "little"), text, memoryview(content)[8 + length :]
 
 
-def load_network(path: Path) -> Stored:
+def load_network(path: Path, network: OwnModule | None = None) -> Stored:
     """The network of a run folder or a `.safetensors` that reidkit wrote, in evaluation mode.
+
+    `network` is what a model of a user's own network is loaded into: a module, or what makes one.
 
     Raises:
         WeightsError: no model there, one of something else, one whose bytes do not match its fingerprint, or one
             that holds values that are not finite.
+        UsageError: `network` is missing for a model of a user's own, is none, or cannot take its images.
     """
     file = weights_file(path)
     contents = read_contents(file)
     if contents.metadata.get("format") != FORMAT or "recipe" not in contents.metadata:
         raise WeightsError(f"{file} is not a reidkit model: train one, or pass it to a training as weights")
     recipe = _recipe(contents.metadata["recipe"], file)
-    with torch.device("meta"):  # takes no memory: what the recipe asks for need not be what the file holds
-        _refuse_unfit(build_network(recipe.network), contents, file)
-    network = build_network(recipe.network)
+    made = _unfilled(recipe, contents, file, network)
     name = fingerprint(contents.tensors)
     if name != contents.metadata.get("fingerprint"):
         raise WeightsError(f"{file} is damaged: its weights are not those its fingerprint names; copy it again")
-    _fit(network, contents, file)
-    return Stored(network.eval(), recipe, name)
+    _fit(made, contents, file)
+    return Stored(made.eval(), recipe, name)
+
+
+def _unfilled(recipe: recipes.Recipe, contents: Contents, file: Path, network: OwnModule | None) -> AnyNetwork:
+    """The network that the weights in `contents` belong to, before it has them."""
+    if network is not None:
+        return own_network(network, recipe.images.size)
+    if own := contents.metadata.get("network"):
+        raise UsageError(
+            f"{file} holds a network of your own, {shown(own)}, which no recipe makes: pass network", argument="network"
+        )
+    with torch.device("meta"):  # takes no memory: what the recipe asks for need not be what the file holds
+        _refuse_unfit(build_network(recipe.network), contents, file)
+    return build_network(recipe.network)
+
+
+def load_own(network: nn.Module, path: Path) -> None:
+    """Start a user's own network from a file with the names of its tensors. In place.
+
+    Raises:
+        WeightsError: keys or shapes that do not fit, or values that are not finite, the first of them named.
+    """
+    _fit(network, read_contents(weights_file(path) if path.is_dir() else path), path)
 
 
 def _recipe(text: str, path: Path) -> recipes.Recipe:

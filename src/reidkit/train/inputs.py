@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.data.sampler import Sampler
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.evaluation import Evaluation
+    from reidkit.losses.objective import Term
+    from reidkit.model.own import OwnModule
     from reidkit.recipe import Optim, Recipe
     from reidkit.train.log import Callback
     from reidkit.types import Cameras, Sample, Samples
@@ -83,6 +86,9 @@ class Job:
     seed: int
     resume: bool
     evaluate_on: str | os.PathLike[str] | Dataset | None
+    network: OwnModule | None
+    terms: tuple[Term, ...]
+    sampler: Sampler | None
     options: TrainOptions
     callbacks: tuple[Callback, ...]
     group: Group
@@ -199,6 +205,26 @@ def open_training(samples: Samples, job: Job) -> tuple[ImageSource, dict[str, li
                 job.warn(f"other images of the same ids replace images that cannot be read any more: {names}{more}")
         left_out = before
     return source, {run_folder.LEFT_OUT: left_out} if left_out else {}
+
+
+def check_batches(order: NDArray[np.int64], images: int, processes: int) -> None:
+    """Refuse batches of a sampler that are not rows of indices of `images` training images, to be shared evenly.
+
+    Raises:
+        UsageError: the first thing that is wrong with them.
+    """
+    if not isinstance(order, np.ndarray) or order.ndim != 2 or not np.issubdtype(order.dtype, np.integer):
+        raise UsageError("the sampler's epoch(1) is no array of int64 [batches, images]", argument="sampler")
+    if not order.size:
+        raise UsageError("the sampler has no batches in epoch 1", argument="sampler")
+    if order.min() < 0 or order.max() >= images:
+        raise UsageError(
+            f"the sampler asks for image {order.max() if order.max() >= images else order.min()}, and there are "
+            f"{images} training images, counted from 0",
+            argument="sampler",
+        )
+    if order.shape[1] % processes:
+        raise UsageError(f"{processes} processes cannot share batches of {order.shape[1]} images evenly")
 
 
 def training_digest(source: ImageSource) -> str:

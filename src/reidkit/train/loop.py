@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reidkit.distributed import Group
     from reidkit.errors import ReidkitError
     from reidkit.losses.objective import Objective
-    from reidkit.model.network import Network
+    from reidkit.model.own import AnyNetwork
     from reidkit.recipe import Optim, Recipe
     from reidkit.train.checkpoint import Interrupt, Stateful
     from reidkit.train.log import Log
@@ -52,12 +52,12 @@ class LoopOptions:
     interrupt: Interrupt
     save_every: int = 5
     evaluate_every: int = 0
-    evaluate: Callable[[Network], dict[str, float]] | None = None
+    evaluate: Callable[[AnyNetwork], dict[str, float]] | None = None
     group: Group = ALONE
 
 
 def fit(
-    network: Network, objective: Objective, batches: TrainBatches, recipe: Recipe, options: LoopOptions
+    network: AnyNetwork, objective: Objective, batches: TrainBatches, recipe: Recipe, options: LoopOptions
 ) -> FinalWeights:
     """Train `network` in place, from the checkpoint where there is one.
 
@@ -228,7 +228,7 @@ class FinalWeights:
     end; of equal ones the first.
     """
 
-    def __init__(self, network: Network, *, average: float = 0.0, best: bool = False) -> None:
+    def __init__(self, network: AnyNetwork, *, average: float = 0.0, best: bool = False) -> None:
         self._network = network
         self._by_score = best
         self._average: AveragedModel | None = None
@@ -245,7 +245,7 @@ class FinalWeights:
         return self._average is not None or self._by_score
 
     @property
-    def network(self) -> Network:
+    def network(self) -> AnyNetwork:
         """The network to evaluate now."""
         return self._average.module if self._average is not None else self._network  # type: ignore[return-value]
 
@@ -260,7 +260,7 @@ class FinalWeights:
             self.score, self.epoch = float(scores["map"]), epoch
             self._best = {name: tensor.cpu().clone() for name, tensor in self.network.state_dict().items()}
 
-    def finish(self) -> Network:
+    def finish(self) -> AnyNetwork:
         """The network to save, with its final weights."""
         network = self.network
         if self._best:

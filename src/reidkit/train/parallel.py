@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from reidkit.distributed import Group
-    from reidkit.model.network import Network
+    from reidkit.model.own import AnyNetwork
     from reidkit.recipe import Batch
 
 
@@ -192,7 +192,7 @@ class MicroBatches(nn.Module):
     of the whole batch (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021).
     """
 
-    def __init__(self, network: Network, batch: Batch, group: Group) -> None:
+    def __init__(self, network: AnyNetwork, batch: Batch, group: Group) -> None:
         super().__init__()
         self.network, self._group = network, group
         self._parts = micro_batches_here(batch, group.size)

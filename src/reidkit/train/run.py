@@ -20,9 +20,10 @@ from reidkit.distributed import joined
 from reidkit.encoder import Model, embed, refuse_diverged
 from reidkit.errors import DataError, DivergedError, RunError
 from reidkit.evaluation import EvaluationProtocol, evaluate
-from reidkit.losses.objective import build_objective
+from reidkit.losses.objective import Objective, build_objective
 from reidkit.model.network import build_network
-from reidkit.model.weights import fingerprint, load_backbone, read, save_model, stride_placement
+from reidkit.model.own import network_name, own_network
+from reidkit.model.weights import fingerprint, load_backbone, load_own, read, save_model, stride_placement
 from reidkit.recipes import get_recipe
 from reidkit.train import run_folder
 from reidkit.train.checkpoint import Interrupt
@@ -30,6 +31,7 @@ from reidkit.train.device import FreedMemory, compile_network, prepare
 from reidkit.train.inputs import (
     Job,
     TrainOptions,
+    check_batches,
     describe,
     machine,
     open_dataset,
@@ -47,11 +49,14 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
+    from torch import nn
+
+    from reidkit.data.sampler import Sampler
     from reidkit.data.sources import ImageSource
     from reidkit.encoder import InferenceOptions
     from reidkit.evaluation import Evaluation
-    from reidkit.losses.objective import Objective
-    from reidkit.model.network import Network
+    from reidkit.losses.objective import Term
+    from reidkit.model.own import AnyNetwork, OwnModule
     from reidkit.recipe import Recipe
     from reidkit.train.inputs import Data
     from reidkit.train.log import Callback
@@ -119,6 +124,9 @@ def train(  # noqa: PLR0913  (what a run is made of)
     weights: str | os.PathLike[str] | None = None,
     seed: int = 0,
     resume: bool = False,
+    network: OwnModule | None = None,
+    terms: Sequence[Term] | None = None,
+    sampler: Sampler | None = None,
     evaluate_on: str | os.PathLike[str] | Dataset | None = None,
     options: TrainOptions | None = None,
     callbacks: Sequence[Callback] = (),
@@ -135,6 +143,12 @@ def train(  # noqa: PLR0913  (what a run is made of)
         weights: A file that the backbone starts from: `.safetensors`, or torchvision's `.pth`.
         seed: Decides order, augmentation and first weights.
         resume: Go on with the run in the folder, if there is one.
+        network: Your own network in place of the recipe's: a module, or what makes one, that maps images [B, 3, H, W]
+            to features [B, D] or to `Features(f_t, f_i)`. `load_model(out, network=...)` loads what is saved.
+        terms: Your own terms of the loss, beside those of the recipe; a term of the same name (`identity`, `triplet`,
+            `center`) replaces the recipe's. The optimiser learns the parameters of their modules.
+        sampler: Your own sampler: `epoch(n)` gives the batches of epoch n, counted from 1, as int64 [batches, B]
+            indices of the training images, the same ones whenever it is called.
         evaluate_on: A data set with a query and a gallery; None: those of `data`.
         options: How the run is made.
         callbacks: Objects that follow the run.
@@ -151,6 +165,9 @@ def train(  # noqa: PLR0913  (what a run is made of)
             seed=seed,
             resume=resume,
             evaluate_on=evaluate_on,
+            network=network,
+            terms=tuple(terms or ()),
+            sampler=sampler,
             options=options or TrainOptions(),
             callbacks=tuple(callbacks) if group.first else (),
             group=group,
@@ -161,7 +178,7 @@ def train(  # noqa: PLR0913  (what a run is made of)
 def _run(job: Job) -> Run:
     micro_batches_here(job.recipe.batch, job.group.size)  # first, for a batch that cannot be shared
     prepare(job.device)
-    recipe = resolve_stride(job.recipe, job.weights)
+    recipe = job.recipe if job.network is not None else resolve_stride(job.recipe, job.weights)
     job = dataclasses.replace(job, recipe=recipe)
 
     # What is wrong with the data is said before anything is written.
@@ -171,13 +188,14 @@ def _run(job: Job) -> Run:
     evaluated = open_evaluated(dataset, job)
     source, left_out = open_training(dataset.train, job)
     pids, labels = np.unique(source.samples.pids, return_inverse=True)
-    sampler = build_sampler(source, labels, recipe.batch, job.seed)
-    sampler.epoch(1)  # raises if there are too few ids
+    sampler = job.sampler or build_sampler(source, labels, recipe.batch, job.seed)
+    check_batches(sampler.epoch(1), len(source), job.group.size)  # raises if there are too few ids
 
     network, objective = _build(len(pids), job)
     compiled = compile_network(network, job.device, job.options.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(job.precision).removeprefix("torch."), "people": len(pids)}
-    facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights), **left_out}
+    facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights)}
+    facts |= {**left_out, **_own_facts(network, job)}
 
     with _opened(job, facts):
         start = (
@@ -214,7 +232,8 @@ def _run(job: Job) -> Run:
         file = job.out / "model.safetensors"
         with _never_diverged(file):
             _probe(network, source, job.inference)
-            name = save_model(file, network, recipe) if job.group.first else ""
+            own = network_name(network) if job.network is not None else ""
+            name = save_model(file, network, recipe, own) if job.group.first else ""
             model = Model(network.eval(), recipe, name)
             evaluation = _evaluate(model, evaluated, job) if evaluated else None
     return Run(
@@ -249,13 +268,36 @@ def resolve_stride(recipe: Recipe, weights: Path | None) -> Recipe:
     return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, stride_in=stride_in))
 
 
-def _build(num_ids: int, job: Job) -> tuple[Network, Objective]:
+def _build(num_ids: int, job: Job) -> tuple[AnyNetwork, Objective]:
     """Network and objective as they are before the first step: a function of the recipe, the seed and the weights."""
     torch.manual_seed(job.seed)
-    network = build_network(job.recipe.network)
-    if job.weights and (remark := load_backbone(network, job.weights)):
-        job.info(remark)
-    return network, build_objective(job.recipe, network.spans, num_ids, job.group)
+    network: AnyNetwork
+    if job.network is not None:
+        network = own_network(job.network, job.recipe.images.size)
+        if job.weights:
+            load_own(network, job.weights)
+    else:
+        network = build_network(job.recipe.network)
+        if job.weights and (remark := load_backbone(network, job.weights)):
+            job.info(remark)
+    objective = build_objective(job.recipe, network.spans, num_ids, job.group)
+    if job.terms:
+        own = {term.name for term in job.terms}
+        kept = [term for term in objective.terms if term.name not in own]
+        objective = Objective([*kept, *job.terms], network.spans)
+    return network, objective
+
+
+def _own_facts(network: nn.Module, job: Job) -> dict[str, Any]:
+    """What of a run is the user's own, by name, so that it does not go on with something else."""
+    facts: dict[str, Any] = {}
+    if job.network is not None:
+        facts["network"] = network_name(network)
+    if job.terms:
+        facts["terms"] = [[term.name, term.weight, term.side, term.span] for term in job.terms]
+    if job.sampler is not None:
+        facts["sampler"] = f"{type(job.sampler).__module__}.{type(job.sampler).__qualname__}"
+    return facts
 
 
 def _weights_name(path: Path | None) -> str:
@@ -269,7 +311,7 @@ def _evaluate(model: Model, dataset: Dataset, job: Job) -> Evaluation:
     return evaluate(model, dataset, job.protocol, job.inference)
 
 
-def _scores(network: Network, dataset: Dataset, job: Job) -> dict[str, float]:
+def _scores(network: nn.Module, dataset: Dataset, job: Job) -> dict[str, float]:
     """The scores of a network in training."""
     return _evaluate(Model(network, job.recipe, ""), dataset, job).scores.as_json()
 
@@ -288,7 +330,7 @@ def _never_diverged(file: Path) -> Iterator[None]:
         raise RunError(f"no model is saved: {error}, in another folder", argument="optim.lr") from None
 
 
-def _probe(network: Network, source: ImageSource, inference: InferenceOptions) -> None:
+def _probe(network: nn.Module, source: ImageSource, inference: InferenceOptions) -> None:
     """Run the trained network on a few training images, as there may be nothing to evaluate it on.
 
     Raises:

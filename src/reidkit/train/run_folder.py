@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from reidkit.recipe import Recipe
 
+OWN = ("network", "terms", "sampler")
+"""What `run.json` names only where it is a user's own."""
 LEFT_OUT = "left_out"
 """What `run.json` calls the places of images that could not be read when the run began."""
 STREAMED = " streamed"
@@ -80,6 +82,7 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
         raise UsageError(held(folder), argument="resume")
     changed = recipes.differences(recipe, _read_recipe(recipe_file))
     begun = _read_json(facts_file)
+    facts = {key: "none" for key in OWN if key in begun} | facts
     changed += [_words(key, value, begun.get(key)) for key, value in facts.items() if begun.get(key) != value]
     if changed:
         raise UsageError(
@@ -97,7 +100,7 @@ def _words(key: str, value: object, before: object) -> str:
             "its training images were others, and with those it goes on: "
             "some have come since, gone, been renamed, or cannot be read any more"
         )
-    return f"{key}: {value}, not {before}"
+    return f"{key}: {value}, not {'none' if before is None else before}"
 
 
 def left_out(folder: Path) -> list[int]:
