@@ -37,7 +37,7 @@ def test_settings(incomplete: str, offered: list[str]) -> None:
         ("reidkit show att", ["attention"]),
         ("reidkit evaluate x --metric e", ["euclidean"]),
         ("reidkit evaluate x --device c", ["cpu", "cuda"]),
-        ("reidkit evaluate x --format market", ["market1501"]),
+        ("reidkit evaluate x --format duke", ["dukemtmc"]),
         ("reidkit train x --as p", ["paper-text"]),
     ],
 )
