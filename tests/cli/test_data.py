@@ -71,3 +71,10 @@ def test_a_split_trains_and_is_scored(nursery: Nursery, noise: Path, tmp_path: P
     text = nursery.run("split", root, tmp_path / "other", "--cameras", "any", "--as", "link").out
     assert text.endswith("evaluate with --cameras any: it was split so\n")
     assert nursery.run("data", tmp_path / "other", "--json").json()["query"]["images"] == 6
+
+
+def test_a_contact_sheet_needs_a_name_with_a_format(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    done = nursery.run("data", noise, "--sheet", tmp_path / "sheet.jpg")
+    assert (done.status, done.out) == (2, "")
+    assert "name it .png, .svg or .pdf" in done.line()
+    assert not list(tmp_path.iterdir())

@@ -76,7 +76,7 @@ def test_every_figure_is_on_the_page(full: Report) -> None:
     assert "Not comparable with published numbers." in text
     assert "reidkit 0.1.0, torch 2.9" in text
     assert "optim.lr 0.001, not 0.00035" in text
-    assert "trained for 3 minutes" in text
+    assert "trained for 3 min" in text
     assert "reidkit train strong-baseline --data DIR --seed 3" in text
 
 
@@ -112,9 +112,9 @@ def test_the_time_of_re_ranking_is_beside_the_others(full: Report) -> None:
 def test_how_to_run_it_again_says_what_has_to_be_put_in(full: Report) -> None:
     text = Page(render(full)).text
     assert "two threads and one differed by 3.4 points" in text
-    assert "Put your own folders" not in text
+    assert "by your own folders" not in text
     text = Page(render(replace(full, command="reidkit evaluate .../run --data .../people"))).text
-    assert "Put your own folders in the place of ..." in text
+    assert "Replace ... by your own folders" in text
     assert "3.4 points" not in text
 
 

@@ -24,10 +24,21 @@ SHOWN = 20
 """Unreadable images that are named one by one; --json has all of them."""
 
 
+def _figure_name(path: Path | None) -> Path | None:
+    """Refuse a name that no figure can have before the images are read."""
+    from reidkit.plots.style import figure_format
+
+    if path:
+        figure_format(path)
+    return path
+
+
 def data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder, or a .csv.")],
     format_: options.Format = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet there (.png, .svg or .pdf).")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Draw a contact sheet there (.png, .svg or .pdf).", callback=_figure_name)
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Decode every image, to find unreadable ones.")
     ] = True,

@@ -12,6 +12,7 @@ from reidkit.plots.charts import Chart, ChartFigure, Histogram, Line, Numbers, n
 from reidkit.recipe import Recipe, differences, to_json
 from reidkit.report import html
 from reidkit.report.html import percent, write_page
+from reidkit.terminal import duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,19 +47,27 @@ MOST_CHANGES = 8
 """Changes of a recipe that the head of the page shows; it counts the others, which are listed below."""
 
 CURVES = {"loss": "Loss", "rank1": "Rank-1 of the validation", "map": "mAP of the validation"}
-"""What two runs are compared in over the epochs."""
+"""The curves over the epochs that two runs are compared by."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What is known of a run, as plain data; a part that is not there is named on the page in a sentence.
+    """A run or an evaluation as plain data; for a part that is missing, the page has a sentence that says so.
 
-    `data` and `model` say in a line what was used; `changed` what was changed in the recipe that has a name, each field
-    with its value and the one before (None: not known). `parent` is what the recipe is compared with (None: the
-    defaults). `settings` are shown as they stand. `log` holds the rows of `log.jsonl`. `scores` and `reranked` have
-    the keys of `reidkit evaluate --json`, as fractions. `cmc[k - 1]` is the share of queries with a true match among
-    the first k. `attention` are queries, each with a true match. `embedding` is the address of a picture.
-    An image takes about 4 kB of the page.
+    Attributes:
+        title, when, notes, settings: Shown as they are.
+        command: The command that gives the same result.
+        data, model: One line each on what was used.
+        changed: Fields that were changed in a recipe with a name, each with its value and the one before (None: not
+            known).
+        recipe, parent: The recipe, and what it is compared with (None: the defaults).
+        log: The rows of `log.jsonl`.
+        scores, reranked: Fractions, with the keys of `reidkit evaluate --json`.
+        cmc, cmc_reranked: `cmc[k - 1]` is the fraction of queries with a true match among the first k.
+        hardest, random: Ranked lists. An image takes about 4 kB of the page.
+        distances: Of pairs with the same id and with different ids.
+        attention: Queries, each with its true match.
+        embedding: The address of a figure.
     """
 
     title: str
@@ -126,7 +135,7 @@ def _headlines(report: Report) -> list[dict[str, str]]:
 
 
 def _table(report: Report) -> list[tuple[str, str, str]]:
-    """Name, score, and score after re-ranking, of what the scores have."""
+    """Name, score, and score after re-ranking of whatever was measured."""
     if report.scores is None:
         return []
     second = report.reranked or {}
@@ -142,15 +151,15 @@ def _table(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _changed(report: Report) -> dict[str, Any] | None:
-    """What the head says of the changes: some of them, and how many more there are."""
+    """The changes that the head of the page shows, and how many more there are."""
     if report.changed is None:
         return None
-    told = [(key, *map(json.dumps, values)) for key, values in report.changed.items()]
-    return {"told": told[:MOST_CHANGES], "more": len(told[MOST_CHANGES:])}
+    changes = [(key, *map(json.dumps, values)) for key, values in report.changed.items()]
+    return {"shown": changes[:MOST_CHANGES], "more": len(changes[MOST_CHANGES:])}
 
 
 def _seconds(report: Report) -> list[tuple[str, str]]:
-    """What took how long in the evaluation, with the re-ranking where there was any."""
+    """The stages of the evaluation with their times, and re-ranking where there was any."""
     parts = [part.get("seconds") for part in (report.scores or {}, report.reranked or {})]
     seconds = {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
     return [
@@ -161,7 +170,7 @@ def _seconds(report: Report) -> list[tuple[str, str]]:
 
 
 def _evaluated(report: Report) -> list[charts.ChartFigure]:
-    """The figures of the evaluation."""
+    """The charts of the evaluation."""
     curves = {"by distance": report.cmc, "re-ranked": report.cmc_reranked}
     figures = [
         charts.cmc_figure({name: curve for name, curve in curves.items() if len(curve)}),
@@ -171,7 +180,7 @@ def _evaluated(report: Report) -> list[charts.ChartFigure]:
 
 
 def _recipe(report: Report) -> dict[str, Any] | None:
-    """The recipe leaf by leaf, with what differs from its parent beside it."""
+    """The recipe field by field, and what differs from its parent."""
     if report.recipe is None:
         return None
     against = report.parent or Recipe()
@@ -192,13 +201,9 @@ def _recipe(report: Report) -> dict[str, Any] | None:
 
 
 def _duration(log: Sequence[Mapping[str, Any]]) -> str:
-    """How long all epochs took, in words; "" where the log does not say."""
+    """The time of all epochs in words; "" where the log has none."""
     total = sum(number(row.get("seconds")) or 0.0 for row in charts.epoch_rows(log))
-    if total >= 3600:
-        return f"{total / 3600:.1f} hours"
-    if total >= 120:
-        return f"{total / 60:.0f} minutes"
-    return f"{total:.0f} seconds" if total else ""
+    return duration(total) if total else ""
 
 
 def _words(value: object) -> str:
@@ -216,7 +221,7 @@ def _count(value: object) -> str:
 
 @dataclass(frozen=True)
 class ComparedQuery:
-    """A query with its average precision by both models, and the heads of both lists where they are known."""
+    """A query with its average precision by both models, and its first images by both where they are known."""
 
     name: str
     pid: int
