@@ -138,15 +138,9 @@ def recipe_names() -> list[str]:
 
 def recipe_keys() -> dict[str, Any]:
     """Every key that `--set` takes, with its default."""
-    from reidkit.recipe import Recipe, to_json
+    from reidkit.recipe import Recipe, leaves
 
-    sections = to_json(Recipe())
-    return {
-        f"{section}.{leaf}": value
-        for section, leaves in sections.items()
-        if isinstance(leaves, dict)
-        for leaf, value in leaves.items()
-    }
+    return {key: value for key, value in leaves(Recipe()).items() if "." in key}
 
 
 def _renamed(name: str, known: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from reidkit.errors import WeightsError
+from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -154,7 +155,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, tensor in _tensors_in(content):
         if name in found:
-            raise WeightsError(f"{path} holds {shown(name)} twice: save `model.state_dict()` and give that")
+            raise WeightsError(f"{path} holds {in_words(name, 80)} twice: save `model.state_dict()` and give that")
         found[name] = tensor
     if not found:
         raise WeightsError(f"{path} holds no state dict: save `model.state_dict()` and give that")
@@ -244,9 +245,3 @@ def _refuse_shared(path: Path, tensors: Mapping[str, Tensor]) -> None:
     size = path.stat().st_size
     if sum(tensor.nbytes for tensor in tensors.values()) > 8 * size + 2**20:
         raise WeightsError(f"{path} holds the same numbers under many names: save `model.state_dict()` and give that")
-
-
-def shown(name: str, longest: int = 80) -> str:
-    """Return the name of a tensor for a sentence: one line, not too long."""
-    plain = name if name.isprintable() else ascii(name)[1:-1]
-    return plain if len(plain) <= longest else f"{plain[: longest - 3]}..."

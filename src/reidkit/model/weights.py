@@ -16,7 +16,8 @@ from reidkit.atomic import atomic_write
 from reidkit.errors import UsageError, WeightsError
 from reidkit.model.network import build_network
 from reidkit.model.own import own_network
-from reidkit.model.tensors import Contents, read_contents, shown, weights_file
+from reidkit.model.tensors import Contents, read_contents, weights_file
+from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -99,9 +100,9 @@ def _renamed(contents: Contents, names: Mapping[str, str]) -> Contents:
 
 def _placed(found: Located) -> str:
     if not found.others:
-        return f"weights found under {shown(found.prefix)}" if found.prefix else ""
-    others = ", ".join(shown(other) or "no prefix" for other in found.others[:3])
-    return f"weights taken from {shown(found.prefix) or 'no prefix'}, and not from {others}, which fits as well"
+        return f"weights found under {in_words(found.prefix, 80)}" if found.prefix else ""
+    others = ", ".join(in_words(other, 80) or "no prefix" for other in found.others[:3])
+    return f"weights taken from {in_words(found.prefix, 80) or 'no prefix'}, and not from {others}, which fits as well"
 
 
 def stride_placement(path: Path) -> str:
@@ -185,7 +186,8 @@ def _unfilled(recipe: recipes.Recipe, contents: Contents, file: Path, network: O
         return own_network(network, recipe.images.size)
     if own := contents.metadata.get("network"):
         raise UsageError(
-            f"{file} holds a network of your own, {shown(own)}, which no recipe makes: pass network", argument="network"
+            f"{file} holds a network of your own, {in_words(own, 80)}, which no recipe makes: pass network",
+            argument="network",
         )
     with torch.device("meta"):  # takes no memory: what the recipe asks for need not be what the file holds
         _refuse_unfit(build_network(recipe.network), contents, file)
@@ -225,7 +227,7 @@ def _refuse_unfit(module: nn.Module, contents: Contents, path: Path) -> None:
     state, wanted = contents.tensors, module.state_dict()
     needed = {name for name in wanted if not name.endswith(COUNTER)}
     given = {name for name in (*state, *contents.unusable) if not name.endswith(COUNTER)}
-    odd = [f"{shown(n)}, which is {contents.unusable[n]}" for n in sorted(needed & contents.unusable.keys())]
+    odd = [f"{in_words(n, 80)}, which is {contents.unusable[n]}" for n in sorted(needed & contents.unusable.keys())]
     odd += [f"{n}, which is {_type(state[n])}" for n in sorted(needed & state.keys()) if not _has_fractions(state[n])]
     if odd:
         raise WeightsError(f"{path} holds no plain numbers {_first('at', odd, 1)}: save it as float32 and give that")
@@ -273,7 +275,7 @@ def _first(what: str, names: Iterable[str], show: int = 3) -> str:
     if not found:
         return ""
     more = f" and {len(found) - show} more" if len(found) > show else ""
-    return f"{what} {', '.join(shown(name, 120) for name in found[:show])}{more}"
+    return f"{what} {', '.join(in_words(name, 120) for name in found[:show])}{more}"
 
 
 # --- Where in a file the weights of a network lie: under which prefix of its names.

@@ -20,7 +20,7 @@ from reidkit.recipe.sections import (
     Recipe,
     Triplet,
 )
-from reidkit.recipe.text import differences, digest, from_json, load, override, to_json
+from reidkit.recipe.text import differences, digest, from_json, leaves, load, override, to_json
 
 __all__ = [
     "BACKBONES",
@@ -38,6 +38,7 @@ __all__ = [
     "differences",
     "digest",
     "from_json",
+    "leaves",
     "load",
     "override",
     "to_json",

@@ -58,14 +58,14 @@ def _field_types(kind: type[Section]) -> dict[str, Any]:
     return {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
 
 
-def in_words(value: object) -> str:
+def in_words(value: object, longest: int = 100) -> str:
     """Return a value as a sentence can have it: one line, not too long, true and false as in JSON."""
     try:
         text = str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else repr(value)
     except ValueError:  # of a number with thousands of digits
         text = f"a {type(value).__name__} without end"
     plain = text if text.isprintable() else ascii(text)[1:-1]
-    return plain if len(plain) <= 100 else f"{plain[:97]}..."
+    return plain if len(plain) <= longest else f"{plain[: longest - 3]}..."
 
 
 def check_choice(value: object, hint: Any, argument: str) -> Any:

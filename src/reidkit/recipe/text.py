@@ -24,6 +24,16 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(recipe))))
 
 
+def leaves(recipe: Recipe) -> dict[str, Any]:
+    """Return every field by its key, as `{"name": "mine", "optim.lr": 0.00035, ...}`, with plain JSON values."""
+    found: dict[str, Any] = {}
+    for name, value in to_json(recipe).items():
+        found |= (
+            {f"{name}.{leaf}": inner for leaf, inner in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    return found
+
+
 def from_json(value: object, where: str = "", kind: type[Recipe] = Recipe) -> Recipe:
     """Make the recipe that `value` (JSON, already parsed) describes; missing fields take their defaults.
 
@@ -72,14 +82,14 @@ def _with_new_names(value: object) -> object:
     value = dict(value)
     for old, (new, words) in RENAMED.items():
         section, _, leaf = old.partition(".")
-        leaves = value.get(section)
-        if not isinstance(leaves, dict) or leaf not in leaves:
+        fields = value.get(section)
+        if not isinstance(fields, dict) or leaf not in fields:
             continue
-        value[section] = leaves = dict(leaves)
-        given, name = leaves.pop(leaf), new.partition(".")[2]
-        if name in leaves:
+        value[section] = fields = dict(fields)
+        given, name = fields.pop(leaf), new.partition(".")[2]
+        if name in fields:
             raise UsageError(f"{old} is what {new} was called before: give {new} alone", argument=new)
-        leaves[name] = words.get(given, given) if isinstance(given, str) else given
+        fields[name] = words.get(given, given) if isinstance(given, str) else given
     return value
 
 
@@ -135,7 +145,7 @@ def _split(setting: str) -> tuple[str, str]:
 
 ORIGINAL = frozenset(
     f"{section}.{leaf}"
-    for section, leaves in {
+    for section, names in {
         "network": "backbone width last_stride stride_in stem_relu neck",
         "images": "height width pad flip",
         "erasing": "probability area aspect fill",
@@ -145,7 +155,7 @@ ORIGINAL = frozenset(
         "center": "weight lr reading",
         "optim": "lr weight_decay epochs drops gamma warmup_epochs warmup",
     }.items()
-    for leaf in leaves.split()
+    for leaf in names.split()
 )
 """The fields of the first release, as it called them. Every digest has them, and this list never changes."""
 
@@ -156,10 +166,10 @@ def digest(recipe: Recipe) -> str:
     Of the fields that came after `ORIGINAL` only those that do not have their default count, so that a new field or
     section changes no digest, and runs begun before it can still go on.
     """
-    defaults = _leaves(to_json(type(recipe)()))
+    defaults = leaves(type(recipe)())
     before = {new: (old, {now: then for then, now in words.items()}) for old, (new, words) in RENAMED.items()}
     counted: dict[str, dict[str, Any]] = {}
-    for key, value in _leaves(to_json(recipe)).items():
+    for key, value in leaves(recipe).items():
         old, words = before.get(key, (key, {}))
         if old in ORIGINAL or (key != "name" and value != defaults[key]):
             section, _, leaf = old.rpartition(".")
@@ -169,7 +179,7 @@ def digest(recipe: Recipe) -> str:
 
 def differences(ours: Recipe, theirs: Recipe) -> list[str]:
     """List the fields in which two recipes differ, as `optim.lr: 0.1, not 0.2`."""
-    mine, other = _leaves(to_json(ours)), _leaves(to_json(theirs))
+    mine, other = leaves(ours), leaves(theirs)
     return [f"{key}: {mine[key]}, not {other[key]}" for key in mine if key != "name" and mine[key] != other[key]]
 
 
@@ -184,15 +194,5 @@ def _parse(text: str, *, several: bool = False) -> object:
         return text
 
 
-def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            found |= _leaves(inner, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = inner
-    return found
-
-
 def _nearest(key: str) -> str:
-    return nearest(in_words(key), list(_leaves(to_json(Recipe()))))
+    return nearest(in_words(key), list(leaves(Recipe())))

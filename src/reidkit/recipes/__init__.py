@@ -117,7 +117,7 @@ def origin_of(recipe: Recipe) -> Recipe | None:
 
 def changes(recipe: Recipe, origin: Recipe) -> dict[str, tuple[Any, Any]]:
     """Each field in which `recipe` differs from `origin`, with both values: `{"optim.lr": (1.0, 0.00035)}`."""
-    mine, theirs = (dict(_leaves(recipes.to_json(each))) for each in (recipe, origin))
+    mine, theirs = (recipes.leaves(each) for each in (recipe, origin))
     return {key: (mine[key], theirs[key]) for key in mine if key != "name" and mine[key] != theirs[key]}
 
 
@@ -164,10 +164,3 @@ def _unsettled(recipe: Recipe, origin: Recipe) -> Recipe:
     if origin.network.stride_in != "auto" or recipe.network.stride_in == "auto":
         return recipe
     return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, stride_in="auto"))
-
-
-def _leaves(value: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, inner in value.items():
-        found += _leaves(inner, f"{prefix}{key}.") if isinstance(inner, dict) else [(prefix + key, inner)]
-    return found

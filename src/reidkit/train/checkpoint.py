@@ -16,7 +16,8 @@ import torch
 from reidkit.atomic import atomic_write
 from reidkit.distributed import ALONE
 from reidkit.errors import RunError
-from reidkit.model.tensors import shown, unusable
+from reidkit.model.tensors import unusable
+from reidkit.recipe.checks import in_words
 from reidkit.train.parallel import share_statistics
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _refuse_odd(part: str, state: Any, path: Path) -> None:
         if not odd and tensor.is_floating_point() and bool(broken(tensor).any()):
             odd = "not finite"
         if odd:
-            raise RunError(f"{path} is damaged ({shown(name)} is {odd}): delete it to start over")
+            raise RunError(f"{path} is damaged ({in_words(name)} is {odd}): delete it to start over")
 
 
 def _not_finite(tensor: torch.Tensor) -> torch.Tensor:
