@@ -222,9 +222,9 @@ def _ladder(table: ResultTable, i: int) -> Iterator[ChartFigure]:
         values = [value for line in lines for value in (*line.y, *line.low, *line.high)]
         # To even numbers of per cent, so that the axis has ticks near both of its ends.
         edges = max(0.0, math.floor(50 * min(values) - 0.2) / 50), min(1.0, math.ceil(50 * max(values) + 0.2) / 50)
-        told = sorted({0, means.index(max(means)), len(means) - 1})  # where it begins, is best, and ends
+        named = sorted({0, means.index(max(means)), len(means) - 1})  # where it begins, is best, and ends
         titles = [table.rows[int(place) - 1].title for place in x]
-        caption = ", ".join(f"{x[k]:.0f} {titles[k]}: {100 * means[k]:.1f} %" for k in told)
+        caption = ", ".join(f"{x[k]:.0f} {titles[k]}: {100 * means[k]:.1f} %" for k in named)
         chart = Chart(
             label=f"{title} over the rows: {caption}",
             lines=lines,

@@ -16,9 +16,9 @@ from reidkit.experiments.luo2019.feature_plane import (
     Plan,
     Plane,
     boundaries,
-    choose_people,
     draw,
     findings,
+    list_images,
     train,
     trained,
 )
@@ -29,12 +29,12 @@ SETTINGS = (*SIZE, "optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0")
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
-    return Plan(out=tmp_path_factory.mktemp("figure6"), people=3, settings=SETTINGS, device="cpu")
+    return Plan(out=tmp_path_factory.mktemp("figure6"), ids=3, settings=SETTINGS, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def planes(plan):
-    listing = choose_people(plan)
+    listing = list_images(plan)
     train(START, listing, plan)
     return {title: trained(recipe, listing, plan) for title, recipe in (PANELS[0], PANELS[1], PANELS[3])}
 
@@ -67,7 +67,7 @@ def test_all_four_begin_with_one_backbone(plan, planes):
 
 
 def test_findings_by_hand():
-    """Two people on one ray each, of two lengths: every angle is right, but the nearest point of (1, 0) is (0, 1)."""
+    """Two ids on one ray each, of two lengths: every angle is right, but the nearest point of (1, 0) is (0, 1)."""
     points = np.array([[1.0, 0.0], [9.0, 0.0], [0.0, 1.0], [0.0, 9.0]])
     classifier = (np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 5.0]))
     plane = Plane(points, points, np.array([0, 0, 1, 1]), classifier)
@@ -92,7 +92,7 @@ def test_planes_come_from_the_runs(plan, planes):
 
 
 def test_dashed_lines_are_the_classifiers_hyperplanes(planes):
-    _, first, second = draw(planes, "eight people").axes
+    _, first, second = draw(planes, "eight ids").axes
     assert [line for line in first.get_lines() if line.get_linestyle() == "--"] == []
     dashed = [line for line in second.get_lines() if line.get_linestyle() == "--"]
     neck = planes["ID + triplet loss + BNNeck"]
@@ -110,21 +110,21 @@ def test_a_second_call_trains_nothing(plan, planes):
         return (plan.out / "figure6-bnneck" / "log.jsonl").read_text()
 
     before = steps()
-    again = trained(PANELS[3][1], choose_people(plan), plan)
+    again = trained(PANELS[3][1], list_images(plan), plan)
     assert steps() == before
     assert json.loads(before.splitlines()[0])["epoch"] == 1
     np.testing.assert_array_equal(again.search, planes["ID + triplet loss + BNNeck"].search)
 
 
-def test_too_few_people_and_odd_paths(tmp_path):
+def test_too_few_ids_and_odd_paths(tmp_path):
     own = tmp_path / 'own, "quoted" set'
     for pid in (1, 2):
         folder = own / "train" / str(pid)
         folder.mkdir(parents=True)
         (folder / "c1 a,b.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match="has 2 people"):
-        choose_people(Plan(out=tmp_path / "out", data=own, people=3))
-    listing = choose_people(Plan(out=tmp_path / "out", data=own, people=2))
+    with pytest.raises(DataError, match="has 2 ids"):
+        list_images(Plan(out=tmp_path / "out", data=own, ids=3))
+    listing = list_images(Plan(out=tmp_path / "out", data=own, ids=2))
     with listing.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [str(own / "train" / str(pid) / "c1 a,b.jpg") for pid in (1, 2)]

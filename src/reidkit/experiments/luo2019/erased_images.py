@@ -76,15 +76,15 @@ def erased(images_bhwc: Pixels, fill: Fill, seed: int, recipe: Recipe) -> Pixels
 
 
 def _choose(data: Path, count: int, seed: int, recipe: Recipe) -> Pixels:
-    """Images [B, H, W, 3] of different people, as far as there are so many."""
+    """Images [B, H, W, 3] of different ids, as far as there are so many."""
     train = load_dataset(data).train
     if not train:
         raise DataError(f"{data} has no training images to erase: give a data set that has")
     order = np.random.default_rng(seed).permutation(len(train)).tolist()
-    people: dict[int, Sample] = {}
+    by_id: dict[int, Sample] = {}
     for index in order:
-        people.setdefault(train[index].pid, train[index])
-    chosen = [*people.values()][:count]
+        by_id.setdefault(train[index].pid, train[index])
+    chosen = [*by_id.values()][:count]
     source = open_images(chosen, recipe.images.size, resize=recipe.images.resize)
     out = np.empty((len(chosen), *source.size, 3), np.uint8)
     transforms.copy(source, np.arange(len(chosen)), flip=False, out=out)

@@ -144,7 +144,7 @@ PANELS = (
 
 
 class Plane(NamedTuple):
-    """What a trained network makes of the images: f_t and f_i [N, 2], people [N], and the classifier, if it has one."""
+    """What a trained network makes of the images: f_t and f_i [N, 2], ids [N], and the classifier, if it has one."""
 
     metric: Array
     search: Array
@@ -161,7 +161,7 @@ class Plan:
 
     out: Path
     data: Path | None = None
-    people: int = 8
+    ids: int = 8
     settings: tuple[str, ...] = ()
     seed: int = 0
     device: str = "auto"
@@ -173,32 +173,32 @@ def figure(plan: Plan) -> Figure:
     """Train the four networks and what they start from, or go on, in folders under `plan.out`; and draw the four.
 
     Raises:
-        ReidkitError: too few people in the data, or what `reidkit train` would say.
+        ReidkitError: too few ids in the data, or what training raises.
     """
-    listing = choose_people(plan)
+    listing = list_images(plan)
     train(START, listing, plan)
     planes = {title: trained(recipe, listing, plan) for title, recipe in PANELS}
     name = f"training images of {load_dataset(plan.data).name}" if plan.data else "synthetic people"
-    return draw(planes, f"Features of two numbers: {plan.people} people, {name}")
+    return draw(planes, f"Features of two numbers: {plan.ids} ids, {name}")
 
 
-def choose_people(plan: Plan) -> Path:
-    """Write the list of the training images that are used: those of the `people` with the most images.
+def list_images(plan: Plan) -> Path:
+    """Write the list of the training images that are used: those of the `ids` with the most images.
 
     Raises:
-        DataError: fewer people than that, or the list cannot be written.
+        DataError: fewer ids than that, or the list cannot be written.
     """
     data = plan.data
     if data is None:
         data = plan.out / "people"
         if not data.is_dir():
-            plan.say(f"drawing {plan.people} synthetic people into {data}")
-            synthesize(data, 2 * plan.people, 4, plan.seed, workers=1, height=64, width=32, images_per_camera=8)
+            plan.say(f"drawing {plan.ids} synthetic ids into {data}")
+            synthesize(data, 2 * plan.ids, 4, plan.seed, workers=1, height=64, width=32, images_per_camera=8)
     train = load_dataset(data).train
     pids, counts = np.unique([sample.pid for sample in train], return_counts=True)
-    if len(pids) < plan.people:
-        raise DataError(f"{data} has {len(pids)} people to train with: this figure takes {plan.people}")
-    chosen = set(pids[np.argsort(-counts, kind="stable")[: plan.people]].tolist())
+    if len(pids) < plan.ids:
+        raise DataError(f"{data} has {len(pids)} ids to train with: this figure takes {plan.ids}")
+    chosen = set(pids[np.argsort(-counts, kind="stable")[: plan.ids]].tolist())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "pid", "camid", "split"))
@@ -210,7 +210,7 @@ def choose_people(plan: Plan) -> Path:
 
 
 def train(recipe: Recipe, listing: Path, plan: Plan) -> Run:
-    """Train by `recipe` with the people of the listing, unless that is done; all begin with the backbone of `START`."""
+    """Train by `recipe` with the images of the listing, unless that is done; all begin with the backbone of `START`."""
     recipe = override(recipe, list(plan.settings))
     folder = plan.out / recipe.name
     plan.say(f"{recipe.name}: in {folder}")
@@ -226,13 +226,13 @@ def train(recipe: Recipe, listing: Path, plan: Plan) -> Run:
 
 
 def trained(recipe: Recipe, listing: Path, plan: Plan) -> Plane:
-    """Train, and look where the images of the listing are."""
-    return look(train(recipe, listing, plan), listing, plan.out / recipe.name / "state.pt", plan)
+    """Train, and return where the images of the listing are."""
+    return embed_images(train(recipe, listing, plan), listing, plan.out / recipe.name / "state.pt", plan)
 
 
-def look(outcome: Run, listing: Path, state: Path, plan: Plan) -> Plane:
+def embed_images(run: Run, listing: Path, state: Path, plan: Plan) -> Plane:
     """Features of the listed images, and the classifier out of the run's last checkpoint."""
-    network, recipe, device = outcome.model.network, outcome.model.recipe, choose_device(plan.device)
+    network, recipe, device = run.model.network, run.model.recipe, choose_device(plan.device)
     source = open_images(load_dataset(listing).train, recipe.images.size, resize=recipe.images.resize)
     metric, search = (
         embed(network, eval_batches(source, 128, device), feature=feature) for feature in ("before", "after")
@@ -265,18 +265,18 @@ def draw(planes: dict[str, Plane], title: str) -> Figure:
 
 
 def findings(plane: Plane) -> list[str]:
-    """What can be counted of a panel: the images on their person's side of every hyperplane, and which distance suits.
+    """What can be counted of a panel: the images on the side of their id at every hyperplane, and which distance suits.
 
     The mAP is that of searching every image among all the others.
     """
-    points, people = plane.search, plane.pids
+    points, pids = plane.search, plane.pids
     lines = []
     if plane.classifier is not None:
         weight, bias = plane.classifier
-        right = ((points @ weight.T + bias).argmax(axis=1) == people).mean()
+        right = ((points @ weight.T + bias).argmax(axis=1) == pids).mean()
         lines.append(f"{100 * right:.0f} % on the right side of all lines")
     # Each image as a camera of its own: the rule that leaves out the query's camera then leaves out the query.
-    images = Embeddings(points.astype(np.float32), people + 1, np.arange(len(people)), "")
+    images = Embeddings(points.astype(np.float32), pids + 1, np.arange(len(pids)), "")
     metrics: tuple[Metric, ...] = ("euclidean", "cosine")
     words = [f"{metric} {100 * score(images, images, metric=metric).map:.1f}" for metric in metrics]
     return [*lines, f"mAP: {', '.join(words)}"]
@@ -292,14 +292,12 @@ def _panel(axes: Axes, plane: Plane) -> None:
     if plane.classifier is not None:
         for segment in boundaries(*plane.classifier, window):
             axes.plot(*segment.ends.T, color="#c9971b", linestyle=(0, (4, 2)), linewidth=1.6, zorder=2)
-    for person in np.unique(plane.pids):
-        chosen = points[plane.pids == person]
+    for pid in np.unique(plane.pids):
+        chosen = points[plane.pids == pid]
         x, y = chosen.T
-        axes.scatter(
-            x, y, s=18, color=group_colour(person), marker=group_marker(person), linewidth=0, alpha=0.85, zorder=3
-        )
+        axes.scatter(x, y, s=18, color=group_colour(pid), marker=group_marker(pid), linewidth=0, alpha=0.85, zorder=3)
         look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "fontweight": "bold", "zorder": 4}
         axes.annotate(
-            str(person + 1), chosen.mean(axis=0), color=darker(group_colour(person)), bbox=text_background(0.7), **look
+            str(pid + 1), chosen.mean(axis=0), color=darker(group_colour(pid)), bbox=text_background(0.7), **look
         )
     axes.set(xlim=window[:2], ylim=window[2:], aspect="equal")

@@ -1,4 +1,4 @@
-"""Figure 3: the learning rate at every step under every reading, as the training loop asks for it."""
+"""Figure 3: the learning rate at every step in every interpretation, as the training loop asks for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Dashes = str | tuple[int, tuple[float, ...]]
 
 STEPS = 186
-"""Steps of an epoch on Market-1501 (P x K = 16 x 4): what a warm-up that is told in steps is drawn with."""
+"""Steps of an epoch on Market-1501 (P x K = 16 x 4): what a warm-up counted in steps is drawn with."""
 
 SAMPLES = 31
 """Steps of an epoch that are drawn; a divisor of `STEPS`."""
@@ -42,10 +42,10 @@ class Curve(NamedTuple):
 
 
 def curves() -> dict[str, Curve]:
-    """Every reading that `optim.warmup` has, fast-reid's, and the schedule without a warm-up."""
-    readings = get_args(get_type_hints(Optim)["warmup"])
+    """Return every form that `optim.warmup` has, fast-reid's schedule, and the one without a warm-up."""
+    forms = get_args(get_type_hints(Optim)["warmup"])
     optims = {"no warm-up": STANDARD.optim}
-    optims |= {f"warm-up: {name}": replace(STRONG.optim, warmup=name) for name in readings}
+    optims |= {f"warm-up: {name}": replace(STRONG.optim, warmup=name) for name in forms}
     optims["fast-reid"] = interpret(STRONG, "fast-reid").optim
     return {name: _curve(optim) for name, optim in optims.items()}
 
