@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 JUNK = -1
-"""The `pid` of an image that shows nobody in particular and is never scored (Market-1501: a bad detection)."""
+"""The `pid` of an image of no id, which is never scored (Market-1501: a bad detection)."""
 
 NO_CAMERA = -1
 """The `camid` of an image whose camera is not known."""
@@ -73,7 +73,7 @@ class ImageFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of one person seen by one camera."""
+    """One image, of one id, by one camera."""
 
     path: ImageFile
     pid: int

@@ -88,7 +88,7 @@ def test_images_of_one_value_are_listed(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     found = inspect(Sample(tmp_path / f"{name}.png", 0, 0) for name in ("black", "good", "text", "red"))
     assert found.plain == (tmp_path / "black.png", tmp_path / "red.png")
-    assert [one.path.name for one in found.broken] == ["text.png"]
+    assert [one.path.name for one in found.unreadable] == ["text.png"]
 
 
 def test_images_of_one_value_in_shards(tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ def test_images_of_one_value_in_shards(tmp_path: Path) -> None:
     tar(tmp_path / "out" / "train.tar", [f for one in files for f in (one, (one[0].replace("png", "cls"), b"1"))])
     found = inspect(load_dataset(tmp_path / "out").train)
     assert [path.name for path in found.plain] == ["a.png"]
-    assert not found.broken
+    assert not found.unreadable

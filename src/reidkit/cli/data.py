@@ -64,7 +64,7 @@ def data(
     if check:
         with progress() as tell:
             found = inspect(samples, lambda done, total: tell("reading images", done, total))
-            broken, plain = found.broken, found.plain
+            broken, plain = found.unreadable, found.plain
     if sheet:
         write_figure(contact_sheet(benchmark), sheet)
     shared = find_overlap(benchmark, everything=check)

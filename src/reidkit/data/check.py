@@ -64,7 +64,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Description:
-    """Counts of a data set. `junk` are images left out; `distractors` gallery images of people who are in no query.
+    """Counts of a data set. `junk` are images left out; `distractors` gallery images of ids without a query.
 
     `first` are the first images of a few ids of each split, with the id and the camera that were read; `cameras` are
     all cameras. `passed_over` counts the files of the folder that are not read, by kind.
@@ -89,28 +89,28 @@ class Unreadable:
     reason: str
 
 
-def describe(benchmark: Dataset) -> Description:
+def describe(dataset: Dataset) -> Description:
     """Count what is in a data set. No image is opened."""
-    asked = np.unique(benchmark.query.pids)
+    asked = np.unique(dataset.query.pids)
     return Description(
-        name=benchmark.name,
-        train=_count(benchmark.train),
-        query=_count(benchmark.query),
-        gallery=_count(benchmark.gallery),
-        junk=len(benchmark.junk),
-        distractors=int((~np.isin(benchmark.gallery.pids, asked)).sum()),
-        first=tuple(example for name in SPLITS for example in _first(benchmark, name)),
-        cameras=_cameras_of(benchmark),
-        passed_over=dict(benchmark.passed_over),
+        name=dataset.name,
+        train=_count(dataset.train),
+        query=_count(dataset.query),
+        gallery=_count(dataset.gallery),
+        junk=len(dataset.junk),
+        distractors=int((~np.isin(dataset.gallery.pids, asked)).sum()),
+        first=tuple(example for name in SPLITS for example in _first(dataset, name)),
+        cameras=_cameras_of(dataset),
+        passed_over=dict(dataset.passed_over),
     )
 
 
-def _first(benchmark: Dataset, split: str) -> list[Example]:
+def _first(dataset: Dataset, split: str) -> list[Example]:
     """The first image of each of the first few ids."""
-    samples: Samples = getattr(benchmark, split)
+    samples: Samples = getattr(dataset, split)
     pids, rows = np.unique(samples.pids, return_index=True)
     found = [samples[int(row)] for row in sorted(rows)[:EXAMPLES]] if len(pids) else []
-    return [_example(sample, split, benchmark.names) for sample in found]
+    return [_example(sample, split, dataset.names) for sample in found]
 
 
 def _example(sample: Sample, split: str, names: Names) -> Example:
@@ -119,16 +119,16 @@ def _example(sample: Sample, split: str, names: Names) -> Example:
     return Example(split, str(sample.path), pid, names.pid(pid), camid, camera)
 
 
-def _cameras_of(benchmark: Dataset) -> tuple[str, ...]:
-    camids = np.unique(np.concatenate([getattr(benchmark, name).camids for name in SPLITS]))
-    return tuple(benchmark.names.camid(camid) for camid in camids[camids != NO_CAMERA].tolist())
+def _cameras_of(dataset: Dataset) -> tuple[str, ...]:
+    camids = np.unique(np.concatenate([getattr(dataset, name).camids for name in SPLITS]))
+    return tuple(dataset.names.camid(camid) for camid in camids[camids != NO_CAMERA].tolist())
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Files that cannot be used, and images of which all pixels have one value: they show nobody."""
+    """Files that cannot be used, and images of which all pixels have one value: they show nothing."""
 
-    broken: tuple[Unreadable, ...]
+    unreadable: tuple[Unreadable, ...]
     plain: tuple[ImageFile, ...]
 
 
@@ -136,7 +136,7 @@ def find_unreadable(
     samples: Iterable[Sample], progress: Callable[[int, int], None] | None = None, threads: int | None = None
 ) -> tuple[Unreadable, ...]:
     """The files that cannot be decoded, as `inspect` finds them."""
-    return inspect(samples, progress, threads).broken
+    return inspect(samples, progress, threads).unreadable
 
 
 def inspect(
@@ -154,8 +154,8 @@ def inspect(
     found: list[Unreadable] = []
     done = 0
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for chunk, broken in zip(chunks, pool.map(_broken, chunks), strict=True):
-            found += broken
+        for chunk, unreadable in zip(chunks, pool.map(_find_unreadable, chunks), strict=True):
+            found += unreadable
             done += len(chunk)
             if progress is not None:
                 progress(done, len(paths))
@@ -171,9 +171,9 @@ def _sorted_out(found: Iterable[Unreadable]) -> Inspection:
 
 def _find_in_shards(samples: ShardSamples, progress: Callable[[int, int], None] | None) -> Inspection:
     source = StreamedShards(samples, np.arange(len(samples)), _ANY_SIZE)
-    broken = sorted(complaints(source, progress, _look)) if len(samples) else []
+    unreadable = sorted(complaints(source, progress, _look)) if len(samples) else []
     found = []
-    for index, why in broken:
+    for index, why in unreadable:
         path = samples[index].path
         found.append(Unreadable(path, why.removeprefix(f"{harmless(str(path))} ")))
     return _sorted_out(found)
@@ -194,7 +194,7 @@ def _count(samples: Samples) -> Split:
     )
 
 
-def _broken(paths: Sequence[ImageFile]) -> list[Unreadable]:
+def _find_unreadable(paths: Sequence[ImageFile]) -> list[Unreadable]:
     return [Unreadable(path, reason) for path in paths if (reason := _reason(path))]
 
 

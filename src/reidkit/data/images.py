@@ -52,9 +52,9 @@ def open_images(  # noqa: PLR0913 (options by name only)
 
     With a `cache_dir` they are decoded once into a file there, which is used again as long as the paths, the sizes, the
     times of change and the input size stay the same. Without, they are decoded whenever they are asked for; they are
-    then read once at the start all the same, so that a broken image stops a run before it begins and not in its midst.
+    then read once at the start all the same, so that an unreadable image stops a run before it begins.
 
-    Images in shards are never written into the cache, and read at the start only where broken ones are to be left out.
+    Images in shards are never written into the cache, and read at the start only to leave unreadable ones out.
 
     Args:
         samples: The images, N of them.
@@ -62,7 +62,7 @@ def open_images(  # noqa: PLR0913 (options by name only)
         resize: Pillow's filter of that name.
         cache_dir: The folder for the cache; it is made if it is not there. None: no cache.
         skip_unreadable: Leave out images that cannot be read (see `ImageSource.kept`) instead of refusing.
-        progress: Told now and then how many images are decoded, and of how many.
+        progress: Called now and then with the number of images decoded so far and the number of all.
         stream: Read shards on a disk group by group (see `reidkit.data.shards.reader`). None: as the shards need it.
 
     Raises:
@@ -78,18 +78,18 @@ def open_images(  # noqa: PLR0913 (options by name only)
     files = [path for path in paths if isinstance(path, Path)]
     if cache_dir is None or len(files) < len(paths):
         decoded = decode_all(paths, size, progress, resize)
-        broken = {i: why for _, reasons in decoded for i, why in reasons.items()}
-        return StreamedImages(samples, keep(len(samples), broken, skip_unreadable), size, resize)
+        unreadable = {i: why for _, reasons in decoded for i, why in reasons.items()}
+        return StreamedImages(samples, keep(len(samples), unreadable, skip_unreadable), size, resize)
     file = _CacheFile(Path(cache_dir), files, size, resize)
-    pixels, broken = file.load() or file.build(progress)
-    return MappedImages(pixels, samples, keep(len(samples), broken, skip_unreadable))
+    pixels, unreadable = file.load() or file.build(progress)
+    return MappedImages(pixels, samples, keep(len(samples), unreadable, skip_unreadable))
 
 
 class _CacheFile:
     """The images [N, H, W, 3], then a JSON object, then its length (8 bytes) and eight bytes that mark a whole file.
 
-    The file's name says which images at which size; the object says in which state the files
-    were, and which are broken.
+    The file's name depends on the images and the size; the object holds the state that the files had, and which of
+    them are unreadable.
     """
 
     def __init__(self, folder: Path, paths: Sequence[Path], size: tuple[int, int], by: Filter) -> None:
@@ -102,7 +102,7 @@ class _CacheFile:
         self._path = folder / f"{name}.images"
 
     def load(self) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
-        """The images, and what is broken; None if the file is not there, not whole or older than an image."""
+        """The images, and what is unreadable; None if the file is not there, not whole or older than an image."""
         try:
             with self._path.open("rb") as file:
                 length = file.seek(0, os.SEEK_END) - self._bytes
@@ -111,15 +111,15 @@ class _CacheFile:
             if tail[-8:] != _END or int.from_bytes(tail[-16:-8], "little") != length - 16:
                 return None
             note = json.loads(tail[:-16])
-            broken = {int(i): str(why) for i, why in note["broken"].items()}
-            if note["state"] != self._state or any(_readable(self._paths[i]) for i in broken):
+            unreadable = {int(i): str(why) for i, why in note["broken"].items()}
+            if note["state"] != self._state or any(_readable(self._paths[i]) for i in unreadable):
                 return None
-            return self._map(), broken
+            return self._map(), unreadable
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
 
     def build(self, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        """Decode everything into a new file; who comes second waits for the first and takes its file."""
+        """Decode everything into a new file; a second process waits for the first and takes its file."""
         folder = self._path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -135,24 +135,24 @@ class _CacheFile:
             ) from None
 
     def _write(self, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        broken: dict[int, str] = {}
+        unreadable: dict[int, str] = {}
         with atomic_write(self._path) as file:
             # Ask for the room at once: half an hour of decoding is a bad time to find that the disk is full.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, self._bytes)
             for pixels, reasons in decode_all(self._paths, self._size, progress, self._by):
                 file.write(pixels.data)
-                broken |= reasons
-            note = json.dumps({"state": self._state, "broken": broken}).encode()
+                unreadable |= reasons
+            note = json.dumps({"state": self._state, "broken": unreadable}).encode()
             file.write(note + len(note).to_bytes(8, "little") + _END)
-        return self._map(), broken
+        return self._map(), unreadable
 
     def _map(self) -> NDArray[np.uint8]:
         return np.asarray(np.memmap(self._path, dtype=np.uint8, mode="r", shape=self._shape))
 
 
 def _readable(path: Path) -> bool:
-    """Whether a broken image has become whole: a fault of the network, or of a permission, leaves its state alone."""
+    """Whether an unreadable image can be read again: after a fault of the network it is unchanged."""
     try:
         decode(path)
     except DataError:
@@ -175,11 +175,11 @@ def _digest(parts: Iterable[bytes]) -> str:
     return total.hexdigest()[:32]
 
 
-# For people's eyes.
+# Images to look at.
 
 
 def read_for_display(path: ImageFile, box: tuple[int, int]) -> Image.Image | None:
-    """Read an image for people to look at: RGB as the network gets it, shrunk to fit `box` (width, height in pixels).
+    """Read an image to look at: RGB as the network gets it, shrunk to fit `box` (width, height in pixels).
 
     Returns None where the image cannot be read, whatever the reason: a page or a picture outlives its images.
     """

@@ -72,30 +72,30 @@ class Overlap:
         return (f"the model was trained on {self.words} of this query and gallery: its scores say too much good",)
 
 
-def find_overlap(benchmark: Dataset, *, everything: bool = False) -> Overlap:
+def find_overlap(dataset: Dataset, *, everything: bool = False) -> Overlap:
     """What training and test of a data set share.
 
     Only images of shared ids are read, or with `everything` all, which finds images under other ids as well.
     """
-    test = (benchmark.query, benchmark.gallery)
-    shared = _shared(benchmark)
+    test = (dataset.query, dataset.gallery)
+    shared = _shared(dataset)
     images = None
-    if not any(part.shards for part in (benchmark.train, *test)):
+    if not any(part.shards for part in (dataset.train, *test)):
         wanted = None if everything else shared
-        known = digests(_of(benchmark.train, wanted))
+        known = digests(_of(dataset.train, wanted))
         images = sum(digest_of(sample.path) in known for sample in _of(chain(*test), wanted)) if known else 0
     return Overlap(len(shared), images, tuple(sorted(shared)[:3]))
 
 
-def find_trained(known: frozenset[str], benchmark: Dataset) -> Overlap:
+def find_trained(known: frozenset[str], dataset: Dataset) -> Overlap:
     """What the test of a data set shares with the images of these digests.
 
     An id is shared if an image of it is: in the test itself, or in the training images of the same data set.
     """
-    if any(part.shards for part in benchmark.splits[:3]):
-        return find_overlap(benchmark)
-    found = [sample.pid for sample in chain(benchmark.query, benchmark.gallery) if digest_of(sample.path) in known]
-    trained = {sample.pid for sample in _of(benchmark.train, _shared(benchmark)) if digest_of(sample.path) in known}
+    if any(part.shards for part in dataset.splits[:3]):
+        return find_overlap(dataset)
+    found = [sample.pid for sample in chain(dataset.query, dataset.gallery) if digest_of(sample.path) in known]
+    trained = {sample.pid for sample in _of(dataset.train, _shared(dataset)) if digest_of(sample.path) in known}
     ids = (trained | set(found)) - {JUNK}
     return Overlap(len(ids), len(found), tuple(sorted(ids)[:3]))
 
@@ -106,7 +106,7 @@ UNKNOWN = (
 )
 
 
-def compare_with_model(model: Path, benchmark: Dataset) -> dict[str, Any]:
+def compare_with_model(model: Path, dataset: Dataset) -> dict[str, Any]:
     """What the query and gallery of a data set share with what a model was trained on, and `warnings` of it.
 
     `trained_on` is an `Overlap` as JSON, None where it is not known; the training images of the data set are then
@@ -117,8 +117,8 @@ def compare_with_model(model: Path, benchmark: Dataset) -> dict[str, Any]:
     """
     known = read_record(model)
     if known is None:
-        return {"trained_on": None, "warnings": (UNKNOWN, *find_overlap(benchmark).warnings())}
-    shared = find_trained(known, benchmark)
+        return {"trained_on": None, "warnings": (UNKNOWN, *find_overlap(dataset).warnings())}
+    shared = find_trained(known, dataset)
     return {"trained_on": shared.as_json(), "warnings": shared.warnings_of_model()}
 
 
@@ -168,10 +168,10 @@ def read_record(model: Path) -> frozenset[str] | None:
         ) from None
 
 
-def _shared(benchmark: Dataset) -> frozenset[int]:
+def _shared(dataset: Dataset) -> frozenset[int]:
     """The ids that have training images and others."""
-    test = np.union1d(benchmark.query.pids, benchmark.gallery.pids)
-    return frozenset(np.setdiff1d(np.intersect1d(benchmark.train.pids, test), [JUNK]).tolist())
+    test = np.union1d(dataset.query.pids, dataset.gallery.pids)
+    return frozenset(np.setdiff1d(np.intersect1d(dataset.train.pids, test), [JUNK]).tolist())
 
 
 def _of(samples: Iterable[Sample], ids: frozenset[int] | None) -> Sequence[Sample]:

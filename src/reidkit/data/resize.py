@@ -24,7 +24,7 @@ _BITS = 22
 """Weights are whole numbers of 2**-22: a sum of bytes times weights then stays below 2**31."""
 
 _KEPT = 4096
-"""Longest side in pixels whose weights are kept: they grow with it, and who chooses the images chooses the sizes."""
+"""Longest side in pixels whose weights are kept: they grow with it, and the sizes come with the images."""
 
 _REACH = {"bilinear": 1.0, "bicubic": 2.0}
 """How far a filter reaches to each side, in input pixels where the image grows and output pixels where it shrinks."""

@@ -71,7 +71,7 @@ class Streamed(Protocol):
 class UnreadableImagesError(DataError):
     """Some of the images that were asked for at once cannot be decoded.
 
-    `pixels` uint8 [B, H, W, 3] holds the others; `why` names each broken one by its place among the B, with the reason.
+    `pixels` uint8 [B, H, W, 3] holds the others; `why` has the reason for each unreadable one by its index.
     """
 
     def __init__(self, sentence: str, pixels: NDArray[np.uint8], why: dict[int, str], argument: str = "") -> None:
@@ -184,14 +184,14 @@ def decode_all(
 ) -> Generator[tuple[NDArray[np.uint8], dict[int, str]], None, None]:
     """Every image at `size` (height, width), in order and in groups: uint8 [G, H, W, 3] each.
 
-    Beside each group stands what is broken: its indices, and why. Such an image is black.
-    `progress` is told after each group how many images are done, and of how many.
+    With each group come the indices of unreadable images, and why. Such an image is black.
+    `progress` is called after each group with the number of images done and the number of all.
     """
     done = 0
     with pool() as threads:
         try:
-            for pixels, broken in _in_order(threads, paths, size, by):
-                yield pixels, broken
+            for pixels, unreadable in _in_order(threads, paths, size, by):
+                yield pixels, unreadable
                 done += len(pixels)
                 if progress:
                     progress(done, len(paths))
@@ -216,13 +216,13 @@ def _read_group(
     paths: Sequence[ImageFile], first: int, size: tuple[int, int], by: Filter
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     pixels = np.zeros((len(paths), *size, 3), dtype=np.uint8)
-    broken = {}
+    unreadable = {}
     for i, path in enumerate(paths):
         try:
             _read_into(path, pixels[i], by)
         except DataError as error:
-            broken[first + i] = str(error)
-    return pixels, broken
+            unreadable[first + i] = str(error)
+    return pixels, unreadable
 
 
 def _read_into(path: ImageFile, out: NDArray[np.uint8], by: Filter) -> None:
@@ -247,23 +247,23 @@ def fit(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter) -> None:
         resize(image, out, by)
 
 
-def keep(count: int, broken: dict[int, str], skip_unreadable: bool) -> NDArray[np.int64]:
-    """Which of `count` images are left, rising, when the `broken` ones are left out.
+def keep(count: int, unreadable: dict[int, str], skip_unreadable: bool) -> NDArray[np.int64]:
+    """Which of `count` images are left, rising, when the `unreadable` ones are left out.
 
     Raises:
-        DataError: some are broken and that is not allowed, or all are.
+        DataError: some are unreadable and that is not allowed, or all are.
     """
-    if broken and not (skip_unreadable and len(broken) < count):
-        names = "; ".join(broken[i] for i in sorted(broken)[:3])
-        more = "; ..." if len(broken) > 3 else ""
+    if unreadable and not (skip_unreadable and len(unreadable) < count):
+        names = "; ".join(unreadable[i] for i in sorted(unreadable)[:3])
+        more = "; ..." if len(unreadable) > 3 else ""
         remedy = (
-            "repair them" if len(broken) == count else "repair them, or pass skip_unreadable=True to leave them out"
+            "repair them" if len(unreadable) == count else "repair them, or pass skip_unreadable=True to leave them out"
         )
         raise DataError(
-            f"{len(broken)} of {count} images cannot be read ({names}{more}): {remedy}", argument="skip_unreadable"
+            f"{len(unreadable)} of {count} images cannot be read ({names}{more}): {remedy}", argument="skip_unreadable"
         )
     kept = np.ones(count, dtype=bool)
-    kept[list(broken)] = False
+    kept[list(unreadable)] = False
     return np.flatnonzero(kept)
 
 

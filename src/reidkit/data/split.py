@@ -92,7 +92,7 @@ def make_split(
     return Dataset("split", tuple(train), query, gallery, junk, names=names)
 
 
-def write_split(benchmark: Dataset, out: Path, how: How = "table") -> None:
+def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
     """Write a data set into the new folder `out`, all of it or nothing.
 
     `table` writes split.csv, which names the images where they lie. `copy` and `link` make
@@ -107,7 +107,7 @@ def write_split(benchmark: Dataset, out: Path, how: How = "table") -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        (_write_table if how == "table" else _write_folders)(benchmark, partial, how)
+        (_write_table if how == "table" else _write_folders)(dataset, partial, how)
         partial.chmod(0o777 & ~_umask())
         partial.rename(out)
     except OSError as error:
@@ -142,20 +142,20 @@ def _why_none(samples: Collection[Sample], ids: set[int], cameras: Cameras) -> D
     return DataError("no id has two images, so no query would have a true match: give more images per id")
 
 
-def _rows(benchmark: Dataset) -> list[tuple[str, Sample]]:
-    parts = ("train", benchmark.train), ("query", benchmark.query), ("gallery", [*benchmark.gallery, *benchmark.junk])
+def _rows(dataset: Dataset) -> list[tuple[str, Sample]]:
+    parts = ("train", dataset.train), ("query", dataset.query), ("gallery", [*dataset.gallery, *dataset.junk])
     rows = [(name, sample) for name, samples in parts for sample in samples]
     if not all(isinstance(sample.path, Path) for _, sample in rows):
         raise DataError("images in shards cannot be split: split the loose files, and then `reidkit shard` the result")
     return rows
 
 
-def _write_table(benchmark: Dataset, folder: Path, _: How) -> None:
-    names = _that_can_be_written(benchmark)
+def _write_table(dataset: Dataset, folder: Path, _: How) -> None:
+    names = _that_can_be_written(dataset)
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "pid", "camid", "split"))
-        for name, sample in _rows(benchmark):
+        for name, sample in _rows(dataset):
             camid = "" if sample.camid == NO_CAMERA else names.camid(sample.camid)
             pid = names.pid(sample.pid)
             writer.writerow((Path(str(sample.path)).absolute(), pid, camid, name))
@@ -163,9 +163,9 @@ def _write_table(benchmark: Dataset, folder: Path, _: How) -> None:
         os.fsync(file.fileno())
 
 
-def _write_folders(benchmark: Dataset, folder: Path, how: How) -> None:
-    names = _that_can_be_written(benchmark)
-    for number, (name, sample) in enumerate(_rows(benchmark)):
+def _write_folders(dataset: Dataset, folder: Path, how: How) -> None:
+    names = _that_can_be_written(dataset)
+    for number, (name, sample) in enumerate(_rows(dataset)):
         # the camera comes first, where it is found before whatever the image's own name says
         camera = "" if sample.camid == NO_CAMERA else f"c{sample.camid}_"
         pid = names.pids.get(sample.pid) or (f"{sample.pid:04d}" if sample.pid >= 0 else str(sample.pid))
@@ -177,10 +177,10 @@ def _write_folders(benchmark: Dataset, folder: Path, how: How) -> None:
             place.symlink_to(Path(str(sample.path)).absolute())
 
 
-def _that_can_be_written(benchmark: Dataset) -> Names:
+def _that_can_be_written(dataset: Dataset) -> Names:
     """What ids and cameras are called; their numbers where one of the names would not come back as it is."""
-    pids, camids = ({getattr(s, key) for _, s in _rows(benchmark)} for key in ("pid", "camid"))
-    wanted = benchmark.names.only(pids, camids)
+    pids, camids = ({getattr(s, key) for _, s in _rows(dataset)} for key in ("pid", "camid"))
+    wanted = dataset.names.only(pids, camids)
     return Names(
         wanted.pids if wanted.pids.keys() == pids - {JUNK} and all(map(_comes_back, wanted.pids.values())) else {},
         wanted.camids

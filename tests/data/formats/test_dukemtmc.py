@@ -33,5 +33,5 @@ def test_names_tell_it_from_market(draw: Callable[..., Path]) -> None:
 
 def test_a_name_of_another_data_set_is_named(draw: Callable[..., Path]) -> None:
     root = draw(f"{TRAIN}/0001_c2_f0046182.jpg", f"{QUERY}/0002_c1s1_000451_03.jpg", f"{TEST}/0001_c2_f0046182.jpg")
-    with pytest.raises(DataError, match="does not say person and camera: rename it like 0001_c2_f"):
+    with pytest.raises(DataError, match="does not give an id and a camera: rename it like 0001_c2_f"):
         dukemtmc.load(root)

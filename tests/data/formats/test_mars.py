@@ -35,5 +35,5 @@ def test_mars_by_hand(draw: Callable[..., Path]) -> None:
 
 def test_a_foreign_name(draw: Callable[..., Path]) -> None:
     root = draw("bbox_train/0001/0001C1T0001F001.jpg", "bbox_train/0002/x.jpg")
-    with pytest.raises(DataError, match=r"x.jpg does not say id and camera"):
+    with pytest.raises(DataError, match=r"x.jpg does not give an id and a camera"):
         load_dataset(root, "mars")

@@ -24,7 +24,7 @@ from reidkit.data.formats import (
     vehicles,
     veri776,
 )
-from reidkit.data.formats import folder as people
+from reidkit.data.formats import folder as own_images
 from reidkit.data.formats.passed_over import passed_over
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, joined
@@ -40,10 +40,23 @@ if TYPE_CHECKING:
 
 
 MODULES = (
-    *(market1501, dukemtmc, msmt17, cuhk03, veri776, mars, occluded_reid, vehicles, prid, named_splits, csv, people),
+    *(
+        market1501,
+        dukemtmc,
+        msmt17,
+        cuhk03,
+        veri776,
+        mars,
+        occluded_reid,
+        vehicles,
+        prid,
+        named_splits,
+        csv,
+        own_images,
+    ),
     *(webdataset, parquet),
 )
-"""The modules of the data sets, in the order in which they are tried. Each has `FORMATS`, and `LAYOUT` for people."""
+"""The modules of the data sets, in the order in which they are tried. Each has `FORMATS`, and `LAYOUT` in words."""
 
 FORMATS: dict[str, Format] = {name: entry for module in MODULES for name, entry in module.FORMATS.items()}
 """Every format by its name."""
@@ -60,8 +73,8 @@ SHARDS = ("webdataset", "parquet")
 def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dataset:  # noqa: A002
     """Load the data set in a folder, which may also lie one or two levels deeper, in a .csv file or at a URL.
 
-    `format` is a name in `FORMATS`; None: it is told by the layout. What lies in the folder and is not read is counted
-    in `passed_over` of the result.
+    `format` is a name in `FORMATS`; None: it is recognised by the layout. Files in the folder that are not read are
+    counted in `passed_over` of the result.
 
     Raises:
         UsageError: there is no such format.
@@ -82,23 +95,23 @@ def open_to_split(
     """The images to train on, those to test with (maybe none), and all names, of a data set without queries.
 
     Raises:
-        DataError: as `open_benchmark`, or the data set has a query and a gallery already.
+        DataError: as `load_dataset`, or the data set has a query and a gallery already.
     """
     if format is None and folder.is_dir():
         for level in scan.levels(folder):
-            if found := [place for place in level if market1501.lacks_query(place) or people.lacks_query(place)]:
+            if found := [place for place in level if market1501.lacks_query(place) or own_images.lacks_query(place)]:
                 place = scan.only(folder, found)
-                reader = market1501 if market1501.lacks_query(place) else people
+                reader = market1501 if market1501.lacks_query(place) else own_images
                 train, test = reader.load_without_query(place)
-                return train, test, people.names_of_split(place) if reader is people else NO_NAMES
+                return train, test, own_images.names_of_split(place) if reader is own_images else NO_NAMES
     opened = load_dataset(folder, format)
     if opened.train and opened.query and opened.gallery:
         raise DataError(f"{folder} has a query and a gallery already: train and evaluate with it as it is")
     return all_samples(opened), (), opened.names
 
 
-def merge_datasets(benchmarks: Sequence[Dataset]) -> Dataset:
-    """Several data sets as one: people and cameras of each are numbered after those of the ones before.
+def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
+    """Several data sets as one: ids and cameras of each are numbered after those of the ones before.
 
     Junk stays junk and an unknown camera unknown. Market-1501's distractors, all of pid 0, become a pid of which there
     is no query, whatever pid 0 is in the others.
@@ -106,28 +119,28 @@ def merge_datasets(benchmarks: Sequence[Dataset]) -> Dataset:
     Raises:
         DataError: no data set is given, or one is given twice.
     """
-    if not benchmarks:
+    if not datasets:
         raise DataError("no data set is given: name at least one folder")
     moved: list[Dataset] = []
     pids = camids = 0
-    for benchmark in benchmarks:
-        parts = (part.renumbered(pids, camids) for part in benchmark.splits)
-        moved.append(Dataset(benchmark.name, *parts, names=benchmark.names.moved(pids, camids)))
-        pids += 1 + max(int(part.pids.max(initial=-1)) for part in benchmark.splits)
-        camids += 1 + max(int(part.camids.max(initial=-1)) for part in benchmark.splits)
-    _refuse_twice(benchmarks)
+    for dataset in datasets:
+        parts = (part.renumbered(pids, camids) for part in dataset.splits)
+        moved.append(Dataset(dataset.name, *parts, names=dataset.names.moved(pids, camids)))
+        pids += 1 + max(int(part.pids.max(initial=-1)) for part in dataset.splits)
+        camids += 1 + max(int(part.camids.max(initial=-1)) for part in dataset.splits)
+    _refuse_twice(datasets)
     train, query, gallery, junk = (_chained(parts) for parts in zip(*(part.splits for part in moved), strict=True))
     names = reduce(Names.and_of, (part.names for part in moved), NO_NAMES)
     left: Counter[str] = Counter()
-    for benchmark in benchmarks:
-        left.update(benchmark.passed_over)
+    for dataset in datasets:
+        left.update(dataset.passed_over)
     name = "+".join(part.name for part in moved)
     return Dataset(name, train, query, gallery, junk, names=names, passed_over=dict(left))
 
 
-def all_samples(benchmark: Dataset) -> Samples:
+def all_samples(dataset: Dataset) -> Samples:
     """The images of all splits and the junk, one after the other."""
-    return _chained(benchmark.splits)
+    return _chained(dataset.splits)
 
 
 def _chained(parts: Sequence[Samples]) -> Samples:
@@ -140,11 +153,11 @@ def _chained(parts: Sequence[Samples]) -> Samples:
     return SampleTable(chain.from_iterable(parts))
 
 
-def _refuse_twice(benchmarks: Sequence[Dataset]) -> None:
+def _refuse_twice(datasets: Sequence[Dataset]) -> None:
     seen: set[str] = set()
-    for benchmark in benchmarks:
-        shards = {_place(str(shard)) for part in benchmark.splits for shard in part.shards}
-        files = () if len(benchmarks) == 1 else chain.from_iterable(benchmark.splits)
+    for dataset in datasets:
+        shards = {_place(str(shard)) for part in dataset.splits for shard in part.shards}
+        files = () if len(datasets) == 1 else chain.from_iterable(dataset.splits)
         paths = shards or {_place(str(sample.path)) for sample in files}
         if seen & paths:
             raise DataError(f"{min(seen & paths)} is in two of the data sets: name each only once")
@@ -172,7 +185,7 @@ def _guess(folder: Path) -> Dataset:
 
 
 def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path]]]]:
-    """What is looked for, and in which places: what is told by its names for certain first."""
+    """What is looked for, and in which places: layouts with certain names first."""
     levels = list(islice(scan.levels(folder), 2))
     # thousands of folders of ids are passed at a glance
     yield (
@@ -183,7 +196,7 @@ def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path
     levels = list(scan.levels(folder))
     yield GUESSED, levels[2:]
     # a test split alone is not what to train on
-    parts = [[place for place in level if place.name.lower() not in people.SPLIT_WORDS] for level in levels[1:]]
+    parts = [[place for place in level if place.name.lower() not in own_images.SPLIT_WORDS] for level in levels[1:]]
     yield ("folder",), parts
     yield SHARDS, levels
 
@@ -194,7 +207,7 @@ def _why_not(folder: Path) -> DataError:
     if not any(scan.any_image(place) for place in places):
         return DataError(f"{folder} holds no images: give the folder of a data set")
     for place in places:
-        if why := people.complaint(place):
+        if why := own_images.complaint(place):
             return DataError(why, argument="format" if "format='" in why else "")
     return DataError(f"the layout of {folder} is not recognised; looked for {LAYOUTS}")
 

@@ -27,10 +27,10 @@ def matches(folder: Path) -> bool:
 def load(folder: Path, train_only: bool = False, name: str = "") -> Dataset:
     """DukeMTMC-reID from `DukeMTMC-reID` or a folder that it lies in. It has no junk; distractors have their own ids.
 
-    Occluded-Duke has the same layout: it is called so where `name` says so, or the name of its folder.
+    Occluded-Duke has the same layout: it is called so where `name` is given, or the name of its folder.
 
     Raises:
-        DataError: a folder is missing or holds no images, or a name says no id and camera.
+        DataError: a folder is missing or holds no images, or a name gives no id and camera.
     """
     root = locate(folder, matches, "DukeMTMC-reID: unpack DukeMTMC-reID.zip there")
     name = name or ("occluded-duke" if "occluded" in root.name.lower() else "dukemtmc")

@@ -22,7 +22,7 @@ LAYOUT = f"market1501 (bounding_box_train with {EXAMPLE})"
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is laid out as Market-1501; DukeMTMC-reID, which has the same folders, is told by its names."""
+    """Whether `folder` is laid out as Market-1501; DukeMTMC-reID has the same folders and other names."""
     train = folder / "bounding_box_train"
     return train.is_dir() and not re.match(r"\d+_c\d+_f\d+", any_image(train) or "")
 
@@ -30,13 +30,13 @@ def matches(folder: Path) -> bool:
 def load(folder: Path, train_only: bool = False) -> Dataset:
     """Market-1501 from `Market-1501-v15.09.15` or a folder that it lies in.
 
-    pid -1 marks bad detections: they are `junk`. pid 0 marks distractors, people who are in no query: they stay in the
+    pid -1 marks bad detections: they are `junk`. pid 0 marks distractors, which have no query: they stay in the
     gallery. Where there are training images alone, or with `train_only`, query and gallery are empty.
 
     A set that `reidkit synth` drew is named `synthetic`.
 
     Raises:
-        DataError: a folder is missing or holds no images, or a name says no id and camera.
+        DataError: a folder is missing or holds no images, or a name gives no id and camera.
     """
     root = locate(folder, matches, "Market-1501: unpack Market-1501-v15.09.15.zip there")
     name = "synthetic" if _is_drawn(root) else "market1501"

@@ -27,7 +27,7 @@ def matches(folder: Path) -> bool:
 def load(folder: Path) -> Dataset:
     """MARS from its folder or one around it: `bbox_train/<id>/` and `bbox_test/<id>/`, the latter possibly missing.
 
-    00-1 marks junk, 0000 distractors, who are in no query. MARS itself compares sequences; here the first image of an
+    00-1 marks junk, 0000 distractors, which have no query. MARS itself compares sequences; here the first image of an
     id by a camera is a query (see `queries_of`), and all others are the gallery. Scores are not those of sequences.
 
     Raises:
@@ -46,7 +46,9 @@ def _read(folder: Path) -> tuple[Sample, ...]:
         for name in image_names(child):
             match = NAME.fullmatch(name)
             if not match:
-                raise DataError(f"{child / name} does not say id and camera: rename it like {EXAMPLE}, or remove it")
+                raise DataError(
+                    f"{child / name} does not give an id and a camera: rename it like {EXAMPLE}, or remove it"
+                )
             pid = JUNK if match["pid"] == "00-1" else int(match["pid"])
             samples.append(Sample(child / name, pid, int(match["cam"])))
     return tuple(samples)

@@ -24,8 +24,8 @@ def load(folder: Path, with_val: bool = False) -> Dataset:
     """MSMT17 from `MSMT17_V1`, `MSMT17_V2` or the folder it lies in.
 
     Trained on is what list_train.txt names, and with `with_val` what list_val.txt names as well: other images of the
-    same people. Published figures differ in that. The lists count the people of the training and of the test folder
-    from 0 each; here the latter follow the former, so that a pid is one person.
+    same ids. Published figures differ in that. The lists number the ids of the training and of the test folder from 0
+    each; here the latter follow the former, so that a pid stands for one id.
 
     Raises:
         DataError: a list or a folder is missing, or a line does not fit, named with its number.

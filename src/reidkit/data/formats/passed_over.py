@@ -24,15 +24,15 @@ NOTES = frozenset(
 _NOTES, _HIDDEN, _LOST = "notes and lists", "hidden files", "links that lead nowhere"
 
 
-def passed_over(folder: Path, benchmark: Dataset) -> dict[str, int]:
-    """Counts of the files in `folder` that `benchmark` does not read, by kind.
+def passed_over(folder: Path, dataset: Dataset) -> dict[str, int]:
+    """Counts of the files in `folder` that `dataset` does not read, by kind.
 
     Kinds are images in a folder that is not read (`images in val/`), images in a folder of which others are read
     (`images in train/ not listed`), files with a suffix that is not read (`.heic files`), notes and lists, hidden
     files, and links that lead nowhere. Of shards only suffixes are counted, and nothing of a URL or of a table that was
     named itself.
     """
-    parts = (benchmark.train, benchmark.query, benchmark.gallery, benchmark.junk)
+    parts = (dataset.train, dataset.query, dataset.gallery, dataset.junk)
     if url_of(folder) or not folder.is_dir():
         return {}
     shards = {str(shard) for part in parts for shard in part.shards}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Format(NamedTuple):
     """How a data set is recognised (`matches`) and read (`load`) from a folder.
 
-    Only a `guessed` one is tried on a folder whose format nobody names.
+    Only a `guessed` one is tried on a folder whose format is not named.
     """
 
     matches: Callable[[Path], bool]
@@ -106,7 +106,7 @@ def only(folder: Path, found: Sequence[Path]) -> Path:
 
 
 def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple[Sample, ...]:
-    """The images of `folder`, whose names say person and camera; sorted by name.
+    """The images of `folder`, whose names give id and camera; sorted by name.
 
     `pattern` has the groups `pid` and `cam`; the camera keeps the number that the name gives it.
 
@@ -117,7 +117,7 @@ def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple
     for name in image_names(folder):
         match = pattern.match(name)
         if not match:
-            raise DataError(f"{folder / name} does not say person and camera: rename it like {example}, or remove it")
+            raise DataError(f"{folder / name} does not give an id and a camera: rename it like {example}, or remove it")
         samples.append(Sample(folder / name, int(match["pid"]), int(match["cam"])))
     if not samples:
         raise DataError(f"{folder} holds no images: unpack the data set again")
@@ -131,7 +131,7 @@ def without_junk(
     gallery: tuple[Sample, ...],
     names: Names = NO_NAMES,
 ) -> Dataset:
-    """A benchmark whose junk (pid -1) has been taken out of every split and laid in `junk`."""
+    """A data set whose junk (pid -1) has been taken out of every split and laid in `junk`."""
     train, query, gallery, junk = (
         *(tuple(sample for sample in split if sample.pid != JUNK) for split in (train, query, gallery)),
         tuple(sample for split in (train, query, gallery) for sample in split if sample.pid == JUNK),

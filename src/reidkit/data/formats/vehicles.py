@@ -54,7 +54,7 @@ def load_vehicleid(folder: Path, size: int = 800) -> Dataset:
     first = {pid: image for image, pid in reversed(test)}
     gallery = [row for row in test if first[row[1]] == row[0]]
     query = [row for row in test if first[row[1]] != row[0]]
-    return _benchmark("vehicleid", place, [train, query, gallery], lambda _: NO_CAMERA)
+    return _dataset("vehicleid", place, [train, query, gallery], lambda _: NO_CAMERA)
 
 
 def load_wild(folder: Path, size: int = 3000) -> Dataset:
@@ -77,12 +77,10 @@ def load_wild(folder: Path, size: int = 3000) -> Dataset:
     cameras = dict(_rows(info, _INFO, "00001/000001;12;...", head=True)) if info.is_file() else {}
     asked = {image for image, _ in query}
     gallery = [row for row in gallery if row[0] not in asked]
-    return _benchmark(
-        "veri-wild", root / "images", [train, query, gallery], lambda image: cameras.get(image, NO_CAMERA)
-    )
+    return _dataset("veri-wild", root / "images", [train, query, gallery], lambda image: cameras.get(image, NO_CAMERA))
 
 
-def _benchmark(name: str, place: Path, lists: list[_Rows], camera: Callable[[str], int]) -> Dataset:
+def _dataset(name: str, place: Path, lists: list[_Rows], camera: Callable[[str], int]) -> Dataset:
     splits = [tuple(Sample(place / f"{image}.jpg", pid, camera(image)) for image, pid in rows) for rows in lists]
     for split in splits:
         if split and not Path(str(split[0].path)).is_file():

@@ -26,7 +26,7 @@ def load(folder: Path) -> Dataset:
     """VeRi-776 from `VeRi` or the folder it lies in. Its queries lie in the gallery too: score across cameras.
 
     Raises:
-        DataError: a folder is missing or holds no images, or a name says no vehicle and camera.
+        DataError: a folder is missing or holds no images, or a name gives no id and camera.
     """
     root = locate(folder, matches, "VeRi-776: unpack VeRi.zip there")
     train, query, gallery = (

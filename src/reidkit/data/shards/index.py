@@ -52,7 +52,7 @@ def read_shards(
 ) -> ShardSamples:
     """The images of all shards of a folder or URL whose names end in `suffix`, as they lie in them.
 
-    `shard` makes one of a place and a name, `gather` is asked for the index where nobody has kept it, and `each` says
+    `shard` makes one of a place and a name, `gather` makes the index where none is stored, and `each` says
     what must be written for an image.
 
     Raises:
@@ -186,7 +186,7 @@ class _Gathering:
 
 
 INDEX = "reidkit-index.npz"
-"""The file that `reidkit shard` lays beside the shards, so that nobody reads them all to find out what is in them."""
+"""The file that `reidkit shard` lays beside the shards, so that they need not be read to list their images."""
 
 _FORMAT = 1
 

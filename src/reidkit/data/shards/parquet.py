@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit.data.formats.scan import Format
 from reidkit.data.shards.index import gathered, read_shards
-from reidkit.data.shards.samples import Said, as_benchmark, checked, shown
+from reidkit.data.shards.samples import RawFacts, as_dataset, checked, shown
 from reidkit.data.shards.storage import set_name, shards_at
 from reidkit.errors import DataError
 from reidkit.extras import install
@@ -74,14 +74,14 @@ def load(folder: Path) -> Dataset:
     """The images in the Parquet files of a folder or URL.
 
     Columns: `image` (the bytes of the file, or a struct that has them as `bytes`), `pid` (numbers, or names as in
-    `csv`), and where they are known `camid`, `split` and `key` or `path`. Where no split is said, the shard's name
+    `csv`), and where they are known `camid`, `split` and `key` or `path`. Where no split is raw, the shard's name
     begins with it.
 
     Raises:
         DataError: there are no such files; pyarrow is not installed; one is damaged, lacks a column, or names an image
             twice.
     """
-    return as_benchmark(set_name(folder, "parquet"), read(folder))
+    return as_dataset(set_name(folder, "parquet"), read(folder))
 
 
 def read(folder: Path) -> ShardSamples:
@@ -114,16 +114,16 @@ def _gather_shard(shard: ParquetShard, rows: ShardRows, split: str) -> None:
 def _gather_group(shard: ParquetShard, file: Any, group: int, rows: ShardRows, split: str) -> None:
     there = set(file.schema_arrow.names)
     key = next((name for name in KEYS if name in there), None)
-    wanted = [name for name in (key, *Said._fields) if name in there]
+    wanted = [name for name in (key, *RawFacts._fields) if name in there]
     table = _told(shard, lambda: file.read_row_group(group, columns=wanted).to_pydict())
     count = len(table["pid"])
     empty = [None] * count
     names = table[key] if key else range(len(rows.keys), len(rows.keys) + count)
-    facts = zip(names, *(table.get(field, empty) for field in Said._fields), strict=True)
+    facts = zip(names, *(table.get(field, empty) for field in RawFacts._fields), strict=True)
     length = _image_bytes(file, group) // max(count, 1)
-    for row, (name, *said) in enumerate(facts):
+    for row, (name, *raw) in enumerate(facts):
         code = name if isinstance(name, bytes) else str(name).encode("utf-8", "surrogatepass")
-        rows.add(code, checked(Said(*said), split, f"{shard}:{shown(code)}"), group, row, length)
+        rows.add(code, checked(RawFacts(*raw), split, f"{shard}:{shown(code)}"), group, row, length)
 
 
 def _image_bytes(file: Any, group: int) -> int:

@@ -115,7 +115,7 @@ def open_shards(
     all are decoded once now, because it must be known how many are left.
 
     Raises:
-        DataError: all images are broken; a shard cannot be read.
+        DataError: all images are unreadable; a shard cannot be read.
     """
     single = all(isinstance(shard, TarShard) and isinstance(shard.place, Folder) for shard in samples.shards)
     if stream is False and not single:
@@ -127,8 +127,8 @@ def open_shards(
     whole = kind(samples, np.arange(len(samples)), size, resize)
     if not skip_unreadable:
         return whole
-    broken = dict(complaints(StreamedShards(samples, whole.kept, size, resize), progress))
-    return kind(samples, keep(len(samples), broken, skip_unreadable=True), size, resize) if broken else whole
+    unreadable = dict(complaints(StreamedShards(samples, whole.kept, size, resize), progress))
+    return kind(samples, keep(len(samples), unreadable, skip_unreadable=True), size, resize) if unreadable else whole
 
 
 def complaints(

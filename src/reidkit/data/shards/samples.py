@@ -42,7 +42,7 @@ ROW = np.dtype(
 
 
 class Shard(Protocol):
-    """A file of images. Its string is what people call it."""
+    """A file of images. Its string is its path or URL."""
 
     def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
         """The files of images of one part, in the order asked for.
@@ -190,7 +190,7 @@ def joined(several: Sequence[ShardSamples]) -> ShardSamples:
     return ShardSamples(shards, np.concatenate(rows), b"".join(samples.names for samples in several), called)
 
 
-def as_benchmark(name: str, samples: ShardSamples) -> Dataset:
+def as_dataset(name: str, samples: ShardSamples) -> Dataset:
     """The splits of `samples`, each in its order, without the junk, which comes together."""
     split, junk = samples.rows["split"], samples.rows["pid"] == JUNK
     train, query, gallery = (samples.take(np.flatnonzero((split == n) & ~junk)) for n in range(len(SPLITS)))
@@ -202,13 +202,13 @@ def shown(key: bytes) -> str:
     return harmless(key.decode("utf-8", "backslashreplace"))
 
 
-# What a shard says of an image.
+# The labels of an image in a shard.
 
 _HIGHEST = 10**9
 
 
 class Facts(NamedTuple):
-    """What a shard says of an image: an integer or a name each for pid and camid, and the number of its split.
+    """The labels of an image, checked: an integer or a name each for pid and camid, and the number of its split.
 
     `pid_name` and `camid_name` are what these are called where they are numbers that stand for names, else "".
     """
@@ -220,13 +220,13 @@ class Facts(NamedTuple):
     camid_name: str = ""
 
 
-def checked(said: Said, split_of_shard: str, where: str) -> Facts:
-    """What a shard says of an image, with the number of its split; where it says none, the split of the shard counts.
+def checked(raw: RawFacts, split_of_shard: str, where: str) -> Facts:
+    """Check the labels of an image; where it has no split, that of the shard counts.
 
     Raises:
-        DataError: it says something that is none, or nobody says a split; `where` begins the sentence.
+        DataError: a label cannot be used, or there is no split; `where` begins the sentence.
     """
-    split = said.split
+    split = raw.split
     if split is None and not split_of_shard:
         raise DataError(
             f"{where} says no split, nor does the name of the shard: begin that with train, query or gallery"
@@ -235,15 +235,15 @@ def checked(said: Said, split_of_shard: str, where: str) -> Facts:
     if split not in SPLITS:
         raise DataError(f"{where}: {shown_text(f'split {reprlib.repr(split)} is none of ' + ', '.join(SPLITS))}")
     try:
-        pid = _label(said.pid, "pid")
-        camid = NO_CAMERA if _is_missing(said.camid) else _label(said.camid, "camid")
+        pid = _label(raw.pid, "pid")
+        camid = NO_CAMERA if _is_missing(raw.camid) else _label(raw.camid, "camid")
     except DataError as error:
         raise DataError(f"{where}: {shown_text(str(error))}") from None
-    names = (name if isinstance(name, str) else "" for name in (said.pid_name, said.camid_name))
+    names = (name if isinstance(name, str) else "" for name in (raw.pid_name, raw.camid_name))
     return Facts(pid, camid, SPLITS.index(split), *names)
 
 
-class Said(NamedTuple):
+class RawFacts(NamedTuple):
     """What was found beside an image, whatever it is; None where there was nothing."""
 
     pid: Any

@@ -11,7 +11,7 @@ from reidkit.data.decode import MAX_BYTES
 from reidkit.data.formats.folder import camera
 from reidkit.data.formats.scan import SUFFIXES, Format
 from reidkit.data.shards.index import gathered, read_shards
-from reidkit.data.shards.samples import Said, as_benchmark, checked, shown
+from reidkit.data.shards.samples import RawFacts, as_dataset, checked, shown
 from reidkit.data.shards.storage import Folder, set_name, shards_at
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA
@@ -201,12 +201,12 @@ def load(folder: Path) -> Dataset:
 
     An image `KEY.jpg` (or another suffix of an image) goes with `KEY.json`, an object with `pid`, `camid` and `split`,
     or with `KEY.cls` or `KEY.txt`, the pid alone; the camera is then the number in a `c<N>` of the name, as in
-    `folder`. Where no split is said, the shard's name begins with it. pids are as in `csv`.
+    `folder`. Where no split is raw, the shard's name begins with it. pids are as in `csv`.
 
     Raises:
         DataError: there are no tars; one is cut short or damaged; an image has no pid, or its key comes twice.
     """
-    return as_benchmark(set_name(folder, "webdataset"), read(folder))
+    return as_dataset(set_name(folder, "webdataset"), read(folder))
 
 
 def read(folder: Path) -> ShardSamples:
@@ -277,20 +277,20 @@ class _Tar:
 
     def _from_json(self, entry: Entry, text: bytes) -> Facts:
         try:
-            said = json.loads(text)
+            raw = json.loads(text)
         except (ValueError, RecursionError):
-            said = None
-        if not isinstance(said, dict):
+            raw = None
+        if not isinstance(raw, dict):
             raise DataError(f"{self._named(entry.name)} is not an object in JSON")
-        return self._checked(entry, Said(*(said.get(field) for field in Said._fields)))
+        return self._checked(entry, RawFacts(*(raw.get(field) for field in RawFacts._fields)))
 
     def _from_label(self, entry: Entry, text: bytes) -> Facts:
         word = text.decode("utf-8", "backslashreplace").strip()
         seen_by = camera(shown(entry.name.rpartition(b"/")[2]))
-        return self._checked(entry, Said(word, None if seen_by == NO_CAMERA else seen_by))
+        return self._checked(entry, RawFacts(word, None if seen_by == NO_CAMERA else seen_by))
 
-    def _checked(self, entry: Entry, said: Said) -> Facts:
-        return checked(said, self._split, self._named(entry.name))
+    def _checked(self, entry: Entry, raw: RawFacts) -> Facts:
+        return checked(raw, self._split, self._named(entry.name))
 
     def _named(self, name: bytes) -> str:
         return f"{self._shard}:{shown(name)}"

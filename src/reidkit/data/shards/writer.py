@@ -1,4 +1,4 @@
-"""Any data set as shards, the images of a person side by side."""
+"""Any data set as shards, the images of an id side by side."""
 
 from __future__ import annotations
 
@@ -148,19 +148,19 @@ class _Planned:
 
 
 def convert(
-    benchmark: Dataset,
+    dataset: Dataset,
     out: Path,
     kind: Kind,
     images_per_shard: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, int]:
-    """Write the images of `benchmark`, their files as they are, into shards in the folder `out`, with their index.
+    """Write the images of `dataset`, their files as they are, into shards in the folder `out`, with their index.
 
     Each is decoded once to see that it is an image: a list may name any file, and shards are given to others.
 
-    The images of a person follow each other, and lie in one shard unless it has no room for them; otherwise the order
+    The images of an id follow each other, and lie in one shard unless it has no room for them; otherwise the order
     is that of the data set. Each shard appears when it is whole, the index last. A shard of an earlier call that holds
-    what it should, byte for byte, is kept, so that a call that was broken off goes on.
+    what it should, byte for byte, is kept, so that a call that was interrupted goes on.
 
     Returns:
         How many `images` and `shards` there are, and how many of these were `kept`.
@@ -173,13 +173,13 @@ def convert(
         raise UsageError(
             "a shard holds one image at least: pass images_per_shard=1 or more", argument="images_per_shard"
         )
-    plan = _plan(benchmark, _SUFFIX[kind], images_per_shard)
+    plan = _plan(dataset, _SUFFIX[kind], images_per_shard)
     images = sum(len(shard.indices) for shard in plan)
     if not images:
-        raise DataError(f"{benchmark.name} holds no images: there is nothing to write")
+        raise DataError(f"{dataset.name} holds no images: there is nothing to write")
     done = kept = 0
     try:
-        _begin(out, {shard.name for shard in plan}, synthetic=benchmark.name == "synthetic")
+        _begin(out, {shard.name for shard in plan}, synthetic=dataset.name == "synthetic")
         for shard in plan:
             if _is_there(shard, out, kind):
                 kept += 1
@@ -228,27 +228,27 @@ def _begin(out: Path, shards: set[str], synthetic: bool) -> None:
             file.write(f"{SYNTHETIC}\n".encode())
 
 
-def _plan(benchmark: Dataset, suffix: str, images_per_shard: int) -> list[_Planned]:
+def _plan(dataset: Dataset, suffix: str, images_per_shard: int) -> list[_Planned]:
     plan = []
-    test = as_samples((*benchmark.gallery, *benchmark.junk)) if len(benchmark.junk) else benchmark.gallery
-    for split, samples in zip(SPLITS, (benchmark.train, benchmark.query, test), strict=True):
+    test = as_samples((*dataset.gallery, *dataset.junk)) if len(dataset.junk) else dataset.gallery
+    for split, samples in zip(SPLITS, (dataset.train, dataset.query, test), strict=True):
         names = _names([sample.path for sample in samples])
         plan += [
-            _Planned(f"{split}-{number:05d}{suffix}", split, samples, names, indices, benchmark.names)
+            _Planned(f"{split}-{number:05d}{suffix}", split, samples, names, indices, dataset.names)
             for number, indices in enumerate(_cut(samples, images_per_shard))
         ]
     return plan
 
 
 def _cut(samples: Samples, images_per_shard: int) -> Iterator[list[int]]:
-    """Which images go into each shard: people in the order in which they first come, whole as long as they fit."""
+    """Which images go into each shard: ids in the order in which they first come, undivided as long as they fit."""
     if not len(samples):
         return
-    _, first, person = np.unique(samples.pids, return_index=True, return_inverse=True)
-    order = np.argsort(first[person], kind="stable")
-    people = np.split(order, np.flatnonzero(np.diff(first[person][order])) + 1)
+    _, first, id_of = np.unique(samples.pids, return_index=True, return_inverse=True)
+    order = np.argsort(first[id_of], kind="stable")
+    by_id = np.split(order, np.flatnonzero(np.diff(first[id_of][order])) + 1)
     shard: list[int] = []
-    for images in people:
+    for images in by_id:
         if shard and len(shard) + len(images) > images_per_shard:
             yield shard
             shard = []
