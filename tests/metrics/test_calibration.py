@@ -287,7 +287,7 @@ def test_few_pairs_are_said(calibration):
     assert made.camera_pairs == ()
     assert "at a FAR of 0.001 only 0.002 of the 2 impostor pairs would be accepted" in made.warnings[0]
     assert "give images of more ids, as no FAR below 0.1 can be measured on fewer than 100 pairs" in made.warnings[0]
-    assert "only 2 people have a genuine pair" in made.warnings[1]
+    assert "only 2 ids have a genuine pair" in made.warnings[1]
     alone = calibrate(query, replace(gallery, pids=np.array([1, 3])), data="one")
     assert alone.open_set is None
     assert any("open-set rates need two people" in warning for warning in alone.warnings)

@@ -69,7 +69,7 @@ def test_a_device_may_be_named():
 
 
 def test_verification_by_hand():
-    """Genuine pairs are 1, 8, 8 and 1 apart, impostor pairs 2, 9, 9 and 2: half of them are accepted with all genuine."""
+    """Genuine pairs are 1, 8, 8 and 1 apart, impostor pairs 2, 9, 9 and 2: at 8, half of these are accepted."""
     query, gallery = two_ids()
     result = verify(query, gallery, metric="euclidean", fars=[0.5])
     assert (result.genuine, result.impostors) == (4, 4)

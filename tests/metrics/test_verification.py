@@ -168,7 +168,7 @@ def test_camera_pairs_are_counted_apart() -> None:
     tables = collect_pairs(query, gallery).tables
     assert tables.camera_pairs.tolist() == [[0, 1], [1, 0]]
     assert tables.camera_genuine.sum(axis=1).tolist() == [1, 1]
-    # Camera 0 with camera 1: query 1 with the second image of person 2. Camera 1 with 0: nobody else.
+    # Camera 0 with camera 1: query 1 with the second image of id 2. Camera 1 with 0: no other id.
     assert tables.camera_impostor.sum(axis=1).tolist() == [1, 0]
     # Query 1 with image 3 of camera 2 and image 2 of camera 1; query 2 with image 3; query 3 with images 1, 2 and 4.
     assert tables.impostor_total.sum() == 6

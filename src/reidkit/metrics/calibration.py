@@ -42,12 +42,12 @@ LEAST_IMPOSTORS = 1000
 """A camera pair with fewer pairs, or with fewer than 10 / FAR impostor pairs, has no threshold of its own."""
 
 LARGEST_FAR = 0.1
-"""Nobody can use a threshold that takes more than this part of all strangers for the one who is searched for."""
+"""No threshold is of use that accepts more than this part of all impostor pairs."""
 
 MEASURED = round(FEW / LARGEST_FAR)
 """Impostor pairs that it takes to measure that FAR."""
 
-LEAST_PEOPLE = 20
+LEAST_IDS = 20
 POINTS = 100
 
 
@@ -100,7 +100,7 @@ def calibrate(  # noqa: PLR0913 (each a plain argument)
         settings=settings,
         queries=int((np.asarray(query.pids) != JUNK).sum()),
         gallery=int((np.asarray(gallery.pids) != JUNK).sum()),
-        people=_people(pairs.tables),
+        people=_ids(pairs.tables),
         genuine=result.genuine,
         impostors=result.impostors,
         chosen=_rate(chosen, spread.tpr[0]),
@@ -128,12 +128,12 @@ def calibrate(  # noqa: PLR0913 (each a plain argument)
 
 
 def held_out(query: Embeddings, gallery: Embeddings, settings: Settings) -> HeldOut | None:
-    """How good the probabilities are on people they were not made from: one half of all people against the other.
+    """Measure the probabilities on ids that they were not made from: one half of all ids against the other.
 
-    Which half a person is in is drawn with the seed. None where a half has no genuine or no impostor pair.
+    Which half an id is in is drawn with the seed. None where a half has no genuine or no impostor pair.
     """
-    people = np.setdiff1d(np.union1d(query.pids, gallery.pids), [JUNK])
-    shuffled = np.random.default_rng(settings.seed).permutation(people)
+    ids = np.setdiff1d(np.union1d(query.pids, gallery.pids), [JUNK])
+    shuffled = np.random.default_rng(settings.seed).permutation(ids)
     first, second = np.array_split(shuffled, 2)
     try:
         probability = _probability(_among(query, gallery, first, settings), settings)
@@ -143,16 +143,16 @@ def held_out(query: Embeddings, gallery: Embeddings, settings: Settings) -> Held
     counts = _counts(tables)
     return HeldOut(
         quality=assess(probability, counts, settings.prior),
-        people=_people(tables),
+        people=_ids(tables),
         genuine=int(counts.genuine.sum()),
         impostors=int(counts.impostor.sum()),
     )
 
 
-def _among(query: Embeddings, gallery: Embeddings, people: NDArray[np.int64], settings: Settings) -> Tables:
-    """The pairs in which both images are of these people."""
-    asked = subset(query, np.flatnonzero(np.isin(query.pids, people)))
-    images = replace(gallery, pids=np.where(np.isin(gallery.pids, people), gallery.pids, JUNK))
+def _among(query: Embeddings, gallery: Embeddings, ids: NDArray[np.int64], settings: Settings) -> Tables:
+    """Count the pairs in which both images are of these ids."""
+    asked = subset(query, np.flatnonzero(np.isin(query.pids, ids)))
+    images = replace(gallery, pids=np.where(np.isin(gallery.pids, ids), gallery.pids, JUNK))
     return collect_pairs(asked, images, metric=settings.metric, cameras=settings.cameras).tables
 
 
@@ -164,8 +164,8 @@ def _probability(tables: Tables, settings: Settings) -> Isotonic | Logistic:
     return fit(_counts(tables), settings.method, settings.prior)
 
 
-def _people(tables: Tables) -> int:
-    """How many people have a genuine pair."""
+def _ids(tables: Tables) -> int:
+    """Count the ids that have a genuine pair."""
     return int((tables.genuine.sum(axis=1) > 0).sum())
 
 
@@ -180,7 +180,7 @@ def _rate(point: Operating, interval: Interval | None) -> Rate:
 
 
 def _open_set(query: Embeddings, gallery: Embeddings, settings: Settings) -> OpenSet | None:
-    """None where a single person has a right image, so that nobody can be held out."""
+    """Measure open-set identification; None where only one id has a true match, so that none can be held out."""
     try:
         return open_set(query, gallery, metric=settings.metric, cameras=settings.cameras, seed=settings.seed)
     except DataError:
@@ -228,13 +228,13 @@ def _warnings(pairs: Pairs, settings: Settings, unknown: OpenSet | None) -> Iter
             f"at a FAR of {settings.far:g} only {expected:.2g} of the {pairs.impostors} impostor pairs would be "
             f"accepted: fewer than {FEW} are too few to rely on; {_remedy(pairs.impostors)}"
         )
-    people = _people(pairs.tables)
-    if people < LEAST_PEOPLE:
-        yield f"only {people} people have a genuine pair: intervals from fewer than {LEAST_PEOPLE} are too narrow"
+    ids = _ids(pairs.tables)
+    if ids < LEAST_IDS:
+        yield f"only {ids} ids have a genuine pair: intervals from fewer than {LEAST_IDS} are too narrow"
     if unknown is None:
-        yield "open-set rates need two people with a right image: there is one"
+        yield "open-set rates need two ids with a true match: there is one"
     elif unknown.unknown * unknown.rates[0].false_alarm_rate < FEW:
         yield (
             f"the open-set rate at {unknown.rates[0].false_alarm_rate:g} rests on {unknown.unknown:.0f} queries whose "
-            f"person is not there: fewer than {FEW} false alarms are expected"
+            f"id is not in the gallery: fewer than {FEW} false alarms are expected"
         )

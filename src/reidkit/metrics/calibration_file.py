@@ -80,7 +80,7 @@ class CameraThreshold(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut(Part):
-    """How good probabilities are that were made from one half of the people, on the pairs of the other half."""
+    """How good probabilities are that were made from one half of the ids, on the pairs of the other half."""
 
     quality: Quality
     people: int
@@ -139,7 +139,7 @@ class Calibration(Part):
         gallery_camid: Camera = None,
         prior: float | None = None,
     ) -> NDArray[np.float64]:
-        """The probability that pairs of these similarities show one person each, at `prior` or that of `settings`."""
+        """The probability that pairs of these similarities show one id each, at `prior` or that of `settings`."""
         pair = self._pair(query_camid, gallery_camid)
         chance = (pair or self).probability(similarity)
         return chance if prior is None else at_prior(chance, self.settings.prior, prior)
@@ -165,7 +165,7 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
 
 
 def save_calibration(path: Path, calibration: Calibration) -> None:
-    """Writes a calibration, whole or not at all.
+    """Write a calibration by an atomic write.
 
     Raises:
         DataError: the file cannot be written.
@@ -181,7 +181,7 @@ def save_calibration(path: Path, calibration: Calibration) -> None:
 
 
 def load_calibration(folder: Path, fingerprint: str) -> Calibration:
-    """Reads the calibration of the model with this fingerprint from a folder, or from a file.
+    """Read the calibration of the model with this fingerprint from a folder, or from a file.
 
     Raises:
         DataError: there is none, it is damaged, or it is another model's.

@@ -8,7 +8,7 @@ need be in memory. (The triplet loss needs a distance with a gradient and has it
 **Rule.** Such a distance is off by at most `slack` times the sum of both squared lengths. Wherever that could change
 an order, a count or a tie, `pair_squares` computes it again in double precision, by one loop whose terms are added in
 one order: equal features are at equal distances, and no result depends on the size of blocks, on threads or on the
-library that multiplies. Who is in doubt is said by `Rows.slack` (distances that are compared with an exact one) and by
+library that multiplies. What is in doubt is said by `Rows.slack` (distances that are compared with an exact one) and by
 `doubt` (distances that are compared with another inexact one).
 """
 

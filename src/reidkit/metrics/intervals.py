@@ -38,7 +38,7 @@ AT_ONCE = 1 << 24
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How often people are drawn, the part of the draws that an interval holds, and the seed.
+    """How often ids are drawn, the part of the draws that an interval holds, and the seed.
 
     Raises:
         UsageError: fewer than two draws, or a level that is not between 0 and 1.
@@ -55,17 +55,17 @@ class Bootstrap:
                 "at least 2 draws and a level between 0 and 1 are needed"
             )
 
-    def weights(self, people: int) -> Doubles:
-        """How often each person is drawn, [draws, people]."""
+    def weights(self, ids: int) -> Doubles:
+        """How often each id is drawn, [draws, ids]."""
         rng = np.random.default_rng(self.seed)
-        return rng.multinomial(people, np.full(people, 1 / people), size=self.draws).astype(np.float64)
+        return rng.multinomial(ids, np.full(ids, 1 / ids), size=self.draws).astype(np.float64)
 
-    def blocks(self, people: int) -> Iterator[Doubles]:
-        """The same weights a few draws at a time, so that a million people take no gigabytes."""
-        rng, step = np.random.default_rng(self.seed), max(1, AT_ONCE // people)
+    def blocks(self, ids: int) -> Iterator[Doubles]:
+        """The same weights a few draws at a time, so that a million ids take no gigabytes."""
+        rng, step = np.random.default_rng(self.seed), max(1, AT_ONCE // ids)
         for first in range(0, self.draws, step):
             count = min(step, self.draws - first)
-            yield rng.multinomial(people, np.full(people, 1 / people), size=count).astype(np.float64)
+            yield rng.multinomial(ids, np.full(ids, 1 / ids), size=count).astype(np.float64)
 
     def interval(self, values: Doubles) -> Interval | None:
         """The interval of the values of all draws; None where fewer than half of them have a value."""
@@ -89,7 +89,7 @@ class PairIntervals:
     """Intervals of verification: of the EER, of the TPR at each FAR, and of both rates at one fixed threshold.
 
     The TPR at a FAR includes that the threshold is found anew in every draw; at the fixed threshold it is not.
-    None: there are too few people to say.
+    None: there are too few ids to say.
     """
 
     eer: Interval | None
@@ -124,12 +124,12 @@ def bootstrap(
     scored = ~np.isnan(scores.first_match)
     hits = [scores.first_match <= rank for rank in RANKS]
     values = np.stack([*hits, scores.average_precision, scores.inp])[:, scored]
-    people, who = np.unique(pids[scored], return_inverse=True)
-    if len(people) < 2:
+    ids, who = np.unique(pids[scored], return_inverse=True)
+    if len(ids) < 2:
         return {}
-    sums = np.stack([np.bincount(who, weights=row, minlength=len(people)) for row in values], axis=1)
+    sums = np.stack([np.bincount(who, weights=row, minlength=len(ids)) for row in values], axis=1)
     sizes = np.bincount(who)
-    means = np.concatenate([draws @ sums / (draws @ sizes)[:, None] for draws in settings.blocks(len(people))])
+    means = np.concatenate([draws @ sums / (draws @ sizes)[:, None] for draws in settings.blocks(len(ids))])
     names = (*(f"rank{rank}" for rank in RANKS), "map", "minp")
     found = ((name, settings.interval(column)) for name, column in zip(names, means.T, strict=True))
     return {name: interval for name, interval in found if interval}
@@ -138,13 +138,13 @@ def bootstrap(
 def pair_intervals(
     tables: Tables, threshold: float, fars: Sequence[float] = FARS, settings: Bootstrap | None = None
 ) -> PairIntervals:
-    """Intervals of verification, from pairs counted by person.
+    """Intervals of verification, from pairs counted by id.
 
-    A genuine pair counts as often as its person was drawn. An impostor pair has two people, a and b, drawn w_a and w_b
+    A genuine pair counts as often as its id was drawn. An impostor pair has two ids, a and b, drawn w_a and w_b
     times; it counts w_a + w_b - 1 times, which is w_a w_b but for (w_a - 1)(w_b - 1), of a smaller order. So both
-    people's part in the spread is kept, though pairs are counted by one person at a time. Where two or three pairs of
-    people make most of the false accepts, the upper end of a FAR comes out low, by a fifth where it was tried. People
-    of the gallery whom nobody searches for are never drawn; they count once.
+    ids' part in the spread is kept, though pairs are counted by one id at a time. Where two or three pairs of
+    ids make most of the false accepts, the upper end of a FAR comes out low, by a fifth where it was tried. Ids
+    of the gallery that no query shows are never drawn; they count once.
     """
     settings = settings or Bootstrap()
     if len(tables.genuine) < 2:

@@ -1,4 +1,4 @@
-"""Who is who: which gallery images are right for a query, and which are left out of its list."""
+"""True matches: which gallery images show the id of a query, and which are left out of its list."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """What may stand in a query's list: not junk, not its own person in its own place, and not its own image.
+    """What may stand in a query's list: not junk, not its own id in its own place, and not its own image.
 
     A place is a camera or an image, as `Cameras` says. All are int64, [Q] or [G]. `own` [2, K] holds a query and a
     gallery number for each pair of one image with itself, both of one id.
@@ -71,7 +71,7 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The right images of every query: `columns[starts[i]:starts[i + 1]]` are the numbers of those of query i."""
+    """The true matches of every query: `columns[starts[i]:starts[i + 1]]` are the numbers of those of query i."""
 
     starts: NDArray[np.int64]
     columns: NDArray[np.int64]
@@ -83,7 +83,7 @@ class Matches:
 
 
 def make_rule(query: Labelled, gallery: Labelled, cameras: Cameras) -> Rule:
-    """The rule that `cameras` names, for these images.
+    """Make the rule that `cameras` names, for these images.
 
     Raises:
         DataError: labels that are not one whole number per image.
@@ -105,7 +105,7 @@ def make_rule(query: Labelled, gallery: Labelled, cameras: Cameras) -> Rule:
 def find_own(
     query: Labelled, gallery: Labelled, pids: tuple[NDArray[np.int64], NDArray[np.int64]]
 ) -> NDArray[np.int64]:
-    """The pairs of an image of the query with itself in the gallery, [2, K]: one file under one id.
+    """Find the pairs of an image of the query with itself in the gallery, [2, K]: one file under one id.
 
     A path alone does not make an image: crops of one frame may all be named after it, and differ in their ids.
     """
@@ -149,7 +149,7 @@ def _sources(side: Labelled, pids: NDArray[np.int64]) -> tuple[tuple[str, ...], 
 
 
 def find_matches(rule: Rule) -> Matches:
-    """The right images of every query; a query that is junk has none.
+    """Find the true matches of every query; a query that is junk has none.
 
     Raises:
         DataError: there are more than can be held.
@@ -175,7 +175,7 @@ def find_matches(rule: Rule) -> Matches:
 
 
 def require_matches(matches: Matches, rule: Rule, cameras: Cameras) -> None:
-    """Refuses images of which nothing can be said, because no query has a right one.
+    """Refuse images that cannot be scored, because no query has a true match.
 
     Raises:
         DataError: with the cause and the remedy.
@@ -183,7 +183,7 @@ def require_matches(matches: Matches, rule: Rule, cameras: Cameras) -> None:
     if len(matches.columns):
         return
     if not set(rule.query_pids.tolist()) & set(rule.gallery_pids.tolist()) - {JUNK}:
-        raise DataError("query and gallery share no id: their pids must number the same people in the same way")
+        raise DataError("query and gallery share no id: their pids must number the same ids in the same way")
     if cameras == "cross" and len(find_matches(_without_places(rule)).columns):
         raise DataError(
             "every true match is from its query's own camera, where it does not count: "
@@ -207,7 +207,7 @@ def _whole(values: ArrayLike, what: str) -> NDArray[np.int64]:
 
 
 def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
-    """Refuses features of different sizes or models, and labels that are not one per image or of two data sets."""
+    """Refuse features of different sizes or models, and labels that are not one per image or of two data sets."""
     check_pair(query.vectors, gallery.vectors)
     for side, what in ((query, "query"), (gallery, "gallery")):
         if len(side.pids) != len(side.vectors):
@@ -223,7 +223,7 @@ def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
 
 
 def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
-    """Some of the images, in the order of `rows`."""
+    """Take some of the images, in the order of `rows`."""
     paths = tuple(embeddings.paths[row] for row in rows) if embeddings.paths else ()
     sources = tuple(embeddings.sources[row] for row in rows) if embeddings.sources else ()
     vectors = gather(embeddings.vectors, rows)
@@ -232,7 +232,7 @@ def subset(embeddings: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
 
 
 def with_own_known(query: Embeddings, gallery: Embeddings) -> tuple[Embeddings, Embeddings]:
-    """The same images, of which subsets still know which is which where query and gallery are one and have no paths."""
+    """Name the rows where query and gallery are one and have no paths: subsets still know which image is which."""
     if query is not gallery or query.paths or query.sources:
         return query, gallery
     named = replace(query, sources=tuple((f"row {row}",) for row in range(len(query.pids))))
@@ -259,7 +259,7 @@ class Copies:
         return {"queries_with_own_image": self.own, "queries_with_identical_image": self.identical}
 
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the scores has to know, a sentence each."""
+        """What a reader of the scores must know, a sentence each."""
         said = []
         if self.own:
             said.append(
@@ -269,7 +269,7 @@ class Copies:
         if self.identical:
             said.append(
                 f"{self.identical} of {self.queries} queries have an identical image in the gallery, which counts as a "
-                "true match: take the copies out of the gallery, or the scores say too much good"
+                "true match: take the copies out of the gallery, or the scores are too high"
             )
         return tuple(said)
 
@@ -284,7 +284,7 @@ def find_copies(query: Embeddings, gallery: Embeddings, *, cameras: Cameras = "c
     rule = make_rule(query, gallery, cameras)
     matches = find_matches(rule)
     rows = np.unique(_nearly_equal(query, gallery, matches.rows, matches.columns))
-    # Where all images have one feature, whoever they show, it is the network that makes them so.
+    # Where all images have one feature, whichever id they show, it is the network that makes them so.
     strangers = np.array([int(np.argmax(rule.gallery_pids != rule.query_pids[row])) for row in rows.tolist()], np.int64)
     other = rule.gallery_pids[strangers] != rule.query_pids[rows]
     alike = _nearly_equal(query, gallery, rows[other], strangers[other])

@@ -2,7 +2,7 @@
 
 **Similarity** of two features a and b is 1 - |a - b|^2 / 2. For the cosine metric, which compares features of length
 one, that is their cosine. For the Euclidean metric features are compared as they are; the similarity then falls with
-their distance, equals the cosine where both have length one, and has no lower end. A pair is accepted as one person if
+their distance, equals the cosine where both have length one, and has no lower end. A pair is accepted as one id if
 its similarity is not below a threshold.
 
 **Pairs.** Every query is paired with every gallery image, apart from junk and pairs from one place: under `cross` all
@@ -44,28 +44,28 @@ if TYPE_CHECKING:
 
 
 class Side(NamedTuple):
-    """Who is on the images of one side of a tile, all int64 [b].
+    """Labels of the images of one side of a tile, all int64 [b].
 
-    `people` and `cameras` are rows of the tables of `Tally`, `people` -1 where there is none.
+    `ids` and `cameras` are rows of the tables of `Tally`, `ids` -1 where there is none.
     """
 
     pids: Integers
     places: Integers
-    people: Integers
+    ids: Integers
     cameras: Integers
 
 
 class Tally(NamedTuple):
     """Counts of impostor pairs: `fine` [F] by distance, and by the coarse bin that `coarse_of` int16 [F] names.
 
-    `people` [I, K]: pairs in which a person is the query, and again pairs in which the person is the gallery image.
+    `ids` [I, K]: pairs in which an id is the query's, and again pairs in which it is the gallery image's.
     `cameras` [P, K]: pairs of the two cameras that `camera_pair` [C, C] gives that row; the last row is for the rest.
     `sums` [K]: squared distances; `moments` [2]: the sum of them all, and of their squares.
     """
 
     fine: Integers
     coarse_of: NDArray[np.int16]
-    people: Integers
+    ids: Integers
     cameras: Integers
     camera_pair: Integers
     sums: Doubles
@@ -89,14 +89,14 @@ def tally_tile(
     near: Near,
     progress: tuple[int, int, float, float],
 ) -> tuple[int, int]:
-    """Adds the impostor pairs of a tile to the counts, and notes those nearer than a limit.
+    """Count the impostor pairs of a tile, and note those nearer than a limit.
 
-    A pair counts if neither image is junk, the people differ and the places differ.
+    A pair counts if neither image is junk, the ids differ and the places differ.
 
     Args:
         product_bc: products of b queries with c images.
         squares: their squared lengths, [b] and [c].
-        sides: who they are.
+        sides: their labels.
         tally: the counts, added to in place.
         near: what is noted; at least c places more than `found`.
         progress: the row to begin with, how many are noted, the limit, and fine bins per unit of squared distance.
@@ -113,7 +113,7 @@ def tally_tile(
             continue
         if found + columns > near.rows.shape[0]:
             return i, found
-        person = query.people[i]
+        own = query.ids[i]
         total, total_square = 0.0, 0.0
         for j in range(columns):
             pid = gallery.pids[j]
@@ -126,9 +126,9 @@ def tally_tile(
             tally.fine[fine] += 1
             k = tally.coarse_of[fine]
             tally.sums[k] += squared
-            tally.people[person, k] += 1
-            if gallery.people[j] >= 0:
-                tally.people[gallery.people[j], k] += 1
+            tally.ids[own, k] += 1
+            if gallery.ids[j] >= 0:
+                tally.ids[gallery.ids[j], k] += 1
             tally.cameras[tally.camera_pair[query.cameras[i], gallery.cameras[j]], k] += 1
             if squared < limit:
                 near.rows[found], near.columns[found], near.values[found] = i, j, squared
@@ -138,7 +138,7 @@ def tally_tile(
     return product_bc.shape[0], found
 
 
-# Pairs counted by similarity, once by person and once by camera pair.
+# Pairs counted by similarity, once by id and once by camera pair.
 
 FINE = 1 << 20
 """Bins of equal width in which impostor pairs are counted."""
@@ -149,7 +149,7 @@ QUANTILES = 1024
 EQUAL = 256
 """Besides, so many coarse bins of equal width, for the impostor pairs beyond."""
 GROUPS = 4096
-"""More people than this are put together in groups, so that the tables stay small."""
+"""More ids than this share rows, so that the tables stay small."""
 CAMERA_PAIRS = 1024
 """Camera pairs that are counted apart: those with the most genuine pairs."""
 
@@ -177,15 +177,15 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Rows of the tables for queries and gallery images: `people` (-1 for none) and `cameras`, int64.
+    """Rows of the tables for queries and gallery images: `ids` (-1 for none) and `cameras`, int64.
 
-    `groups`: how many rows of people there are. `camera_pairs`: the pairs (query camid, gallery camid) of each row,
+    `groups`: how many rows of ids there are. `camera_pairs`: the pairs (query camid, gallery camid) of each row,
     int64 [P, 2]; `camera_pair` [C, C]: the row of two cameras, P for those not counted apart.
     """
 
     groups: int
-    query_people: Integers
-    gallery_people: Integers
+    query_ids: Integers
+    gallery_ids: Integers
     query_cameras: Integers
     gallery_cameras: Integers
     camera_pairs: Integers
@@ -199,8 +199,8 @@ class Tables:
     `ends` float64 [K + 1]: the similarities between which the bins lie, falling; accepting the first k bins is
     accepting at the threshold `ends[k]`. `means` [K]: the mean similarity of the pairs in a bin.
 
-    `genuine` and `impostor` int64 [I, K]: by person that is searched for. `impostor` holds the pairs in which the
-    person is the query and those in which the person is the gallery image; `impostor_total` [K] is each pair once.
+    `genuine` and `impostor` int64 [I, K]: by id of the query. `impostor` holds the pairs in which the
+    id is the query's and those in which it is the gallery image's; `impostor_total` [K] is each pair once.
     `camera_pairs` int64 [P, 2] (query, gallery), `camera_genuine` and `camera_impostor` [P, K]: by camera pair.
     """
 
@@ -215,7 +215,7 @@ class Tables:
 
 
 def make_grid(squared: Doubles, metric: Metric) -> Grid:
-    """Bins for these squared distances of the genuine pairs: 0 to 4 for the cosine, else to four times the largest."""
+    """Make bins for these distances of genuine pairs: from 0 to 4 for the cosine, else to four times the largest."""
     farthest = 4.0 if metric == "cosine" else max(4 * float(squared.max()), 1e-8)
     scale = FINE / farthest
     fine = np.sort(np.minimum((squared * scale).astype(np.int64), FINE - 1))
@@ -226,9 +226,9 @@ def make_grid(squared: Doubles, metric: Metric) -> Grid:
 
 
 def make_sides(rule: Rule, matches: Matches, camids: tuple[Integers, Integers]) -> Sides:
-    """Which row of the tables each image belongs to."""
-    people = np.unique(rule.query_pids[rule.query_pids != JUNK])
-    groups = min(len(people), GROUPS)
+    """Find the row of the tables that each image belongs to."""
+    ids = np.unique(rule.query_pids[rule.query_pids != JUNK])
+    groups = min(len(ids), GROUPS)
     query_cameras, gallery_cameras = (np.asarray(part).astype(np.int64) for part in camids)
     scored = np.stack((query_cameras[matches.rows], gallery_cameras[matches.columns]), axis=1)
     scored = scored[(scored != NO_CAMERA).all(axis=1)]
@@ -237,11 +237,11 @@ def make_sides(rule: Rule, matches: Matches, camids: tuple[Integers, Integers]) 
     cameras = np.unique(pairs)
     camera_pair = np.full((len(cameras) + 1, len(cameras) + 1), len(pairs))
     camera_pair[tuple(np.searchsorted(cameras, pairs).T)] = np.arange(len(pairs))
-    theirs = _index(people, rule.gallery_pids, -1)
+    theirs = _index(ids, rule.gallery_pids, -1)
     return Sides(
         groups=groups,
-        query_people=_index(people, rule.query_pids, 0) % groups,
-        gallery_people=np.where(theirs < 0, -1, theirs % groups),
+        query_ids=_index(ids, rule.query_pids, 0) % groups,
+        gallery_ids=np.where(theirs < 0, -1, theirs % groups),
         query_cameras=_index(cameras, query_cameras, len(cameras)),
         gallery_cameras=_index(cameras, gallery_cameras, len(cameras)),
         camera_pairs=pairs,
@@ -250,10 +250,10 @@ def make_sides(rule: Rule, matches: Matches, camids: tuple[Integers, Integers]) 
 
 
 def make_tables(tally: Tally, sides: Sides, grid: Grid, matches: Matches, squared: Doubles) -> Tables:
-    """The tables of the impostor pairs that were counted, and of the genuine pairs at these squared distances."""
+    """Make the tables of the impostor pairs that were counted, and of the genuine pairs at these squared distances."""
     bins = grid.coarse_of[grid.fine(squared)]
-    genuine = np.zeros_like(tally.people)
-    np.add.at(genuine, (sides.query_people[matches.rows], bins), 1)
+    genuine = np.zeros_like(tally.ids)
+    np.add.at(genuine, (sides.query_ids[matches.rows], bins), 1)
     cameras = np.zeros_like(tally.cameras)
     pair = sides.camera_pair[sides.query_cameras[matches.rows], sides.gallery_cameras[matches.columns]]
     np.add.at(cameras, (pair, bins), 1)
@@ -265,7 +265,7 @@ def make_tables(tally: Tally, sides: Sides, grid: Grid, matches: Matches, square
         ends=1 - grid.ends / grid.scale / 2,
         means=1 - np.where(count > 0, sums / np.maximum(count, 1), middles) / 2,
         genuine=genuine,
-        impostor=tally.people,
+        impostor=tally.ids,
         impostor_total=total,
         camera_pairs=sides.camera_pairs,
         camera_genuine=cameras[:-1],
@@ -289,10 +289,10 @@ NEAREST = 1 << 18
 class Pairs:
     """All pairs of a query and a gallery image that are compared.
 
-    `genuine`: the similarities of the pairs of one person, float64 [S], most similar first. `above` and `reached`: for
+    `genuine`: the similarities of the pairs of one id, float64 [S], most similar first. `above` and `reached`: for
     each of them the number of impostor pairs that are more similar, and of those at least as similar, int64 [S].
     `impostors`: how many impostor pairs there are; `impostor_mean` and `impostor_variance` of their similarity;
-    `closest`: the similarity of the most similar one. `tables`: the same pairs counted by person and by camera pair.
+    `closest`: the similarity of the most similar one. `tables`: the same pairs counted by id and by camera pair.
     """
 
     genuine: Doubles
@@ -351,7 +351,7 @@ class _Scan:
         self.tally = Tally(
             fine=np.zeros(FINE, np.int64),
             coarse_of=grid.coarse_of,
-            people=np.zeros((sides.groups, grid.count), np.int64),
+            ids=np.zeros((sides.groups, grid.count), np.int64),
             cameras=np.zeros((len(sides.camera_pairs) + 1, grid.count), np.int64),
             camera_pair=sides.camera_pair,
             sums=np.zeros(grid.count),
@@ -361,19 +361,19 @@ class _Scan:
         self.found, self.limit, self.longest = 0, np.inf, 0.0
 
     def add(self, tile: Tile, rule: Rule) -> None:
-        """Adds one tile, stopping to make room for near pairs."""
+        """Add one tile, stopping to make room for near pairs."""
         queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
         images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
         ours = Side(
             rule.query_pids[queries],
             rule.query_places[queries],
-            self.sides.query_people[queries],
+            self.sides.query_ids[queries],
             self.sides.query_cameras[queries],
         )
         theirs = Side(
             rule.gallery_pids[images],
             rule.gallery_places[images],
-            self.sides.gallery_people[images],
+            self.sides.gallery_ids[images],
             self.sides.gallery_cameras[images],
         )
         self.longest = max(self.longest, float(tile.gallery.squares.max()))
@@ -388,7 +388,7 @@ class _Scan:
             self.near.columns[before : self.found] += images.start
 
     def settle(self, gallery: Array, metric: Metric, farthest: float) -> _Exact:
-        """The near pairs again in double precision, the nearest and all that may be nearer than a genuine pair."""
+        """Compute again, in double precision, the nearest pair and all that may be nearer than a genuine pair."""
         slack = self.query.slack * (float(self.query.squares.max()) + self.longest)
         values = self.near.values[: self.found]
         kept = np.flatnonzero(values <= max(farthest, values.min(initial=np.inf)) + slack)
@@ -396,7 +396,7 @@ class _Scan:
         return _Exact(np.sort(exact), self.limit - slack)
 
     def _make_room(self, columns: int) -> None:
-        """Room for a row of a tile: the nearest stay, and only what is nearer than the farthest of them comes."""
+        """Make room for a row of a tile: the nearest stay, and from now on only nearer pairs are noted."""
         room = NEAREST + max(NEAREST, columns)
         if self.found + columns <= len(self.near.rows):
             return
@@ -415,7 +415,7 @@ class _Scan:
 
 
 def _summarise(scan: _Scan, matches: Matches, squared: Doubles, exact: _Exact, total: int) -> Pairs:
-    """Impostors nearer than each genuine pair: exactly where that is known, else by the fine bins."""
+    """Count the impostors nearer than each genuine pair: exactly where that is known, else by the fine bins."""
     order = np.argsort(squared, kind="stable")
     rising = squared[order]
     fine = scan.grid.fine(rising)
@@ -438,8 +438,8 @@ def _summarise(scan: _Scan, matches: Matches, squared: Doubles, exact: _Exact, t
 
 
 def _no_impostors(rule: Rule, cameras: Cameras) -> DataError:
-    people = set(rule.query_pids.tolist()) | set(rule.gallery_pids.tolist())
-    if cameras == "cross" and len(people - {-1}) > 1:
+    ids = set(rule.query_pids.tolist()) | set(rule.gallery_pids.tolist())
+    if cameras == "cross" and len(ids - {-1}) > 1:
         return DataError(
             "no two ids are seen by two cameras, so there are no false matches to measure: pass cameras='any'",
             argument="cameras",

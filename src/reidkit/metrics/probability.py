@@ -1,10 +1,14 @@
-"""From similarity to the probability that two images show one person, at a stated prior.
+"""From similarity to the probability that two images show one id, at a stated prior.
 
 Genuine pairs weigh `prior` together and impostor pairs the rest, whatever their numbers: among all pairs of a data set
 hardly one in a hundred is genuine, and that share says nothing about where a model is used. With the prior 1/2, the
 odds of the probability are the likelihood ratio. `at_prior` carries a probability over to another prior.
 
-Pairs come counted by bins of similarity, as `pair_tables.Tables` has them.
+Pairs come counted by bins of similarity, as `pairs.Tables` has them.
+
+Both fits are our own 60 lines. scikit-learn's differ from them in the last digit (3e-16, in 463 of 1,233 isotonic
+probabilities and in the offset of a logistic curve), and take 0.8 s of CPU time to import, where all of `calibrate`
+takes 0.4 s for 548 queries and 1,661 gallery images.
 """
 
 from __future__ import annotations
@@ -82,7 +86,7 @@ class Logistic:
 class Quality:
     """How good probabilities are on pairs of a known prior: the smaller, the better.
 
-    `brier`: the mean squared difference from what is true; whoever always says the prior has prior (1 - prior).
+    `brier`: the mean squared difference from what is true; always to say the prior gives prior (1 - prior).
     `ece`: expected calibration error: pairs are put together by probability in ten classes of equal width, and the mean
     probability of each compared with its true share; the mean of the differences, by weight.
     """
@@ -92,7 +96,7 @@ class Quality:
 
 
 def check_prior(prior: float) -> None:
-    """Refuses a prior that is not between 0 and 1.
+    """Refuse a prior that is not between 0 and 1.
 
     Raises:
         UsageError: it is not.
@@ -102,11 +106,11 @@ def check_prior(prior: float) -> None:
 
 
 def fit(counts: Counts, method: Method, prior: float = 0.5) -> Isotonic | Logistic:
-    """The map from similarity to probability that suits these pairs.
+    """Fit a map from similarity to probability to these pairs.
 
     Raises:
         DataError: there are no pairs of one kind.
-        UsageError: a prior or a method that there is not.
+        UsageError: a prior that is not between 0 and 1, or a method that does not exist.
     """
     if method not in ("isotonic", "logistic"):
         raise UsageError(f"there is no calibration {method}: choose isotonic or logistic")
@@ -114,10 +118,10 @@ def fit(counts: Counts, method: Method, prior: float = 0.5) -> Isotonic | Logist
 
 
 def fit_isotonic(counts: Counts, prior: float = 0.5) -> Isotonic:
-    """The rising probabilities with the smallest squared error, by pooling adjacent violators (Ayer et al. 1955).
+    """Fit rising probabilities with the smallest squared error, by pooling adjacent violators (Ayer et al. 1955).
 
-    No probability is 0 or 1: G genuine and N impostor pairs tell no likelihood ratio above 2 N or below 1 / (2 G), what
-    half a pair would make.
+    No probability is 0 or 1: G genuine and N impostor pairs show no likelihood ratio above 2 N or below 1 / (2 G),
+    which half a pair would make.
     """
     genuine, impostor = counts.weighted(prior)
     kept = np.flatnonzero(genuine + impostor)
@@ -155,10 +159,10 @@ def pool_adjacent_violators(values: Doubles, weights: Doubles) -> Doubles:
 
 
 def fit_logistic(counts: Counts, prior: float = 0.5) -> Logistic:
-    """The logistic curve of the highest likelihood (Platt 1999), by Newton's method, steps halved (Lin et al. 2007).
+    """Fit the logistic curve of the highest likelihood (Platt 1999), by halved Newton steps (Lin et al. 2007).
 
     As Platt has it, G genuine pairs aim at (G + 1) / (G + 2) and N impostor pairs at 1 / (N + 2), so that there is a
-    best curve even where a threshold parts them.
+    best curve even where a threshold separates them.
     """
     genuine, impostor = counts.weighted(prior)
     weight = genuine + impostor
@@ -172,7 +176,7 @@ def fit_logistic(counts: Counts, prior: float = 0.5) -> Logistic:
 
 
 def _newton(design: Doubles, target: Doubles, weight: Doubles) -> Doubles:
-    """The coefficients at which the cross entropy is least."""
+    """Find the coefficients at which the cross entropy is least."""
     found = np.zeros(2)
     best = _entropy(design @ found, target, weight)
     for _ in range(ITERATIONS):
@@ -210,7 +214,7 @@ def at_prior(probability: ArrayLike, prior: float, other: float) -> Doubles:
 
 
 def assess(probability: Isotonic | Logistic, counts: Counts, prior: float = 0.5) -> Quality:
-    """How good the probabilities are on these pairs, which should be of other people than those it was made from.
+    """Measure the probabilities on these pairs, which should be of other ids than those they were made from.
 
     Raises:
         DataError: there are no pairs of one kind.

@@ -28,7 +28,7 @@ WIDE_CORES = ("SkylakeX", "Cooperlake", "Sapphirerapids")
 
 
 class Multiplier(Protocol):
-    """Puts features where they are multiplied, and multiplies them."""
+    """Places features where they are multiplied, and multiplies them."""
 
     def place(self, vectors: NDArray[np.float32]) -> Any:
         """Features [N, D] as `multiply` takes them."""
@@ -61,7 +61,7 @@ class Wide:
         import torch
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that some cannot be written to: nobody does
+            warnings.simplefilter("ignore", UserWarning)  # some arrays are read-only, which is all that is done here
             return torch.from_numpy(vectors)
 
     def multiply(self, query: Tensor, gallery: Tensor, out: NDArray[np.float32]) -> None:

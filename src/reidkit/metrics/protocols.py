@@ -1,4 +1,4 @@
-"""Other ways to score the same features: several images per query, one gallery image per person, camera by camera."""
+"""Other ways to score the same features: several images per query, one gallery image per id, camera by camera."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class CameraPair:
 
 @dataclass(frozen=True, eq=False)
 class SingleShot:
-    """Scores where the gallery holds one image per person, the mean over `repeats` galleries drawn at random.
+    """Scores where the gallery holds one image per id, the mean over `repeats` galleries drawn at random.
 
-    `cmc`: float64 [50], the part of the queries whose person is found up to each rank. `map`: the mean of 1 / rank, as
+    `cmc`: float64 [50], the part of the queries whose id is found up to each rank. `map`: the mean of 1 / rank, as
     there is one match. `rank1_deviation`: standard deviation of rank-1 over the galleries.
     """
 
@@ -77,14 +77,14 @@ class SingleShot:
 
 
 def multi_query(query: Embeddings) -> Embeddings:
-    """One query for each id and camera: the mean of its features, as they are, and the path of its first image.
+    """Merge queries into one for each id and camera: the mean of its features and the path of its first image.
 
-    Give it all images of the query people (on Market-1501 those in `gt_bbox`), and `score` the result. Junk is dropped.
+    Give it all images of the query ids (on Market-1501 those in `gt_bbox`), and `score` the result. Junk is dropped.
     None of the images that were merged is a match of their mean (`sources` names them).
     """
     kept = np.flatnonzero(query.pids != JUNK)
     if not len(kept):
-        raise DataError("there is no query image of anybody: all pids are -1")
+        raise DataError("every query image is junk: all pids are -1")
     keys = np.stack((query.pids[kept], query.camids[kept]), axis=1)
     _, first, group, sizes = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
     vectors = prepare(gather(query.vectors, kept), "euclidean", "query", kept).vectors
@@ -118,9 +118,9 @@ def camera_pairs(
     cameras: Cameras = "cross",
     tell: Callable[[str, int, int], None] | None = None,
 ) -> tuple[CameraPair, ...]:
-    """The scores of every pair of a query camera and a gallery camera that has any.
+    """Score every pair of a query camera and a gallery camera that has any.
 
-    `tell` is told how many pairs are done, of how many.
+    `tell` is called with how many pairs are done, of how many.
 
     Raises:
         DataError: features or labels that cannot be compared, no query with a match, or more than `MOST_PAIRS`.
@@ -170,9 +170,9 @@ def single_shot(
     repeats: int = 100,
     seed: int = 0,
 ) -> SingleShot:
-    """The protocol of CUHK03 (Li et al., CVPR 2014): one random image per person is the gallery, `repeats` times.
+    """Score by the protocol of CUHK03 (Li et al., CVPR 2014): one random image per id is the gallery, `repeats` times.
 
-    All queries meet the same gallery, but for their own person, of whom one of the right images is drawn. Ties count
+    All queries meet the same gallery, but for their own id, of which one of the true matches is drawn. Ties count
     against the match; distances that single precision cannot tell apart are computed again in double precision.
 
     Raises:
@@ -211,17 +211,17 @@ def _single_shot_ranks(
     repeats, seed = draws
     images = np.flatnonzero(rule.gallery_pids != JUNK)
     images = images[np.argsort(rule.gallery_pids[images], kind="stable")]
-    people, begin, sizes = np.unique(rule.gallery_pids[images], return_index=True, return_counts=True)
-    chance = np.random.default_rng(seed).random((repeats, len(people)))
+    ids, begin, sizes = np.unique(rule.gallery_pids[images], return_index=True, return_counts=True)
+    chance = np.random.default_rng(seed).random((repeats, len(ids)))
     drawn = images[begin + (chance * sizes).astype(np.int64)]
     for first, dist_bg in distance_blocks(query.vectors, gallery.vectors, metric):
         rows = prepare(query.vectors[first : first + len(dist_bg)], metric, "query", first)
         for i, dist_g in enumerate(dist_bg):
-            right = matches.columns[matches.starts[first + i] : matches.starts[first + i + 1]]
-            if not len(right):
+            true = matches.columns[matches.starts[first + i] : matches.starts[first + i + 1]]
+            if not len(true):
                 continue
-            own = people == rule.query_pids[first + i]
-            match = right[(chance[:, own][:, 0] * len(right)).astype(np.int64)]
+            own = ids == rule.query_pids[first + i]
+            match = true[(chance[:, own][:, 0] * len(true)).astype(np.int64)]
             squared_g = to_squares(dist_g.astype(np.float64), metric)
             _settle(Rows(rows.vectors[i : i + 1], rows.squares[i : i + 1]), gallery, squared_g, (match, drawn), metric)
             yield 1 + ((squared_g[drawn] <= squared_g[match][:, None]) & ~own).sum(axis=1)

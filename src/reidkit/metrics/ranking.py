@@ -1,4 +1,4 @@
-"""The heads of ranked lists, and how far apart the same and different people are: what a report shows."""
+"""The heads of ranked lists, and how far apart the images of the same and of different ids are."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class PairHistogram:
-    """Pairs of a query and a gallery image by distance: `same` and `different` people between `edges` [bins + 1]."""
+    """Pairs of a query and a gallery image by distance: `same` and `different` ids between `edges` [bins + 1]."""
 
     edges: NDArray[np.float64]
     same: NDArray[np.int64]
@@ -69,10 +69,10 @@ def rank(
     cameras: Cameras = "cross",
     metric: Metric = "cosine",
 ) -> list[Ranking]:
-    """The `top` nearest gallery images of the queries `rows`, in the order in which `score` ranks them.
+    """List the `top` nearest gallery images of the queries `rows`, in the order in which `score` ranks them.
 
     Junk and what `cameras` leaves out are not listed, so a list may be shorter than `top`. Of images at one distance
-    the wrong ones come first, then the earlier ones.
+    false matches come first, then the earlier ones.
 
     Raises:
         DataError: features or labels that cannot be compared, or a query that is not there.
@@ -97,7 +97,7 @@ def rank(
 def pair_histogram(
     query: Embeddings, gallery: Embeddings, *, bins: int = 200, metric: Metric = "cosine", cameras: Cameras = "cross"
 ) -> PairHistogram:
-    """Counts all pairs that are scored by distance, in memory that does not grow with the number of pairs.
+    """Count all pairs that are scored by distance, in memory that does not grow with the number of pairs.
 
     The bins divide 0 to 2 for the cosine, and 0 to the sum of the longest features for the Euclidean distance.
 
@@ -127,7 +127,7 @@ def _without_own(
     bins_per_unit: float,
     same: NDArray[np.int64],
 ) -> None:
-    """Takes the pairs of an image with itself out of the counts again, as far as they lie in this block."""
+    """Take the pairs of an image with itself out of the counts again, as far as they lie in this block."""
     rows, columns = rule.own
     counted = rule.query_places[rows] != rule.gallery_places[columns]
     rows, columns = rows[counted] - tile[0].start, columns[counted] - tile[1].start
@@ -139,7 +139,7 @@ def _without_own(
 def _head(
     query: Rows, gallery: Array, dist_g: NDArray[np.float32], who: tuple[Rule, int], what: tuple[int, Metric]
 ) -> Ranking:
-    """One list: everything that single precision cannot tell from the last of the head is measured again."""
+    """Make one list: everything that single precision cannot tell from the last of the head is computed again."""
     (rule, number), (top, metric) = who, what
     listed = rule.listed(number)
     count = min(top, len(listed))
@@ -148,9 +148,9 @@ def _head(
     last = to_squares(np.partition(dist_g[listed], count - 1)[count - 1].astype(np.float64), metric)
     candidates = listed[to_squares(dist_g[listed].astype(np.float64), metric) <= last + doubt(query, last)]
     squared = pair_squares(query, gallery, np.zeros_like(candidates), candidates, metric)
-    right = rule.gallery_pids[candidates] == rule.query_pids[number]
-    order = np.lexsort((candidates, right, squared))[:count]
-    return Ranking(number, candidates[order], from_squares(squared[order], metric), right[order])
+    is_match = rule.gallery_pids[candidates] == rule.query_pids[number]
+    order = np.lexsort((candidates, is_match, squared))[:count]
+    return Ranking(number, candidates[order], from_squares(squared[order], metric), is_match[order])
 
 
 def _longest(features: Array) -> float:
@@ -168,7 +168,7 @@ def histogram(
     bins_per_unit: float,
     counts: NDArray[np.int64],
 ) -> None:
-    """Adds a block of distances to `counts` [2, bins]: row 1 for pairs of one person, row 0 for the others."""
+    """Add a block of distances to `counts` [2, bins]: row 1 for pairs of one id, row 0 for the others."""
     last = counts.shape[1] - 1
     for i in range(dist_bc.shape[0]):
         for j in range(dist_bc.shape[1]):

@@ -4,7 +4,7 @@ For one query only the distances of its matches are sorted (17 on average on Mar
 the farthest match falls, by binary search, between two matches; a running sum gives each match's rank, and the ranks
 give every score.
 
-**Ties.** An image of somebody else at exactly the distance of a match counts as nearer, so that a network that maps all
+**Ties.** An image of another id at exactly the distance of a match counts as nearer, so that a network that maps all
 images to one point scores as badly as it deserves. To make "exactly" mean something, distances that single precision
 cannot tell apart are computed again in double precision, by one and the same loop: the scores do not depend on the
 sizes of the blocks, on the number of threads or on the device, and equal features are at equal distances.
@@ -39,16 +39,15 @@ if TYPE_CHECKING:
     Lists = tuple[Doubles, Integers]
 
 
-# How many images of other people are nearer than each match, counted by the machine's own cores.
-#
-# The counts are what every score of `metrics` comes from. `device_counting` finds the same ones on an accelerator.
+# How many images of other ids are nearer than each match, counted by the machine's own cores. Every score comes from
+# these counts. `retrieval_gpu` finds the same ones on an accelerator.
 
 NEAR = 1 << 16
 """Room for doubtful pairs between two settlings."""
 
 
 def count(query: Array, gallery: Array, metric: Metric, rule: Rule, matches: Matches) -> NDArray[np.int64]:
-    """The images of other people that come to lie just before each match, int64 [P], nearest match first.
+    """Count the images of other ids that come just before each match, int64 [P], nearest match first.
 
     The gallery is read in blocks and never held whole; the queries are.
 
@@ -65,7 +64,7 @@ def count(query: Array, gallery: Array, metric: Metric, rule: Rule, matches: Mat
 
 
 def count_rows(dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> None:
-    """Adds the images of a block of distances, which are taken as they are, from query `first` on.
+    """Add the images of a block of distances, which are taken as they are, from query `first` on.
 
     Raises:
         DataError: a distance is not a number.
@@ -87,7 +86,7 @@ def count_rows(dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, 
 
 
 def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists) -> None:
-    """Adds the images of one tile to the counts, the doubtful ones after a second look."""
+    """Add the images of one tile to the counts, doubtful ones by their distance in double precision."""
     queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
     images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
     starts = starts[queries.start : queries.stop + 1]
@@ -102,7 +101,7 @@ def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists)
 def _settle(
     product_bc: NDArray[Any], affine: Any, labels: Any, lists: Any
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Counts a block, and gives the doubtful pairs each time that there is no more room for them."""
+    """Count a block; yield the doubtful pairs each time that there is no more room for them."""
     room = max(NEAR, product_bc.shape[1])
     near = np.empty(room, np.int64), np.empty(room, np.int64)
     first = 0
@@ -159,7 +158,7 @@ def score(
     cameras: Cameras = "cross",
     device: torch.device | None = None,
 ) -> Scores:
-    """The scores of searching `gallery` for every query.
+    """Score the search of `gallery` for every query, by distance.
 
     `vectors` may be NumPy arrays, memory maps or tensors on any device. The gallery is read in blocks and never held
     whole; the queries are. Distances are made and counted on the `device`, by default where the features are: none of
@@ -182,7 +181,7 @@ def score(
 def score_distances(
     dist_qg: Array, query: Labelled, gallery: Labelled, *, cameras: Cameras = "cross", block: int = 512
 ) -> Scores:
-    """The scores of distances that are at hand, float [Q, G]; the order of ties is the same.
+    """Score distances that are given, float [Q, G]; the order of ties is the same.
 
     Raises:
         DataError: a shape that does not fit the labels, a NaN, or no query with a match.
@@ -197,7 +196,7 @@ def score_distances(
 def score_blocks(
     blocks: Iterable[tuple[int, Array]], query: Labelled, gallery: Labelled, *, cameras: Cameras = "cross"
 ) -> Scores:
-    """The scores of distances that come a block of queries at a time, as from `k_reciprocal_blocks`.
+    """Score distances that come a block of queries at a time, as from `k_reciprocal_blocks`.
 
     Args:
         blocks: the number of the first query, and the distances float [block, G]; all queries, in their order.
@@ -232,7 +231,7 @@ def _matches(query: Labelled, gallery: Labelled, cameras: Cameras) -> tuple[Rule
 
 
 def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Scores:
-    """Scores from the number of other people's images that come to lie just before each match."""
+    """Make scores of the number of images of other ids that come just before each match."""
     first, mean, trapezoid, inp = score_queries(matches.starts, counts)
     scored = first > 0
     ranks = np.bincount(np.minimum(first[scored], DEPTH + 1), minlength=DEPTH + 2)
@@ -257,14 +256,14 @@ def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Score
 
 @compiled
 def sort_segments(values: Doubles, starts: Integers) -> None:
-    """Sorts `values[starts[i]:starts[i + 1]]` in place for every i."""
+    """Sort `values[starts[i]:starts[i + 1]]` in place for every i."""
     for i in range(starts.shape[0] - 1):
         values[starts[i] : starts[i + 1]].sort()
 
 
 @compiled
 def first_not_nearer(sorted_values: Doubles, start: int, stop: int, value: float) -> int:
-    """The first place in `sorted_values[start:stop]` whose value is not below `value`; `stop` where there is none."""
+    """Find the first place in `sorted_values[start:stop]` whose value is not below `value`; else `stop`."""
     while start < stop:
         middle = (start + stop) // 2
         if sorted_values[middle] < value:
@@ -283,10 +282,10 @@ def count_nearer(
     near: tuple[Integers, Integers],
     first: int,
 ) -> tuple[int, int]:
-    """Counts, for the matches of every query of a block, the images of other people that are nearer.
+    """Count, for the matches of every query of a block, the images of other ids that are nearer.
 
-    The distance of query i to image j is `base[i] + offset[j] + factor * product[i, j]`, right to `slack[i]`. One that
-    is within the slack of a match's is not counted but noted in `near`, to be computed again with more care.
+    The distance of query i to image j is `base[i] + offset[j] + factor * product[i, j]`, off by at most `slack[i]`.
+    One that is within the slack of a match's is not counted but noted in `near`, to be computed again with more care.
 
     Args:
         product_bc: products or distances, [b, c].
@@ -333,7 +332,7 @@ def count_nearer(
 
 @compiled
 def count_pairs(rows: Integers, distances: Doubles, starts: Integers, sorted_values: Doubles, counts: Integers) -> None:
-    """Counts single images as `count_nearer` does: image p at `distances[p]` from query `rows[p]`."""
+    """Count single images as `count_nearer` does: image p at `distances[p]` from query `rows[p]`."""
     for p in range(rows.shape[0]):
         stop = starts[rows[p] + 1]
         place = first_not_nearer(sorted_values, starts[rows[p]], stop, distances[p])
@@ -343,7 +342,7 @@ def count_pairs(rows: Integers, distances: Doubles, starts: Integers, sorted_val
 
 @compiled
 def score_queries(starts: Integers, counts: Integers) -> tuple[Integers, Doubles, Doubles, Doubles]:
-    """For every query: the rank of its first match (0: it has none), both average precisions, and INP (else NaN)."""
+    """Compute for every query the rank of its first match (0: it has none), both average precisions, and INP."""
     queries = starts.shape[0] - 1
     first = np.zeros(queries, np.int64)
     mean, trapezoid, inp = np.full(queries, np.nan), np.full(queries, np.nan), np.full(queries, np.nan)

@@ -1,4 +1,4 @@
-"""How many images of other people are nearer than each match, counted on an accelerator: `counting`, for torch.
+"""How many images of other ids are nearer than each match, counted on an accelerator: as `retrieval`, for torch.
 
 Blocks of distances are made, compared and dropped there; what comes back is one whole number for each match, and for
 each block the numbers of how many distances are to be looked at, for which the host has to wait.
@@ -81,7 +81,7 @@ class Lists:
 def count_on_device(
     query: Array, gallery: Array, metric: Metric, who: tuple[Rule, Matches], device: torch.device
 ) -> NDArray[np.int64]:
-    """The images of other people that come to lie just before each match, int64 [P], nearest match first.
+    """Count the images of other ids that come just before each match, int64 [P], nearest match first.
 
     Args:
         query: features [Q, D], NumPy or torch; they are copied to the device as a whole unless they are there.

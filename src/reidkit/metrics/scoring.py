@@ -136,7 +136,7 @@ def score_reranked(
 ) -> Scores:
     """Score the search after re-ranking, in memory that does not grow with queries times gallery.
 
-    Junk, on either side, is dropped first: it is nobody's neighbour. An image's own copy stays a neighbour, as it is an
+    Junk, on either side, is dropped first: it is no id's neighbour. An image's own copy stays a neighbour, as it is an
     image of the gallery for all other queries, and is left out of the image's own list.
 
     `settings` are the numbers of `k-reciprocal`, by default those of its authors.
@@ -151,7 +151,7 @@ def score_reranked(
     query, gallery = with_own_known(query, gallery)
     queries, images = np.flatnonzero(query.pids != JUNK), np.flatnonzero(gallery.pids != JUNK)
     if not len(queries) or not len(images):
-        return retrieval.score(query, gallery, metric=metric, cameras=cameras)  # it says that there is nobody to find
+        return retrieval.score(query, gallery, metric=metric, cameras=cameras)  # it says that no query has a match
     some = subset(query, queries) if len(queries) < len(query.pids) else query
     others = subset(gallery, images) if len(images) < len(gallery.pids) else gallery
     if method == "expansion":

@@ -1,4 +1,4 @@
-"""One person or two: error rates of a threshold, over all pairs of a query and a gallery image that are compared.
+"""One id or two: error rates of a threshold, over all pairs of a query and a gallery image that are compared.
 
 The false accept rate (FAR; ISO/IEC 19795-1 says false match rate) at a threshold t is the part of the impostor pairs
 whose similarity is t or more, the true accept rate (TPR) the part of the genuine pairs; 1 - TPR is the false reject
@@ -68,7 +68,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Verification:
-    """How well one person is told from two.
+    """How well pairs of one id are told from pairs of two.
 
     `auc`: the chance that a genuine pair is more similar than an impostor pair, a tie counted half: the area under the
     ROC. `eer`: the error rate where FAR and FNR are equal, on straight lines between the points of the ROC;
@@ -93,7 +93,7 @@ def verify(
     metric: Metric = "cosine",
     cameras: Cameras = "cross",
 ) -> Verification:
-    """Measure how well one id is told from two, over all pairs of a query and a gallery image.
+    """Measure how well pairs of one id are told from pairs of two, over all pairs of a query and a gallery image.
 
     Args:
         query: features with ids and cameras.
@@ -110,7 +110,7 @@ def verify(
 
 
 def verify_pairs(pairs: Pairs, fars: Sequence[float] = FARS) -> Verification:
-    """The scores of verification, with the operating points at `fars`.
+    """Compute the scores of verification, with the operating points at `fars`.
 
     Raises:
         UsageError: a FAR that is not between 0 and 1.
@@ -129,7 +129,7 @@ def verify_pairs(pairs: Pairs, fars: Sequence[float] = FARS) -> Verification:
 
 
 def operating_point(pairs: Pairs, far: float) -> Operating:
-    """The threshold for a FAR: the similarity of the last genuine pair that can be accepted.
+    """Find the threshold for a FAR: the similarity of the last genuine pair that can be accepted.
 
     Where not even the first can be, the threshold is just above all pairs.
 
@@ -145,7 +145,7 @@ def operating_point(pairs: Pairs, far: float) -> Operating:
 
 
 def allowed_errors(far: float, trials: int) -> int:
-    """How many of so many trials may fail at a rate of `far`; rounding in the product does not lose one.
+    """Count how many of so many trials may fail at a rate of `far`; rounding in the product does not lose one.
 
     Raises:
         UsageError: `far` is not between 0 and 1.
@@ -156,7 +156,7 @@ def allowed_errors(far: float, trials: int) -> int:
 
 
 def roc(pairs: Pairs, points: int | None = None) -> Curve:
-    """The ROC at the genuine pairs, most similar first; `points` of them that show the whole, by default all."""
+    """Compute the ROC at the genuine pairs, most similar first; `points` of them that show the whole, or all."""
     last = _last_of_ties(pairs.genuine)
     if points is not None and points < len(last):
         # Half of the points evenly in TPR and half evenly in the logarithm of the FAR: both ends of the curve matter.
@@ -190,12 +190,12 @@ def _d_prime(pairs: Pairs) -> float:
         return float((pairs.genuine.mean() - pairs.impostor_mean) / spread)
 
 
-# Open-set identification: searching a gallery for people of whom some are not in it.
+# Open-set identification: searching a gallery for ids of which some are not in it.
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Which people are taken out of the gallery: a part `held_out` of those searched for, `repeats` times at random.
+    """Which ids are taken out of the gallery: a part `held_out` of those searched for, `repeats` times at random.
 
     Raises:
         UsageError: a part that is not between 0 and 1, or no repeat.
@@ -208,16 +208,16 @@ class Splits:
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1 or self.repeats < 1:
             raise UsageError(
-                f"holding out a part of {self.held_out:g} of the people {self.repeats} times makes no open-set trial: "
+                f"holding out a part of {self.held_out:g} of the ids {self.repeats} times makes no open-set trial: "
                 "give a part between 0 and 1, and at least one repeat"
             )
 
-    def draw(self, people: int) -> Flags:
-        """Whether each person is held out, [people, repeats]; at least one is and at least one is not."""
+    def draw(self, ids: int) -> Flags:
+        """Whether each id is held out, [ids, repeats]; at least one is and at least one is not."""
         rng = np.random.default_rng(self.seed)
-        order = np.argsort(rng.random((people, self.repeats)), axis=0)
+        order = np.argsort(rng.random((ids, self.repeats)), axis=0)
         ranks = np.argsort(order, axis=0)
-        return np.asarray(ranks < np.clip(round(self.held_out * people), 1, people - 1))
+        return np.asarray(ranks < np.clip(round(self.held_out * ids), 1, ids - 1))
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class OpenSetRate:
 
 @dataclass(frozen=True)
 class OpenSet:
-    """Open-set identification; `known`, `unknown`: queries with and without their person in the gallery, as means."""
+    """Open-set identification; `known`, `unknown`: queries with and without their id in the gallery, as means."""
 
     rates: tuple[OpenSetRate, ...]
     known: float
@@ -254,99 +254,99 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
     repeats: int = 10,
     seed: int = 0,
 ) -> OpenSet:
-    """Detection and identification rates, the images of some people being taken out of the gallery.
+    """Measure detection and identification rates, with the images of some ids taken out of the gallery.
 
     After Phillips, Grother and Micheals (Handbook of Face Recognition, 2nd ed. 2011, ch. 21): the false alarm rate at a
-    threshold is the part of the queries without their person in the gallery whose most similar image is above it
+    threshold is the part of the queries without their id in the gallery whose most similar image is above it
     (ISO/IEC 19795-1: false positive identification rate). The detection and identification rate is the part of the
-    queries with their person in the gallery of whom an image is at rank 1 and above the threshold (one minus the false
+    queries with their id in the gallery of which an image is at rank 1 and above the threshold (one minus the false
     negative identification rate at rank 1). The threshold is the lowest at which the false alarm rate is kept.
 
-    Lists are as in `metrics.score`: of the query's own person, images of its own camera are left out under `cross`; a
-    tie counts against the match. A query whose person has no image in the gallery at all is always without; one whose
-    person has images there that are all left out, and is not held out, does not take part.
+    Lists are as in `metrics.score`: of the query's own id, images of its own camera are left out under `cross`; a
+    tie counts against the match. A query whose id has no image in the gallery at all is always without; one whose
+    id has images there that are all left out, and is not held out, does not take part.
 
     Raises:
-        DataError: features or labels that cannot be compared, or fewer than two people with a right image.
+        DataError: features or labels that cannot be compared, or fewer than two ids with a true match.
         UsageError: a false alarm rate that is not between 0 and 1.
     """
     check_comparable(query, gallery)
     rule = make_rule(query, gallery, cameras)
     matches = find_matches(rule)
     require_matches(matches, rule, cameras)
-    people = np.unique(rule.query_pids[matches.rows])
-    if len(people) < 2:
-        raise DataError("only one person has a right image in the gallery: holding people out needs at least two")
+    ids = np.unique(rule.query_pids[matches.rows])
+    if len(ids) < 2:
+        raise DataError("only one id has a true match in the gallery: holding ids out needs at least two")
     splits = Splits(held_out, repeats, seed)
-    out = np.vstack((splits.draw(len(people)), np.zeros((1, splits.repeats), bool)))
+    out = np.vstack((splits.draw(len(ids)), np.zeros((1, splits.repeats), bool)))
     rows = prepare(query.vectors, metric, "query")
     own = np.full(len(rule.query_pids), np.inf)
     np.minimum.at(own, matches.rows, pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric))
-    where = _strangers(query, gallery, rule, (out, _place(people, rule.gallery_pids)), metric)
+    where = _nearest_impostors(query, gallery, rule, (out, _place(ids, rule.gallery_pids)), metric)
     asked, split = np.nonzero(where >= 0)
-    stranger = np.full(where.shape, np.inf)
-    stranger[asked, split] = pair_squares(rows, gallery.vectors, asked, where[asked, split], metric)
+    impostor = np.full(where.shape, np.inf)
+    impostor[asked, split] = pair_squares(rows, gallery.vectors, asked, where[asked, split], metric)
     absent = ~np.isin(rule.query_pids, rule.gallery_pids) & (rule.query_pids != JUNK)
-    gone = out[_place(people, rule.query_pids)]
+    gone = out[_place(ids, rule.query_pids)]
     known, unknown = np.isfinite(own)[:, None] & ~gone, absent[:, None] | gone
-    return _rates(own, stranger, (known, unknown), false_alarm_rates)
+    return _rates(own, impostor, (known, unknown), false_alarm_rates)
 
 
-def _place(people: Integers, pids: Integers) -> Integers:
-    """The place of each pid among the people, and their number for anybody else."""
-    place = np.minimum(np.searchsorted(people, pids), len(people) - 1)
-    return np.where(people[place] == pids, place, len(people))
+def _place(ids: Integers, pids: Integers) -> Integers:
+    """The place of each pid among the ids, and the number of ids for any other."""
+    place = np.minimum(np.searchsorted(ids, pids), len(ids) - 1)
+    return np.where(ids[place] == pids, place, len(ids))
 
 
-def _strangers(
+def _nearest_impostors(
     query: Embeddings, gallery: Embeddings, rule: Rule, held_out: tuple[Flags, Integers], metric: Metric
 ) -> Integers:
-    """The number of the nearest image of somebody else in every split's gallery, [Q, R]; -1 where there is none."""
+    """Find the nearest image of another id in every split's gallery, [Q, R]; -1 where there is none."""
     where = np.full((len(rule.query_pids), held_out[0].shape[1]), -1)
     for first, dist_bg in distance_blocks(query.vectors, gallery.vectors, metric):
         block = slice(first, first + len(dist_bg))
         best = np.full((len(dist_bg), where.shape[1]), np.inf, np.float32)
         pids = rule.query_pids[block], rule.gallery_pids
-        nearest_strangers(dist_bg, pids, held_out, best, where[block])
+        nearest_impostors(dist_bg, pids, held_out, best, where[block])
     return where
 
 
-def _rates(own: Doubles, stranger: Doubles, who: tuple[Flags, Flags], false_alarm_rates: Sequence[float]) -> OpenSet:
-    """Means over the splits. `own` [Q] and `stranger` [Q, R]: squared distances; `who`: known and unknown, [Q, R]."""
+def _rates(own: Doubles, impostor: Doubles, who: tuple[Flags, Flags], false_alarm_rates: Sequence[float]) -> OpenSet:
+    """Means over the splits. `own` [Q] and `impostor` [Q, R]: squared distances; `who`: known and unknown, [Q, R]."""
     known, unknown = who
     found = []
     for wanted in false_alarm_rates:
         rates, limits = [], []
-        for r in range(stranger.shape[1]):
-            alarms = np.sort(stranger[unknown[:, r], r])
+        for r in range(impostor.shape[1]):
+            alarms = np.sort(impostor[unknown[:, r], r])
             limit = alarms[allowed_errors(wanted, len(alarms))]
-            right = (own < stranger[:, r]) & (own < limit)
+            right = (own < impostor[:, r]) & (own < limit)
             rates.append(right[known[:, r]].mean())
             limits.append(limit)
         threshold = 1 - float(np.mean(limits)) / 2
         found.append(OpenSetRate(wanted, float(np.mean(rates)), float(np.std(rates)), threshold))
     queries = float(known.sum(axis=0).mean()), float(unknown.sum(axis=0).mean())
-    return OpenSet(tuple(found), *queries, stranger.shape[1])
+    return OpenSet(tuple(found), *queries, impostor.shape[1])
 
 
 @compiled
-def nearest_strangers(
+def nearest_impostors(
     squared_bg: Floats,
     pids: tuple[Integers, Integers],
     held_out: tuple[NDArray[np.bool_], Integers],
     best: Floats,
     where: Integers,
 ) -> None:
-    """The nearest image of somebody else, for every query of a block and every split of the people.
+    """Find the nearest image of another id, for every query of a block and every split.
 
     Args:
         squared_bg: distances of b queries to the gallery.
         pids: of the queries and of the gallery.
-        held_out: for every person and split whether the person is left out [I, R]; the person of each image [g].
+        held_out: for every id and split whether the id is left out [I, R]; the id of each image [g].
         best: the distances, [b, R], written in place; they begin as infinite.
         where: the numbers of the images, [b, R]; they begin as -1.
     """
-    out, person = held_out
+    out, gallery_ids = held_out
     for i in range(squared_bg.shape[0]):
         farthest = np.float32(np.inf)
         for j in range(squared_bg.shape[1]):
@@ -355,7 +355,7 @@ def nearest_strangers(
                 continue
             farthest = np.float32(0)
             for r in range(best.shape[1]):
-                if distance < best[i, r] and not out[person[j], r]:
+                if distance < best[i, r] and not out[gallery_ids[j], r]:
                     best[i, r] = distance
                     where[i, r] = j
                 farthest = max(farthest, best[i, r])

@@ -67,13 +67,13 @@ class CrossNeighbourhood:
 
 
 def expanded_cross(query: Array, gallery: Array, settings: CrossNeighbourhood | None = None) -> Floats:
-    """The expanded cross neighbourhood distance of every query to every image of the gallery.
+    """Compute the expanded cross neighbourhood distance of every query to every image of the gallery.
 
     ECN(p, g) = 1 / (2 M) sum over j of d(N_j(p), g) + d(N_j(g), p) (equation 3), where N(i) are the M points of
     `CrossNeighbourhood.members` among the features of both sets. With `original`, d is 1 - cos. With `rank`, it is
     1 - R / S, where R is the sum of (k + 1 - rank_i(x)) (k + 1 - rank_j(x)) over the points x that are among the k
     nearest of i and of j, ranks from 1 (equation 4), and S its largest value, 1 + 4 + ... + k^2. (The authors' program
-    scales every row of R to [0, 1]: the same wherever somebody shares no neighbour with i.)
+    scales every row of R to [0, 1]: the same wherever some point shares no neighbour with i.)
 
     Neighbours are ordered as in `rerank.k_reciprocal`; t, q and k are cut to what there is.
 

@@ -56,7 +56,7 @@ class Sparse(NamedTuple):
 class Graph(NamedTuple):
     """Points and their nearest, as `neighbours.Neighbours` describes them.
 
-    `guest` [N]: the squared distances of one more point, whose number is N and which has no vector; or `NOBODY`.
+    `guest` [N]: the squared distances of one more point, whose number is N and which has no vector; or `NO_GUEST`.
     """
 
     vectors: Floats
@@ -66,7 +66,7 @@ class Graph(NamedTuple):
     guest: Floats
 
 
-NOBODY = np.empty(0, np.float32)
+NO_GUEST = np.empty(0, np.float32)
 
 
 @compiled
@@ -152,7 +152,7 @@ def weigh(graph: Graph, i: int, columns: Indices, near: Floats, values: Floats) 
 
 @compiled
 def encode_some(graph: Graph, rows: Indices, sizes: tuple[int, int]) -> Sparse:
-    """The rows V(i) of some points, in rising order (equation 7)."""
+    """Encode the rows V(i) of some points, in rising order (equation 7)."""
     room = sizes[0] * (sizes[1] + 1)
     starts = np.zeros(rows.shape[0] + 1, np.int64)
     columns = np.empty(rows.shape[0] * room, np.int32)
@@ -168,11 +168,9 @@ def encode_some(graph: Graph, rows: Indices, sizes: tuple[int, int]) -> Sparse:
 
 
 def encode(graph: Graph, sizes: tuple[int, int]) -> Sparse:
-    """The rows V(i) of all points (equation 7)."""
-    everybody = np.arange(len(graph.indices), dtype=np.int32)
-    return stack(
-        [encode_some(graph, everybody[first : first + ROWS], sizes) for first in range(0, len(everybody), ROWS)]
-    )
+    """Encode the rows V(i) of all points (equation 7)."""
+    points = np.arange(len(graph.indices), dtype=np.int32)
+    return stack([encode_some(graph, points[first : first + ROWS], sizes) for first in range(0, len(points), ROWS)])
 
 
 def stack(parts: list[Sparse]) -> Sparse:
@@ -234,7 +232,7 @@ def transpose(rows: Sparse, width: int) -> Sparse:
 
 @compiled
 def finish(block: Floats, queries: Sparse, gallery: Sparse, farthest: Floats, lam: float) -> None:
-    """Turns squared distances [B, G] into (1 - lam) Jaccard + lam original distances, in place (equations 10 and 12).
+    """Turn squared distances [B, G] into (1 - lam) Jaccard + lam original distances, in place (equations 10 and 12).
 
     Args:
         block: squared distances of B queries to the gallery.
@@ -302,7 +300,7 @@ class KReciprocal:
 def k_reciprocal(
     query: Array, gallery: Array, k1: int = 20, k2: int = 6, lam: float = 0.3, metric: Metric = "cosine"
 ) -> NDArray[np.float32]:
-    """The re-ranked distance of every query to every image of the gallery.
+    """Compute the re-ranked distance of every query to every image of the gallery.
 
     d* = (1 - lam) d_J + lam d (equation 12), over the N = Q + G features of both, as the widely used code computes it:
 
@@ -365,7 +363,7 @@ def _blocks(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     count = len(points.vectors)
     found = nearest(points, settings.longest, multiplier, into)
-    graph = Graph(points.vectors, found.indices, found.distances, found.farthest, NOBODY)
+    graph = Graph(points.vectors, found.indices, found.distances, found.farthest, NO_GUEST)
     rows = encode(graph, settings.sizes(count))
     near = settings.expansion(found.indices)
     gallery = transpose(mean_rows(rows, near, queries, count), count)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def alpha_query_expansion(query: Array, gallery: Array, k: int = 10, alpha: float = 3.0) -> NDArray[np.float32]:
-    """Queries moved towards what they find: q' = q + the sum over its k nearest g of cos(q, g)^alpha g, of length one.
+    """Move queries towards what they find: q' = q + the sum over its k nearest g of cos(q, g)^alpha g, of length one.
 
     Neighbours with a cosine below zero add nothing. Equal cosines are ordered by index. A gallery is expanded by being
-    its own query: everybody then is among their own neighbours.
+    its own query: every image is then among its own neighbours.
 
     Args:
         query: features [Q, D]: NumPy or a tensor. They are scaled to length one.
@@ -52,7 +52,7 @@ def alpha_query_expansion(query: Array, gallery: Array, k: int = 10, alpha: floa
 
 @compiled
 def smallest(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The columns of the k smallest of every row, none below zero, by value and then by column: int64 [B, k]."""
+    """Find the columns of the k smallest of every row, none below zero, by value and then by column: int64 [B, k]."""
     found = np.empty((values.shape[0], k), np.int64)
     keys = np.empty((1, k), np.int64)
     worst = np.empty(1, np.float32)
