@@ -280,7 +280,7 @@ def test_camera_pairs_keep_their_rate():
 
 def test_few_pairs_are_said(calibration):
     (warning,) = calibration.warnings
-    assert warning.startswith("the open-set rate at 0.01 rests on 153 queries whose person is not there")
+    assert warning.startswith("the open-set rate at 0.01 rests on 153 queries whose id is not in the gallery")
     query, gallery = embeddings([[1, 0], [0, 1]], [1, 2], [0, 0]), embeddings([[1, 0.1], [0.1, 1]], [1, 2], [1, 1])
     made = calibrate(query, gallery, data="two")
     assert made.held_out is None
@@ -290,7 +290,7 @@ def test_few_pairs_are_said(calibration):
     assert "only 2 ids have a genuine pair" in made.warnings[1]
     alone = calibrate(query, replace(gallery, pids=np.array([1, 3])), data="one")
     assert alone.open_set is None
-    assert any("open-set rates need two people" in warning for warning in alone.warnings)
+    assert any("open-set rates need two ids" in warning for warning in alone.warnings)
 
 
 @pytest.mark.parametrize(("people", "advised"), [(13, 0.07), (33, 0.01), (40, 0.007)])
