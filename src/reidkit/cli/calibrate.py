@@ -45,14 +45,13 @@ def calibrate(
     from reidkit import metrics
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
-    from reidkit.encoder import load_model
     from reidkit.evaluation import embed_dataset, refuse_training_ids, require_evaluable
     from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
 
     settings = Settings(
         far=far, method=method, prior=prior, metric=comparing.metric, cameras=comparing.cameras, seed=seed
     )
-    loaded = load_model(model)
+    loaded = inference.load_model(model)
     path = out or calibration_path(model)
     _require_writable(path)
     benchmark = load_dataset(data, format_)

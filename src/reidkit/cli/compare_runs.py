@@ -19,7 +19,6 @@ from reidkit.terminal import percent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reidkit.encoder import InferenceOptions
     from reidkit.evaluation import Evaluation, EvaluationProtocol
     from reidkit.metrics.intervals import PairedComparison, Values
     from reidkit.recipe import Recipe
@@ -70,8 +69,7 @@ def compare_runs(
     protocol = features.protocol(comparing)
     if data is not None:
         with progress() as tell:
-            settings = inference.for_library(tell)
-            _evaluate(zip(sides, (first, second), strict=True), (data, format_), protocol, settings)
+            _evaluate(zip(sides, (first, second), strict=True), (data, format_), protocol, (inference, tell))
     a, b = sides
     found = None
     if a.values and b.values:
@@ -153,21 +151,20 @@ def _evaluate(
     sides: Iterable[tuple[Side, Path]],
     data: tuple[Path, str | None],
     protocol: EvaluationProtocol,
-    inference: InferenceOptions,
+    inference: tuple[options.Inference, options.Progress],
 ) -> None:
     """Evaluate both models on the same data."""
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.encoder import load_model
     from reidkit.evaluation import evaluate
     from reidkit.metrics.intervals import Values
 
-    benchmark = load_dataset(*data)
+    benchmark, settings = load_dataset(*data), inference[0].for_library(inference[1])
     for side, path in sides:
         if side.values:
             raise UsageError(f"{path} is a result already: leave out --data, or give a run's folder")
-        model = load_model(path)
+        model = inference[0].load_model(path)
         side.recipe = side.recipe or model.recipe
-        side.evaluation = evaluate(model, benchmark, protocol, inference)
+        side.evaluation = evaluate(model, benchmark, protocol, settings)
         query, scores = side.evaluation.query, side.evaluation.scores
         side.values = Values(scores.average_precision, scores.inp, scores.first_match)
         labels = zip(query.paths, query.pids.tolist(), query.camids.tolist(), strict=True)

@@ -32,13 +32,12 @@ def evaluate(
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.overlap import compare_with_model
     from reidkit.distributed import joined
-    from reidkit.encoder import load_model
     from reidkit.evaluation import evaluate
     from reidkit.report import build
     from reidkit.report.page import write_report
 
     protocol = features.protocol(scoring)
-    loaded = load_model(model)
+    loaded = inference.load_model(model)
     benchmark = load_dataset(data, format_)
     as_child()
     with joined() as group, progress(group.first) as tell:

@@ -21,8 +21,10 @@ from reidkit.types import Cameras, Feature, Metric, Precision
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torch.nn import Module
+
     from reidkit.distributed import Group
-    from reidkit.encoder import InferenceOptions
+    from reidkit.encoder import InferenceOptions, Model
     from reidkit.evaluation import EvaluationProtocol
 
     Progress = Callable[[str, int, int], None]
@@ -97,16 +99,40 @@ Stream = Annotated[
 CamerasOption = Annotated[Cameras, typer.Option("--cameras", help="any: matches by the query's own camera count.")]
 
 
+NetworkOption = Annotated[
+    str | None,
+    typer.Option("--network", metavar="MODULE:FUNCTION", help="Your own network: the function that makes it."),
+]
+
+
+def import_network(name: str | None) -> Callable[[], Module] | None:
+    """Return what `--network` names, a function without arguments; None where it is not given.
+
+    Raises:
+        UsageError: there is no such function.
+    """
+    from reidkit.model import own
+
+    return own.import_network(name) if name is not None else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """How images are read and run through a network."""
+    """The network of a model, and how images are read and run through it."""
 
+    network: NetworkOption = None
     batch: Annotated[int, typer.Option("--batch", min=0, help="Images at a time; 0: what fills the device.")] = 0
     device: Device = "auto"
     precision: PrecisionOption = "auto"
     cache: CacheDir = None
     no_cache: NoCache = False
     skip_unreadable: SkipUnreadable = False
+
+    def load_model(self, path: Path) -> Model:
+        """Load a model, with a network of the user's own where one is named."""
+        from reidkit.encoder import load_model
+
+        return load_model(path, network=import_network(self.network))
 
     def for_library(self, progress: Progress, group: Group | None = None) -> InferenceOptions:
         """Return these options as the library takes them.

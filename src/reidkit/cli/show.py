@@ -104,6 +104,7 @@ def embedding(
     people: Annotated[int, typer.Option(min=1, max=72, help="How many ids: those with the most images.")] = 12,
     part: Annotated[Literal["gallery", "query", "train"], typer.Option(help="The images that are drawn.")] = "gallery",
     perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE: how many neighbours count.")] = 15.0,
+    network: options.NetworkOption = None,
     format_: options.Format = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
@@ -116,7 +117,8 @@ def embedding(
     from reidkit.report.build import embedding_panels, with_most_images
 
     figure_format(out)
-    loaded, benchmark = load_model(model), load_dataset(data, format_)
+    loaded = load_model(model, network=options.import_network(network))
+    benchmark = load_dataset(data, format_)
     samples = with_most_images(getattr(benchmark, part), people, f"{benchmark.name} {part}")
     with progress() as tell:
         settings = InferenceOptions(device=device, precision="fp32", progress=tell)
@@ -165,10 +167,9 @@ def _evaluate(
     model: Path, data: Path, format_: str | None, inference: options.Inference, progress: options.Progress
 ) -> _Seen:
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.encoder import load_model
     from reidkit.evaluation import EvaluationProtocol, evaluate
 
-    loaded, benchmark, protocol = load_model(model), load_dataset(data, format_), EvaluationProtocol()
+    loaded, benchmark, protocol = inference.load_model(model), load_dataset(data, format_), EvaluationProtocol()
     settings = inference.for_library(progress)
     return _Seen(loaded, benchmark, protocol, settings, evaluate(loaded, benchmark, protocol, settings))
 

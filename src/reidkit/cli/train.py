@@ -38,6 +38,7 @@ def train(
     data: Annotated[list[Path], typer.Option(help="A data set; several are trained on together.")],
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
+    network: options.NetworkOption = None,
     settings: options.Settings = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
     interpretation: options.As = None,
@@ -88,6 +89,7 @@ def train(
             weights=weights,
             seed=seed,
             resume=resume,
+            network=options.import_network(network),
             evaluate_on=val_data,
             options=TrainOptions(
                 format=format_,
