@@ -44,6 +44,7 @@ bench: install
 
 docs: install
 	$(BIN)/python docs/figures.py
+	$(BIN)/python -m docs.api
 
 # The wheel in an environment of its own, with nothing of this folder on its path.
 wheel: install

@@ -1,0 +1,141 @@
+"""Write docs/api.md: every public name with its signature and what it does, from the source.
+
+python -m docs.api
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).parent / "api.md"
+WIDTH = 100
+PACKAGES = ("reidkit.data", "reidkit.losses", "reidkit.metrics", "reidkit.model", "reidkit.train")
+"""The documented sub-packages, whose names stand alone."""
+
+GROUPS = {
+    "Data": "load_dataset synthesize Dataset Sample",
+    "Training": "get_recipe train Recipe TrainOptions Callback Run",
+    "Models": "load_model Model",
+    "Scores": "evaluate score rank rerank compare calibrate Embeddings Scores",
+    "Galleries": "open_gallery Gallery",
+    "Errors": "ReidkitError UsageError DataError WeightsError RunError",
+}
+"""The names of `reidkit`, in the order in which they are described."""
+
+HEAD = """# API
+
+Written by `python -m docs.api` from the source. `import reidkit as rk` gives the names of the first
+sections; [python.md](python.md) shows them at work. The sub-packages below hold the pieces for a
+training loop of one's own: they take plain arguments, never a recipe. All else is private.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(render(), encoding="utf-8")
+
+
+def render() -> str:
+    """Return the page."""
+    reidkit = import_module("reidkit")
+    parts = [HEAD]
+    for title, names in GROUPS.items():
+        parts += [f"## {title}\n", *(_describe(f"rk.{name}", getattr(reidkit, name)) for name in names.split())]
+    for package in PACKAGES:
+        parts += [f"## {package}\n", *_table(import_module(package))]
+    return "\n".join(parts)
+
+
+def _describe(name: str, thing: Any) -> str:
+    """A section of one name: how it is called, and its docstring; of a class its public methods, too."""
+    thing = getattr(thing, "train", thing) if inspect.ismodule(thing) else thing
+    lines = [f"### {name}\n"]
+    made_by_callers = inspect.isclass(thing) and ("__init__" in vars(thing) or hasattr(thing, "__dataclass_fields__"))
+    if inspect.isfunction(thing) or (made_by_callers and not issubclass(thing, Exception)):
+        lines.append(_signature(name, thing))
+    lines.append(f"{_text(inspect.getdoc(thing) or '')}\n")
+    if inspect.isclass(thing) and not issubclass(thing, Exception):
+        lines += list(_methods(thing))
+    return "\n".join(lines)
+
+
+def _methods(kind: type) -> Iterator[str]:
+    """A line for each public method and property, with its first sentence."""
+    rows = []
+    for name, member in vars(kind).items():
+        if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
+            continue
+        call = "" if isinstance(member, property) else "()"
+        rows.append(f"| `{name}{call}` | {_first(member)} |")
+    if rows:
+        yield "\n".join(["| | |", "|---|---|", *rows, ""])
+
+
+def _table(package: Any) -> Iterator[str]:
+    """A line for each public name of a package, with its first sentence."""
+    yield f"{_text((inspect.getdoc(package) or '').split('>>>')[0])}\n"
+    names = (name for name in package.__all__)
+    rows = [f"| `{name}` | {_first(getattr(package, name))} |" for name in names]
+    yield "\n".join(["| name | |", "|---|---|", *rows, ""])
+
+
+def _first(thing: Any) -> str:
+    """The first sentence of a docstring, in one line."""
+    text = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    sentence = re.split(r"(?<=[.])\s+(?=[A-Z`])", text)[0]
+    return sentence.replace("|", "\\|")
+
+
+def _signature(name: str, thing: Any) -> str:
+    """How something is called, in a block, on one line where that is short enough."""
+    signature = inspect.signature(thing)
+    line = f"{name}{signature}"
+    if len(line) > WIDTH:
+        inner, star = [], False
+        for parameter in signature.parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and not star:
+                inner.append("    *,")
+                star = True
+            inner.append(f"    {parameter},")
+        ending = "" if signature.return_annotation is inspect.Signature.empty else f" -> {signature.return_annotation}"
+        line = "\n".join([f"{name}(", *inner, f"){ending}"])
+    line = re.sub(r"""(: |-> )(['"])(.*?)\2(?=[,)=\n ]|$)""", r"\1\3", line)  # annotations are kept as text
+    line = line.removesuffix(" -> None") if inspect.isclass(thing) else line
+    return f"```text\n{line}\n```\n"
+
+
+def _text(doc: str) -> str:
+    """A docstring as Markdown: its sections of arguments and errors become lists."""
+    lines = [re.sub(r"^(Args|Attributes|Returns|Raises):$", r"**\1:**\n", line) for line in doc.splitlines()]
+    out: list[str] = []
+    for line in lines:
+        if re.match(r"    \w[\w, ]*: ", line):
+            name, _, rest = line.strip().partition(": ")
+            out.append(f"- `{name}`: {rest}")
+        else:
+            out.append(re.sub(r"^    (\s*)", "  ", line))
+    paragraphs = "\n".join(out).split("\n\n")
+    return "\n\n".join(_wrapped(paragraph) for paragraph in paragraphs)
+
+
+def _wrapped(paragraph: str) -> str:
+    """A paragraph or a list wrapped at `WIDTH` columns; drawings keep their lines."""
+    if re.search(r"^\s*(>>>|[├└│])", paragraph, re.MULTILINE) or "::" in paragraph:
+        return paragraph
+    items = re.split(r"\n(?=- |\*\*)", paragraph)
+    return "\n".join(
+        textwrap.fill(" ".join(item.split()), WIDTH, subsequent_indent="  " if item.startswith("- ") else "")
+        for item in items
+    )
+
+
+if __name__ == "__main__":
+    main()
