@@ -11,7 +11,7 @@ from PIL import Image
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, load_model
 from reidkit.evaluation import EvaluationProtocol, evaluate
-from reidkit.plots.charts import curve_figure
+from reidkit.plots.charts import chart_figure, validation_figure
 from reidkit.plots.image_grid import ranked_figure
 from reidkit.plots.style import write_figure
 from reidkit.report.build import ranked_lists
@@ -33,7 +33,10 @@ def main(demo: Path, out: Path) -> None:
         small = picture.convert("RGB").quantize(128)
     small.save(out / "ranked.png", optimize=True)
     rows = [row for row in read(demo / "run" / "log.jsonl") if row["kind"] == "scores"]
-    write_figure(curve_figure(rows, title="The demonstration: synthetic people"), out / "demo-curve.png")
+    validation = validation_figure(rows)
+    if validation is None:
+        sys.exit(f"{demo / 'run'} has no scores over its epochs")
+    write_figure(chart_figure(validation.chart, legend=True), out / "demo-curve.png")
 
 
 if __name__ == "__main__":

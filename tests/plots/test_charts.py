@@ -5,21 +5,20 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from reidkit.errors import DataError
 from reidkit.plots.charts import (
     POINTS,
     Chart,
     Histogram,
     Line,
+    chart_figure,
     cmc_figure,
-    curve_figure,
     distance_figure,
     draw,
     number,
@@ -30,7 +29,11 @@ from reidkit.plots.charts import (
     training_figures,
     validation_figure,
 )
+from reidkit.plots.style import write_figure
 from tests.pages import Page
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def step(epoch: int, number_of_step: int, **terms: Any) -> dict[str, Any]:
@@ -253,37 +256,12 @@ def test_any_finite_points_make_a_chart_inside_its_box(points: list[tuple[float,
     assert all(0 <= b <= 220 for b in corners[1::2])
 
 
-ROWS = [{"epoch": n, "rank1": n / 10, "map": n / 20, "loss": 10.0 - n} for n in range(1, 8)]
-
-
-def test_a_curve_has_its_points_its_last_value_and_its_reference() -> None:
-    (axes,) = curve_figure(ROWS, references={"paper": 0.945}, title="A title").axes
-    assert [np.asarray(line.get_ydata())[-1] for line in axes.lines] == [pytest.approx(70), pytest.approx(35), 94.5]
-    assert {text.get_text() for text in axes.texts} >= {"rank-1 70.0", "mAP 35.0", "paper"}
-
-
-@pytest.mark.parametrize(
-    ("column", "last", "says"),
-    [("map", 0.908411, "mAP 90.8"), ("map", 0.80499, "mAP 80.5"), ("loss", 1.23456, "loss 1.235")],
-)
-def test_the_last_score_has_one_decimal(column: str, last: float, says: str) -> None:
-    (axes,) = curve_figure([{"epoch": 1, column: 0.5}, {"epoch": 2, column: last}], y=[column]).axes
-    assert says in [text.get_text() for text in axes.texts]
-
-
-def test_odd_words_and_missing_values_are_drawn() -> None:
-    """A dollar sign begins a formula for matplotlib, and here is a dollar sign."""
-    rows: list[dict[str, float]] = [
-        {"epoch": 1, "$x_": 1.0},
-        {"epoch": 2},
-        {"epoch": 3, "$x_": float("nan")},
-        {"epoch": 4, "$x_": 2.0},
-    ]
-    figure = curve_figure(rows, y=["$x_", "none"], references={"$\\frac": 1.5}, title="$\\broken{")
-    figure.draw_without_rendering()
-    assert np.asarray(figure.axes[0].lines[0].get_xdata()).tolist() == [1, 4]
-
-
-def test_no_point_is_no_curve() -> None:
-    with pytest.raises(DataError, match="no row has epoch with rank1 or map"):
-        curve_figure([{"epoch": 1, "loss": 1.0}])
+def test_a_chart_for_a_document_names_its_lines(tmp_path: Path) -> None:
+    lines = [Line(name="rank-1", x=[1, 2], y=[0.5, 0.7]), Line(name="$\\frac{ mAP", x=[1, 2], y=[0.2, 0.3])]
+    figure = chart_figure(Chart(label="", lines=lines, x_label="epoch", per_cent=True), legend=True)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["rank-1", "$\\frac{ mAP"]
+    write_figure(figure, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (800, 488)

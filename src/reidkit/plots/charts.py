@@ -1,6 +1,6 @@
 """Line charts: the rows of a log, CMC curves and histograms of distances as plain data, and their drawing.
 
-A `Chart` is data; `draw` makes it an inline SVG for a page, and `curve_figure` draws columns of a log for a document.
+A `Chart` is data; `chart_figure` makes it a figure for a document, and `draw` an inline SVG for a page.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reidkit.errors import DataError
-from reidkit.plots.style import RULE, SERIES, SOFT, WORDS, add_heading, inline_svg, one_line, style_axes
+from reidkit.plots.style import DPI, PAPER, RULE, SERIES, SOFT, inline_svg, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,9 +31,6 @@ POINTS = 200
 NOT_A_TERM = {"kind", "epoch", "step", "batch", "lr", "loss", "images", "images_per_s", "seconds"}
 NOT_A_TERM |= {"memory_mb", "wait_share"}
 """The columns of a step that are no loss term; every other one is, under whatever name its loss has."""
-
-NAMES = {"rank1": "rank-1", "map": "mAP", "minp": "mINP"}
-FRACTIONS = {"rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid"}
 
 Row = Mapping[str, Any]
 Numbers = Sequence[float] | NDArray[Any]
@@ -104,13 +100,18 @@ class Histogram:
 
 def draw(chart: Chart) -> str:
     """Draw a chart as an `<svg>` element for a page; every text in it is escaped."""
+    figure = chart_figure(chart)
+    figure.patch.set_visible(False)
+    return inline_svg(figure, chart.label)
+
+
+def chart_figure(chart: Chart, *, legend: bool = False) -> Figure:
+    """Draw a chart as a figure of `WIDTH` x `HEIGHT` points, with or without a legend."""
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
-    drawing.patch.set_visible(False)
+    figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=DPI, facecolor=PAPER)
     size = (WIDTH - LEFT - RIGHT) / WIDTH, (HEIGHT - TOP - BOTTOM) / HEIGHT
-    axes = drawing.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, *size))
-    axes.patch.set_visible(False)
+    axes = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, *size), facecolor="none")
     for number_of_line, line in enumerate(chart.lines):
         _draw_line(axes, line, number_of_line)
     _set_limits(axes, chart)
@@ -120,12 +121,15 @@ def draw(chart: Chart) -> str:
     axes.spines["bottom"].set_color(SOFT)
     axes.tick_params(left=False, bottom=False, labelcolor=SOFT, labelsize=11, pad=6)
     middle = (LEFT + WIDTH - RIGHT) / 2 / WIDTH
-    drawing.text(middle, 5 / HEIGHT, one_line(chart.x_label), color=SOFT, fontsize=11, ha="center", parse_math=False)
+    figure.text(middle, 5 / HEIGHT, one_line(chart.x_label), color=SOFT, fontsize=11, ha="center", parse_math=False)
     for place, word in chart.marks:
         axes.axvline(place, color=SOFT, linewidth=1, linestyle=(0, (2, 3)), alpha=0.7)
         above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center"}
         axes.annotate(one_line(word), (place, 1), (0, 6), color=SOFT, fontsize=11, parse_math=False, **above)
-    return inline_svg(drawing, chart.label)
+    if legend:
+        for text in axes.legend(frameon=False, labelcolor=SOFT, fontsize=11).get_texts():
+            text.set_parse_math(False)
+    return figure
 
 
 def _colour(line: Line, number_of_line: int) -> int:
@@ -134,13 +138,13 @@ def _colour(line: Line, number_of_line: int) -> int:
 
 def _draw_line(axes: Axes, line: Line, number_of_line: int) -> None:
     number_of_colour = _colour(line, number_of_line)
-    colour = SERIES[number_of_colour]
+    look: dict[str, Any] = {"color": SERIES[number_of_colour], "clip_on": False}
     if line.low:
         band = [*zip(line.x, line.high, strict=True), *zip(line.x[::-1], line.low[::-1], strict=True)]
-        axes.fill(*zip(*band, strict=True), color=colour, alpha=0.2, linewidth=0)
-    axes.plot(line.x, line.y, color=colour, linewidth=2, linestyle=DASHES[number_of_colour])
+        axes.fill(*zip(*band, strict=True), alpha=0.2, linewidth=0, **look)
+    axes.plot(line.x, line.y, linewidth=2, linestyle=DASHES[number_of_colour], label=one_line(line.name), **look)
     if line.dots or len(line.x) == 1:
-        axes.plot(line.x, line.y, color=colour, linestyle="none", marker="o", markersize=5, markeredgewidth=0)
+        axes.plot(line.x, line.y, linestyle="none", marker="o", markersize=5, markeredgewidth=0, **look)
 
 
 def _set_limits(axes: Axes, chart: Chart) -> None:
@@ -187,49 +191,6 @@ def tick_text(value: float) -> str:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:.4g}"
-
-
-def curve_figure(
-    rows: Sequence[Row],
-    x: str = "epoch",
-    y: Sequence[str] = ("rank1", "map"),
-    references: Mapping[str, float] | None = None,
-    title: str = "",
-) -> Figure:
-    """Draw the columns `y` of `rows` over the column `x`; `references` are level lines with their names.
-
-    Scores (`rank1`, `map`, ...) are fractions and drawn in per cent, and so are the references beside them. Each curve
-    has its name and last value at its end, which needs no legend.
-
-    Raises:
-        DataError: no row has both `x` and one of `y`.
-    """
-    from reidkit.plots.style import new_figure
-
-    drawing = new_figure(7.2, 4.0)
-    axes = drawing.add_subplot()
-    factor = 100.0 if FRACTIONS.issuperset(y) else 1.0
-    for i, name in enumerate(y):
-        pairs = [(number(row.get(x)), number(row.get(name))) for row in rows]
-        points = [(a, b * factor) for a, b in pairs if a is not None and b is not None]
-        if points:
-            look: dict[str, Any] = {"color": SERIES[i % len(SERIES)], "linewidth": 2, "markersize": 4}
-            axes.plot(*zip(*points, strict=True), marker="o" if len(points) <= 40 else "", **look)
-            words = f"{NAMES.get(name, name)} {points[-1][1]:{'.1f' if factor == 100.0 else '.4g'}}"
-            end: dict[str, Any] = {"textcoords": "offset points", "va": "center", "parse_math": False}
-            axes.annotate(words, points[-1], (8, 0), color=look["color"], fontsize=WORDS, fontweight="bold", **end)
-    if not axes.lines:
-        raise DataError(f"no row has {x} with {' or '.join(y)}: there is nothing to draw")
-    for name, level in (references or {}).items():
-        axes.axhline(level * factor, color=SOFT, linestyle=(0, (4, 3)), linewidth=1.2)
-        beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "bottom", "parse_math": False}
-        axes.text(0.01, level * factor, name, color=SOFT, fontsize=WORDS, **beside)
-    style_axes(axes, x=x.replace("_", " "), y="per cent" if factor == 100.0 else "", grid="y")
-    axes.spines["left"].set_visible(False)
-    axes.margins(x=0.02, y=0.1)
-    if title:
-        add_heading(drawing, title)
-    return drawing
 
 
 def number(value: object) -> float | None:

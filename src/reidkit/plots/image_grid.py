@@ -197,7 +197,7 @@ class RankedList:
 
 
 RANKED = (
-    "Left the query with its average precision (AP), then the nearest gallery images with rank and distance. "
+    "Left the query with its average precision (AP), then the nearest gallery images with rank and distance.",
     "✓ true match, ✗ false match.",
 )
 
