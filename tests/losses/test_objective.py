@@ -141,6 +141,7 @@ def test_terms_of_ones_own():
     ("term", "words"),
     [
         (Term("step", 1.0, total, "f_t"), "cannot be called 'step'"),
+        (Term("loss", 1.0, total, "f_t"), "cannot be called 'loss'"),
         (Term("", 1.0, total, "f_t"), "cannot be called ''"),
         (Term("a b", 1.0, total, "f_t"), "cannot be called 'a b'"),
         (Term("mine", 1.0, total, "both"), "the side of the term mine must be f_t or f_i, not both"),  # type: ignore[arg-type]
@@ -151,3 +152,8 @@ def test_terms_of_ones_own():
 def test_a_term_that_cannot_be_is_refused(term, words):
     with pytest.raises(UsageError, match=words):
         Objective([Term("center", 1.0, CenterLoss(6, 4), "f_t"), term], HALVES)
+
+
+def test_without_a_term_there_is_nothing_to_minimise():
+    with pytest.raises(UsageError, match="give at least one term"):
+        Objective([])

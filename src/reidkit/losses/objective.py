@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Side = Literal["f_t", "f_i"]
 WHOLE: Mapping[str, slice] = {"": slice(None)}
+LOGGED = ("kind", "epoch", "step", "lr", "images", "loss", "seconds", "images_per_s", "memory_mb", "wait_share")
+"""Names of the log that no term can have."""
 
 
 class Loss(Protocol):
@@ -58,7 +60,7 @@ class Objective(nn.Module):
         """Take the terms, and the `spans` of the network's features that they may name.
 
         Raises:
-            UsageError: two terms have one name, or a term's name, side or span cannot be.
+            UsageError: there is no term, two have one name, or a term's name, side or span cannot be.
         """
         super().__init__()
         self.terms, self.spans = tuple(terms), dict(spans)
@@ -68,16 +70,23 @@ class Objective(nn.Module):
                 self.add_module(_attribute(term), term.loss)
 
     def _check(self) -> None:
+        if not self.terms:
+            raise UsageError("there is nothing to minimise: give at least one term", argument="terms")
         names = [_attribute(term) for term in self.terms]
         for term, name in zip(self.terms, names, strict=True):
-            if not name.isidentifier() or hasattr(self, name):
-                raise UsageError(f"a term cannot be called {term.name!r}: give it a name of letters of its own")
+            if not name.isidentifier() or hasattr(self, name) or name in LOGGED:
+                sentence = (
+                    f"a term cannot be called {term.name!r}: give it a name of letters that no column of the log has"
+                )
+                raise UsageError(sentence, argument="terms")
             if names.count(name) > 1:
-                raise UsageError(f"two terms are called {term.name!r}: give each a name of its own")
+                raise UsageError(f"two terms are called {term.name!r}: give each a name of its own", argument="terms")
             check_choice(term.side, Side, f"the side of the term {term.name}")
             if term.span not in self.spans:
                 known = ", ".join(map(repr, self.spans))
-                raise UsageError(f"the term {term.name} has the span {term.span!r}: the network has {known}")
+                raise UsageError(
+                    f"the term {term.name} has the span {term.span!r}: the network has {known}", argument="terms"
+                )
 
     def forward(self, f_t: Tensor, f_i: Tensor, label_b: Tensor) -> dict[str, Tensor]:
         """Return each term with its weight, of features [B, D] before and after the neck and labels [B]."""
