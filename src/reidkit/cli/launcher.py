@@ -17,6 +17,7 @@ import time
 from typing import IO, TYPE_CHECKING
 
 from reidkit.errors import PeerError, RunError, UsageError
+from reidkit.workers import threads_here
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -121,8 +122,6 @@ class _Crew:
 
 
 def _start(rank: int, count: int, port: int, quiet: IO[bytes]) -> subprocess.Popen[bytes]:
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(told) if told.isdigit() and int(told) else len(os.sched_getaffinity(0))
     environment = {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -130,7 +129,7 @@ def _start(rank: int, count: int, port: int, quiet: IO[bytes]) -> subprocess.Pop
         "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": str(max(1, cores // count)),
+        "OMP_NUM_THREADS": str(max(1, threads_here() // count)),
         _CHILD: "1",
     }
     silent = rank > 0

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import warnings
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
@@ -212,3 +213,13 @@ def hide_ticks(axes: Sequence[Axes]) -> None:
         each.set_xticks([])
         each.set_yticks([])
         each.spines[:].set_visible(False)
+
+
+@lru_cache(maxsize=1024)
+def text_width(words: str, size: float) -> float:
+    """Return the width of bold letters of a size in points, in inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    path = TextPath((0, 0), words, size=size, prop=FontProperties(weight="bold"), usetex=False)
+    return float(path.get_extents().width) / 72 if words.strip() else 0.0

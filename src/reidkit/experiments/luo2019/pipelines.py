@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from reidkit.losses.objective import build_objective
 from reidkit.model import Features, build_network
-from reidkit.plots.style import INK, SOFT, TITLE, WARM, WORDS, hide_ticks, new_figure, one_line
+from reidkit.plots.style import INK, SOFT, TITLE, WARM, WORDS, hide_ticks, new_figure, one_line, text_width
 from reidkit.recipes.luo2019.ladder import BNNECK, STANDARD, STRIDE, STRONG, search_of
 
 if TYPE_CHECKING:
@@ -101,18 +100,12 @@ def _run(network: Network, images: Tensor) -> tuple[Features, list[Stage]]:
     seen: list[Stage] = []
     stages = {f"backbone.{name}": module for name, module in network.backbone.named_children()}
     stages |= {name: module for name, module in network.head.named_children() if name != "pooling"}
-    hooks = [
-        module.register_forward_hook(
-            lambda module, given, out, path=path: seen.append(_stage(path, module, given[0].shape, out.shape))
-        )
-        for path, module in stages.items()
-        if not isinstance(module, nn.Identity)
-    ]
-    try:
-        return network(images), seen
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for path, module in stages.items():
+        if not isinstance(module, nn.Identity):
+            module.register_forward_hook(
+                lambda module, given, out, path=path: seen.append(_stage(path, module, given[0].shape, out.shape))
+            )
+    return network(images), seen
 
 
 def _stage(path: str, module: nn.Module, given: Shape = (), shape: Shape = ()) -> Stage:
@@ -153,24 +146,9 @@ def _losses(recipe: Recipe, channels: int, num_ids: int) -> tuple[Loss, ...]:
 
 # What stands in the boxes of figures 2 and 5: the words for what `walk` finds.
 
-HEAD, LETTERS = 13, 11
-"""Sizes of letters in points: of a box's title, and of its lines."""
-
-LINE, EDGE, GAP = 0.215, 0.14, 0.24
-"""The height of a line of words, what stays empty on each side of the words, and between two boxes, in inches."""
-
-HEIGHT, ABOVE = 1.15, 0.92
-"""The least height of a box of the chain and of one above it, in inches."""
-
-
-@lru_cache(maxsize=1024)
-def wide(words: str, size: float) -> float:
-    """Inches that these words take in bold letters: what differs is drawn in bold, and fits, too."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-
-    path = TextPath((0, 0), words, size=size, prop=FontProperties(weight="bold"), usetex=False)
-    return float(path.get_extents().width) / 72 if words.strip() else 0.0
+HEAD, LETTERS = 13, 11  # points: letters of a box's title, and of its lines
+LINE, EDGE, GAP = 0.215, 0.14, 0.24  # inches: the height of a line, the margin of words, and between two boxes
+HEIGHT, ABOVE = 1.15, 0.92  # inches: the least height of a box of the chain, and of one above it
 
 
 @dataclass(frozen=True)
@@ -185,7 +163,7 @@ class Box:
     @property
     def width(self) -> float:
         """Inches, by the longest line."""
-        return 2 * EDGE + max(wide(self.title, HEAD), *(wide(line, LETTERS) for line in self.lines), 0.0)
+        return 2 * EDGE + max(text_width(self.title, HEAD), *(text_width(line, LETTERS) for line in self.lines), 0.0)
 
     @property
     def height(self) -> float:
@@ -289,9 +267,8 @@ def neck_title(found: Walk) -> str:
     """Which feature each loss takes."""
     losses: dict[str, list[str]] = {}
     for loss in found.losses:
-        losses.setdefault("f" if found.one_feature else {"f_t": "fₜ", "f_i": "fᵢ"}[loss.side], []).append(
-            _loss(loss).title
-        )
+        feature = "f" if found.one_feature else {"f_t": "fₜ", "f_i": "fᵢ"}[loss.side]
+        losses.setdefault(feature, []).append(_loss(loss).title)
     return ", ".join(f"{' and '.join(titles)} on {feature}" for feature, titles in losses.items())
 
 
