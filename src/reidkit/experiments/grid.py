@@ -29,7 +29,7 @@ def make_table(experiment: Experiment, options: RunOptions | None = None, proces
 
     A run that fails is reported and left out, and the others go on: `failures` of the result has the reasons.
 
-    Arguments:
+    Args:
         experiment: the table, its data sets and what is changed in its recipes.
         options: how runs are made; None is the defaults.
         processes: how many runs are made at once; they share the threads.

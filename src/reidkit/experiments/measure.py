@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class RunOptions:
     """How runs are made; none of it changes a result by more than rounding.
 
-    Arguments:
+    Args:
         command: what goes on with the table, for the sentence of one that was stopped.
         shown_command: the same for pages that others read.
         device: `auto`, `cpu` or `cuda`.
@@ -175,7 +175,7 @@ def is_trained(folder: Path) -> bool:
 def measure(planned: PlannedRun, folders: Mapping[str, Path], options: RunOptions) -> None:
     """Train what is left to train of a run, and evaluate what is left to evaluate of it.
 
-    Arguments:
+    Args:
         planned: the run.
         folders: the folder of each data set, by its name.
         options: how it is made.

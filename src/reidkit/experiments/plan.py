@@ -33,7 +33,7 @@ def silent(*_: object) -> None:
 class Experiment:
     """A table on given data sets, and what is changed in its recipes.
 
-    Arguments:
+    Args:
         table: which rows there are.
         data: the folder of each data set, by its name.
         out: the folder for the runs and the files of the table.

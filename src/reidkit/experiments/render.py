@@ -37,14 +37,14 @@ def all_formats(table: ResultTable) -> dict[str, str]:
 
 
 def text(table: ResultTable) -> str:
-    """The table for a terminal, with its notes."""
+    """Return the table as plain text, with its notes."""
     head, rows = grid(table)
     lines = table_lines(head, rows, left=2, width=None)
     return "\n".join([harmless(table.title), "", *lines, *map(harmless, remarks(table))]) + "\n"
 
 
 def markdown(table: ResultTable) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     head, rows = grid(table)
     rule = ["---", "---", *["---:"] * (len(head) - 2)]
     lines = ["| " + " | ".join(map(_md, row)) + " |" for row in (head, rule, *rows)]
@@ -53,7 +53,7 @@ def markdown(table: ResultTable) -> str:
 
 
 def latex(table: ResultTable) -> str:
-    """The table in LaTeX, for the package booktabs."""
+    """Return the table in LaTeX, for the package booktabs."""
     head, rows = grid(table)
     body = [" & ".join(map(_tex, row)) + r" \\" for row in rows]
     lines = [
@@ -73,7 +73,7 @@ def latex(table: ResultTable) -> str:
 
 
 def comma_separated(table: ResultTable) -> str:
-    """One line for each score: table, row, title, search, data, score, and the numbers as fractions."""
+    """Return a line of CSV for each score: table, row, title, search, data, score, and the numbers as fractions."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     numbers = ("paper", "mean", "deviation", "difference", "inside", "change")
@@ -90,7 +90,7 @@ def comma_separated(table: ResultTable) -> str:
 
 
 def grid(table: ResultTable) -> tuple[list[str], list[list[str]]]:
-    """Head and rows as texts; the first two columns are words, the others numbers.
+    """Return head and rows as text; the first two columns are words, the others numbers.
 
     A group of columns is what the paper prints, what was measured, the difference and whether it is inside the
     deviation over the seeds; and what a row adds to its parent. Columns in which nothing stands are left out.
@@ -140,7 +140,7 @@ _OWN: tuple[_Column, ...] = (
 
 
 def remarks(table: ResultTable) -> list[str]:
-    """An empty line, and what there is to say of a table."""
+    """Return an empty line, and the notes below a table."""
     failed = [
         f"{row.title} on {column.name}: {cell.failed}"
         for row in table.rows

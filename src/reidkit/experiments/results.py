@@ -84,7 +84,7 @@ class ResultRow:
 class ResultTable:
     """The whole table.
 
-    Arguments:
+    Args:
         name: of its files.
         title: the heading.
         columns: groups of columns.
@@ -139,7 +139,7 @@ def collect_results(
 ) -> ResultTable:
     """Return the table as far as its runs have come, with what earlier calls have measured for it.
 
-    Arguments:
+    Args:
         experiment: the table and its data sets.
         digests: the data sets by name.
         failures: why runs did not come to their end, by folder.

@@ -33,7 +33,7 @@ def measure_all(
 ) -> None:
     """Train and evaluate all runs, `processes` at a time.
 
-    Arguments:
+    Args:
         runs: what is to be done.
         folders: the folder of each data set, by its name.
         options: how runs are made; `say` gets the lines of all of them.
@@ -108,7 +108,7 @@ def from_json(value: dict[str, Any]) -> tuple[PlannedRun, dict[str, Path], RunOp
 
 
 def main() -> int:
-    """The worker: its run comes on standard input, its lines go to standard error, the last one says what failed."""
+    """Make the run that comes on standard input; lines go to standard error, and the last one says what failed."""
     run, folders, options = from_json(receive_job())
     try:
         measure(run, folders, dataclasses.replace(options, say=_say))

@@ -92,7 +92,7 @@ def _file(name: str) -> Path | None:
 
 
 def named(recipe: Recipe, origin: Recipe) -> Recipe:
-    """The recipe `origin` after changes, under a name of its own where they changed anything.
+    """Return the recipe `origin` after changes, under a name of its own where they changed anything.
 
     `strong-baseline` with `optim.lr=1` becomes `strong-baseline-lr1-` and six digits of its digest, which depends on no
     name. Equal recipes get equal names, however they were made. A name that was set (`name=mine`) stays.
@@ -107,7 +107,7 @@ def named(recipe: Recipe, origin: Recipe) -> Recipe:
 
 
 def origin_of(recipe: Recipe) -> Recipe | None:
-    """The recipe of reidkit that this one was made from, by its name; None where the name is the user's own."""
+    """Return the recipe of reidkit that this one was made from, by its name; None for a name of the user's own."""
     known = by_name()
     for name in sorted(known, key=len, reverse=True):
         if recipe.name == name or re.fullmatch(rf"{re.escape(name)}(-[\w.-]+)?-[0-9a-f]{{{DIGITS}}}", recipe.name):
@@ -122,7 +122,7 @@ def changes(recipe: Recipe, origin: Recipe) -> dict[str, tuple[Any, Any]]:
 
 
 def changes_of(recipe: Recipe, given: Recipe | None = None) -> dict[str, tuple[Any, Any]]:
-    """What was changed in the recipe that this one was made from, or in `given`; nothing where neither is known.
+    """Return what was changed in the recipe that this one was made from, or in `given`; {} where neither is known.
 
     A stride that the weights have placed (`auto` in the origin) was changed by nobody.
     """
@@ -133,7 +133,7 @@ def changes_of(recipe: Recipe, given: Recipe | None = None) -> dict[str, tuple[A
 
 
 def network_words(recipe: Recipe) -> str:
-    """The network and its input, for the head of a page: `resnet18 at 0.25 of its width, images of 128x64`."""
+    """Return the network and its input in words: `resnet18 at 0.25 of its width, images of 128x64`."""
     network, images = recipe.network, recipe.images
     width = f" at {network.width:g} of its width" if network.width != 1 else ""
     return f"{network.backbone}{width}, images of {images.height}x{images.width}"

@@ -69,7 +69,7 @@ class Row:
 class Twin:
     """A smaller version of a table's recipes, for less time or a smaller machine.
 
-    Arguments:
+    Args:
         make: the recipe of a row to that of its twin.
         words: what the twins are, for the notes below a table.
         start: the network of a twin to the recipe that is trained first, on synthetic images, where no weights are
@@ -85,7 +85,7 @@ class Twin:
 class Table:
     """A table of a paper.
 
-    Arguments:
+    Args:
         name: as the command line has it, and the table's files.
         title: the heading.
         rows: in their order.

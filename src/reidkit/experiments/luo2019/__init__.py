@@ -20,7 +20,7 @@ FIGURES = tuple(f"figure{number}" for number in range(1, 7))
 class FigureOptions:
     """What a figure is made from: each uses what it needs.
 
-    Arguments:
+    Args:
         out: the folder for what has to be trained.
         data: a data set; None draws synthetic people.
         measured: points of one's own for figure 1.

@@ -58,13 +58,13 @@ def interpret(recipe: Recipe, interpretation: str) -> Recipe:
 
 
 def leaf(recipe: Recipe, key: str) -> Any:
-    """The field `section.name` of a recipe."""
+    """Return the field `section.name` of a recipe."""
     section, name = key.split(".")
     return getattr(getattr(recipe, section), name)
 
 
 def put(recipe: Recipe, key: str, value: object) -> Recipe:
-    """The recipe with another value in the field `section.name`."""
+    """Return the recipe with another value in the field `section.name`."""
     section, name = key.split(".")
     changed = dataclasses.replace(getattr(recipe, section), **{name: value})
     return dataclasses.replace(recipe, **{section: changed})

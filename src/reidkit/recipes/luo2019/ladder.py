@@ -63,7 +63,7 @@ def _half(images: Images) -> Images:
 
 
 def small(recipe: Recipe, name: str, width: float) -> Recipe:
-    """The twin of a rung for a CPU: a narrow ResNet-18 from scratch, images of half the size, 40 epochs.
+    """Return the twin of a rung for a CPU: a narrow ResNet-18 from scratch, images of half the size, 40 epochs.
 
     What the rung switches stays switched. Padding shrinks with the image. The learning rate is three times the
     paper's, as there are no ImageNet weights to spoil; the schedule keeps the rate high for longer, as a short run has
@@ -80,7 +80,7 @@ def small(recipe: Recipe, name: str, width: float) -> Recipe:
 
 
 def short(recipe: Recipe) -> Recipe:
-    """The twin of a rung for an hour or two: ResNet-50 from ImageNet weights, images of half the size, 24 epochs."""
+    """Return the twin of a rung for an hour or two: ResNet-50 from ImageNet weights, half the size, 24 epochs."""
     warmup = 2 if recipe.optim.warmup_epochs else 0
     return replace(
         recipe,
@@ -91,7 +91,7 @@ def short(recipe: Recipe) -> Recipe:
 
 
 def started(recipe: Recipe) -> Recipe:
-    """The twin of a rung in a small table: as `small`, but at the paper's rate, as it has a start that a higher spoils.
+    """Return the twin of a rung in a small table: as `small`, but at the paper's rate, where a higher spoils the start.
 
     From nothing, or at a higher rate, rungs without a neck do not learn: the hardest triplets pull all features
     together to a point. Even so they need ten or twenty epochs to come free of it, so the rate drops late.
@@ -101,7 +101,7 @@ def started(recipe: Recipe) -> Recipe:
 
 
 def start(network: Network) -> Recipe:
-    """The recipe of what a small table starts from instead of ImageNet's weights: other ids, by the ID loss alone."""
+    """Return the recipe that a small table starts from instead of ImageNet's weights: other ids, the ID loss alone."""
     rung = small(STANDARD, "start", network.width)
     return replace(
         rung,
