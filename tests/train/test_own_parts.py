@@ -14,8 +14,8 @@ from reidkit.data.sampler import PKSampler
 from reidkit.encoder import load_model
 from reidkit.errors import ReidkitError, UsageError, WeightsError
 from reidkit.evaluation import evaluate
-from reidkit.losses.objective import Term
-from reidkit.model.contracts import Features
+from reidkit.losses import Term, batch_hard_triplet
+from reidkit.model import BNNeck, Features, Network, ResNet, Several, Single
 from reidkit.model.own import OwnNetwork, import_network, network_name, own_network
 from reidkit.recipe import override
 from reidkit.train.inputs import TrainOptions, check_batches
@@ -64,6 +64,39 @@ def test_what_is_trained_can_be_loaded_and_evaluated(noise: Path, tmp_path: Path
     assert model.fingerprint == run.model.fingerprint
     again = evaluate(model, load_dataset(noise), device="cpu", precision="fp32")
     assert again.query.vectors.shape == (again.scores.queries, 6)
+    np.testing.assert_allclose(again.query.vectors, run.evaluation.query.vectors, rtol=1e-4, atol=1e-5)
+
+
+class Rows(nn.Module):
+    """The upper or the lower half of a map."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, map_bchw: Tensor) -> Tensor:
+        height = map_bchw.shape[2] // 2
+        return map_bchw[:, :, :height] if self.number == 0 else map_bchw[:, :, height:]
+
+
+def stripes() -> Network:
+    """Two stripes behind a backbone, each with an embedding and a neck of its own."""
+    upper, lower = (Single(64, embedding=nn.Linear(64, 5), neck=BNNeck(5)) for _ in range(2))
+    head = Several({"upper": (Rows(0), upper), "lower": (Rows(1), lower)})
+    return Network(ResNet("resnet18", width=0.125, last_stride=1), head)
+
+
+def test_a_head_of_two_branches_goes_through_training_report_and_evaluation(noise: Path, tmp_path: Path) -> None:
+    """The recipe's ID loss for each branch; a term of one's own on one of them; the report without attention maps."""
+    lower = Term("lower", 0.5, batch_hard_triplet, "f_t", "lower")
+    run = train(ONE_EPOCH, noise, out=tmp_path / "run", network=stripes, terms=[lower], options=FP32)
+    step = read(tmp_path / "run" / "log.jsonl")[-3]
+    assert {"identity.upper", "identity.lower", "triplet", "center", "lower"} <= step.keys()
+    run.write_report("my.py")
+    model = load_model(tmp_path / "run", network=stripes)
+    assert (model.fingerprint, model.dim) == (run.model.fingerprint, 10)
+    again = evaluate(model, load_dataset(noise), device="cpu", precision="fp32")
+    assert run.evaluation is not None
     np.testing.assert_allclose(again.query.vectors, run.evaluation.query.vectors, rtol=1e-4, atol=1e-5)
 
 

@@ -14,6 +14,7 @@ from reidkit.data.images import image_file, open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.errors import DataError
 from reidkit.metrics.ranking import rank
+from reidkit.model.heads.single import Single
 from reidkit.model.network import Network
 from reidkit.plots.image_grid import Comparison, Overlay
 from reidkit.types import Sample
@@ -43,11 +44,11 @@ def attend(model: Model, samples: Sequence[Sample], device: torch.device) -> Att
     """Run a few images through the network; their last feature maps are all kept in memory.
 
     Raises:
-        DataError: there is no image, or one cannot be read; or the network is none of a backbone and a head.
+        DataError: there is no image, or one cannot be read; or the network is none of a backbone and a single head.
     """
     network = model.network.to(device).eval()
-    if not isinstance(network, Network):
-        raise DataError("attention maps need a network of a backbone and a head: this one maps images to features only")
+    if not isinstance(network, Network) or not isinstance(network.head, Single):
+        raise DataError("attention maps need a network of a backbone and a head of one branch, which this one is not")
     source = open_images(samples, model.recipe.images.size, resize=model.recipe.images.resize)
     maps = torch.cat([network.backbone(images).float().cpu() for images in eval_batches(source, 32, device)])
     return Attended(network.head(maps.to(device)).f_i.float().cpu().numpy(), maps)
