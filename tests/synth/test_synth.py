@@ -137,7 +137,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     before: dict[str, bytes] = {}
 
     def second(done: int, total: int) -> None:
-        with pytest.raises(DataError, match=r"another process draws into .*set: wait for it, or name another folder"):
+        with pytest.raises(DataError, match=r"another process is drawing into .*set: wait for it, or name another"):
             synthesize(tmp_path / "set", 4, 2, 1, workers=1, **SMALL)
 
     synthesize(tmp_path / "set", 4, 2, 0, workers=1, progress=second, **SMALL)

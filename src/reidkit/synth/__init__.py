@@ -1,4 +1,4 @@
-"""A synthetic multi-camera data set: procedural people, so that everything can be tried without a real image."""
+"""A synthetic multi-camera data set: people drawn by a program, to try everything without a real image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRAIN, QUERY, GALLERY = FOLDERS = ("bounding_box_train", "query", "bounding_box_
 README = "README.txt"
 
 INDEX = "reidkit-index.npz"
-"""What `finish` of `draw_shards` may lay beside the shards."""
+"""Files that `finish` of `draw_shards` may add beside the shards."""
 
 _NAME = re.compile(r"(?:-1|\d{4,7})_c\d+s1_\d{6}_01\.jpg")
 _SHARD = re.compile(r"(?:train|query|gallery)-\d{5}\.tar")
@@ -37,7 +37,7 @@ _BATCH = 64
 
 
 class Size(TypedDict, total=False):
-    """What else there is to choose about a set, with the defaults of `Plan`."""
+    """Optional settings of a set, with the defaults of `Plan`."""
 
     height: int
     width: int
@@ -46,7 +46,7 @@ class Size(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that decides what is drawn. `height` and `width` are pixels."""
+    """Everything that the images depend on. `height` and `width` are in pixels."""
 
     ids: int
     cameras: int
@@ -70,19 +70,19 @@ class Plan:
                 raise UsageError(f"synthetic set: {sentence}")
 
     def shots(self) -> Iterator[Shot]:
-        """Every image of the set: the first half of the ids to train with, the others to test with."""
+        """Yield every image of the set: the first half of the ids for training, the others for testing."""
         yield from self.people(1, self.ids + 1)
         yield from self.others()
 
     @property
     def half(self) -> int:
-        """The last id to train with."""
+        """The last training id."""
         return self.ids // 2
 
     def people(self, first: int, stop: int) -> Iterator[Shot]:
-        """The images of the people from `first` to before `stop`."""
+        """Yield the images of the ids from `first` to before `stop`."""
         for pid in range(first, stop):
-            # Numbers from `STRANGERS` on are those of passers-by: nobody with a label may look like one.
+            # Numbers from `STRANGERS` on belong to passers-by: no labelled person may look like one.
             drawn = pid if pid < STRANGERS else pid + _BEYOND_STRANGERS
             for camid in range(1, self.cameras + 1):
                 for number in range(self.images_per_camera):
@@ -90,7 +90,7 @@ class Plan:
                     yield Shot(f"{folder}/{_name(pid, camid, number)}", drawn, camid, number)
 
     def others(self) -> Iterator[Shot]:
-        """The distractors and the junk of the gallery."""
+        """Yield the distractors and the junk of the gallery."""
         test = (self.ids - self.half) * (self.images_per_camera - 1)
         for camid in range(1, self.cameras + 1):
             for number in range(max(1, test // 7)):
@@ -102,7 +102,7 @@ class Plan:
                 yield Shot(f"{GALLERY}/{_name(-1, camid, number)}", drawn, camid, number, bad=True)
 
     def describe(self, shards: bool = False) -> str:
-        """The text of the README of a set in loose files, or in shards."""
+        """Return the text of the README of a set in loose files, or in shards."""
         train, query, gallery = ("train-*.tar", "query-*.tar", "gallery-*.tar") if shards else FOLDERS
         return f"""{SYNTHETIC}
 
@@ -130,16 +130,16 @@ def synthesize(
 ) -> dict[str, int]:
     """Draw a synthetic data set in the layout of Market-1501 into the folder `out`, which appears when it is complete.
 
-    The files depend on all arguments but `workers` (processes; None is one per core) and `progress`, which is told
-    after each group of images how many are drawn, and of how many. An earlier synthetic set in `out` is replaced.
-    A script calls this below `if __name__ == "__main__":`, because the processes import the script.
+    The files depend on all arguments but `workers` (processes; None is one per core) and `progress(done, total)`,
+    which is called after each group of images. An earlier synthetic set in `out` is replaced. A script has to call
+    this below `if __name__ == "__main__":`, because the processes import the script.
 
     Returns:
-        Numbers of images by part (`train`, `query`, `gallery`, which has the `distractors` in it, and `junk`) and of
-        `train_ids` and `test_ids`.
+        The numbers of images in each part (`train`, `query`, `gallery`, which includes the `distractors`, and `junk`)
+        and of `train_ids` and `test_ids`.
 
     Raises:
-        UsageError: `out` holds something else, or a number makes no set.
+        UsageError: `out` holds something else, or a number is out of range.
         DataError: the files cannot be written.
     """
     plan = Plan(ids=ids, cameras=cameras, seed=seed, **size)
@@ -153,10 +153,10 @@ def synthesize(
 
 @contextmanager
 def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) -> Iterator[Path]:
-    """A folder to draw into that takes the place of `out` at the end, or goes away if there is none.
+    """Yield a folder to draw into, which replaces `out` at the end, or is removed after an error.
 
     Raises:
-        UsageError: `out` holds something else than a synthetic set, or a number makes no set.
+        UsageError: `out` holds anything but a synthetic set, or a number is out of range.
         DataError: the files cannot be written.
     """
     plan.check()
@@ -191,19 +191,19 @@ def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) 
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Hold `out` for this process.
+    """Lock `out` for this process.
 
     Raises:
-        DataError: another process draws into it.
+        DataError: another process is drawing into it.
     """
     lock = out.with_name(f".{out.name}.lock")
-    taken = f"another process draws into {out}: wait for it, or name another folder"
+    taken = f"another process is drawing into {out}: wait for it, or name another folder"
     with ExitStack() as held:
         try:
             held.enter_context(hold(lock, wait=False))
         except BlockingIOError:
             raise DataError(taken) from None
-        if not lock.exists():  # who held it has just removed it, and a third may hold a new one
+        if not lock.exists():  # its holder has just removed it, and a third process may hold a new one
             raise DataError(taken)
         try:
             yield
@@ -213,7 +213,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _clear_up(out: Path) -> None:
-    """Remove what killed processes have left beside `out`; an earlier set that one had just moved away comes back."""
+    """Remove what killed processes left beside `out`; bring back an earlier set that one had just moved away."""
     name = re.compile(rf"{re.escape(out.name)}\.[0-9a-f]{{8}}\.(?:partial|old)")
     left = sorted(path for path in out.parent.iterdir() if name.fullmatch(path.name) and _is_ours(path))
     for path in left:
@@ -228,7 +228,7 @@ def _name(pid: int, camid: int, number: int) -> str:
 
 
 def _check_ours(folder: Path) -> None:
-    """Let through what may be replaced: nothing, an empty folder, or a synthetic set without a foreign file in it."""
+    """Refuse a folder that may not be replaced: anything but an empty folder or a synthetic set without other files."""
     if (folder.exists() or folder.is_symlink()) and not _is_ours(folder):
         raise UsageError(
             f"{folder} holds something else than a synthetic set: give a folder that is empty or not there"
@@ -236,7 +236,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether this is an empty folder, or a synthetic set, even unfinished, without a foreign file in it."""
+    """Whether this is an empty folder, or a synthetic set, even unfinished, without other files in it."""
     if not folder.is_dir() or folder.is_symlink():
         return False
     entries = {entry.name for entry in folder.iterdir()}
@@ -264,7 +264,7 @@ def _draw_all(
 ) -> None:
     batches = [shots[start : start + _BATCH] for start in range(0, len(shots), _BATCH)]
     draw = partial(_draw_batch, folder, plan)
-    # Starting a process costs as much as drawing a few hundred images.
+    # Starting a process takes as long as drawing a few hundred images.
     workers = min(workers, 1 + len(shots) // 400)
     done = 0
     with closing(map_in_processes(draw, batches, workers)) as counts:

@@ -1,6 +1,6 @@
-"""One image: a person before a camera, in a box that may be wrong, behind things that may be in the way.
+"""One image: a person in front of a camera, in a box that may be misaligned, possibly behind something.
 
-A camera adds its scene, its view of people, its light and colours, blur, noise and JPEG.
+A camera has its own scene, view of people, light, colours, blur, noise and JPEG quality.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from reidkit.synth.people import Rgb
 
 STRANGERS = 10_000
-"""From this id on people have no label: passers-by and distractors."""
+"""People from this number on have no label: passers-by and distractors."""
 
 SLIPPED, HIDDEN, COMPANY = 0.3, 0.3, 0.15
-"""How probable a misaligned box, something in front, and somebody else in the background are."""
+"""Probabilities of a misaligned box, of something in front, and of another person in the background."""
 
 ARMS = {"swing": 6.0, "pockets": 1.5, "carry": 1.0, "phone": 1.0}
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to draw: `pid` 1 and up, or `STRANGERS` and up; `bad` is a detection that all but missed."""
+    """One image to draw: `pid` from 1, or from `STRANGERS`; `bad` is a box that nearly misses the person."""
 
     name: str
     pid: int
@@ -44,7 +44,7 @@ class Shot:
 
 
 def draw_image(seed: int, shot: Shot, height: int, width: int) -> bytes:
-    """The JPEG file of a shot: the same bytes for the same arguments, whatever was drawn before."""
+    """Return the JPEG file of a shot: the same bytes for the same arguments, whatever was drawn before."""
     rng = np.random.default_rng((seed, IMAGES, shot.pid, shot.camid, shot.number, int(shot.bad)))
     eye = camera(seed, shot.camid, height, width)
     tall = height * OVERSAMPLING
@@ -71,7 +71,7 @@ def _pose(rng: np.random.Generator, eye: Camera) -> Pose:
 
 
 def _box(rng: np.random.Generator, eye: Camera, wide: int, tall: int, *, bad: bool) -> View:
-    """Where the person stands in the box: near the middle, or off it, or hardly in it."""
+    """Place the person in the box: near the middle, beside it, or hardly inside."""
     x, y, zoom = (0.04 * float(rng.standard_normal()) for _ in range(3))
     if bad:
         x += 0.55 * (-1 if rng.random() < 0.5 else 1)
@@ -93,7 +93,7 @@ def _shadow(canvas: Canvas, view: View, shade: float) -> None:
 
 
 def _company(rng: np.random.Generator, seed: int, canvas: Canvas, view: View, *, nearer: bool) -> None:
-    """Somebody else, beside and behind the person or in front of half of them."""
+    """Draw another person, behind the first one or in front of half of them."""
     who = person(seed, STRANGERS + int(rng.integers(0, 400)))
     side = -1 if rng.random() < 0.5 else 1
     scale = view.scale * (1.1 if nearer else 0.55 + 0.3 * float(rng.random()))
@@ -104,7 +104,7 @@ def _company(rng: np.random.Generator, seed: int, canvas: Canvas, view: View, *,
 
 
 def _hide(rng: np.random.Generator, seed: int, canvas: Canvas, view: View) -> None:
-    """Something in the way: a post, a low wall or bench, a bush, a board, or somebody."""
+    """Draw something in front: a post, a low wall or bench, a bush, a board, or another person."""
     wide, tall = canvas.image.size
     rgb: Rgb = pick(rng, CLOTH)
     what = pick(rng, {"post": 2.0, "wall": 2.0, "bush": 1.0, "board": 1.5, "person": 2.0})
@@ -165,7 +165,7 @@ class Camera:
     quality: int
 
     def backdrop(self, rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-        """A piece of the scene, `size` (width, height) pixels, moved a little up and down and anywhere across."""
+        """Cut a piece of `size` (width, height) pixels out of the scene: anywhere across, and at nearly one height."""
         rows, columns = self.scene.shape[:2]
         x = int(rng.random() * (columns - size[0]))
         y = int(rng.random() * (rows - size[1]))
@@ -173,7 +173,7 @@ class Camera:
         return Image.fromarray(np.ascontiguousarray(piece))
 
     def develop(self, rng: np.random.Generator, image: Image.Image, light: Image.Image) -> bytes:
-        """The JPEG file of a drawn image and the light on it (modes RGB and L, of one size)."""
+        """Return the JPEG file of a drawn image and the light on it (modes RGB and L, of one size)."""
         blurred = image.filter(ImageFilter.BoxBlur(self.blur * (0.5 + float(rng.random()))))
         pixels = self.curve[np.asarray(blurred.convert("RGB", self.mix))]
         flicker = self.exposure * (0.85 + 0.3 * float(rng.random()))
@@ -189,7 +189,7 @@ class Camera:
 
 @lru_cache(maxsize=64)
 def camera(seed: int, camid: int, height: int, width: int) -> Camera:
-    """The camera with this number in the set of this seed, for images of this size."""
+    """Return the camera with this number in the set of this seed, for images of this size."""
     rng = np.random.default_rng((seed, CAMERAS, camid))
     uniform = rng.uniform
     colour, gains = float(uniform(0.65, 1.1)), uniform(0.86, 1.12, (3, 1))
@@ -216,7 +216,7 @@ def camera(seed: int, camid: int, height: int, width: int) -> Camera:
 
 
 def clouds(rng: np.random.Generator, height: int, width: int, cell: int) -> NDArray[np.float32]:
-    """Smooth noise [height, width] from -1 to 1 with spots of about `cell` pixels, and finer ones in them."""
+    """Return smooth noise [height, width] from -1 to 1, with spots of about `cell` pixels and finer ones in them."""
     total = np.zeros((height, width), np.float32)
     for octave in range(3):
         size = max(2, cell >> octave)
@@ -226,7 +226,7 @@ def clouds(rng: np.random.Generator, height: int, width: int, cell: int) -> NDAr
 
 
 def _scene(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
-    """A wall or greenery over a floor, wide enough to stand in at many places."""
+    """Draw a wall or a hedge above a floor, wide enough for people to stand in many places."""
     rows, columns = int(1.25 * height), 5 * width
     horizon = int(rows * rng.uniform(0.25, 0.6))
     image = Image.new("RGB", (columns, rows), _muted(rng, 90, 190))
@@ -285,7 +285,7 @@ _BEHIND = {"windows": _windows, "bricks": _bricks, "hedge": _hedge, "shops": _sh
 
 
 def _pave(rng: np.random.Generator, draw: ImageDraw.ImageDraw, horizon: int, rows: int) -> None:
-    """Lines over the floor that run to a point, and lines across that come closer with the distance."""
+    """Draw lines on the floor that run to a vanishing point, and lines across that are denser with distance."""
     line, columns = _muted(rng, 70, 200), draw.im.size[0]
     width, gap = int(rng.integers(1, 4)), int(rng.integers(30, 120))
     for x in range(-columns, 2 * columns, gap):
@@ -296,7 +296,7 @@ def _pave(rng: np.random.Generator, draw: ImageDraw.ImageDraw, horizon: int, row
 
 
 def _clutter(rng: np.random.Generator, draw: ImageDraw.ImageDraw, horizon: int, height: int) -> None:
-    """A bin, a board, a parked car or a post that stands on the floor."""
+    """Draw a bin, a board, a parked car or a post on the floor."""
     x, foot = rng.uniform(0, draw.im.size[0]), horizon + rng.uniform(0.0, 0.2) * height
     wide, high = rng.uniform(0.02, 0.25) * height, rng.uniform(0.1, 0.6) * height
     rgb = _muted(rng, 20, 220)

@@ -1,4 +1,4 @@
-"""A person put on a canvas: limbs, clothes, head and bags, the far ones first."""
+"""A person drawn on a canvas: limbs, clothes, head and bags, the most distant ones first."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class _Figure:
         self.cos, self.sin = math.cos(pose.yaw), math.sin(pose.yaw)
 
     def project(self, *points: tuple[float, float, float]) -> tuple[Points, float]:
-        """Pixels [N, 2] of some points of the body and the nearness of the last."""
+        """Return the pixels [N, 2] of some points of the body, and the nearness of the last one."""
         seen = [self.view.project(point, self.pose.yaw) for point in points]
         return np.array(seen)[:, :2], seen[-1][2]
 
     def leg(self, side: int) -> Part:
-        """One leg with its trouser leg and shoe."""
+        """Draw one leg with its trouser leg and shoe."""
         person, swing = self.person, self.pose.stride * math.sin(self.pose.phase + (0 if side > 0 else math.pi))
         bend = max(0.0, self.pose.stride * 1.3 * math.cos(self.pose.phase + (0.4 if side > 0 else 0.4 + math.pi)))
         x, shin = side * 0.05 * person.hips * person.build, self.hip_y / 2 - 0.015
@@ -106,7 +106,7 @@ class _Figure:
             self.canvas.cell(strip.cell(*span, *rows), rgb)
 
     def arm(self, side: int) -> Part:
-        """One arm with its sleeve and hand."""
+        """Draw one arm with its sleeve and hand."""
         person, pose = self.person, self.pose
         swing = -0.8 * pose.stride * math.sin(pose.phase + (0 if side > 0 else math.pi))
         x = side * 0.104 * person.shoulders * (0.4 + 0.6 * person.build) * BROAD
@@ -150,7 +150,7 @@ class _Figure:
             canvas.fill(_box(x, y + 0.09 * size, size, 0.05, 0.045), person.bag_rgb, light * 0.95)
 
     def torso(self) -> Part:
-        """Trunk, skirt and what is printed on them."""
+        """Draw the trunk, a skirt, and the patterns on them."""
         return 0.0, self._draw_torso
 
     def _trunk(self, bottom: float) -> Strip:
@@ -203,7 +203,7 @@ class _Figure:
         self.canvas.fill(strap.cell(0.0, 1.0), self.person.bag_rgb)
 
     def bag(self) -> Part:
-        """A backpack or a shoulder bag; a hand bag hangs on its arm."""
+        """Draw a backpack or a shoulder bag; a handbag is drawn with its arm."""
         person = self.person
         if person.bag == "backpack":
             seen, near = self.project((0.0, 0.7, -0.1))

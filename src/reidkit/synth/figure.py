@@ -1,4 +1,4 @@
-"""How a person is drawn: a skeleton in a pose, turned to the viewer, dressed in strips of cloth.
+"""The drawing of a person: a skeleton in a pose, seen from some side, dressed in strips of cloth.
 
 Body frame: x to the person's left, y up from the feet (0) to the top of the head (1), z to the front; the unit is the
 body height. `yaw` 0 faces the viewer. A strip is 17 rows from edge to edge; cloth patterns are cells of it.
@@ -30,7 +30,7 @@ _TURN = np.array((-1.0, 1.0))
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """What one image shows of a person: angles in radians; `arms` one of `swing`, `phone`, `pockets`, `carry`."""
+    """The pose of a person in one image: angles in radians; `arms` is `swing`, `phone`, `pockets` or `carry`."""
 
     yaw: float
     phase: float
@@ -40,7 +40,7 @@ class Pose:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Where a body is seen: `pitch` down and `tilt` sideways in radians, `scale` pixels per body, feet at (x, y)."""
+    """How a body is seen: `pitch` down and `tilt` sideways in radians, `scale` pixels per body, feet at (x, y)."""
 
     pitch: float
     tilt: float
@@ -49,7 +49,7 @@ class View:
     y: float
 
     def project(self, point: tuple[float, float, float], yaw: float) -> tuple[float, float, float]:
-        """A point of the body frame as pixels x and y, and its nearness to the viewer."""
+        """Return a point of the body frame as pixels x and y, and its nearness to the viewer."""
         x, y, z = point
         near = z * math.cos(yaw) - x * math.sin(yaw)
         zoom = self.scale * (1.0 + math.sin(self.pitch) * 0.35 * (y - 0.5))
@@ -60,7 +60,7 @@ class View:
 
 
 class Canvas:
-    """Colours and light, drawn side by side: what covers a colour also covers the shade on it."""
+    """Colours and light, drawn together: whatever covers a colour also covers the shade on it."""
 
     def __init__(self, image: Image.Image, shade: float) -> None:
         """Draw on `image`; `shade` from -1 to 1 is the side that lies in the shade, and how much."""
@@ -106,14 +106,14 @@ class Strip:
     yaw: float
 
     def cell(self, u0: float, u1: float, first: int = 0, last: int = ROWS - 1) -> Points:
-        """The outline between two parts of the width (0 to 1) and two rows."""
+        """Return the outline between two fractions of the width (0 to 1) and two rows."""
         # Every second row will do where that keeps the last one, and a polygon of half the edges is filled sooner.
         rows = slice(first, last + 1, 1 if (last - first) % 2 else 2)
         left, across = self.left[rows], self.across[rows]
         return np.concatenate((left + u0 * across, (left + u1 * across)[::-1]))
 
     def around(self, angle: float, half: float) -> tuple[float, float] | None:
-        """The part of the width where `angle` of the body (0 is the front) within `half` is seen, or None."""
+        """Return the part of the width where `angle` of the body (0 is the front) within `half` is visible, or None."""
         middle = (angle + self.yaw + math.pi) % (2 * math.pi) - math.pi
         low, high = max(middle - half, -math.pi / 2), min(middle + half, math.pi / 2)
         if low >= high:
@@ -123,14 +123,14 @@ class Strip:
 
 @cache
 def _spread(knots: int) -> tuple[Points, Points]:
-    """What turns values at evenly spaced knots into a value for each row, and into its slope there."""
+    """Return the matrices from values at evenly spaced knots to a value and a slope for each row."""
     steps, unit = np.linspace(0.0, 1.0, knots), np.eye(knots)
     rows = np.stack([np.interp(np.linspace(0.0, 1.0, ROWS), steps, unit[knot]) for knot in range(knots)], axis=1)
     return rows, np.gradient(rows, axis=0)
 
 
 def limb(joints: Points, radii: tuple[float, ...], yaw: float) -> Strip:
-    """A strip along joints [N, 2] with a radius at each of them (evenly spaced, if they are more or less than N)."""
+    """Return a strip along joints [N, 2], with a radius at each (evenly spaced, if there are more or fewer than N)."""
     rows, slopes = _spread(len(joints))
     middle, direction = rows @ joints, slopes @ joints
     length = np.hypot(direction[:, 0], direction[:, 1])
@@ -150,7 +150,7 @@ _DOWN_THE_BACK = {"long": (0.16, 0.056), "tail": (0.14, 0.018), "bob": (0.07, 0.
 
 
 def draw_head(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
-    """Draw the head on shoulders that are drawn already."""
+    """Draw the head above the shoulders, which have been drawn."""
     points = ((0.0, SHOULDER + 0.01, 0.0), (0.0, 0.865, 0.01), (0.0, 0.93, 0.015), (0.0, 0.8, -0.035))
     throat, chin, middle, nape = (view.project(point, pose.yaw)[:2] for point in points)
     head = _Head(canvas, middle, view.scale * person.head * LARGER)
@@ -173,13 +173,13 @@ class _Head:
         self.canvas, self.middle, self.size = canvas, middle, size
 
     def oval(self, x: float, y: float, half: tuple[float, float], rgb: Rgb, light: float = 1.0) -> None:
-        """An ellipse at (x, y) from the middle, y down."""
+        """Draw an ellipse at (x, y) from the middle, y down."""
         size = self.size
         place = self.middle[0] + x * size, self.middle[1] + y * size
         self.canvas.oval(*place, (half[0] * size, half[1] * size), rgb, light)
 
     def hang(self, end: tuple[float, float], half: tuple[float, float], rgb: Rgb) -> None:
-        """Hair from the middle of the head to a pixel, half its width at the top and at the end."""
+        """Draw hair from the middle of the head to a pixel, half as wide at the top and at the end."""
         hair = limb(np.array((self.middle, end)), (half[0] * self.size, half[1] * self.size), 0.0)
         self.canvas.fill(hair.cell(0.0, 1.0), rgb)
 

@@ -1,4 +1,4 @@
-"""Who is drawn: body, hair, clothes and bags of procedural people, alike enough to be mistaken for each other."""
+"""Body, hair, clothes and bags of synthetic people, similar enough to be confused with each other."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Rgb = tuple[int, int, int]
 T = TypeVar("T")
 
 FAMILY = 4
-"""People with neighbouring ids, this many at a time, start from one outfit."""
+"""So many neighbouring ids form a family, which shares one outfit."""
 
 CHANGED = 0.45
-"""How probable it is that a member of a family has a trait of their own."""
+"""Probability that a member of a family has its own value of a trait."""
 
-# Streams of random numbers: the second entry of every seed, so that none of them ever repeats another.
+# Streams of random numbers: the second entry of every seed, so that no two streams are equal.
 FAMILIES, MEMBERS, CAMERAS, IMAGES = range(4)
 
 CLOTH: dict[Rgb, float] = {
@@ -80,7 +80,7 @@ BAGS = {"none": 4.0, "backpack": 4.0, "shoulder": 2.5, "hand": 1.5}
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """What stays the same from image to image. Lengths are ratios to an average body."""
+    """A person: what stays the same from image to image. Lengths are relative to an average body."""
 
     height: float
     build: float
@@ -105,14 +105,14 @@ class Person:
 
 
 def pick(rng: np.random.Generator, weights: dict[T, float]) -> T:
-    """A key of `weights`, as probable as its value says."""
+    """Draw a key of `weights` with the probabilities that the values give."""
     rising = list(accumulate(weights.values()))
     return list(weights)[bisect(rising, rng.random() * rising[-1])]
 
 
 @lru_cache(maxsize=1024)
 def person(seed: int, pid: int) -> Person:
-    """The person with this id in the set of this seed: the outfit of the family, with some traits changed."""
+    """Return the person with this id in the set of this seed: the outfit of the family, with some traits changed."""
     family = _traits(np.random.default_rng((seed, FAMILIES, (pid - 1) // FAMILY + 1)))
     rng = np.random.default_rng((seed, MEMBERS, pid))
     own = _traits(rng)

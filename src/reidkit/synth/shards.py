@@ -1,4 +1,4 @@
-"""A synthetic set straight into shards: a million files are more than most file systems like."""
+"""A synthetic set written straight into shards: most file systems do not like a million files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SPLIT = {TRAIN: "train", QUERY: "query", GALLERY: "gallery"}
 
 @dataclass(frozen=True)
 class _Job:
-    """A shard: images of a split, of the people from `first` to before `stop`, or the others with these numbers."""
+    """A shard: images of a split, of the ids from `first` to before `stop`, or the other images with these numbers."""
 
     name: str
     folder: str
@@ -38,7 +38,7 @@ class _Job:
     others: bool = False
 
     def shots(self, plan: Plan) -> Iterator[Shot]:
-        """What is in it."""
+        """Return the images in it."""
         if self.others:
             return islice(plan.others(), self.first, self.stop)
         return (shot for shot in plan.people(self.first, self.stop) if shot.name.startswith(f"{self.folder}/"))
@@ -46,10 +46,10 @@ class _Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """What becomes of the images.
+    """Where the images go.
 
-    `write` writes one shard of (name, file, pid, camid, split) and gives their number. It does so in processes of
-    their own, so it is a function of a module. `finish` may lay something beside the shards when all are there.
+    `write` writes one shard of (name, file, pid, camid, split) and gives their number. It runs in other processes, so
+    it has to be a function of a module. `finish` may add files beside the shards when all are there.
     """
 
     images: int
@@ -67,7 +67,7 @@ def draw_shards(
 ) -> dict[str, int]:
     """Draw the images of `synthesize`, the same bytes, into shards in the folder `out`, which appears when complete.
 
-    camid is the camera's number in the file's name, as readers of the other layout have it.
+    A camid is the camera's number in the file's name, as in the other layout.
 
     Returns:
         The numbers of `images`, of which in `train`, `query` and `gallery` (junk included), and of `shards`.
@@ -95,7 +95,7 @@ def draw_shards(
 
 
 def _jobs(plan: Plan, images_per_shard: int) -> Iterator[_Job]:
-    """Shards of as many whole people as they have room for, and of at least one."""
+    """Yield shards of as many whole ids as they have room for, and of at least one."""
     each = plan.images_per_camera
     parts = ((TRAIN, each, 1, plan.half + 1), (QUERY, 1, plan.half + 1, plan.ids + 1))
     for folder, per_camera, first, stop in (*parts, (GALLERY, each - 1, plan.half + 1, plan.ids + 1)):
