@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -285,10 +285,33 @@ def test_comparing_by_the_calibration_beside_the_model(model: Model, benchmark: 
     assert alike.threshold == measured.threshold()
     assert alike.same == (alike.similarity >= measured.threshold())
     assert alike.probability == pytest.approx(float(measured.same_person(alike.similarity)))
-    assert f"threshold {alike.threshold:.3f}, probability" in str(alike)
+    assert f"the threshold {alike.threshold:.3f}; probability of one person" in str(alike)
     vectors = stored.embed([path, other], feature="f_t", flip=True)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     assert alike.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-5)
+
+
+def test_what_is_passed_in_the_place_of_something_else(model: Model, benchmark: Dataset, noise: Path) -> None:
+    assert (
+        evaluate(model, str(noise), None, CPU).scores.as_json()
+        == evaluate(model, benchmark, None, CPU).scores.as_json()
+    )
+    wrong: Any = "runs/strong"
+    for call in (
+        lambda: evaluate(wrong, benchmark),
+        lambda: calibrate(wrong, benchmark),
+        lambda: compare(wrong, "a", "b"),
+    ):
+        with pytest.raises(UsageError, match="the model is a str: pass what load_model returns"):
+            call()
+    nothing: Any = None
+    with pytest.raises(UsageError, match="images are a NoneType: pass a list of images"):
+        model.embed(nothing)
+    rows: Any = [[1.0, 0.0]]
+    with pytest.raises(UsageError, match=r"the query is a list: pass Embeddings\(vectors, pids, camids\)"):
+        score_reranked(rows, rows)
+    with pytest.raises(FileNotFoundError, match="gone is not there: give the folder of a data set"):
+        evaluate(model, noise / "gone")
 
 
 def test_models_that_are_not_there(tmp_path: Path) -> None:

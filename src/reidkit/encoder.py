@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, overload
@@ -23,7 +24,7 @@ from reidkit.model.weights import load_network
 from reidkit.types import Embeddings, Sample, Samples, SampleTable, as_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     import PIL.Image
     from numpy.typing import NDArray
@@ -254,6 +255,8 @@ class Model:
         options = InferenceOptions(device=device, precision=precision, batch=batch, progress=progress)
         if isinstance(images, str | os.PathLike):
             raise UsageError(f"{images} is one image, or a folder: pass a list of images, [{str(images)!r}]")
+        if not isinstance(images, Sequence | np.ndarray):
+            raise UsageError(f"images are a {type(images).__name__}: pass a list of images", argument="images")
         if isinstance(images, Samples) or (len(images) and isinstance(images[0], Sample)):
             samples = as_samples(cast("Sequence[Sample]", images))
             return embed_samples(self, samples, "images", options, feature=feature, flip=flip)

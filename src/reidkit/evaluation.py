@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from reidkit import metrics
+from reidkit.data.formats.detect import load_dataset
 from reidkit.data.overlap import compare_with_model
 from reidkit.encoder import InferenceOptions, embed_samples, feature_name
 from reidkit.errors import DataError, UsageError
@@ -25,7 +27,6 @@ from reidkit.metrics.pairs import similarity
 from reidkit.metrics.scoring import check_method, score
 
 if TYPE_CHECKING:
-    import os
     from typing import Unpack
 
     import torch
@@ -108,14 +109,14 @@ class Comparison:
         """The comparison as a sentence."""
         if self.threshold is None:
             return f"similarity {self.similarity:.3f}; no threshold is known: calibrate the model, or pass one"
-        words = f"{'the same person' if self.same else 'two persons'}: similarity {self.similarity:.3f}"
-        chance = "" if self.probability is None else f", probability {self.probability:.1%}"
-        return f"{words}, threshold {self.threshold:.3f}{chance}"
+        side, result = ("at least", "the same person") if self.same else ("below", "not accepted as the same person")
+        chance = "" if self.probability is None else f"; probability of one person {100 * self.probability:.1f} %"
+        return f"{result}: similarity {self.similarity:.3f}, {side} the threshold {self.threshold:.3f}{chance}"
 
 
 def evaluate(
     model: Model,
-    dataset: Dataset,
+    dataset: Dataset | str | os.PathLike[str],
     protocol: EvaluationProtocol | None = None,
     options: InferenceOptions | None = None,
     *,
@@ -126,7 +127,7 @@ def evaluate(
 
     Args:
         model: What `load_model` returns.
-        dataset: What `load_dataset` returns; it needs a query and a gallery.
+        dataset: What `load_dataset` returns, or a path for it; it needs a query and a gallery.
         protocol: How features are made and compared; None: the official protocol.
         options: How images are read and run; None: all automatic, without a cache.
         rerank: `k-reciprocal`, `ecn`, `ecn-original` or `expansion`: scores after re-ranking, too.
@@ -137,6 +138,8 @@ def evaluate(
         DataError: the data set has no queries or no gallery; images that cannot be read; no query has a true match.
         UsageError: an option that there is not, or that this machine does not have.
     """
+    _require_model(model)
+    dataset = _open(dataset)
     protocol, options = _changed(protocol, options, changes)
     if rerank:
         check_method(rerank, protocol.metric)
@@ -186,7 +189,7 @@ def embed_dataset(
 
 def calibrate(  # noqa: PLR0913
     model: Model,
-    dataset: Dataset,
+    dataset: Dataset | str | os.PathLike[str],
     *,
     far: float = 1e-3,
     method: Literal["isotonic", "logistic"] = "isotonic",
@@ -214,6 +217,8 @@ def calibrate(  # noqa: PLR0913
             written.
         UsageError: a rate or a prior that is not between 0 and 1; an option that there is not.
     """
+    _require_model(model)
+    dataset = _open(dataset)
     protocol, options = _changed(None, None, changes)
     how: dict[str, Any] = {"metric": protocol.metric, "cameras": protocol.cameras, "seed": seed}
     settings = Settings(far=far, method=method, prior=prior, **how)  # refuses a rate before minutes are spent
@@ -263,6 +268,7 @@ def compare(model: Model, a: Image, b: Image, *, threshold: float | None = None)
     Raises:
         DataError: an image cannot be read; the calibration is damaged or another model's.
     """
+    _require_model(model)
     known = model.calibration
     metric = known.settings.metric if known else "cosine"
     vectors = model.embed([a, b], feature=known.feature if known else "f_i", flip=bool(known and known.flip))
@@ -271,6 +277,20 @@ def compare(model: Model, a: Image, b: Image, *, threshold: float | None = None)
     limit = known.threshold() if known and threshold is None else threshold
     chance = float(known.same_person(alike)) if known else None
     return Comparison(alike, None if limit is None else alike >= limit, chance, limit)
+
+
+def _require_model(model: object) -> None:
+    """Refuse the path of a model.
+
+    Raises:
+        UsageError: it is no model.
+    """
+    if not hasattr(model, "embed"):
+        raise UsageError(f"the model is a {type(model).__name__}: pass what load_model returns", argument="model")
+
+
+def _open(dataset: Dataset | str | os.PathLike[str]) -> Dataset:
+    return load_dataset(dataset) if isinstance(dataset, str | os.PathLike) else dataset
 
 
 _UNKNOWN: dict[str, Any] = {"trained_on": None, "warnings": ()}

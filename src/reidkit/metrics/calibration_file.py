@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import OpenSet, allowed_errors
@@ -192,7 +192,7 @@ def load_calibration(folder: Path, fingerprint: str) -> Calibration:
     try:
         calibration = TypeAdapter(Calibration).validate_python(strict_json.read(path))
     except FileNotFoundError:
-        raise DataError(f"{path} is not there: make it with `reidkit calibrate`") from None
+        raise MissingFileError(f"{path} is not there: make it with `reidkit calibrate`") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except (UsageError, strict_json.JsonError) as error:

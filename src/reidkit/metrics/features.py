@@ -13,7 +13,7 @@ import numpy as np
 
 from reidkit import npz
 from reidkit.atomic import atomic_write, os_errors_as
-from reidkit.errors import DataError
+from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics import foreign_features
 from reidkit.metrics.distances import prepare, shape, to_host
 from reidkit.metrics.foreign_features import LONGEST_PATH
@@ -136,7 +136,7 @@ def _open_said(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"{path} is not there: give a features file, {KINDS}") from None
+        raise MissingFileError(f"{path} is not there: give a features file, {KINDS}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -208,6 +208,9 @@ def _whole(values: ArrayLike, what: str) -> NDArray[np.int64]:
 
 def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
     """Refuse features of different sizes or models, and labels that are not one per image or of two data sets."""
+    for side, what in ((query, "query"), (gallery, "gallery")):
+        if not isinstance(side, Embeddings):
+            raise UsageError(f"the {what} is a {type(side).__name__}: pass Embeddings(vectors, pids, camids)")
     check_pair(query.vectors, gallery.vectors)
     for side, what in ((query, "query"), (gallery, "gallery")):
         if len(side.pids) != len(side.vectors):

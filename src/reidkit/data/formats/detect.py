@@ -29,7 +29,7 @@ from reidkit.data.formats.passed_over import passed_over
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, joined
 from reidkit.data.shards.storage import url_of
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dat
     try:
         found = _guess(folder) if format is None else _named(format).load(folder)
         return dataclasses.replace(found, passed_over=passed_over(folder, found))
+    except MissingFileError:
+        raise
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from None
 
@@ -173,7 +175,7 @@ def _guess(folder: Path) -> Dataset:
     if url_of(folder):
         return _load_shards(folder)
     if not folder.exists():
-        raise DataError(f"{folder} is not there: give the folder of a data set")
+        raise MissingFileError(f"{folder} is not there: give the folder of a data set")
     if folder.is_file():
         return _load_file(folder)
     for names, levels in _tries(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, MissingFileError
 from reidkit.types import JUNK, NO_NAMES, Dataset, Names, Sample
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def locate(folder: Path, matches: Callable[[Path], bool], wanted: str) -> Path:
         DataError: there is no such folder, nothing matches (`wanted` is named), or several do.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder" if folder.exists() else f"{folder} is not there")
+        raise (
+            DataError(f"{folder} is not a folder") if folder.exists() else MissingFileError(f"{folder} is not there")
+        )
     for level in levels(folder):
         if found := [place for place in level if matches(place)]:
             return only(folder, found)
