@@ -37,7 +37,7 @@ def test_settings(incomplete: str, offered: list[str]) -> None:
         ("reidkit show att", ["attention"]),
         ("reidkit evaluate x --metric e", ["euclidean"]),
         ("reidkit evaluate x --device c", ["cpu", "cuda"]),
-        ("reidkit evaluate x --format duke", ["dukemtmc"]),
+        ("reidkit evaluate x --format dukemtmc-", ["dukemtmc-train"]),
         ("reidkit train x --as p", ["paper-text"]),
     ],
 )
