@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.commands import Nursery
+
+
+def wherever_they_lie(found: dict[str, Any]) -> dict[str, Any]:
+    """A description without what depends on the places of the files and their order."""
+    return {key: value for key, value in found.items() if key not in {"first", "passed_over", "shared"}}
 
 
 @pytest.mark.parametrize("kind", ["webdataset", "parquet"])
@@ -23,7 +28,8 @@ def test_shards_of_a_data_set_are_described_as_it_is(nursery: Nursery, noise: Pa
     }  # fmt: skip
     assert nursery.run(*words).json()["kept"] == 7
     ours, theirs = (nursery.run("data", place, "--json").json() for place in (tmp_path / "out", noise))
-    assert ours == theirs | {"name": kind}
+    assert ours["shared"] == {"ids": 0, "images": None, "first": []}, "images in shards are not compared"
+    assert wherever_they_lie(ours) == wherever_they_lie(theirs) | {"name": kind}
     sheet = nursery.run("data", tmp_path / "out", "--no-check", "--sheet", tmp_path / "sheet.png")
     assert sheet.status == 0
     assert (tmp_path / "sheet.png").is_file()
@@ -64,5 +70,5 @@ def test_synthetic_people_straight_into_shards(nursery: Nursery, tmp_path: Path)
     counts = nursery.run("synth", tmp_path / "shards", *small, "--shards", 6, "--json").json()
     assert counts["images"] == counts["train"] + counts["query"] + counts["gallery"]
     ours, theirs = (nursery.run("data", tmp_path / name, "--json").json() for name in ("shards", "files"))
-    assert ours == theirs
+    assert wherever_they_lie(ours) == wherever_they_lie(theirs)
     assert ours["name"] == "synthetic"
