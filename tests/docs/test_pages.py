@@ -74,3 +74,20 @@ def test_recipes_page_names_values_that_exist():
     for field, values in rows:
         for value in re.findall(r"`([\w-]+)`", values):
             recipes.override(ROWS[0].recipe, [f"{field}={value}"])
+
+
+def test_modules_that_pages_name_exist():
+    """`train/loop.py` in a page is a file of that path. Pages that compare with other programs name theirs, too."""
+    files = [
+        str(path.relative_to(ROOT))
+        for part in ("src", "tests", "benchmarks", "docs")
+        for path in (ROOT / part).rglob("*.py")
+    ]
+    named = [
+        (page.name, name)
+        for page in PAGES
+        if page.name not in {"CHANGELOG.md", "parity.md"}
+        for name in re.findall(r"`([\w/.]+\.py)`", page.read_text(encoding="utf-8"))
+    ]
+    assert len(named) > 20
+    assert not [(page, name) for page, name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
