@@ -62,6 +62,7 @@ def _make_weights(size: int, target: int, by: Filter) -> _Weights:
     centre = (np.arange(target) + 0.5) * scale
     first = np.maximum(centre - reach + 0.5, 0).astype(np.int64)
     count = np.minimum(centre + reach + 0.5, size).astype(np.int64) - first
+    # The weight of input pixel first + tap: the curve at its distance from the output pixel's centre, in its units.
     tap = np.arange(count.max())
     distance = np.abs(first[:, None] + tap - centre[:, None] + 0.5) / stretch
     curve = np.maximum(1 - distance, 0) if by == "bilinear" else _cubic(distance)

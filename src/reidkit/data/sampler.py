@@ -174,6 +174,7 @@ def cut_windows(group_bytes: NDArray[np.int64], seed: int, epoch: int) -> NDArra
     total = int(group_bytes.sum())
     count = max(1, -(-total // WINDOW))
     order = np.random.default_rng((seed, epoch, 0, _GROUPS)).permutation(len(group_bytes))
+    # A group belongs to the window in which its first byte lies; a window that none begins in is left out.
     before = np.cumsum(group_bytes[order]) - group_bytes[order]
     window_of = np.empty(len(group_bytes), dtype=np.int64)
     window_of[order] = np.unique(before * count // max(total, 1), return_inverse=True)[1]

@@ -124,6 +124,7 @@ class RandomErasing:
             waiting = waiting[~fits]
             if not len(waiting):
                 break
+        # The corner is uniform over the places where the rectangle lies inside the image.
         placed = boxes[:, 2] > 0
         limits = np.array(size) - boxes[placed, 2:] + 1
         boxes[placed, :2] = rng.integers(0, limits)

@@ -70,6 +70,7 @@ class ReadAhead:
             return future.result()
         finally:
             with self._lock:
+                # A group is let go when all its expected images are used, or when it could not be read.
                 left = self._left.get(group, 1) - images
                 self._left[group] = left
                 if group in self._held and (left <= 0 or future.exception()):
@@ -222,6 +223,7 @@ class StreamedShards(ShardImages):
         super().__init__(samples, kept, size, resize)
         self.groups = self.samples.groups
         self.group_bytes = np.bincount(self.groups, weights=self.samples.rows["length"]).astype(np.int64)
+        # The images of group g are `_members[_first[g]:_last[g]]`; image i is the `_nth[i]`-th of its group.
         self._members = np.argsort(self.groups, kind="stable")
         counts = np.bincount(self.groups)
         self._first = np.cumsum(counts) - counts

@@ -244,11 +244,13 @@ def _cut(samples: Samples, images_per_shard: int) -> Iterator[list[int]]:
     """Which images go into each shard: ids in the order in which they first come, undivided as long as they fit."""
     if not len(samples):
         return
+    # Order the images by the first appearance of their id, then by their own, and cut that into one run for each id.
     _, first, id_of = np.unique(samples.pids, return_index=True, return_inverse=True)
     order = np.argsort(first[id_of], kind="stable")
     by_id = np.split(order, np.flatnonzero(np.diff(first[id_of][order])) + 1)
     shard: list[int] = []
     for images in by_id:
+        # An id that does not fit any more begins a shard; one with more images than a shard holds fills several.
         if shard and len(shard) + len(images) > images_per_shard:
             yield shard
             shard = []
