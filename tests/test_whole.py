@@ -204,3 +204,23 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     with atomic_write(path) as file:
         file.write(b"new")
     assert done == [(False, None)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process's files are Unix's")
+def test_a_full_disk_leaves_no_partial_file(tmp_path: Path) -> None:
+    """What is still in the buffer when the file is closed cannot be written either."""
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from reidkit.atomic import atomic_write
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with atomic_write(Path(sys.argv[1])) as file:
+        file.write(b"x" * 3000)
+        raise KeyError
+except (KeyError, OSError):
+    pass
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True)
+    assert list(tmp_path.iterdir()) == []

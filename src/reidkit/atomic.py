@@ -74,7 +74,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
                 file.close()  # Windows renames no open file
             partial.replace(path)
         except BaseException:
-            file.close()
+            with contextlib.suppress(OSError):  # what is still in its buffer has no room either
+                file.close()
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise

@@ -111,6 +111,8 @@ def test_two_evaluate(noise: Path, alone: Path) -> None:
     assert (one[0], two[0]) == (0, 0), two[2]
     scores, shared = (json.loads(out) for _, out, _ in (one, two))
     assert scores.pop("seconds").keys() == shared.pop("seconds").keys()
+    for key in ("trained_on", "warnings"):
+        assert shared.pop(key) == scores.pop(key)
     assert shared == pytest.approx(scores, abs=1e-6)
 
 

@@ -346,11 +346,11 @@ def stopped(
     if not group.any(trouble is not None):
         checkpoint.save(progress)
         return interrupt.stopped(progress)
-    remedy = f"saved at {progress.words()}, go on with: {interrupt.resume}"
+    remedy, argument = f"saved at {progress.words()}, go on with: {interrupt.resume}", ""
     try:
         checkpoint.save(progress)
     except RunError as failure:
-        remedy = f"nor could the run be saved: {failure}"
+        remedy, argument = f"nor could the run be saved: {failure}", failure.argument
     if trouble is None:
-        return PeerError(f"another process of this run cannot read an image; {remedy}")
-    return DataError(f"{trouble}; {remedy}")
+        return PeerError(f"another process of this run cannot read an image; {remedy}", argument=argument)
+    return DataError(f"{trouble}; {remedy}", argument=argument)
