@@ -136,8 +136,8 @@ def test_a_device_is_written_into_and_not_replaced(tmp_path):
 
 def test_the_own_output_is_written_to_where_it_goes(tmp_path):
     """`--report /dev/stdout > page.html` adds to the file that is open already."""
-    script = "from pathlib import Path; from reidkit.atomic import whole\n"
-    script += "with whole(Path('/dev/stdout')) as file: file.write(b'new')"
+    script = "from pathlib import Path; from reidkit.atomic import atomic_write\n"
+    script += "with atomic_write(Path('/dev/stdout')) as file: file.write(b'new')"
     page = tmp_path / "page.html"
     with page.open("wb") as out:
         out.write(b"old ")
