@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # Where the names of points go, so that they cover neither points nor each other. Units are printer's points.
 
 Rectangle = tuple[float, float, float, float]
-Offer = tuple[tuple[float, float], str]
-"""How far from its point a name stands, and which side of it is there."""
+LabelPosition = tuple[tuple[float, float], str]
+"""How far from its point a name stands, and which of its sides is there."""
 
 MOST = 28
 """Letters of a name that are drawn."""
@@ -42,45 +42,45 @@ class Name(NamedTuple):
 
 
 def width(name: str, size: float, *, bold: bool) -> float:
-    """About how wide a name is in letters of this size."""
+    """Return about how wide a name is, in letters of this size."""
     return (0.68 if bold else 0.6) * size * len(one_line(name, MOST))
 
 
-def spread(values: Sequence[float], length: float) -> list[float]:
-    """The values on a scale from 0 to `length`."""
+def scale_to(values: Sequence[float], length: float) -> list[float]:
+    """Return the values on a scale from 0 to `length`."""
     low, high = min(values), max(values)
     return [length * (value - low) / (high - low or 1.0) for value in values]
 
 
-def place(
+def place_names(
     names: Sequence[Name], order: Sequence[int], free: Sequence[Rectangle], panel: tuple[float, float]
-) -> list[Offer]:
-    """For each name the first offer with the least overlap; they choose in `order`, and `free` stays free.
+) -> list[LabelPosition]:
+    """Return for each name, in `order`, the first position with the least overlap; `free` is kept free.
 
     A name that would leave the panel by its side loses more than one that covers another.
     """
     taken = [(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for (x, y), _, _ in names] + [*free]
-    found: dict[int, Offer] = {}
+    placed: dict[int, LabelPosition] = {}
     for number in order:
         (x, y), size, near = names[number]
-        offers = _offers(near)
-        boxes = [_box(x + dx, y + dy, size, side) for (dx, dy), side in offers]
-        clashes = [sum(overlap(box, other) for other in taken) + _outside(box, panel[0]) for box in boxes]
+        positions = _positions(near)
+        boxes = [_box(x + dx, y + dy, size, side) for (dx, dy), side in positions]
+        clashes = [sum(overlap_area(box, other) for other in taken) + _outside(box, panel[0]) for box in boxes]
         best = min(range(len(boxes)), key=lambda i: (round(clashes[i]), i))
         left, low, right, high = boxes[best]
         taken.append((left - APART, low, right + APART, high))
-        found[number] = offers[best]
-    return [found[number] for number in range(len(names))]
+        placed[number] = positions[best]
+    return [placed[number] for number in range(len(names))]
 
 
-def overlap(a: Rectangle, b: Rectangle) -> float:
-    """The area that two rectangles (left, low, right, high) share."""
+def overlap_area(a: Rectangle, b: Rectangle) -> float:
+    """Return the area that two rectangles (left, low, right, high) have in common."""
     wide = min(a[2], b[2]) - max(a[0], b[0])
     high = min(a[3], b[3]) - max(a[1], b[1])
     return wide * high if wide > 0 and high > 0 else 0.0
 
 
-def _offers(near: float) -> list[Offer]:
+def _positions(near: float) -> list[LabelPosition]:
     return [
         ((dx, dy), side)
         for far in (1, 1.7, 2.6)
@@ -283,9 +283,9 @@ def _limits(axes: Axes, dataset: str) -> None:
     axes.text(0.01, 100 * rank1 + 0.15, words, color=SOFT, fontsize=SMALL, transform=transform, va="bottom")
 
 
-def _places(points: Sequence[Point]) -> list[Offer]:
+def _places(points: Sequence[Point]) -> list[LabelPosition]:
     """Where each name goes beside its point; the bold names choose first, and the words of the arrow are kept free."""
-    across, up = spread([p.map for p in points], PANEL[0]), spread([p.rank1 for p in points], PANEL[1])
+    across, up = scale_to([p.map for p in points], PANEL[0]), scale_to([p.rank1 for p in points], PANEL[1])
     bold = [point.source != "Table 4" for point in points]
     spots = [*zip(across, up, strict=True)]
     names = [
@@ -297,4 +297,4 @@ def _places(points: Sequence[Point]) -> list[Offer]:
         for (x, y), point in zip(spots, points, strict=True)
         if point.kind == "standard"
     ]
-    return place(names, sorted(range(len(points)), key=lambda i: not bold[i]), free, PANEL)
+    return place_names(names, sorted(range(len(points)), key=lambda i: not bold[i]), free, PANEL)
