@@ -129,7 +129,7 @@ def prepare(device: torch.device) -> None:
 def compile_network(network: nn.Module, device: torch.device, wanted: bool | None, images: int) -> bool:
     """Let torch compile `network` at its first step, in place; whether it will.
 
-    Its parameters, their names and its copies (see `model.folding`) stay what they are. `wanted` None: on a GPU, if
+    Its parameters, their names and its copies (see `model.fuse`) stay what they are. `wanted` None: on a GPU, if
     the run trains on `images` enough in all to win the time back, and if there is what compiling needs.
 
     Raises:
