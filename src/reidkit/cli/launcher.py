@@ -1,7 +1,12 @@
 """One command as several processes: `reidkit train --processes N`, where torchrun is not at hand.
 
-Each process is the same command with torchrun's variables in its environment. The first one speaks; what the others
-have to say goes to a file, and is read when one of them is the first to end badly.
+Each process is the same command with torchrun's variables in its environment. The first one writes to the terminal;
+the messages of the others go to a file, which is read when one of them is the first to fail.
+
+`torch.distributed.run` starts processes too, but it ends in a traceback with status 1 for every failure: the one line
+of the process that failed, 2 for wrong usage and 130 for Ctrl-C would be lost, and so would the five seconds in which
+the others save their state. It also takes 1.9 CPU seconds and 219 MB in the parent, where this module takes 0.2 s and
+25 MB with all of the command line.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 class SyncedNorm(_BatchNorm):
     """Batch norm whose mean and variance are those of the images of several processes, which hold equally many.
 
-    Torch's own `SyncBatchNorm` knows accelerators only. Each process sends its mean and its variance, in one message,
-    and those of all follow exactly: the variance is the mean of theirs and the variance of their means.
+    Torch's own `SyncBatchNorm` works on accelerators only, where it is used; without this class several processes on a
+    CPU could not be tested to equal one. Each process sends its mean and its variance, in one message, and those of
+    all follow exactly: the variance is the mean of theirs plus the variance of their means.
     """
 
     group: Group
