@@ -8,7 +8,7 @@ import torch
 
 from reidkit.errors import DataError
 from reidkit.metrics import distances
-from reidkit.metrics.distances import distance_blocks
+from reidkit.metrics.distances import distance_blocks, doubt, pair_squares, prepare, to_squares
 from reidkit.metrics.products import Device, Host, full_precision, multiplier_for
 
 if TYPE_CHECKING:
@@ -124,3 +124,26 @@ def test_an_accelerators_product_is_in_full_precision() -> None:
         assert getattr(switch, name) == loose
     finally:
         setattr(switch, name, before)
+
+
+def test_doubt_by_hand():
+    """With 1,008 dimensions the error is up to 2^-14 of both squared lengths; a query of length 1."""
+    query = prepare(np.eye(1, 1008, dtype=np.float32), "euclidean", "query")
+    assert query.slack == 2.0**-14
+    assert doubt(query, 0.0) == 2 * 2.0**-14 * 2
+    assert doubt(query, np.array([0.0, 1.0])).tolist() == [2 * 2.0**-14 * 2, 2 * 2.0**-14 * 5]
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6, 0.0])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_what_is_among_the_nearest_in_truth_is_within_doubt(spread, metric):
+    """Features around one constant, where all rounding goes one way."""
+    rng = np.random.default_rng(0)
+    vectors = (1 + spread * rng.standard_normal((400, 512))).astype(np.float32)
+    query = prepare(vectors[:1], metric, "query")
+    (_, dist_bg), *_ = distance_blocks(vectors[:1], vectors, metric)
+    seen = to_squares(dist_bg[0].astype(np.float64), metric)
+    exact = pair_squares(query, vectors, np.zeros(400, np.int64), np.arange(400), metric)
+    for count in (1, 5, 100):
+        limit = np.sort(seen)[count - 1]
+        assert (seen[exact <= np.sort(exact)[count - 1]] <= limit + doubt(query, limit)).all()

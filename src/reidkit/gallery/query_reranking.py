@@ -44,43 +44,43 @@ if TYPE_CHECKING:
 
 
 @compiled
-def approach(points: Points, query: Floats, guest: Floats, limits: Floats) -> None:
-    """Computes distances in double precision where they may be within the limit of a point.
+def refine_near(points: Points, query: Floats, query_distances: Floats, limits: Floats) -> None:
+    """Compute distances again, in double precision, where they may be within the limit of a point.
 
     Args:
         points: N points.
         query: one more, [D].
-        guest: its squared distances from products, [N]; made better in place.
+        query_distances: its squared distances from products, [N]; replaced in place.
         limits: of each point, [N].
     """
     square = np.float32(0)
     for k in range(query.shape[0]):
         square += query[k] * query[k]
-    for g in range(guest.shape[0]):
-        if guest[g] - points.slack * (square + points.squares[g]) > limits[g]:
+    for g in range(query_distances.shape[0]):
+        if query_distances[g] - points.slack * (square + points.squares[g]) > limits[g]:
             continue
-        guest[g] = squared_distance(points.vectors[g], query)
+        query_distances[g] = squared_distance(points.vectors[g], query)
 
 
 @compiled
-def join(indices: Indices, distances: Floats, guest: Floats) -> None:
-    """Puts the new point N into the lists of all others, before those that are as far, and the last one out."""
-    count, size = guest.shape[0], indices.shape[1]
+def insert_query(indices: Indices, distances: Floats, query_distances: Floats) -> None:
+    """Insert the query, point N, into the lists of all others, before those that are as far; the last falls out."""
+    count, size = query_distances.shape[0], indices.shape[1]
     for g in range(count):
         place = size - 1
-        if guest[g] > distances[g, place]:
+        if query_distances[g] > distances[g, place]:
             continue
-        while place > 0 and guest[g] <= distances[g, place - 1]:
+        while place > 0 and query_distances[g] <= distances[g, place - 1]:
             indices[g, place] = indices[g, place - 1]
             distances[g, place] = distances[g, place - 1]
             place -= 1
         indices[g, place] = count
-        distances[g, place] = guest[g]
+        distances[g, place] = query_distances[g]
 
 
 @compiled
-def reach(indices: Indices, columns: Indices, sizes: tuple[int, int]) -> NDArray[np.bool_]:
-    """Who may have one of these columns in R*: being mutual neighbours is symmetric, so they are found from the column.
+def rows_sharing(indices: Indices, columns: Indices, sizes: tuple[int, int]) -> NDArray[np.bool_]:
+    """Find the points that may have one of these columns in R*, from the columns: mutual neighbours are symmetric.
 
     c is in R*(x) if it is in R(x, k1), or in R(j, k1/2) of a j in R(x, k1). So x is in R(c, k1), or in R(j, k1) of a j
     in R(c, k1/2).
@@ -97,8 +97,8 @@ def reach(indices: Indices, columns: Indices, sizes: tuple[int, int]) -> NDArray
 
 
 @compiled
-def having(members: Indices, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which rows have a wanted member."""
+def rows_with_member(members: Indices, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the rows that have a wanted member."""
     found = np.zeros(members.shape[0], np.bool_)
     for i in range(members.shape[0]):
         for j in members[i]:
@@ -126,7 +126,7 @@ class GalleryNeighbours:
     def build(
         cls, gallery: Array, k1: int = 20, k2: int = 6, lam: float = 0.3, metric: Metric = "cosine"
     ) -> GalleryNeighbours:
-        """The neighbours of all images of the gallery [G, D]; the settings are those of `rerank.k_reciprocal`.
+        """Find the neighbours of all images of the gallery [G, D]; the settings are those of `rerank.k_reciprocal`.
 
         Raises:
             DataError: a shape that does not fit, or a row with a NaN, an infinity or values of more than 1e18.
@@ -139,7 +139,7 @@ class GalleryNeighbours:
         return cls(points, found, settings, metric)
 
     def save(self, path: Path) -> None:
-        """Writes all but the features to a `.npz`: whole, or not at all."""
+        """Write all but the features to a `.npz`, by an atomic write."""
         with atomic_write(path) as file:
             np.savez(
                 file,
@@ -153,7 +153,7 @@ class GalleryNeighbours:
 
     @classmethod
     def load(cls, path: Path, gallery: Array) -> GalleryNeighbours:
-        """What `save` wrote, for the same gallery.
+        """Read what `save` wrote, for the same gallery.
 
         Raises:
             DataError: the file cannot be read, or belongs to other features.
@@ -174,7 +174,7 @@ class GalleryNeighbours:
         return cls(points, found, settings, metric)
 
     def rerank(self, query: Array, top: int) -> tuple[NDArray[np.int64], Floats]:
-        """The `top` nearest images to one query by the re-ranked distance, as `rerank.k_reciprocal` has it for Q = 1.
+        """Find the `top` nearest images to one query by the distance of `k_reciprocal` for that query alone.
 
         Only the lists that the query enters are changed, and only what can share a neighbour with it is encoded. Ties
         closer than single precision may be broken otherwise.
@@ -191,55 +191,55 @@ class GalleryNeighbours:
         """
         check_pair(query[None], self.points.vectors)
         vector = prepare(query[None], self.metric, "query").vectors[0] - self.points.centre
-        guest = self._guest(vector)
-        graph = self._joined(guest)
+        query_distances = self._query_distances(vector)
+        graph = self._joined(query_distances)
         farthest = graph.farthest[-1:]
-        distances = guest[None].copy()
+        distances = query_distances[None].copy()
         finish(distances, _empty(1), _empty(len(graph.indices)), farthest, self.settings.lam)
         near, ours, theirs = self._encoded(graph)
-        block = guest[None, near]
+        block = query_distances[None, near]
         finish(block, ours, theirs, farthest, self.settings.lam)
         distances[0, near] = block[0]
         np.maximum(distances, 0, out=distances)
-        order = smallest(distances, min(max(top, 1), len(guest)))[0]
+        order = smallest(distances, min(max(top, 1), len(query_distances)))[0]
         return order, distances[0, order]
 
-    def _guest(self, vector: Floats) -> Floats:
-        """The squared distances of the query to the gallery."""
-        guest = from_products(self.points.vectors @ vector, vector @ vector, self.points.squares)
-        size = min(self.settings.longest, len(guest))
-        # At least `size` images are no farther than `bound` in truth: who may be as near is measured exactly, and not
-        # only who seems to be among the nearest, as rounding could put somebody else before them afterwards.
+    def _query_distances(self, vector: Floats) -> Floats:
+        """Compute the squared distances of the query to the gallery."""
+        query_distances = from_products(self.points.vectors @ vector, vector @ vector, self.points.squares)
+        size = min(self.settings.longest, len(query_distances))
+        # At least `size` images are no farther than `bound` in truth: all that may be as near are computed again,
+        # and not only those that seem to be, as rounding could put another image before them afterwards.
         doubt = self.points.slack * (vector @ vector + self.points.squares)
-        bound = np.partition(guest + doubt, size - 1)[size - 1]
+        bound = np.partition(query_distances + doubt, size - 1)[size - 1]
         limits = self.neighbours.distances[:, -1].copy()
-        limits[guest - doubt <= bound] = np.inf
-        approach(self.points, vector, guest, limits)
-        return guest
+        limits[query_distances - doubt <= bound] = np.inf
+        refine_near(self.points, vector, query_distances, limits)
+        return query_distances
 
-    def _joined(self, guest: Floats) -> Graph:
-        """The neighbours of the gallery and of the query, which has the last number."""
-        count = len(guest)
+    def _joined(self, query_distances: Floats) -> Graph:
+        """Insert the query, which has the last number, into the neighbours of the gallery."""
+        count = len(query_distances)
         size = min(self.settings.longest, count + 1)
         indices = np.empty((count + 1, size), np.int32)
         distances = np.full((count + 1, size), np.inf, np.float32)
         old = self.neighbours.indices.shape[1]
         indices[:count, :old], distances[:count, :old] = self.neighbours.indices, self.neighbours.distances
-        join(indices, distances, guest)
+        insert_query(indices, distances, query_distances)
         indices[count, 0], distances[count, 0] = count, 0
-        indices[count, 1:] = smallest(guest[None], size - 1)[0]
-        distances[count, 1:] = guest[indices[count, 1:]]
-        farthest = np.append(np.maximum(self.neighbours.farthest, guest), guest.max())
-        return Graph(self.points.vectors, indices, distances, farthest, guest)
+        indices[count, 1:] = smallest(query_distances[None], size - 1)[0]
+        distances[count, 1:] = query_distances[indices[count, 1:]]
+        farthest = np.append(np.maximum(self.neighbours.farthest, query_distances), query_distances.max())
+        return Graph(self.points.vectors, indices, distances, farthest, query_distances)
 
     def _encoded(self, graph: Graph) -> tuple[NDArray[np.int64], Sparse, Sparse]:
-        """The images that share a column with the query, the query's row, and the transpose of theirs."""
+        """Encode the images that share a column with the query, the query's row, and the transpose of theirs."""
         count = len(graph.indices)
         sizes, members = self.settings.sizes(count), self.settings.expansion(graph.indices)
         first = np.sort(members[-1])
         ours = mean_rows(encode_some(graph, first, sizes), np.arange(len(first), dtype=np.int32)[None], 0, 1)
-        sharing = reach(graph.indices, ours.columns, sizes)
-        near = np.flatnonzero(having(members[:-1], sharing))
+        sharing = rows_sharing(graph.indices, ours.columns, sizes)
+        near = np.flatnonzero(rows_with_member(members[:-1], sharing))
         rows = np.flatnonzero(sharing).astype(np.int32)
         encoded = encode_some(graph, rows, sizes)
         places = np.full(count, len(rows), np.int32)  # those that share nothing have the empty row at the end

@@ -56,26 +56,27 @@ class Sparse(NamedTuple):
 class Graph(NamedTuple):
     """Points and their nearest, as `neighbours.Neighbours` describes them.
 
-    `guest` [N]: the squared distances of one more point, whose number is N and which has no vector; or `NO_GUEST`.
+    `query_distances` [N]: the squared distances of one more point, whose number is N and which has no vector; or
+    `NO_QUERY`.
     """
 
     vectors: Floats
     indices: Indices
     distances: Floats
     farthest: Floats
-    guest: Floats
+    query_distances: Floats
 
 
-NO_GUEST = np.empty(0, np.float32)
+NO_QUERY = np.empty(0, np.float32)
 
 
 @compiled
 def between(graph: Graph, i: int, j: int) -> float:
-    """The squared distance of two points in double precision, or to the guest."""
+    """The squared distance of two points in double precision, or to the query."""
     count = graph.vectors.shape[0]
     if i < count and j < count:
         return squared_distance(graph.vectors[i], graph.vectors[j])
-    return 0.0 if i == j else float(graph.guest[min(i, j)])
+    return 0.0 if i == j else float(graph.query_distances[min(i, j)])
 
 
 @compiled
@@ -363,7 +364,7 @@ def _blocks(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     count = len(points.vectors)
     found = nearest(points, settings.longest, multiplier, into)
-    graph = Graph(points.vectors, found.indices, found.distances, found.farthest, NO_GUEST)
+    graph = Graph(points.vectors, found.indices, found.distances, found.farthest, NO_QUERY)
     rows = encode(graph, settings.sizes(count))
     near = settings.expansion(found.indices)
     gallery = transpose(mean_rows(rows, near, queries, count), count)
