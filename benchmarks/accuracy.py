@@ -2,7 +2,7 @@
 
 The plain loop takes nothing of what makes reidkit quick: images are opened and augmented one by one with Pillow as
 float tensors, memory is NCHW, precision float32, Adam as it comes. It shares what decides the result: network, losses,
-order of the images and learning rate, which tests/parity holds against the formulas. Both networks are judged by the
+order of the images and learning rate, which tests/parity holds against the formulas. Both networks are evaluated by the
 same code in float32. A run that is done is not done again; one that was stopped is.
 
 Run: `PYTHONPATH=. python benchmarks/accuracy.py --data DIR --out FOLDER [--recipe NAME] [--weights FILE] [--seeds N]
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 WAYS = ("reidkit", "plain")
 
 
-def plain_model(recipe: Recipe, benchmark: Dataset, weights: Path | None, seed: int, device: torch.device) -> Model:
+def plain_model(recipe: Recipe, dataset: Dataset, weights: Path | None, seed: int, device: torch.device) -> Model:
     """A network trained by the plain loop."""
-    people, labels = np.unique([sample.pid for sample in benchmark.train], return_inverse=True)
+    ids, labels = np.unique([sample.pid for sample in dataset.train], return_inverse=True)
     made: list[Network] = []
 
     def begin(network: Network) -> None:
@@ -55,9 +55,9 @@ def plain_model(recipe: Recipe, benchmark: Dataset, weights: Path | None, seed: 
             load_backbone(network, weights)
         made.append(network)
 
-    step, taken = build_step(recipe, len(people), device, Way(), begin, seed), 0
+    step, taken = build_step(recipe, len(ids), device, Way(), begin, seed), 0
     for epoch in range(1, recipe.optim.epochs + 1):
-        for images, pids in plain_batches(benchmark.train, labels, recipe, seed, epoch):
+        for images, pids in plain_batches(dataset.train, labels, recipe, seed, epoch):
             step(images.to(device), pids.to(device), build_schedule(recipe.optim).rate(epoch, taken))
             taken += 1
         print(f"  plain, seed {seed}: epoch {epoch} of {recipe.optim.epochs}", file=sys.stderr, flush=True)
@@ -65,11 +65,11 @@ def plain_model(recipe: Recipe, benchmark: Dataset, weights: Path | None, seed: 
 
 
 def scores(way: str, seed: int, recipe: Recipe, options: argparse.Namespace) -> dict[str, float]:
-    """Rank-1 and mAP of one run, and the CPU seconds of its training and judging."""
+    """Rank-1 and mAP of one run, and the CPU seconds of its training and evaluation."""
     began = time.process_time()
-    benchmark, device = load_dataset(options.data), choose_device(options.device)
+    dataset, device = load_dataset(options.data), choose_device(options.device)
     if way == "plain":
-        model = plain_model(recipe, benchmark, options.weights, seed, device)
+        model = plain_model(recipe, dataset, options.weights, seed, device)
     else:
         place = options.out / f"reidkit-{seed}"
         with log_lines(lambda line: print(f"  {line}", file=sys.stderr, flush=True)):
@@ -82,7 +82,7 @@ def scores(way: str, seed: int, recipe: Recipe, options: argparse.Namespace) -> 
                 resume=True,
                 options=TrainOptions(device=options.device, cache_dir=options.out / "cache"),
             ).model
-    found = evaluate(model, benchmark, EvaluationProtocol(), InferenceOptions(device=device, precision="fp32")).scores
+    found = evaluate(model, dataset, EvaluationProtocol(), InferenceOptions(device=device, precision="fp32")).scores
     return {"rank1": found.rank1, "map": found.map, "cpu_s": round(time.process_time() - began, 1)}
 
 
@@ -103,7 +103,7 @@ def main() -> None:
     """All runs that are not there yet, and what they say."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="what is done is kept here")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the runs and figures")
     parser.add_argument("--recipe", default="small-strong-baseline")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--seeds", type=int, default=3)

@@ -1,10 +1,10 @@
-"""What a step of the ID loss costs, all people in the softmax beside a drawn part of them, as their number grows.
+"""What a step of the ID loss costs, all ids in the softmax beside a sample of them, as their number grows.
 
     python benchmarks/classifier.py --people 1000 10000 100000
 
 A step is the loss of 64 features, its gradient, and the optimiser's update of the classifier. Each kind is measured in
 a process of its own, in turns, because the peak of memory is that of a process; what the same process takes with no
-more people than a batch has is taken off. With `--processes` the rows of the sampled classifier are shared out; the
+more ids than a batch has is taken off. With `--processes` the rows of the sampled classifier are divided; the
 figures are then those of the first process.
 """
 
@@ -102,7 +102,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--people", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--channels", type=int, default=2048)
-    parser.add_argument("--share", type=float, default=0.1, help="of the people that enter a step")
+    parser.add_argument("--share", type=float, default=0.1, help="of the ids that enter a step")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--processes", type=int, default=1, help="that share out the rows of the sampled one")

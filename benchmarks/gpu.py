@@ -111,7 +111,7 @@ def shares(results: dict[str, Result]) -> dict[str, Result]:
 
 
 def save(out: Path, results: dict[str, Result]) -> None:
-    """Write all there is so far, as JSON and for people."""
+    """Write all there is so far, as JSON and as text."""
     whole = results | {"shares": shares(results)}
     (out / "gpu.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     lines = ["# `benchmarks/gpu.py`", ""]

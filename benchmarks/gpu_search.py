@@ -30,10 +30,10 @@ MSMT17 = (11_659, 82_161)
 """The same of MSMT17."""
 
 SPREAD = 3.5
-"""How long the noise of made features is, beside the vectors of people: the longer, the deeper lie the last matches."""
+"""How long the noise of made features is, beside the vectors of ids: the longer, the deeper lie the last matches."""
 
 JUDGING = 15.0
-"""Seconds that are kept back for judging a trained network."""
+"""Seconds that are reserved for evaluating a trained network."""
 
 
 def networks(setting: Setting) -> Iterator[tuple[str, torch.dtype, Callable[[], nn.Module]]]:
@@ -94,7 +94,7 @@ def reading_and_embedding(setting: Setting) -> dict[str, Any]:
 def scoring(setting: Setting) -> Iterator[tuple[str, dict[str, Any]]]:
     """Seconds for distances and scores at Market-1501's and MSMT17's size: by the host's cores and on the device.
 
-    Features are those of people with some spread, so that about as many images are nearer than the farthest match as a
+    Features are those of ids with some spread, so that about as many images are nearer than the farthest match as a
     fair network has. On the device they come from the host, as `reidkit evaluate` has them, or are there already.
     """
     from reidkit.metrics.retrieval import score

@@ -1,4 +1,4 @@
-"""What the parts of `benchmarks/gpu.py` share: device, recipe, clock, counted work, and images in memory."""
+"""What the modules of `benchmarks/gpu.py` have in common: device, recipe, clock, counted work, and images in memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How the time of an epoch grows: with images, with people, with processes.
+"""How the time of an epoch grows: with images, with ids, with processes.
 
-Each figure is that of the second epoch of `reidkit train` on synthetic people of 64x32 pixels, out of its own log, so
+Each figure is that of the second epoch of `reidkit train` on synthetic images of 64x32 pixels, out of its own log, so
 that neither drawing nor decoding counts; CPU seconds are those of the whole command, start and end included.
 
 Run: `python benchmarks/growth.py [--ids 50 100 200 400] [--processes 1 2] [--json]`.
@@ -46,7 +46,7 @@ def epoch(data: Path, out: Path, processes: int) -> dict[str, Any]:
 
 
 def measure(ids: list[int], per_camera: list[int], processes: list[int]) -> list[dict[str, Any]]:
-    """People at equal images of each; images at equal people; processes at the largest set."""
+    """Ids at equal images of each; images at equal ids; processes at the largest set."""
     rows = []
     sets = [(count, per_camera[0]) for count in ids] + [(ids[0], count) for count in per_camera[1:]]
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def measure(ids: list[int], per_camera: list[int], processes: list[int]) -> list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--ids", type=int, nargs="+", default=[50, 100, 200, 400], help="people to train with")
+    parser.add_argument("--ids", type=int, nargs="+", default=[50, 100, 200, 400], help="ids to train with")
     parser.add_argument("--images", type=int, nargs="+", default=[4, 8, 16], help="images of a person by a camera")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", action="store_true")

@@ -1,4 +1,4 @@
-"""How many images a second one core makes ready, from made-up JPEG files to normalised batches.
+"""How many images a second one core makes ready, from synthetic JPEG files to normalised batches.
 
 Counts CPU seconds of all threads together, so that other work on the machine matters little.
 Run: `python benchmarks/input_pipeline.py [--images N] [--json]`; takes less than a minute.

@@ -1,4 +1,4 @@
-"""Kill a training run at random moments, go on with it each time, and compare it with one that nobody touched.
+"""Kill a training run at random moments, go on with it each time, and compare it with an undisturbed one.
 
     python benchmarks/kill.py --data DIR --recipe NAME --kills 10
 

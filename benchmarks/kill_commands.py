@@ -1,4 +1,4 @@
-"""Kill every command that writes at random moments, run it again, and compare what it left with an unbroken call's.
+"""Kill every command that writes at random moments, run it again, and compare what it left with an undisturbed call's.
 
     python benchmarks/kill_commands.py --kills 60 --seed 0
 

@@ -1,4 +1,4 @@
-"""Whose re-ranked distances are right: reidkit's and the usual program's beside the definition in double precision.
+"""How exact re-ranked distances are: reidkit's and the usual program's beside the definition in double precision.
 
 The definition is k-reciprocal re-ranking (Zhong et al. 2017) in double precision from the first step to the last,
 neighbours by distance and then by index. It needs no full matrix, so that Market-1501's size takes 3 GB and a few

@@ -1,4 +1,4 @@
-"""What scores cost beside the product of the features, on made-up features of Market-1501's size.
+"""What scores cost beside the product of the features, on synthetic features of Market-1501's size.
 
 The product alone is made by the quickest routine in single precision that is found here; the peak is the measured clock
 times what the widest registers do in a cycle with two units that multiply and add (16 or 32 operations a register).

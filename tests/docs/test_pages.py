@@ -91,3 +91,21 @@ def test_modules_that_pages_name_exist():
     ]
     assert len(named) > 20
     assert not [(page, name) for page, name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_an_anchor_by_hand(tmp_path):
+    (tmp_path / "page.md").write_text("# The paper's tables\n\n## `csv`: a table\n", encoding="utf-8")
+    assert anchors(tmp_path / "page.md") == {"the-papers-tables", "csv-a-table"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_anchors_exist(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert anchor in anchors(page.parent / target if target else page), f"{page.name}: {target}#{anchor}"
