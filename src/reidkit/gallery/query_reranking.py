@@ -236,12 +236,15 @@ class GalleryNeighbours:
         """Encode the images that share a column with the query, the query's row, and the transpose of theirs."""
         count = len(graph.indices)
         sizes, members = self.settings.sizes(count), self.settings.expansion(graph.indices)
+        # The row of the query: the mean of the encodings of its k2 nearest, itself among them.
         first = np.sort(members[-1])
         ours = mean_rows(encode_some(graph, first, sizes), np.arange(len(first), dtype=np.int32)[None], 0, 1)
         sharing = rows_sharing(graph.indices, ours.columns, sizes)
+        # Only images of which a neighbour has one of these columns can share a column with the query.
         near = np.flatnonzero(rows_with_member(members[:-1], sharing))
         rows = np.flatnonzero(sharing).astype(np.int32)
         encoded = encode_some(graph, rows, sizes)
+        # Their rows are means over encoded points.
         places = np.full(count, len(rows), np.int32)  # those that share nothing have the empty row at the end
         places[rows] = np.arange(len(rows), dtype=np.int32)
         padded = Sparse(np.append(encoded.starts, encoded.starts[-1]), encoded.columns, encoded.values)

@@ -154,6 +154,7 @@ def find_matches(rule: Rule) -> Matches:
     Raises:
         DataError: there are more than can be held.
     """
+    # Sorted by id, the gallery images of one query's id lie side by side, from `begin` to `end`.
     order = np.argsort(rule.gallery_pids, kind="stable")
     ordered = rule.gallery_pids[order]
     begin, end = np.searchsorted(ordered, rule.query_pids), np.searchsorted(ordered, rule.query_pids, "right")
@@ -164,8 +165,10 @@ def find_matches(rule: Rule) -> Matches:
             f"than the {MOST_MATCHES:,} that fit in memory: score fewer queries at a time, each part against the whole "
             "gallery"
         )
+    # All pairs of one id, query by query: entry p is number p - cumsum(count before it) of its query's images.
     rows = np.repeat(np.arange(len(count)), count)
     columns = order[np.arange(len(rows)) + np.repeat(begin - np.cumsum(count) + count, count)]
+    # Left out are pairs of one place, and pairs of an image with itself.
     kept = rule.query_places[rows] != rule.gallery_places[columns]
     if rule.own.size:
         width = len(rule.gallery_pids)

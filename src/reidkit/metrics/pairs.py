@@ -229,6 +229,7 @@ def make_sides(rule: Rule, matches: Matches, camids: tuple[Integers, Integers]) 
     """Find the row of the tables that each image belongs to."""
     ids = np.unique(rule.query_pids[rule.query_pids != JUNK])
     groups = min(len(ids), GROUPS)
+    # Camera pairs with the most genuine pairs have a row each; all others share the last one.
     query_cameras, gallery_cameras = (np.asarray(part).astype(np.int64) for part in camids)
     scored = np.stack((query_cameras[matches.rows], gallery_cameras[matches.columns]), axis=1)
     scored = scored[(scored != NO_CAMERA).all(axis=1)]
@@ -237,6 +238,7 @@ def make_sides(rule: Rule, matches: Matches, camids: tuple[Integers, Integers]) 
     cameras = np.unique(pairs)
     camera_pair = np.full((len(cameras) + 1, len(cameras) + 1), len(pairs))
     camera_pair[tuple(np.searchsorted(cameras, pairs).T)] = np.arange(len(pairs))
+    # Gallery images of ids that no query shows have no row (-1).
     theirs = _index(ids, rule.gallery_pids, -1)
     return Sides(
         groups=groups,

@@ -280,6 +280,7 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
     splits = Splits(held_out, repeats, seed)
     out = np.vstack((splits.draw(len(ids)), np.zeros((1, splits.repeats), bool)))
     rows = prepare(query.vectors, metric, "query")
+    # The nearest true match of each query, and in every split its nearest image of another id.
     own = np.full(len(rule.query_pids), np.inf)
     np.minimum.at(own, matches.rows, pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric))
     where = _nearest_impostors(query, gallery, rule, (out, _place(ids, rule.gallery_pids)), metric)
