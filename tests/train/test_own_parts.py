@@ -238,6 +238,15 @@ def test_an_own_sampler_decides_the_batches(noise: Path, tmp_path: Path) -> None
     assert same.model.fingerprint == plain.model.fingerprint
 
 
+def test_an_own_sampler_cannot_order_a_stream(tmp_path: Path) -> None:
+    from tests.data.shards.made import noise_shards
+
+    shards = noise_shards(tmp_path / "shards")
+    with pytest.raises(UsageError, match="pass stream=False"):
+        train(ONE_EPOCH, shards, out=tmp_path / "run", sampler=Twice(), options=TrainOptions(stream=True))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("order", "sentence"),
     [

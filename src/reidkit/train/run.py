@@ -15,10 +15,11 @@ import torch
 
 from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.sampler import build_sampler
+from reidkit.data.sources import Streamed
 from reidkit.data.transforms import build_augmentation
 from reidkit.distributed import joined
 from reidkit.encoder import Model, embed, refuse_diverged
-from reidkit.errors import DataError, DivergedError, RunError
+from reidkit.errors import DataError, DivergedError, RunError, UsageError
 from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.losses.objective import Objective, build_objective
 from reidkit.model.network import build_network
@@ -188,6 +189,10 @@ def _run(job: Job) -> Run:
     evaluated = open_evaluated(dataset, job)
     source, left_out = open_training(dataset.train, job)
     pids, labels = np.unique(source.samples.pids, return_inverse=True)
+    if job.sampler is not None and isinstance(source, Streamed):
+        raise UsageError(
+            "streamed shards have an order of their own: pass stream=False for your sampler", argument="stream"
+        )
     sampler = job.sampler or build_sampler(source, labels, recipe.batch, job.seed)
     check_batches(sampler.epoch(1), len(source), job.group.size)  # raises if there are too few ids
 
