@@ -166,7 +166,7 @@ def open_evaluated(dataset: Dataset, job: Job) -> Dataset | None:
     except DataError as error:
         if job.evaluate_on is not None:
             raise
-        job.warn(f"no scores from this data: {error}")
+        job.warn(f"no scores from this data: {error}", error.argument)
         return None
     for samples in (evaluated.query, evaluated.gallery):
         open_for(samples, job)
