@@ -17,7 +17,7 @@ ResNets = Literal[
     "seresnet50", "seresnet101", "seresnext50", "seresnext101", "resnet50-ibn-a", "resnet101-ibn-a",
 ]  # fmt: skip
 BackboneName = ResNets
-"""Every backbone; another family is another `Literal` in this union and in `BACKBONES`."""
+"""Every backbone; with another family it is `Literal[ResNets, Others]`, and a line in `BACKBONES`."""
 
 HeadName = Literal["single"]
 """Every head, each a module in `model/heads/`."""
