@@ -112,7 +112,7 @@ class Run:
         if self.evaluation:
             page = report.add_scores(page, self.evaluation, self.protocol)
             device = next(self.model.network.parameters()).device
-            page = report.add_pictures(page, self.model, self.evaluation, device)
+            page = report.add_pictures(page, self.model, self.evaluation, device, self.protocol)
         write_report(self.folder / "report.html", page)
         return self.folder / "report.html"
 
