@@ -82,7 +82,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def final_name(name: str) -> str:
-    """The name of the file that a partial file of this name becomes; any other name stays as it is."""
+    """Return the name of the file that a partial file of this name becomes; any other name stays as it is."""
     match = _PARTIAL.fullmatch(name)
     return match[1] if match else name
 
@@ -115,13 +115,13 @@ def remove_if_stale(partial: Path) -> bool:
 
 
 def _stem(path: Path) -> str:
-    """What the names of the partial files of `path` begin with: its name, or a digest of a very long one."""
+    """Return what the names of the partial files of `path` begin with: its name, or a digest of a very long one."""
     code = os.fsencode(path.name)
     return path.name if len(code) <= _LONGEST else hashlib.sha256(code).hexdigest()
 
 
 def _new_partial(path: Path) -> IO[bytes]:
-    """A new file beside `path`, locked so that nobody takes it for stale."""
+    """Return a new file beside `path`, locked so that nobody takes it for stale."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:
         partial = path.with_name(f"{_stem(path)}.{secrets.token_hex(4)}.partial")

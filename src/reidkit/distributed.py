@@ -47,11 +47,11 @@ class Group:
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """What of `count` things this process takes; the shares follow each other and differ by one at most."""
+        """Return what of `count` things this process takes; the shares follow each other and differ by one at most."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def gather(self, part: Tensor) -> Tensor:
-        """The parts of all processes [B/n, ...] behind each other: [B, ...], of one shape each.
+        """Return the parts of all processes [B/n, ...] behind each other: [B, ...], of one shape each.
 
         The gradient of the own part comes back; the others have theirs. Where every process computes the same loss of
         the whole, the sum of their gradients of the network's weights is that of one process with the whole batch.
@@ -117,12 +117,12 @@ ALONE = Group()
 
 
 def invited() -> bool:
-    """Whether this process was started as one of several."""
+    """Return whether this process was started as one of several."""
     return from_environment("WORLD_SIZE", 1, least=1) > 1
 
 
 def from_environment(name: str, default: int, least: int = 0, below: int = 2**16) -> int:
-    """The number that torchrun has put into the environment; `default` where it is not set or empty.
+    """Return the number that torchrun has put into the environment; `default` where it is not set or empty.
 
     Raises:
         UsageError: it is no whole number from `least` on and below `below`.
@@ -198,6 +198,6 @@ def _heard() -> Iterator[None]:
 
 
 def _brief(error: Exception) -> str:
-    """The first sentence of a message that begins with places in somebody else's source."""
+    """Return the first sentence of a message that begins with places in somebody else's source."""
     words = str(error).strip() or type(error).__name__
     return re.sub(r"^(\[[^]]*\]\s*)+", "", words.splitlines()[0]).split(". ")[0].rstrip(".")

@@ -429,7 +429,7 @@ class _GivenImages:
 
 
 def _pixels(image: Image, index: int) -> NDArray[np.uint8]:
-    """The pixels of one image, RGB uint8 [H, W, 3]; `index` says which in an error."""
+    """Return the pixels of one image, RGB uint8 [H, W, 3]; `index` says which in an error."""
     if isinstance(image, str | os.PathLike):
         return decode(Path(image))
     if isinstance(image, np.ndarray):
@@ -471,7 +471,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _own_gpu() -> torch.device:
-    """The GPU of this process: of several on one machine, each has its own.
+    """Return the GPU of this process: of several on one machine, each has its own.
 
     Raises:
         UsageError: there are more processes than GPUs.
@@ -505,7 +505,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def choose_batch(device: torch.device) -> int:
-    """How many images are run at a time: what fills the device. A GPU of today is not filled by a CPU's 128."""
+    """Return how many images are run at a time: what fills the device. A GPU of today is not filled by a CPU's 128."""
     return 512 if device.type == "cuda" else 128
 
 
@@ -531,7 +531,7 @@ def _run(network: nn.Module, images: Tensor, feature: Feature) -> Tensor:
 
 
 def _length(network: nn.Module) -> int:
-    """The length D of the features of a network."""
+    """Return the length D of the features of a network."""
     length: int = cast("Any", network).channels
     return length
 

@@ -12,7 +12,7 @@ EXTRAS = {
 
 
 def install(module: str) -> str:
-    """The command that brings a module which is not there.
+    """Return the command that brings a module which is not there.
 
     >>> install("pyarrow")
     'pip install pyarrow'

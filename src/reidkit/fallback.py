@@ -14,7 +14,7 @@ from reidkit.terminal import harmless
 
 @cache
 def temporary_folder() -> Path:
-    """A folder for temporary files of this user alone, the same one each time where that is safe.
+    """Return a folder for temporary files of this user alone, the same one each time where that is safe.
 
     What lies in it is run (compiled loops) or trusted (decoded images), so nobody else may be able to write there: a
     folder of that name which is another user's, a link or open to others is left alone, and a new one made.

@@ -152,7 +152,7 @@ def check_size(size: int, packed: int, what: str, ratio: int = RATIO) -> None:
 
 
 def memory() -> int:
-    """The bytes of memory of this machine; an exbibyte where it does not say."""
+    """Return the bytes of memory of this machine; an exbibyte where it does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -160,7 +160,7 @@ def memory() -> int:
 
 
 def words(size: int) -> str:
-    """A number of bytes as people say it."""
+    """Return a number of bytes as people say it."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if size >= unit:
             return f"{size / unit:,.1f} {name}"
@@ -168,7 +168,7 @@ def words(size: int) -> str:
 
 
 def _read_header(stream: IO[bytes]) -> tuple[Header, int]:
-    """The header at the beginning of a `.npy`, and its length.
+    """Return the header at the beginning of a `.npy`, and its length.
 
     Raises:
         ValueError: or whatever else; it is no header.
@@ -183,7 +183,7 @@ def _read_header(stream: IO[bytes]) -> tuple[Header, int]:
 
 
 def read_npy(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
-    """The array of a `.npy` of `size` bytes.
+    """Return the array of a `.npy` of `size` bytes.
 
     Raises:
         DataError: it is damaged, or holds Python objects.
@@ -200,7 +200,7 @@ def read_npy(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
 
 
 def _filled(stream: IO[bytes], header: Header) -> NDArray[Any]:
-    """The values one after the other, [size]; the stream's checksum is compared at its end."""
+    """Return the values one after the other, [size]; the stream's checksum is compared at its end."""
     array = np.zeros(math.prod(header.shape), header.dtype)
     if not header.size:
         return array
@@ -217,7 +217,7 @@ def _filled(stream: IO[bytes], header: Header) -> NDArray[Any]:
 
 
 def _is_text(array: NDArray[Any]) -> bool:
-    """Whether all characters are Unicode's: others end a program when they are made a string."""
+    """Return whether all characters are Unicode's: others end a program when they are made a string."""
     if not array.nbytes:
         return True
     points = array.view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))

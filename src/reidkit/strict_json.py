@@ -23,7 +23,7 @@ class JsonError(ValueError):
 
 
 def parse(text: str | bytes) -> Any:
-    """The value of a JSON text; bytes are UTF-8, with a byte order mark or without.
+    """Return the value of a JSON text; bytes are UTF-8, with a byte order mark or without.
 
     Raises:
         JsonError: it is not JSON, holds NaN or infinity, a number of more than 18 digits, a key twice in one object, or
@@ -47,7 +47,7 @@ def parse(text: str | bytes) -> Any:
 
 
 def read(path: Path) -> Any:
-    """The value of a JSON file.
+    """Return the value of a JSON file.
 
     Raises:
         OSError: the file cannot be read.

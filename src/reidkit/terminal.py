@@ -82,7 +82,7 @@ def table_lines(
 
 
 def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
-    """The widths of a table's columns, two spaces apart, in `room`; None is room for everything.
+    """Return the widths of a table's columns, two spaces apart, in `room`; None is room for everything.
 
     What is too wide first breaks between the words of its columns, then between those of the names in the first one.
     Where there is not even room for whole words, the others than the first share the room, and break anywhere.

@@ -53,7 +53,7 @@ _ONCE_FROM_0 = ("market1501", "synthetic", "dukemtmc", "msmt17", "veri776", "cuh
 
 
 def counted_lower(data: str) -> int:
-    """How much lower than its own numbers the first version counted the cameras of the data set of this name.
+    """Return how much lower than its own numbers the first version counted the cameras of the data set of this name.
 
     Camera `c1` of Market-1501 had the camid 0 then, while `c1` of own images had 1. Files of that time are still read.
     """
@@ -68,7 +68,7 @@ class ImageFile(Protocol):
         """The last part of its name."""
 
     def read_bytes(self) -> bytes:
-        """The image file."""
+        """Return the image file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,11 @@ class Names:
     camids: Mapping[int, str] = field(default_factory=dict)
 
     def pid(self, number: int) -> str:
-        """The name of an id, or its number."""
+        """Return the name of an id, or its number."""
         return self.pids.get(number, str(number))
 
     def camid(self, number: int) -> str:
-        """The name of a camera, or its number."""
+        """Return the name of a camera, or its number."""
         return self.camids.get(number, str(number))
 
     def refuse_others(self, other: Names) -> None:
@@ -110,21 +110,21 @@ class Names:
                 )
 
     def moved(self, pids: int, camids: int) -> Names:
-        """The same names of ids and cameras that are numbered so much higher."""
+        """Return the same names of ids and cameras that are numbered so much higher."""
         return Names(
             {number + pids: name for number, name in self.pids.items()},
             {number + camids: name for number, name in self.camids.items()},
         )
 
     def only(self, pids: Collection[int], camids: Collection[int]) -> Names:
-        """Those of these ids and cameras."""
+        """Return those of these ids and cameras."""
         return Names(
             {number: name for number, name in self.pids.items() if number in pids},
             {number: name for number, name in self.camids.items() if number in camids},
         )
 
     def and_of(self, other: Names) -> Names:
-        """These names and those of others."""
+        """Return these names and those of others."""
         return Names({**self.pids, **other.pids}, {**self.camids, **other.camids})
 
     def __bool__(self) -> bool:
@@ -155,7 +155,7 @@ class Samples(Sequence[Sample]):
 
     @abstractmethod
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Samples:
-        """Some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
+        """Return some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
 
     @abstractmethod
     def renumbered(self, pids: int, camids: int) -> Samples:
@@ -218,7 +218,7 @@ class SampleTable(Samples):
         return SampleTable(self._samples[at]) if isinstance(at, slice) else self._samples[at]
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> SampleTable:
-        """Some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
+        """Return some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
         return SampleTable(self._samples[row] for row in _as_indices(rows))
 
     def renumbered(self, pids: int, camids: int) -> SampleTable:
@@ -239,7 +239,7 @@ class SampleTable(Samples):
 
 
 def as_samples(samples: Iterable[Sample]) -> Samples:
-    """A table of these images: the one that it is already, or a new one."""
+    """Return a table of these images: the one that it is already, or a new one."""
     return samples if isinstance(samples, Samples) else SampleTable(samples)
 
 
@@ -336,7 +336,7 @@ class Embeddings:
 
 
 def _as_array(value: Any, dtype: type[np.generic], name: str) -> Any:
-    """A list as an array; whatever is an array already, of NumPy or torch, stays."""
+    """Return a list as an array; whatever is an array already, of NumPy or torch, stays."""
     import numpy as np
 
     if hasattr(value, "shape"):

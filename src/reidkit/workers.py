@@ -120,7 +120,7 @@ def receive_job() -> Any:
 
 
 def threads_here() -> int:
-    """The threads that this process would use by itself."""
+    """Return the threads that this process would use by itself."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and int(told):
         return int(told)

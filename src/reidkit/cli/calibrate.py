@@ -54,18 +54,18 @@ def calibrate(
     loaded = inference.load_model(model)
     path = out or calibration_path(model)
     _require_writable(path)
-    benchmark = load_dataset(data, format_)
-    tell_passed_over(benchmark)
+    dataset = load_dataset(data, format_)
+    tell_passed_over(dataset)
     protocol = features.protocol(comparing)
-    require_evaluable(benchmark, protocol)
-    trained = compare_with_model(model, benchmark)
+    require_evaluable(dataset, protocol)
+    trained = compare_with_model(model, dataset)
     if not allow_training_ids:
-        refuse_training_ids(trained, benchmark.name)
+        refuse_training_ids(trained, dataset.name)
     started = time.perf_counter()
     with progress() as tell:
-        query, gallery = embed_dataset(loaded, benchmark, protocol, inference.for_library(tell))
+        query, gallery = embed_dataset(loaded, dataset, protocol, inference.for_library(tell))
     embedded = time.perf_counter()
-    origin: dict[str, Any] = {"data": benchmark.name, "feature": features.feature, "flip": features.flip}
+    origin: dict[str, Any] = {"data": dataset.name, "feature": features.feature, "flip": features.flip}
     calibration = metrics.calibrate(query, gallery, **asdict(settings), **origin)
     calibration = replace(calibration, warnings=(*trained["warnings"], *calibration.warnings))
     seconds = {"embed": embedded - started, "calibrate": time.perf_counter() - embedded}
@@ -144,7 +144,7 @@ def _print_open_set(calibration: Calibration) -> None:
 
 
 def _rate(value: float, interval: Interval | None, digits: int = 1) -> str:
-    """A rate in per cent with its interval."""
+    """Return a rate in per cent with its interval."""
     return f"{percent(value, digits=digits)} % ({_between(interval, digits)})"
 
 

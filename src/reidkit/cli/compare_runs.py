@@ -99,12 +99,12 @@ def most_different(a: Values, b: Values, count: int = SHOWN) -> list[int]:
 
 
 def _labels(side: Side) -> list[tuple[str, str, int, int]]:
-    """What must be equal for two results to be of the same queries; their folder may have moved."""
+    """Return what must be equal for two results to be of the same queries; their folder may have moved."""
     return [(number, PurePath(path).name, pid, camid) for number, path, pid, camid in side.queries]
 
 
 def _open(path: Path) -> Side:
-    """A run with its log and recipe, or the values of a file of `--per-query`."""
+    """Return a run with its log and recipe, or the values of a file of `--per-query`."""
     if path.is_dir():
         from reidkit.recipe import load
         from reidkit.train.log import read
@@ -158,13 +158,13 @@ def _evaluate(
     from reidkit.evaluation import evaluate
     from reidkit.metrics.intervals import Values
 
-    benchmark, settings = load_dataset(*data), inference[0].for_library(inference[1])
+    dataset, settings = load_dataset(*data), inference[0].for_library(inference[1])
     for side, path in sides:
         if side.values:
             raise UsageError(f"{path} is a result already: leave out --data, or give a run's folder")
         model = inference[0].load_model(path)
         side.recipe = side.recipe or model.recipe
-        side.evaluation = evaluate(model, benchmark, protocol, settings)
+        side.evaluation = evaluate(model, dataset, protocol, settings)
         query, scores = side.evaluation.query, side.evaluation.scores
         side.values = Values(scores.average_precision, scores.inp, scores.first_match)
         labels = zip(query.paths, query.pids.tolist(), query.camids.tolist(), strict=True)
@@ -172,14 +172,14 @@ def _evaluate(
 
 
 def _changed(a: Side, b: Side) -> list[str]:
-    """The fields in which the recipes differ: `optim.lr: 0.1, not 0.2` says that A has 0.1."""
+    """Return the fields in which the recipes differ: `optim.lr: 0.1, not 0.2` says that A has 0.1."""
     from reidkit.recipe import differences
 
     return differences(a.recipe, b.recipe) if a.recipe and b.recipe else []
 
 
 def _sentence(found: PairedComparison) -> str:
-    """How the test was made, and what it cannot say."""
+    """Return how the test was made, and what it cannot say."""
     way = "all exchanges" if found.exact else "drawn exchanges"
     few = f"; with {found.ids} ids no p can be below {found.smallest_p:.2g}" if found.smallest_p > 0.05 else ""
     return (
@@ -225,7 +225,7 @@ def _print_queries(sides: Sequence[Side]) -> None:
 
 
 def _queries(sides: Sequence[Side]) -> list[dict[str, Any]]:
-    """The queries that differ most, as JSON."""
+    """Return the queries that differ most, as JSON."""
     a, b = sides
     if not a.values or not b.values:
         return []

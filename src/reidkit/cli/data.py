@@ -57,8 +57,8 @@ def data(
     from reidkit.plots.image_grid import contact_sheet
     from reidkit.plots.style import write_figure
 
-    benchmark = load_dataset(folder, format_)
-    samples = all_samples(benchmark)
+    dataset = load_dataset(folder, format_)
+    samples = all_samples(dataset)
     broken: tuple[Unreadable, ...] = ()
     plain: tuple[ImageFile, ...] = ()
     if check:
@@ -66,15 +66,15 @@ def data(
             found = inspect(samples, lambda done, total: tell("reading images", done, total))
             broken, plain = found.unreadable, found.plain
     if sheet:
-        write_figure(contact_sheet(benchmark), sheet)
-    shared = find_overlap(benchmark, everything=check)
+        write_figure(contact_sheet(dataset), sheet)
+    shared = find_overlap(dataset, everything=check)
     for warning in shared.warnings():
         remark(f"warning: {warning}")
     if as_json:
         names = [{"path": str(item.path), "reason": item.reason} for item in broken]
         print_json(
             {
-                **dataclasses.asdict(describe(benchmark)),
+                **dataclasses.asdict(describe(dataset)),
                 "shared": shared.as_json(),
                 "checked": check,
                 "unreadable": names,
@@ -82,7 +82,7 @@ def data(
             }
         )
     else:
-        _print(describe(benchmark), folder)
+        _print(describe(dataset), folder)
         print_line(f"shared       {shared.words} (of training, and of query or gallery)")
         print_line(f"unreadable   {len(broken)}" if check else "unreadable   not checked")
         _print_plain(plain)

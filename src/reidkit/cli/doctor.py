@@ -73,7 +73,7 @@ def doctor(
 
 
 def _cached(cache: Path | None) -> Cached | None:
-    """What the image caches take; None where there is no folder for them."""
+    """Return what the image caches take; None where there is no folder for them."""
     from reidkit.data.cache import cache_usage
 
     try:

@@ -38,31 +38,31 @@ def evaluate(
 
     protocol = features.protocol(scoring)
     loaded = inference.load_model(model)
-    benchmark = load_dataset(data, format_)
+    dataset = load_dataset(data, format_)
     as_child()
     with joined() as group, progress(group.first) as tell:
         if group.first:
-            tell_passed_over(benchmark)
+            tell_passed_over(dataset)
         settings = inference.for_library(tell, group)
-        evaluation = evaluate(loaded, benchmark, protocol, settings)
+        evaluation = evaluate(loaded, dataset, protocol, settings)
     if not group.first:  # all have the features, and one is enough to re-rank and print
         return 0
     if scoring.multi_query:
         evaluation = _merged(evaluation, protocol)
     found = compute_scores(evaluation.query, evaluation.gallery, evaluation.scores, scoring, evaluation.seconds)
-    found = dataclasses.replace(found, trained=compare_with_model(model, benchmark))
-    print_scores(benchmark.name, found, scoring.ap, as_json=as_json)
+    found = dataclasses.replace(found, trained=compare_with_model(model, dataset))
+    print_scores(dataset.name, found, scoring.ap, as_json=as_json)
     if scoring.per_query:
         write_queries(scoring.per_query, evaluation.query, found)
     if report:
         facts = {
-            "data": benchmark.name,
+            "data": dataset.name,
             "model": loaded.fingerprint,
             **dataclasses.asdict(protocol),
             **rerank_words(found),
         }
         counts = f"{len(evaluation.query.pids):,} queries, {len(evaluation.gallery.pids):,} gallery images"
-        made = build.build_report(loaded, f"{benchmark.name}: {counts}", facts, shown_command(), on=benchmark.name)
+        made = build.build_report(loaded, f"{dataset.name}: {counts}", facts, shown_command(), on=dataset.name)
         made = build.add_scores(made, evaluation, protocol, found.reranked, found.seconds)
         write_report(report, build.add_pictures(made, loaded, evaluation, settings.device, protocol))
         if not as_json:
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def _merged(evaluation: Evaluation, protocol: EvaluationProtocol) -> Evaluation:
-    """The same with one query for each id and camera."""
+    """Return the same with one query for each id and camera."""
     from reidkit.metrics.protocols import multi_query
     from reidkit.metrics.retrieval import score as score_features
 

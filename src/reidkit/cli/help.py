@@ -69,7 +69,7 @@ class OutOfMemoryError(ReidkitError):
 
 
 def group_of(command: str, name: str) -> str:
-    """The group in which the parameter `name` of a command is shown.
+    """Return the group in which the parameter `name` of a command is shown.
 
     Raises:
         KeyError: it is in none.
@@ -161,7 +161,7 @@ class Commands(TyperGroup):
             formatter.write_dl(rows)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that is meant.
+        """Return the command that is meant.
 
         Raises:
             UsageError: there is none of that name.
@@ -223,7 +223,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def out_of_memory(parameters: Sequence[str]) -> str:
-    """A sentence that ends in what a command with these parameters can do about it."""
+    """Return a sentence that ends in what a command with these parameters can do about it."""
     smaller = next((words for name, words in SMALLER.items() if name in parameters), None)
     remedy = f"run it with {smaller}" if smaller else "close other programs, or use a machine with more of it"
     return f"out of memory: {remedy}"

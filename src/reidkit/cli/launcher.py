@@ -37,7 +37,7 @@ _CHILD = "REIDKIT_PROCESS"
 
 
 def shared(count: int) -> bool:
-    """Whether `run_as` is to be called: several are asked for, and nobody has started them yet.
+    """Return whether `run_as` is to be called: several are asked for, and nobody has started them yet.
 
     Raises:
         UsageError: another number of them has been started.
@@ -71,7 +71,7 @@ def run_as(count: int, resume: str) -> int:
 
 
 def is_child() -> bool:
-    """Whether `run_as` has started this process."""
+    """Return whether `run_as` has started this process."""
     return _CHILD in os.environ
 
 

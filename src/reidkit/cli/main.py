@@ -149,7 +149,7 @@ def _flush(stream: TextIO) -> OSError | None:
 
 
 def _refusal(error: OSError) -> str:
-    """The line for an error of the system; none for a pipe that was closed early (`reidkit recipes | head`)."""
+    """Return the line for an error of the system; none for a pipe that was closed early (`reidkit recipes | head`)."""
     if isinstance(error, BrokenPipeError):
         return ""
     if error.errno == errno.EBADF:
@@ -179,7 +179,7 @@ def _run() -> tuple[int, str]:
 
 
 def _wrong_call(error: Exception) -> str:
-    """What was wrong with the call, and where its options are explained."""
+    """Return what was wrong with the call, and where its options are explained."""
     context = getattr(error, "ctx", None)
     option = getattr(error, "option_name", "")
     if context and option and type(error).__name__ == "NoSuchOption":
@@ -189,7 +189,7 @@ def _wrong_call(error: Exception) -> str:
 
 
 def _options(group: Any, path: str = "reidkit") -> dict[str, list[str]]:
-    """The options of every command, by its path."""
+    """Return the options of every command, by its path."""
     found = {path: [word for param in group.params for word in (*param.opts, *param.secondary_opts) if word[0] == "-"]}
     for name, command in getattr(group, "commands", {}).items():
         found |= _options(command, f"{path} {name}")

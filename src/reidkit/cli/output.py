@@ -38,11 +38,11 @@ def remark(line: str) -> None:
         sys.stderr.flush()
 
 
-def tell_passed_over(benchmark: Dataset) -> None:
+def tell_passed_over(dataset: Dataset) -> None:
     """Print a line on stderr that counts the files of a data set's folder that were passed over and may matter."""
     from reidkit.data.formats.passed_over import worth_a_line
 
-    if line := worth_a_line(benchmark.passed_over):
+    if line := worth_a_line(dataset.passed_over):
         remark(line)
 
 

@@ -231,7 +231,7 @@ def rerank_words(found: ScoreResult) -> dict[str, str]:
 
 
 def _way(found: ScoreResult) -> str:
-    """How lists were re-ranked; the numbers only where they are not the usual ones."""
+    """Return how lists were re-ranked; the numbers only where they are not the usual ones."""
     from reidkit.metrics.reranking.k_reciprocal import KReciprocal
 
     if found.settings in (None, KReciprocal()):

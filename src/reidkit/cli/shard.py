@@ -30,12 +30,12 @@ def shard(
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.shards.writer import convert
 
-    benchmark = load_dataset(folder, read_as)
-    tell_passed_over(benchmark)
+    dataset = load_dataset(folder, read_as)
+    tell_passed_over(dataset)
     with progress() as tell:
-        counts = convert(benchmark, out, kind, images_per_shard, lambda done, total: tell("writing", done, total))
+        counts = convert(dataset, out, kind, images_per_shard, lambda done, total: tell("writing", done, total))
     if as_json:
         print_json({"folder": str(out), "format": kind, **counts})
         return
     kept = f", {counts['kept']} of them there before" if counts["kept"] else ""
-    print_line(f"{out}: {counts['images']} images of {benchmark.name} in {counts['shards']} shards{kept}")
+    print_line(f"{out}: {counts['images']} images of {dataset.name} in {counts['shards']} shards{kept}")

@@ -63,7 +63,7 @@ def ranks(
     with progress() as tell:
         seen = _evaluate(model, data, format_, inference, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
-    title = f"{seen.model.recipe.name} on {seen.benchmark.name}"
+    title = f"{seen.model.recipe.name} on {seen.dataset.name}"
     write_figure(ranked_figure(ranked_lists(seen.evaluation, seen.protocol, rows), answers, title), out)
     _say(out, as_json=as_json)
 
@@ -91,7 +91,7 @@ def attention(
         seen = _evaluate(model, data, format_, inference, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
     compared = compare_attention(seen.model, seen.evaluation, seen.protocol, rows, answers, seen.inference.device)
-    write_figure(comparison_figure(compared, f"{seen.model.recipe.name} on {seen.benchmark.name}"), out)
+    write_figure(comparison_figure(compared, f"{seen.model.recipe.name} on {seen.dataset.name}"), out)
     _say(out, as_json=as_json)
 
 
@@ -118,12 +118,12 @@ def embedding(
 
     figure_format(out)
     loaded = load_model(model, network=options.import_network(network))
-    benchmark = load_dataset(data, format_)
-    samples = with_most_images(getattr(benchmark, part), people, f"{benchmark.name} {part}")
+    dataset = load_dataset(data, format_)
+    samples = with_most_images(getattr(dataset, part), people, f"{dataset.name} {part}")
     with progress() as tell:
         settings = InferenceOptions(device=device, precision="fp32", progress=tell)
         panels, pids = embedding_panels(loaded, samples, settings, method, perplexity)
-    title = f"{loaded.recipe.name} on {benchmark.name}: {len(samples)} {part} images with {len(set(pids))} ids"
+    title = f"{loaded.recipe.name} on {dataset.name}: {len(samples)} {part} images with {len(set(pids))} ids"
     write_figure(points_figure(panels, pids, title), out)
     _say(out, as_json=as_json)
 
@@ -157,7 +157,7 @@ class _Seen:
     """An evaluated model with what it was evaluated on."""
 
     model: Model
-    benchmark: Dataset
+    dataset: Dataset
     protocol: EvaluationProtocol
     inference: InferenceOptions
     evaluation: Evaluation
@@ -169,13 +169,13 @@ def _evaluate(
     from reidkit.data.formats.detect import load_dataset
     from reidkit.evaluation import EvaluationProtocol, evaluate
 
-    loaded, benchmark, protocol = inference.load_model(model), load_dataset(data, format_), EvaluationProtocol()
+    loaded, dataset, protocol = inference.load_model(model), load_dataset(data, format_), EvaluationProtocol()
     settings = inference.for_library(progress)
-    return _Seen(loaded, benchmark, protocol, settings, evaluate(loaded, benchmark, protocol, settings))
+    return _Seen(loaded, dataset, protocol, settings, evaluate(loaded, dataset, protocol, settings))
 
 
 def _scored(evaluation: Evaluation) -> list[int]:
-    """The queries that have a match in the gallery."""
+    """Return the queries that have a match in the gallery."""
     return [number for number, value in enumerate(evaluation.scores.average_precision) if not math.isnan(value)]
 
 

@@ -137,14 +137,14 @@ def recipe_names() -> list[str]:
 
 
 def recipe_keys() -> dict[str, Any]:
-    """Every key that `--set` takes, with its default."""
+    """Return every key that `--set` takes, with its default."""
     from reidkit.recipe import Recipe, leaves
 
     return {key: value for key, value in leaves(Recipe()).items() if "." in key}
 
 
 def _renamed(name: str, known: Sequence[str]) -> str:
-    """An option of the same command that means this."""
+    """Return an option of the same command that means this."""
     words = OPTIONS.get(name, "")
     return f"write {words}" if words and words.split()[0] in known else ""
 
@@ -155,13 +155,13 @@ def _nearest(option: str, known: Sequence[str]) -> str:
 
 
 def _elsewhere(option: str, commands: Mapping[str, Sequence[str]]) -> str:
-    """The commands that have this option."""
+    """Return the commands that have this option."""
     others = [f"`{path}`" for path, options in commands.items() if option in options]
     return f"{' and '.join(others[:2])} {'has' if len(others) == 1 else 'have'} it" if others else ""
 
 
 def _field(name: str, value: str) -> str:
-    """A field of the recipe that means this."""
+    """Return a field of the recipe that means this."""
     keys = [FIELDS[name]] if name in FIELDS else _keys(name)
     settings = _sizes(name, value) or [f"{key}={_as_json(key, value)}" for key in keys]
     joint = " " if _sizes(name, value) else " or "
@@ -170,7 +170,7 @@ def _field(name: str, value: str) -> str:
 
 
 def _keys(name: str) -> list[str]:
-    """The keys of a recipe that are called so, with their section or without."""
+    """Return the keys of a recipe that are called so, with their section or without."""
     return [key for key in recipe_keys() if name in (key, key.replace(".", "_"), key.partition(".")[2])]
 
 
@@ -183,7 +183,7 @@ def _sizes(name: str, value: str) -> list[str]:
 
 
 def _value(option: str, words: Sequence[str]) -> str:
-    """What was written behind the option; VALUE where that was nothing."""
+    """Return what was written behind the option; VALUE where that was nothing."""
     for word, following in zip(words, (*words[1:], ""), strict=False):
         if word.startswith(f"{option}="):
             return word.partition("=")[2]
@@ -206,7 +206,7 @@ def settings(incomplete: str) -> list[str]:
 
 
 def _choices(key: str) -> list[str]:
-    """The values of a field that has only a few."""
+    """Return the values of a field that has only a few."""
     from reidkit.recipe import Recipe, sections
 
     if key not in recipe_keys():

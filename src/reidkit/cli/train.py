@@ -113,7 +113,7 @@ def train(
 
 
 def _begun(folder: Path, before: Path | None, recipe: recipe_file.Recipe) -> tuple[Path, recipe_file.Recipe]:
-    """Where a run goes on, and its recipe by the name it was begun with.
+    """Return where a run goes on, and its recipe by the name it was begun with.
 
     Without --out, a run that was begun when changes were in no name lies in the folder `before`.
     """

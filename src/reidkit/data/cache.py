@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def default_cache_dir() -> Path:
-    """Where caches lie unless the user says otherwise: `reidkit` in the cache folder of the XDG standard.
+    """Return where caches lie unless the user says otherwise: `reidkit` in the cache folder of the XDG standard.
 
     Where that cannot be written, as in a container whose user has no home, it is a temporary folder, with a warning.
 
@@ -49,7 +49,7 @@ def default_cache_dir() -> Path:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether the folder is there and open to this user, or can be made."""
+    """Return whether the folder is there and open to this user, or can be made."""
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         with tempfile.TemporaryDirectory(prefix=".reidkit-", dir=there):  # /proc says that it can be written
@@ -68,7 +68,7 @@ class Cached:
 
 
 def cache_usage(folder: Path) -> Cached:
-    """What lies in `folder`; nothing where it is not there.
+    """Return what lies in `folder`; nothing where it is not there.
 
     Raises:
         DataError: the folder cannot be read.

@@ -106,7 +106,7 @@ def describe(dataset: Dataset) -> Description:
 
 
 def _first(dataset: Dataset, split: str) -> list[Example]:
-    """The first image of each of the first few ids."""
+    """Return the first image of each of the first few ids."""
     samples: Samples = getattr(dataset, split)
     pids, rows = np.unique(samples.pids, return_index=True)
     found = [samples[int(row)] for row in sorted(rows)[:EXAMPLES]] if len(pids) else []
@@ -135,7 +135,7 @@ class Inspection:
 def find_unreadable(
     samples: Iterable[Sample], progress: Callable[[int, int], None] | None = None, threads: int | None = None
 ) -> tuple[Unreadable, ...]:
-    """The files that cannot be decoded, as `inspect` finds them."""
+    """Return the files that cannot be decoded, as `inspect` finds them."""
     return inspect(samples, progress, threads).unreadable
 
 

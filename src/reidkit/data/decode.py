@@ -38,7 +38,7 @@ _COLOURS = ("RGB", "RGBA", "LA")
 
 
 def decode(path: ImageFile) -> NDArray[np.uint8]:
-    """The pixels of an image file, or of an image in a shard, RGB uint8 [H, W, 3].
+    """Return the pixels of an image file, or of an image in a shard, RGB uint8 [H, W, 3].
 
     The format is told by the content, not by the name. Grey and CMYK become RGB, transparency is dropped, an animation
     gives its first frame, and grey of more than 8 bits becomes 8 as `_eight_bits` says. The EXIF orientation is
@@ -53,7 +53,7 @@ def decode(path: ImageFile) -> NDArray[np.uint8]:
 
 
 def read_image(path: ImageFile) -> bytes:
-    """The bytes of an image file, or of an image in a shard, not decoded.
+    """Return the bytes of an image file, or of an image in a shard, not decoded.
 
     Raises:
         DataError: the file is missing, no regular file, cannot be read, or is above `MAX_BYTES`.
@@ -73,7 +73,7 @@ def read_image(path: ImageFile) -> bytes:
 
 
 def decode_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
-    """The pixels of an image held in memory, RGB uint8 [H, W, 3], as `decode` gives them.
+    """Return the pixels of an image held in memory, RGB uint8 [H, W, 3], as `decode` gives them.
 
     Raises:
         DataError: as `decode`; the sentence starts with `name`.
@@ -98,7 +98,7 @@ def decode_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def is_plain(pixels: NDArray[np.uint8]) -> bool:
-    """Whether all pixels of an image [H, W, 3] have one value: it is black, white or of one colour."""
+    """Return whether all pixels of an image [H, W, 3] have one value: it is black, white or of one colour."""
     return bool((pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
 
 
@@ -162,7 +162,7 @@ def _eight_bits(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether the file has 16 bits for each of several channels, of which Pillow gives the higher 8."""
+    """Return whether the file has 16 bits for each of several channels, of which Pillow gives the higher 8."""
     if image.format == "TIFF":
         return image.mode in _COLOURS and _tag(image, _BITS_PER_SAMPLE, 8) == 16
     tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
@@ -170,7 +170,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _tag(image: Image.Image, tag: int, missing: int) -> int:
-    """The first number of a TIFF's tag."""
+    """Return the first number of a TIFF's tag."""
     value = getattr(image, "tag_v2", {}).get(tag, missing)
     return int(value[0] if isinstance(value, tuple) else value)
 

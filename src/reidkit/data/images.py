@@ -48,7 +48,7 @@ def open_images(  # noqa: PLR0913 (options by name only)
     progress: Callable[[int, int], None] | None = None,
     stream: bool | None = None,
 ) -> ImageSource:
-    """The images of `samples` at `size` (height, width), resized by the filter `resize` where theirs differs.
+    """Return the images of `samples` at `size` (height, width), resized by the filter `resize` where theirs differs.
 
     With a `cache_dir` they are decoded once into a file there, which is used again as long as the paths, the sizes, the
     times of change and the input size stay the same. Without, they are decoded whenever they are asked for; they are
@@ -152,7 +152,7 @@ class _CacheFile:
 
 
 def _readable(path: Path) -> bool:
-    """Whether an unreadable image can be read again: after a fault of the network it is unchanged."""
+    """Return whether an unreadable image can be read again: after a fault of the network it is unchanged."""
     try:
         decode(path)
     except DataError:

@@ -85,7 +85,7 @@ class TrainBatches:
         self._images: Tensor | None = None
 
     def count(self, epoch: int) -> int:
-        """How many batches this epoch has.
+        """Return how many batches this epoch has.
 
         Raises:
             DataError: too few ids.
@@ -93,7 +93,7 @@ class TrainBatches:
         return len(self._order(epoch))
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """The batches of an epoch from the batch `start` on, the same as those of a run that was not broken off.
+        """Yield the batches of an epoch from the batch `start` on, the same as those of a run that was not broken off.
 
         Yields:
             Images float32 [B, 3, H, W], normalised and erased, channels last in memory, and labels int64 [B], both
@@ -179,7 +179,7 @@ def build_batches(
     device: torch.device,
     group: Group = ALONE,
 ) -> TrainBatches:
-    """The batches of a recipe.
+    """Return the batches of a recipe.
 
     Raises:
         DataError: fewer ids than a batch needs.
@@ -215,7 +215,7 @@ def eval_batches(
 
 
 def fits_on(device: torch.device, source: ImageSource) -> bool:
-    """Whether the device is a GPU with room for the images of `source`; a CPU has them in its memory already."""
+    """Return whether the device is a GPU with room for the images of `source`; a CPU has them in its memory already."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

@@ -44,7 +44,7 @@ class Overlap:
     first: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The counts."""
+        """Return the counts."""
         return asdict(self)
 
     @property
@@ -56,7 +56,7 @@ class Overlap:
         return ids if self.images is None else f"{ids} and {self.images} {'image' if self.images == 1 else 'images'}"
 
     def warnings(self) -> tuple[str, ...]:
-        """A sentence, where training and test of one data set share anything."""
+        """Return a sentence, where training and test of one data set share anything."""
         if not self.ids and not self.images:
             return ()
         unless = "" if self.images else ", unless training and test number their ids apart"
@@ -66,14 +66,14 @@ class Overlap:
         )
 
     def warnings_of_model(self) -> tuple[str, ...]:
-        """A sentence, where a model was trained on what it is evaluated on."""
+        """Return a sentence, where a model was trained on what it is evaluated on."""
         if not self.ids and not self.images:
             return ()
         return (f"the model was trained on {self.words} of this query and gallery: its scores say too much good",)
 
 
 def find_overlap(dataset: Dataset, *, everything: bool = False) -> Overlap:
-    """What training and test of a data set share.
+    """Return what training and test of a data set share.
 
     Only images of shared ids are read, or with `everything` all, which finds images under other ids as well.
     """
@@ -88,7 +88,7 @@ def find_overlap(dataset: Dataset, *, everything: bool = False) -> Overlap:
 
 
 def find_trained(known: frozenset[str], dataset: Dataset) -> Overlap:
-    """What the test of a data set shares with the images of these digests.
+    """Return what the test of a data set shares with the images of these digests.
 
     An id is shared if an image of it is: in the test itself, or in the training images of the same data set.
     """
@@ -107,7 +107,7 @@ UNKNOWN = (
 
 
 def compare_with_model(model: Path, dataset: Dataset) -> dict[str, Any]:
-    """What the query and gallery of a data set share with what a model was trained on, and `warnings` of it.
+    """Return what the query and gallery of a data set share with what a model was trained on, and `warnings` of it.
 
     `trained_on` is an `Overlap` as JSON, None where it is not known; the training images of the data set are then
     compared instead.
@@ -123,7 +123,7 @@ def compare_with_model(model: Path, dataset: Dataset) -> dict[str, Any]:
 
 
 def digests(samples: Iterable[Sample]) -> frozenset[str]:
-    """The digests of images; those of files that cannot be read are left out."""
+    """Return the digests of images; those of files that cannot be read are left out."""
     return frozenset(filter(None, (digest_of(sample.path) for sample in samples)))
 
 
@@ -151,7 +151,7 @@ def write_record(folder: Path, name: str, known: frozenset[str], ids: int) -> No
 
 
 def read_record(model: Path) -> frozenset[str] | None:
-    """The digests of what a model, or a run's folder, was trained on; None where nobody wrote them down.
+    """Return the digests of what a model, or a run's folder, was trained on; None where nobody wrote them down.
 
     Raises:
         DataError: the file is there and damaged.
@@ -169,11 +169,11 @@ def read_record(model: Path) -> frozenset[str] | None:
 
 
 def _shared(dataset: Dataset) -> frozenset[int]:
-    """The ids that have training images and others."""
+    """Return the ids that have training images and others."""
     test = np.union1d(dataset.query.pids, dataset.gallery.pids)
     return frozenset(np.setdiff1d(np.intersect1d(dataset.train.pids, test), [JUNK]).tolist())
 
 
 def _of(samples: Iterable[Sample], ids: frozenset[int] | None) -> Sequence[Sample]:
-    """The images of these ids, by default all."""
+    """Return the images of these ids, by default all."""
     return [sample for sample in samples if ids is None or sample.pid in ids]

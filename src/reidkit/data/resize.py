@@ -45,7 +45,7 @@ def resize(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter = "bilin
 
 
 def _weights(size: int, target: int, by: Filter) -> _Weights:
-    """The weights, kept for the next image of this size: 512 sizes of up to `_KEPT` pixels, 40 MB at most."""
+    """Return the weights, kept for the next image of this size: 512 sizes of up to `_KEPT` pixels, 40 MB at most."""
     return _kept_weights(size, target, by) if size <= _KEPT and target <= _KEPT else _make_weights(size, target, by)
 
 
@@ -80,7 +80,7 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @njit(inline="always")
 def _byte(total: np.int32 | int) -> int:
-    """A sum of weighted bytes as a byte; a cubic may leave their range."""
+    """Return a sum of weighted bytes as a byte; a cubic may leave their range."""
     return min(max(int(total >> _BITS), 0), 255)
 
 

@@ -34,7 +34,7 @@ class Sampler(Protocol):
     """Whatever says which images make up the batches of an epoch."""
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
-        """The batches of an epoch, which is counted from 1: int64 [batches, B], indices of images."""
+        """Return the batches of an epoch, which is counted from 1: int64 [batches, B], indices of images."""
 
 
 class PKSampler:
@@ -130,7 +130,7 @@ class WindowSampler:
         self._whole = PKSampler(self._pids, ids, images, visits=visits, seed=seed)
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
-        """The batches of an epoch: int64 [batches, P*K], indices into the pids.
+        """Return the batches of an epoch: int64 [batches, P*K], indices into the pids.
 
         Raises:
             DataError: a window holds fewer ids than a batch needs.
@@ -158,7 +158,7 @@ class WindowSampler:
 
 
 def build_sampler(source: ImageSource, labels: NDArray[np.int64], batch: Batch, seed: int) -> Sampler:
-    """The sampler of a recipe for the images of `source`, whose ids are `labels` int64 [M].
+    """Return the sampler of a recipe for the images of `source`, whose ids are `labels` int64 [M].
 
     Raises:
         DataError: fewer ids than a batch needs.
@@ -182,7 +182,7 @@ def cut_windows(group_bytes: NDArray[np.int64], seed: int, epoch: int) -> NDArra
 
 
 def scattered_share(pids: NDArray[np.int64], groups: NDArray[np.int64], per_id: int) -> float:
-    """The share of images whose id has `per_id` images or more, but fewer than that in the group of the image.
+    """Return the share of images whose id has `per_id` images or more, but fewer than that in the group of the image.
 
     It is 0 where the images of an id lie side by side and near 1 where they are strewn over all shards.
     """
@@ -206,7 +206,7 @@ def _check_ids(ids: int, wanted: int) -> None:
 
 
 def _draw_ids(chunks_of: NDArray[np.int64], per_batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The chunks in the order of their use: `per_batch` distinct ids at a time, each giving its next chunk.
+    """Return the chunks in the order of their use: `per_batch` distinct ids at a time, each giving its next chunk.
 
     A draw without replacement is the start of a Fisher-Yates shuffle of the ids that have a chunk left.
     """

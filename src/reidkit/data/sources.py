@@ -29,7 +29,7 @@ class Rows(Protocol):
     """Whatever gives images by their indices."""
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The images with these indices [B], not copied where they lie in memory already.
+        """Return the images with these indices [B], not copied where they lie in memory already.
 
         Returns:
             A read-only array uint8 [R, H, W, 3], and the rows of it, int64 [B], that hold the images.
@@ -92,7 +92,7 @@ class MappedImages:
         return len(self.samples)
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The whole file, and where in it the images are."""
+        """Return the whole file, and where in it the images are."""
         return self._pixels, self.kept[indices]
 
 
@@ -112,7 +112,7 @@ class StreamedImages:
         return len(self.samples)
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The images, decoded for this call.
+        """Return the images, decoded for this call.
 
         Raises:
             UnreadableImagesError: a file that could be read at the start cannot be read any more.
@@ -157,7 +157,7 @@ class WithReplacements:
         return len(self.samples)
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """What the source has for them (see `ImageSource`)."""
+        """Return what the source has for them (see `ImageSource`)."""
         return self._source.rows(self._rows[indices])
 
 
@@ -182,7 +182,7 @@ def decode_all(
     progress: Callable[[int, int], None] | None,
     by: Filter = "bilinear",
 ) -> Generator[tuple[NDArray[np.uint8], dict[int, str]], None, None]:
-    """Every image at `size` (height, width), in order and in groups: uint8 [G, H, W, 3] each.
+    """Yield every image at `size` (height, width), in order and in groups: uint8 [G, H, W, 3] each.
 
     With each group come the indices of unreadable images, and why. Such an image is black.
     `progress` is called after each group with the number of images done and the number of all.
@@ -231,7 +231,7 @@ def _read_into(path: ImageFile, out: NDArray[np.uint8], by: Filter) -> None:
 
 
 def _complaint(path: ImageFile, out: NDArray[np.uint8], by: Filter) -> str | None:
-    """What keeps an image from being decoded into `out`; None where it is."""
+    """Return what keeps an image from being decoded into `out`; None where it is."""
     try:
         _read_into(path, out, by)
     except DataError as error:
@@ -248,7 +248,7 @@ def fit(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter) -> None:
 
 
 def keep(count: int, unreadable: dict[int, str], skip_unreadable: bool) -> NDArray[np.int64]:
-    """Which of `count` images are left, rising, when the `unreadable` ones are left out.
+    """Return which of `count` images are left, rising, when the `unreadable` ones are left out.
 
     Raises:
         DataError: some are unreadable and that is not allowed, or all are.

@@ -31,7 +31,7 @@ TABLE = "split.csv"
 def hold_out(
     samples: Collection[Sample], share: float = 0.5, seed: int = 0, cameras: Cameras = "cross"
 ) -> tuple[Sequence[Sample], Sequence[Sample]]:
-    """The images to train on, and those of `share` of the ids, held out to test with.
+    """Return the images to train on, and those of `share` of the ids, held out to test with.
 
     Held out are only ids that can be a query with a true match left over in the gallery (see `queries_of`).
 
@@ -73,7 +73,7 @@ def make_split(
     seed: int = 0,
     cameras: Cameras = "cross",
 ) -> Dataset:
-    """A data set of the images of `train` and, as query and gallery, those of `test`.
+    """Return a data set of the images of `train` and, as query and gallery, those of `test`.
 
     `names` says what ids and cameras are called. Where there are none to test with, `share` of the ids of `train` are
     held out for it. Junk goes to the gallery.
@@ -178,7 +178,7 @@ def _write_folders(dataset: Dataset, folder: Path, how: How) -> None:
 
 
 def _that_can_be_written(dataset: Dataset) -> Names:
-    """What ids and cameras are called; their numbers where one of the names would not come back as it is."""
+    """Return what ids and cameras are called; their numbers where one of the names would not come back as it is."""
     pids, camids = ({getattr(s, key) for _, s in _rows(dataset)} for key in ("pid", "camid"))
     wanted = dataset.names.only(pids, camids)
     return Names(
@@ -190,7 +190,7 @@ def _that_can_be_written(dataset: Dataset) -> Names:
 
 
 def _comes_back(name: str) -> bool:
-    """Whether a name is one in a table and of a folder of images of an id."""
+    """Return whether a name is one in a table and of a folder of images of an id."""
     try:
         same = label(name, "name") == name
     except DataError:

@@ -62,7 +62,7 @@ class Draws:
     noise: NDArray[np.int64]
 
     def of(self, some: slice) -> Draws:
-        """The choices for some of the images."""
+        """Return the choices for some of the images."""
         return Draws(self.flip[some], self.top[some], self.left[some], self.boxes[some], self.noise[some])
 
 
@@ -166,7 +166,7 @@ class Augmentation:
 
 
 def build_augmentation(images: Images, erasing: Erasing) -> Augmentation:
-    """The augmentation of a recipe."""
+    """Return the augmentation of a recipe."""
     return Augmentation(flip=images.flip, pad=images.pad, erasing=RandomErasing(**asdict(erasing)))
 
 
@@ -203,7 +203,7 @@ def normalise(images_bhwc: Tensor) -> Tensor:
 
 
 def normalise_by_torch(images_bhwc: Tensor) -> Tensor:
-    """The same by torch's operations, on any device."""
+    """Return the same by torch's operations, on any device."""
     images_bchw = images_bhwc.permute(0, 3, 1, 2).to(torch.float32)
     return images_bchw.mul_(_pixel(_SCALE.tolist(), images_bchw)).add_(_pixel(_SHIFT.tolist(), images_bchw))
 
@@ -240,7 +240,7 @@ def erase(images_bchw: Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDAr
 
 
 def _lines(images: NDArray[Any]) -> NDArray[Any]:
-    """The images [N, H, W, 3] as [N, H, 3 W]."""
+    """Return the images [N, H, W, 3] as [N, H, 3 W]."""
     count, height, width, _ = images.shape
     return images.reshape(count, height, width * 3)
 
@@ -375,7 +375,7 @@ def erase_inside(images_bchw: Tensor, boxes_4b: Tensor, fill: Fill, noise: int) 
 
 
 def augment_on_device(images_mhwc: Tensor, numbers: Numbers, fill: Fill | None, noise: int) -> Tensor:
-    """A batch float32 [B, 3, H, W], channels last in memory, as `transforms` makes it on the host.
+    """Return a batch float32 [B, 3, H, W], channels last in memory, as `transforms` makes it on the host.
 
     The numbers are the same bit for bit, with two exceptions: the mean pixel of an image is summed in another order,
     and the noise of `random` comes from the device's own generator. `fill` None: nothing is erased.

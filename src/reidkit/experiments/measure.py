@@ -121,20 +121,20 @@ class DatasetDigest:
     official: bool
 
     @classmethod
-    def of(cls, name: str, benchmark: Dataset) -> DatasetDigest:
+    def of(cls, name: str, dataset: Dataset) -> DatasetDigest:
         """Digest a data set by the names, ids and cameras of its images.
 
         Raises:
             DataError: there is nothing to train on or nothing to search.
         """
         for part in ("train", "query", "gallery"):
-            if not getattr(benchmark, part):
+            if not getattr(dataset, part):
                 raise DataError(f"{name} has no {part} images: give a data set that has")
         published = BENCHMARKS.get(name)
-        official = published is not None and published[:2] == (len(benchmark.train), len(benchmark.query))
-        lower = 0 if benchmark.train.shards else counted_lower(benchmark.name)
-        tested = _listing((*benchmark.query, *benchmark.gallery), lower)
-        return cls(name, _listing(benchmark.train, lower), tested, official)
+        official = published is not None and published[:2] == (len(dataset.train), len(dataset.query))
+        lower = 0 if dataset.train.shards else counted_lower(dataset.name)
+        tested = _listing((*dataset.query, *dataset.gallery), lower)
+        return cls(name, _listing(dataset.train, lower), tested, official)
 
     def key(self, search: Search) -> str:
         """Return the key of a score in `scores.json`: the data set, which images it has, and how it is searched."""
@@ -142,7 +142,7 @@ class DatasetDigest:
 
 
 def _listing(samples: Sequence[Sample], lower: int) -> str:
-    """A short text that differs where names, ids or cameras of two lists of images differ.
+    """Return a short text that differs where names, ids or cameras of two lists of images differ.
 
     Cameras are counted `lower` by so much, so that the scores of earlier tables are found again.
     """
@@ -183,8 +183,8 @@ def measure(planned: PlannedRun, folders: Mapping[str, Path], options: RunOption
     Raises:
         ReidkitError: what keeps it from coming to its end, in one sentence; what is done is kept.
     """
-    benchmarks = {name: load_dataset(folders[name]) for name in {planned.data, *planned.searches}}
-    digests = {name: DatasetDigest.of(name, benchmark) for name, benchmark in benchmarks.items()}
+    datasets = {name: load_dataset(folders[name]) for name in {planned.data, *planned.searches}}
+    digests = {name: DatasetDigest.of(name, dataset) for name, dataset in datasets.items()}
     trained = digests[planned.data].trained
     if _read(planned.folder).get("training") not in (None, trained):
         raise UsageError(
@@ -194,7 +194,7 @@ def measure(planned: PlannedRun, folders: Mapping[str, Path], options: RunOption
         )
     fresh: Pair | None = None
     if not is_trained(planned.folder):
-        run = _train(planned, benchmarks[planned.data], options)
+        run = _train(planned, datasets[planned.data], options)
         run.write_report(options.shown_command)
         fresh = (run.evaluation.query, run.evaluation.gallery) if run.evaluation else None
     with locked(planned.folder):
@@ -203,12 +203,12 @@ def measure(planned: PlannedRun, folders: Mapping[str, Path], options: RunOption
             wanted = {key: each for each in searches if (key := digests[name].key(each)) not in scores}
             if wanted:
                 known = fresh if name == planned.data else None
-                scores |= _evaluate(planned.folder, benchmarks[name], wanted, known, options)
+                scores |= _evaluate(planned.folder, datasets[name], wanted, known, options)
                 write_json(planned.folder / "scores.json", {"training": trained, "scores": scores})
 
 
 def _evaluate(
-    folder: Path, benchmark: Dataset, wanted: Mapping[str, Search], fresh: Pair | None, options: RunOptions
+    folder: Path, dataset: Dataset, wanted: Mapping[str, Search], fresh: Pair | None, options: RunOptions
 ) -> dict[str, dict[str, float]]:
     """Evaluate a run on one data set in every way that is wanted; `fresh` are f_i of it, if they are at hand."""
     device = choose_device(options.device)
@@ -224,10 +224,10 @@ def _evaluate(
     for key, search in sorted(wanted.items(), key=lambda item: item[1].feature):
         if search.feature not in pairs:
             model, protocol = load_model(folder), EvaluationProtocol(feature=search.feature)
-            query = embed_samples(model, benchmark.query, "query", inference, feature=protocol.feature)
+            query = embed_samples(model, dataset.query, "query", inference, feature=protocol.feature)
             pairs[search.feature] = (
                 query,
-                embed_samples(model, benchmark.gallery, "gallery", inference, feature=protocol.feature),
+                embed_samples(model, dataset.gallery, "gallery", inference, feature=protocol.feature),
             )
         scores[key] = _search(pairs[search.feature], search)
     return scores

@@ -197,7 +197,7 @@ def _existing(experiment: Experiment, recipe: Recipe, column: Column) -> dict[in
 
 
 def _key(experiment: Experiment, recipe: Recipe, column: Column) -> str:
-    """What distinguishes runs, apart from their seed."""
+    """Return what distinguishes runs, apart from their seed."""
     weights = weights_of(experiment, recipe)
     start = f"-from-{_digest_of(weights)}" if weights else ""
     return f"{recipes.digest(recipe)[:10]}-{column.train}{start}"

@@ -237,7 +237,7 @@ def _ladder(table: ResultTable, i: int) -> Iterator[ChartFigure]:
 
 
 def _curves(table: ResultTable) -> Iterator[ChartFigure]:
-    """The loss over the epochs of every run, one chart for each training that the rows share."""
+    """Yield the loss over the epochs of every run, one chart for each training that the rows share."""
     seen: set[tuple[Path, ...]] = set()
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
@@ -253,7 +253,7 @@ def _curves(table: ResultTable) -> Iterator[ChartFigure]:
 
 
 def _losses(cell: Cell) -> Iterator[Line]:
-    """The mean loss of each epoch, of as many runs as there are colours."""
+    """Yield the mean loss of each epoch, of as many runs as there are colours."""
     for seed, folder in enumerate(cell.runs[:3]):
         points = [(number(row.get("epoch")), number(row.get("loss"))) for row in epoch_rows(_log(folder))]
         known = [(x, y) for x, y in points if x is not None and y is not None]

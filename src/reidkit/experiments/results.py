@@ -174,7 +174,7 @@ def collect_results(
 
 
 def _is_compared(experiment: Experiment, column: Column, digests: Mapping[str, DatasetDigest]) -> bool:
-    """Whether published numbers mean the same as what is measured here: whole recipe, same data sets."""
+    """Return whether published numbers mean the same as what is measured here: whole recipe, same data sets."""
     if experiment.size != "full" or experiment.settings:
         return False
     given = [name for name in (column.train, column.test) if name in digests]
@@ -183,7 +183,7 @@ def _is_compared(experiment: Experiment, column: Column, digests: Mapping[str, D
 
 
 def _runs(experiment: Experiment, row: Row, column: Column, digests: Mapping[str, DatasetDigest]) -> tuple[Path, ...]:
-    """The folders of the runs behind a cell; none where the row is not trained, or not on these data sets."""
+    """Return the folders of the runs behind a cell; none where the row is not trained, or not on these data sets."""
     recipe = experiment.recipe(row)
     if recipe is None or not {column.train, column.test} <= set(digests):
         return ()
@@ -196,7 +196,7 @@ def _cell(
     measured: tuple[Search, Column, Mapping[str, DatasetDigest]],
     failures: Mapping[Path, str],
 ) -> Cell:
-    """What the runs have measured beside what the paper prints, and why runs failed."""
+    """Return what the runs have measured beside what the paper prints, and why runs failed."""
     search, column, digests = measured
     found: list[dict[str, float]] = []
     if runs:
@@ -211,7 +211,7 @@ def _cell(
 
 
 def _over_parent(row: ResultRow, parent: ResultRow | None) -> ResultRow:
-    """The row with the means of its parent's beside its own, wherever in the table that one stands."""
+    """Return the row with the means of its parent's beside its own, wherever in the table that one stands."""
     if parent is None:
         return row
     cells = []
@@ -246,7 +246,7 @@ def _notes(experiment: Experiment, groups: tuple[Column, ...], compared: tuple[b
 
 
 def _start_words(experiment: Experiment, twin: Twin) -> str:
-    """What the networks of twins start from, where their rows start from ImageNet's weights."""
+    """Return what the networks of twins start from, where their rows start from ImageNet's weights."""
     if twin.start is None:
         return ""
     files = set(experiment.weights.values())

@@ -119,13 +119,13 @@ class MemoryGallery:
 
 
 def _calibration_of(model: Encoder) -> Calibration | None:
-    """The calibration beside a model, if its similarities are cosines."""
+    """Return the calibration beside a model, if its similarities are cosines."""
     known = model.calibration if isinstance(model, Model) else None
     return known if known and known.settings.metric == "cosine" else None
 
 
 def _keys_of(images: Sequence[Image]) -> list[str]:
-    """The paths of images, as text.
+    """Return the paths of images, as text.
 
     Raises:
         UsageError: one has none.

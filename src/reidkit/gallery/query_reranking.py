@@ -252,7 +252,7 @@ class GalleryNeighbours:
 
 
 def _fits(found: Neighbours, count: int, longest: int) -> bool:
-    """Whether lists are what `nearest` makes: the compiled loops trust every index."""
+    """Return whether lists are what `nearest` makes: the compiled loops trust every index."""
     lists = (count, min(longest, count))
     wanted = (
         (found.indices, "int32", lists),

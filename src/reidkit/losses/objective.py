@@ -164,7 +164,7 @@ def _identity(recipe: Recipe, dim: int, num_ids: int, group: Group) -> IdentityL
 
 
 def _part(feat_bd: Tensor, span: slice) -> Tensor:
-    """The columns of a span; the tensor itself where they are all, as a view would cost a step of autograd."""
+    """Return the columns of a span; the tensor itself where they are all, as a view would cost a step of autograd."""
     return feat_bd if span in (slice(None), slice(0, feat_bd.shape[1])) else feat_bd[:, span]
 
 
@@ -177,5 +177,5 @@ def _inside(name: str, outer: str) -> bool:
 
 
 def _attribute(term: Term) -> str:
-    """The name of the term's module, which torch wants without dots."""
+    """Return the name of the term's module, which torch wants without dots."""
     return term.name.replace(".", "_")

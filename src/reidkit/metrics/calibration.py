@@ -188,7 +188,7 @@ def _open_set(query: Embeddings, gallery: Embeddings, settings: Settings) -> Ope
 
 
 def _camera_thresholds(tables: Tables, settings: Settings) -> Iterator[CameraThreshold]:
-    """The camera pairs with enough pairs, each with the lowest end of a bin at which the FAR is kept."""
+    """Yield the camera pairs with enough pairs, each with the lowest end of a bin at which the FAR is kept."""
     least = max(LEAST_IMPOSTORS, FEW / settings.far)
     for (ours, theirs), genuine, impostor in zip(
         tables.camera_pairs.tolist(), tables.camera_genuine, tables.camera_impostor, strict=True

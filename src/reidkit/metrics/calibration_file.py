@@ -125,7 +125,7 @@ class Calibration(Part):
     warnings: tuple[str, ...]
 
     def threshold(self, query_camid: Camera = None, gallery_camid: Camera = None) -> float:
-        """The similarity from which a pair is accepted: of these two cameras where they have one, else of all.
+        """Return the similarity from which a pair is accepted: of these two cameras where they have one, else of all.
 
         A camera is given by its camid, or by its name as text.
         """
@@ -153,12 +153,12 @@ class Calibration(Part):
 
 
 def calibration_path(model: Path) -> Path:
-    """Where the calibration of a model is kept: in its run's folder, or in the folder of its file."""
+    """Return where the calibration of a model is kept: in its run's folder, or in the folder of its file."""
     return (model if model.is_dir() else model.parent) / NAME
 
 
 def to_json(calibration: Calibration) -> dict[str, Any]:
-    """The calibration as plain JSON values, in the order of its fields."""
+    """Return the calibration as plain JSON values, in the order of its fields."""
     from pydantic import TypeAdapter
 
     return cast("dict[str, Any]", TypeAdapter(Calibration).dump_python(calibration, mode="json"))

@@ -148,7 +148,7 @@ def slack(width: int) -> float:
 
 
 def doubt(query: Rows, limit: Any) -> Any:
-    """How far beyond `limit` a squared distance of one query may seem to be, though in truth it is within it.
+    """Return how far beyond `limit` a squared distance of one query may seem to be, though in truth it is within it.
 
     Both the limit and what is compared with it come from products, so that either may be off by the slack. An image in
     question is no longer than the query and its distance together. `limit` is a number or an array of them.
@@ -157,7 +157,7 @@ def doubt(query: Rows, limit: Any) -> Any:
 
 
 def gallery_rows(width: int) -> int:
-    """How many rows of the gallery make a block, for features of `width` dimensions."""
+    """Return how many rows of the gallery make a block, for features of `width` dimensions."""
     return int(np.clip(GALLERY_BYTES // (4 * width), 256, 16384))
 
 
@@ -275,7 +275,7 @@ def pair_squares(
 
 @compiled
 def squared_lengths(feat_nd: Floats) -> Doubles:
-    """The sum of squares of every row: not finite where a row holds a NaN or an infinity."""
+    """Return the sum of squares of every row: not finite where a row holds a NaN or an infinity."""
     out = np.empty(feat_nd.shape[0])
     for i in range(feat_nd.shape[0]):
         total = 0.0
@@ -288,7 +288,7 @@ def squared_lengths(feat_nd: Floats) -> Doubles:
 
 @compiled
 def unit_rows(feat_nd: Floats, length_n: Doubles) -> Floats:
-    """Every row divided by its length; a row of length zero stays zero."""
+    """Return every row divided by its length; a row of length zero stays zero."""
     out = np.empty(feat_nd.shape, np.float32)
     for i in range(feat_nd.shape[0]):
         length = length_n[i] if length_n[i] > 0 else 1.0
@@ -299,7 +299,7 @@ def unit_rows(feat_nd: Floats, length_n: Doubles) -> Floats:
 
 @compiled
 def unit_sums(feat_nd: Floats, length_n: Doubles) -> Doubles:
-    """The sum of all rows divided by their lengths, in double precision, [D]."""
+    """Return the sum of all rows divided by their lengths, in double precision, [D]."""
     out = np.zeros(feat_nd.shape[1])
     for i in range(feat_nd.shape[0]):
         length = length_n[i] if length_n[i] > 0 else 1.0
@@ -378,7 +378,7 @@ def prepare_on_device(array: Array, metric: Metric, what: str, numbers: Integers
 
 
 def _device_squares(vectors: Tensor) -> Tensor:
-    """The squared lengths, float64 [N]."""
+    """Return the squared lengths, float64 [N]."""
     import torch
 
     return torch.cat([_row_sums(some.double().square_()) for some in vectors.split(at_once(vectors.shape[1]))])
@@ -408,5 +408,5 @@ def _row_sums(values_nd: Tensor) -> Tensor:
 
 
 def at_once(width: int) -> int:
-    """How many features, or pairs of them, are handled in double precision at a time."""
+    """Return how many features, or pairs of them, are handled in double precision at a time."""
     return max(1, DOUBLES // width)

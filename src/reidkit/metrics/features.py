@@ -50,7 +50,7 @@ PATHS_RATIO = 200
 
 
 def write_features(path: Path, embeddings: Embeddings) -> None:
-    """Writes a features file, whole or not at all. It is read with `numpy.load` or `read_features`.
+    """Write a features file, whole or not at all. It is read with `numpy.load` or `read_features`.
 
     Raises:
         DataError: the embeddings are not what `read_features` would accept, or the folder cannot be written.
@@ -73,7 +73,7 @@ def write_features(path: Path, embeddings: Embeddings) -> None:
 
 
 def read_features(path: Path, side: Side | None = None, *, need_cameras: bool = True) -> Embeddings:
-    """Reads a features file; nothing in it is executed, and nothing unpacked before its size is known.
+    """Read a features file; nothing in it is executed, and nothing unpacked before its size is known.
 
     `side`: which one, of a file that holds query and gallery. What kind of file it is, its first bytes say. Without
     `need_cameras` it may lack camids: all are unknown.
@@ -89,13 +89,13 @@ def read_features(path: Path, side: Side | None = None, *, need_cameras: bool = 
 
 
 def _named(embeddings: Embeddings) -> tuple[tuple[str, NDArray[np.int64], Mapping[int, str]], ...]:
-    """The two arrays of names, the numbers that they stand beside, and what these are called."""
+    """Return the two arrays of names, the numbers that they stand beside, and what these are called."""
     names = embeddings.names
     return ("pid_names", embeddings.pids, names.pids), ("camid_names", embeddings.camids, names.camids)
 
 
 def _called(contents: Mapping[str, Any], numbers: tuple[NDArray[np.int64], NDArray[np.int64]], what: str) -> Names:
-    """What ids and cameras are called, from a name (or "") beside each."""
+    """Return what ids and cameras are called, from a name (or "") beside each."""
     found: list[dict[int, str]] = []
     for name, each in zip(("pid_names", "camid_names"), numbers, strict=True):
         texts = contents.get(name, np.full(each.shape, ""))
@@ -110,7 +110,7 @@ def _called(contents: Mapping[str, Any], numbers: tuple[NDArray[np.int64], NDArr
 
 
 def holds_both(path: Path) -> bool:
-    """Whether one file holds query and gallery.
+    """Return whether one file holds query and gallery.
 
     Raises:
         DataError: it cannot be read.
@@ -142,7 +142,7 @@ def _open_said(path: Path) -> Iterator[None]:
 
 
 def _kind(path: Path) -> str:
-    """What the first bytes say that a file is."""
+    """Return what the first bytes say that a file is."""
     with path.open("rb") as file:
         start = file.read(128)
     kind = foreign_features.kind_of(start)
@@ -164,7 +164,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _read(path: Path, side: Side | None, *, need_cameras: bool) -> dict[str, NDArray[Any]]:
-    """The arrays by the names of `ONE`, those that are there."""
+    """Return the arrays by the names of `ONE`, those that are there."""
     kind = _kind(path)
     if kind == "npy":
         return foreign_features.read_npy(path)

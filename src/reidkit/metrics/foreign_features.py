@@ -69,7 +69,7 @@ class Variable(NamedTuple):
 
 
 def variables(path: Path) -> dict[str, Slot]:
-    """The variables of a file by name.
+    """Return the variables of a file by name.
 
     Raises:
         DataError: it is damaged.
@@ -93,7 +93,7 @@ def variables(path: Path) -> dict[str, Slot]:
 
 
 def read(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
-    """The variables of these names that are there: numbers, or text as one string a row or cell.
+    """Return the variables of these names that are there: numbers, or text as one string a row or cell.
 
     Raises:
         DataError: one is damaged, too large to be believed, or something else.
@@ -147,7 +147,7 @@ def _array(variable: Variable, what: str) -> NDArray[Any]:
 
 
 def _text(variable: Variable) -> str:
-    """All letters, column by column."""
+    """Return all letters, column by column."""
     if not math.prod(variable.shape):
         return ""
     part = next(variable.parts)
@@ -162,7 +162,7 @@ def _named(data: bytes, packed: bool, order: str) -> str:
 
 
 def _variable(data: memoryview, order: str) -> Variable:
-    """The head of a matrix: its flags, its shape and its name, each an element."""
+    """Return the head of a matrix: its flags, its shape and its name, each an element."""
     parts = _elements(data, order)
     flags, lengths, name = next(parts), next(parts), next(parts)
     word = int(np.frombuffer(flags.data, f"{order}u4")[0])
@@ -173,7 +173,7 @@ def _variable(data: memoryview, order: str) -> Variable:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[Element]:
-    """The elements one after the other. Those of up to four bytes lie in their own tag."""
+    """Yield the elements one after the other. Those of up to four bytes lie in their own tag."""
     at = 0
     while at + 8 <= len(data):
         first, length = np.frombuffer(data[at : at + 8], f"{order}u4").tolist()
@@ -214,7 +214,7 @@ def kind_of(start: bytes) -> str:
 
 
 def hint(start: bytes) -> str:
-    """What to do with a file that is something else."""
+    """Return what to do with a file that is something else."""
     return next((words for mark, words in HINTS.items() if start.startswith(mark)), "")
 
 
@@ -242,7 +242,7 @@ def read_npy(path: Path) -> Arrays:
 
 
 def read_mat(path: Path, names: Mapping[str, str]) -> Arrays:
-    """The arrays of these names in a `.mat`; MATLAB's doubles become whole numbers where they are labels.
+    """Return the arrays of these names in a `.mat`; MATLAB's doubles become whole numbers where they are labels.
 
     Raises:
         DataError: it is damaged, or labels are no whole numbers.
@@ -304,7 +304,7 @@ def read_parquet(path: Path) -> Arrays:
 
 
 def _column(column: Any, what: str, key: str) -> NDArray[Any]:
-    """A column as an array; one of lists as [N, D]."""
+    """Return a column as an array; one of lists as [N, D]."""
     with damaged(what, "it"):
         if key == "vectors":
             return _lists(column, what)
@@ -322,7 +322,7 @@ def _column(column: Any, what: str, key: str) -> NDArray[Any]:
 
 
 def _lists(column: Any, what: str) -> NDArray[Any]:
-    """A column of lists of one length as [N, D]."""
+    """Return a column of lists of one length as [N, D]."""
     from pyarrow import compute, types
 
     if not (types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type)):

@@ -56,19 +56,19 @@ class Bootstrap:
             )
 
     def weights(self, ids: int) -> Doubles:
-        """How often each id is drawn, [draws, ids]."""
+        """Return how often each id is drawn, [draws, ids]."""
         rng = np.random.default_rng(self.seed)
         return rng.multinomial(ids, np.full(ids, 1 / ids), size=self.draws).astype(np.float64)
 
     def blocks(self, ids: int) -> Iterator[Doubles]:
-        """The same weights a few draws at a time, so that a million ids take no gigabytes."""
+        """Yield the same weights a few draws at a time, so that a million ids take no gigabytes."""
         rng, step = np.random.default_rng(self.seed), max(1, AT_ONCE // ids)
         for first in range(0, self.draws, step):
             count = min(step, self.draws - first)
             yield rng.multinomial(ids, np.full(ids, 1 / ids), size=count).astype(np.float64)
 
     def interval(self, values: Doubles) -> Interval | None:
-        """The interval of the values of all draws; None where fewer than half of them have a value."""
+        """Return the interval of the values of all draws; None where fewer than half of them have a value."""
         known = values[np.isfinite(values)]
         if len(known) < max(2, self.draws / 2):
             return None
@@ -171,18 +171,18 @@ def _rates(counts_bk: Doubles) -> Doubles:
 
 
 def _at(rate: float, far: Doubles, tpr: Doubles) -> Doubles:
-    """The TPR of the most bins that can be accepted at a FAR of `rate`, for every draw."""
+    """Return the TPR of the most bins that can be accepted at a FAR of `rate`, for every draw."""
     bins = (far <= rate * (1 + 1e-12)).sum(axis=1) - 1
     return np.where(np.isfinite(far[:, -1]), tpr[np.arange(len(tpr)), bins], np.nan)
 
 
 def _equal(far: Doubles, tpr: Doubles) -> float:
-    """Where FAR = 1 - TPR, which falls along the curve."""
+    """Return where FAR = 1 - TPR, which falls along the curve."""
     return float(np.interp(0.0, far + tpr - 1, far))
 
 
 def _between(rates: Doubles, place: float) -> Doubles:
-    """The rate at a place between the ends of two bins, on a straight line, for every draw."""
+    """Return the rate at a place between the ends of two bins, on a straight line, for every draw."""
     left = min(int(place), rates.shape[1] - 2)
     return np.asarray(rates[:, left] + (place - left) * (rates[:, left + 1] - rates[:, left]))
 
@@ -219,7 +219,7 @@ class Difference:
         return self.b - self.a
 
     def as_json(self) -> dict[str, float | list[float] | None]:
-        """The numbers by the names that commands print."""
+        """Return the numbers by the names that commands print."""
         interval = [self.interval.low, self.interval.high] if self.interval else None
         return {"a": self.a, "b": self.b, "difference": self.difference, "interval": interval, "p": self.p}
 
@@ -247,7 +247,7 @@ class Values:
     first_match: Doubles
 
     def by_score(self) -> dict[str, Doubles]:
-        """The values whose means are the scores."""
+        """Return the values whose means are the scores."""
         scored = np.where(np.isnan(self.first_match), np.nan, 1.0)
         hits: dict[str, Doubles] = {
             f"rank{rank}": np.where(self.first_match <= rank, scored, 0 * scored) for rank in (1, 5, 10)
@@ -293,7 +293,7 @@ def _difference(a: Doubles, b: Doubles, who: NDArray[np.int64], settings: Bootst
 
 
 def exchange_test(sums: Doubles, seed: int = 0) -> float:
-    """The two-sided p value of the sum of differences, each of which may have either sign.
+    """Return the two-sided p value of the sum of differences, each of which may have either sign.
 
     Args:
         sums: the sum of the differences of each id's queries, float64 [ids].
@@ -312,10 +312,10 @@ def exchange_test(sums: Doubles, seed: int = 0) -> float:
 
 
 def _as_large(bits: NDArray[np.integer], sums: Doubles, limit: float) -> int:
-    """How many of these ways to exchange, 1 for each id that is, give a sum as large either way."""
+    """Return how many of these ways to exchange, 1 for each id that is, give a sum as large either way."""
     return int((np.abs((1 - 2 * bits.astype(np.float64)) @ sums) >= limit).sum())
 
 
 def _ways(ids: int) -> int:
-    """The ways to exchange two models for each id."""
+    """Return the ways to exchange two models for each id."""
     return 1 << ids

@@ -62,7 +62,7 @@ class Rule:
     own: NDArray[np.int64] = field(default_factory=lambda: np.empty((2, 0), np.int64))
 
     def listed(self, query: int) -> NDArray[np.int64]:
-        """The numbers of the gallery images in the list of a query."""
+        """Return the numbers of the gallery images in the list of a query."""
         other = self.gallery_pids != self.query_pids[query]
         elsewhere = self.gallery_places != self.query_places[query]
         elsewhere[self.own[1, self.own[0] == query]] = False
@@ -117,7 +117,7 @@ def find_own(
 
 
 def file_of(path: str) -> tuple[object, bool]:
-    """What all paths to one file have in common, by way of links too, and whether the file is there."""
+    """Return what all paths to one file have in common, by way of links too, and whether the file is there."""
     try:
         found = Path(path).stat()
     except (OSError, ValueError):  # an image in a shard, or a name from another machine
@@ -143,7 +143,7 @@ def _files(
 
 
 def _sources(side: Labelled, pids: NDArray[np.int64]) -> tuple[tuple[str, ...], ...]:
-    """The paths that each row was made of: one, or those of all images that a query was merged from."""
+    """Return the paths that each row was made of: one, or those of all images that a query was merged from."""
     sources: tuple[tuple[str, ...], ...] = getattr(side, "sources", ()) or tuple((path,) for path in side.paths)
     return sources if len(sources) == len(pids) else ()
 
@@ -197,7 +197,7 @@ def require_matches(matches: Matches, rule: Rule, cameras: Cameras) -> None:
 
 
 def _without_places(rule: Rule) -> Rule:
-    """The rule under `any`."""
+    """Return the rule under `any`."""
     places = np.full_like(rule.query_places, -2), np.full_like(rule.gallery_places, -1)
     return Rule(rule.query_pids, rule.gallery_pids, *places, rule.own)
 
@@ -261,11 +261,11 @@ class Copies:
     identical: int
 
     def as_json(self) -> dict[str, int]:
-        """The counts, by the names that commands print."""
+        """Return the counts, by the names that commands print."""
         return {"queries_with_own_image": self.own, "queries_with_identical_image": self.identical}
 
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the scores must know, a sentence each."""
+        """Return what a reader of the scores must know, a sentence each."""
         said = []
         if self.own:
             said.append(
@@ -304,7 +304,7 @@ def find_copies(query: Embeddings, gallery: Embeddings, *, cameras: Cameras = "c
 def _nearly_equal(
     query: Embeddings, gallery: Embeddings, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The `rows` of those pairs of features that are equal but for rounding."""
+    """Return the `rows` of those pairs of features that are equal but for rounding."""
     features = prepare(query.vectors, "euclidean", "query")
     squared = pair_squares(features, gallery.vectors, rows, columns, "euclidean")
     return rows[squared <= SAME**2 * features.squares[rows]]

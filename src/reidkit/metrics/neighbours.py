@@ -313,7 +313,7 @@ def _first_limits(product: Floats, first: int, points: Points, candidates: Candi
 
 @compiled
 def _any_near(lows: Floats, worst: Floats, ours: np.float32) -> bool:
-    """Whether any of these lower bounds belongs into the row's list or into its column's."""
+    """Return whether any of these lower bounds belongs into the row's list or into its column's."""
     count = np.int32(0)
     for c in range(lows.shape[0]):
         count += np.int32((lows[c] <= ours) | (lows[c] <= worst[c]))

@@ -171,7 +171,7 @@ class Grid:
         return len(self.ends) - 1
 
     def fine(self, squared: Doubles) -> Integers:
-        """The fine bin of each squared distance."""
+        """Return the fine bin of each squared distance."""
         return np.minimum((squared * self.scale).astype(np.int64), FINE - 1)
 
 
@@ -276,7 +276,7 @@ def make_tables(tally: Tally, sides: Sides, grid: Grid, matches: Matches, square
 
 
 def _index(known: Integers, values: Integers, other: int) -> Integers:
-    """The place of each value among the known ones, rising; `other` for one that is not there."""
+    """Return the place of each value among the known ones, rising; `other` for one that is not there."""
     if not len(known):
         return np.full(len(values), other)
     place = np.minimum(np.searchsorted(known, values), len(known) - 1)
@@ -308,7 +308,7 @@ class Pairs:
 
 
 def similarity(squared: Doubles) -> Doubles:
-    """The similarity that belongs to squared Euclidean distances of `Rows`."""
+    """Return the similarity that belongs to squared Euclidean distances of `Rows`."""
     return 1 - squared / 2
 
 

@@ -40,7 +40,7 @@ class Counts:
     impostor: Doubles | NDArray[np.int64]
 
     def weighted(self, prior: float) -> tuple[Doubles, Doubles]:
-        """The weights of both kinds of pairs in each bin; together they are 1.
+        """Return the weights of both kinds of pairs in each bin; together they are 1.
 
         Raises:
             DataError: there are no pairs of one kind.

@@ -34,18 +34,18 @@ class Multiplier(Protocol):
         """Features [N, D] as `multiply` takes them."""
 
     def multiply(self, query: Any, gallery: Any, out: NDArray[np.float32]) -> None:
-        """Writes `query @ gallery.T` to `out`."""
+        """Write `query @ gallery.T` to `out`."""
 
 
 class Host:
     """NumPy's product: nothing that torch has is quicker, as long as its OpenBLAS uses the whole width of registers."""
 
     def place(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The features themselves."""
+        """Return the features themselves."""
         return vectors
 
     def multiply(self, query: NDArray[np.float32], gallery: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        """Writes `query @ gallery.T` to `out`."""
+        """Write `query @ gallery.T` to `out`."""
         np.matmul(query, gallery.T, out=out)
 
 
@@ -57,7 +57,7 @@ class Wide:
     """
 
     def place(self, vectors: NDArray[np.float32]) -> Tensor:
-        """The features themselves, seen by torch."""
+        """Return the features themselves, seen by torch."""
         import torch
 
         with warnings.catch_warnings():
@@ -65,7 +65,7 @@ class Wide:
             return torch.from_numpy(vectors)
 
     def multiply(self, query: Tensor, gallery: Tensor, out: NDArray[np.float32]) -> None:
-        """Writes `query @ gallery.T` to `out`."""
+        """Write `query @ gallery.T` to `out`."""
         import torch
 
         with full_precision(_onednn()), torch.inference_mode():
@@ -79,13 +79,13 @@ class Device:
         self.device = device
 
     def place(self, vectors: NDArray[np.float32]) -> Tensor:
-        """A copy on the device."""
+        """Return a copy on the device."""
         import torch
 
         return torch.tensor(vectors, device=self.device)
 
     def multiply(self, query: Tensor, gallery: Tensor, out: NDArray[np.float32]) -> None:
-        """Writes `query @ gallery.T` to `out`."""
+        """Write `query @ gallery.T` to `out`."""
         import torch
 
         with full_precision(torch.backends.cuda.matmul), torch.inference_mode():
@@ -93,7 +93,7 @@ class Device:
 
 
 def multiplier_for(*arrays: NDArray[Any] | Tensor, all_pairs: bool = False) -> Multiplier:
-    """The one for the first array that is on an accelerator; else the machine's own cores.
+    """Return the one for the first array that is on an accelerator; else the machine's own cores.
 
     Args:
         arrays: features [N, D] of each part: queries and a gallery, or points.
@@ -111,14 +111,14 @@ def multiplier_for(*arrays: NDArray[Any] | Tensor, all_pairs: bool = False) -> M
 
 
 def accelerator(*arrays: NDArray[Any] | Tensor) -> Any:
-    """The device of the first array that is on one; None where all are in the host's memory."""
+    """Return the device of the first array that is on one; None where all are in the host's memory."""
     devices = (None if isinstance(array, np.ndarray) else getattr(array, "device", None) for array in arrays)
     return next((device for device in devices if device is not None and device.type != "cpu"), None)
 
 
 @functools.cache
 def has_wide() -> bool:
-    """Whether `Wide` is there, quicker, and exact: by what processor and OpenBLAS say, and by a check."""
+    """Return whether `Wide` is there, quicker, and exact: by what processor and OpenBLAS say, and by a check."""
     from llvmlite import binding
 
     if not binding.get_host_cpu_features().get("avx512f", False) or blas_core() in ("", *WIDE_CORES):
@@ -131,7 +131,7 @@ def has_wide() -> bool:
 
 
 def blas_core() -> str:
-    """The processor that NumPy's OpenBLAS computes for, as `Haswell`; empty where NumPy has another library."""
+    """Return the processor that NumPy's OpenBLAS computes for, as `Haswell`; empty where NumPy has another library."""
     for path in Path(np.__file__).parents[1].glob("numpy.libs/libscipy_openblas*"):
         library = ctypes.CDLL(str(path))
         for name in ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename"):

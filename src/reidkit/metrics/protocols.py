@@ -61,7 +61,7 @@ class SingleShot:
     cmc: NDArray[np.float64] = field(repr=False)
 
     def as_json(self) -> dict[str, float | int]:
-        """All but the curve."""
+        """Return all but the curve."""
         names = (
             "rank1",
             "rank5",
@@ -100,7 +100,7 @@ def multi_query(query: Embeddings) -> Embeddings:
 def _merged_sources(
     query: Embeddings, kept: NDArray[np.int64], group: NDArray[np.int64], groups: int
 ) -> tuple[tuple[str, ...], ...]:
-    """The paths of the images of each group; () where they are not known."""
+    """Return the paths of the images of each group; () where they are not known."""
     known = query.sources or tuple((path,) for path in query.paths)
     if not known:
         return ()
@@ -143,7 +143,7 @@ def camera_pairs(
 
 
 def _scored_pairs(query: Embeddings, gallery: Embeddings, matches: Matches) -> NDArray[np.int64]:
-    """The pairs of a query camera and a gallery camera that share a match, [P, 2].
+    """Return the pairs of a query camera and a gallery camera that share a match, [P, 2].
 
     Raises:
         DataError: there are more than `MOST_PAIRS`.
@@ -206,7 +206,7 @@ def _single_shot_ranks(
     metric: Metric,
     draws: tuple[int, int],
 ) -> Iterator[NDArray[np.int64]]:
-    """The rank of the match in every drawn gallery, int64 [repeats], for each query that has one."""
+    """Yield the rank of the match in every drawn gallery, int64 [repeats], for each query that has one."""
     rule, matches = who
     repeats, seed = draws
     images = np.flatnonzero(rule.gallery_pids != JUNK)
@@ -234,7 +234,7 @@ def _settle(
     draws: tuple[NDArray[np.int64], ...],
     metric: Metric,
 ) -> None:
-    """Computes the distances of one query again, in place, where they may be on the other side of a match's."""
+    """Compute the distances of one query again, in place, where they may be on the other side of a match's."""
     match, drawn = draws
     limit = squared_g[match]
     near = drawn[np.abs(squared_g[drawn] - limit[:, None]) <= doubt(query, limit)[:, None]]

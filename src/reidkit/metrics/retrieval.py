@@ -146,7 +146,7 @@ class Scores:
     first_match: NDArray[np.float64] = field(repr=False)
 
     def as_json(self) -> dict[str, float | int]:
-        """The scores and counts, without the curve and the single queries."""
+        """Return the scores and counts, without the curve and the single queries."""
         return {name: getattr(self, name) for name in (*RATES, *COUNTS)}
 
 

@@ -135,7 +135,7 @@ def _count_block(rows: DeviceRows, block: DeviceRows, part: slice, pids: tuple[T
 
 
 def _match_squares(rows: DeviceRows, gallery: Array, metric: Metric, matches: Matches) -> Tensor:
-    """The squared distance of every match, float64 [P]. Each of their images is read once."""
+    """Return the squared distance of every match, float64 [P]. Each of their images is read once."""
     wanted, place = np.unique(matches.columns, return_inverse=True)
     order, device = np.argsort(place, kind="stable"), rows.vectors.device
     found = torch.empty(len(order), dtype=torch.float64, device=device)
@@ -150,7 +150,7 @@ def _match_squares(rows: DeviceRows, gallery: Array, metric: Metric, matches: Ma
 
 
 def _lists(squared_p: Tensor, matches: Matches) -> Lists:
-    """The matches of every query in the order of their distances."""
+    """Return the matches of every query in the order of their distances."""
     device = squared_p.device
     nearest = torch.argsort(squared_p)
     queries = torch.from_numpy(matches.rows).to(device)

@@ -164,7 +164,7 @@ def score_reranked(
 
 
 def _numbers(settings: KReciprocal | None, method: RerankMethod) -> KReciprocal:
-    """The numbers of `k-reciprocal`, which no other method takes."""
+    """Return the numbers of `k-reciprocal`, which no other method takes."""
     usual = KReciprocal()
     if method != "k-reciprocal" and settings not in (None, usual):
         raise UsageError(f"k1, k2 and lambda are numbers of k-reciprocal: leave them out for {method}", argument="k1")
@@ -172,7 +172,7 @@ def _numbers(settings: KReciprocal | None, method: RerankMethod) -> KReciprocal:
 
 
 def _blocks(query: Array, gallery: Array, method: RerankMethod, metric: Metric, numbers: KReciprocal) -> Blocks:
-    """The re-ranked distances, a block of queries at a time."""
+    """Return the re-ranked distances, a block of queries at a time."""
     if method == "k-reciprocal":
         return k_reciprocal_blocks(query, gallery, numbers.k1, numbers.k2, numbers.lam, metric)
     if method == "expansion":
@@ -182,7 +182,7 @@ def _blocks(query: Array, gallery: Array, method: RerankMethod, metric: Metric, 
 
 
 def _features(side: Embeddings | ArrayLike) -> Array:
-    """The features of one side, whatever they come in."""
+    """Return the features of one side, whatever they come in."""
     vectors: Any = side.vectors if isinstance(side, Embeddings) else side
     return vectors if hasattr(vectors, "ndim") else np.asarray(vectors)
 

@@ -168,12 +168,12 @@ def roc(pairs: Pairs, points: int | None = None) -> Curve:
 
 
 def _last_of_ties(falling: Doubles) -> NDArray[np.int64]:
-    """The place of the last of each run of equal values."""
+    """Return the place of the last of each run of equal values."""
     return np.flatnonzero(np.append(np.diff(falling) != 0, [True]))
 
 
 def _equal_errors(pairs: Pairs) -> tuple[float, float]:
-    """The EER and its threshold: where FAR - FNR, which rises from -1 to 1 along the ROC, is zero."""
+    """Return the EER and its threshold: where FAR - FNR, which rises from -1 to 1 along the ROC, is zero."""
     last = _last_of_ties(pairs.genuine)
     far = np.stack((pairs.above[last], pairs.reached[last]), axis=1).reshape(-1) / pairs.impostors
     tpr = np.repeat(np.concatenate(([0.0], (last + 1) / len(pairs.genuine))), 2)[1:-1]
@@ -213,7 +213,7 @@ class Splits:
             )
 
     def draw(self, ids: int) -> Flags:
-        """Whether each id is held out, [ids, repeats]; at least one is and at least one is not."""
+        """Return whether each id is held out, [ids, repeats]; at least one is and at least one is not."""
         rng = np.random.default_rng(self.seed)
         order = np.argsort(rng.random((ids, self.repeats)), axis=0)
         ranks = np.argsort(order, axis=0)
@@ -294,7 +294,7 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
 
 
 def _place(ids: Integers, pids: Integers) -> Integers:
-    """The place of each pid among the ids, and the number of ids for any other."""
+    """Return the place of each pid among the ids, and the number of ids for any other."""
     place = np.minimum(np.searchsorted(ids, pids), len(ids) - 1)
     return np.where(ids[place] == pids, place, len(ids))
 

@@ -46,7 +46,7 @@ class OwnNetwork(nn.Module):
 
 
 def own_network(network: OwnModule, size: tuple[int, int]) -> AnyNetwork:
-    """The network that `network` is, or that it makes when it is called without arguments.
+    """Return the network that `network` is, or that it makes when it is called without arguments.
 
     Args:
         network: A module, or what makes one, as its class does. It maps images [B, 3, H, W] to features [B, D], the
@@ -63,7 +63,7 @@ def own_network(network: OwnModule, size: tuple[int, int]) -> AnyNetwork:
 
 
 def network_name(network: nn.Module) -> str:
-    """What the file of a model says of a network that no recipe has made."""
+    """Return what the file of a model says of a network that no recipe has made."""
     inner = network.network if isinstance(network, OwnNetwork) else network
     return f"{type(inner).__module__}.{type(inner).__qualname__}"
 

@@ -158,7 +158,7 @@ def _in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
 
 
 def load_network(path: Path, network: OwnModule | None = None) -> Stored:
-    """The network of a run folder or a `.safetensors` that reidkit wrote, in evaluation mode.
+    """Return the network of a run folder or a `.safetensors` that reidkit wrote, in evaluation mode.
 
     `network` is what a model of a user's own network is loaded into: a module, or what makes one.
 
@@ -181,7 +181,7 @@ def load_network(path: Path, network: OwnModule | None = None) -> Stored:
 
 
 def _unfilled(recipe: recipes.Recipe, contents: Contents, file: Path, network: OwnModule | None) -> AnyNetwork:
-    """The network that the weights in `contents` belong to, before it has them."""
+    """Return the network that the weights in `contents` belong to, before it has them."""
     if network is not None:
         return own_network(network, recipe.images.size)
     if own := contents.metadata.get("network"):

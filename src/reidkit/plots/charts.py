@@ -168,7 +168,7 @@ def _set_limits(axes: Axes, chart: Chart) -> None:
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:
-    """The range, never empty: one that rounding loses is widened upwards."""
+    """Return the range, never empty: one that rounding loses is widened upwards."""
     wide = high - low > max(1e-9 * max(abs(low), abs(high)), 1e-300)
     return (low, high) if wide else (low, low + (abs(low) if abs(low) > 1e-300 else 1.0))
 
@@ -327,7 +327,7 @@ def _over_steps(rows: Sequence[Row], key: str, title: str) -> ChartFigure | None
 
 
 def _steps(rows: Sequence[Row]) -> list[float]:
-    """Where each row stands on x: its step, or its number where steps start anew in each epoch."""
+    """Return where each row stands on x: its step, or its number where steps start anew in each epoch."""
     steps = [number(row.get("step")) for row in rows]
     known = [step for step in steps if step is not None]
     rising = len(known) == len(steps) and all(a < b for a, b in itertools.pairwise(known))
@@ -335,7 +335,7 @@ def _steps(rows: Sequence[Row]) -> list[float]:
 
 
 def _epochs(rows: Sequence[Row]) -> list[tuple[float, str]]:
-    """A few round epochs: where each begins, and its number."""
+    """Return a few round epochs: where each begins, and its number."""
     starts: dict[float, float] = {}
     for x, row in zip(_steps(rows), rows, strict=True):
         if (epoch := number(row.get("epoch"))) is not None:

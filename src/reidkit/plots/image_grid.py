@@ -156,7 +156,7 @@ def _draw_bar(figure: Figure, colours: str, place: tuple[float, float, float]) -
 
 
 def _pixels(size: tuple[float, float]) -> tuple[int, int]:
-    """The box in pixels of a tile of this size in inches."""
+    """Return the box in pixels of a tile of this size in inches."""
     return round(DPI * size[0]), round(DPI * size[1])
 
 

@@ -147,7 +147,7 @@ def _shorten(numbers: str) -> str:
 
 
 def _encode(figure: Figure, kind: str, salt: str = "reidkit") -> bytes:
-    """The bytes of a figure. Ids in an SVG depend on its shapes and on `salt` alone."""
+    """Return the bytes of a figure. Ids in an SVG depend on its shapes and on `salt` alone."""
     import matplotlib as mpl
 
     no_date: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]

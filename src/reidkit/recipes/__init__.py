@@ -116,7 +116,7 @@ def origin_of(recipe: Recipe) -> Recipe | None:
 
 
 def changes(recipe: Recipe, origin: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Each field in which `recipe` differs from `origin`, with both values: `{"optim.lr": (1.0, 0.00035)}`."""
+    """Return each field in which `recipe` differs from `origin`, with both values: `{"optim.lr": (1.0, 0.00035)}`."""
     mine, theirs = (recipes.leaves(each) for each in (recipe, origin))
     return {key: (mine[key], theirs[key]) for key in mine if key != "name" and mine[key] != theirs[key]}
 
@@ -154,7 +154,7 @@ def _name(recipe: Recipe, origin: Recipe) -> str:
 
 
 def _value(value: object) -> str:
-    """A value as a file's name can have it, on every system."""
+    """Return a value as a file's name can have it, on every system."""
     text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
     word = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
     return f"-{word}" if word[:1].isalpha() else word

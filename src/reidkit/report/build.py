@@ -113,7 +113,7 @@ def machine() -> dict[str, object]:
 
 
 def _choose(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Any, Any]:
-    """The hardest queries, and some drawn at random, always the same ones.
+    """Return the hardest queries, and some drawn at random, always the same ones.
 
     The random ones are drawn first, from all: without the hardest among them they would flatter the model.
     """
@@ -158,7 +158,7 @@ def ranked_lists(evaluation: Evaluation, protocol: EvaluationProtocol, rows: Seq
 
 
 def _called(images: Embeddings, row: int) -> tuple[str, str]:
-    """The names of an image's id and camera, or "" each."""
+    """Return the names of an image's id and camera, or "" each."""
     names = images.names
     return names.pids.get(int(images.pids[row]), ""), names.camids.get(int(images.camids[row]), "")
 

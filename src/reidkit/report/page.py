@@ -151,7 +151,7 @@ def _table(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _changed(report: Report) -> dict[str, Any] | None:
-    """The changes that the head of the page shows, and how many more there are."""
+    """Return the changes that the head of the page shows, and how many more there are."""
     if report.changed is None:
         return None
     changes = [(key, *map(json.dumps, values)) for key, values in report.changed.items()]
@@ -159,7 +159,7 @@ def _changed(report: Report) -> dict[str, Any] | None:
 
 
 def _seconds(report: Report) -> list[tuple[str, str]]:
-    """The stages of the evaluation with their times, and re-ranking where there was any."""
+    """Return the stages of the evaluation with their times, and re-ranking where there was any."""
     parts = [part.get("seconds") for part in (report.scores or {}, report.reranked or {})]
     seconds = {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
     return [
@@ -170,7 +170,7 @@ def _seconds(report: Report) -> list[tuple[str, str]]:
 
 
 def _evaluated(report: Report) -> list[charts.ChartFigure]:
-    """The charts of the evaluation."""
+    """Return the charts of the evaluation."""
     curves = {"by distance": report.cmc, "re-ranked": report.cmc_reranked}
     figures = [
         charts.cmc_figure({name: curve for name, curve in curves.items() if len(curve)}),
@@ -180,7 +180,7 @@ def _evaluated(report: Report) -> list[charts.ChartFigure]:
 
 
 def _recipe(report: Report) -> dict[str, Any] | None:
-    """The recipe field by field, and what differs from its parent."""
+    """Return the recipe field by field, and what differs from its parent."""
     if report.recipe is None:
         return None
     against = report.parent or Recipe()
@@ -201,7 +201,7 @@ def _recipe(report: Report) -> dict[str, Any] | None:
 
 
 def _duration(log: Sequence[Mapping[str, Any]]) -> str:
-    """The time of all epochs in words; "" where the log has none."""
+    """Return the time of all epochs in words; "" where the log has none."""
     total = sum(number(row.get("seconds")) or 0.0 for row in charts.epoch_rows(log))
     return duration(total) if total else ""
 

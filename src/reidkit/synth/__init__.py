@@ -236,7 +236,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether this is an empty folder, or a synthetic set, even unfinished, without other files in it."""
+    """Return whether this is an empty folder, or a synthetic set, even unfinished, without other files in it."""
     if not folder.is_dir() or folder.is_symlink():
         return False
     entries = {entry.name for entry in folder.iterdir()}

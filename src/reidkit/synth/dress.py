@@ -228,7 +228,7 @@ class _Figure:
 
 
 def _box(x: float, y: float, size: float, half: float, high: float = 0.0) -> Points:
-    """The corners of a box round (x, y), clockwise from the top left, in pixels."""
+    """Return the corners of a box round (x, y), clockwise from the top left, in pixels."""
     wide, tall = half * size, high * size
     return np.array(
         ((x - wide, y - tall), (x + wide, y - tall), (x + 0.94 * wide, y + tall), (x - 0.94 * wide, y + tall))

@@ -34,7 +34,7 @@ class Stateful(Protocol):
     """Anything whose state can be taken out and put back: networks, optimisers, losses, the log."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, as tensors and plain values."""
+        """Return the state, as tensors and plain values."""
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
         """Put a state back."""
@@ -64,7 +64,7 @@ class Progress(NamedTuple):
         return Progress(self.epoch + 1, 0, self.step)
 
     def words(self) -> str:
-        """The last step that was taken, in words."""
+        """Return the last step that was taken, in words."""
         epoch = self.epoch if self.batch or not self.step else self.epoch - 1
         return f"step {self.step} of epoch {epoch}"
 
@@ -152,7 +152,7 @@ def load(path: Path, recipe: str, **parts: Stateful) -> Progress:
 
 
 def not_finite(state: Mapping[str, Any]) -> str | None:
-    """The name of the first tensor with a NaN or an infinity, in `state` or a dictionary inside it."""
+    """Return the name of the first tensor with a NaN or an infinity, in `state` or a dictionary inside it."""
     for name, value in state.items():
         if isinstance(value, dict) and (found := not_finite(value)):
             return f"{name}.{found}"
@@ -169,7 +169,7 @@ def _refusal(error: BaseException | None) -> str | None:
 
 
 def _progress(numbers: tuple[object, ...]) -> Progress:
-    """The progress that was saved, if it is one: whole numbers from (1, 0, 0) on."""
+    """Return the progress that was saved, if it is one: whole numbers from (1, 0, 0) on."""
     progress = Progress(*numbers)  # type: ignore[arg-type]
     if not all(type(number) is int and 0 <= number < 2**63 for number in progress) or progress.epoch < 1:
         raise ValueError(progress)
@@ -204,7 +204,7 @@ def _tensors(state: Any, name: str, levels: int = 8) -> Iterator[tuple[str, torc
 
 
 def _with_own_rates(optimizer: Stateful, state: dict[str, Any]) -> dict[str, Any]:
-    """The moments of `state`, with the rates of this optimiser: the recipe has them, and they are the same.
+    """Return the moments of `state`, with the rates of this optimiser: the recipe has them, and they are the same.
 
     Raises:
         ValueError: moments of other shapes than the weights have.
@@ -246,7 +246,7 @@ def refuse_broken_weights(parts: Mapping[str, Stateful], state: Path, progress: 
 
 
 def last_good(state: Path) -> str:
-    """What to say of the checkpoint when a run ends badly."""
+    """Return what to say of the checkpoint when a run ends badly."""
     return f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
 
 
@@ -291,7 +291,7 @@ class Interrupt:
         self._restore()
 
     def stopped(self, progress: Progress) -> StoppedError:
-        """The error to raise once the state is saved."""
+        """Return the error to raise once the state is saved."""
         sentence = f"stopped and saved at {progress.words()}; go on with: {self.resume}"
         return StoppedError(sentence, self._number)
 

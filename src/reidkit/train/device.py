@@ -101,7 +101,7 @@ def _container_share(cgroup: Path) -> float | None:
 
 
 def _libc() -> ctypes.CDLL | None:
-    """The C library of this process, if it has glibc's `mallopt` and `malloc_trim`."""
+    """Return the C library of this process, if it has glibc's `mallopt` and `malloc_trim`."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)
@@ -146,7 +146,7 @@ def compile_network(network: nn.Module, device: torch.device, wanted: bool | Non
 
 
 def _lacks(device: torch.device) -> str:
-    """What is missing for compiling: Triton writes the kernels of a GPU, a C++ compiler those of a CPU."""
+    """Return what is missing for compiling: Triton writes the kernels of a GPU, a C++ compiler those of a CPU."""
     compiler = any(which(name) for name in ("g++", "c++", "clang++", "gcc", "cc", "clang"))
     if not compiler:
         return "a C compiler"

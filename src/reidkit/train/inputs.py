@@ -145,7 +145,7 @@ class Job:
 
 
 def open_dataset(data: Data, job: Job) -> Dataset:
-    """The data set that `data` is, or is the folder of, or has the training images of."""
+    """Return the data set that `data` is, or is the folder of, or has the training images of."""
     if isinstance(data, Dataset):
         return data
     if isinstance(data, str | os.PathLike):
@@ -159,7 +159,7 @@ def open_dataset(data: Data, job: Job) -> Dataset:
 
 
 def open_evaluated(dataset: Dataset, job: Job) -> Dataset | None:
-    """What to evaluate on, or None. What is wrong with it is said now, and not after hours of training."""
+    """Return what to evaluate on, or None. What is wrong with it is said now, and not after hours of training."""
     evaluated = dataset if job.evaluate_on is None else open_dataset(job.evaluate_on, job)
     try:
         require_evaluable(evaluated, job.protocol)
@@ -174,7 +174,7 @@ def open_evaluated(dataset: Dataset, job: Job) -> Dataset | None:
 
 
 def open_for(samples: Sequence[Sample], job: Job) -> ImageSource:
-    """The images of `samples`, read as the job's options say."""
+    """Return the images of `samples`, read as the job's options say."""
     return open_images(
         samples,
         job.recipe.images.size,
@@ -187,7 +187,7 @@ def open_for(samples: Sequence[Sample], job: Job) -> ImageSource:
 
 
 def open_training(samples: Samples, job: Job) -> tuple[ImageSource, dict[str, list[int]]]:
-    """The images to train with, and the indices of those left out, for `run.json` to remember.
+    """Return the images to train with, and the indices of those left out, for `run.json` to remember.
 
     A run that goes on keeps the list that it was begun with.
     """
@@ -236,7 +236,7 @@ def training_digest(source: ImageSource) -> str:
 
 
 def machine(job: Job) -> str:
-    """What a run computes on, and in what precision."""
+    """Return what a run computes on, and in what precision."""
     cuda = job.device.type == "cuda"
     name = torch.cuda.get_device_name(job.device) if cuda else f"{torch.get_num_threads()} CPU threads"
     several = f"{job.group.size} processes of " if job.group.size > 1 else ""
@@ -244,7 +244,7 @@ def machine(job: Job) -> str:
 
 
 def describe(dataset: Dataset, source: ImageSource) -> str:
-    """What a run is trained on, for its page."""
+    """Return what a run is trained on, for its page."""
     ids, cameras = (len(np.unique(of)) for of in (source.samples.pids, source.samples.camids))
     return f"{dataset.name}: {len(source)} training images of {ids} ids from {cameras} cameras"
 
@@ -311,7 +311,7 @@ def _warn_of_best(evaluated: Dataset | None, job: Job) -> None:
 
 
 def schedule_warnings(optim: Optim, batches: int) -> tuple[tuple[str, str], ...]:
-    """What of a learning rate's schedule lies beyond the end of a run: pairs of a recipe's key and a sentence.
+    """Return what of a learning rate's schedule lies beyond the end of a run: pairs of a recipe's key and a sentence.
 
     An epoch has so many `batches`. The epoch of a drop is the last one before it, so that a drop at the last epoch has
     no effect either.

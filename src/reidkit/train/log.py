@@ -201,7 +201,7 @@ class Log:
                 os.fsync(file.fileno())
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums of the epoch so far, so that a resumed one ends with the same means."""
+        """Return the sums of the epoch so far, so that a resumed one ends with the same means."""
         return {"sums": dict(self._sums), "images": self._images, "steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -229,7 +229,7 @@ class Log:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a `log.jsonl`; a line torn by a kill, or that is no row, is left out. No file is no rows."""
+    """Return the rows of a `log.jsonl`; a line torn by a kill, or that is no row, is left out. No file is no rows."""
     if not path.is_file():
         return []
     rows = []
@@ -254,7 +254,7 @@ def _row(line: bytes) -> Row | None:
 
 
 def _before(row: Row, progress: Progress) -> bool:
-    """Whether a run at `progress` has this row behind it. One that has taken no step begins with nothing."""
+    """Return whether a run at `progress` has this row behind it. One that has taken no step begins with nothing."""
     if progress.step == 0:
         return False
     return bool(row["step"] <= progress.step if row["kind"] == "step" else row["epoch"] < progress.epoch)
@@ -285,7 +285,7 @@ def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
 
 
 def _memory_mb() -> int | None:
-    """The peak so far: of the accelerator where there is one in use, else of the process; None on Windows."""
+    """Return the peak so far: of the accelerator where there is one in use, else of the process; None on Windows."""
     import torch
 
     if torch.cuda.is_available() and torch.cuda.is_initialized():

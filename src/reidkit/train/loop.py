@@ -182,7 +182,7 @@ class Schedule:
     warmup_steps: int = 0
 
     def rate(self, epoch: int, step: int = 0) -> float:
-        """The learning rate in `epoch`, counted from 1, at `step`, counted from 0 over the whole run."""
+        """Return the learning rate in `epoch`, counted from 1, at `step`, counted from 0 over the whole run."""
         base = self.lr * self.gamma ** sum(epoch > drop for drop in self.drops)
         if step < self.warmup_steps:
             return base * (0.1 + 0.9 * step / self.warmup_steps)
@@ -198,7 +198,7 @@ class Schedule:
 
 
 def build_schedule(optim: Optim) -> Schedule:
-    """The schedule of a recipe."""
+    """Return the schedule of a recipe."""
     return Schedule(
         lr=optim.lr,
         drops=optim.drops,
@@ -261,14 +261,14 @@ class FinalWeights:
             self._best = {name: tensor.cpu().clone() for name, tensor in self.network.state_dict().items()}
 
     def finish(self) -> AnyNetwork:
-        """The network to save, with its final weights."""
+        """Return the network to save, with its final weights."""
         network = self.network
         if self._best:
             network.load_state_dict(self._best)
         return network
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, and the best weights with their score."""
+        """Return the average, and the best weights with their score."""
         average = self._average.state_dict() if self._average is not None else {}
         return {"average": average, "best": self._best, "score": self.score, "epoch": self.epoch}
 

@@ -97,13 +97,13 @@ class _Normalise(torch.autograd.Function):
 
 
 def _axes(x: Tensor) -> tuple[list[int], tuple[int, ...]]:
-    """The axes that are summed over, and the shape of what is left beside x."""
+    """Return the axes that are summed over, and the shape of what is left beside x."""
     dims = [dim for dim in range(x.dim()) if dim != 1]
     return dims, (1, -1, *(1 for _ in dims[1:]))
 
 
 def norms(network: nn.Module) -> list[_BatchNorm]:
-    """The batch norms of a network."""
+    """Return the batch norms of a network."""
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
@@ -216,7 +216,7 @@ class MicroBatches(nn.Module):
 def _two_passes(
     network: nn.Module, number: int, parts: int
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What surrounds the first pass, and the second."""
+    """Return what surrounds the first pass, and the second."""
     first = remembering(network, number, parts) if network.training else nullcontext()
     return first, forgetting(network)
 

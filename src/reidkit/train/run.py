@@ -294,7 +294,7 @@ def _build(num_ids: int, job: Job) -> tuple[AnyNetwork, Objective]:
 
 
 def _own_facts(network: nn.Module, job: Job) -> dict[str, Any]:
-    """What of a run is the user's own, by name, so that it does not go on with something else."""
+    """Return what of a run is the user's own, by name, so that it does not go on with something else."""
     facts: dict[str, Any] = {}
     if job.network is not None:
         facts["network"] = network_name(network)
@@ -317,7 +317,7 @@ def _evaluate(model: Model, dataset: Dataset, job: Job) -> Evaluation:
 
 
 def _scores(network: nn.Module, dataset: Dataset, job: Job) -> dict[str, float]:
-    """The scores of a network in training."""
+    """Return the scores of a network in training."""
     return _evaluate(Model(network, job.recipe, ""), dataset, job).scores.as_json()
 
 

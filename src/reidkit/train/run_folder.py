@@ -92,7 +92,7 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
 
 
 def _words(key: str, value: object, before: object) -> str:
-    """How a run differs from the one that was begun; a digest of images says nothing to a reader."""
+    """Return how a run differs from the one that was begun; a digest of images says nothing to a reader."""
     if key == "training_set":
         if str(before).endswith(STREAMED) != str(value).endswith(STREAMED):
             return "its images were streamed" if str(before).endswith(STREAMED) else "its images were not streamed"
@@ -104,7 +104,7 @@ def _words(key: str, value: object, before: object) -> str:
 
 
 def left_out(folder: Path) -> list[int]:
-    """Which images the run that was begun here has left out, by their places in the list of all."""
+    """Return which images the run that was begun here has left out, by their places in the list of all."""
     try:
         found = _read_json(folder / "run.json").get(LEFT_OUT, [])
     except RunError:
@@ -113,7 +113,7 @@ def left_out(folder: Path) -> list[int]:
 
 
 def default_folder(recipe: Recipe, seed: int) -> Path:
-    """Where a run lies unless the user says otherwise: a folder in `runs`, whatever name a recipe file brings.
+    """Return where a run lies unless the user says otherwise: a folder in `runs`, whatever name a recipe file brings.
 
     Raises:
         UsageError: the recipe's name is none that a folder in `runs` can have.
@@ -147,7 +147,7 @@ def begun_as(folder: Path, recipe: Recipe) -> Recipe | None:
 
 
 def held(folder: Path) -> str:
-    """What to say to who would begin another run here."""
+    """Return what to say to who would begin another run here."""
     return f"{folder} holds a run already: go on with it by resume=True, or choose another folder as out"
 
 

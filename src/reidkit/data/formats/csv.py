@@ -50,7 +50,7 @@ class _Table(NamedTuple):
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is a table (.csv or .tsv), or holds exactly one and that begins with our columns."""
+    """Return whether `folder` is a table (.csv or .tsv), or holds exactly one and that begins with our columns."""
     if folder.is_file():
         return folder.suffix.lower() in SUFFIXES
     table = _only_table(folder)
@@ -113,7 +113,7 @@ def _rows(table: Path) -> Iterator[_Row]:
 
 
 def _text(table: Path) -> str:
-    """The text of a table.
+    """Return the text of a table.
 
     Raises:
         DataError: it cannot be read, or its encoding is another; the line is named.
@@ -134,7 +134,7 @@ def _text(table: Path) -> str:
 
 
 def _header(text: str) -> _Table | None:
-    """The table that begins with our columns, in any order and in capitals or not; None where none does."""
+    """Return the table that begins with our columns, in any order and in capitals or not; None where none does."""
     for separator in _SEPARATORS:
         rows = _cells(text, separator)
         try:
@@ -160,7 +160,7 @@ def _no_header(text: str, table: Path) -> DataError:
 
 
 def _cells(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row with the line that it begins in: a cell in quotes may go over several."""
+    """Yield each row with the line that it begins in: a cell in quotes may go over several."""
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     while True:
         line = reader.line_num + 1
@@ -204,7 +204,7 @@ def _row(cells: list[str], content: _Table, table: Path, line: int) -> _Row:
 
 
 def _found(folder: Path, name: str) -> Path | None:
-    """The image of this name; tables that were written on Windows separate folders by backslashes."""
+    """Return the image of this name; tables that were written on Windows separate folders by backslashes."""
     for spelled in (name, name.replace("\\", "/")):
         if spelled and "\0" not in spelled and is_file(folder / spelled):
             return folder / spelled
@@ -212,7 +212,7 @@ def _found(folder: Path, name: str) -> Path | None:
 
 
 def _refuse_twice(rows: list[_Row], table: Path) -> None:
-    """Raises where an image is listed twice in a split, or with two pids or cameras. In two splits it may be."""
+    """Raise where an image is listed twice in a split, or with two pids or cameras. In two splits it may be."""
     seen: dict[str, list[_Row]] = {}
     for row in rows:
         before = seen.setdefault(os.path.normpath(row.path.absolute()), [])

@@ -25,7 +25,7 @@ LAYOUT = "cuhk03 (detected/bounding_box_train or images_detected)"
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is laid out as CUHK03 in one of the ways that `load` reads, or holds cuhk-03.mat."""
+    """Return whether `folder` is laid out as CUHK03 in one of the ways that `load` reads, or holds cuhk-03.mat."""
     names = [f"{boxes}/bounding_box_train" for boxes in ("detected", "labeled")]
     names += ["images_detected", "images_labeled", "cuhk-03.mat"]
     return any((folder / name).exists() for name in names)
@@ -85,7 +85,7 @@ def _extracted(name: str, table: Path, images: Path, split: int) -> Dataset:
 
 
 def _sample(images: Path, path: str, pid: int, camid: int) -> Sample:
-    """The table was written on another machine: only the last part of a path holds here."""
+    """Return the table was written on another machine: only the last part of a path holds here."""
     name = PureWindowsPath(path).name
     view = VIEW.fullmatch(name)
     ours = int(camid) + 1 if view and int(view["cam"]) == int(camid) + 1 else int(camid)

@@ -94,7 +94,7 @@ def open_to_split(
     folder: Path,
     format: str | None = None,  # noqa: A002
 ) -> tuple[Sequence[Sample], Sequence[Sample], Names]:
-    """The images to train on, those to test with (maybe none), and all names, of a data set without queries.
+    """Return the images to train on, those to test with (maybe none), and all names, of a data set without queries.
 
     Raises:
         DataError: as `load_dataset`, or the data set has a query and a gallery already.
@@ -113,7 +113,7 @@ def open_to_split(
 
 
 def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
-    """Several data sets as one: ids and cameras of each are numbered after those of the ones before.
+    """Return several data sets as one: ids and cameras of each are numbered after those of the ones before.
 
     Junk stays junk and an unknown camera unknown. Market-1501's distractors, all of pid 0, become a pid of which there
     is no query, whatever pid 0 is in the others.
@@ -141,12 +141,12 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
 
 
 def all_samples(dataset: Dataset) -> Samples:
-    """The images of all splits and the junk, one after the other."""
+    """Return the images of all splits and the junk, one after the other."""
     return _chained(dataset.splits)
 
 
 def _chained(parts: Sequence[Samples]) -> Samples:
-    """The images of one split of every data set; what is in columns stays in columns."""
+    """Return the images of one split of every data set; what is in columns stays in columns."""
     shards = [part for part in parts if isinstance(part, ShardSamples)]
     if len(shards) == len(parts):
         return shards[0] if len(shards) == 1 else joined(shards)
@@ -167,7 +167,7 @@ def _refuse_twice(datasets: Sequence[Dataset]) -> None:
 
 
 def _place(path: str) -> str:
-    """Where a file lies, whichever way it is named; a URL stays as it is."""
+    """Return where a file lies, whichever way it is named; a URL stays as it is."""
     return path if "://" in path else os.path.realpath(path)
 
 
@@ -187,7 +187,7 @@ def _guess(folder: Path) -> Dataset:
 
 
 def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path]]]]:
-    """What is looked for, and in which places: layouts with certain names first."""
+    """Yield what is looked for, and in which places: layouts with certain names first."""
     levels = list(islice(scan.levels(folder), 2))
     # thousands of folders of ids are passed at a glance
     yield (
@@ -225,7 +225,7 @@ def _named(name: str) -> Format:
 
 
 def _load_shards(folder: Path) -> Dataset:
-    """What a URL leads to."""
+    """Return what a URL leads to."""
     found = _recognised(SHARDS, [folder])
     if not found:
         raise DataError(f"{url_of(folder)} holds no .tar and no .parquet: give the URL of a folder of shards")
@@ -240,6 +240,6 @@ def _load_file(path: Path) -> Dataset:
 
 
 def _recognised(names: Sequence[str], places: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Those of `places` that are laid out as one of `names`, each with the first name that fits."""
+    """Return those of `places` that are laid out as one of `names`, each with the first name that fits."""
     first = ((next((name for name in names if FORMATS[name].matches(place)), ""), place) for place in places)
     return [(name, place) for name, place in first if name]

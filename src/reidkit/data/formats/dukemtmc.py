@@ -20,7 +20,7 @@ LAYOUT = f"dukemtmc (bounding_box_train with {EXAMPLE})"
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is laid out as DukeMTMC-reID: Market-1501's folders, with a frame number in the names."""
+    """Return whether `folder` is laid out as DukeMTMC-reID: Market-1501's folders, with a frame number in the names."""
     return bool(NAME.match(any_image(folder / "bounding_box_train") or ""))
 
 

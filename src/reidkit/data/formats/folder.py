@@ -59,7 +59,7 @@ LAYOUT = "folder (train/<id>/<image>, <id>/<image>, <id>/<camera>/<image> or <ca
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` holds a folder of images per id, below train, query and gallery or right away.
+    """Return whether `folder` holds a folder of images per id, below train, query and gallery or right away.
 
     A single folder of images is not enough: that is more often a folder of everybody's images than one of one id.
     """
@@ -100,26 +100,26 @@ def load(folder: Path, shape: Shape | None = None) -> Dataset:
 
 
 def lacks_query(root: Path) -> bool:
-    """Whether `root` holds the ids of a training and a test split, and neither a query nor a gallery."""
+    """Return whether `root` holds the ids of a training and a test split, and neither a query nor a gallery."""
     split = bool(_inner_shape(part_of(root, "train"))) and _inner_shape(part_of(root, "test"))
     return bool(split) and not any(part_of(root, part).is_dir() for part in ("query", "gallery"))
 
 
 def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """The images to train on and those to test with, of such a folder."""
+    """Return the images to train on and those to test with, of such a folder."""
     parts = [part_of(root, name) for name in ("train", "test")]
     (train, test), _ = _numbered([_ids(part, _inner_shape(part)) for part in parts])
     return train, test
 
 
 def names_of_split(root: Path) -> Names:
-    """What the ids of such a folder are called."""
+    """Return what the ids of such a folder are called."""
     parts = [part_of(root, name) for name in ("train", "test")]
     return _numbered([_ids(part, _inner_shape(part)) for part in parts])[1]
 
 
 def part_of(root: Path, name: str) -> Path:
-    """The folder of `root` that is called `name`, in capitals or not, or as others call the same part."""
+    """Return the folder of `root` that is called `name`, in capitals or not, or as others call the same part."""
     if (root / name).is_dir() or not root.is_dir():
         return root / name
     called = {name, *ALSO_CALLED.get(name, ())}
@@ -192,7 +192,7 @@ def _has_splits(folder: Path) -> bool:
 
 
 def _numbered(splits: list[dict[str, list[tuple[Path, int]]]]) -> tuple[list[tuple[Sample, ...]], Names]:
-    """The images of every split, with numbers for the ids and the cameras, and what the ids are called."""
+    """Return the images of every split, with numbers for the ids and the cameras, and what the ids are called."""
     pids, names = as_names({name for ids in splits for name in ids})
     cameras = _cameras(splits)
     samples = [
@@ -203,7 +203,7 @@ def _numbered(splits: list[dict[str, list[tuple[Path, int]]]]) -> tuple[list[tup
 
 
 def _shape(folder: Path) -> Shape | None:
-    """How the ids of `folder` lie, as far as the names of the folders say so beyond doubt."""
+    """Return how the ids of `folder` lie, as far as the names of the folders say so beyond doubt."""
     children = _candidates(folder)
     straight = [child for child in children if any_image(child)]
     if straight:
@@ -220,7 +220,7 @@ def _shape(folder: Path) -> Shape | None:
 
 
 def _are_below_ids(tops: list[str], inner: set[str]) -> bool:
-    """Whether `tops` are ids and `inner` are what lies below an id: cameras, sessions."""
+    """Return whether `tops` are ids and `inner` are what lies below an id: cameras, sessions."""
     if inner & NO_IDS or any(SESSION_FOLDER.fullmatch(name) and not ID_FOLDER.fullmatch(name) for name in tops):
         return False
     if all(camera_of_folder(name) != NO_CAMERA or SESSION_FOLDER.fullmatch(name) for name in inner):
@@ -229,7 +229,7 @@ def _are_below_ids(tops: list[str], inner: set[str]) -> bool:
 
 
 def _inner_shape(folder: Path) -> Shape | None:
-    """The same inside a split, where the folders must be ids unless they are called like cameras."""
+    """Return the same inside a split, where the folders must be ids unless they are called like cameras."""
     if not folder.is_dir():
         return None
     if shape := _shape(folder):
@@ -253,7 +253,7 @@ def _is_alone(folder: Path) -> bool:
 
 
 def _ids(folder: Path, shape: Shape | None) -> dict[str, list[tuple[Path, int]]]:
-    """The images of every id of `folder`, each with the camera of its folder."""
+    """Return the images of every id of `folder`, each with the camera of its folder."""
     found: defaultdict[str, list[tuple[Path, int]]] = defaultdict(list)
     if shape is None or not folder.is_dir():
         return found
@@ -269,7 +269,7 @@ def _ids(folder: Path, shape: Shape | None) -> dict[str, list[tuple[Path, int]]]
 
 
 def _images(folder: Path, seen_by: int, *, anything: bool = False, depth: int = 0) -> Iterator[tuple[Path, int]]:
-    """The images in `folder` and in the folders of cameras and sessions below it, or in `anything` below it."""
+    """Yield the images in `folder` and in the folders of cameras and sessions below it, or in `anything` below it."""
     for name in image_names(folder):
         yield folder / name, seen_by
     for child in folders_in(folder) if depth < MAX_DEPTH else ():
@@ -280,12 +280,12 @@ def _images(folder: Path, seen_by: int, *, anything: bool = False, depth: int = 
 
 
 def _leads_up(folder: Path) -> bool:
-    """Whether `folder` is a link to a folder that it lies in."""
+    """Return whether `folder` is a link to a folder that it lies in."""
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _cameras(splits: Iterable[dict[str, list[tuple[Path, int]]]]) -> dict[Path, int]:
-    """The camera of every image: of its folder, or of its name."""
+    """Return the camera of every image: of its folder, or of its name."""
     images = [(name, path, seen_by) for ids in splits for name, found in ids.items() for path, seen_by in found]
     cameras = {path: camera(path.name) if seen_by == NO_CAMERA else seen_by for _, path, seen_by in images}
     if all(camid == NO_CAMERA for camid in cameras.values()):
@@ -294,7 +294,7 @@ def _cameras(splits: Iterable[dict[str, list[tuple[Path, int]]]]) -> dict[Path, 
 
 
 def _leading(images: list[tuple[str, Path]]) -> dict[Path, int]:
-    """The first numbers of names that are all like `01_3.png`; none where these cannot be cameras."""
+    """Return the first numbers of names that are all like `01_3.png`; none where these cannot be cameras."""
     cameras: dict[Path, int] = {}
     seen: defaultdict[int, set[str]] = defaultdict(set)
     for name, path in images:

@@ -22,7 +22,7 @@ LAYOUT = f"market1501 (bounding_box_train with {EXAMPLE})"
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is laid out as Market-1501; DukeMTMC-reID has the same folders and other names."""
+    """Return whether `folder` is laid out as Market-1501; DukeMTMC-reID has the same folders and other names."""
     train = folder / "bounding_box_train"
     return train.is_dir() and not re.match(r"\d+_c\d+_f\d+", any_image(train) or "")
 
@@ -44,7 +44,7 @@ def load(folder: Path, train_only: bool = False) -> Dataset:
 
 
 def load_boxes(name: str, root: Path, pattern: re.Pattern[str], example: str, *, train_only: bool) -> Dataset:
-    """The three folders of Market-1501 with images named by `pattern`, or the first of them alone.
+    """Return the three folders of Market-1501 with images named by `pattern`, or the first of them alone.
 
     Raises:
         DataError: as `load`.
@@ -74,12 +74,12 @@ def name_of_training_alone(name: str) -> str:
 
 
 def lacks_query(root: Path) -> bool:
-    """Whether `root` is laid out as Market-1501 with a gallery and no query."""
+    """Return whether `root` is laid out as Market-1501 with a gallery and no query."""
     return matches(root) and bool(any_image(root / FOLDERS[2])) and not any_image(root / "query")
 
 
 def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """The images to train on and those to test with, of such a folder."""
+    """Return the images to train on and those to test with, of such a folder."""
     train, test = (named_samples(root / part, NAME, EXAMPLE) for part in (FOLDERS[0], FOLDERS[2]))
     return train, test
 

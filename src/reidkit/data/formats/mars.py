@@ -19,7 +19,7 @@ LAYOUT = f"mars (bbox_train/0001/{EXAMPLE})"
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is laid out as MARS."""
+    """Return whether `folder` is laid out as MARS."""
     train = folder / "bbox_train"
     return train.is_dir() and any(NAME.fullmatch(any_image(child) or "") for child in folders_in(train))
 

@@ -16,7 +16,7 @@ LAYOUT = "msmt17 (list_train.txt and list_query.txt)"
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is laid out as MSMT17."""
+    """Return whether `folder` is laid out as MSMT17."""
     return (folder / "list_train.txt").is_file() and (folder / "list_query.txt").is_file()
 
 
@@ -43,7 +43,7 @@ def load(folder: Path, with_val: bool = False) -> Dataset:
 
 
 def _listed(table: Path, folder: Path, first: int = 0) -> tuple[Sample, ...]:
-    """The images of `folder` that `table` names, their pids moved up by `first`."""
+    """Return the images of `folder` that `table` names, their pids moved up by `first`."""
     try:
         lines = table.read_text(encoding="utf-8").splitlines()
     except OSError as error:

@@ -41,7 +41,7 @@ LAYOUT = ", ".join(f"{name} ({', '.join(layout.folders)} with {layout.example})"
 
 
 def matches(folder: Path, name: str) -> bool:
-    """Whether `folder` is laid out as the data set called `name`."""
+    """Return whether `folder` is laid out as the data set called `name`."""
     layout = LAYOUTS[name]
     first = [any_image(folder / part) for part in layout.folders]
     # a test folder may have been left out, but what is there must be named so
@@ -49,7 +49,7 @@ def matches(folder: Path, name: str) -> bool:
 
 
 def load(folder: Path, name: str) -> Dataset:
-    """The data set called `name` from its folder or one around it. A folder that is missing is an empty split.
+    """Return the data set called `name` from its folder or one around it. A folder that is missing is an empty split.
 
     Raises:
         DataError: there is no training folder, or an image's name does not fit.

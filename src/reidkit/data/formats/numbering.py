@@ -24,7 +24,7 @@ _MISSING = frozenset(("nan", "null", "none", "<na>", "n/a", "#n/a"))
 
 
 def label(text: str, column: str) -> str:
-    """An id or a camera, as a table or a shard has it.
+    """Return an id or a camera, as a table or a shard has it.
 
     Space around it is left out, and so is the `.0` that pandas puts after whole numbers as soon as a column has a gap.
 
@@ -45,7 +45,7 @@ def label(text: str, column: str) -> str:
 
 
 def numbered(labels: Collection[str], column: str, where: str) -> tuple[dict[str, int], dict[int, str]]:
-    """The number of each label, and the name of each number that stands for one.
+    """Return the number of each label, and the name of each number that stands for one.
 
     Integers (of up to 9 digits) stay what they are. As soon as one label is none, all but -1 are names, and are
     numbered in sorted order.
@@ -60,7 +60,7 @@ def numbered(labels: Collection[str], column: str, where: str) -> tuple[dict[str
 
 
 def as_names(labels: Collection[str]) -> tuple[dict[str, int], dict[int, str]]:
-    """The same where all labels but -1 are names, even those that look like integers."""
+    """Return the same where all labels but -1 are names, even those that look like integers."""
     names = sorted(set(labels) - {NONE})
     return {name: number for number, name in enumerate(names)} | {NONE: int(NONE)}, dict(enumerate(names))
 

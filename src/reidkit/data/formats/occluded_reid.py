@@ -17,7 +17,7 @@ LAYOUT = f"occluded-reid ({' and '.join(FOLDERS)})"
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is laid out as Occluded-REID."""
+    """Return whether `folder` is laid out as Occluded-REID."""
     return all((folder / name).is_dir() for name in FOLDERS)
 
 

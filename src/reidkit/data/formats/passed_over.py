@@ -42,13 +42,13 @@ def passed_over(folder: Path, dataset: Dataset) -> dict[str, int]:
 
 
 def worth_a_line(counts: Mapping[str, int]) -> str:
-    """The line of a run about what may have been meant to be read; empty where there is nothing."""
+    """Return the line of a run about what may have been meant to be read; empty where there is nothing."""
     told = {kind: count for kind, count in counts.items() if kind not in (_HIDDEN, _NOTES)}
     return f"passed over: {as_text(told)}" if told else ""
 
 
 def as_text(counts: Mapping[str, int]) -> str:
-    """The counts in a line."""
+    """Return the counts in a line."""
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
@@ -70,7 +70,7 @@ class _Used:
         self.real = {os.path.join(real[os.path.dirname(path)], os.path.basename(path)) for path in self.files}
 
     def kind(self, path: str, entry: os.DirEntry[str]) -> str:
-        """What kind of file is passed over here; empty where it is read."""
+        """Return what kind of file is passed over here; empty where it is read."""
         path = os.path.normpath(path)
         if path in self.files or os.path.join(os.path.realpath(os.path.dirname(path)), entry.name) in self.real:
             return ""
@@ -96,7 +96,7 @@ class _Used:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every file below `folder`, through links but never in a circle. What cannot be listed has no files."""
+    """Yield every file below `folder`, through links but never in a circle. What cannot be listed has no files."""
     waiting, seen = [str(folder)], set()
     while waiting:
         place = waiting.pop()

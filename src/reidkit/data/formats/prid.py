@@ -25,7 +25,7 @@ LAYOUT = "prid (cam_a and cam_b with person_0001.png or person_0001/)"
 
 
 def matches(folder: Path, shot: Shot | None = None) -> bool:
-    """Whether `folder` is laid out as PRID 2011, or as that part of it."""
+    """Return whether `folder` is laid out as PRID 2011, or as that part of it."""
     return _place(folder, shot) is not None
 
 
@@ -62,7 +62,7 @@ def _has_people(camera: Path) -> bool:
 
 
 def _read(camera: Path, camid: int) -> Iterator[Sample]:
-    """The images right in a camera's folder, or in a folder per id."""
+    """Yield the images right in a camera's folder, or in a folder per id."""
     images = [(name, camera / name) for name in image_names(camera)]
     images += [(child.name, child / name) for child in folders_in(camera) for name in image_names(child)]
     for name, path in images:

@@ -35,7 +35,7 @@ MAX_SETS = 64
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path that a list names is a file; one that no disk can hold is none."""
+    """Return whether a path that a list names is a file; one that no disk can hold is none."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -43,7 +43,7 @@ def is_file(path: Path) -> bool:
 
 
 def image_names(folder: Path) -> list[str]:
-    """The names of the images in `folder`, sorted. Told by the suffix; hidden files and Thumbs.db are no images.
+    """Return the names of the images in `folder`, sorted. Told by the suffix; hidden files and Thumbs.db are no images.
 
     Raises:
         DataError: the folder is missing or may not be read.
@@ -52,12 +52,12 @@ def image_names(folder: Path) -> list[str]:
 
 
 def any_image(folder: Path) -> str | None:
-    """The name of some image in `folder`; None when there is none, or no such folder."""
+    """Return the name of some image in `folder`; None when there is none, or no such folder."""
     return next(_images(folder), None) if folder.is_dir() else None
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders right inside `folder`, sorted by name; hidden ones are left out.
+    """Return the folders right inside `folder`, sorted by name; hidden ones are left out.
 
     Raises:
         DataError: the folder is missing or may not be read.
@@ -66,12 +66,12 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def holds_more(folder: Path) -> bool:
-    """Whether `folder` holds anything but images."""
+    """Return whether `folder` holds anything but images."""
     return any(not entry.name.lower().endswith(SUFFIXES) for entry in _entries(folder))
 
 
 def locate(folder: Path, matches: Callable[[Path], bool], wanted: str) -> Path:
-    """The place of a data set: `folder` itself, or the one folder that `matches` one or two levels below it.
+    """Return the place of a data set: `folder` itself, or the one folder that `matches` one or two levels below it.
 
     Raises:
         DataError: there is no such folder, nothing matches (`wanted` is named), or several do.
@@ -96,7 +96,7 @@ def levels(folder: Path) -> Iterator[list[Path]]:
 
 
 def only(folder: Path, found: Sequence[Path]) -> Path:
-    """The one place of `found`.
+    """Return the one place of `found`.
 
     Raises:
         DataError: there are several: the places in `folder` to choose among.
@@ -108,7 +108,7 @@ def only(folder: Path, found: Sequence[Path]) -> Path:
 
 
 def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple[Sample, ...]:
-    """The images of `folder`, whose names give id and camera; sorted by name.
+    """Return the images of `folder`, whose names give id and camera; sorted by name.
 
     `pattern` has the groups `pid` and `cam`; the camera keeps the number that the name gives it.
 
@@ -133,7 +133,7 @@ def without_junk(
     gallery: tuple[Sample, ...],
     names: Names = NO_NAMES,
 ) -> Dataset:
-    """A data set whose junk (pid -1) has been taken out of every split and laid in `junk`."""
+    """Return a data set whose junk (pid -1) has been taken out of every split and laid in `junk`."""
     train, query, gallery, junk = (
         *(tuple(sample for sample in split if sample.pid != JUNK) for split in (train, query, gallery)),
         tuple(sample for split in (train, query, gallery) for sample in split if sample.pid == JUNK),
@@ -154,7 +154,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _is(question: Callable[[], bool]) -> bool:
-    """The answer about a directory entry; no for a link that leads to itself."""
+    """Return the answer about a directory entry; no for a link that leads to itself."""
     try:
         return question()
     except OSError:

@@ -29,12 +29,12 @@ _Rows = list[tuple[str, int]]
 
 
 def matches_vehicleid(folder: Path) -> bool:
-    """Whether `folder` is laid out as VehicleID."""
+    """Return whether `folder` is laid out as VehicleID."""
     return (folder / "image").is_dir() and (folder / LISTS).is_dir()
 
 
 def matches_wild(folder: Path) -> bool:
-    """Whether `folder` is laid out as VERI-Wild."""
+    """Return whether `folder` is laid out as VERI-Wild."""
     return (folder / "images").is_dir() and (folder / LISTS).is_dir()
 
 
@@ -90,7 +90,7 @@ def _dataset(name: str, place: Path, lists: list[_Rows], camera: Callable[[str],
 
 
 def _rows_if_there(table: Path, line: re.Pattern[str], example: str, *, explicit: bool) -> _Rows:
-    """What `table` lists; nothing where it is missing and was not asked for."""
+    """Return what `table` lists; nothing where it is missing and was not asked for."""
     return _rows(table, line, example) if explicit or table.is_file() else []
 
 

@@ -18,7 +18,7 @@ LAYOUT = f"veri776 (image_train with {EXAMPLE})"
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder` is laid out as VeRi-776."""
+    """Return whether `folder` is laid out as VeRi-776."""
     return (folder / "image_train").is_dir() and (folder / "image_query").is_dir()
 
 

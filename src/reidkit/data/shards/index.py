@@ -50,7 +50,7 @@ def read_shards(
     gather: Callable[[Place, dict[str, int]], Index],
     each: str,
 ) -> ShardSamples:
-    """The images of all shards of a folder or URL whose names end in `suffix`, as they lie in them.
+    """Return the images of all shards of a folder or URL whose names end in `suffix`, as they lie in them.
 
     `shard` makes one of a place and a name, `gather` makes the index where none is stored, and `each` says
     what must be written for an image.
@@ -69,7 +69,7 @@ def read_shards(
 
 
 def gathered(shards: Iterable[S], add: Callable[[S, ShardRows, str], None]) -> Index:
-    """The index of shards in this order: `add` puts the images of one into its rows.
+    """Return the index of shards in this order: `add` puts the images of one into its rows.
 
     It is told the split that the name of the shard begins with, as in `query-000.tar`, or "". Where no name begins with
     one, all are for training.
@@ -142,7 +142,7 @@ class _Column:
             called(self._called, number, name)
 
     def done(self, where: str) -> tuple[list[NDArray[np.int64]], dict[int, str]]:
-        """The numbers of each shard's, and what they are called."""
+        """Return the numbers of each shard's, and what they are called."""
         if not any(isinstance(part, list) for part in self._parts):
             return [np.asarray(part, dtype=np.int64) for part in self._parts], self._called
         texts = [part if isinstance(part, list) else list(map(str, part.tolist())) for part in self._parts]
@@ -159,7 +159,7 @@ class _Gathering:
         self._names = bytearray()
 
     def shard(self) -> ShardRows:
-        """What the next shard holds is added to this."""
+        """Add what the next shard holds to this."""
         return ShardRows(len(self._chunks))
 
     def close(self, rows: ShardRows) -> None:
@@ -263,7 +263,7 @@ def _called_as_arrays(called: Names) -> dict[str, NDArray[Any]]:
 
 
 def _called_from_arrays(file: npz.Archive) -> Names:
-    """The same back; a file that has none, or is of the first version, gives none."""
+    """Return the same back; a file that has none, or is of the first version, gives none."""
     found: list[dict[int, str]] = []
     for kind in _CALLED:
         if f"{kind}_names" not in file.headers:
@@ -280,7 +280,7 @@ def _called_from_arrays(file: npz.Archive) -> Names:
 
 
 def _beside(place: Place, sizes: dict[str, int]) -> Index | None:
-    """The index that lies beside the shards, unless one of them has changed."""
+    """Return the index that lies beside the shards, unless one of them has changed."""
     there = place.sizes()
     if INDEX not in there:
         return None
@@ -365,7 +365,7 @@ def _believable(headers: Mapping[str, npz.Header], sizes: dict[str, int]) -> boo
 
 
 def _load(read: Callable[[], bytes], sizes: dict[str, int]) -> Index | None:
-    """What was written, or None where it is not whole, of another version or of other shards."""
+    """Return what was written, or None where it is not whole, of another version or of other shards."""
     try:
         with npz.opened(io.BytesIO(read()), (*_PARTS, *_CALLED_PARTS), INDEX) as file:
             if not _believable(file.headers, sizes):

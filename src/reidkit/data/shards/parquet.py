@@ -49,7 +49,7 @@ class ParquetShard:
         pyarrow()
 
     def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
-        """The files in these rows of a row group; the last few row groups are kept for who asks one by one."""
+        """Return the files in these rows of a row group; the last few row groups are kept for who asks one by one."""
         del lengths
         if len(starts) > 1:
             images = _row_group(self, part)
@@ -66,12 +66,12 @@ class ParquetShard:
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder`, or the place of a URL, holds Parquet files, or is one."""
+    """Return whether `folder`, or the place of a URL, holds Parquet files, or is one."""
     return bool(shards_at(folder, ".parquet")[1])
 
 
 def load(folder: Path) -> Dataset:
-    """The images in the Parquet files of a folder or URL.
+    """Return the images in the Parquet files of a folder or URL.
 
     Columns: `image` (the bytes of the file, or a struct that has them as `bytes`), `pid` (numbers, or names as in
     `csv`), and where they are known `camid`, `split` and `key` or `path`. Where no split is raw, the shard's name
@@ -85,7 +85,7 @@ def load(folder: Path) -> Dataset:
 
 
 def read(folder: Path) -> ShardSamples:
-    """The images of all splits together, as they lie in the shards.
+    """Return the images of all splits together, as they lie in the shards.
 
     Raises:
         DataError: as `load`.
@@ -94,7 +94,7 @@ def read(folder: Path) -> ShardSamples:
 
 
 def gather(place: Place, sizes: Iterable[str]) -> Index:
-    """The index of the Parquet files of these names in a place, from all their columns but the images.
+    """Return the index of the Parquet files of these names in a place, from all their columns but the images.
 
     Raises:
         DataError: as `load`.
@@ -127,7 +127,7 @@ def _gather_group(shard: ParquetShard, file: Any, group: int, rows: ShardRows, s
 
 
 def _image_bytes(file: Any, group: int) -> int:
-    """How much the images of a row group take in memory; how they share it is not known without reading them."""
+    """Return how much the images of a row group take in memory; how they share it is not known without reading them."""
     facts = file.metadata.row_group(group)
     columns = (facts.column(i) for i in range(facts.num_columns))
     return sum(c.total_uncompressed_size for c in columns if c.path_in_schema.partition(".")[0] == "image")
@@ -164,7 +164,7 @@ def _row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
 
 
 def _holds_bytes(kind: Any) -> bool:
-    """Whether a column of this type has a file in each row: its bytes, or a struct that has them as `bytes`."""
+    """Return whether a column of this type has a file in each row: its bytes, or a struct that has them as `bytes`."""
     from pyarrow import types
 
     if types.is_struct(kind):
@@ -189,7 +189,7 @@ def _told(shard: ParquetShard, work: Any) -> Any:
 
 
 def pyarrow() -> tuple[Any, Any]:
-    """The modules pyarrow and pyarrow.parquet.
+    """Return the modules pyarrow and pyarrow.parquet.
 
     Raises:
         DataError: pyarrow is not installed.

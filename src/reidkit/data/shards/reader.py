@@ -163,7 +163,7 @@ class ShardImages:
         return len(self.samples)
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The images, decoded for this call.
+        """Return the images, decoded for this call.
 
         Raises:
             BrokenImagesError: one of them cannot be decoded.
@@ -189,7 +189,7 @@ class ShardImages:
     def complaints(
         self, indices: NDArray[np.int64], look: Callable[[NDArray[np.uint8]], str | None] | None = None
     ) -> list[str | None]:
-        """What is wrong with each of these images, or what `look` says of it, or None."""
+        """Return what is wrong with each of these images, or what `look` says of it, or None."""
         files = self._files(indices)
 
         def say(at: int) -> str | None:
@@ -199,14 +199,14 @@ class ShardImages:
         return list(self._pool.map(say, range(len(indices))))
 
     def _decoded(self, index: int, data: bytes) -> tuple[NDArray[np.uint8] | None, str | None]:
-        """The pixels of an image, or why there are none."""
+        """Return the pixels of an image, or why there are none."""
         try:
             return decode_bytes(data, ""), None
         except DataError as error:
             return None, f"{self.samples[index].path}{error}"
 
     def _files(self, indices: NDArray[np.int64]) -> Callable[[int], bytes]:
-        """The file of each image by its place in `indices`."""
+        """Return the file of each image by its place in `indices`."""
         rows = self.samples.rows[indices]
         shard, part = rows["shard"].tolist(), rows["part"].tolist()
         starts, lengths = rows["start"].astype(np.int64), rows["length"].astype(np.int64)

@@ -45,7 +45,7 @@ class Shard(Protocol):
     """A file of images. Its string is its path or URL."""
 
     def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
-        """The files of images of one part, in the order asked for.
+        """Return the files of images of one part, in the order asked for.
 
         Raises:
             DataError: the shard cannot be read.
@@ -68,7 +68,7 @@ class Member:
         return PurePosixPath(self.key).name
 
     def read_bytes(self) -> bytes:
-        """The image file.
+        """Return the image file.
 
         Raises:
             DataError: the shard cannot be read.
@@ -133,7 +133,7 @@ class ShardSamples(Samples):
         return Sample(Member(self.shards[shard], key, part, start, length), pid, camid)
 
     def members(self, indices: NDArray[np.int64]) -> list[Member]:
-        """The places of some of the images."""
+        """Return the places of some of the images."""
         return [sample.path for sample in self.take(indices) if isinstance(sample.path, Member)]
 
     def __eq__(self, other: object) -> bool:
@@ -144,7 +144,7 @@ class ShardSamples(Samples):
     __hash__ = None
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> ShardSamples:
-        """Some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
+        """Return some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
         chosen = np.asarray(rows)
         chosen = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
         return ShardSamples(self.shards, self.rows[chosen], self.names, self.called)
@@ -159,7 +159,7 @@ class ShardSamples(Samples):
         return ShardSamples(self.shards, rows, self.names, self.called.moved(pids, camids))
 
     def read(self, indices: NDArray[np.int64]) -> list[bytes]:
-        """The files of images of one group, read together where they lie together.
+        """Return the files of images of one group, read together where they lie together.
 
         Raises:
             DataError: the shard cannot be read.
@@ -169,7 +169,7 @@ class ShardSamples(Samples):
         return shard.read(int(rows["part"][0]), rows["start"].astype(np.int64), rows["length"].astype(np.int64))
 
     def digest(self) -> str:
-        """A short name of these images in this order, with their ids and the names of their shards."""
+        """Return a short name of these images in this order, with their ids and the names of their shards."""
         total = hashlib.sha256("\0".join(PurePosixPath(str(shard)).name for shard in self.shards).encode())
         for column in ("pid", "shard", "part", "start", "length"):
             total.update(np.ascontiguousarray(self.rows[column]).data)
@@ -177,7 +177,7 @@ class ShardSamples(Samples):
 
 
 def joined(several: Sequence[ShardSamples]) -> ShardSamples:
-    """The images of several as one sequence."""
+    """Return the images of several as one sequence."""
     rows, first, letters = [], 0, 0
     for samples in several:
         moved = samples.rows.copy()
@@ -191,7 +191,7 @@ def joined(several: Sequence[ShardSamples]) -> ShardSamples:
 
 
 def as_dataset(name: str, samples: ShardSamples) -> Dataset:
-    """The splits of `samples`, each in its order, without the junk, which comes together."""
+    """Return the splits of `samples`, each in its order, without the junk, which comes together."""
     split, junk = samples.rows["split"], samples.rows["pid"] == JUNK
     train, query, gallery = (samples.take(np.flatnonzero((split == n) & ~junk)) for n in range(len(SPLITS)))
     return Dataset(name, train, query, gallery, samples.take(np.flatnonzero(junk)), names=samples.called)
@@ -254,12 +254,12 @@ class RawFacts(NamedTuple):
 
 
 def _is_missing(value: object) -> bool:
-    """Whether there is no camera: nothing, or what pandas puts into a gap."""
+    """Return whether there is no camera: nothing, or what pandas puts into a gap."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _label(value: object, column: str) -> int | str:
-    """An id or a camera: integers as such, all else as text."""
+    """Return an id or a camera: integers as such, all else as text."""
     if isinstance(value, float) and abs(value) < _HIGHEST and value == int(value):
         value = int(value)  # as pandas has whole numbers beside a gap
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -277,5 +277,5 @@ _REMEDY = {"pid": "", "camid": ": leave it out if it is not known"}
 
 
 def shown_text(text: str) -> str:
-    """The same of a text."""
+    """Return the same of a text."""
     return shown(text.encode("utf-8", "backslashreplace"))

@@ -26,19 +26,19 @@ class Place(Protocol):
     """A folder of shards. Two that are equal hold the same files."""
 
     def sizes(self) -> dict[str, int]:
-        """The files right inside, by name, and their sizes in bytes; -1 where the place does not say."""
+        """Return the files right inside, by name, and their sizes in bytes; -1 where the place does not say."""
 
     def state(self, name: str) -> str:
         """Something that changes when the file does."""
 
     def read(self, name: str, start: int, length: int) -> bytes:
-        """The bytes of a file from `start` on, fewer than `length` at its end."""
+        """Return the bytes of a file from `start` on, fewer than `length` at its end."""
 
     def open(self, name: str) -> Any:
-        """The file as a binary stream that can seek."""
+        """Return the file as a binary stream that can seek."""
 
     def where(self, name: str) -> str:
-        """The file as people write it."""
+        """Return the file as people write it."""
 
 
 def url_of(path: Path) -> str | None:
@@ -55,7 +55,7 @@ def url_of(path: Path) -> str | None:
 
 @lru_cache(maxsize=64)
 def place_of(path: Path) -> Place:
-    """The place that a folder or a folded URL names.
+    """Return the place that a folder or a folded URL names.
 
     Raises:
         DataError: fsspec, or what it needs for this kind of URL, is not installed; there is no such kind.
@@ -69,7 +69,7 @@ def place_of(path: Path) -> Place:
 
 
 def shards_at(path: Path, suffix: str) -> tuple[Place, dict[str, int]]:
-    """Where the shards of a folder or URL lie, their names and sizes; `path` may be one shard alone.
+    """Return where the shards of a folder or URL lie, their names and sizes; `path` may be one shard alone.
 
     Raises:
         DataError: as `place_of`, or the place cannot be listed.
@@ -102,18 +102,18 @@ class Folder:
         return hash(self._path)
 
     def sizes(self) -> dict[str, int]:
-        """The regular files of the folder, hidden ones left out; none where there is no such folder."""
+        """Return the regular files of the folder, hidden ones left out; none where there is no such folder."""
         if not self._path.is_dir():
             return {}
         with os.scandir(self._path) as entries:
             return {e.name: e.stat().st_size for e in entries if not e.name.startswith(".") and e.is_file()}
 
     def state(self, name: str) -> str:
-        """The time of the last change."""
+        """Return the time of the last change."""
         return str((self._path / name).stat().st_mtime_ns)
 
     def read(self, name: str, start: int, length: int) -> bytes:
-        """A piece of a file."""
+        """Return a piece of a file."""
         try:
             with (self._path / name).open("rb", buffering=0) as file:
                 file.seek(start)
@@ -122,14 +122,14 @@ class Folder:
             raise DataError(f"{self.where(name)} cannot be read: {error.strerror}") from None
 
     def open(self, name: str) -> Any:
-        """The file, opened."""
+        """Return the file, opened."""
         try:
             return (self._path / name).open("rb")
         except OSError as error:
             raise DataError(f"{self.where(name)} cannot be read: {error.strerror}") from None
 
     def where(self, name: str) -> str:
-        """The path."""
+        """Return the path."""
         return str(self._path / name)
 
 
@@ -173,12 +173,12 @@ class Remote:
         return hash(self._url)
 
     def sizes(self) -> dict[str, int]:
-        """What the place lists; none where there is no such place."""
+        """Return what the place lists; none where there is no such place."""
         found = self._listing()
         return {name: -1 if facts.get("size") is None else int(facts["size"]) for name, facts in found.items()}
 
     def state(self, name: str) -> str:
-        """What the store says of the file's version: it has one name for that here and another there.
+        """Return what the store says of the file's version: it has one name for that here and another there.
 
         Raises:
             DataError: it says nothing, neither in its list nor when asked for the file.
@@ -192,17 +192,17 @@ class Remote:
         return str([*said, known.get("size")])
 
     def read(self, name: str, start: int, length: int) -> bytes:
-        """A piece of a file, asked for again where the network fails."""
+        """Return a piece of a file, asked for again where the network fails."""
         self._require_pieces(name)
         return self._piece(name, start, length) if length > 0 else b""
 
     def open(self, name: str) -> Any:
-        """The file as fsspec opens it."""
+        """Return the file as fsspec opens it."""
         self._require_pieces(name)
         return self._try(lambda: self._system.open(f"{self._root}/{name}", "rb"), name)
 
     def where(self, name: str) -> str:
-        """The URL."""
+        """Return the URL."""
         return f"{self._url}/{name}"
 
     def _piece(self, name: str, start: int, length: int) -> bytes:
@@ -255,7 +255,7 @@ class _MissingError(DataError):
 
 
 def _words(error: Exception, otherwise: str = "") -> str:
-    """What a store says; `otherwise`, where it only repeats the URL."""
+    """Return what a store says; `otherwise`, where it only repeats the URL."""
     status, message = getattr(error, "status", None), getattr(error, "message", None)
     if isinstance(status, int) and message:
         hint = ": see that the URL may be read from here" if status in (401, 403) else ""
@@ -265,7 +265,7 @@ def _words(error: Exception, otherwise: str = "") -> str:
 
 
 def _patience(scheme: str) -> dict[str, Any]:
-    """What to tell fsspec, so that a silent server is not waited for; what its own settings say goes first."""
+    """Return what to tell fsspec, so that a silent server is not waited for; what its own settings say goes first."""
     from fsspec.config import conf
 
     if scheme not in ("http", "https") or "client_kwargs" in conf.get(scheme, {}):

@@ -97,7 +97,7 @@ def walk(read: Callable[[int, int], bytes], size: int, where: str) -> Iterator[E
 
 
 def _check(header: bytes, place: int, size: int, where: str) -> bytes:
-    """The kind of an entry."""
+    """Return the kind of an entry."""
     if len(header) < BLOCK:
         if place == 0 and size:
             raise DataError(f"{where} is not a tar: it has only {size} bytes")
@@ -111,7 +111,7 @@ def _check(header: bytes, place: int, size: int, where: str) -> bytes:
 
 
 def _sums_up(header: bytes) -> bool:
-    """Whether a header without the word `ustar`, as the oldest tars have it, is one by its checksum."""
+    """Return whether a header without the word `ustar`, as the oldest tars have it, is one by its checksum."""
     try:
         return int(header[148:156].strip(b"\0 "), 8) == sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
     except ValueError:
@@ -179,7 +179,7 @@ class TarShard:
     name: str
 
     def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
-        """The files, read in one piece from the first to the last."""
+        """Return the files, read in one piece from the first to the last."""
         del part
         if len(starts) == 1:
             return [self.place.read(self.name, int(starts[0]), int(lengths[0]))]
@@ -192,12 +192,12 @@ class TarShard:
 
 
 def matches(folder: Path) -> bool:
-    """Whether `folder`, or the place of a URL, holds tars, or is one."""
+    """Return whether `folder`, or the place of a URL, holds tars, or is one."""
     return bool(shards_at(folder, ".tar")[1])
 
 
 def load(folder: Path) -> Dataset:
-    """The images in the tars of a folder or URL; nothing is unpacked.
+    """Return the images in the tars of a folder or URL; nothing is unpacked.
 
     An image `KEY.jpg` (or another suffix of an image) goes with `KEY.json`, an object with `pid`, `camid` and `split`,
     or with `KEY.cls` or `KEY.txt`, the pid alone; the camera is then the number in a `c<N>` of the name, as in
@@ -210,7 +210,7 @@ def load(folder: Path) -> Dataset:
 
 
 def read(folder: Path) -> ShardSamples:
-    """The images of all splits together, as they lie in the shards.
+    """Return the images of all splits together, as they lie in the shards.
 
     Raises:
         DataError: as `load`.
@@ -219,7 +219,7 @@ def read(folder: Path) -> ShardSamples:
 
 
 def gather(place: Place, sizes: Mapping[str, int]) -> Index:
-    """The index of the tars of these names and sizes in a place, from their headers and labels.
+    """Return the index of the tars of these names and sizes in a place, from their headers and labels.
 
     Raises:
         DataError: as `load`.
@@ -259,7 +259,7 @@ class _Tar:
         self._add(key, image, facts)
 
     def _size(self, size: int) -> int:
-        """The size where the place does not say: as much as can be read before the end shows itself."""
+        """Return the size where the place does not say: as much as can be read before the end shows itself."""
         return size if size >= 0 else 1 << 62
 
     def _add(self, key: bytes, image: Entry | None, facts: Facts | None) -> None:

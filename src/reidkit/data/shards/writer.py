@@ -279,7 +279,7 @@ def _key(path: ImageFile) -> str:
 
 
 def _one_dot(name: str) -> tuple[str, str]:
-    """The name before its suffix, without a dot in its last part, and the suffix of an image."""
+    """Return the name before its suffix, without a dot in its last part, and the suffix of an image."""
     folder, slash, base = name.rpartition("/")
     stem, dot, suffix = base.rpartition(".")
     kind = f".{suffix.lower()}"
@@ -297,7 +297,7 @@ def _items(shard: _Planned) -> Iterator[Item]:
 
 
 def _image(path: ImageFile) -> bytes:
-    """The bytes of an image file, which were decoded once."""
+    """Return the bytes of an image file, which were decoded once."""
     try:
         data = read_image(path)
         decode_bytes(data, str(path))
@@ -307,7 +307,7 @@ def _image(path: ImageFile) -> bytes:
 
 
 def _is_there(shard: _Planned, out: Path, kind: Kind) -> bool:
-    """Whether the shard was written before, of these images: their names, labels and bytes are the same."""
+    """Return whether the shard was written before, of these images: their names, labels and bytes are the same."""
     if not (out / shard.name).is_file():
         return False
     try:
@@ -326,7 +326,7 @@ def _is_there(shard: _Planned, out: Path, kind: Kind) -> bool:
 
 
 def _same_bytes(written: ShardSamples, samples: Sequence[Sample]) -> bool:
-    """Whether the images of one shard are those of `samples`, read a group at a time."""
+    """Return whether the images of one shard are those of `samples`, read a group at a time."""
     groups = written.groups
     order = np.argsort(groups, kind="stable")
     try:

@@ -39,7 +39,7 @@ TILE = 0.72
 
 
 def fills() -> tuple[Fill, ...]:
-    """Every way to fill a rectangle that there is."""
+    """Return every way to fill a rectangle that there is."""
     return get_args(Fill)
 
 

@@ -51,7 +51,7 @@ def curves() -> dict[str, Curve]:
 
 
 def figure() -> Figure:
-    """All epochs with a logarithmic rate on the left, the warm-up with a linear one on the right."""
+    """Return all epochs with a logarithmic rate on the left, the warm-up with a linear one on the right."""
     drawn = curves()
     made = new_figure(12.0, 5.2)
     whole, start = made.subplots(1, 2, width_ratios=[3, 2])

@@ -11,7 +11,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.plots.style import GROUPS, INK, SMALL, SOFT, WARM, new_figure, one_line, style_axes, text_background
 from reidkit.recipes.luo2019.ladder import TABLE1
 from reidkit.recipes.luo2019.published import OTHERS
-from reidkit.train import log as journal
+from reidkit.train import log as train_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +103,7 @@ def _box(x: float, y: float, size: tuple[float, float], side: str) -> Rectangle:
 
 
 def _outside(box: Rectangle, wide: float) -> float:
-    """What it costs to stand outside a panel of this width, which has a margin of 7 % on both sides."""
+    """Return what it costs to stand outside a panel of this width, which has a margin of 7 % on both sides."""
     return 30 * (max(0.0, box[2] - 1.07 * wide) + max(0.0, -0.07 * wide - box[0]))
 
 
@@ -137,7 +137,7 @@ class Point:
 
 
 def published() -> tuple[Point, ...]:
-    """The other methods of Table 4, and the two baselines of Table 1, as printed."""
+    """Return the other methods of Table 4, and the two baselines of Table 1, as printed."""
     points = []
     for _, title, scores in OTHERS:
         name, kind, _ = title.split(", ")
@@ -148,7 +148,7 @@ def published() -> tuple[Point, ...]:
 
 
 def measured(text: str) -> Point:
-    """A point of one's own: `[DATASET:]NAME=RANK1,MAP` in per cent, or `[DATASET:]RUN`, the folder of a run.
+    """Return a point of one's own: `[DATASET:]NAME=RANK1,MAP` in per cent, or `[DATASET:]RUN`, the folder of a run.
 
     Raises:
         UsageError: it is neither, or no percentage.
@@ -168,7 +168,7 @@ def measured(text: str) -> Point:
         raise UsageError(
             f"measured {one_line(text)}: write it as NAME=RANK1,MAP, or name the folder of a run", argument="measured"
         )
-    rows = [row for row in journal.read(log) if row.get("kind") == "scores" and "map" in row]
+    rows = [row for row in train_log.read(log) if row.get("kind") == "scores" and "map" in row]
     if not rows:
         raise DataError(f"{folder} has no scores in its log: `reidkit evaluate` gives them, for NAME=RANK1,MAP")
     name = Path(folder).resolve().name
@@ -198,7 +198,7 @@ def figure(own: Sequence[Point] = ()) -> Figure:
 
 
 def finding(points: Sequence[Point]) -> str:
-    """What a panel shows, in words: where the strong baseline stands among the systems."""
+    """Return what a panel shows, in words: where the strong baseline stands among the systems."""
     strong, others = _one(points, "ours"), [point for point in points if point.source == "Table 4"]
     better = sorted((p for p in others if p.map > strong.map), key=lambda p: -p.map)
     names = " and ".join(f"{p.name} ({100 * p.map:.1f})" for p in better)

@@ -96,7 +96,7 @@ def walk(recipe: Recipe, num_ids: int = NUM_IDS) -> Walk:
 
 
 def _run(network: Network, images: Tensor) -> tuple[Features, list[Stage]]:
-    """The features, and what each stage gave, in the order in which they ran."""
+    """Return the features, and what each stage gave, in the order in which they ran."""
     seen: list[Stage] = []
     stages = {f"backbone.{name}": module for name, module in network.backbone.named_children()}
     stages |= {name: module for name, module in network.head.named_children() if name != "pooling"}
@@ -119,7 +119,7 @@ def _stage(path: str, module: nn.Module, given: Shape = (), shape: Shape = ()) -
 
 
 def _detail(module: nn.Module) -> str:
-    """The words of a single module that a drawing has room for."""
+    """Return the words of a single module that a drawing has room for."""
     if isinstance(module, nn.Conv2d):
         return f"{module.kernel_size[0]}x{module.kernel_size[1]}, stride {module.stride[0]}"
     if isinstance(module, nn.MaxPool2d):
@@ -133,7 +133,7 @@ def _detail(module: nn.Module) -> str:
 
 
 def _losses(recipe: Recipe, channels: int, num_ids: int) -> tuple[Loss, ...]:
-    """Every term of the objective, and the feature that it takes."""
+    """Return every term of the objective, and the feature that it takes."""
     with torch.random.fork_rng(devices=[]):
         objective = build_objective(recipe, {"": slice(0, channels)}, num_ids)
     losses = []
@@ -184,20 +184,20 @@ class Diagram:
     below: dict[str, Box]
 
     def boxes(self) -> tuple[Box, ...]:
-        """All of them."""
+        """Return all of them."""
         above = (box for boxes in self.above.values() for box in boxes)
         return (*self.chain, *above, *self.after, *self.below.values())
 
 
 def shared(first: Walk, second: Walk) -> int:
-    """How many stages at the beginning of the backbone both have, the last one left out."""
+    """Return how many stages at the beginning of the backbone both have, the last one left out."""
     pairs = zip(first.backbone, second.backbone, strict=False)
     alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     return min(alike, len(first.backbone) - 1, len(second.backbone) - 1)
 
 
 def diagram(found: Walk, alike: int = 0) -> Diagram:
-    """The whole pipeline; the first `alike` stages of the backbone in one box."""
+    """Return the whole pipeline; the first `alike` stages of the backbone in one box."""
     neck = neck_diagram(found)
     rate, *start = _input(found)
     below = {start[0].key: rate, **neck.below}
@@ -239,7 +239,7 @@ def _input(found: Walk) -> list[Box]:
 
 
 def _backbone(found: Walk, alike: int) -> list[Box]:
-    """The first `alike` stages in one box, or the stem in one; every stage after it in one of its own."""
+    """Return the first `alike` stages in one box, or the stem in one; every stage after it in one of its own."""
     rest = found.backbone[alike:]
     boxes = []
     if alike:
@@ -264,7 +264,7 @@ def _stem(stem: Sequence[Stage]) -> Box:
 
 
 def neck_title(found: Walk) -> str:
-    """Which feature each loss takes."""
+    """Return which feature each loss takes."""
     losses: dict[str, list[str]] = {}
     for loss in found.losses:
         feature = "f" if found.one_feature else {"f_t": "fₜ", "f_i": "fᵢ"}[loss.side]
@@ -273,7 +273,7 @@ def neck_title(found: Walk) -> str:
 
 
 def _words(stage: Stage) -> tuple[str, tuple[str, ...]]:
-    """The title and the lines of a box."""
+    """Return the title and the lines of a box."""
     kind = {"global average pooling": "pooling", "BNNeck": "BN", "Linear": "FC"}.get(stage.kind, stage.kind)
     fc = tuple(stage.detail.replace(" to ", " → ").split(", "))
     lines = {"pooling": ("global", "average"), "BN": (stage.detail,), "FC": fc}
@@ -330,7 +330,7 @@ def _draw(drawn: Sequence[tuple[str, Diagram]]) -> Figure:
 
 
 def _low(box: Box) -> float:
-    """The height of a box that hangs below another."""
+    """Return the height of a box that hangs below another."""
     return 0.42 + LINE * len(box.lines)
 
 

@@ -72,7 +72,7 @@ NO_QUERY = np.empty(0, np.float32)
 
 @compiled
 def between(graph: Graph, i: int, j: int) -> float:
-    """The squared distance of two points in double precision, or to the query."""
+    """Return the squared distance of two points in double precision, or to the query."""
     count = graph.vectors.shape[0]
     if i < count and j < count:
         return squared_distance(graph.vectors[i], graph.vectors[j])

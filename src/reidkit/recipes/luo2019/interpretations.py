@@ -71,7 +71,7 @@ def put(recipe: Recipe, key: str, value: object) -> Recipe:
 
 
 def _fraction(of_120: int) -> Callable[[Recipe], int]:
-    """An epoch of the paper's 120, as the epoch of a shorter run that lies as far in it."""
+    """Return an epoch of the paper's 120, as the epoch of a shorter run that lies as far in it."""
     return lambda recipe: round(recipe.optim.epochs * of_120 / 120)
 
 

@@ -113,7 +113,7 @@ def start(network: Network) -> Recipe:
 
 
 def _twins(make: Callable[[Recipe], Recipe]) -> tuple[Row, ...]:
-    """The ladder in another size, which nobody has published scores for."""
+    """Return the ladder in another size, which nobody has published scores for."""
     twins = ((title, make(recipe)) for title, recipe in LADDER)
     return tuple(Row(name=recipe.name, title=title, recipe=recipe) for title, recipe in twins)
 

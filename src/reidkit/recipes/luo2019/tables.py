@@ -29,7 +29,7 @@ TWINS = {
 
 
 def _any_backbone(twin: Twin) -> Twin:
-    """The twin of a table about backbones, which keeps those of its rows."""
+    """Return the twin of a table about backbones, which keeps those of its rows."""
 
     def make(recipe: Recipe) -> Recipe:
         return put(twin.make(recipe), "network.backbone", recipe.network.backbone)
