@@ -25,8 +25,9 @@ import numpy as np
 from benchmarks.plain import plain_batches
 from benchmarks.step import Way, build_step
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import InferenceOptions, Model, choose_device
+from reidkit.encoder import InferenceOptions, Model
 from reidkit.evaluation import EvaluationProtocol, evaluate
+from reidkit.hardware import choose_device
 from reidkit.model.weights import load_backbone
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe

@@ -75,7 +75,8 @@ def embedding(setting: Setting) -> Iterator[tuple[str, dict[str, Any]]]:
 def reading_and_embedding(setting: Setting) -> dict[str, Any]:
     """`reidkit`'s own way from decoded images in memory to features on the host, as `reidkit evaluate` goes it."""
     from reidkit.data.loaders import eval_batches
-    from reidkit.encoder import choose_batch, choose_precision, embed
+    from reidkit.encoder import embed
+    from reidkit.hardware import choose_batch, choose_precision
 
     source, _ = images_in_memory(setting)
     network = build_network(setting.recipe.network).to(setting.device)

@@ -33,7 +33,7 @@ from benchmarks.step import Way, build_step
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.loaders import build_batches
-from reidkit.encoder import choose_precision
+from reidkit.hardware import choose_precision
 from reidkit.model.network import Network, build_network
 from reidkit.recipes import get_recipe
 from reidkit.synth import synthesize

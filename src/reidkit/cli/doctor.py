@@ -45,7 +45,7 @@ def doctor(
 
     import torch
 
-    from reidkit.encoder import choose_device, choose_precision
+    from reidkit.hardware import choose_device, choose_precision
 
     device = choose_device("auto")
     facts: dict[str, object] = {

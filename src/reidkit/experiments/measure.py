@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import InferenceOptions, choose_device, choose_precision, embed_samples, load_model
+from reidkit.encoder import InferenceOptions, embed_samples, load_model
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol
 from reidkit.experiments.plan import PlannedRun, silent
+from reidkit.hardware import choose_device, choose_precision
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.recipes.paper_table import BENCHMARKS

@@ -18,9 +18,10 @@ from reidkit.data.formats.passed_over import worth_a_line
 from reidkit.data.images import open_images
 from reidkit.data.sampler import scattered_share
 from reidkit.data.sources import Streamed, WithReplacements
-from reidkit.encoder import InferenceOptions, choose_device, choose_precision
+from reidkit.encoder import InferenceOptions
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, require_evaluable
+from reidkit.hardware import choose_device, choose_precision
 from reidkit.metrics.matching import find_copies
 from reidkit.train import run_folder
 from reidkit.train.log import LOGGER

@@ -74,13 +74,16 @@ def fit(
     optimizer = build_optimizer(network, objective, optim)
     schedule = build_schedule(optim)
     final = FinalWeights(network, average=optim.average, best=optim.best_every > 0)
-    micro_batches = MicroBatches(network, recipe.batch, group)
+    # The network, run in micro-batches here and in every process of the group: f_t and f_i of the whole batch.
+    batched_network = MicroBatches(network, recipe.batch, group)
 
     # The names are those of the file, which older versions have written too.
     parts: dict[str, Stateful] = {"network": network, "objective": objective, "optimizer": optimizer, "journal": log}
     if final.has_state:
         parts["kept"] = final
-    checkpoint = Checkpoint(options.state, recipes.digest(recipe), parts, (network, final.network), group)
+    checkpoint = Checkpoint(
+        options.state, recipes.digest(recipe), parts, networks=(network, final.network), group=group
+    )
     progress = checkpoint.load()
     log.rewind(progress)
     group.wait()  # the first process must not write a newer state before the last one has read this one
@@ -97,7 +100,7 @@ def fit(
             for images, labels in batches.epoch(epoch, start=progress.batch):
                 stop_if_asked(options)
                 lr = set_learning_rate(optimizer, schedule, progress)
-                terms = training_step(micro_batches, objective, optimizer, images, labels, options.precision, group)
+                terms = training_step(batched_network, objective, optimizer, images, labels, options.precision, group)
                 final.update()
                 progress = progress.next_batch()
                 log.step(progress, lr, len(labels), terms)

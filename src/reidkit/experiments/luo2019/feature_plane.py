@@ -15,9 +15,10 @@ from reidkit.atomic import write_text_atomic
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
-from reidkit.encoder import choose_device, embed
+from reidkit.encoder import embed
 from reidkit.errors import DataError
 from reidkit.experiments.plan import silent
+from reidkit.hardware import choose_device
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import build_objective
 from reidkit.metrics.retrieval import score
