@@ -91,7 +91,9 @@ def test_names_of_files_tables_and_metadata(nursery: Nursery, tmp_path: Path) ->
 def test_a_recipe_does_not_choose_where_its_run_lies(name: str) -> None:
     from reidkit.recipe import Recipe
 
-    with pytest.raises(UsageError, match="cannot be a folder's: name a folder as out, or set another name"):
+    with pytest.raises(
+        UsageError, match="cannot be a folder's: name a folder as out, or set another name|name must be one line"
+    ):
         default_folder(Recipe(name=name), 0)
 
 

@@ -65,8 +65,8 @@ def test_the_run_is_judged(figures: tuple[dict[str, Any], str]) -> None:
 
 def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
     found = call(tmp_path, "--data", str(tmp_path / "none"), "--only=plain", "--only=run", "--only=scoring")
-    assert found["plain"]["failed"].startswith("DataError: ")
-    assert found["run"]["failed"].startswith("DataError: ")
+    assert found["plain"]["failed"].startswith("MissingFileError: ")
+    assert found["run"]["failed"].startswith("MissingFileError: ")
     scoring = found["scoring"]["20 x 60"]
     assert min(value for key, value in scoring.items() if key.startswith("seconds")) > 0
     assert scoring["same_scores"]

@@ -26,6 +26,10 @@ def test_what_depends_on_the_clock_or_the_folder_is_left_out(tmp_path: Path) -> 
 
 
 def test_its_commands_are_those_of_reidkit() -> None:
-    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    known = {
+        command.name or command.callback.__name__.replace("_", "-")
+        for command in app.registered_commands
+        if command.callback
+    }
     known |= {group.name for group in app.registered_groups if group.name}
     assert {case.words.split()[0] for case in CASES} <= known

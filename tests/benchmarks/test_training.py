@@ -52,10 +52,10 @@ def test_a_plain_image_is_the_image(tmp_path: Path) -> None:
     """With nothing drawn, white is (1 - mean) / deviation."""
     from PIL import Image
 
-    Image.fromarray(np.full((8, 4, 3), 255, dtype=np.uint8)).save(tmp_path / "white.png")
-    recipe = Recipe(images=Images(height=8, width=4, pad=0, flip=0.0), erasing=Erasing())
+    Image.fromarray(np.full((32, 32, 3), 255, dtype=np.uint8)).save(tmp_path / "white.png")
+    recipe = Recipe(images=Images(height=32, width=32, pad=0, flip=0.0), erasing=Erasing())
     made = plain_image(Sample(tmp_path / "white.png", 1, 0), recipe, random.Random(0))
-    assert made.shape == (3, 8, 4)
+    assert made.shape == (3, 32, 32)
     assert made[:, 3, 2].tolist() == pytest.approx([2.2489, 2.4286, 2.64], abs=1e-4)
 
 

@@ -283,11 +283,14 @@ def read_parquet(path: Path) -> Arrays:
         file = parquet.ParquetFile(path)
         schema, facts = file.schema_arrow, file.metadata
         columns = {key: next((name for name in names if name in schema.names), "") for key, names in COLUMNS.items()}
-        values = sum(
-            facts.row_group(g).column(c).num_values
-            for g in range(facts.num_row_groups)
-            for c in range(facts.num_columns)
-        )
+        values = 0
+        # A damaged table of contents may promise columns that a group lacks: asking for one would end the process, with
+        # no exception. The scan reads all of it a little at a time, and raises.
+        file.scan_contents()
+        for group in map(facts.row_group, range(facts.num_row_groups)):
+            if group.num_columns != facts.num_columns:
+                raise DataError(f"{path} is damaged: a group of rows has other columns than the file; copy it again")
+            values += sum(group.column(c).num_values for c in range(group.num_columns))
     missing = [COLUMNS[key][1] for key in ("vectors", "pids") if not columns[key]]
     if missing:
         raise DataError(f"{path} has no column {' and no '.join(missing)}: vector, pid and camid are needed")
