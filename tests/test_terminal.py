@@ -92,7 +92,7 @@ def test_a_recipe_does_not_choose_where_its_run_lies(name: str) -> None:
     from reidkit.recipe import Recipe
 
     with pytest.raises(
-        UsageError, match="cannot be a folder's: name a folder as out, or set another name|name must be one line"
+        UsageError, match=r"cannot be a folder's: name a folder as out, or set another name|name must be one line"
     ):
         default_folder(Recipe(name=name), 0)
 
