@@ -11,6 +11,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.plots.style import (
     GROUPS,
     MARKERS,
+    _number_ids,
     group_colour,
     group_marker,
     new_figure,
@@ -88,3 +89,12 @@ assert "matplotlib.pyplot" not in sys.modules
 assert [matplotlib.rcParams[name] for name in names] == before
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ids_of_an_svg_hang_on_their_order_and_on_nothing_that_nobody_sees() -> None:
+    """Two hashes of one rectangle that differ in a last bit get one name, wherever the id is used."""
+    one, two = (
+        f'<clipPath id="p{name}"/><g clip-path="url(#p{name})"/>'.encode() for name in ("f35baa863e", "5c40b91978")
+    )
+    assert _number_ids(one, "a") == _number_ids(two, "a") != one
+    assert _number_ids(one, "a") != _number_ids(one, "b"), "pages hold several"
