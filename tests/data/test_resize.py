@@ -112,9 +112,9 @@ def test_bicubic_beside_pillow(shape: tuple[int, int], target: tuple[int, int], 
 
 def test_weights_of_long_sides_are_not_kept() -> None:
     """They grow with the side, and whoever makes the images chooses it; the result is the same."""
-    module._kept_weights.cache_clear()
+    module._cached_weights.cache_clear()
     for width in range(5000, 5010):
         assert np.abs(ours(some(2, width, 0), 2, 8).astype(int) - pillow(some(2, width, 0), 2, 8)).max() <= 1
-    assert module._kept_weights.cache_info().currsize == 1  # those of the rows, 2 to 2
+    assert module._cached_weights.cache_info().currsize == 1  # those of the rows, 2 to 2
     ours(some(2, 4096, 0), 2, 8)
-    assert module._kept_weights.cache_info().currsize == 2
+    assert module._cached_weights.cache_info().currsize == 2

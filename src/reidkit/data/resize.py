@@ -46,11 +46,11 @@ def resize(image: NDArray[np.uint8], out: NDArray[np.uint8], by: Filter = "bilin
 
 def _weights(size: int, target: int, by: Filter) -> _Weights:
     """Return the weights, kept for the next image of this size: 512 sizes of up to `_KEPT` pixels, 40 MB at most."""
-    return _kept_weights(size, target, by) if size <= _KEPT and target <= _KEPT else _make_weights(size, target, by)
+    return _cached_weights(size, target, by) if size <= _KEPT and target <= _KEPT else _make_weights(size, target, by)
 
 
 @lru_cache(maxsize=512)
-def _kept_weights(size: int, target: int, by: Filter) -> _Weights:
+def _cached_weights(size: int, target: int, by: Filter) -> _Weights:
     return _make_weights(size, target, by)
 
 

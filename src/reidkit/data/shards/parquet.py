@@ -55,7 +55,7 @@ class ParquetShard:
             images = _row_group(self, part)
         else:
             with _LOCK:
-                images = _kept_row_group(self, part)
+                images = _cached_row_group(self, part)
         try:
             return [images[row] or b"" for row in starts.tolist()]
         except IndexError:
@@ -153,7 +153,7 @@ _LOCK = threading.Lock()
 
 
 @lru_cache(maxsize=4)
-def _kept_row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
+def _cached_row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
     return _row_group(shard, group)
 
 
