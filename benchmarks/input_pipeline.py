@@ -98,17 +98,17 @@ def time_stages(source: ImageSource) -> dict[str, float]:
     rng = np.random.default_rng(1)
     pixels = np.empty((BATCH, HEIGHT, WIDTH, 3), dtype=np.uint8)
     augmentation = transforms.build_augmentation(RECIPE.images, RECIPE.erasing)
-    draws = augmentation.draw(rng, BATCH, SIZE)
+    params = augmentation.sample(rng, BATCH, SIZE)
     ready = transforms.normalise(torch.from_numpy(pixels))
 
     def crop_flip() -> None:
-        transforms.crop_flip(source, rng.integers(0, len(source), BATCH), draws, RECIPE.images.pad, pixels)
+        transforms.crop_flip(source, rng.integers(0, len(source), BATCH), params, RECIPE.images.pad, pixels)
 
     def erase(fill: transforms.Fill) -> None:
-        transforms.erase(ready, draws.boxes, fill, draws.noise)
+        transforms.erase(ready, params.boxes, fill, params.noise)
 
     return {
-        "draw": BATCH / seconds(lambda: augmentation.draw(rng, BATCH, SIZE)),
+        "draw": BATCH / seconds(lambda: augmentation.sample(rng, BATCH, SIZE)),
         "flip, pad, crop (uint8)": BATCH / seconds(crop_flip),
         "normalise": BATCH / seconds(lambda: transforms.normalise(torch.from_numpy(pixels))),
         "normalise, torch": BATCH / seconds(lambda: transforms.normalise_by_torch(torch.from_numpy(pixels))),

@@ -74,7 +74,7 @@ def test_a_network_can_be_copied_with_its_group() -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (64, 4), (2, 5), (0, 2)])
 def test_shares_follow_each_other_and_are_even(count: int, size: int) -> None:
-    taken = [list(range(count))[Group(rank, size).share(count)] for rank in range(size)]
+    taken = [list(range(count))[Group(rank, size).slice_of(count)] for rank in range(size)]
     assert functools.reduce(operator.iadd, taken, []) == list(range(count))
     assert max(map(len, taken)) - min(map(len, taken)) <= 1
 

@@ -46,8 +46,8 @@ class Group:
         """Whether this is the process that writes and speaks."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
-        """Return what of `count` things this process takes; the shares follow each other and differ by one at most."""
+    def slice_of(self, count: int) -> slice:
+        """Return which of `count` things this process takes; the slices follow each other and differ by one at most."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def gather(self, part: Tensor) -> Tensor:

@@ -328,10 +328,10 @@ def _embed_source(
         nonlocal done
         done += count
         if options.progress:
-            options.progress(name, done, share.stop - share.start)
+            options.progress(name, done, part.stop - part.start)
 
-    share = options.group.share(len(source))
-    batches = eval_batches(source, options.batch or choose_batch(options.device), options.device, share=share)
+    part = options.group.slice_of(len(source))
+    batches = eval_batches(source, options.batch or choose_batch(options.device), options.device, part=part)
     vectors = embed(model.network, batches, options.precision, feature=feature, flip=flip, progress=progress)
     vectors = options.group.gather_rows(torch.from_numpy(vectors)).numpy()
     refuse_diverged(vectors)

@@ -46,7 +46,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 """What a network computes in; `auto` is bf16 where the device has it."""
 
 SYNTHETIC = "Synthetic person re-identification data: nobody in these images is real."
-"""How the README.txt of a drawn data set begins, so that its scores can be labelled."""
+"""How the README.txt of a synthetic data set begins, so that its scores can be labelled."""
 
 
 _ONCE_FROM_0 = ("market1501", "synthetic", "dukemtmc", "msmt17", "veri776", "cuhk03")
@@ -95,7 +95,7 @@ class Names:
         """Return the name of a camera, or its number."""
         return self.camids.get(number, str(number))
 
-    def refuse_others(self, other: Names) -> None:
+    def check_agree(self, other: Names) -> None:
         """Raise if a number is called one thing here and another there: each side has numbered its own names.
 
         Raises:
@@ -109,21 +109,21 @@ class Names:
                     "from two data sets, each with its own numbers; make both from one"
                 )
 
-    def moved(self, pids: int, camids: int) -> Names:
-        """Return the same names of ids and cameras that are numbered so much higher."""
+    def shifted(self, pid_offset: int, camid_offset: int) -> Names:
+        """Return the same names for numbers that are higher by these offsets."""
         return Names(
-            {number + pids: name for number, name in self.pids.items()},
-            {number + camids: name for number, name in self.camids.items()},
+            {number + pid_offset: name for number, name in self.pids.items()},
+            {number + camid_offset: name for number, name in self.camids.items()},
         )
 
-    def only(self, pids: Collection[int], camids: Collection[int]) -> Names:
-        """Return those of these ids and cameras."""
+    def restricted_to(self, pids: Collection[int], camids: Collection[int]) -> Names:
+        """Return the names of these ids and cameras alone."""
         return Names(
             {number: name for number, name in self.pids.items() if number in pids},
             {number: name for number, name in self.camids.items() if number in camids},
         )
 
-    def and_of(self, other: Names) -> Names:
+    def merged_with(self, other: Names) -> Names:
         """Return these names and those of others."""
         return Names({**self.pids, **other.pids}, {**self.camids, **other.camids})
 
@@ -158,8 +158,8 @@ class Samples(Sequence[Sample]):
         """Return some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
 
     @abstractmethod
-    def renumbered(self, pids: int, camids: int) -> Samples:
-        """The same images with ids and cameras numbered so much higher; junk and unknown cameras keep their -1."""
+    def renumbered(self, pid_offset: int, camid_offset: int) -> Samples:
+        """The same images with pids and camids higher by these offsets; junk and unknown cameras keep their -1."""
 
     @property
     def pids(self) -> NDArray[np.int64]:
@@ -221,15 +221,15 @@ class SampleTable(Samples):
         """Return some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
         return SampleTable(self._samples[row] for row in _as_indices(rows))
 
-    def renumbered(self, pids: int, camids: int) -> SampleTable:
-        """The same images with ids and cameras numbered so much higher; junk and unknown cameras keep their -1."""
-        if not pids and not camids:
+    def renumbered(self, pid_offset: int, camid_offset: int) -> SampleTable:
+        """The same images with pids and camids higher by these offsets; junk and unknown cameras keep their -1."""
+        if not pid_offset and not camid_offset:
             return self
         return SampleTable(
             Sample(
                 sample.path,
-                sample.pid if sample.pid == JUNK else sample.pid + pids,
-                sample.camid if sample.camid == NO_CAMERA else sample.camid + camids,
+                sample.pid if sample.pid == JUNK else sample.pid + pid_offset,
+                sample.camid if sample.camid == NO_CAMERA else sample.camid + camid_offset,
             )
             for sample in self
         )

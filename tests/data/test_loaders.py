@@ -89,16 +89,16 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 def test_a_batch_by_definition() -> None:
-    """Sampler, draws, crop, normalise, erase, put together step by step."""
+    """Sampler, parameters, crop, normalise, erase, put together step by step."""
     source, labels = images(), np.arange(40) % 8 + 50
     order = PKSampler(labels, 3, 2, seed=4).epoch(2)
     augmentation = transforms.Augmentation(pad=3, erasing=transforms.RandomErasing(fill="random"))
     for b, (x, y) in enumerate(batches(source).epoch(2)):
-        draws = augmentation.draw(np.random.default_rng((4, 2, b, 0x617567)), 6, (24, 16))
+        params = augmentation.sample(np.random.default_rng((4, 2, b, 0x617567)), 6, (24, 16))
         pixels = np.empty((6, 24, 16, 3), dtype=np.uint8)
-        transforms.crop_flip(source, order[b], draws, 3, pixels)
+        transforms.crop_flip(source, order[b], params, 3, pixels)
         expected = transforms.normalise(torch.from_numpy(pixels))
-        transforms.erase(expected, draws.boxes, "random", draws.noise)
+        transforms.erase(expected, params.boxes, "random", params.noise)
         assert torch.equal(x, expected)
         assert x.dtype == torch.float32
         assert x.is_contiguous(memory_format=torch.channels_last)
@@ -234,7 +234,7 @@ def test_real_images(tmp_path: Path) -> None:
 
 
 def test_another_image_of_the_person_stands_in_for_a_broken_one() -> None:
-    """Where somebody wants to be told, and is so once; draws, labels and all other images stay as they are."""
+    """Where somebody wants to be told, and is so once; parameters, labels and all other images stay as they are."""
     plain = replace(RECIPE, erasing=Erasing(probability=0.0), images=Images(pad=0, flip=0.0))
     order = PKSampler(np.arange(40) % 8 + 50, plain.batch.ids, plain.batch.images, seed=4).epoch(1)
     source, told = Spoilt({int(order[0, 0]), int(order[1, 3])}), list[str]()

@@ -19,7 +19,7 @@ from reidkit.data.transforms import (
     MEAN,
     STD,
     Augmentation,
-    Draws,
+    AugmentParams,
     RandomErasing,
     copy,
     crop_flip,
@@ -50,9 +50,11 @@ def some(count: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8
     return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-def drawn(flip: list[bool], top: list[int], left: list[int]) -> Draws:
+def params_of(flip: list[bool], top: list[int], left: list[int]) -> AugmentParams:
     boxes = np.zeros((len(flip), 4), dtype=np.int64)
-    return Draws(np.array(flip), np.array(top), np.array(left), boxes, noise=np.zeros(len(flip), dtype=np.int64))
+    return AugmentParams(
+        np.array(flip), np.array(top), np.array(left), boxes, noise=np.zeros(len(flip), dtype=np.int64)
+    )
 
 
 def test_flip_and_crop_by_hand() -> None:
@@ -60,7 +62,7 @@ def test_flip_and_crop_by_hand() -> None:
     image = np.array([[[1, 2, 3], [4, 5, 6], [7, 8, 9]], [[11, 12, 13], [14, 15, 16], [17, 18, 19]]], dtype=np.uint8)
     out = np.full((3, 2, 3, 3), 99, dtype=np.uint8)
     which = np.zeros(3, dtype=np.int64)
-    crop_flip(source(image[None]), which, drawn([False, True, True], [1, 1, 0], [1, 1, 0]), 1, out)
+    crop_flip(source(image[None]), which, params_of([False, True, True], [1, 1, 0], [1, 1, 0]), 1, out)
     assert np.array_equal(out[0], image)
     assert out[1].tolist() == [[[7, 8, 9], [4, 5, 6], [1, 2, 3]], [[17, 18, 19], [14, 15, 16], [11, 12, 13]]]
     assert out[2].tolist() == [[[0, 0, 0], [0, 0, 0], [0, 0, 0]], [[0, 0, 0], [7, 8, 9], [4, 5, 6]]]
@@ -76,13 +78,13 @@ def test_flip_and_crop_by_brute_force(shape: tuple[int, int], pad: int, seed: in
     """Also where the padding is larger than the image, so that a crop may show nothing of it."""
     rng, (height, width) = np.random.default_rng(seed), shape
     images, indices = some(4, height, width, seed), rng.integers(0, 4, 6)
-    draws = Augmentation(pad=pad).draw(rng, 6, (height, width))
+    params = Augmentation(pad=pad).sample(rng, 6, (height, width))
     out = np.full((6, height, width, 3), 99, dtype=np.uint8)
-    crop_flip(source(images), indices, draws, pad, out)
+    crop_flip(source(images), indices, params, pad, out)
     for b, index in enumerate(indices):
-        image = images[index][:, ::-1] if draws.flip[b] else images[index]
+        image = images[index][:, ::-1] if params.flip[b] else images[index]
         padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
-        top, left = draws.top[b], draws.left[b]
+        top, left = params.top[b], params.left[b]
         assert np.array_equal(out[b], padded[top : top + height, left : left + width])
 
 
@@ -174,49 +176,49 @@ def test_noise_is_normal_and_seeded(way: Callable[..., None]) -> None:
 
 
 def test_draws_of_flip_and_crop() -> None:
-    """10,000 draws: each of the 21 places of a crop equally likely both ways, apart from each other."""
-    draws = Augmentation(pad=10, flip=0.3).draw(np.random.default_rng(0), 10_000, (256, 128))
-    assert draws.flip.mean() == pytest.approx(0.3, abs=0.02)
-    for place in (draws.top, draws.left):
+    """10,000 samples: each of the 21 places of a crop equally likely both ways, apart from each other."""
+    params = Augmentation(pad=10, flip=0.3).sample(np.random.default_rng(0), 10_000, (256, 128))
+    assert params.flip.mean() == pytest.approx(0.3, abs=0.02)
+    for place in (params.top, params.left):
         counts = np.bincount(place, minlength=21)
         assert len(counts) == 21
         assert ((counts - 10_000 / 21) ** 2 / (10_000 / 21)).sum() < 45.3  # chi-square, 20 degrees, 0.1 %
-    assert abs(np.corrcoef(draws.top, draws.left)[0, 1]) < 0.04
-    assert not draws.boxes.any()
+    assert abs(np.corrcoef(params.top, params.left)[0, 1]) < 0.04
+    assert not params.boxes.any()
 
 
 def test_what_never_fits() -> None:
     tall = Augmentation(erasing=RandomErasing(probability=1.0, area=(0.9, 0.9), aspect=(50, 50)))
-    assert not tall.draw(np.random.default_rng(5), 100, (256, 128)).boxes.any()
+    assert not tall.sample(np.random.default_rng(5), 100, (256, 128)).boxes.any()
     dust = Augmentation(erasing=RandomErasing(probability=1.0, area=(1e-9, 1e-9)))
-    assert not dust.draw(np.random.default_rng(6), 100, (32, 32)).boxes[:, 2:].prod(1).any()
+    assert not dust.sample(np.random.default_rng(6), 100, (32, 32)).boxes[:, 2:].prod(1).any()
 
 
 def test_a_function_of_the_generator() -> None:
-    first, again, other = (ALWAYS.draw(np.random.default_rng(seed), 16, (256, 128)) for seed in (1, 1, 2))
+    first, again, other = (ALWAYS.sample(np.random.default_rng(seed), 16, (256, 128)) for seed in (1, 1, 2))
     assert np.array_equal(first.boxes, again.boxes)
     assert np.array_equal(first.noise, again.noise)
     assert not np.array_equal(first.boxes, other.boxes)
 
 
-def test_a_share_is_erased_as_the_whole() -> None:
-    """Each image has a seed of its own, so that noise does not hang on who else is in the share."""
-    drawn = ALWAYS.draw(np.random.default_rng(1), 5, (20, 12))
-    whole, share = batch(), batch()[2:4]
-    erase(whole, drawn.boxes, "random", drawn.noise)
-    some_drawn = drawn.of(slice(2, 4))
-    erase(share, some_drawn.boxes, "random", some_drawn.noise)
-    assert torch.equal(whole[2:4], share)
+def test_a_slice_is_erased_as_in_the_whole_batch() -> None:
+    """Each image has a seed of its own, so that noise does not hang on what else is in the batch."""
+    params = ALWAYS.sample(np.random.default_rng(1), 5, (20, 12))
+    whole, some = batch(), batch()[2:4]
+    erase(whole, params.boxes, "random", params.noise)
+    some_params = params.of(slice(2, 4))
+    erase(some, some_params.boxes, "random", some_params.noise)
+    assert torch.equal(whole[2:4], some)
 
 
 def test_pieces_stand_alone() -> None:
-    """What a researcher calls is what training does: flip, crop, normalise, erase, by the same draws."""
+    """What a researcher calls is what training does: flip, crop, normalise, erase, with the same parameters."""
     pixels, how = some(4, 20, 12), Augmentation(pad=2, erasing=RandomErasing(probability=1, fill="imagenet-mean"))
     ours = how(pixels, np.random.default_rng(3))
-    draws, out = how.draw(np.random.default_rng(3), 4, (20, 12)), np.empty_like(pixels)
-    crop_flip(source(pixels), np.arange(4), draws, 2, out)
+    params, out = how.sample(np.random.default_rng(3), 4, (20, 12)), np.empty_like(pixels)
+    crop_flip(source(pixels), np.arange(4), params, 2, out)
     expected = normalise(torch.from_numpy(out))
-    erase(expected, draws.boxes, "imagenet-mean", draws.noise)
+    erase(expected, params.boxes, "imagenet-mean", params.noise)
     assert torch.equal(ours, expected)
     assert (ours == 0).all(1).any((1, 2)).all(), "each image has a rectangle of the mean pixel, which is 0"
 

@@ -1,4 +1,4 @@
-"""The device's path beside the host's: the same draws, the same batches, bit for bit. Here both run on a CPU."""
+"""The device's path beside the host's: the same parameters, the same batches, bit for bit. Here both run on a CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reidkit.data import loaders, transforms
 from reidkit.data.loaders import build_batches, copy_to_device, fits_on
 from reidkit.data.sources import MappedImages, StreamedImages
-from reidkit.data.transforms import Numbers
+from reidkit.data.transforms import DeviceParams
 from reidkit.recipe import Batch, Erasing, Recipe
 from reidkit.types import Sample
 from tests.data.test_loaders import CPU, RECIPE, images
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from reidkit.data.transforms import Fill
 
 
-def numbers(flip: int, top: int, left: int, pad: int) -> Numbers:
-    draws = transforms.Draws(
+def numbers(flip: int, top: int, left: int, pad: int) -> DeviceParams:
+    params = transforms.AugmentParams(
         np.array([flip == 1]), np.array([top]), np.array([left]), np.zeros((1, 4), np.int64), np.zeros(1, np.int64)
     )
-    out = np.zeros((transforms.ROWS, 1), dtype=np.int64)
-    transforms.write_numbers(np.array([0]), np.array([5]), draws, pad, out)
-    return Numbers.of(torch.from_numpy(out), 1)
+    out = np.zeros((transforms.PARAM_ROWS, 1), dtype=np.int64)
+    transforms.write_params(np.array([0]), np.array([5]), params, pad, out)
+    return DeviceParams.of(torch.from_numpy(out), 1)
 
 
 def test_flip_and_crop_by_hand() -> None:
@@ -52,12 +52,12 @@ def test_flip_and_crop_as_on_the_host(shape: tuple[int, int], pad: int, seed: in
     """Also where the padding is larger than the image, so that a crop may show nothing of it."""
     rng, (height, width) = np.random.default_rng(seed), shape
     source, index = images(4, height, width), rng.integers(0, 4, 6)
-    draws = transforms.Augmentation(pad=pad).draw(rng, 6, (height, width))
+    params = transforms.Augmentation(pad=pad).sample(rng, 6, (height, width))
     expected = np.full((6, height, width, 3), 99, dtype=np.uint8)
-    transforms.crop_flip(source, index, draws, pad, expected)
-    packed = np.zeros((transforms.ROWS, 6), dtype=np.int64)
-    transforms.write_numbers(index, index, draws, pad, packed)
-    found = transforms.crop_flip_on_device(copy_to_device(CPU, source), Numbers.of(torch.from_numpy(packed), 6))
+    transforms.crop_flip(source, index, params, pad, expected)
+    packed = np.zeros((transforms.PARAM_ROWS, 6), dtype=np.int64)
+    transforms.write_params(index, index, params, pad, packed)
+    found = transforms.crop_flip_on_device(copy_to_device(CPU, source), DeviceParams.of(torch.from_numpy(packed), 6))
     assert np.array_equal(found.numpy(), expected)
 
 
@@ -95,7 +95,7 @@ def test_noise_is_in_the_same_places() -> None:
     recipe = replace(RECIPE, erasing=Erasing(probability=1.0, fill="random"))
     erased = 0
     for before, ((x, _), (x_device, _)) in zip(plain, both(images(), recipe), strict=True):
-        # The draws of a batch begin with flips and crops, which do not hang on the probability of erasing.
+        # The parameters of a batch begin with flips and crops, which do not hang on the probability of erasing.
         changed = x != before
         assert torch.equal(changed, x_device != before)
         assert not (x == x_device)[changed].any()

@@ -33,7 +33,7 @@ def made(case: str, group: Group) -> PartialFC:
 def train(loss: PartialFC, steps: range) -> dict[str, Any]:
     """Losses, and the gradients of the features of the own images."""
     losses, gradients = [], []
-    own = loss.group.share(BATCH)
+    own = loss.group.slice_of(BATCH)
     for number in steps:
         generator = torch.Generator().manual_seed(number)
         feat = torch.randn(BATCH, CHANNELS, generator=generator)

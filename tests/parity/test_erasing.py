@@ -44,7 +44,7 @@ ONE_IN_1000 = 1.95
 
 def draw(rng, images, erasing):
     """The draws for `COUNT` images."""
-    return build_augmentation(images, erasing).draw(rng, COUNT, images.size)
+    return build_augmentation(images, erasing).sample(rng, COUNT, images.size)
 
 
 def boxes_by_hand(reading, rng, count):

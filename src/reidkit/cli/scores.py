@@ -176,7 +176,7 @@ def compute_scores(
         pairs=pairs,
         single=single,
         copies=find_copies(query, gallery, cameras=scoring.cameras),
-        names=query.names.and_of(gallery.names),
+        names=query.names.merged_with(gallery.names),
     )
 
 

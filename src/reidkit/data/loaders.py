@@ -16,7 +16,7 @@ import torch
 from reidkit.data import transforms
 from reidkit.data.sampler import build_sampler
 from reidkit.data.sources import Streamed, UnreadableImagesError
-from reidkit.data.transforms import Numbers, build_augmentation
+from reidkit.data.transforms import DeviceParams, build_augmentation
 from reidkit.distributed import ALONE
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ T = TypeVar("T")
 AHEAD = 3
 """Batches that are prepared before they are asked for."""
 
-DEVICE_SHARE = 4
+DEVICE_ROOM = 4
 """The images are kept on the device if they take less than one part in so many of the memory that is free there."""
 
 _COPIED_AT_ONCE = 1024
@@ -51,7 +51,7 @@ class TrainBatches:
     """The augmented batches of every epoch; which they are depends on sampler, augmentation, seed and labels alone.
 
     `source` has the images, whose ids are `labels` int64 [M], counted from 0 or not. In a `group` of processes each
-    gets its share of the images of a batch, and the labels of all of them.
+    gets its slice of the images of a batch, and the labels of all of them.
 
     On a GPU with room for the set (`resident`) the images are copied there once, and each batch is cut out of them;
     else the host prepares the pixels. Both ways give the same batches (see `transforms.augment_on_device` for what
@@ -106,23 +106,23 @@ class TrainBatches:
         if self.resident and self._images is None:
             self._images = copy_to_device(self.device, self.source, self)
 
-        share = self.group.share(order.shape[1])
-        _announce(self.source, order[start:, share])
+        mine = self.group.slice_of(order.shape[1])
+        _announce(self.source, order[start:, mine])
 
         pad = self.augmentation.pad
 
-        def fill(batch: int, slot: _Slot) -> transforms.Draws:
-            # The choices for the whole batch are drawn in every process, so that they do not depend on their number.
+        def fill(batch: int, slot: _Slot) -> transforms.AugmentParams:
+            # Every process samples the parameters of the whole batch: they do not depend on the number of processes.
             rng = np.random.default_rng((self.seed, epoch, batch, _AUGMENT))
-            drawn = self.augmentation.draw(rng, order.shape[1], self.source.size).of(share)
-            index = order[batch, share]
+            params = self.augmentation.sample(rng, order.shape[1], self.source.size).of(mine)
+            index = order[batch, mine]
             if self._images is None:
-                transforms.crop_flip(self, index, drawn, pad, slot.images.numpy())
-            transforms.write_numbers(index, self.labels[order[batch]], drawn, pad, slot.numbers.numpy())
-            return drawn
+                transforms.crop_flip(self, index, params, pad, slot.images.numpy())
+            transforms.write_params(index, self.labels[order[batch]], params, pad, slot.numbers.numpy())
+            return params
 
         size = (0, 0) if self.resident else self.source.size
-        count = share.stop - share.start
+        count = mine.stop - mine.start
         slots = [_Slot.empty(count, order.shape[1], size, self.device) for _ in range(AHEAD)]
         with contextlib.closing(_prefetch(fill, range(start, len(order)), slots)) as ready:
             while True:
@@ -144,10 +144,10 @@ class TrainBatches:
         except UnreadableImagesError as error:
             if self.replaced is None:
                 raise
-            whole = np.setdiff1d(np.arange(len(indices)), list(error.why))
+            readable = np.setdiff1d(np.arange(len(indices)), list(error.why))
             rows = np.arange(len(indices))
             for at, why in error.why.items():
-                same = whole[self.labels[indices[whole]] == self.labels[indices[at]]]
+                same = readable[self.labels[indices[readable]] == self.labels[indices[at]]]
                 if not len(same):
                     raise
                 rows[at] = same[0]
@@ -156,19 +156,19 @@ class TrainBatches:
                     self.replaced(f"{why}: another image of the same id replaces it")
             return error.pixels, rows
 
-    def _finish(self, slot: _Slot, drawn: transforms.Draws) -> tuple[Tensor, Tensor]:
+    def _finish(self, slot: _Slot, params: transforms.AugmentParams) -> tuple[Tensor, Tensor]:
         """What is left to do on the device for a batch that is prepared in `slot`; the host waits for nothing."""
-        pixels, numbers = slot.to(self.device, len(drawn.flip))
+        pixels, on_device = slot.to(self.device, len(params.flip))
         fill = self.augmentation.erasing.fill
         if self._images is not None:
-            erased = fill if drawn.boxes.any() else None
-            return transforms.augment_on_device(self._images, numbers, erased, int(drawn.noise[0])), numbers.label
+            erased = fill if params.boxes.any() else None
+            return transforms.augment_on_device(self._images, on_device, erased, int(params.noise[0])), on_device.label
         images = transforms.normalise(pixels)
         if images.device.type == "cpu":
-            transforms.erase(images, drawn.boxes, fill, drawn.noise)
-        elif drawn.boxes.any():
-            transforms.erase_inside(images, numbers.boxes, fill, int(drawn.noise[0]))
-        return images, numbers.label
+            transforms.erase(images, params.boxes, fill, params.noise)
+        elif params.boxes.any():
+            transforms.erase_inside(images, on_device.boxes, fill, int(params.noise[0]))
+        return images, on_device.label
 
 
 def build_batches(
@@ -190,16 +190,16 @@ def build_batches(
 
 
 def eval_batches(
-    source: ImageSource, batch_size: int, device: torch.device, flip: bool = False, share: slice | None = None
+    source: ImageSource, batch_size: int, device: torch.device, flip: bool = False, part: slice | None = None
 ) -> Generator[Tensor, None, None]:
-    """All images in order, normalised, with nothing drawn: float32 [B, 3, H, W] on the device, the last one smaller.
+    """All images in order, normalised, not augmented: float32 [B, 3, H, W] on the device, the last one smaller.
 
-    With `flip` every image is mirrored. With a `share` only those images.
+    With `flip` every image is mirrored. With a `part` only those images.
 
     Raises:
         DataError: an image that is not mapped cannot be read any more.
     """
-    wanted = np.arange(len(source))[share or slice(None)]
+    wanted = np.arange(len(source))[part or slice(None)]
     total = len(wanted)
     _announce(source, wanted)
 
@@ -219,7 +219,7 @@ def fits_on(device: torch.device, source: ImageSource) -> bool:
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    return len(source) * source.size[0] * source.size[1] * 3 * DEVICE_SHARE < free
+    return len(source) * source.size[0] * source.size[1] * 3 * DEVICE_ROOM < free
 
 
 def copy_to_device(device: torch.device, source: ImageSource, given: Rows | None = None) -> Tensor:
@@ -244,7 +244,7 @@ def _announce(source: ImageSource, order: NDArray[np.int64]) -> None:
 
 @dataclass
 class _Slot:
-    """Room for one batch in the host's memory: pixels uint8 [B, H, W, 3], and numbers int64 [9, L] (see `Numbers`)."""
+    """Room for one batch in host memory: pixels uint8 [B, H, W, 3], parameters int64 [9, L] (see `DeviceParams`)."""
 
     images: Tensor
     numbers: Tensor
@@ -254,16 +254,16 @@ class _Slot:
     def empty(cls, count: int, labelled: int, size: tuple[int, int], device: torch.device) -> _Slot:
         pinned = device.type == "cuda"
         images = torch.empty((count, *size, 3), dtype=torch.uint8, pin_memory=pinned)
-        numbers = torch.zeros((transforms.ROWS, labelled), dtype=torch.int64, pin_memory=pinned)
+        numbers = torch.zeros((transforms.PARAM_ROWS, labelled), dtype=torch.int64, pin_memory=pinned)
         return cls(images, numbers, torch.cuda.Event() if pinned else None)
 
-    def to(self, device: torch.device, count: int) -> tuple[Tensor, Numbers]:
+    def to(self, device: torch.device, count: int) -> tuple[Tensor, DeviceParams]:
         """The pixels of the first `count` images, on a CPU still those of the slot, and a copy of all numbers."""
         pixels = self.images[:count].to(device, non_blocking=True)
         numbers = self.numbers.to(device, non_blocking=True, copy=True)
         if self.copied is not None:
             self.copied.record(torch.cuda.current_stream(device))
-        return pixels, Numbers.of(numbers, count)
+        return pixels, DeviceParams.of(numbers, count)
 
     def wait(self) -> None:
         """Until the device has taken what is in here."""

@@ -180,7 +180,7 @@ def _write_folders(dataset: Dataset, folder: Path, how: How) -> None:
 def _that_can_be_written(dataset: Dataset) -> Names:
     """Return what ids and cameras are called; their numbers where one of the names would not come back as it is."""
     pids, camids = ({getattr(s, key) for _, s in _rows(dataset)} for key in ("pid", "camid"))
-    wanted = dataset.names.only(pids, camids)
+    wanted = dataset.names.restricted_to(pids, camids)
     return Names(
         wanted.pids if wanted.pids.keys() == pids - {JUNK} and all(map(_comes_back, wanted.pids.values())) else {},
         wanted.camids

@@ -1,6 +1,6 @@
 """What happens to a training batch: flip, pad with black, crop, normalise, erase, as the official code does.
 
-The random choices are drawn as numbers first (`Augmentation.draw`), then all images are changed at once: on the host
+The random parameters are sampled first (`Augmentation.sample`), then all images are changed at once: on the host
 (`crop_flip`, `normalise`, `erase`), or on the device where all images of the set lie (`augment_on_device`). Nothing on
 the device reads a number back, so that the host can be many steps ahead of it. Both ways give the same batches.
 """
@@ -43,12 +43,12 @@ _SHIFT = (-np.array(MEAN) / np.array(STD)).astype(np.float32)
 Fill = Literal["code", "imagenet-mean", "image-mean", "random"]
 
 
-# Drawing.
+# Parameters.
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
-    """The random choices for B images.
+class AugmentParams:
+    """The random parameters of the augmentation of B images.
 
     `flip` bool [B]; `top` and `left` int64 [B], the corner of the crop in the padded image; `boxes` int64 [B, 4], the
     erased rectangle as (top, left, height, width), of no size where nothing is erased; `noise` int64 [B] seeds its
@@ -61,16 +61,16 @@ class Draws:
     boxes: NDArray[np.int64]
     noise: NDArray[np.int64]
 
-    def of(self, some: slice) -> Draws:
-        """Return the choices for some of the images."""
-        return Draws(self.flip[some], self.top[some], self.left[some], self.boxes[some], self.noise[some])
+    def of(self, some: slice) -> AugmentParams:
+        """Return the parameters of some of the images."""
+        return AugmentParams(self.flip[some], self.top[some], self.left[some], self.boxes[some], self.noise[some])
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomErasing:
     """Random erasing (paper, section 3.2): with a `probability`, fill a random rectangle of an image.
 
-    `area` is the range of S_e/S, `aspect` that of H_e/W_e. `aspect_draw`: `uniform`, as the official code draws it, or
+    `area` is the range of S_e/S, `aspect` that of H_e/W_e. `aspect_draw`: `uniform`, as in the official code, or
     `log`: its logarithm is uniform, as torchvision has it. `fill`: `code` the constant (0.485, 0.456, 0.406) written
     after normalising, as the official code does; `imagenet-mean` the mean pixel of ImageNet; `image-mean` the mean
     pixel of the image; `random` noise N(0, 1).
@@ -94,29 +94,29 @@ class RandomErasing:
 
     def __call__(self, images_bchw: Tensor, rng: np.random.Generator) -> Tensor:
         """Erase in normalised images float32 [B, 3, H, W] on the host, in place, and return them."""
-        boxes = self.draw(rng, len(images_bchw), (images_bchw.shape[2], images_bchw.shape[3]))
+        boxes = self.sample(rng, len(images_bchw), (images_bchw.shape[2], images_bchw.shape[3]))
         erase(images_bchw, boxes, self.fill, rng.integers(2**63, size=len(boxes)))
         return images_bchw
 
-    def draw(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> NDArray[np.int64]:
-        """Draw a rectangle (top, left, height, width) for each of `count` images of `size` (H, W): int64 [count, 4].
+    def sample(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> NDArray[np.int64]:
+        """Sample a rectangle (top, left, height, width) for each of `count` images of `size` (H, W): int64 [count, 4].
 
         An image that is not erased has one of no size. S_e is uniform, H_e = sqrt(S_e r_e), W_e = sqrt(S_e / r_e).
-        A rectangle that is not smaller than the image both ways is drawn again, up to 100 times as the official code
+        A rectangle that is not smaller than the image both ways is sampled again, up to 100 times as the official code
         does.
         """
         erased = np.flatnonzero(rng.random(count) < self.probability)
         boxes = np.zeros((count, 4), dtype=np.int64)
-        boxes[erased] = self._draw_boxes(rng, len(erased), size)
+        boxes[erased] = self._sample_boxes(rng, len(erased), size)
         return boxes
 
-    def _draw_boxes(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> NDArray[np.int64]:
+    def _sample_boxes(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> NDArray[np.int64]:
         height, width = size
         boxes = np.zeros((count, 4), dtype=np.int64)
         waiting = np.arange(count)
         for _ in range(TRIES):
             area = rng.uniform(*self.area, size=len(waiting)) * height * width
-            aspect = self._draw_aspects(rng, len(waiting))
+            aspect = self._sample_aspects(rng, len(waiting))
             high, wide = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
             fits = (high < height) & (wide < width)
             boxes[waiting[fits], 2] = high[fits]
@@ -124,13 +124,13 @@ class RandomErasing:
             waiting = waiting[~fits]
             if not len(waiting):
                 break
-        # The corner is uniform over the places where the rectangle lies inside the image.
-        placed = boxes[:, 2] > 0
-        limits = np.array(size) - boxes[placed, 2:] + 1
-        boxes[placed, :2] = rng.integers(0, limits)
+        # The corner is uniform over the positions at which the rectangle lies inside the image.
+        has_box = boxes[:, 2] > 0
+        limits = np.array(size) - boxes[has_box, 2:] + 1
+        boxes[has_box, :2] = rng.integers(0, limits)
         return boxes
 
-    def _draw_aspects(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    def _sample_aspects(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
         low, high = self.aspect
         if self.aspect_draw == "uniform":
             return rng.uniform(low, high, size=count)
@@ -148,21 +148,26 @@ class Augmentation:
     def __call__(self, images_bhwc: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
         """Augment pixels uint8 [B, H, W, 3] on the host: normalised float32 [B, 3, H, W]; the pixels stay."""
         count, height, width, _ = images_bhwc.shape
-        drawn = self.draw(rng, count, (height, width))
+        params = self.sample(rng, count, (height, width))
         out = np.empty_like(images_bhwc)
         _crop_flip(
-            _lines(images_bhwc), np.arange(count), drawn.flip, drawn.top - self.pad, drawn.left - self.pad, _lines(out)
+            _lines(images_bhwc),
+            np.arange(count),
+            params.flip,
+            params.top - self.pad,
+            params.left - self.pad,
+            _lines(out),
         )
         images = normalise(torch.from_numpy(out))
-        erase(images, drawn.boxes, self.erasing.fill, drawn.noise)
+        erase(images, params.boxes, self.erasing.fill, params.noise)
         return images
 
-    def draw(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> Draws:
-        """Draw for `count` images of `size` (H, W)."""
+    def sample(self, rng: np.random.Generator, count: int, size: tuple[int, int]) -> AugmentParams:
+        """Sample the parameters for `count` images of `size` (H, W)."""
         flip = rng.random(count) < self.flip
         top, left = rng.integers(0, 2 * self.pad + 1, size=(2, count))
-        boxes = self.erasing.draw(rng, count, size)
-        return Draws(flip, top, left, boxes, rng.integers(2**63, size=count))
+        boxes = self.erasing.sample(rng, count, size)
+        return AugmentParams(flip, top, left, boxes, rng.integers(2**63, size=count))
 
 
 def build_augmentation(images: Images, erasing: Erasing) -> Augmentation:
@@ -173,10 +178,12 @@ def build_augmentation(images: Images, erasing: Erasing) -> Augmentation:
 # On the host.
 
 
-def crop_flip(source: Rows, indices: NDArray[np.int64], draws: Draws, pad: int, out: NDArray[np.uint8]) -> None:
-    """Put these images, flipped, padded with `pad` black pixels and cropped as drawn, into `out` uint8 [B, H, W, 3]."""
+def crop_flip(
+    source: Rows, indices: NDArray[np.int64], params: AugmentParams, pad: int, out: NDArray[np.uint8]
+) -> None:
+    """Put these images, flipped, padded by `pad` black pixels and cropped, into `out` uint8 [B, H, W, 3]."""
     pixels, rows = source.rows(indices)
-    _crop_flip(_lines(pixels), rows, draws.flip, draws.top - pad, draws.left - pad, _lines(out))
+    _crop_flip(_lines(pixels), rows, params.flip, params.top - pad, params.left - pad, _lines(out))
 
 
 def copy(source: Rows, indices: NDArray[np.int64], flip: bool, out: NDArray[np.uint8]) -> None:
@@ -300,12 +307,12 @@ def _normalise(
 
 # On the device.
 
-ROWS = 9
-"""Whole numbers for each image of a batch: see `write_numbers`."""
+PARAM_ROWS = 9
+"""Integers for each image of a batch: see `write_params`."""
 
 
-class Numbers(NamedTuple):
-    """What is known of the B images of a batch, int64 on the device, in one piece of memory [9, L].
+class DeviceParams(NamedTuple):
+    """Indices, labels and augmentation parameters of the B images of a batch: int64 [9, L] on the device, one tensor.
 
     `label` [L] are those of the whole batch, of which one of several processes has B images. `image`, its index in the
     set [B]; `flip` 0 or 1 [B]; `down` and `right` [B], by how much the crop lies
@@ -320,36 +327,36 @@ class Numbers(NamedTuple):
     boxes: Tensor
 
     @classmethod
-    def of(cls, numbers_9l: Tensor, count: int) -> Numbers:
-        """Views of what `write_numbers` wrote of `count` images."""
-        image, _, flip, down, right = numbers_9l[:5, :count]
-        return cls(image, numbers_9l[1], flip, down, right, numbers_9l[5:, :count])
+    def of(cls, params_9l: Tensor, count: int) -> DeviceParams:
+        """Views of what `write_params` wrote of `count` images."""
+        image, _, flip, down, right = params_9l[:5, :count]
+        return cls(image, params_9l[1], flip, down, right, params_9l[5:, :count])
 
 
-def write_numbers(
-    index: NDArray[np.int64], label: NDArray[np.int64], draws: Draws, pad: int, out: NDArray[np.int64]
+def write_params(
+    index: NDArray[np.int64], label: NDArray[np.int64], params: AugmentParams, pad: int, out: NDArray[np.int64]
 ) -> None:
     """Put what the images `index` [B] and the labels [L] of a batch need into `out` int64 [9, L], for one copy."""
     out[1] = label
     here = out[:, : len(index)]
-    here[0], here[2] = index, draws.flip
-    here[3], here[4] = draws.top - pad, draws.left - pad
-    here[5:] = draws.boxes.T
+    here[0], here[2] = index, params.flip
+    here[3], here[4] = params.top - pad, params.left - pad
+    here[5:] = params.boxes.T
 
 
-def crop_flip_on_device(images_mhwc: Tensor, numbers: Numbers) -> Tensor:
+def crop_flip_on_device(images_mhwc: Tensor, params: DeviceParams) -> Tensor:
     """The images of a batch, mirrored and cropped: uint8 [B, H, W, 3]; what comes from outside an image is black.
 
     The pixel (y, x) of image b is that of (y + down, x + right) in the mirrored or unmirrored original: one gather for
     the whole batch, by the rows [B, H] and columns [B, W] it comes from.
     """
     height, width = images_mhwc.shape[1:3]
-    y_bh = torch.arange(height, device=images_mhwc.device) + numbers.down[:, None]
-    x_bw = torch.arange(width, device=images_mhwc.device) + numbers.right[:, None]
+    y_bh = torch.arange(height, device=images_mhwc.device) + params.down[:, None]
+    x_bw = torch.arange(width, device=images_mhwc.device) + params.right[:, None]
     outside = (~_within(y_bh, height))[:, :, None] | (~_within(x_bw, width))[:, None, :]
-    x_bw = torch.where(numbers.flip[:, None] != 0, width - 1 - x_bw, x_bw)
+    x_bw = torch.where(params.flip[:, None] != 0, width - 1 - x_bw, x_bw)
     rows, columns = y_bh.clamp(0, height - 1)[:, :, None], x_bw.clamp(0, width - 1)[:, None, :]
-    taken: Tensor = images_mhwc[numbers.image[:, None, None], rows, columns]
+    taken: Tensor = images_mhwc[params.image[:, None, None], rows, columns]
     return taken.masked_fill_(outside[..., None], 0)
 
 
@@ -374,17 +381,17 @@ def erase_inside(images_bchw: Tensor, boxes_4b: Tensor, fill: Fill, noise: int) 
     torch.where(inside, value, images_bchw, out=images_bchw)
 
 
-def augment_on_device(images_mhwc: Tensor, numbers: Numbers, fill: Fill | None, noise: int) -> Tensor:
+def augment_on_device(images_mhwc: Tensor, params: DeviceParams, fill: Fill | None, noise: int) -> Tensor:
     """Return a batch float32 [B, 3, H, W], channels last in memory, as `transforms` makes it on the host.
 
     The numbers are the same bit for bit, with two exceptions: the mean pixel of an image is summed in another order,
     and the noise of `random` comes from the device's own generator. `fill` None: nothing is erased.
     """
-    batch = normalise_by_torch(crop_flip_on_device(images_mhwc, numbers))
+    batch = normalise_by_torch(crop_flip_on_device(images_mhwc, params))
     if fill is not None:
-        erase_inside(batch, numbers.boxes, fill, noise)
+        erase_inside(batch, params.boxes, fill, noise)
     return batch
 
 
-def _within(place: Tensor, size: int) -> Tensor:
-    return (place >= 0) & (place < size)
+def _within(index: Tensor, size: int) -> Tensor:
+    return (index >= 0) & (index < size)

@@ -183,7 +183,7 @@ class ClassifierRows(nn.Module):
         """Take all rows [N, D], and keep a copy of the slice of this process."""
         super().__init__()
         self.weight_decay, self.group, self.total = weight_decay, group, len(weight)
-        self._slice = group.share(self.total)
+        self._slice = group.slice_of(self.total)
         self.weight = weight if group.size == 1 else weight[self._slice].clone()
         self.mean, self.square = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
         self.visits = torch.zeros(len(self.weight), dtype=torch.int64)

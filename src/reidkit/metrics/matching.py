@@ -220,7 +220,7 @@ def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
             raise DataError(
                 f"the {what} has {len(side.vectors)} features and {len(side.pids)} pids: each image needs both"
             )
-    query.names.refuse_others(gallery.names)
+    query.names.check_agree(gallery.names)
     if query.model and gallery.model and query.model != gallery.model:
         raise DataError(
             f"the query features are of model {query.model} and the gallery's of {gallery.model}: "

@@ -343,5 +343,5 @@ def _probe(network: nn.Module, source: ImageSource, inference: InferenceOptions)
     """
     few = slice(0, min(len(source), 8))
     with suppress(DataError):  # images that cannot be read any more: the run has ended all the same
-        batches = eval_batches(source, few.stop, inference.device, share=few)
+        batches = eval_batches(source, few.stop, inference.device, part=few)
         refuse_diverged(embed(network.eval(), batches, inference.precision))

@@ -127,12 +127,12 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
     pids = camids = 0
     for dataset in datasets:
         parts = (part.renumbered(pids, camids) for part in dataset.splits)
-        moved.append(Dataset(dataset.name, *parts, names=dataset.names.moved(pids, camids)))
+        moved.append(Dataset(dataset.name, *parts, names=dataset.names.shifted(pids, camids)))
         pids += 1 + max(int(part.pids.max(initial=-1)) for part in dataset.splits)
         camids += 1 + max(int(part.camids.max(initial=-1)) for part in dataset.splits)
     _refuse_twice(datasets)
     train, query, gallery, junk = (_chained(parts) for parts in zip(*(part.splits for part in moved), strict=True))
-    names = reduce(Names.and_of, (part.names for part in moved), NO_NAMES)
+    names = reduce(Names.merged_with, (part.names for part in moved), NO_NAMES)
     left: Counter[str] = Counter()
     for dataset in datasets:
         left.update(dataset.passed_over)

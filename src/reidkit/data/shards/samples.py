@@ -149,14 +149,14 @@ class ShardSamples(Samples):
         chosen = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
         return ShardSamples(self.shards, self.rows[chosen], self.names, self.called)
 
-    def renumbered(self, pids: int, camids: int) -> ShardSamples:
-        """The same images with ids and cameras numbered so much higher; junk and unknown cameras keep their -1."""
-        if not pids and not camids:
+    def renumbered(self, pid_offset: int, camid_offset: int) -> ShardSamples:
+        """The same images with pids and camids higher by these offsets; junk and unknown cameras keep their -1."""
+        if not pid_offset and not camid_offset:
             return self
         rows = self.rows.copy()
-        rows["pid"][rows["pid"] != JUNK] += pids
-        rows["camid"][rows["camid"] != NO_CAMERA] += camids
-        return ShardSamples(self.shards, rows, self.names, self.called.moved(pids, camids))
+        rows["pid"][rows["pid"] != JUNK] += pid_offset
+        rows["camid"][rows["camid"] != NO_CAMERA] += camid_offset
+        return ShardSamples(self.shards, rows, self.names, self.called.shifted(pid_offset, camid_offset))
 
     def read(self, indices: NDArray[np.int64]) -> list[bytes]:
         """Return the files of images of one group, read together where they lie together.
@@ -186,7 +186,7 @@ def joined(several: Sequence[ShardSamples]) -> ShardSamples:
         rows.append(moved)
         first, letters = first + len(samples.shards), letters + len(samples.names)
     shards = tuple(shard for samples in several for shard in samples.shards)
-    called = reduce(Names.and_of, (samples.called for samples in several), NO_NAMES)
+    called = reduce(Names.merged_with, (samples.called for samples in several), NO_NAMES)
     return ShardSamples(shards, np.concatenate(rows), b"".join(samples.names for samples in several), called)
 
 

@@ -318,7 +318,7 @@ def _is_there(shard: _Planned, out: Path, kind: Kind) -> bool:
     wanted = [(s.pid, s.camid, SPLITS.index(shard.split)) for s in samples]
     keys = [os.fsencode(shard.names[i]) for i in shard.indices]
     pids, camids = {sample.pid for sample in samples}, {sample.camid for sample in samples}
-    if index.called != shard.called.only(pids, camids):
+    if index.called != shard.called.restricted_to(pids, camids):
         return False
     if index.rows[["pid", "camid", "split"]].tolist() != wanted or index.names != b"".join(keys):
         return False

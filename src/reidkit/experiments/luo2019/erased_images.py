@@ -65,11 +65,11 @@ def figure(data: Path | None = None, *, seed: int = 0, count: int = 8, recipe: R
 def erased(images_bhwc: Pixels, fill: Fill, seed: int, recipe: Recipe) -> Pixels:
     """These images [B, H, W, 3], each with a rectangle filled; the rectangles depend on the seed and not on `fill`."""
     always = replace(recipe.erasing, probability=1.0)
-    drawn = build_augmentation(recipe.images, always).draw(
+    params = build_augmentation(recipe.images, always).sample(
         np.random.default_rng(seed), len(images_bhwc), images_bhwc.shape[1:3]
     )
     batch = transforms.normalise(torch.from_numpy(images_bhwc))
-    transforms.erase(batch, drawn.boxes, fill, drawn.noise)
+    transforms.erase(batch, params.boxes, fill, params.noise)
     pixels = batch.permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)
     seen: Pixels = (255 * pixels).round().clamp(0, 255).to(torch.uint8).numpy()
     return seen
