@@ -93,7 +93,7 @@ class _Faulty:
         source = MappedImages(pixels, samples, np.arange(len(samples)))
         self.inner = build_batches(source, labels, run.recipe, 0, torch.device("cpu"))
         self.run, self.fault = run, fault
-        self.wait_seconds = 0.0
+        self.wait_seconds, self.seed = 0.0, 0
 
     def count(self, epoch: int) -> int:
         return self.inner.count(epoch)

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from reidkit import recipe as recipes
 from reidkit.distributed import ALONE
 from reidkit.errors import DataError, DivergedError, PeerError, RunError
+from reidkit.model.chance import reseed
 from reidkit.train.checkpoint import Checkpoint, Progress, last_good
 from reidkit.train.parallel import MicroBatches, share_gradients, share_statistics
 
@@ -100,6 +101,7 @@ def fit(
             for images, labels in batches.epoch(epoch, start=progress.batch):
                 stop_if_asked(options)
                 lr = set_learning_rate(optimizer, schedule, progress)
+                reseed(network, batches.seed, progress.step)
                 terms = training_step(batched_network, objective, optimizer, images, labels, options.precision, group)
                 final.update()
                 progress = progress.next_batch()

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from reidkit.errors import UsageError
 from reidkit.model import Features
+from reidkit.model.chance import Place, chances, placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +111,8 @@ def norms(network: nn.Module) -> list[_BatchNorm]:
 def synchronise(network: nn.Module, group: Group) -> None:
     """Let the batch norms of the network take their statistics over the processes of `group`; weights stay in place.
 
+    What else looks at a batch as a whole, as an exchange of styles, is told of them as well.
+
     Names and state stay the same, so that a file written by one process is read by several, and the other way round.
     """
     if group.size == 1:
@@ -118,6 +121,8 @@ def synchronise(network: nn.Module, group: Group) -> None:
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm):
                 setattr(parent, name, _synced(child, group))
+    for module in chances(network):
+        module.group = group
 
 
 def _synced(norm: _BatchNorm, group: Group) -> _BatchNorm:
@@ -197,28 +202,43 @@ class MicroBatches(nn.Module):
         super().__init__()
         self.network, self._group = network, group
         self._parts = micro_batches_here(batch, group.size)
-        synchronise(network, group.neighbours(max(1, group.size // batch.micro_batches)) if group.size > 1 else group)
+        self._sharing = max(1, group.size // batch.micro_batches)  # processes that share a part
+        synchronise(network, group.neighbours(self._sharing) if group.size > 1 else group)
 
     def forward(self, images: Tensor) -> Features:
         """Run the network as its mode says."""
         if self._parts == 1:
-            found = [self.network(images)]
+            with placed(self.network, self._place(len(images), 0)):
+                found = [self.network(images)]
         else:
             found = [self._part(part, i) for i, part in enumerate(images.chunk(self._parts))]
         f_t, f_i = (self._group.gather(torch.cat(list(each))) for each in zip(*found, strict=True))
         return Features(f_t, f_i)
 
     def _part(self, images: Tensor, number: int) -> Features:
-        contexts = partial(_two_passes, self.network, number, self._parts)
+        place = self._place(len(images), number)
+        contexts = partial(_two_passes, self.network, number, self._parts, place)
         return Features(*checkpoint(self.network, images, use_reentrant=False, context_fn=contexts))
+
+    def _place(self, images: int, number: int) -> Place:
+        """Where in the batch of all processes the part `number` of this one stands."""
+        rank, size = self._group.rank, self._group.size
+        first = (rank * self._parts + number) * images
+        return Place(first, images * self._parts * size, rank * self._parts // self._sharing + number)
 
 
 def _two_passes(
-    network: nn.Module, number: int, parts: int
+    network: nn.Module, number: int, parts: int, place: Place
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Return what surrounds the first pass, and the second."""
     first = remembering(network, number, parts) if network.training else nullcontext()
-    return first, forgetting(network)
+    return _both(first, placed(network, place)), _both(forgetting(network), placed(network, place))
+
+
+@contextmanager
+def _both(outer: AbstractContextManager[None], inner: AbstractContextManager[None]) -> Iterator[None]:
+    with outer, inner:
+        yield
 
 
 def share_gradients(network: nn.Module, objective: nn.Module, group: Group) -> None:

@@ -1,0 +1,122 @@
+"""Chance inside a network: modules that draw while they run, as functions of (seed, step) and of the whole batch.
+
+What is drawn from torch's random state would differ between the two passes of a micro-batch, between processes that
+share a batch, and between a run and the same run gone on with. A `Chance` draws from numbers of its own instead, which
+the training loop sets before each step (`reseed`), and knows which images of the batch it sees (`placed`).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._compile import _disable_dynamo
+
+from reidkit.distributed import ALONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reidkit.distributed import Group
+
+
+class Place(NamedTuple):
+    """The images that a module sees now: those from `first` on of a batch of `total`, in its micro-batch `part`."""
+
+    first: int
+    total: int
+    part: int = 0
+
+
+class Chance(nn.Module):
+    """A module that draws in `forward`: derive from it, and draw by the methods below in training mode.
+
+    In a loop of your own call `reseed(network, seed, step)` before each step; without it the draws follow torch's
+    random state, as those of `nn.Dropout` do. A module that is called twice in one step draws the same both times.
+    """
+
+    group: Group = ALONE
+    """The processes that share a micro-batch (see `train.parallel.synchronise`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers: tuple[int, ...] | None = None
+        self._place: Place | None = None
+
+    # Numbers that change with each step are no constants of a compiled graph: it is left for drawing.
+    @_disable_dynamo
+    def generator(self) -> torch.Generator:
+        """Return a generator for what is drawn once for the whole batch: alike in every part and process."""
+        return torch.Generator().manual_seed(self._seed())
+
+    @_disable_dynamo
+    def generator_of_part(self) -> torch.Generator:
+        """Return a generator for what is drawn once for each micro-batch: alike in the processes that share it."""
+        return torch.Generator().manual_seed(self._seed(1 + (self._place.part if self._place else 0)))
+
+    @_disable_dynamo
+    def uniform(self, images: Tensor, *shape: int) -> Tensor:
+        """Draw numbers in [0, 1) for each of the images [B, ...] here: [B, *shape], float32, on their device.
+
+        They are drawn for the whole batch, of which these images are a part, so that each image gets its own whatever
+        the parts are.
+        """
+        place = self._place or Place(0, len(images))
+        drawn = torch.rand(place.total, *shape, generator=self.generator())
+        return drawn[place.first : place.first + len(images)].to(images.device)
+
+    def _seed(self, *more: int) -> int:
+        if self._numbers is None:
+            return int(torch.randint(2**62, ()).item())
+        return int(np.random.SeedSequence((*self._numbers, *more)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def chances(network: nn.Module) -> list[Chance]:
+    """Return the modules of a network that draw."""
+    return [module for module in network.modules() if isinstance(module, Chance)]
+
+
+def reseed(network: nn.Module, seed: int, step: int) -> None:
+    """Let the modules of the network that draw begin the numbers of this step; others are left alone.
+
+    Args:
+        network: Any module.
+        seed: That of the run, at least 0.
+        step: Counted from 0 over the whole run.
+    """
+    for number, module in enumerate(chances(network)):
+        module._numbers = (seed, step, number)
+
+
+@contextmanager
+def placed(network: nn.Module, place: Place) -> Iterator[None]:
+    """While entered, the modules that draw know which images of the batch they see."""
+    changed = [(module, module._place) for module in chances(network)]
+    for module, _ in changed:
+        module._place = place
+    try:
+        yield
+    finally:
+        for module, before in changed:
+            module._place = before
+
+
+class DropPath(Chance):
+    """Leave out a residual branch of some images (stochastic depth, Huang et al., arXiv:1603.09382).
+
+    In training a branch stays with probability 1 - p, divided by it, so that its mean stays the same.
+    """
+
+    def __init__(self, probability: float = 0.0) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ...] to the same shape; the same x in evaluation mode."""
+        if not self.training or not self.probability:
+            return x
+        kept = self.uniform(x, *(1 for _ in x.shape[1:])) >= self.probability
+        return x * kept.to(x.dtype) / (1 - self.probability)
