@@ -33,7 +33,7 @@ from reidkit.recipe import override
 from reidkit.recipes import get_recipe
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import log_lines
-from reidkit.train.loop import build_schedule
+from reidkit.train.optimizer import build_schedule
 from reidkit.train.run import resolve_stride, train
 
 if TYPE_CHECKING:

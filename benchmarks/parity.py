@@ -35,7 +35,7 @@ from reidkit.metrics.retrieval import Scores, score
 from reidkit.model.network import build_network
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import interpret, put
-from reidkit.train.loop import build_optimizer, build_schedule
+from reidkit.train.optimizer import build_optimizer, build_schedule
 from reidkit.types import Embeddings
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import torch
 
 from reidkit.losses.objective import build_objective
 from reidkit.model.network import Network, build_network
-from reidkit.train.loop import build_optimizer, training_step
+from reidkit.train.loop import training_step
+from reidkit.train.optimizer import build_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

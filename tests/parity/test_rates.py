@@ -22,7 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import interpret
-from reidkit.train.loop import build_schedule
+from reidkit.train.optimizer import build_schedule
 from tests.parity import READ, STRONG
 from tests.train.tiny import RECIPE, Run
 

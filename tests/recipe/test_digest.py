@@ -28,7 +28,7 @@ class LaterOptim(Optim):
 
     prefix = "optim."
 
-    momentum: float = 0.9
+    sharpness: float = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +64,15 @@ def test_a_later_section_or_field_counts_once_it_is_used() -> None:
     found = {
         recipes.digest(later("strong-baseline", circle=circle, optim=optim))
         for circle in (Circle(), Circle(weight=1.0), Circle(scale=32))
-        for optim in (LaterOptim(), LaterOptim(momentum=0.8))
+        for optim in (LaterOptim(), LaterOptim(sharpness=0.8))
     }
     assert len(found) == 6
 
 
 def test_settings_and_files_reach_a_later_section() -> None:
-    changed = recipes.override(later("strong-baseline"), ["circle.weight=0.5", "optim.momentum=0.8"])
+    changed = recipes.override(later("strong-baseline"), ["circle.weight=0.5", "optim.sharpness=0.8"])
     assert isinstance(changed, LaterRecipe)
-    assert (changed.circle.weight, changed.optim.momentum) == (0.5, 0.8)
+    assert (changed.circle.weight, changed.optim.sharpness) == (0.5, 0.8)
     assert recipes.from_json(recipes.to_json(changed), kind=LaterRecipe) == changed
 
 

@@ -21,7 +21,7 @@ from reidkit.errors import UsageError
 from reidkit.losses.objective import Objective, build_objective
 from reidkit.model.network import Network, build_network
 from reidkit.recipe import Batch, override
-from reidkit.train.loop import build_optimizer
+from reidkit.train.optimizer import build_optimizer
 from reidkit.train.parallel import (
     MicroBatches,
     micro_batches_here,

@@ -3,7 +3,7 @@
 import pytest
 
 from reidkit.recipes.luo2019.ladder import STRONG
-from reidkit.train.loop import Schedule, build_schedule
+from reidkit.train.optimizer import Schedule, build_schedule
 
 
 def test_a_drop_within_the_warmup_counts():

@@ -26,6 +26,8 @@ class Network(nn.Module):
         """D, the length of both features."""
         self.spans = head.spans
         """The branches that they are made up of (see `Spans`)."""
+        self.filled: frozenset[str] = frozenset()
+        """The names of the parameters that a weights file has filled before the first step."""
         # Files and checkpoints of every release have `neck.weight`, not `head.neck.weight`.
         leave_out_of_names(self, "head", beside=("backbone",))
 

@@ -32,12 +32,14 @@ class OwnNetwork(nn.Module):
         network: The user's module: images [B, 3, H, W] to features [B, D], or to `Features`, or to a pair of these.
         channels: D, the length of the features.
         spans: The parts of the features that loss terms may name; "" is the whole.
+        filled: The names of the parameters that a weights file has filled before the first step.
     """
 
     def __init__(self, network: nn.Module, channels: int) -> None:
         super().__init__()
         self.network, self.channels = network, channels
         self.spans: Spans = dict(getattr(network, "spans", {"": slice(0, channels)}))
+        self.filled: frozenset[str] = frozenset()
         leave_out_of_names(self, "network")
 
     def forward(self, images: Tensor) -> Features:

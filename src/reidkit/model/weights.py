@@ -85,6 +85,7 @@ def load_backbone(network: Network, path: Path) -> str:
     names = {full: aliases.get(full[len(found.prefix) :], full[len(found.prefix) :]) for full in found.names}
     names = {full: name for full, name in names.items() if name.partition(".")[0] in own}
     _fit(network.backbone, _renamed(contents, names), path)
+    network.filled = frozenset(f"backbone.{name}" for name, _ in network.backbone.named_parameters())
     beside = [n for n in (*contents.tensors, *contents.unusable) if n not in names and not n.endswith(COUNTER)]
     return "; ".join(filter(None, (_placed(found), _first("left out of the weights:", beside))))
 
@@ -194,13 +195,14 @@ def _unfilled(recipe: recipes.Recipe, contents: Contents, file: Path, network: O
     return build_network(recipe.network)
 
 
-def load_own(network: nn.Module, path: Path) -> None:
+def load_own(network: AnyNetwork, path: Path) -> None:
     """Start a user's own network from a file with the names of its tensors. In place.
 
     Raises:
         WeightsError: keys or shapes that do not fit, or values that are not finite, the first of them named.
     """
     _fit(network, read_contents(weights_file(path) if path.is_dir() else path), path)
+    network.filled = frozenset(name for name, _ in network.named_parameters())
 
 
 def _recipe(text: str, path: Path) -> recipes.Recipe:

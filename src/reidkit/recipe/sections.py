@@ -181,11 +181,15 @@ class Center(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Optim(Section):
-    """Adam and its learning rate (see `train.loop.Schedule`).
+    """The optimiser and its learning rate (see `train.optimizer.Schedule`).
 
     `warmup`: the interpretation of the first `warmup_epochs`; or the rate rises at each of the first `warmup_steps`.
     `average`: a moving average of the weights with this decay is evaluated and saved in their place; 0 is none.
     `best_every`: evaluate each so many epochs and keep the weights with the highest mAP; 0 keeps the last ones.
+    `name`: Adam with coupled weight decay, AMSGrad alike, AdamW with decoupled decay, or SGD with `momentum`.
+    `new`: the factor of the rate of what no weights file has filled, the classifier among it.
+    `freeze`: for so many steps what a weights file has filled gets no step, and its batch norms keep their statistics.
+    `schedule`: `steps`, by `drops` and `gamma`; or `cosine`, from `lr` after the epoch `flat` down to `floor`.
     """
 
     lr: float = 3.5e-4
@@ -198,6 +202,13 @@ class Optim(Section):
     warmup_steps: int = 0
     average: float = 0.0
     best_every: int = 0
+    name: Literal["adam", "amsgrad", "adamw", "sgd"] = "adam"
+    momentum: float = 0.9
+    new: float = 1.0
+    freeze: int = 0
+    schedule: Literal["steps", "cosine"] = "steps"
+    flat: int = 0
+    floor: float = 0.0
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
@@ -212,6 +223,11 @@ class Optim(Section):
         yield one, "warmup_steps", "and optim.warmup_epochs exclude each other: set one of them to 0"
         yield 0 <= self.average < 1, "average", "must be at least 0 and below 1"
         yield self.best_every >= 0, "best_every", "must not be negative"
+        yield 0 <= self.momentum < 1, "momentum", "must be at least 0 and below 1"
+        yield self.new > 0, "new", "must be above 0"
+        yield self.freeze >= 0, "freeze", "must be 0 or a number of steps"
+        yield self.flat >= 0, "flat", "must be 0 or an epoch"
+        yield 0 <= self.floor <= self.lr, "floor", "must be between 0 and optim.lr"
 
 
 @dataclass(frozen=True, kw_only=True)

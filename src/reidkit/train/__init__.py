@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from reidkit.train.log import Callback as Callback
     from reidkit.train.log import TensorBoard as TensorBoard
     from reidkit.train.loop import FinalWeights as FinalWeights
-    from reidkit.train.loop import Schedule as Schedule
-    from reidkit.train.loop import build_optimizer as build_optimizer
     from reidkit.train.loop import training_step as training_step
+    from reidkit.train.optimizer import Schedule as Schedule
+    from reidkit.train.optimizer import build_optimizer as build_optimizer
     from reidkit.train.run import Run as Run
     from reidkit.train.run import train as train
 
@@ -27,10 +27,10 @@ _HOME = {
     "Callback": "log",
     "FinalWeights": "loop",
     "Run": "run",
-    "Schedule": "loop",
+    "Schedule": "optimizer",
     "TensorBoard": "log",
     "TrainOptions": "inputs",
-    "build_optimizer": "loop",
+    "build_optimizer": "optimizer",
     "train": "run",
     "training_step": "loop",
 }

@@ -213,11 +213,20 @@ def _with_own_rates(optimizer: Stateful, state: dict[str, Any]) -> dict[str, Any
     if [group["params"] for group in state["param_groups"]] != [group["params"] for group in own]:
         raise ValueError("other weights")
     weights = [weight for group in getattr(optimizer, "param_groups", ()) for weight in group["params"]]
+    needed = _moments(optimizer)
     for number, moments in state["state"].items():
-        for name in ("exp_avg", "exp_avg_sq"):
-            if moments[name].shape != weights[number].shape or moments["step"].numel() != 1:
+        for name in needed:
+            if moments[name].shape != (torch.Size() if name == "step" else weights[number].shape):
                 raise ValueError("other shapes")
     return {"state": state["state"], "param_groups": own}
+
+
+def _moments(optimizer: Stateful) -> tuple[str, ...]:
+    """Return the names of what an optimiser remembers of each parameter."""
+    if isinstance(optimizer, torch.optim.SGD):
+        return ("momentum_buffer",) if optimizer.defaults["momentum"] else ()
+    more = ("max_exp_avg_sq",) if getattr(optimizer, "defaults", {}).get("amsgrad") else ()
+    return ("step", "exp_avg", "exp_avg_sq", *more)
 
 
 def _refuse_other(path: Path, saved: str, recipe: str) -> None:

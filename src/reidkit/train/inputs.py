@@ -319,7 +319,10 @@ def schedule_warnings(optim: Optim, batches: int) -> tuple[tuple[str, str], ...]
     """
     epochs, steps, found = optim.epochs, optim.epochs * batches, []
     fits = "has the paper's proportions"
-    if late := [str(drop) for drop in optim.drops if drop >= epochs]:
+    if optim.schedule == "cosine" and optim.flat >= epochs:
+        warning = f"optim.flat keeps the learning rate up to epoch {optim.flat}, and the run ends with {epochs}"
+        found.append(("optim.flat", f"{warning}: optim.flat={epochs // 2} lowers it in the second half"))
+    if optim.schedule == "steps" and (late := [str(drop) for drop in optim.drops if drop >= epochs]):
         fitting = sorted({drop for drop in (round(epochs / 3), round(epochs * 7 / 12)) if 0 < drop < epochs})
         warning = (
             f"optim.drops lowers the learning rate after epoch {' and '.join(late)}, and the run ends with {epochs}"

@@ -1,14 +1,15 @@
 """The training loop: what a step does, how often the network is evaluated and saved, and how a run stops.
 
-`fit` reads top to bottom. What it calls stands below it, or in `parallel` (several processes, micro-batches),
-`checkpoint` (the state on disk, signals) and `log` (`log.jsonl`, callbacks).
+`fit` reads top to bottom. What it calls stands below it, or in `optimizer` (groups of parameters, the learning rate),
+`parallel` (several processes, micro-batches), `checkpoint` (the state on disk, signals) and `log` (`log.jsonl`,
+callbacks).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import autocast
@@ -19,6 +20,7 @@ from reidkit.distributed import ALONE
 from reidkit.errors import DataError, DivergedError, PeerError, RunError
 from reidkit.model.chance import reseed
 from reidkit.train.checkpoint import Checkpoint, Progress, last_good
+from reidkit.train.optimizer import Freezing, build_optimizer, build_schedule, set_learning_rate
 from reidkit.train.parallel import MicroBatches, share_gradients, share_statistics
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from reidkit.errors import ReidkitError
     from reidkit.losses.objective import Objective
     from reidkit.model.own import AnyNetwork
-    from reidkit.recipe import Optim, Recipe
+    from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Interrupt, Stateful
     from reidkit.train.log import Log
 
@@ -77,6 +79,7 @@ def fit(
     final = FinalWeights(network, average=optim.average, best=optim.best_every > 0)
     # The network, run in micro-batches here and in every process of the group: f_t and f_i of the whole batch.
     batched_network = MicroBatches(network, recipe.batch, group)
+    freezing = Freezing(network, objective, optim.freeze)
 
     # The names are those of the file, which older versions have written too.
     parts: dict[str, Stateful] = {"network": network, "objective": objective, "optimizer": optimizer, "journal": log}
@@ -102,6 +105,7 @@ def fit(
                 stop_if_asked(options)
                 lr = set_learning_rate(optimizer, schedule, progress)
                 reseed(network, batches.seed, progress.step)
+                freezing.set_for(progress.step)
                 terms = training_step(batched_network, objective, optimizer, images, labels, options.precision, group)
                 final.update()
                 progress = progress.next_batch()
@@ -152,74 +156,8 @@ def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
     loss.backward()
     share_gradients(network, objective, group)
     optimizer.step()
-    objective.step(optimizer.param_groups[0]["lr"])
+    objective.step(optimizer.param_groups[-1]["lr"])
     return terms
-
-
-def build_optimizer(network: nn.Module, objective: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    """Adam with coupled weight decay on every parameter, norms and biases too, as the authors' code does."""
-    learned = [p for module in (network, objective) for p in module.parameters() if p.requires_grad]
-    return torch.optim.Adam(learned, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
-
-
-# The learning rate.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """The learning rate of each epoch (paper, section 3.1, equation 1 and Figure 3).
-
-    A linear warm-up, then `lr` times `gamma` after each drop. A drop at epoch 40 means that epoch 40 is the last one
-    before it. Where the warm-up is given in `warmup_steps`, the rate is lr * (0.1 + 0.9 * step/T) at the first T of
-    them, as in fast-reid; otherwise it is constant within an epoch.
-
-    The interpretations of the warm-up over T epochs, at epoch t <= T:
-    `paper` lr * t/T, as the text and Figure 3 have it (3.5e-5 at epoch 1, 3.5e-4 at epoch 10);
-    `code` lr * (0.01 + 0.99 * (t-1)/T), as the authors' program (3.5e-6 at epoch 1, 3.1535e-4 at epoch 10);
-    `equation-1` lr/10 * t/T, as equation 1 is printed, a tenth of the text's.
-    """
-
-    lr: float = 3.5e-4
-    drops: tuple[int, ...] = ()
-    gamma: float = 0.1
-    warmup_epochs: int = 0
-    warmup: Literal["paper", "code", "equation-1"] = "paper"
-    warmup_steps: int = 0
-
-    def rate(self, epoch: int, step: int = 0) -> float:
-        """Return the learning rate in `epoch`, counted from 1, at `step`, counted from 0 over the whole run."""
-        base = self.lr * self.gamma ** sum(epoch > drop for drop in self.drops)
-        if step < self.warmup_steps:
-            return base * (0.1 + 0.9 * step / self.warmup_steps)
-        if epoch > self.warmup_epochs:
-            return base
-        share = epoch / self.warmup_epochs
-        factors = {
-            "paper": share,
-            "code": 0.01 + 0.99 * (epoch - 1) / self.warmup_epochs,
-            "equation-1": share / 10,
-        }
-        return base * factors[self.warmup]
-
-
-def build_schedule(optim: Optim) -> Schedule:
-    """Return the schedule of a recipe."""
-    return Schedule(
-        lr=optim.lr,
-        drops=optim.drops,
-        gamma=optim.gamma,
-        warmup_epochs=optim.warmup_epochs,
-        warmup=optim.warmup,
-        warmup_steps=optim.warmup_steps,
-    )
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: Progress) -> float:
-    """Give the optimiser the rate of the step that follows `progress`; return it."""
-    lr = schedule.rate(progress.epoch, progress.step)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    return lr
 
 
 # Which weights of a run are evaluated and saved.

@@ -9,7 +9,7 @@ from reidkit.plots.style import GROUPS, SMALL, SOFT, WORDS, new_figure, style_ax
 from reidkit.recipe import Optim
 from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.recipes.luo2019.ladder import STANDARD, STRONG
-from reidkit.train.loop import build_schedule
+from reidkit.train.optimizer import build_schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

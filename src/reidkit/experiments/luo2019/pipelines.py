@@ -230,9 +230,10 @@ def _input(found: Walk) -> list[Box]:
     changes += ["random", f"erasing {erasing.probability:g}"] if erasing.probability else []
     warm = f"{optim.warmup_epochs} epochs" if optim.warmup_epochs else f"{optim.warmup_steps} steps"
     rate = [f"warm-up {warm}"] if optim.warmup_epochs or optim.warmup_steps else []
-    drops = ", ".join(map(str, optim.drops))
+    falls = f"drops at {', '.join(map(str, optim.drops))}" if optim.schedule == "steps" else "cosine"
+    names = {"adam": "Adam", "amsgrad": "AMSGrad", "adamw": "AdamW", "sgd": "SGD"}
     return [
-        Box("rate", "Adam", (*rate, f"lr {optim.lr:g}", f"drops at {drops}")),
+        Box("rate", names[optim.name], (*rate, f"lr {optim.lr:g}", falls)),
         Box("batch", "batch", (f"P {recipe.batch.ids} × K {recipe.batch.images}", _size(found.images))),
         Box("augment", "augment", tuple(changes)),
     ]
