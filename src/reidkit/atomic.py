@@ -1,4 +1,4 @@
-"""A file of a report is written whole or not at all."""
+"""Files that are written completely or not at all, and locks between processes."""
 
 from __future__ import annotations
 
@@ -186,3 +186,29 @@ def write_text_atomic(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(content)
+
+
+# Locks between processes, on every system that Python runs on.
+
+
+@contextlib.contextmanager
+def hold(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock file `path` for this process; a kill lets go of it too. The file stays, empty.
+
+    A link in its place is refused and never followed.
+
+    Raises:
+        BlockingIOError: another process holds it and `wait` is False.
+        OSError: the file cannot be made, or its disk knows no locks.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, mode=0o666, timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(f"{path} is held by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()

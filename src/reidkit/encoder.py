@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from reidkit.data.resize import Filter
+    from reidkit.data.decode import Filter
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.model.network import Network

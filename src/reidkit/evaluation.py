@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from reidkit import metrics
+from reidkit.data.check import compare_with_model
 from reidkit.data.formats.detect import load_dataset
-from reidkit.data.overlap import compare_with_model
 from reidkit.encoder import InferenceOptions, embed_samples, feature_name
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.calibration_file import (

@@ -1,15 +1,49 @@
-"""Loops that are compiled at their first call, and kept on disk wherever that is possible."""
+"""Loops that are compiled at their first call, and the temporary folder for what can be made again."""
 
 from __future__ import annotations
 
+import logging
+import os
+import stat
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-import numba
-
-from reidkit.fallback import remark, temporary_folder
+from reidkit.terminal import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+@cache
+def temporary_folder() -> Path:
+    """Return a folder for temporary files of this user alone, the same one each time where that is safe.
+
+    What lies in it is run (compiled loops) or trusted (decoded images), so nobody else may be able to write there: a
+    folder of that name which is another user's, a link or open to others is left alone, and a new one made.
+
+    Raises:
+        OSError: there is no place for temporary files.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else -1
+    folder = Path(tempfile.gettempdir()) / (f"reidkit-{user}" if user >= 0 else "reidkit")
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        found = folder.lstat()
+        others = stat.S_IWGRP | stat.S_IWOTH
+        mine = stat.S_ISDIR(found.st_mode) and (user < 0 or (found.st_uid == user and not found.st_mode & others))
+        if not mine or not os.access(folder, os.W_OK | os.X_OK):
+            return Path(tempfile.mkdtemp(prefix="reidkit-"))
+    return folder
+
+
+@cache
+def remark(line: str) -> None:
+    """Log a warning, once in this process."""
+    logging.getLogger("reidkit").warning("%s", harmless(line))
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +57,8 @@ def njit(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def compiled(function: Callable[P, R]) -> Callable[P, R]:
+        import numba
+
         try:
             loop = numba.njit(cache=True, nogil=True, **options)(function)
         except RuntimeError:
@@ -34,6 +70,8 @@ def njit(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def _other_place() -> bool:
     """Have numba keep what it compiles in a temporary folder; whether there is one."""
+    import numba
+
     try:
         folder = temporary_folder() / "numba"
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from reidkit.cli import suggest
-from reidkit.recipe.foreign_keys import FIELDS
+from reidkit.recipe.text import FIELDS
 
 KNOWN = ("recipes", "data", "shard", "synth", "train", "evaluate", "score", "calibrate", "paper", "doctor", "show")
 TRAIN = ("--data", "--set", "--out", "--weights", "--device", "--precision", "--resume", "--seed", "--evaluate-every")

@@ -15,8 +15,8 @@ from PIL import Image
 
 from reidkit.data import sources
 from reidkit.data.cache import default_cache_dir
+from reidkit.data.decode import resize
 from reidkit.data.images import open_images, read_for_display
-from reidkit.data.resize import resize
 from reidkit.data.sources import decode_all
 from reidkit.errors import DataError
 from reidkit.types import Sample

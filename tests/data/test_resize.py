@@ -10,13 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from reidkit.data import resize as module
-from reidkit.data.resize import resize
+from reidkit.data import decode as module
+from reidkit.data.decode import resize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from reidkit.data.resize import Filter
+    from reidkit.data.decode import Filter
 
 SIDE = st.integers(1, 60)
 

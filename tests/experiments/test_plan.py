@@ -4,8 +4,7 @@ import pytest
 
 from reidkit.errors import UsageError, WeightsError
 from reidkit.experiments.plan import columns, plan_runs
-from reidkit.recipes.luo2019.published import BACKBONE_SCORES
-from reidkit.recipes.luo2019.tables import TABLES
+from reidkit.recipes.luo2019.tables import BACKBONE_SCORES, TABLES
 from reidkit.recipes.paper_table import Search
 from tests.experiments.made import finish, order
 

@@ -10,8 +10,7 @@ from reidkit.experiments import measure as starts
 from reidkit.experiments.measure import RunOptions, with_starts
 from reidkit.experiments.plan import plan_runs
 from reidkit.recipes.luo2019.ladder import STRONG, start, started
-from reidkit.recipes.luo2019.published import BACKBONE_SCORES
-from reidkit.recipes.luo2019.tables import TABLES, TWINS
+from reidkit.recipes.luo2019.tables import BACKBONE_SCORES, TABLES, TWINS
 from tests.commands import SIZE, settings
 from tests.experiments.made import order
 

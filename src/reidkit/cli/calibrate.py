@@ -43,8 +43,8 @@ def calibrate(
 ) -> None:
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
     from reidkit import metrics
+    from reidkit.data.check import compare_with_model
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.data.overlap import compare_with_model
     from reidkit.evaluation import embed_dataset, refuse_training_ids, require_evaluable
     from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
 

@@ -29,8 +29,8 @@ def evaluate(
     if shared(processes):
         return run_as(processes, command())
 
+    from reidkit.data.check import compare_with_model
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.data.overlap import compare_with_model
     from reidkit.distributed import joined
     from reidkit.evaluation import evaluate
     from reidkit.report import build

@@ -40,7 +40,7 @@ def remark(line: str) -> None:
 
 def tell_passed_over(dataset: Dataset) -> None:
     """Print a line on stderr that counts the files of a data set's folder that were passed over and may matter."""
-    from reidkit.data.formats.passed_over import worth_a_line
+    from reidkit.data.formats.scan import worth_a_line
 
     if line := worth_a_line(dataset.passed_over):
         remark(line)

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from reidkit.errors import UsageError
-from reidkit.recipe.foreign_keys import FIELDS
+from reidkit.recipe.text import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

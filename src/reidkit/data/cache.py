@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.atomic import remove_if_stale
 from reidkit.errors import DataError
-from reidkit.fallback import remark, temporary_folder
+from reidkit.jit import remark, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

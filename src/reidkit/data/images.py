@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from reidkit.atomic import atomic_write
+from reidkit.atomic import atomic_write, hold
 from reidkit.data.decode import decode
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.reader import open_shards
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all, keep
 from reidkit.errors import DataError
-from reidkit.locks import hold
 from reidkit.types import as_samples
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.data.resize import Filter
+    from reidkit.data.decode import Filter
     from reidkit.data.shards.samples import Member
     from reidkit.types import ImageFile, Sample
 

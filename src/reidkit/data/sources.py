@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from reidkit.data.decode import decode
-from reidkit.data.resize import Filter, resize
+from reidkit.data.decode import Filter, decode, resize
 from reidkit.errors import DataError
 from reidkit.types import as_samples
 

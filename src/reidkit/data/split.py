@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from reidkit.data.formats.folder import NO_IDS
-from reidkit.data.formats.numbering import label
+from reidkit.data.formats.scan import label
 from reidkit.errors import DataError, UsageError
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample
 

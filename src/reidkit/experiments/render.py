@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.plots.charts import Chart, ChartFigure, Line, epoch_rows, number
 from reidkit.recipes import network_words
-from reidkit.report import html
+from reidkit.report.page import render_template
 from reidkit.terminal import harmless, percent, table_lines
 from reidkit.train import log
 
@@ -177,7 +177,7 @@ _TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
 def page(table: ResultTable) -> str:
     """Return the table as a page that needs no network, no script and no other file."""
     head, rows = grid(table)
-    return html.render(
+    return render_template(
         "table.html.j2",
         table=table,
         data=list(dict.fromkeys(name for column in table.columns for name in (column.train, column.test))),

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reidkit import terminal
+from reidkit.atomic import write_text_atomic
 from reidkit.plots import charts
 from reidkit.plots.charts import Chart, ChartFigure, Histogram, Line, Numbers, number
+from reidkit.plots.image_grid import data_uri, overlay_uri, shown_name
+from reidkit.plots.style import DARK, LIGHT
 from reidkit.recipe import Recipe, differences, to_json
-from reidkit.report import html
-from reidkit.report.html import percent, write_page
-from reidkit.terminal import duration
+from reidkit.terminal import duration, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +22,53 @@ if TYPE_CHECKING:
     from reidkit.plots.image_grid import Overlay, RankedList
 
     Curves = Mapping[str, Sequence[Sequence[float]]]
+
     Score = tuple[str, float, float, tuple[float, float] | None, float]
+
+
+def render_template(template: str, **values: object) -> str:
+    """Fill a template of `report/templates`; every text in it is escaped, and a missing value is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("reidkit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=visible,
+    )
+    environment.globals |= {"light": LIGHT, "dark": DARK}
+    environment.filters |= {
+        "image": data_uri,
+        "overlay": overlay_uri,
+        "name": shown_name,
+        "percent": percent,
+        "signed": lambda value: terminal.percent(value, sign="+"),
+        "distance": _distance,
+    }
+    return environment.get_template(template).render(**values)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page atomically.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    # A file name that is not UTF-8 arrives with surrogates, which no file can hold.
+    write_text_atomic(path, text.encode("utf-8", "replace"))
+
+
+def percent(value: object) -> str:
+    """Write a fraction in per cent with one decimal, or a dash for what is no number."""
+    return terminal.percent(number(value), none="–")
+
+
+def _distance(value: object) -> str:
+    distance = number(value)
+    return "–" if distance is None else f"{distance:.3f}"
+
 
 HEADLINES = (
     ("rank1", "rank-1", "queries whose nearest image is a true match"),
@@ -103,7 +151,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def render(report: Report) -> str:
     """Return the page as text."""
-    return html.render(
+    return render_template(
         "report.html.j2",
         report=report,
         headlines=_headlines(report),
@@ -253,7 +301,7 @@ def write_comparison(path: Path, page: ComparePage) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    write_page(path, html.render("comparison.html.j2", page=page, figures=compared_curves(*page.curves)))
+    write_page(path, render_template("comparison.html.j2", page=page, figures=compared_curves(*page.curves)))
 
 
 def compared_curves(a: Curves, b: Curves) -> list[ChartFigure]:

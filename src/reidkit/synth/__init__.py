@@ -13,9 +13,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from reidkit.atomic import final_name
+from reidkit.atomic import final_name, hold
 from reidkit.errors import DataError, UsageError
-from reidkit.locks import hold
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
 from reidkit.types import SYNTHETIC
 from reidkit.workers import map_in_processes

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from reidkit.data import overlap
+from reidkit.data import check
 from reidkit.data.formats.detect import load_dataset, merge_datasets
-from reidkit.data.formats.passed_over import worth_a_line
+from reidkit.data.formats.scan import worth_a_line
 from reidkit.data.images import open_images
 from reidkit.data.sampler import scattered_share
 from reidkit.data.sources import Streamed, WithReplacements
@@ -283,12 +283,12 @@ def warn_before(
 
 def _overlap_warnings(dataset: Dataset, evaluated: Dataset | None, job: Job) -> tuple[str, ...]:
     """Record what the run is trained on, and return what to say of images that are in query or gallery as well."""
-    known = overlap.read_record(job.out)
+    known = check.read_record(job.out)
     if known is None and not dataset.train.shards:
-        before = overlap.read_record(job.weights) if job.weights else None
-        known = overlap.digests(dataset.train) | (before or frozenset())
-        overlap.write_record(job.out, dataset.name, known, len(np.unique(dataset.train.pids)))
-    return overlap.find_trained(known or frozenset(), evaluated).warnings() if evaluated else ()
+        before = check.read_record(job.weights) if job.weights else None
+        known = check.digests(dataset.train) | (before or frozenset())
+        check.write_record(job.out, dataset.name, known, len(np.unique(dataset.train.pids)))
+    return check.find_trained(known or frozenset(), evaluated).warnings() if evaluated else ()
 
 
 def _warn_of_best(evaluated: Dataset | None, job: Job) -> None:

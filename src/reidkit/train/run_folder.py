@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit import strict_json
-from reidkit.atomic import atomic_write
+from reidkit.atomic import atomic_write, hold
 from reidkit.errors import RunError, UsageError
-from reidkit.locks import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

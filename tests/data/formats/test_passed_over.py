@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats.detect import load_dataset, merge_datasets
-from reidkit.data.formats.passed_over import as_text, worth_a_line
+from reidkit.data.formats.scan import as_text, worth_a_line
 from reidkit.data.shards.writer import convert
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ import pytest
 from reidkit import recipe as recipes
 from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.ladder import started
-from reidkit.recipes.luo2019.published import BACKBONE_SCORES
-from reidkit.recipes.luo2019.tables import TABLES
+from reidkit.recipes.luo2019.tables import BACKBONE_SCORES, TABLES
 
 LINES = [(table, line) for table in TABLES.values() for line in table.rows]
 NAMES = [f"{table.name}-{line.name}" for table, line in LINES]

@@ -25,7 +25,7 @@ from reidkit.data.formats import (
     veri776,
 )
 from reidkit.data.formats import folder as own_images
-from reidkit.data.formats.passed_over import passed_over
+from reidkit.data.formats.scan import passed_over
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, joined
 from reidkit.data.shards.storage import url_of

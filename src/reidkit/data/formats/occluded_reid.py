@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.numbering import numbered
-from reidkit.data.formats.scan import Format, folders_in, image_names, locate, without_junk
+from reidkit.data.formats.scan import Format, folders_in, image_names, locate, numbered, without_junk
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Dataset, Names, Sample
 

@@ -1,17 +1,20 @@
-"""Which images lie in a folder, quickly and in the same order everywhere."""
+# ruff: noqa: PTH110, PTH118, PTH119, PTH120 (strings: a Path for each of a million files takes its time)
+"""Which images lie in a folder, which of its files are not read, and what numbers ids and cameras get."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError
 from reidkit.types import JUNK, NO_NAMES, Dataset, Names, Sample
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 
 class Format(NamedTuple):
@@ -157,5 +160,191 @@ def _is(question: Callable[[], bool]) -> bool:
     """Return the answer about a directory entry; no for a link that leads to itself."""
     try:
         return question()
+    except OSError:
+        return False
+
+
+# Ids and cameras as text: which numbers they get, in tables, folders and shards alike, and what they are called.
+
+
+NONE = "-1"
+"""Junk among pids, and an unknown camera among camids."""
+
+INTEGER = re.compile(r"-1|\d{1,9}", re.ASCII)
+
+_WHOLE = re.compile(r"(-?\d+)(?:\.0*|,0)", re.ASCII)
+_NO_LABEL = re.compile(r"[+-]\d+|[+-]?\d*[.,]\d+", re.ASCII)
+_LONGEST = 200
+"""Characters of a name."""
+
+_MISSING = frozenset(("nan", "null", "none", "<na>", "n/a", "#n/a"))
+
+
+def label(text: str, column: str) -> str:
+    """Return an id or a camera, as a table or a shard has it.
+
+    Space around it is left out, and so is the `.0` that pandas puts after whole numbers as soon as a column has a gap.
+
+    Raises:
+        DataError: it is empty, a missing value, below -1, a number that is not whole, or too long or not printable.
+    """
+    text = text.strip()
+    text = found[1] if (found := _WHOLE.fullmatch(text)) else text
+    if not text:
+        raise DataError(f"{column} is empty")
+    if text.lower() in _MISSING:
+        raise DataError(f"{column} {text} is a missing value")
+    if text != NONE and _NO_LABEL.fullmatch(text):
+        raise DataError(f"{column} {text} is neither a whole number from 0 on, nor -1, nor a name")
+    if len(text) > _LONGEST or not text.isprintable():
+        raise DataError(f"{column} {text[:_LONGEST]!r} is no name: it must fit on a line, in {_LONGEST} characters")
+    return text
+
+
+def numbered(labels: Collection[str], column: str, where: str) -> tuple[dict[str, int], dict[int, str]]:
+    """Return the number of each label, and the name of each number that stands for one.
+
+    Integers (of up to 9 digits) stay what they are. As soon as one label is none, all but -1 are names, and are
+    numbered in sorted order.
+
+    Raises:
+        DataError: two labels are the same integer; `where` begins the sentence.
+    """
+    refuse_two_spellings(labels, column, where)
+    if all(INTEGER.fullmatch(text) for text in labels):
+        return {text: int(text) for text in labels}, {}
+    return as_names(labels)
+
+
+def as_names(labels: Collection[str]) -> tuple[dict[str, int], dict[int, str]]:
+    """Return the same where all labels but -1 are names, even those that look like integers."""
+    names = sorted(set(labels) - {NONE})
+    return {name: number for number, name in enumerate(names)} | {NONE: int(NONE)}, dict(enumerate(names))
+
+
+def refuse_two_spellings(labels: Collection[str], column: str, where: str) -> None:
+    """Raise where two labels are the same integer, such as 007 and 7.
+
+    Raises:
+        DataError: they are; `where` begins the sentence.
+    """
+    seen: dict[int, str] = {}
+    for text in sorted(set(labels)):
+        if text.isascii() and text.isdecimal() and len(text) < 1000 and seen.setdefault(int(text), text) != text:
+            raise DataError(
+                f"{where} spells the {column} {int(text)} in two ways, {seen[int(text)]} and {text}: spell it in one, "
+                "or put a letter before one if they are two"
+            )
+
+
+# What lies in a data set's folder and is not read, counted by kind.
+
+
+NOTES = frozenset(
+    (".txt", ".md", ".csv", ".json", ".mat", ".db", ".ini", ".pdf", ".xml", ".yaml", ".yml", ".html", ".npz")
+)
+"""Suffixes of files that hold no images, some of which are lists that a reader uses."""
+
+_NOTES, _HIDDEN, _LOST = "notes and lists", "hidden files", "links that lead nowhere"
+
+
+def passed_over(folder: Path, dataset: Dataset) -> dict[str, int]:
+    """Counts of the files in `folder` that `dataset` does not read, by kind.
+
+    Kinds are images in a folder that is not read (`images in val/`), images in a folder of which others are read
+    (`images in train/ not listed`), files with a suffix that is not read (`.heic files`), notes and lists, hidden
+    files, and links that lead nowhere. Of shards only suffixes are counted, and nothing of a URL or of a table that was
+    named itself.
+    """
+    parts = (dataset.train, dataset.query, dataset.gallery, dataset.junk)
+    if url_of(folder) or not folder.is_dir():
+        return {}
+    shards = {str(shard) for part in parts for shard in part.shards}
+    used = shards or {str(sample.path) for part in parts for sample in part}
+    files = _Used(str(folder), used)
+    return dict(sorted(Counter(kind for path, entry in _walk(folder) if (kind := files.kind(path, entry))).items()))
+
+
+def worth_a_line(counts: Mapping[str, int]) -> str:
+    """Return the line of a run about what may have been meant to be read; empty where there is nothing."""
+    told = {kind: count for kind, count in counts.items() if kind not in (_HIDDEN, _NOTES)}
+    return f"passed over: {as_text(told)}" if told else ""
+
+
+def as_text(counts: Mapping[str, int]) -> str:
+    """Return the counts in a line."""
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+class _Used:
+    """The files that are read, and the folders that hold one."""
+
+    def __init__(self, root: str, used: set[str]) -> None:
+        self.root = root
+        self.files = {os.path.normpath(path) for path in used}
+        self.folders: set[str] = set()
+        self.straight = {os.path.dirname(path) for path in self.files}
+        for path in self.straight:
+            above = path
+            while above not in self.folders and above != os.path.dirname(above):
+                self.folders.add(above)
+                above = os.path.dirname(above)
+        # the same files may be reached through a linked folder, too
+        real = {path: os.path.realpath(path) for path in self.straight}
+        self.real = {os.path.join(real[os.path.dirname(path)], os.path.basename(path)) for path in self.files}
+
+    def kind(self, path: str, entry: os.DirEntry[str]) -> str:
+        """Return what kind of file is passed over here; empty where it is read."""
+        path = os.path.normpath(path)
+        if path in self.files or os.path.join(os.path.realpath(os.path.dirname(path)), entry.name) in self.real:
+            return ""
+        if entry.name.startswith("."):
+            return _HIDDEN
+        if not os.path.exists(path):
+            return _LOST
+        suffix = Path(entry.name).suffix.lower()
+        if suffix not in SUFFIXES:
+            return _NOTES if suffix in NOTES else f"{suffix} files" if suffix else "files without a suffix"
+        return self._images(os.path.dirname(path))
+
+    def _images(self, folder: str) -> str:
+        if folder in self.straight:
+            return f"images in {self._named(folder)} not listed"
+        while os.path.dirname(folder) not in self.folders and folder != os.path.normpath(self.root):
+            folder = os.path.dirname(folder)
+        return f"images in {self._named(folder)}"
+
+    def _named(self, folder: str) -> str:
+        name = os.path.relpath(folder, self.root)
+        return "the folder itself" if name == "." else f"{name}/"
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield every file below `folder`, through links but never in a circle. What cannot be listed has no files."""
+    waiting, seen = [str(folder)], set()
+    while waiting:
+        place = waiting.pop()
+        real = os.path.realpath(place)
+        entries = () if real in seen else _listed(place)
+        seen.add(real)
+        for path, entry in entries:
+            if not _is_folder(entry) or entry.name.startswith("."):
+                yield path, entry
+            else:
+                waiting.append(path)
+
+
+def _listed(place: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    try:
+        with os.scandir(place) as entries:
+            for entry in entries:
+                yield os.path.join(place, entry.name), entry
+    except OSError:
+        return
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
     except OSError:
         return False

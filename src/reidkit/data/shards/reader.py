@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.data.resize import Filter
+    from reidkit.data.decode import Filter
     from reidkit.data.shards.samples import ShardSamples
 
 

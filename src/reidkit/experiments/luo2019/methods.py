@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reidkit.errors import DataError, UsageError
 from reidkit.plots.style import GROUPS, INK, SMALL, SOFT, WARM, new_figure, one_line, style_axes, text_background
 from reidkit.recipes.luo2019.ladder import TABLE1
-from reidkit.recipes.luo2019.published import OTHERS
+from reidkit.recipes.luo2019.tables import OTHERS
 from reidkit.train import log as train_log
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ import pytest
 
 from reidkit.data.cache import default_cache_dir
 from reidkit.errors import DataError
-from reidkit.fallback import remark, temporary_folder
-from reidkit.jit import njit
+from reidkit.jit import njit, remark, temporary_folder
 
 
 @pytest.fixture(autouse=True)
