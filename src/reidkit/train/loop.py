@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import autocast
@@ -24,12 +24,12 @@ from reidkit.train.optimizer import Freezing, build_optimizer, build_schedule, s
 from reidkit.train.parallel import MicroBatches, share_gradients, share_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
 
-    from reidkit.data.loaders import TrainBatches
+    from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.errors import ReidkitError
     from reidkit.losses.objective import Objective
@@ -37,6 +37,28 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Interrupt, Stateful
     from reidkit.train.log import Log
+
+
+class Batches(Protocol):
+    """The batches of a run: `TrainBatches`, or those of images whose labels change from epoch to epoch."""
+
+    @property
+    def source(self) -> ImageSource:
+        """The images."""
+
+    @property
+    def seed(self) -> int:
+        """What order, augmentation, and draws of the network follow from, beside epoch and step."""
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the consumer has waited for data so far."""
+
+    def count(self, epoch: int) -> int:
+        """Return how many batches this epoch has."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
+        """Give images and labels of the batches from `start` on (see `TrainBatches.epoch`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +82,7 @@ class LoopOptions:
 
 
 def fit(
-    network: AnyNetwork, objective: Objective, batches: TrainBatches, recipe: Recipe, options: LoopOptions
+    network: AnyNetwork, objective: Objective, batches: Batches, recipe: Recipe, options: LoopOptions
 ) -> FinalWeights:
     """Train `network` in place, from the checkpoint where there is one.
 

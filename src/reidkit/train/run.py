@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
     from reidkit.train.inputs import Data
     from reidkit.train.log import Callback
+    from reidkit.train.loop import Batches
     from reidkit.types import Dataset
 
 
@@ -202,7 +203,7 @@ def _run(job: Job) -> Run:
     facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights)}
     facts |= {**left_out, **_own_facts(network, job)}
 
-    with _opened(job, facts):
+    with opened(job, facts):
         start = (
             f"weights from {job.weights.name}"
             if job.weights
@@ -217,30 +218,7 @@ def _run(job: Job) -> Run:
         batches.replaced = job.warn if job.options.skip_unreadable else None
         warnings = warn_before(dataset, evaluated, source, labels, batches.count(1), job)
 
-        with Interrupt(job.options.resume_command, job.info) as interrupt:
-            loop = LoopOptions(
-                device=job.device,
-                precision=job.precision,
-                state=job.out / "state.pt",
-                log=Log(job.out / "log.jsonl", (FreedMemory(), *job.callbacks), writes=job.group.first),
-                interrupt=interrupt,
-                save_every=job.options.save_every,
-                evaluate_every=job.options.evaluate_every if evaluated else 0,
-                evaluate=partial(_scores, dataset=evaluated, job=job) if evaluated else None,
-                group=job.group,
-            )
-            final = fit(network, objective, batches, recipe, loop)
-        network = final.finish()
-        if final.epoch:
-            job.info(f"kept the weights of epoch {final.epoch}, mAP {100 * final.score:.1f}")
-
-        file = job.out / "model.safetensors"
-        with _never_diverged(file):
-            _probe(network, source, job.inference)
-            own = network_name(network) if job.network is not None else ""
-            name = save_model(file, network, recipe, own) if job.group.first else ""
-            model = Model(network.eval(), recipe, name)
-            evaluation = _evaluate(model, evaluated, job) if evaluated else None
+        model, evaluation = fit_and_save(network, objective, batches, evaluated, job)
     return Run(
         folder=job.out,
         model=model,
@@ -252,8 +230,61 @@ def _run(job: Job) -> Run:
     )
 
 
+def fit_and_save(
+    network: AnyNetwork,
+    objective: Objective,
+    batches: Batches,
+    evaluated: Dataset | None,
+    job: Job,
+    log: Log | None = None,
+) -> tuple[Model, Evaluation | None]:
+    """Train by the recipe of `job`, write `model.safetensors`, evaluate it: all that a run does with its parts.
+
+    Args:
+        network: What is trained, in place.
+        objective: The terms of the loss.
+        batches: Images and labels of every epoch.
+        evaluated: What to evaluate on, or None.
+        job: The arguments of the run, whose folder is open.
+        log: The log of the folder; None: a new one (see `open_log`).
+
+    Raises:
+        RunError: as `fit`; or the features are not finite at the end, and no model is left behind.
+        DataError: an image cannot be read.
+    """
+    with Interrupt(job.options.resume_command, job.info) as interrupt:
+        loop = LoopOptions(
+            device=job.device,
+            precision=job.precision,
+            state=job.out / "state.pt",
+            log=log or open_log(job),
+            interrupt=interrupt,
+            save_every=job.options.save_every,
+            evaluate_every=job.options.evaluate_every if evaluated else 0,
+            evaluate=partial(_scores, dataset=evaluated, job=job) if evaluated else None,
+            group=job.group,
+        )
+        final = fit(network, objective, batches, job.recipe, loop)
+    network = final.finish()
+    if final.epoch:
+        job.info(f"kept the weights of epoch {final.epoch}, mAP {100 * final.score:.1f}")
+
+    file = job.out / "model.safetensors"
+    with _never_diverged(file):
+        _probe(network, batches.source, job.inference)
+        own = network_name(network) if job.network is not None else ""
+        name = save_model(file, network, job.recipe, own) if job.group.first else ""
+        model = Model(network.eval(), job.recipe, name)
+        return model, _evaluate(model, evaluated, job) if evaluated else None
+
+
+def open_log(job: Job) -> Log:
+    """Return the log of a run's folder, which the first process writes."""
+    return Log(job.out / "log.jsonl", (FreedMemory(), *job.callbacks), writes=job.group.first)
+
+
 @contextmanager
-def _opened(job: Job, facts: dict[str, Any]) -> Iterator[None]:
+def opened(job: Job, facts: dict[str, Any]) -> Iterator[None]:
     """Hold the run's folder, begun or gone on with, in the first process; the others wait until it is."""
     with run_folder.locked(job.out) if job.group.first else nullcontext():
         if job.group.first:
