@@ -93,10 +93,7 @@ def jaccard_lists(vectors: Array, settings: KReciprocal, *, limit: float, metric
     rows = encode(graph, settings.sizes(count))
     expanded = mean_rows(rows, settings.expansion(found.indices), 0, count)
     columns = transpose(expanded, count)
-    parts = [
-        _within(expanded, columns, first, min(first + ROWS, count), limit)
-        for first in range(0, count, ROWS)
-    ]
+    parts = [_within(expanded, columns, first, min(first + ROWS, count), limit) for first in range(0, count, ROWS)]
     return _by_distance(stack(parts))
 
 
