@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent / "api.md"
 WIDTH = 100
-PACKAGES = ("reidkit.data", "reidkit.losses", "reidkit.metrics", "reidkit.model", "reidkit.train")
+PACKAGES = ("reidkit.data", "reidkit.gallery", "reidkit.losses", "reidkit.metrics", "reidkit.model", "reidkit.train")
 """The documented sub-packages, whose names stand alone."""
 
 GROUPS = {

@@ -25,5 +25,5 @@ def test_every_name_of_the_packages_is_listed() -> None:
 
 def test_a_signature_by_hand() -> None:
     text = api.render()
-    assert "```text\nrk.open_gallery(uri: str | os.PathLike[str], model: Encoder) -> Gallery\n```" in text
+    assert "```text\nrk.open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> Gallery\n```" in text
     assert "- `network`: " in text

@@ -1,138 +1,286 @@
-"""A gallery in memory, searched exactly: what every other gallery is compared with."""
+"""A gallery in memory, searched by brute force in double precision: what every other gallery is compared with."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+import threading
+import uuid
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from reidkit.encoder import Model, read_images
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.gallery import Hit
-from reidkit.metrics.ranking import Ranking, rank
-from reidkit.types import NO_CAMERA, Embeddings
+from reidkit.gallery.base import PAGE, BaseGallery, calibration_of, refuse_other_count
+from reidkit.gallery.gallery import EVERYTHING, Added, CameraInfo, Changes, Check, Info, Page
+from reidkit.gallery.scan import cosines
+from reidkit.gallery.search import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
-    from reidkit.encoder import Encoder, Image
+    from reidkit.encoder import Encoder
+    from reidkit.gallery.filters import Filter
+    from reidkit.gallery.gallery import OnConflict, Status
+    from reidkit.gallery.rows import Row
     from reidkit.metrics.calibration_file import Calibration
 
+SAME = 0.9995
+"""Features of one image that was embedded twice, among other images, have this cosine at least."""
 
-class MemoryGallery:
-    """Features float32 [N, D] in memory; every search compares with all of them, in the order of double precision."""
+
+class _Kept(NamedTuple):
+    row: Row
+    vector: NDArray[np.float32]
+    thumbnail: bytes | None
+
+
+class MemoryGallery(BaseGallery):
+    """Rows in a dictionary; every search compares with all of them. It ends with the program."""
+
+    kind: ClassVar[str] = "memory"
 
     def __init__(self, model: Encoder) -> None:
-        self._model = model
-        self._calibration = _calibration_of(model)
-        self._rows: dict[str, int] = {}  # the row of each key, rising
-        self._vectors = np.zeros((0, model.dim), np.float32)
-        self._cameras = np.zeros(0, np.int64)
+        self._encoder = model
+        self.model, self.dim = model.fingerprint, model.dim
+        self.calibration: Calibration | None = calibration_of(model)
+        self.flip = bool(self.calibration and self.calibration.flip)
+        self._kept: dict[int, _Kept] = {}  # by id, rising
+        self._ids: dict[str, int] = {}
+        self._gone: list[int] = []
+        self._last = 0
+        self._lock = threading.RLock()
+        self._uuid, self._created = str(uuid.uuid4()), datetime.now(UTC)
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def close(self) -> None:
+        """Do nothing: it is there for the program's other users."""
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._rows
+    def count(self, matching: Filter = EVERYTHING) -> int:
+        """Return how many rows meet a filter."""
+        with self._lock:
+            return len(self._kept) if not matching else sum(1 for _ in self._matching(matching))
 
-    def __repr__(self) -> str:
-        return f"MemoryGallery({len(self)} images, {self._model!r})"
+    def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
+        """Return the rows that meet a filter: see `Gallery.rows`."""
+        after = read_position(cursor, limit)
+        with self._lock:
+            found = list(islice((row for row in self._matching(matching) if row.id > after), limit + 1))
+        return page_of(found, limit)
 
     def keys(self) -> list[str]:
-        """Return the keys of all images, in the order in which they were added."""
-        return list(self._rows)
+        """Return the keys of all rows, in the order of their ids."""
+        with self._lock:
+            return [kept.row.key for kept in self._kept.values()]
 
-    def add(
-        self, images: Sequence[Image], *, keys: Sequence[str] | None = None, cameras: Sequence[int] | None = None
-    ) -> list[str]:
-        """Add images: see `Gallery.add`."""
-        names = _keys_of(images) if keys is None else list(keys)
-        where = [NO_CAMERA] * len(images) if cameras is None else list(cameras)
-        for what, given in (("keys", names), ("cameras", where)):
-            if len(given) != len(images):
-                raise UsageError(f"there are {len(given)} {what} for {len(images)} images: pass one for each")
-        twice = next((name for at, name in enumerate(names) if name in self or name in names[:at]), None)
-        if twice is not None:
-            raise DataError(f"{twice} is in the gallery already: remove it first, or pass another key", argument="keys")
-        vectors = self._embed(images)
-        self._rows |= {name: len(self._vectors) + at for at, name in enumerate(names)}
-        self._vectors = np.concatenate([self._vectors, vectors])
-        self._cameras = np.concatenate([self._cameras, np.array(where, np.int64)])
-        return names
+    def thumbnail(self, key: str) -> bytes | None:
+        """Return the JPEG that was added with a row; None where there is none."""
+        with self._lock:
+            return self._kept[self._ids[key]].thumbnail if key in self._ids else None
 
-    def remove(self, keys: Iterable[str]) -> None:
-        """Remove images: see `Gallery.remove`."""
-        gone = list(keys)
-        for key in gone:
-            if key not in self:
-                raise DataError(f"{key} is not in the gallery: its keys are those that add() returned")
-        kept = {key: row for key, row in self._rows.items() if key not in set(gone)}
-        rows = np.fromiter(kept.values(), np.int64, len(kept))
-        self._vectors, self._cameras = self._vectors[rows], self._cameras[rows]
-        self._rows = {key: row for row, key in enumerate(kept)}
+    def info(self) -> Info:
+        """Return what the gallery is."""
+        with self._lock:
+            rows = [kept.row for kept in self._kept.values()]
+        cameras = tuple(
+            _camera_info(name, [row for row in rows if row.camera == name])
+            for name in sorted({row.camera for row in rows}, key=lambda name: (name is None, name or ""))
+        )
+        whole = _camera_info(None, rows)
+        return Info(
+            uri="memory",
+            kind=self.kind,
+            uuid=self._uuid,
+            model=self.model,
+            dim=self.dim,
+            flip=self.flip,
+            rows=len(rows),
+            cameras=cameras,
+            first=whole.first,
+            last=whole.last,
+            created=self._created,
+            memory=4 * self.dim * len(rows),
+            **calibration_facts(self.calibration),
+        )
 
-    def search(self, image: Image, *, top: int = 10, cameras: Iterable[int] | None = None) -> list[Hit]:
-        """Find the images that are most similar to `image`: see `Gallery.search`."""
-        return self.search_vectors(self._embed([image]), top=top, cameras=cameras)[0]
+    def check(self) -> Check:
+        """Find nothing, as there is no file that can be damaged."""
+        return Check(len(self))
 
-    def search_vectors(
-        self, vectors: ArrayLike, *, top: int = 10, cameras: Iterable[int] | None = None
-    ) -> list[list[Hit]]:
-        """Find the images that are most similar to features [Q, D]: see `Gallery.search_vectors`."""
-        wanted = np.asarray(vectors, np.float32)
-        if wanted.ndim != 2 or wanted.shape[1] != self._model.dim:
-            raise DataError(f"features {list(wanted.shape)} are not [Q, {self._model.dim}], as those of this model are")
-        if top < 1:
-            raise UsageError(f"the first {top} hits are none: pass top=1 or more", argument="top")
-        chosen = np.arange(len(self)) if cameras is None else np.flatnonzero(np.isin(self._cameras, list(cameras)))
-        if not len(chosen):
-            return [[] for _ in wanted]
-        # Nobody's id is known here: to the ranking all queries show one person and all images another, so that it
-        # leaves nothing out, and ties are in the order of the rows.
-        query = Embeddings(wanted, np.zeros(len(wanted), np.int64), np.full(len(wanted), NO_CAMERA))
-        images = Embeddings(self._vectors[chosen], np.ones(len(chosen), np.int64), np.full(len(chosen), NO_CAMERA))
-        names = self.keys()
-        found = rank(query, images, range(len(wanted)), top, cameras="any")
-        return [self._hits(ranking, chosen, names) for ranking in found]
+    def changes(self, position: str = "") -> Changes:
+        """Return what has changed since a position: see `Gallery.changes`."""
+        seen, gone = read_changes(position, self._uuid)
+        with self._lock:
+            added = tuple(kept.row for kept in self._kept.values() if kept.row.id > seen)
+            now = f"{self._uuid}:{self._last}:{len(self._gone)}"
+            return Changes(added, tuple(row for row in self._gone[gone:] if row <= seen), now)
 
-    def _hits(self, ranking: Ranking, chosen: NDArray[np.int64], names: list[str]) -> list[Hit]:
-        similarities = 1 - ranking.distances  # the cosine distance is 1 - cos
-        known = self._calibration
-        chances = known.same_person(similarities).tolist() if known else [None] * len(similarities)
-        rows = chosen[ranking.indices].tolist()
-        places = [None if self._cameras[row] == NO_CAMERA else int(self._cameras[row]) for row in rows]
-        return [
-            Hit(names[row], similarity, chance, place)
-            for row, similarity, chance, place in zip(rows, similarities.tolist(), chances, places, strict=True)
-        ]
+    def _matching(self, matching: Filter) -> Iterable[Row]:
+        return (kept.row for kept in self._kept.values() if matching.matches(kept.row))
 
-    def _embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Features float32 [N, D], made as those of the calibration, where there is one."""
-        known = self._calibration
-        if isinstance(self._model, Model):
-            return self._model.embed(images, feature=known.feature if known else "f_i", flip=bool(known and known.flip))
-        parts = [self._model.encode(pixels) for pixels in read_images(images, self._model.input)]
-        return np.concatenate(parts) if parts else np.zeros((0, self._model.dim), np.float32)
+    def _write(
+        self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
+    ) -> Added:
+        with self._lock:
+            before = (dict(self._kept), dict(self._ids), list(self._gone), self._last)
+            try:
+                status = [
+                    self._put(_Kept(row, vector, picture), how)
+                    for vector, row, picture in zip(vectors.copy(), rows, thumbnails, strict=True)
+                ]
+            except DataError:
+                self._kept, self._ids, self._gone, self._last = before
+                raise
+        return Added(tuple(row.key for row in rows), tuple(status))
+
+    def _put(self, new: _Kept, how: OnConflict) -> Status:
+        """Add one row, or replace the one with its key."""
+        old = self._kept.get(self._ids.get(new.row.key, 0))
+        if old and is_same(old.row, old.vector, new.row, new.vector, exactly=how == "replace"):
+            return "unchanged"
+        if old and how != "replace":
+            if how == "skip":
+                return "conflict"
+            raise conflict(new.row.key)
+        if old:
+            self._drop(old.row.id)
+        self._last += 1
+        self._ids[new.row.key] = self._last
+        self._kept[self._last] = new._replace(row=replace(new.row, id=self._last, added=datetime.now(UTC)))
+        return "replaced" if old else "added"
+
+    def _remove(self, matching: Filter, expect: int | None) -> int:
+        with self._lock:
+            gone = [row.id for row in self._matching(matching)]
+            refuse_other_count(len(gone), expect)
+            for number in gone:
+                self._drop(number)
+        return len(gone)
+
+    def _drop(self, number: int) -> None:
+        del self._ids[self._kept.pop(number).row.key]
+        self._gone.append(number)
+
+    @contextmanager
+    def _view(self) -> Iterator[_MemoryView]:
+        with self._lock:
+            yield _MemoryView(self._kept, self._ids, self.dim)
 
 
-def _calibration_of(model: Encoder) -> Calibration | None:
-    """Return the calibration beside a model, if its similarities are cosines."""
-    known = model.calibration if isinstance(model, Model) else None
-    return known if known and known.settings.metric == "cosine" else None
+class _MemoryView:
+    """A gallery that nobody changes meanwhile."""
+
+    def __init__(self, kept: dict[int, _Kept], ids: dict[str, int], dim: int) -> None:
+        self._kept, self._ids, self._dim = kept, ids, dim
+        self.size = len(kept)
+
+    def nearest(self, weights: NDArray[np.float64], matching: Filter, count: int, least: float) -> list[Found]:
+        """Compare with every row, in double precision."""
+        ids = np.array([number for number, kept in self._kept.items() if matching.matches(kept.row)], np.int64)
+        vectors = self.vectors(ids)
+        found = []
+        for one in weights:
+            similarities = cosines(vectors, one)
+            order = np.lexsort((ids, -similarities))[:count]
+            order = order[similarities[order] >= least]
+            found.append(Found(ids[order], similarities[order], len(ids), len(ids)))
+        return found
+
+    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
+        return [self._kept[number].row for number in ids.tolist()]
+
+    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        found = np.zeros((len(ids), self._dim), np.float32)
+        for at, number in enumerate(ids.tolist()):
+            found[at] = self._kept[number].vector
+        return found
+
+    def ids(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        for key in keys:
+            if key not in self._ids:
+                raise no_such_key(key)
+        return np.array([self._ids[key] for key in keys], np.int64)
 
 
-def _keys_of(images: Sequence[Image]) -> list[str]:
-    """Return the paths of images, as text.
+def no_such_key(key: str) -> DataError:
+    """Return the error that a key is not there."""
+    return DataError(f"{key} is not in the gallery: its keys are those that it was added with", argument="keys")
+
+
+def conflict(key: str) -> DataError:
+    """Return the error that a key is there with other contents."""
+    return DataError(
+        f"{key} is in the gallery already, with another image or other columns: remove it first, pass another key or "
+        "on_conflict='replace'",
+        argument="on_conflict",
+    )
+
+
+def is_same(
+    old: Row, old_vector: NDArray[np.float32], new: Row, new_vector: NDArray[np.float32], *, exactly: bool
+) -> bool:
+    """Return whether a row is in the gallery already.
+
+    An image that is embedded again among other images gives a feature that differs by rounding: unless rows are to be
+    replaced, such features are equal.
+    """
+    if replace(new, id=old.id, added=old.added) != old:
+        return False
+    if np.array_equal(old_vector, new_vector):
+        return True
+    return not exactly and bool(cosines(old_vector[None], new_vector.astype(np.float64))[0] >= SAME * norm(new_vector))
+
+
+def norm(vector: NDArray[np.float32]) -> float:
+    """Return the length of a feature."""
+    return float(np.linalg.norm(vector.astype(np.float64)))
+
+
+def read_position(cursor: str, limit: int) -> int:
+    """Return the id after which a page of rows begins.
 
     Raises:
-        UsageError: one has none.
+        UsageError: a cursor that is none, or a limit below 1.
     """
-    keys = []
-    for index, image in enumerate(images):
-        if not isinstance(image, str | os.PathLike):
-            raise UsageError(f"image {index} has no path to be its key: pass keys", argument="keys")
-        keys.append(os.fspath(image))
-    return keys
+    if limit < 1:
+        raise UsageError(f"a page of {limit} rows: pass limit=1 or more", argument="limit")
+    if not cursor:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
+        raise UsageError("that is no cursor of rows: pass next of the page before", argument="cursor")
+    return int(cursor)
+
+
+def page_of(found: Sequence[Row], limit: int) -> Page:
+    """Return a page of at most `limit` rows, of which one more was asked for."""
+    return Page(tuple(found[:limit]), str(found[limit - 1].id) if len(found) > limit else "")
+
+
+def read_changes(position: str, owner: str) -> tuple[int, int]:
+    """Return the last id and the number of the last removal that a position stands for.
+
+    Raises:
+        DataError: it is none of this gallery.
+    """
+    if not position:
+        return 0, 0
+    whose, *numbers = position.split(":")
+    if whose != owner or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise DataError('that is no position in the changes of this gallery: begin again with ""', argument="position")
+    return int(numbers[0]), int(numbers[1])
+
+
+def calibration_facts(known: Calibration | None) -> dict[str, Any]:
+    """Return what `Info` says of a calibration."""
+    if known is None:
+        return {}
+    threshold, pairs = known.threshold(), len(known.camera_pairs)
+    return {"calibrated": True, "far": known.settings.far, "threshold": threshold, "pairs": pairs}
+
+
+def _camera_info(name: str | None, rows: Sequence[Row]) -> CameraInfo:
+    times = [row.time for row in rows if row.time]
+    return CameraInfo(name=name, rows=len(rows), first=min(times, default=None), last=max(times, default=None))

@@ -1,0 +1,382 @@
+"""How a query is answered: feedback, expansion, re-ranking, groups, pages, probabilities; the same for every gallery.
+
+What differs between galleries is how the nearest rows are found (`View.nearest`). All else is done here, over rows that
+were found.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from reidkit.errors import DataError, UsageError
+from reidkit.gallery.gallery import Hit, Hits
+from reidkit.gallery.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.gallery.filters import Filter
+    from reidkit.gallery.gallery import SearchOptions
+    from reidkit.metrics.calibration_file import Calibration, CameraThreshold
+
+    Doubles = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+TOWARDS, AWAY = 0.75, 0.25
+"""The weights of true and false matches that were marked (Rocchio 1971)."""
+
+ALPHA = 3.0
+"""The power of a cosine by which a neighbour counts in query expansion (Radenović et al. 2018)."""
+
+_ROW = tuple(each.name for each in fields(Row))
+_CURSOR = re.compile(r"(\d{1,9})(?::(-?0x[01]\.[0-9a-f]+p[+-]\d{1,4}):(\d{1,18}))?")
+
+
+class Found(NamedTuple):
+    """The rows nearest to one query: ids int64 [n] and similarities float64 [n], the largest first and then by id.
+
+    `passed` rows passed the filter, `candidates` were computed in double precision.
+    """
+
+    ids: Integers
+    similarities: Doubles
+    passed: int
+    candidates: int
+    exact: bool = True
+
+
+class View(Protocol):
+    """A gallery as it is at one moment, for one search."""
+
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+
+    def nearest(self, weights: Doubles, matching: Filter, count: int, least: float) -> list[Found]:
+        """Find up to `count` rows x with the largest w.x / |x| of at least `least`, for each of `weights` [Q, D]."""
+
+    def rows(self, ids: Integers) -> list[Row]:
+        """Return rows by their ids, in this order."""
+
+    def vectors(self, ids: Integers) -> NDArray[np.float32]:
+        """Return features [n, D] of rows by their ids."""
+
+    def ids(self, keys: Sequence[str]) -> Integers:
+        """Return the ids of keys.
+
+        Raises:
+            DataError: a key is not there.
+        """
+
+
+class Target(NamedTuple):
+    """A query as it is compared: w.x / |x| for `weights` [n, D], the largest of them where there are several."""
+
+    weights: Doubles
+    camera: str | None = None
+    without: tuple[str, ...] = ()  # keys that are no hits
+    marked: tuple[str, ...] = ()
+
+
+def unit(vectors: NDArray[np.floating]) -> Doubles:
+    """Scale features [N, D] to length one; those of zeros stay."""
+    doubles = np.asarray(vectors, np.float64)
+    length = np.sqrt(np.einsum("nd,nd->n", doubles, doubles))
+    scaled: Doubles = doubles / np.where(length > 0, length, 1)[:, None]
+    return scaled
+
+
+def make_target(  # noqa: PLR0913
+    given: NDArray[np.floating],
+    true: NDArray[np.floating],
+    false: NDArray[np.floating],
+    combine: Literal["mean", "best"],
+    *,
+    camera: str | None = None,
+    without: tuple[str, ...] = (),
+    marked: tuple[str, ...] = (),
+) -> Target:
+    """Return the query of features `given` [n, D], with true matches [p, D] and false ones [m, D] that were marked.
+
+    Raises:
+        DataError: there is nothing to search for.
+    """
+    queries = unit(given)
+    if combine not in ("mean", "best"):
+        raise UsageError(f"several images cannot be combined by {combine}: choose mean or best", argument="combine")
+    if not len(queries):
+        raise UsageError("a query without an image, a feature or a key: pass one")
+    if combine == "mean":
+        queries = queries.mean(axis=0, keepdims=True)
+    moved = queries
+    if len(true):
+        moved = moved + TOWARDS * unit(true).mean(axis=0)
+    if len(false):
+        moved = moved - AWAY * unit(false).mean(axis=0)
+    return Target(_as_long(moved, queries), camera, without, marked)
+
+
+def _as_long(moved: Doubles, before: Doubles) -> Doubles:
+    """Scale queries to the lengths that they had before, so that similarities mean the same."""
+    length, wanted = np.linalg.norm(moved, axis=1), np.linalg.norm(before, axis=1)
+    if not (np.minimum(length, wanted) > 1e-12).all():
+        raise DataError("the feature of the query is zero, or what was marked cancels it: search for another image")
+    return moved if moved is before else moved * (wanted / length)[:, None]
+
+
+def find(view: View, targets: Sequence[Target], options: SearchOptions, calibration: Calibration | None) -> list[Hits]:
+    """Answer queries; those with the same filter in one pass."""
+    if options.radius == "calibrated" and calibration is None:
+        raise UsageError(
+            "there is no calibrated threshold, as the model has no calibration: run `reidkit calibrate`, or pass a "
+            "similarity",
+            argument="radius",
+        )
+    answers: dict[int, Hits] = {}
+    for matching, numbers in _by_filter(targets, options):
+        some = [targets[number] for number in numbers]
+        if options.expand:
+            some = _expanded(view, some, matching, options.expand)
+        searches = _searches(view, some, matching, options, calibration)
+        for number, search in zip(numbers, searches, strict=True):
+            answers[number] = search.page()
+    return [answers[number] for number in range(len(targets))]
+
+
+def _by_filter(targets: Sequence[Target], options: SearchOptions) -> list[tuple[Filter, list[int]]]:
+    """Return the filters, and the numbers of the queries that each holds for."""
+    found: list[tuple[Filter, list[int]]] = []
+    for number, target in enumerate(targets):
+        matching = options.filter
+        if target.without:
+            matching = replace(matching, not_keys=(*matching.not_keys, *target.without))
+        if options.other_cameras:
+            if target.camera is None:
+                raise UsageError("the query's own camera cannot be left out, as it is not known: pass camera")
+            matching = replace(matching, not_cameras=(*matching.not_cameras, target.camera))
+        for known, numbers in found:
+            if known == matching:
+                numbers.append(number)
+                break
+        else:
+            found.append((matching, [number]))
+    return found
+
+
+def _expanded(view: View, targets: list[Target], matching: Filter, count: int) -> list[Target]:
+    """Move each query towards its `count` nearest rows x: w' = w + the sum of max(cos, 0)^alpha x (alpha QE)."""
+    moved = []
+    for target, found in zip(targets, _nearest(view, targets, matching, count, -math.inf), strict=True):
+        weights = np.maximum(found.similarities, 0) ** ALPHA
+        added = weights @ unit(view.vectors(found.ids))
+        moved.append(target._replace(weights=_as_long(target.weights + added, target.weights)))
+    return moved
+
+
+def _nearest(view: View, targets: Sequence[Target], matching: Filter, count: int, least: float) -> list[Found]:
+    """Find the nearest rows of each target, the best of its weights for each row."""
+    stacked = np.concatenate([target.weights for target in targets])
+    found = iter(view.nearest(stacked, matching, count, least))
+    return [_best([next(found) for _ in target.weights], count) for target in targets]
+
+
+def _best(found: list[Found], count: int) -> Found:
+    """Put the lists of one query's images together: whatever is among the first of all is among those of one."""
+    if len(found) == 1:
+        return found[0]
+    ids = np.concatenate([one.ids for one in found])
+    similarities = np.concatenate([one.similarities for one in found])
+    order = np.lexsort((ids, -similarities))
+    _, first = np.unique(ids[order], return_index=True)
+    kept = order[np.sort(first)][:count]
+    work = sum(one.candidates for one in found)
+    return Found(ids[kept], similarities[kept], found[0].passed, work, all(one.exact for one in found))
+
+
+class _Plan(NamedTuple):
+    """What holds for all queries of a search; `asked` is how many rows were asked for."""
+
+    options: SearchOptions
+    calibration: Calibration | None
+    least: float
+    asked: int
+
+
+class _Meaning(NamedTuple):
+    """What a similarity means; all None where nothing is calibrated."""
+
+    probability: float | None = None
+    same: bool | None = None
+    threshold: float | None = None
+    calibration: Literal["pair", "all"] | None = None
+
+
+def _searches(
+    view: View, targets: list[Target], matching: Filter, options: SearchOptions, calibration: Calibration | None
+) -> list[_Search]:
+    """Find as many rows as most pages need, for all queries in one pass."""
+    least = _least(options, calibration)
+    ahead = _read_cursor(options.cursor)[0] if options.cursor else options.offset
+    count = max(ahead + options.top + 1, options.candidates if options.rerank else 0)
+    first = _nearest(view, targets, matching, count, least)
+    plan = _Plan(options, calibration, least, count)
+    return [_Search(view, target, matching, plan, found) for target, found in zip(targets, first, strict=True)]
+
+
+def _least(options: SearchOptions, calibration: Calibration | None) -> float:
+    """Return the least similarity of a hit: of calibrated thresholds the lowest, as the cameras decide later."""
+    if options.radius == "calibrated" and calibration:
+        return min([calibration.threshold(), *(pair.threshold for pair in calibration.camera_pairs)])
+    return -math.inf if options.radius is None else float(options.radius)
+
+
+class _Search:
+    """One query, and the head of its list, which grows as far as its page needs."""
+
+    def __init__(self, view: View, target: Target, matching: Filter, plan: _Plan, found: Found) -> None:
+        self._view, self._target, self._matching = view, target, matching
+        self._options, self._known, self._least, self._asked = plan
+        self._take(found)
+
+    def page(self) -> Hits:
+        """Return the page that is asked for: longer lists are fetched until it is full."""
+        while True:
+            groups = self._groups()
+            first = self._first(groups)
+            # One more than the page holds, so that it is known whether there is a next one.
+            if len(groups) > first + self._options.top or len(self._found.ids) < self._asked:
+                return self._page(groups, first)
+            self._asked *= 2
+            (found,) = _nearest(self._view, [self._target], self._matching, self._asked, self._least)
+            self._take(found)
+
+    def _take(self, found: Found) -> None:
+        """Note the rows that were found, in the order in which they are shown."""
+        self._found = found
+        order = self._reranked() if self._options.rerank else np.arange(len(found.ids))
+        self._similarities = found.similarities[order]
+        self._rows = self._view.rows(found.ids[order])
+        self._meanings = _meanings(self._rows, self._similarities, self._target.camera, self._known)
+        if self._options.radius == "calibrated":
+            kept = [number for number, meaning in enumerate(self._meanings) if meaning.same]
+            self._rows, self._meanings = [self._rows[n] for n in kept], [self._meanings[n] for n in kept]
+            self._similarities = self._similarities[kept]
+
+    def _reranked(self) -> Integers:
+        """Return the order in which the nearest rows are re-ranked, and the others stay."""
+        from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
+
+        head = min(self._options.candidates, len(self._found.ids))
+        order = np.arange(len(self._found.ids))
+        if head > 1:
+            vectors = unit(self._view.vectors(self._found.ids[:head])).astype(np.float32)
+            queries = unit(self._target.weights).astype(np.float32)
+            # Each image of the query by itself: queries are not each other's neighbours.
+            distances = np.min([k_reciprocal(one[None], vectors)[0] for one in queries], axis=0)
+            order[:head] = np.argsort(distances, kind="stable")
+        return order
+
+    def _groups(self) -> list[list[int]]:
+        """Return the hits of each group by their numbers, groups in the order of their best hit."""
+        groups: dict[object, list[int]] = {}
+        for number, row in enumerate(self._rows):
+            name = self._group_of(row)
+            group = groups.setdefault(("alone", number) if name is None else name, [])
+            if len(group) < self._options.group_size:
+                group.append(number)
+        return list(groups.values())
+
+    def _group_of(self, row: Row) -> str | int | None:
+        match self._options.group_by:
+            case "person":
+                return row.pid
+            case "track":
+                return row.track
+            case "camera":
+                return row.camera
+        return None
+
+    def _first(self, groups: list[list[int]]) -> int:
+        """Return the number of the first group of the page."""
+        if not self._options.cursor:
+            return self._options.offset
+        ahead, similarity, row = _read_cursor(self._options.cursor)
+        if similarity is None:
+            return ahead
+        after = (-similarity, row)
+        return sum((-self._similarities[group[0]], self._rows[group[0]].id) <= after for group in groups)
+
+    def _page(self, groups: list[list[int]], first: int) -> Hits:
+        last = first + self._options.top
+        before, known = sum(map(len, groups[:first])), self._known
+        shown = [number for group in groups[first:last] for number in group]
+        return Hits(
+            tuple(self._hit(number, rank) for rank, number in enumerate(shown, before + 1)),
+            searched=self._view.size,
+            passed=self._found.passed,
+            candidates=self._found.candidates,
+            exact=self._found.exact,
+            threshold=known.threshold() if known else None,
+            far=known.settings.far if known else None,
+            next=self._cursor(groups[last - 1][0], last) if len(groups) > last else "",
+        )
+
+    def _hit(self, number: int, rank: int) -> Hit:
+        row = self._rows[number]
+        return Hit(
+            **{name: getattr(row, name) for name in _ROW},
+            similarity=float(self._similarities[number]),
+            **self._meanings[number]._asdict(),
+            rank=rank,
+            marked=row.key in self._target.marked,
+        )
+
+    def _cursor(self, number: int, last: int) -> str:
+        if self._options.group_by or self._options.rerank:
+            return str(last)  # their order is not that of similarities
+        return f"{last}:{float(self._similarities[number]).hex()}:{self._rows[number].id}"
+
+
+def _read_cursor(cursor: str) -> tuple[int, float | None, int]:
+    """Return how many hits came before, and similarity and id of the last of them where these tell the place.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _CURSOR.fullmatch(cursor)
+    if not match:
+        raise UsageError("that is no cursor of a search: pass next of the page before", argument="cursor")
+    ahead, similarity, row = match.groups()
+    return int(ahead), float.fromhex(similarity) if similarity else None, int(row or 0)
+
+
+def _meanings(rows: list[Row], similarities: Doubles, camera: str | None, known: Calibration | None) -> list[_Meaning]:
+    """Return what similarities mean: by the two cameras where they are calibrated, else by all."""
+    if known is None:
+        return [_Meaning()] * len(rows)
+    found = [_Meaning()] * len(rows)
+    for theirs in dict.fromkeys(row.camera for row in rows):
+        numbers = [number for number, row in enumerate(rows) if row.camera == theirs]
+        pair = pair_of(known, camera, theirs)
+        threshold = pair.threshold if pair else known.threshold()
+        chances = (pair or known).probability(similarities[numbers]).tolist()
+        for number, chance in zip(numbers, chances, strict=True):
+            same = bool(similarities[number] >= threshold)
+            found[number] = _Meaning(chance, same, threshold, "pair" if pair else "all")
+    return found
+
+
+def pair_of(known: Calibration, query: str | None, gallery: str | None) -> CameraThreshold | None:
+    """Return what a calibration has measured of two cameras by their names, or their numbers as text."""
+    for pair in known.camera_pairs:
+        ours, theirs = (str(pair.query_camid), pair.query_camera), (str(pair.gallery_camid), pair.gallery_camera)
+        if query in ours and gallery in theirs and query and gallery:
+            return pair
+    return None
