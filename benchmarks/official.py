@@ -108,7 +108,7 @@ class OfficialTraining:
         ids, channels = start["classifier.weight"].shape
         losses = checkout.module("layers/triplet_loss.py")
         with quiet():
-            self.network = _network(checkout, start).train()
+            self.network = network(checkout, start).train()
             self.identity = losses.CrossEntropyLabelSmooth(ids, epsilon=self.setting.smoothing, use_gpu=False)
             self.triplet = losses.TripletLoss(self.setting.margin)
             self.center = checkout.module("layers/center_loss.py").CenterLoss(ids, channels, use_gpu=False)
@@ -153,7 +153,7 @@ class OfficialTraining:
         return features
 
 
-def _network(checkout: Checkout, start: Weights) -> Any:
+def network(checkout: Checkout, start: Weights) -> Any:
     """Its network with these weights; its constructor reads those of the backbone from a file."""
     offered = {
         "num_classes": len(start["classifier.weight"]),
@@ -171,9 +171,9 @@ def _network(checkout: Checkout, start: Weights) -> Any:
         torch.save(backbone, path)
         offered["model_path"] = str(path)
         wanted = inspect.signature(make).parameters
-        network = make(**{name: value for name, value in offered.items() if name in wanted})
-    network.load_state_dict({name: start[_ours(name)] for name in network.state_dict()})
-    return network
+        made = make(**{name: value for name, value in offered.items() if name in wanted})
+    made.load_state_dict({name: start[_ours(name)] for name in made.state_dict()})
+    return made
 
 
 def _ours(name: str) -> str:

@@ -1,13 +1,15 @@
 """How far reidkit is from a program written from the same description: in weights, losses, scores and batches.
 
 The other program is `benchmarks/reference.py`, in double precision and without a line of reidkit. With
-`--official DIR`, a checkout of the authors' reid-strong-baseline, its own modules are compared as well. Four parts:
+`--official DIR`, a checkout of the authors' reid-strong-baseline, its own modules are compared as well. Five parts:
 
 - training: 20 steps of the whole strong baseline (ResNet-50, as the authors' code has it) on the same images from the
   same weights, both in double precision, two steps to an epoch, so that the warm-up is passed through;
 - scores: the protocol of Market-1501 on made-up features with many ties, and with `--model` and `--data` on a model's;
 - re-ranking: k-reciprocal, beside full matrices in double and in single precision;
-- sampler: 20 epochs of a listing like Market-1501's.
+- sampler: 20 epochs of a listing like Market-1501's;
+- programs: with `--official`, `--model` and `--data` (Market-1501's folders), the same weights through both whole
+  programs, from the files to the scores (`benchmarks/official_evaluation.py`).
 
 Run: `python benchmarks/parity.py [--only training scores ...] [--official DIR] [--model RUN --data DIR] [--json]`.
 Two minutes and 3 GB on one core.
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from benchmarks import official, reference
+from benchmarks import official, official_evaluation, reference
 from reidkit.data.sampler import PKSampler
 from reidkit.losses.objective import build_objective
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
@@ -383,6 +385,12 @@ def model_features(run: Path, data: Path) -> tuple[Embeddings, Embeddings]:
     return model.embed(dataset.query, precision="fp32"), model.embed(dataset.gallery, precision="fp32")
 
 
+def programs_whole(checkout: official.Checkout, run: Path, data: Path) -> Figures:
+    """Compare both programs from the files to the scores."""
+    found = official_evaluation.compare(*official_evaluation.both(checkout, run, data))
+    return {name: Figure(*figure) for name, figure in found.items()}
+
+
 def measure(chosen: argparse.Namespace) -> dict[str, Figures]:
     """The parts that were asked for."""
     checkout = official.Checkout(chosen.official) if chosen.official else None
@@ -406,12 +414,14 @@ def measure(chosen: argparse.Namespace) -> dict[str, Figures]:
         "reranking": lambda: reranking(*for_reranking, checkout),
         "sampler": lambda: sampler(market_listing(), 20, checkout),
     }
+    if checkout and chosen.model:
+        parts["programs"] = lambda: programs_whole(checkout, chosen.model, chosen.data)
     return {name: part() for name, part in parts.items() if name in chosen.only}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    names = ("training", "scores", "reranking", "sampler")
+    names = ("training", "scores", "reranking", "sampler", "programs")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="some of the parts")
     parser.add_argument("--steps", type=int, default=20, help="steps of training")
@@ -422,6 +432,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if (chosen.model is None) != (chosen.data is None):
         parser.error("--model and --data belong together: give both")
+    if chosen.only == ["programs"] and not (chosen.official and chosen.model):
+        parser.error("programs needs --official, --model and --data")
     if chosen.steps < 1:
         parser.error("--steps must be at least 1")
     found = measure(chosen)
