@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from reidkit.cli.launcher import shared
 from reidkit.distributed import ALONE, Group, joined
 from reidkit.errors import UsageError
 from reidkit.train.parallel import SyncedNorm, synchronise
+from reidkit.workers import shared
 from tests.together import together
 
 if TYPE_CHECKING:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from reidkit.cli.scores import ScoreResult, cell_text, write_queries
+from reidkit.cli.score import ScoreResult, cell_text, write_queries
 from reidkit.metrics import protocols
 from reidkit.metrics.features import write_features
-from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross
+from reidkit.metrics.reranking.expansion import CrossNeighbourhood, alpha_query_expansion, expanded_cross
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
-from reidkit.metrics.reranking.query_expansion import alpha_query_expansion
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.types import Embeddings, Names
 from tests.commands import training
@@ -224,7 +223,7 @@ def test_an_error_leaves_the_old_file_of_queries(
             raise KeyboardInterrupt
         return text
 
-    monkeypatch.setattr("reidkit.cli.scores.text_cell", fails)
+    monkeypatch.setattr("reidkit.cli.score.text_cell", fails)
     named = Embeddings(query.vectors, query.pids, query.camids, "", tuple(map(str, query.pids)))
     with pytest.raises(KeyboardInterrupt):
         write_queries(out, named, ScoreResult(scores=score(query, gallery), seconds={}))

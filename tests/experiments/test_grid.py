@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reidkit.errors import DataError, RunError, UsageError
-from reidkit.experiments import grid, run_pool
+from reidkit.experiments import grid
 from reidkit.experiments.grid import make_table
 from reidkit.experiments.measure import RunOptions, measure
 from reidkit.experiments.plan import plan_runs
@@ -143,8 +143,8 @@ def test_without_data_the_published_table_is_written(tmp_path, trained):
 
 def test_a_worker_is_told_everything(asked):
     (training,) = plan_runs(asked)
-    told = json.loads(json.dumps(run_pool.to_json(training, asked.data, OPTIONS)))
-    found, folders, machine = run_pool.from_json(told)
+    told = json.loads(json.dumps(grid.to_json(training, asked.data, OPTIONS)))
+    found, folders, machine = grid.from_json(told)
     assert (found.recipe, found.folder, found.searches) == (training.recipe, training.folder, training.searches)
     assert (folders, machine) == (dict(asked.data), OPTIONS)
 

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from reidkit.synth.dress import draw_person
-from reidkit.synth.figure import ROWS, Canvas, Pose, View, limb
-from reidkit.synth.people import BAGS, LOWERS, PATTERNS, STYLES, UPPERS, person
+from reidkit.synth.figure import BAGS, LOWERS, PATTERNS, ROWS, STYLES, UPPERS, Canvas, Pose, View, limb, person
 
 STRAIGHT = View(pitch=0.0, tilt=0.0, scale=100.0, x=30.0, y=110.0)
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from reidkit.synth.people import FAMILY, person, pick
+from reidkit.synth.figure import FAMILY, person, pick
 
 COLOURS = {"upper_rgb", "second_rgb", "lower_rgb", "shoes_rgb", "bag_rgb"}
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reidkit.errors import UsageError
-from reidkit.synth import Plan, Size, synthesize
+from reidkit.synth import Plan, Shards, Size, draw_shards, synthesize
 from reidkit.synth.draw import STRANGERS
-from reidkit.synth.shards import Shards, draw_shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

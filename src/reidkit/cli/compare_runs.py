@@ -12,7 +12,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, shown_command
-from reidkit.cli.scores import cell_text
+from reidkit.cli.score import cell_text
 from reidkit.errors import DataError, UsageError
 from reidkit.terminal import percent
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, print_table, progress, remark
+from reidkit.cli.output import print_json, print_line, print_table, progress, remark, tell_passed_over
 from reidkit.errors import DataError
 from reidkit.types import Cameras
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reidkit.data.check import Description, Unreadable
     from reidkit.synth import Size
     from reidkit.types import ImageFile
+
 
 SHOWN = 20
 """Unreadable images that are named one by one; --json has all of them."""
@@ -144,8 +145,7 @@ def _draw_shards(
     out: Path, numbers: tuple[int, int, int], size: Size, shards: int, workers: int | None, *, as_json: bool
 ) -> None:
     from reidkit.data.shards.writer import finish, write_tar
-    from reidkit.synth import Plan
-    from reidkit.synth.shards import Shards, draw_shards
+    from reidkit.synth import Plan, Shards, draw_shards
 
     ids, cameras, seed = numbers
     with progress() as tell:
@@ -224,3 +224,33 @@ def _print(description: Description, folder: Path) -> None:
         print_line(f"read         {path}: id {example.id}, camera {example.camera or 'not known'}")
     for kind, count in description.passed_over.items():
         print_line(f"passed over  {count} {kind}")
+
+
+def shard(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set of any format.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for the shards.")],
+    kind: Annotated[
+        Literal["webdataset", "parquet"], typer.Option("--format", help="Tars with KEY.jpg and KEY.json, or tables.")
+    ] = "webdataset",
+    images_per_shard: Annotated[int, typer.Option(min=1, help="Images in a shard, at most.")] = 10_000,
+    read_as: Annotated[
+        str | None, typer.Option("--from", help="The format of DIR, if its layout does not tell.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write a data set into shards, which --data reads from a disk or a URL.
+
+    The images of an id are put side by side. A call that was interrupted goes on where it stopped.
+    """
+    from reidkit.data.formats.detect import load_dataset
+    from reidkit.data.shards.writer import convert
+
+    dataset = load_dataset(folder, read_as)
+    tell_passed_over(dataset)
+    with progress() as tell:
+        counts = convert(dataset, out, kind, images_per_shard, lambda done, total: tell("writing", done, total))
+    if as_json:
+        print_json({"folder": str(out), "format": kind, **counts})
+        return
+    kept = f", {counts['kept']} of them there before" if counts["kept"] else ""
+    print_line(f"{out}: {counts['images']} images of {dataset.name} in {counts['shards']} shards{kept}")

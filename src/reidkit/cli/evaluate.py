@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from reidkit.cli import options
-from reidkit.cli.launcher import as_child, run_as, shared
 from reidkit.cli.output import command, print_line, progress, shown_command, tell_passed_over
-from reidkit.cli.scores import Scoring, compute_scores, print_scores, rerank_words, write_queries
+from reidkit.cli.score import Scoring, compute_scores, print_scores, rerank_words, write_queries
+from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
     from reidkit.evaluation import Evaluation, EvaluationProtocol

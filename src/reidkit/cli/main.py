@@ -14,21 +14,20 @@ import typer
 from reidkit.cli import suggest
 from reidkit.cli.calibrate import calibrate
 from reidkit.cli.compare_runs import compare_runs
-from reidkit.cli.data import data, split, synth
+from reidkit.cli.data import data, shard, split, synth
 from reidkit.cli.doctor import doctor
 from reidkit.cli.evaluate import evaluate
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
-from reidkit.cli.launcher import is_child
 from reidkit.cli.options import spread
 from reidkit.cli.paper import paper
 from reidkit.cli.recipes import recipes
 from reidkit.cli.score import score
-from reidkit.cli.shard import shard
 from reidkit.cli.show import show
 from reidkit.cli.train import train
 from reidkit.errors import PeerError, ReidkitError
 from reidkit.terminal import harmless
 from reidkit.version import __version__
+from reidkit.workers import is_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable

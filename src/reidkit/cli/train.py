@@ -14,7 +14,6 @@ import typer
 from reidkit import recipe as recipe_file
 from reidkit.cli import options
 from reidkit.cli.help import option_of
-from reidkit.cli.launcher import as_child, run_as, shared
 from reidkit.cli.output import command, print_json, print_line, progress, remark, shown_command
 from reidkit.errors import UsageError
 from reidkit.recipes import get_recipe, named
@@ -22,6 +21,7 @@ from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.terminal import duration, percent
 from reidkit.train.log import Callback, log_lines
 from reidkit.train.run_folder import begun_as, default_folder, held, holds_run
+from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable

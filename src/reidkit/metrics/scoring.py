@@ -11,9 +11,8 @@ from reidkit.errors import UsageError
 from reidkit.metrics import retrieval
 from reidkit.metrics.distances import check_pair, distance_blocks
 from reidkit.metrics.matching import check_comparable, subset, with_own_known
-from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross_blocks
+from reidkit.metrics.reranking.expansion import CrossNeighbourhood, alpha_query_expansion, expanded_cross_blocks
 from reidkit.metrics.reranking.k_reciprocal import KReciprocal, k_reciprocal_blocks
-from reidkit.metrics.reranking.query_expansion import alpha_query_expansion
 from reidkit.metrics.retrieval import Scores, score_blocks
 from reidkit.types import JUNK, Embeddings, RerankMethod
 

@@ -15,13 +15,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from reidkit.synth.dress import draw_person
-from reidkit.synth.figure import Canvas, Pose, View
-from reidkit.synth.people import CAMERAS, CLOTH, IMAGES, person, pick
+from reidkit.synth.figure import CAMERAS, CLOTH, IMAGES, Canvas, Pose, View, person, pick
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from reidkit.synth.people import Rgb
+    from reidkit.synth.figure import Rgb
 
 STRANGERS = 10_000
 """People from this number on have no label: passers-by and distractors."""

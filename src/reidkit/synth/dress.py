@@ -12,7 +12,7 @@ from reidkit.synth.figure import ROWS, SHOULDER, Canvas, Points, Pose, Strip, Vi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reidkit.synth.people import Person, Rgb
+    from reidkit.synth.figure import Person, Rgb
 
 HIP = 0.5
 BROAD = 1.14

@@ -65,7 +65,7 @@ def test_a_line_that_does_not_fit_is_named(root: Path, line: str) -> None:
 
 def test_what_is_missing_is_named(root: Path) -> None:
     (root / "list_val.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="is not text: unpack MSMT17 again"):
+    with pytest.raises(DataError, match="is not text: unpack the data set again"):
         msmt17.load(root)
     (root / "list_val.txt").write_text("\n")
     with pytest.raises(DataError, match="names no images"):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data.formats import veri776
+from reidkit.data.formats import vehicles
 from reidkit.errors import DataError
 from reidkit.types import Sample
 
@@ -19,7 +19,7 @@ def test_three_images_by_hand(draw: Callable[..., Path]) -> None:
         "VeRi/image_query/0002_c020_00030600_0.jpg",
         "VeRi/image_test/0002_c002_00030600_0.jpg",
     )
-    found = veri776.load(root)
+    found = vehicles.load_veri(root)
     assert found.name == "veri776"
     assert found.train == (Sample(root / "VeRi/image_train/0001_c001_00016450_0.jpg", 1, 1),)
     assert found.query == (Sample(root / "VeRi/image_query/0002_c020_00030600_0.jpg", 2, 20),)
@@ -29,4 +29,4 @@ def test_three_images_by_hand(draw: Callable[..., Path]) -> None:
 def test_a_missing_gallery_is_named(draw: Callable[..., Path]) -> None:
     root = draw("image_train/0001_c001_00016450_0.jpg", "image_query/0001_c001_00016450_0.jpg")
     with pytest.raises(DataError, match="image_test cannot be read"):
-        veri776.load(root)
+        vehicles.load_veri(root)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from reidkit.errors import DataError, UsageError
-from reidkit.experiments.luo2019 import erased_images
+from reidkit.experiments.luo2019 import figures
 from reidkit.recipe import Images
 from reidkit.recipes.luo2019.ladder import ERASING
 
@@ -22,7 +22,7 @@ def noise(count=6):
 def test_the_pixel_of_a_fill_by_hand(fill, pixel):
     """255 * (0.485 + 0.229 * 0.485) = 152 where the constant is written after normalising; 255 * 0.485 = 124 else."""
     images = noise()
-    found = erased_images.erased(images, fill, 0, SMALL)
+    found = figures.erased(images, fill, 0, SMALL)
     changed = (found != images).any(axis=3)
     assert changed.any(axis=(1, 2)).all()
     assert {tuple(each) for each in found[changed].tolist()} == {pixel}
@@ -31,10 +31,10 @@ def test_the_pixel_of_a_fill_by_hand(fill, pixel):
 def test_the_mean_of_the_image_and_the_same_rectangles():
     images = noise()
     boxes = {}
-    for fill in erased_images.fills():
-        found = erased_images.erased(images, fill, 3, SMALL)
+    for fill in figures.fills():
+        found = figures.erased(images, fill, 3, SMALL)
         boxes[fill] = (found != images).any(axis=3)
-    found = erased_images.erased(images, "image-mean", 3, SMALL)
+    found = figures.erased(images, "image-mean", 3, SMALL)
     for image, after, box in zip(images, found, boxes["code"], strict=True):
         expected = image.reshape(-1, 3).mean(axis=0)
         rows, columns = np.flatnonzero(box.any(axis=1)), np.flatnonzero(box.any(axis=0))
@@ -46,19 +46,17 @@ def test_the_mean_of_the_image_and_the_same_rectangles():
 
 
 def test_a_row_for_the_originals_and_one_for_each_fill():
-    figure = erased_images.figure(count=3, recipe=SMALL)
+    figure = figures.figure4(count=3, recipe=SMALL)
     pictures = [image.get_array() for image in figure.axes[0].get_images()]
-    assert len(pictures) == 3 * (1 + len(erased_images.fills()))
+    assert len(pictures) == 3 * (1 + len(figures.fills()))
     assert all(picture.shape == (64, 32, 3) for picture in pictures)
-    np.testing.assert_array_equal(
-        pictures[3:6], erased_images.erased(np.array(pictures[:3]), erased_images.fills()[0], 0, SMALL)
-    )
+    np.testing.assert_array_equal(pictures[3:6], figures.erased(np.array(pictures[:3]), figures.fills()[0], 0, SMALL))
 
 
 def test_own_images_and_what_is_wrong_with_them(tmp_path):
     for pid in (1, 2):
         (tmp_path / "train" / str(pid)).mkdir(parents=True)
         Image.new("RGB", (20, 40), (50 * pid, 0, 0)).save(tmp_path / "train" / str(pid) / "c1.png")
-    assert len(erased_images.figure(tmp_path, recipe=SMALL).axes[0].get_images()) == 2 * 5
+    assert len(figures.figure4(tmp_path, recipe=SMALL).axes[0].get_images()) == 2 * 5
     with pytest.raises((DataError, UsageError), match="nowhere"):
-        erased_images.figure(tmp_path / "nowhere")
+        figures.figure4(tmp_path / "nowhere")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reidkit.experiments.luo2019 import learning_rates
+from reidkit.experiments.luo2019 import figures
 
 DROPPED = {40: 3.5e-4, 70: 3.5e-5, 120: 3.5e-6}
 
@@ -23,7 +23,7 @@ def at(curve, epoch):
     ],
 )
 def test_the_first_and_the_tenth_epoch_by_hand(name, first, tenth):
-    curve = learning_rates.curves()[name]
+    curve = figures.curves()[name]
     assert at(curve, 1) == pytest.approx(first)
     assert at(curve, 10) == pytest.approx(tenth)
     for last, rate in DROPPED.items():
@@ -34,7 +34,7 @@ def test_the_first_and_the_tenth_epoch_by_hand(name, first, tenth):
 
 def test_a_warm_up_in_steps_rises_within_epochs():
     """fast-reid: a tenth at step 0, whole at step 2,000, which is in epoch 11 of 186 steps; drops after 49 and 99."""
-    curve = learning_rates.curves()["fast-reid"]
+    curve = figures.curves()["fast-reid"]
     assert curve.rates[0] == pytest.approx(3.5e-5)
     steps = np.round((np.array(curve.epochs) - 0.5) * 186)
     rising = steps < 2000
@@ -46,8 +46,8 @@ def test_a_warm_up_in_steps_rises_within_epochs():
 
 
 def test_what_is_drawn_is_what_the_schedule_says():
-    whole, start = learning_rates.figure().axes
-    for line, (name, curve) in zip(whole.get_lines(), learning_rates.curves().items(), strict=True):
+    whole, start = figures.figure3().axes
+    for line, (name, curve) in zip(whole.get_lines(), figures.curves().items(), strict=True):
         assert line.get_label() == name
         np.testing.assert_array_equal(line.get_ydata(), curve.rates)
         np.testing.assert_array_equal(line.get_xdata(), curve.epochs)

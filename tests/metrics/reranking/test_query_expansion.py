@@ -7,7 +7,7 @@ import pytest
 
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics import distances
-from reidkit.metrics.reranking.query_expansion import alpha_query_expansion, smallest
+from reidkit.metrics.reranking.expansion import alpha_query_expansion, smallest
 
 
 def test_by_hand() -> None:

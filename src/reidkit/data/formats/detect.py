@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from reidkit.data.formats import (
     csv,
     cuhk03,
-    dukemtmc,
     market1501,
     mars,
     msmt17,
@@ -22,7 +21,6 @@ from reidkit.data.formats import (
     prid,
     scan,
     vehicles,
-    veri776,
 )
 from reidkit.data.formats import folder as own_images
 from reidkit.data.formats.scan import passed_over
@@ -40,21 +38,18 @@ if TYPE_CHECKING:
 
 
 MODULES = (
-    *(
-        market1501,
-        dukemtmc,
-        msmt17,
-        cuhk03,
-        veri776,
-        mars,
-        occluded_reid,
-        vehicles,
-        prid,
-        named_splits,
-        csv,
-        own_images,
-    ),
-    *(webdataset, parquet),
+    market1501,
+    msmt17,
+    cuhk03,
+    vehicles,
+    mars,
+    occluded_reid,
+    prid,
+    named_splits,
+    csv,
+    own_images,
+    webdataset,
+    parquet,
 )
 """The modules of the data sets, in the order in which they are tried. Each has `FORMATS`, and `LAYOUT` in words."""
 

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from reidkit.types import Sample
 
+
 NAME = re.compile(r"(?P<pid>-1|\d{1,9})_c(?P<cam>\d{1,5})")
 EXAMPLE = "0002_c1s1_000451_03.jpg"
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
-LAYOUT = f"market1501 (bounding_box_train with {EXAMPLE})"
+DUKE_EXAMPLE = "0001_c2_f0046182.jpg"
+LAYOUT = f"market1501 (bounding_box_train with {EXAMPLE}), dukemtmc (bounding_box_train with {DUKE_EXAMPLE})"
 
 
 def matches(folder: Path) -> bool:
@@ -89,7 +91,35 @@ def _is_drawn(root: Path) -> bool:
     return readme.is_file() and readme.read_bytes().startswith(SYNTHETIC.encode())
 
 
+# DukeMTMC-reID (Ristani et al. 2016, Zheng et al., ICCV 2017), in the same layout. Withdrawn in 2019: see
+# docs/datasets.md.
+
+
+DUKE_NAME = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,5})_f\d+")
+
+
+def matches_duke(folder: Path) -> bool:
+    """Return whether `folder` is laid out as DukeMTMC-reID: Market-1501's folders, with a frame number in the names."""
+    return bool(DUKE_NAME.match(any_image(folder / "bounding_box_train") or ""))
+
+
+def load_duke(folder: Path, train_only: bool = False, name: str = "") -> Dataset:
+    """DukeMTMC-reID from `DukeMTMC-reID` or a folder that it lies in. It has no junk; distractors have their own ids.
+
+    Occluded-Duke has the same layout: it is called so where `name` is given, or the name of its folder.
+
+    Raises:
+        DataError: a folder is missing or holds no images, or a name gives no id and camera.
+    """
+    root = locate(folder, matches_duke, "DukeMTMC-reID: unpack DukeMTMC-reID.zip there")
+    name = name or ("occluded-duke" if "occluded" in root.name.lower() else "dukemtmc")
+    return load_boxes(name, root, DUKE_NAME, DUKE_EXAMPLE, train_only=train_only)
+
+
 FORMATS = {
     "market1501": Format(matches, load, guessed=True),
     "market1501-train": Format(matches, partial(load, train_only=True)),
+    "dukemtmc": Format(matches_duke, load_duke, guessed=True),
+    "dukemtmc-train": Format(matches_duke, partial(load_duke, train_only=True)),
+    "occluded-duke": Format(matches_duke, partial(load_duke, name="occluded-duke")),
 }

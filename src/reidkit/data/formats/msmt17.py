@@ -6,7 +6,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from reidkit.data.formats.scan import Format, is_file, locate
+from reidkit.data.formats.scan import Format, is_file, list_lines, locate
 from reidkit.errors import DataError
 from reidkit.types import Dataset, Sample
 
@@ -44,14 +44,8 @@ def load(folder: Path, with_val: bool = False) -> Dataset:
 
 def _listed(table: Path, folder: Path, first: int = 0) -> tuple[Sample, ...]:
     """Return the images of `folder` that `table` names, their pids moved up by `first`."""
-    try:
-        lines = table.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{table} cannot be read ({error.strerror}): unpack MSMT17 again") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{table} is not text: unpack MSMT17 again") from None
     samples = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(list_lines(table), 1):
         match = LINE.fullmatch(line.strip())
         if match:
             samples.append(Sample(folder / match["path"], int(match["pid"]) + first, int(match["cam"])))

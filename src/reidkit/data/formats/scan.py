@@ -129,6 +129,20 @@ def named_samples(folder: Path, pattern: re.Pattern[str], example: str) -> tuple
     return tuple(samples)
 
 
+def list_lines(table: Path) -> list[str]:
+    """Return the lines of a text file in which a data set lists its images.
+
+    Raises:
+        DataError: it cannot be read, or is not text.
+    """
+    try:
+        return table.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{table} cannot be read ({error.strerror}): unpack the data set again") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{table} is not text: unpack the data set again") from None
+
+
 def without_junk(
     name: str,
     train: tuple[Sample, ...],

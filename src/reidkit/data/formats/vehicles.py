@@ -1,4 +1,4 @@
-"""VehicleID (Liu et al., CVPR 2016) and VERI-Wild (Lou et al., CVPR 2019): vehicles, with lists of what is used."""
+"""Vehicles: VeRi-776 (Liu et al., ECCV 2016), VehicleID (Liu et al., CVPR 2016), VERI-Wild (Lou et al., CVPR 2019)."""
 
 from __future__ import annotations
 
@@ -7,25 +7,47 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import Format, locate
+from reidkit.data.formats.scan import Format, list_lines, locate, named_samples, without_junk
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Dataset, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 LISTS = "train_test_split"
 VEHICLEID_SIZES = (800, 1600, 2400, 3200, 6000, 13164)
 WILD_SIZES = (3000, 5000, 10000)
 VEHICLEID_LAYOUT = f"vehicleid (image and {LISTS}/train_list.txt)"
 WILD_LAYOUT = f"veri-wild (images and {LISTS}/train_list.txt)"
-LAYOUT = f"{VEHICLEID_LAYOUT}, {WILD_LAYOUT}"
+VERI_EXAMPLE = "0001_c001_00016450_0.jpg"
+VERI_LAYOUT = f"veri776 (image_train with {VERI_EXAMPLE})"
+LAYOUT = f"{VERI_LAYOUT}, {VEHICLEID_LAYOUT}, {WILD_LAYOUT}"
 
+_VERI = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,5})_")
 _VEHICLEID = re.compile(r"(?P<image>[^\s/]{1,100}?)(?:\.jpg)?[\s,;]+(?P<pid>\d{1,9})", re.ASCII)
 _WILD = re.compile(r"(?P<image>(?P<pid>\d{1,9})/[^\s/;]{1,100}?)(?:\.jpg)?(?:\s+\d+)?", re.ASCII)
 _INFO = re.compile(r"(?P<image>\d{1,9}/[^\s/;]{1,100}?)(?:\.jpg)?;\s*(?P<pid>\d{1,5})(?:;.*)?", re.ASCII)
 
 _Rows = list[tuple[str, int]]
+
+
+def matches_veri(folder: Path) -> bool:
+    """Return whether `folder` is laid out as VeRi-776."""
+    return (folder / "image_train").is_dir() and (folder / "image_query").is_dir()
+
+
+def load_veri(folder: Path) -> Dataset:
+    """VeRi-776 from `VeRi` or the folder it lies in. Its queries lie in the gallery too: score across cameras.
+
+    Raises:
+        DataError: a folder is missing or holds no images, or a name gives no id and camera.
+    """
+    root = locate(folder, matches_veri, "VeRi-776: unpack VeRi.zip there")
+    train, query, gallery = (
+        named_samples(root / name, _VERI, VERI_EXAMPLE) for name in ("image_train", "image_query", "image_test")
+    )
+    return without_junk("veri776", train, query, gallery)
 
 
 def matches_vehicleid(folder: Path) -> bool:
@@ -96,14 +118,8 @@ def _rows_if_there(table: Path, line: re.Pattern[str], example: str, *, explicit
 
 def _rows(table: Path, line: re.Pattern[str], example: str, *, head: bool = False) -> _Rows:
     """The images that `table` lists, each with its number: the id, or the camera. The first line may be a `head`."""
-    try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{table} cannot be read ({error.strerror}): unpack the data set again") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{table} is not text: unpack the data set again") from None
     rows = []
-    for number, text in enumerate(lines, 1):
+    for number, text in enumerate(list_lines(table), 1):
         match = line.fullmatch(text.strip())
         if match:
             rows.append((match["image"], int(match["pid"])))
@@ -113,6 +129,7 @@ def _rows(table: Path, line: re.Pattern[str], example: str, *, head: bool = Fals
 
 
 FORMATS = {
+    "veri776": Format(matches_veri, load_veri, guessed=True),
     "vehicleid": Format(matches_vehicleid, load_vehicleid, guessed=True),
     **{f"vehicleid-{size}": Format(matches_vehicleid, partial(load_vehicleid, size=size)) for size in VEHICLEID_SIZES},
     "veri-wild": Format(matches_wild, load_wild, guessed=True),

@@ -45,12 +45,12 @@ def draw_figure(name: str, options: FigureOptions) -> Figure:
     Raises:
         ReidkitError: wrong points, data or settings; or what training would raise.
     """
-    from reidkit.experiments.luo2019 import erased_images, feature_plane, learning_rates, methods, pipelines
+    from reidkit.experiments.luo2019 import feature_plane, figures, methods, pipelines
 
     if name == "figure1":
         return methods.figure([methods.measured(text) for text in options.measured])
     if name == "figure4":
-        return erased_images.figure(options.data)
+        return figures.figure4(options.data)
     if name == "figure6":
         plan = feature_plane.Plan(
             out=options.out / name,
@@ -61,4 +61,4 @@ def draw_figure(name: str, options: FigureOptions) -> Figure:
             say=options.say,
         )
         return feature_plane.figure(plan)
-    return {"figure2": pipelines.figure2, "figure3": learning_rates.figure, "figure5": pipelines.figure5}[name]()
+    return {"figure2": pipelines.figure2, "figure3": figures.figure3, "figure5": pipelines.figure5}[name]()

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError
-from reidkit.gallery.query_reranking import GalleryNeighbours
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
+from reidkit.metrics.reranking.query_reranking import GalleryNeighbours
 
 if TYPE_CHECKING:
     from pathlib import Path

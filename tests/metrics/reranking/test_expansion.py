@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.reranking import ecn
-from reidkit.metrics.reranking.ecn import CrossNeighbourhood, expanded_cross, expanded_cross_blocks
+from reidkit.metrics.reranking import expansion
+from reidkit.metrics.reranking.expansion import CrossNeighbourhood, expanded_cross, expanded_cross_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def test_definition(seed: int, queries: int, images: int, distance: Distance, da
     numbers = CrossNeighbourhood(t=t, q=q, k=k, distance=distance)
     expected = definition(points, queries, numbers)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ecn, "BLOCK", data.draw(st.sampled_from([1, 40, 1 << 24])))
+        patch.setattr(expansion, "BLOCK", data.draw(st.sampled_from([1, 40, 1 << 24])))
         blocks = list(expanded_cross_blocks(points[:queries], points[queries:], numbers))
     np.testing.assert_allclose(np.concatenate([block for _, block in blocks]), expected, atol=2e-6)
     np.testing.assert_allclose(expanded_cross(points[:queries], points[queries:], numbers), expected, atol=2e-6)

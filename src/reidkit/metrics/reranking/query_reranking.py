@@ -15,6 +15,7 @@ from reidkit.jit import compiled
 from reidkit.metrics.distances import check_pair, from_products, prepare, squared_distance
 from reidkit.metrics.neighbours import Neighbours, distances_again, nearest, points_of
 from reidkit.metrics.products import multiplier_for
+from reidkit.metrics.reranking.expansion import smallest
 from reidkit.metrics.reranking.k_reciprocal import (
     Graph,
     KReciprocal,
@@ -25,7 +26,6 @@ from reidkit.metrics.reranking.k_reciprocal import (
     mutual,
     transpose,
 )
-from reidkit.metrics.reranking.query_expansion import smallest
 
 if TYPE_CHECKING:
     from pathlib import Path
