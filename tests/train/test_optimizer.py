@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Pooled(nn.Module):
     """A parameter that weight decay would pull to zero, beside a convolution that a file has filled."""
 
-    no_decay = ("p",)
+    undecayed = ("p",)
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """The network: a backbone, a head with its pooling and neck, and their weights on disk."""
 
+from reidkit.model.backbones.osnet import OSNet
 from reidkit.model.backbones.resnet import ResNet, resnet50
 from reidkit.model.contracts import Backbone, Features, Head, Spans
 from reidkit.model.fuse import fuse_batch_norms
@@ -17,6 +18,7 @@ __all__ = [
     "L2Neck",
     "MeanPooling",
     "Network",
+    "OSNet",
     "ResNet",
     "Several",
     "Single",

@@ -18,7 +18,7 @@ from torch._compile import _disable_dynamo
 from reidkit.distributed import ALONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from reidkit.distributed import Group
 
@@ -48,30 +48,37 @@ class Chance(nn.Module):
 
     # Numbers that change with each step are no constants of a compiled graph: it is left for drawing.
     @_disable_dynamo
-    def generator(self) -> torch.Generator:
-        """Return a generator for what is drawn once for the whole batch: alike in every part and process."""
-        return torch.Generator().manual_seed(self._seed())
+    def generator(self, stream: int = 0) -> torch.Generator:
+        """Return a generator for what is drawn once for the whole batch: alike in every part and process.
+
+        Another `stream` gives other numbers.
+        """
+        return torch.Generator().manual_seed(self._seed(0, stream))
 
     @_disable_dynamo
     def generator_of_part(self) -> torch.Generator:
         """Return a generator for what is drawn once for each micro-batch: alike in the processes that share it."""
-        return torch.Generator().manual_seed(self._seed(1 + (self._place.part if self._place else 0)))
+        return torch.Generator().manual_seed(self._seed(1, self._place.part if self._place else 0))
+
+    @_disable_dynamo
+    def of_batch(self, draw: Callable[[int, torch.Generator], Tensor], images: Tensor, *, stream: int = 0) -> Tensor:
+        """Return the rows for the images [B, ...] here of what `draw(count, generator)` gives for the whole batch.
+
+        So each image gets its own, whatever the parts are.
+        """
+        place = self._place or Place(0, len(images))
+        return draw(place.total, self.generator(stream))[place.first : place.first + len(images)]
 
     @_disable_dynamo
     def uniform(self, images: Tensor, *shape: int) -> Tensor:
-        """Draw numbers in [0, 1) for each of the images [B, ...] here: [B, *shape], float32, on their device.
+        """Draw numbers in [0, 1) for each of the images [B, ...] here: [B, *shape], float32, on their device."""
+        drawn = self.of_batch(lambda count, generator: torch.rand(count, *shape, generator=generator), images)
+        return drawn.to(images.device)
 
-        They are drawn for the whole batch, of which these images are a part, so that each image gets its own whatever
-        the parts are.
-        """
-        place = self._place or Place(0, len(images))
-        drawn = torch.rand(place.total, *shape, generator=self.generator())
-        return drawn[place.first : place.first + len(images)].to(images.device)
-
-    def _seed(self, *more: int) -> int:
+    def _seed(self, *stream: int) -> int:
         if self._numbers is None:
             return int(torch.randint(2**62, ()).item())
-        return int(np.random.SeedSequence((*self._numbers, *more)).generate_state(1, np.uint64)[0] >> 1)
+        return int(np.random.SeedSequence((*self._numbers, *stream)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def chances(network: nn.Module) -> list[Chance]:

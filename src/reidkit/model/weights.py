@@ -84,10 +84,22 @@ def load_backbone(network: Network, path: Path) -> str:
     own = {name.partition(".")[0] for name in aliases}
     names = {full: aliases.get(full[len(found.prefix) :], full[len(found.prefix) :]) for full in found.names}
     names = {full: name for full, name in names.items() if name.partition(".")[0] in own}
-    _fit(network.backbone, _renamed(contents, names), path)
-    network.filled = frozenset(f"backbone.{name}" for name, _ in network.backbone.named_parameters())
+    found_here = _renamed(contents, names)
+    _fit(network.backbone, found_here, path, added=_added(network.backbone))
+    given = found_here.tensors.keys()
+    network.filled = frozenset(f"backbone.{name}" for name, _ in network.backbone.named_parameters() if name in given)
     beside = [n for n in (*contents.tensors, *contents.unusable) if n not in names and not n.endswith(COUNTER)]
     return "; ".join(filter(None, (_placed(found), _first("left out of the weights:", beside))))
+
+
+def _added(backbone: nn.Module) -> frozenset[str]:
+    """Return the names of what published weights cannot hold: of modules that another paper adds to the backbone."""
+    return frozenset(
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in backbone.named_modules()
+        if getattr(module, "added", False)
+        for name in module.state_dict()
+    )
 
 
 def _renamed(contents: Contents, names: Mapping[str, str]) -> Contents:
@@ -212,9 +224,9 @@ def _recipe(text: str, path: Path) -> recipes.Recipe:
         raise WeightsError(f"{path} carries a recipe that this reidkit cannot read: {error}") from None
 
 
-def _fit(module: nn.Module, contents: Contents, path: Path) -> None:
-    """Load the tensors into `module`, or say in one sentence what does not fit."""
-    _refuse_unfit(module, contents, path)
+def _fit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> None:
+    """Load the tensors into `module`, or say in one sentence what does not fit; those of `added` may be missing."""
+    _refuse_unfit(module, contents, path, added)
     wanted = module.state_dict()
     state = {
         name: tensor.to(wanted[name].dtype)
@@ -225,9 +237,10 @@ def _fit(module: nn.Module, contents: Contents, path: Path) -> None:
     module.load_state_dict(state, strict=False)
 
 
-def _refuse_unfit(module: nn.Module, contents: Contents, path: Path) -> None:
+def _refuse_unfit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> None:
     state, wanted = contents.tensors, module.state_dict()
-    needed = {name for name in wanted if not name.endswith(COUNTER)}
+    missing = added - state.keys() - contents.unusable.keys()
+    needed = {name for name in wanted if not name.endswith(COUNTER) and name not in missing}
     given = {name for name in (*state, *contents.unusable) if not name.endswith(COUNTER)}
     odd = [f"{in_words(n, 80)}, which is {contents.unusable[n]}" for n in sorted(needed & contents.unusable.keys())]
     odd += [f"{n}, which is {_type(state[n])}" for n in sorted(needed & state.keys()) if not _has_fractions(state[n])]

@@ -14,15 +14,27 @@ if TYPE_CHECKING:
 
 ResNets = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "seresnet50", "seresnet101", "seresnext50", "seresnext101", "resnet50-ibn-a", "resnet101-ibn-a",
+    "seresnet50", "seresnet101", "seresnext50", "seresnext101",
+    "resnet18-ibn-a", "resnet34-ibn-a", "resnet50-ibn-a", "resnet101-ibn-a",
+    "resnet18-ibn-b", "resnet34-ibn-b", "resnet50-ibn-b", "resnet101-ibn-b",
 ]  # fmt: skip
-BackboneName = ResNets
-"""Every backbone; with another family it is `Literal[ResNets, Others]`, and a line in `BACKBONES`."""
+BlocksName = Literal["none", "nonlocal", "nonlocal-as-published", "attention"]
+"""What can stand behind the blocks of a ResNet (see `model.blocks`)."""
+
+OSNets = Literal[
+    "osnet-x1_0", "osnet-x0_75", "osnet-x0_5", "osnet-x0_25", "osnet-ibn-x1_0",
+    "osnet-ain-x1_0", "osnet-ain-x0_75", "osnet-ain-x0_5", "osnet-ain-x0_25",
+]  # fmt: skip
+BackboneName = Literal[ResNets, OSNets]
+"""Every backbone; another family is one more name in here, and an entry of `BACKBONES`."""
 
 HeadName = Literal["single"]
 """Every head, each a module in `model/heads/`."""
 
-BACKBONES: dict[str, tuple[str, ...]] = {"resnet": get_args(ResNets)}
+BACKBONES: dict[str, tuple[str, ...]] = {
+    "resnet": get_args(ResNets),
+    "osnet": get_args(OSNets),
+}
 """The backbones of each family: of each module in `model/backbones/`."""
 
 
@@ -33,6 +45,9 @@ class Network(Section):
     `stride_in`: which convolution of a bottleneck block carries the stride: `3x3` as torchvision does, `1x1` as caffe
     did, `auto` as the metadata of the weights file says (torchvision's where it says nothing).
     `stem_relu` False leaves out the ReLU after the first batch norm, as the authors' published weights need.
+    `stem_pool`: the max pooling of a ResNet's stem, `padded` as in torchvision, or `ceil` as in fast-reid.
+    `blocks` behind those of a ResNet's inner stages: AGW's non-local blocks, as its paper means them or as its program
+    has them, or Mancs' attention. `mixstyle`: how often the styles of images are mixed behind the first two stages.
     `neck`: what makes f_i of f_t: nothing, batch norm (BNNeck), or `l2`, its direction (see `model.neck`).
     `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
     `head`: what makes the features of the backbone's map; `single` is pooling, embedding and neck.
@@ -43,12 +58,18 @@ class Network(Section):
     last_stride: Literal[1, 2] = 2
     stride_in: Literal["auto", "3x3", "1x1"] = "auto"
     stem_relu: bool = True
+    stem_pool: Literal["padded", "ceil"] = "padded"
+    blocks: BlocksName = "none"
+    mixstyle: float = 0.0
     neck: Literal["none", "bnneck", "l2"] = "none"
     embedding: int = 0
     head: HeadName = "single"
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
+        yield 0 <= self.mixstyle <= 1, "mixstyle", "must be between 0 and 1"
+        plain = self.backbone in BACKBONES["resnet"] or self.blocks == "none"
+        yield plain, "blocks", f"must be none for {self.backbone}: they stand behind those of a ResNet"
         yield 0 < self.width <= 4, "width", "must be above 0 and at most 4"
         yield 0 <= self.embedding <= 65536, "embedding", "must be between 0 (none) and 65536"
 

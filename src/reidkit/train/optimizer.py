@@ -23,12 +23,12 @@ OptimizerName = Literal["adam", "amsgrad", "adamw", "sgd"]
 def build_optimizer(network: nn.Module, objective: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     """Make the optimiser of the parameters of both: of every one, norms and biases too, as the authors' code does.
 
-    A parameter that a module lists in its `no_decay` (by its name inside the module) has no weight decay. What no
+    A parameter that a module lists in its `undecayed` (by its name inside the module) has no weight decay. What no
     weights file has filled (see `Network.filled`), the objective among it, learns at `optim.new` times the rate. The
     last group is that of new parameters with weight decay; where nothing sets groups apart it is the only one.
     """
     filled = filled_parameters(network) if optim.new != 1 else set()
-    undecayed = {id(getattr(module, name)) for module in network.modules() for name in getattr(module, "no_decay", ())}
+    undecayed = {id(getattr(module, name)) for module in network.modules() for name in getattr(module, "undecayed", ())}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for module in (network, objective):
         for parameter in module.parameters():

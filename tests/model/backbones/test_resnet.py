@@ -17,8 +17,15 @@ PARAMETERS = {
     "seresnet101": 49_326_872 - 2_049_000,
     "seresnext50": 27_559_896 - 2_049_000,
     "seresnext101": 48_955_416 - 2_049_000,
+    "resnet18-ibn-a": 11_689_512 - 513_000,
+    "resnet34-ibn-a": 21_797_672 - 513_000,
     "resnet50-ibn-a": 25_557_032 - 2_049_000,
     "resnet101-ibn-a": 44_549_160 - 2_049_000,
+    # An instance norm behind two blocks, of 64 and 128 channels, or four times as many.
+    "resnet18-ibn-b": 11_689_512 - 513_000 + 2 * (64 + 128),
+    "resnet34-ibn-b": 21_797_672 - 513_000 + 2 * (64 + 128),
+    "resnet50-ibn-b": 25_557_032 - 2_049_000 + 2 * (256 + 512),
+    "resnet101-ibn-b": 44_549_160 - 2_049_000 + 2 * (256 + 512),
 }
 
 
@@ -45,6 +52,11 @@ def test_names_of_the_variants_are_those_of_their_authors():
     assert {"layer1.0.se_module.fc1.bias", "layer4.2.se_module.fc2.weight"} <= squeezed
     assert {"layer3.5.bn1.IN.weight", "layer3.5.bn1.BN.running_var", "layer4.0.bn1.weight"} <= instance
     assert "layer4.0.bn1.IN.weight" not in instance, "the last stage has batch norms only"
+    behind = set(resnet("resnet50-ibn-b").state_dict())
+    assert {"bn1.weight", "layer1.2.IN.weight", "layer2.3.IN.bias"} == {
+        name for name in behind if "IN.weight" in name or name in {"bn1.weight", "layer2.3.IN.bias"}
+    } - {"layer2.3.IN.weight"}
+    assert "bn1.running_mean" not in behind, "the norm of the stem knows nothing of other images"
 
 
 @pytest.mark.parametrize(("last_stride", "height"), [(2, 4), (1, 8)])
@@ -119,3 +131,10 @@ def test_width_is_a_multiple_of_eight():
 def test_what_it_does_not_have_is_refused(options, words):
     with pytest.raises(UsageError, match=words):
         resnet(**options)
+
+
+def test_the_pool_of_the_stem_in_both_ways():
+    """Of a ramp 0, 1, ..., 7 the maxima of three: padded 1, 3, 5, 7; without padding and rounded up 2, 4, 6, 7."""
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    padded, ceil = (resnet(width=0.125, stem_pool=how).maxpool(ramp)[0, 0, 0].tolist() for how in ("padded", "ceil"))
+    assert (padded, ceil) == ([1, 3, 5, 7], [2, 4, 6, 7])

@@ -2,19 +2,22 @@
 
 Options are what re-identification needs: the stride of the last stage, the convolution that carries a stride, the ReLU
 of the stem, a width multiplier for small runs, and the variants on the page of the paper's program: squeeze and
-excitation (SE), grouped convolutions (ResNeXt, arXiv:1611.05431), instance norm for half of the channels (IBN-a).
+excitation (SE), grouped convolutions (ResNeXt, arXiv:1611.05431), instance norm for half of the channels (IBN-a) or
+behind the sum of two blocks (IBN-b). Behind the blocks can stand what others have put there (see `model.blocks`).
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from reidkit.recipe import BackboneName
+from reidkit.model.blocks import FullAttention, MixStyle, NonLocal
+from reidkit.recipe import BackboneName, BlocksName
 from reidkit.recipe.checks import check_choice
+from reidkit.recipe.sections import ResNets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +76,7 @@ class Kind(NamedTuple):
     groups: int = 1
     group_width: int = 64
     squeeze: bool = False
-    instance: bool = False
+    ibn: Literal["", "a", "b"] = ""
 
     @property
     def expansion(self) -> int:
@@ -82,6 +85,7 @@ class Kind(NamedTuple):
 
 
 LastStride = Literal[1, 2]
+StemPool = Literal["padded", "ceil"]
 StrideIn = Literal["3x3", "1x1"]
 
 _50, _101 = (3, 4, 6, 3), (3, 4, 23, 3)
@@ -95,53 +99,78 @@ KINDS: dict[BackboneName, Kind] = {
     "seresnet101": Kind(_101, squeeze=True),
     "seresnext50": Kind(_50, squeeze=True, groups=32, group_width=4),
     "seresnext101": Kind(_101, squeeze=True, groups=32, group_width=4),
-    "resnet50-ibn-a": Kind(_50, instance=True),
-    "resnet101-ibn-a": Kind(_101, instance=True),
+    "resnet18-ibn-a": Kind((2, 2, 2, 2), bottleneck=False, ibn="a"),
+    "resnet34-ibn-a": Kind(_50, bottleneck=False, ibn="a"),
+    "resnet50-ibn-a": Kind(_50, ibn="a"),
+    "resnet101-ibn-a": Kind(_101, ibn="a"),
+    "resnet18-ibn-b": Kind((2, 2, 2, 2), bottleneck=False, ibn="b"),
+    "resnet34-ibn-b": Kind(_50, bottleneck=False, ibn="b"),
+    "resnet50-ibn-b": Kind(_50, ibn="b"),
+    "resnet101-ibn-b": Kind(_101, ibn="b"),
 }
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; the first carries the stride."""
+    """Two 3x3 convolutions beside a shortcut; the first carries the stride. Behind it may stand a block of another."""
 
-    def __init__(self, channels: int, width: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, stride: int, kind: Kind) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = InstanceBatchNorm(width) if kind.ibn == "a" else nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.IN: nn.Module = nn.InstanceNorm2d(width, affine=True) if kind.ibn == "b" else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(channels, width, stride)
+        self.after: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] to [B, width, H/stride, W/stride]."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return cast("Tensor", self.relu(y + self.downsample(x)))
+        return cast("Tensor", self.after(self.relu(self.IN(y + self.downsample(x)))))
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3, 1x1 up by four, beside a shortcut; `stride_in` is the one of the first two with the stride."""
+    """1x1 down, 3x3, 1x1 up by four, beside a shortcut; `stride_in` is the one of the first two with the stride.
+
+    Behind it may stand a block of another kind.
+    """
 
     def __init__(self, channels: int, width: int, stride: int, stride_in: str, kind: Kind) -> None:
         super().__init__()
         first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
         inner, out = max(1, width * kind.group_width // 64) * kind.groups, width * kind.expansion
         self.conv1 = nn.Conv2d(channels, inner, 1, first, bias=False)
-        self.bn1 = InstanceBatchNorm(inner) if kind.instance else nn.BatchNorm2d(inner)
+        self.bn1 = InstanceBatchNorm(inner) if kind.ibn == "a" else nn.BatchNorm2d(inner)
         self.conv2 = nn.Conv2d(inner, inner, 3, second, 1, groups=kind.groups, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out)
         self.se_module = SqueezeExcite(out) if kind.squeeze else nn.Identity()
+        self.IN: nn.Module = nn.InstanceNorm2d(out, affine=True) if kind.ibn == "b" else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(channels, out, stride)
+        self.after: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] to [B, 4*width, H/stride, W/stride]."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.se_module(self.bn3(self.conv3(y)))
-        return cast("Tensor", self.relu(y + self.downsample(x)))
+        return cast("Tensor", self.after(self.relu(self.IN(y + self.downsample(x)))))
+
+
+BEHIND: dict[BlocksName, tuple[tuple[int, int], ...]] = {
+    "none": (),
+    "nonlocal": ((2, 2), (3, 3)),
+    "nonlocal-as-published": ((2, 2), (3, 3)),
+    "attention": ((2, 1), (3, 1)),
+}
+"""Behind how many of the last blocks of which stages they stand: non-local ones as in AGW, attention as in Mancs."""
+
+MIXED = (1, 2)
+"""The stages whose maps `MixStyle` mixes."""
 
 
 class ResNet(nn.Module):
@@ -156,9 +185,12 @@ class ResNet(nn.Module):
         stride_in: The convolution of a bottleneck block that carries its stride: `3x3` as in torchvision, `1x1` as in
             caffe.
         stem_relu: False leaves out the ReLU after the first batch norm, as the authors' published weights need.
+        stem_pool: `padded` as in torchvision, or `ceil`: without padding, the size rounded up, as in fast-reid.
+        blocks: What stands behind the blocks of inner stages (see `BEHIND`).
+        mixstyle: The probability of `MixStyle` behind layer1 and layer2 in training.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         name: BackboneName = "resnet50",
         *,
@@ -166,41 +198,60 @@ class ResNet(nn.Module):
         last_stride: LastStride = 2,
         stride_in: StrideIn = "3x3",
         stem_relu: bool = True,
+        stem_pool: StemPool = "padded",
+        blocks: BlocksName = "none",
+        mixstyle: float = 0.0,
     ) -> None:
         super().__init__()
-        kind = KINDS[check_choice(name, BackboneName, "name")]
+        kind = KINDS[check_choice(name, ResNets, "name")]
         check_choice(last_stride, LastStride, "last_stride")
         check_choice(stride_in, StrideIn, "stride_in")
-        block, last = (
-            partial(Bottleneck, stride_in=stride_in, kind=each) if kind.bottleneck else BasicBlock
-            for each in (kind, kind._replace(instance=False))
-        )
+        check_choice(stem_pool, StemPool, "stem_pool")
         base = max(8, round(64 * width / 8) * 8)
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(base)
+        self.bn1 = nn.InstanceNorm2d(base, affine=True) if kind.ibn == "b" else nn.BatchNorm2d(base)
         self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
-        # The published SE networks were trained to pool without padding; the map has the same size either way.
-        self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True) if kind.squeeze else nn.MaxPool2d(3, 2, 1)
+        # The published SE networks were trained to pool without padding, too; the map has the same size either way.
+        ceil = kind.squeeze or stem_pool == "ceil"
+        self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True) if ceil else nn.MaxPool2d(3, 2, 1)
         self.channels = base
-        self.layer1 = self._stage(block, base, kind.depths[0], 1, kind.expansion)
-        self.layer2 = self._stage(block, base * 2, kind.depths[1], 2, kind.expansion)
-        self.layer3 = self._stage(block, base * 4, kind.depths[2], 2, kind.expansion)
-        self.layer4 = self._stage(last, base * 8, kind.depths[3], last_stride, kind.expansion)
+        block = partial(Bottleneck, stride_in=stride_in) if kind.bottleneck else BasicBlock
+        self.layer1 = self._stage(block, base, 1, 1, kind)
+        self.layer2 = self._stage(block, base * 2, 2, 2, kind)
+        self.layer3 = self._stage(block, base * 4, 2, 3, kind)
+        self.layer4 = self._stage(block, base * 8, last_stride, 4, kind)
         self._initialise()
+        self._put_behind(blocks, mixstyle)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images, normalised, to the last feature map."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return cast("Tensor", self.layer4(self.layer3(self.layer2(self.layer1(x)))))
 
-    def _stage(
-        self, make: Callable[[int, int, int], nn.Module], width: int, depth: int, stride: int, expansion: int
-    ) -> nn.Sequential:
-        blocks = []
+    def _stage(self, make: Callable[..., nn.Module], width: int, stride: int, stage: int, kind: Kind) -> nn.Sequential:
+        """IBN-a has none in the last stage; IBN-b one in the last block of the first two."""
+        depth, blocks = kind.depths[stage - 1], []
         for number in range(depth):
-            blocks.append(make(self.channels, width, stride if number == 0 else 1))
-            self.channels = width * expansion
+            instance = (kind.ibn == "a" and stage < 4) or (kind.ibn == "b" and stage < 3 and number == depth - 1)
+            own = kind if instance else kind._replace(ibn="")
+            blocks.append(make(self.channels, width, stride if number == 0 else 1, kind=own))
+            self.channels = width * kind.expansion
         return nn.Sequential(*blocks)
+
+    def _put_behind(self, name: BlocksName, mixstyle: float) -> None:
+        """Put what another paper adds behind the blocks, so that the names of their own weights stay."""
+        for stage, last in BEHIND[check_choice(name, BlocksName, "blocks")]:
+            blocks = list(cast("nn.Sequential", getattr(self, f"layer{stage}")))
+            channels = self.channels >> (4 - stage)
+            for block in blocks[-last:]:
+                if name == "attention":
+                    block.after = FullAttention(channels)
+                else:
+                    block.after = NonLocal(channels, 1 if name == "nonlocal-as-published" else 0)
+        for stage in MIXED if mixstyle else ():
+            block = cast("Any", getattr(self, f"layer{stage}"))[-1]
+            mix = MixStyle(mixstyle)
+            block.after = mix if isinstance(block.after, nn.Identity) else nn.Sequential(block.after, mix)
 
     def _initialise(self) -> None:
         """He's initialisation, for runs from scratch (arXiv:1502.01852, by the outgoing connections)."""
@@ -227,4 +278,7 @@ def build_backbone(recipe: recipe.Network) -> ResNet:
         last_stride=recipe.last_stride,
         stride_in="1x1" if recipe.stride_in == "1x1" else "3x3",
         stem_relu=recipe.stem_relu,
+        stem_pool=recipe.stem_pool,
+        blocks=recipe.blocks,
+        mixstyle=recipe.mixstyle,
     )
