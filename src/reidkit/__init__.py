@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reidkit.recipes import get_recipe
     from reidkit.synth import synthesize
     from reidkit.train import Callback, Run, TrainOptions, train
+    from reidkit.train.adapt import adapt
     from reidkit.types import Dataset, Embeddings, Sample
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "__version__",
+    "adapt",
     "calibrate",
     "compare",
     "evaluate",
@@ -75,6 +77,7 @@ _NAMES = {
     "reidkit.recipes": ("get_recipe",),
     "reidkit.synth": ("synthesize",),
     "reidkit.train": ("Callback", "Run", "TrainOptions", "train"),
+    "reidkit.train.adapt": ("adapt",),
     "reidkit.types": ("Dataset", "Embeddings", "Sample"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

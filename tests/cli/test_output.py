@@ -9,7 +9,7 @@ import pytest
 
 from reidkit import terminal
 from reidkit.cli import output
-from reidkit.cli.train import _Console
+from reidkit.cli.train import Console
 from reidkit.recipe import Batch, Optim, Recipe
 from reidkit.train.checkpoint import Progress
 
@@ -170,7 +170,7 @@ def test_the_bar_of_training(capsys: pytest.CaptureFixture[str]) -> None:
     calls: list[tuple[object, ...]] = []
     tell: Any = lambda *call: calls.append(call)  # noqa: E731
     clock = Clock()
-    lines = _Console(Recipe(batch=Batch(ids=4, images=2), optim=Optim(epochs=2)), tell, clock)
+    lines = Console(Recipe(batch=Batch(ids=4, images=2), optim=Optim(epochs=2)), tell, clock)
     for place, now in (((1, 1, 1), 60), ((1, 2, 2), 62), ((1, 3, 3), 64), ((2, 1, 4), 70), ((2, 2, 5), 72)):
         clock.now = now
         lines.on_position(Progress(*place), 3)
@@ -195,7 +195,7 @@ def test_the_bar_of_training(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_bar_of_a_run_that_goes_on_in_the_middle_of_an_epoch() -> None:
     calls: list[tuple[object, ...]] = []
     tell: Any = lambda *call: calls.append(call)  # noqa: E731
-    lines = _Console(Recipe(optim=Optim(epochs=2)), tell, Clock())
+    lines = Console(Recipe(optim=Optim(epochs=2)), tell, Clock())
     lines.on_position(Progress(2, 41, 141), 100)
     assert calls == [("epoch 2/2", 41, 100, "", "")]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import typer
 
 from reidkit.cli import suggest
+from reidkit.cli.adapt import adapt
 from reidkit.cli.calibrate import calibrate
 from reidkit.cli.compare_runs import compare_runs
 from reidkit.cli.data import data, shard, split, synth
@@ -56,6 +57,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
         reidkit train strong-baseline --data DIR --weights resnet50.safetensors
         reidkit train small-strong-baseline --data people --set optim.lr=2e-4
         """,
+    adapt: "reidkit adapt runs/small --data crops --set adapt.eps=0.5 --out runs/adapted",
     evaluate: "reidkit evaluate runs/small --data people --rerank --flip",
     score: "reidkit score query.npz gallery.npz --rerank",
     calibrate: "reidkit calibrate runs/small --data people --far 0.01",

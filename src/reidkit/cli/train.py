@@ -74,7 +74,7 @@ def train(
     if not resume and holds_run(folder):
         raise UsageError(held(folder), argument="resume")
     if shared(processes):
-        return run_as(processes, _resume_command())
+        return run_as(processes, resume_command())
 
     from reidkit.distributed import joined
     from reidkit.train import TensorBoard, TrainOptions
@@ -102,13 +102,13 @@ def train(
                 cache_dir=options.cache_dir(cache, no_cache),
                 skip_unreadable=skip_unreadable,
                 stream=stream,
-                resume_command=_resume_command(),
+                resume_command=resume_command(),
             ),
-            callbacks=(_Console(chosen, tell), *((TensorBoard(folder / "tensorboard"),) if tensorboard else ())),
+            callbacks=(Console(chosen, tell), *((TensorBoard(folder / "tensorboard"),) if tensorboard else ())),
         )
     if group.first:
-        _print(run, as_json=as_json)  # first, as the page may find no room
-        run.write_report(_again(run, processes), found)
+        print_run(run, as_json=as_json)  # first, as the page may find no room
+        run.write_report(repeat_command(run, processes), found)
     return 0
 
 
@@ -127,7 +127,7 @@ def _quiet(line: str) -> None:
     """Drop the messages of all processes but the first."""
 
 
-class _Console(Callback):
+class Console(Callback):
     """A line for each epoch and its scores, and a bar for the steps in it where there is a terminal.
 
     `clock` gives seconds.
@@ -175,22 +175,34 @@ class _Console(Callback):
         rate = f"lr {row['lr']:.3g}  {row['images_per_s']} images/s"
         remark(f"epoch {row['epoch']}/{self.epochs}  {terms}  {rate}{after}")
 
+    def on_clusters(self, row: Row) -> None:
+        """Write the line of the clusters that an epoch of an adaptation begins with."""
+        remark(
+            f"epoch {row['epoch']}/{self.epochs}  {row['clusters']:,} clusters, "
+            f"{row['outliers']:,} of {row['images']:,} images outliers"
+        )
+
     def on_scores(self, row: Row) -> None:
         """Write the line of its scores."""
         remark(f"epoch {row['epoch']}/{self.epochs}  rank-1 {percent(row['rank1'])}  mAP {percent(row['map'])}")
 
 
-def _print(run: Run, *, as_json: bool) -> None:
+def print_run(run: Run, *, as_json: bool) -> None:
+    """Print the scores of a run, of an adaptation also those before it, and where its model lies."""
     evaluation = run.evaluation
     scores = evaluation.scores.as_json() if evaluation else {}
     if as_json:
         seconds = {"seconds": evaluation.seconds} if evaluation else {}
         warnings = list(run.warnings)
-        print_json({"run": str(run.folder), "model": run.model.fingerprint, **scores, "warnings": warnings, **seconds})
+        before = {"before": run.before.as_json()} if run.before else {}
+        found = {"run": str(run.folder), "model": run.model.fingerprint, **scores, **before}
+        print_json({**found, "warnings": warnings, **seconds})
         return
     if evaluation is None or run.evaluated is None:
         print_line(f"{run.folder}/model.safetensors  (not evaluated: give --val-data)")
         return
+    if run.before:
+        print_line(f"{run.evaluated.name} before: rank-1 {percent(run.before.rank1)}  mAP {percent(run.before.map)}")
     print_line(
         f"{run.evaluated.name}: rank-1 {percent(scores['rank1'])}  mAP {percent(scores['map'])}  "
         f"mINP {percent(scores['minp'])}  ({scores['queries']} queries, gallery {scores['gallery']})"
@@ -198,7 +210,7 @@ def _print(run: Run, *, as_json: bool) -> None:
     print_line(f"{run.folder}/model.safetensors  {run.folder}/report.html")
 
 
-def _again(run: Run, processes: int) -> str:
+def repeat_command(run: Run, processes: int) -> str:
     """The command that repeats the run, for its page. On a CPU the number of threads is part of what must be equal."""
     import torch
 
@@ -206,5 +218,6 @@ def _again(run: Run, processes: int) -> str:
     return f"OMP_NUM_THREADS={torch.get_num_threads()} {shown_command()}" if alone else shown_command()
 
 
-def _resume_command() -> str:
+def resume_command() -> str:
+    """Return the command that goes on with this run."""
     return command() if "--resume" in sys.argv else f"{command()} --resume"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from reidkit.recipe.checks import Section
 from reidkit.recipe.sections import (
     BACKBONES,
+    Adapt,
     BackboneName,
     Batch,
     BlocksName,
@@ -25,6 +26,7 @@ from reidkit.recipe.text import differences, digest, from_json, leaves, load, ov
 
 __all__ = [
     "BACKBONES",
+    "Adapt",
     "BackboneName",
     "Batch",
     "BlocksName",

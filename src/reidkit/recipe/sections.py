@@ -252,6 +252,34 @@ class Optim(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adapt(Section):
+    """Adaptation to images without labels by cluster contrast (arXiv:2103.11568); a training does not use it.
+
+    Each epoch DBSCAN makes clusters of at least `min_images` images within `eps` of each other, by the Jaccard distance
+    of `k1` neighbours and an expansion over `k2`; then come `steps` batches with InfoNCE at `temperature` against one
+    centroid a cluster, of which every image leaves the part `momentum` in place.
+    """
+
+    eps: float = 0.6
+    k1: int = 30
+    k2: int = 6
+    min_images: int = 4
+    temperature: float = 0.05
+    momentum: float = 0.1
+    steps: int = 200
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield 0 < self.eps < 1, "eps", "must be above 0 and below 1"
+        yield self.k1 >= 1, "k1", "must be at least 1"
+        yield self.k2 >= 1, "k2", "must be at least 1"
+        yield self.min_images >= 1, "min_images", "must be at least 1"
+        yield self.temperature > 0, "temperature", "must be above 0"
+        yield 0 <= self.momentum <= 1, "momentum", "must be between 0 and 1"
+        yield self.steps >= 1, "steps", "must be at least 1"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe(Section):
     """One training run, apart from its data and its seed."""
 
@@ -266,6 +294,7 @@ class Recipe(Section):
     triplet: Triplet = field(default_factory=Triplet)
     center: Center = field(default_factory=Center)
     optim: Optim = field(default_factory=Optim)
+    adapt: Adapt = field(default_factory=Adapt)
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of several sections at once."""

@@ -86,6 +86,9 @@ class Callback:
     def on_scores(self, row: Row) -> None:
         """Take the scores of the network after an epoch: rank1, map and the others, as fractions."""
 
+    def on_clusters(self, row: Row) -> None:
+        """Take how many clusters and outliers the images of an adaptation make up in an epoch, before its steps."""
+
     def on_progress(self, what: str, done: int, total: int) -> None:
         """Take how much of some work is done, `done` of `total`: reading images, embedding the query or the gallery."""
 
@@ -94,7 +97,7 @@ class Callback:
 
 
 class Log:
-    """Rows of `log.jsonl`: kind `step` with every loss term, kind `epoch` with their means, kind `scores`.
+    """Rows of `log.jsonl`: kind `step` with every loss term, `epoch` with their means, `scores`, and `clusters`.
 
     The terms of a step stay on the device until they are read, all at once, every few steps. Of several processes one
     writes and calls the callbacks; the others keep their logs for the sums and the stop.
@@ -189,6 +192,11 @@ class Log:
         self._write({"kind": "scores", "epoch": progress.epoch, "step": progress.step, **scores})
         self._read_at = time.perf_counter()
 
+    def clusters(self, progress: Progress, clusters: int, outliers: int, images: int) -> None:
+        """Write how many clusters and outliers so many images make up, at the start of an epoch of an adaptation."""
+        counts = {"clusters": clusters, "outliers": outliers, "images": images}
+        self._write({"kind": "clusters", "epoch": progress.epoch, "step": progress.step, **counts})
+
     def collect(self) -> None:
         """Read what is pending and see all rows on the disk: a checkpoint must not be ahead of its log.
 
@@ -225,7 +233,7 @@ class Log:
         with _disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain, allow_nan=False) + "\n")
         for callback in self._callbacks:
-            {"step": callback.on_step, "epoch": callback.on_epoch, "scores": callback.on_scores}[row["kind"]](row)
+            getattr(callback, f"on_{row['kind']}")(row)
 
 
 def read(path: Path) -> list[Row]:
@@ -257,6 +265,8 @@ def _before(row: Row, progress: Progress) -> bool:
     """Return whether a run at `progress` has this row behind it. One that has taken no step begins with nothing."""
     if progress.step == 0:
         return False
+    if row["kind"] == "clusters":  # written before the first step of its epoch, and with that step in the state
+        return bool(row["step"] < progress.step)
     return bool(row["step"] <= progress.step if row["kind"] == "step" else row["epoch"] < progress.epoch)
 
 
@@ -328,6 +338,10 @@ class TensorBoard(Callback):
         self._write(row)
 
     def on_scores(self, row: Row) -> None:
+        """Write the row, and what is pending to the disk."""
+        self._write(row)
+
+    def on_clusters(self, row: Row) -> None:
         """Write the row, and what is pending to the disk."""
         self._write(row)
 

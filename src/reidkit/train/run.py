@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import InferenceOptions
     from reidkit.evaluation import Evaluation
     from reidkit.losses.objective import Term
+    from reidkit.metrics.retrieval import Scores
     from reidkit.model.own import AnyNetwork, OwnModule
     from reidkit.recipe import Recipe
     from reidkit.train.inputs import Data
@@ -77,6 +78,7 @@ class Run:
         description: What the network was trained on, in words.
         protocol: How it was evaluated.
         warnings: What a reader of the scores has to know.
+        before: Of an adaptation, the scores of the model that it began with; else None.
     """
 
     folder: Path
@@ -86,6 +88,7 @@ class Run:
     description: str
     protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
     warnings: tuple[str, ...] = ()
+    before: Scores | None = None
 
     def write_report(self, command: str, given: Recipe | None = None) -> Path:
         """Write `report.html` into the folder: settings, log, scores and pictures.

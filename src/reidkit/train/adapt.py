@@ -1,0 +1,326 @@
+"""`adapt`: a trained model goes on learning from images without labels, by cluster contrast.
+
+Dai et al., "Cluster Contrast for Unsupervised Person Re-Identification" (arXiv:2103.11568). Each epoch: features of all
+images, their clusters (`metrics.clustering`), one centroid a cluster, and steps on the loss against these
+(`losses.cluster_memory`). The loop is that of `train`; what differs is where labels come from.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from reidkit.data.loaders import TrainBatches, eval_batches
+from reidkit.data.sampler import PKSampler
+from reidkit.data.sources import Streamed
+from reidkit.data.transforms import build_augmentation
+from reidkit.data.unlabelled import open_unlabelled
+from reidkit.distributed import joined
+from reidkit.encoder import Model, embed, refuse_diverged
+from reidkit.errors import DataError, DivergedError, RunError, UsageError
+from reidkit.evaluation import evaluate
+from reidkit.hardware import choose_batch
+from reidkit.losses.cluster_memory import ClusterMemory
+from reidkit.losses.objective import Objective, Term
+from reidkit.metrics.clustering import jaccard_clusters
+from reidkit.model.own import OwnNetwork, network_name
+from reidkit.recipe import Optim, override
+from reidkit.train.checkpoint import Progress, last_good
+from reidkit.train.device import compile_network, prepare
+from reidkit.train.inputs import (
+    Job,
+    TrainOptions,
+    machine,
+    open_evaluated,
+    open_training,
+    training_digest,
+    warn_after,
+    warn_before,
+)
+from reidkit.train.parallel import micro_batches_here, share_statistics
+from reidkit.train.run import Run, fit_and_save, open_log, opened
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Generator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from reidkit.data.sources import ImageSource
+    from reidkit.model.own import AnyNetwork
+    from reidkit.recipe import Recipe
+    from reidkit.train.inputs import Data
+    from reidkit.train.log import Callback, Log
+    from reidkit.types import Dataset
+
+
+def adaptation_recipe(recipe: Recipe, settings: Sequence[str] | Mapping[str, object] = ()) -> Recipe:
+    """Return the recipe of an adaptation: images, erasing and network of a model's recipe, the rest as published.
+
+    That is batches of 16 clusters with 16 images each, and Adam at 3.5e-4 for 50 epochs of `adapt.steps` batches, a
+    tenth after 20 and a hundredth after 40 of them. `settings` change it, as `{"adapt.eps": 0.5}` or `adapt.eps=0.5`.
+
+    Raises:
+        UsageError: a setting that there is not; or the best epoch is to be chosen by scores.
+    """
+    made = dataclasses.replace(
+        recipe,
+        name=f"{recipe.name[:190]}-adapted",
+        batch=dataclasses.replace(recipe.batch, ids=16, images=16, visits="chunks", micro_batches=1),
+        optim=Optim(epochs=50, drops=(20, 40)),
+    )
+    made = override(made, settings)
+    if made.optim.best_every:
+        raise UsageError(
+            "an adaptation keeps the weights of its last epoch, as the best could only be chosen by the labels of the "
+            "test: leave out optim.best_every",
+            argument="optim.best_every",
+        )
+    return made
+
+
+def adapt(  # noqa: PLR0913  (what a run is made of)
+    model: Model,
+    data: Data,
+    *,
+    out: str | os.PathLike[str],
+    settings: Sequence[str] | Mapping[str, object] = (),
+    seed: int = 0,
+    resume: bool = False,
+    evaluate_on: str | os.PathLike[str] | Dataset | None = None,
+    options: TrainOptions | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Adapt a model to images without labels, save it in the folder `out`, and evaluate it before and after.
+
+    The ids of the images are never read. The weights of the last epoch are saved; a query and a gallery, where there
+    are any, only give scores to print.
+
+    Args:
+        model: What `load_model` returns for a run folder or a `.safetensors`; it stays as it is.
+        data: Images of the place that the model is for: a data set (its training images are taken), a folder of
+            images, several of these, or just samples.
+        out: The run folder, as that of `train`.
+        settings: What to change in the recipe, as `{"adapt.eps": 0.5, "optim.epochs": 20}` (see `adaptation_recipe`).
+        seed: Decides order and augmentation.
+        resume: Go on with the run in the folder, if there is one.
+        evaluate_on: A data set with a query and a gallery; None: those of `data`, if it has them.
+        options: How the run is made.
+        callbacks: Objects that follow the run.
+
+    Returns:
+        The run; `before` has the scores of the model as it was.
+
+    Raises:
+        UsageError: a setting that there is not; a model that cannot be trained, as an exported one.
+        DataError: too few images, or an image that cannot be read.
+        RunError: the images make up fewer than two clusters; or as `train`.
+    """
+    if not isinstance(model, Model):
+        raise UsageError(
+            f"the model is a {type(model).__name__}, which cannot learn: give the run folder or .safetensors of a "
+            "trained network",
+            argument="model",
+        )
+    with joined() as group:
+        job = Job(
+            recipe=adaptation_recipe(model.recipe, settings),
+            data=data,
+            out=Path(out),
+            weights=model.path,
+            seed=seed,
+            resume=resume,
+            evaluate_on=evaluate_on,
+            network=model.network if isinstance(model.network, OwnNetwork) else None,
+            terms=(),
+            sampler=None,
+            options=options or TrainOptions(),
+            callbacks=tuple(callbacks) if group.first else (),
+            group=group,
+        )
+        return _run(model, job)
+
+
+def _run(model: Model, job: Job) -> Run:
+    recipe = job.recipe
+    micro_batches_here(recipe.batch, job.group.size)
+    prepare(job.device)
+    dataset = open_unlabelled(job.data, job.options.format)
+    evaluated = open_evaluated(dataset, job) if job.evaluate_on is not None or dataset.query else None
+    source, left_out = open_training(dataset.train, job)
+    _refuse_unfit(source, recipe)
+
+    torch.manual_seed(job.seed)
+    network: AnyNetwork = copy.deepcopy(model.network)
+    memory = ClusterMemory(network.channels, temperature=recipe.adapt.temperature, momentum=recipe.adapt.momentum)
+    objective = Objective([Term("contrast", 1.0, memory, "f_i")], network.spans)
+    images = recipe.optim.epochs * recipe.adapt.steps * recipe.batch.ids * recipe.batch.images
+    compiled = compile_network(network, job.device, job.options.compile, images)
+    facts = {
+        "seed": job.seed,
+        "precision": str(job.precision).removeprefix("torch."),
+        "adapted_from": model.fingerprint,
+    }
+    facts |= {"training_set": training_digest(source), **left_out}
+    if job.network is not None:
+        facts["network"] = network_name(network)
+
+    with opened(job, facts):
+        job.info(
+            f"{recipe.name}: {len(source)} images without labels, weights {model.fingerprint}, "
+            f"{machine(job)}{', compiled' if compiled else ''}"
+        )
+        log = open_log(job)
+        batches = ClusteredBatches(network, memory, source, log, job)
+        warnings = warn_before(dataset, evaluated, source, np.zeros(len(source), np.int64), recipe.adapt.steps, job)
+        before = evaluate(model, evaluated, job.protocol, job.inference).scores if evaluated else None
+        adapted, evaluation = fit_and_save(network, objective, batches, evaluated, job, log)
+    return Run(
+        folder=job.out,
+        model=adapted,
+        evaluation=evaluation,
+        evaluated=evaluated,
+        description=f"{dataset.name}: {len(source)} images without labels",
+        protocol=job.protocol,
+        warnings=(*warnings, *warn_after(evaluation, job)),
+        before=before,
+    )
+
+
+def _refuse_unfit(source: ImageSource, recipe: Recipe) -> None:
+    """Refuse images that no clusters can be made of.
+
+    Raises:
+        DataError: they are too few.
+        UsageError: they are streamed, while any of them may be needed at any time.
+    """
+    if isinstance(source, Streamed):
+        raise UsageError(
+            "streamed shards cannot be adapted to, as batches of clusters need any image at any time: pass "
+            "stream=False, or give loose images",
+            argument="stream",
+        )
+    least = 2 * recipe.adapt.min_images
+    if len(source) < least:
+        raise DataError(
+            f"{len(source)} images are too few for two clusters of {recipe.adapt.min_images}: give at least {least}, "
+            "better some thousands",
+            argument="data",
+        )
+
+
+class ClusteredBatches:
+    """Batches of clusters, which are made anew at the start of every epoch.
+
+    Where a run goes on in the middle of an epoch, the clusters of that epoch are those in its state.
+    """
+
+    def __init__(self, network: AnyNetwork, memory: ClusterMemory, source: ImageSource, log: Log, job: Job) -> None:
+        """Take the network whose features are clustered, and the memory that is filled with the clusters."""
+        recipe = job.recipe
+        self.source, self.seed = source, job.seed
+        self._network, self._memory, self._log, self._job = network, memory, log, job
+        self._sampler = ClusterSampler(recipe.batch.ids, recipe.batch.images, recipe.adapt.steps, job.seed)
+        augmentation = build_augmentation(recipe.images, recipe.erasing)
+        labels = np.full(len(source), -1, np.int64)
+        self._batches = TrainBatches(source, labels, self._sampler, augmentation, job.seed, job.device, job.group)
+        self._batches.replaced = job.warn if job.options.skip_unreadable else None
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the consumer has waited for data so far."""
+        return self._batches.wait_seconds
+
+    def count(self, epoch: int) -> int:  # noqa: ARG002  (the same for all)
+        """Return how many batches an epoch has."""
+        return self._job.recipe.adapt.steps
+
+    def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Cluster the images, unless that was done before, and yield the batches of an epoch from `start` on.
+
+        Raises:
+            DataError: an image cannot be read any more.
+            RunError: there are fewer than two clusters, or the features are not finite.
+        """
+        if start == 0:
+            self._cluster(epoch)
+        clusters = self._memory.clusters.cpu().numpy()
+        if len(clusters) != len(self.source):
+            raise RunError(f"{self._state} is damaged (its clusters are of other images): delete it to start over")
+        self._batches.labels = self._sampler.clusters = clusters
+        yield from self._batches.epoch(epoch, start)
+
+    @property
+    def _state(self) -> Path:
+        return self._job.out / "state.pt"
+
+    def _cluster(self, epoch: int) -> None:
+        adapt, job = self._job.recipe.adapt, self._job
+        share_statistics(job.group, self._network)
+        vectors = torch.from_numpy(self._features(epoch)).to(job.device)
+        points = vectors if job.device.type == "cuda" else vectors.numpy()
+        clusters = jaccard_clusters(
+            points, eps=adapt.eps, k1=adapt.k1, k2=adapt.k2, min_images=adapt.min_images, metric="cosine"
+        )
+        count, outliers = int(clusters.max()) + 1, int(np.count_nonzero(clusters < 0))
+        if count < 2:
+            raise RunError(
+                f"before epoch {epoch} the {len(clusters)} images make up {count or 'no'} cluster{'s' * (count != 1)} "
+                f"and {outliers} outliers: {'lower' if count else 'raise'} adapt.eps, which is {adapt.eps:g}, or begin "
+                "with a better model",
+                argument="adapt.eps",
+            )
+        self._memory.fill(vectors, torch.from_numpy(clusters).to(job.device))
+        self._log.clusters(Progress(epoch, 0, (epoch - 1) * adapt.steps), count, outliers, len(clusters))
+
+    def _features(self, epoch: int) -> NDArray[np.float32]:
+        """The features f_i of all images, float32 [N, D], by the network as it is, in every process of the group."""
+        job, done = self._job, 0
+
+        def progress(count: int) -> None:
+            nonlocal done
+            done += count
+            job.show_progress(f"embedding for epoch {epoch}", done, part.stop - part.start)
+
+        part = job.group.slice_of(len(self.source))
+        batches = eval_batches(self.source, choose_batch(job.device), job.device, part=part)
+        vectors = embed(self._network, batches, job.precision, progress=progress)
+        vectors = job.group.gather_rows(torch.from_numpy(vectors)).numpy()
+        try:
+            refuse_diverged(vectors)
+        except DivergedError as error:
+            raise RunError(f"before epoch {epoch} {error}; {last_good(self._state)}", argument="optim.lr") from None
+        return vectors
+
+
+class ClusterSampler:
+    """`steps` batches an epoch, of `ids` clusters with `images` images each; outliers are never drawn.
+
+    The batches are those of `PKSampler`, pass after pass over the clusters. Where there are fewer clusters than `ids`,
+    all of them are in every batch.
+
+    Attributes:
+        clusters: The cluster of each image, int64 [N], -1 for outliers; set before each epoch.
+    """
+
+    clusters: NDArray[np.int64]
+
+    def __init__(self, ids: int, images: int, steps: int, seed: int) -> None:
+        self.clusters = np.zeros(0, np.int64)
+        self._ids, self._images, self._steps, self._seed = ids, images, steps, seed
+
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """Return the batches of an epoch: int64 [steps, ids * images], indices of images."""
+        inside = np.flatnonzero(self.clusters >= 0)
+        count = int(self.clusters.max()) + 1
+        sampler = PKSampler(self.clusters[inside], min(self._ids, count), self._images, seed=self._seed)
+        passes: list[NDArray[np.int64]] = []
+        while sum(map(len, passes)) < self._steps:
+            passes.append(sampler.epoch(epoch, len(passes)))
+        return inside[np.concatenate(passes)[: self._steps]]

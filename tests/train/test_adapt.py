@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from reidkit.data.formats.detect import load_dataset
+from reidkit.encoder import Model, load_model
+from reidkit.errors import DataError, RunError, UsageError
+from reidkit.metrics.clustering import jaccard_clusters
+from reidkit.model.weights import fingerprint
+from reidkit.recipe import digest, override
+from reidkit.train import log
+from reidkit.train.adapt import ClusterSampler, adapt, adaptation_recipe
+from reidkit.train.inputs import TrainOptions
+from reidkit.train.log import TIMINGS, Callback
+from reidkit.train.run import Run, train
+from reidkit.types import Dataset, Sample, SampleTable
+from tests.train.tiny import RECIPE, CrashError, same_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reidkit.train.checkpoint import Progress
+
+TINY = {
+    "adapt.eps": 0.55,
+    "adapt.k1": 4,
+    "adapt.k2": 2,
+    "adapt.min_images": 2,
+    "adapt.steps": 3,
+    "batch.ids": 4,
+    "batch.images": 2,
+    "optim.epochs": 2,
+    "optim.drops": [],
+}
+"""Settings under which the 32 training images of `tests.noise` make up a few clusters."""
+CPU = TrainOptions(device="cpu", precision="fp32", save_every=1)
+
+
+@pytest.fixture(scope="module")
+def model(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    recipe = override(RECIPE, ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0"])
+    return train(recipe, noise, out=tmp_path_factory.mktemp("source") / "run", options=CPU).model
+
+
+@pytest.fixture(scope="module")
+def finished(model: Model, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("adapted") / "run"
+    return adapt(model, noise, out=out, settings=TINY, options=replace(CPU, evaluate_every=1))
+
+
+def rows_of(folder: Path, kind: str = "") -> list[dict[str, Any]]:
+    rows = log.read(folder / "log.jsonl")
+    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows if kind in ("", row["kind"])]
+
+
+def file_of(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_a_run_like_any_other(finished: Run, model: Model, noise: Path) -> None:
+    loaded = load_model(finished.folder)
+    assert loaded.fingerprint == finished.model.fingerprint != model.fingerprint
+    assert loaded.recipe.name == f"{model.recipe.name}-adapted"
+    assert loaded.recipe.adapt.eps == 0.55
+    assert finished.before is not None
+    assert finished.evaluation is not None
+    assert json.loads((finished.folder / "run.json").read_text())["adapted_from"] == model.fingerprint
+    assert finished.write_report("reidkit adapt").is_file()
+    assert loaded.embed(load_dataset(noise).query).vectors.shape == (4, loaded.dim)
+
+
+def test_the_log_counts_clusters_and_outliers(finished: Run, model: Model, noise: Path) -> None:
+    rows = rows_of(finished.folder, "clusters")
+    assert [(row["epoch"], row["step"], row["images"]) for row in rows] == [(1, 0, 32), (2, 3, 32)]
+    assert all(row["clusters"] >= 2 and 0 <= row["outliers"] < 32 for row in rows)
+    vectors = model.embed(load_dataset(noise).train, device="cpu", precision="fp32").vectors
+    first = jaccard_clusters(vectors, eps=0.55, k1=4, k2=2, min_images=2)
+    assert (rows[0]["clusters"], rows[0]["outliers"]) == (first.max() + 1, np.count_nonzero(first < 0))
+    steps = rows_of(finished.folder, "step")
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    assert all(row["loss"] == row["contrast"] > 0 for row in steps)
+
+
+def test_the_last_epoch_is_saved_whatever_its_scores(finished: Run, model: Model, noise: Path, tmp_path: Path) -> None:
+    unseen = Dataset("unseen", load_dataset(noise).train)
+    run = adapt(model, unseen, out=tmp_path / "run", settings=TINY, options=CPU)
+    assert run.evaluation is None
+    assert run.before is None
+    assert file_of(run.folder) == file_of(finished.folder)
+    with pytest.raises(UsageError, match=r"last epoch"):
+        adapt(model, noise, out=tmp_path / "b", settings={**TINY, "optim.best_every": 1})
+
+
+def test_ids_of_the_images_are_never_read(finished: Run, model: Model, noise: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    dataset = load_dataset(noise)
+    pids = rng.permutation(dataset.train.pids)
+    shuffled = SampleTable(Sample(s.path, int(pid), s.camid) for s, pid in zip(dataset.train, pids, strict=True))
+    run = adapt(model, Dataset("shuffled", shuffled), out=tmp_path / "run", settings=TINY, options=CPU)
+    assert file_of(run.folder) == file_of(finished.folder)
+    ours, theirs = (json.loads((folder / "run.json").read_text()) for folder in (run.folder, finished.folder))
+    assert ours == theirs
+
+
+class At(Callback):
+    """Does something right after a step."""
+
+    def __init__(self, step: int, what: Callable[[], None]) -> None:
+        self.step, self.what = step, what
+
+    def on_position(self, progress: Progress, _: int) -> None:
+        if progress.step == self.step:
+            self.what()
+
+
+def asked_to_stop_at(step: int) -> Callback:
+    return At(step, lambda: signal.raise_signal(signal.SIGTERM))
+
+
+def crash() -> None:
+    raise CrashError
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_stopped_run_goes_on_bit_for_bit(finished: Run, model: Model, noise: Path, tmp_path: Path, step: int) -> None:
+    out, unseen = tmp_path / "run", Dataset("unseen", load_dataset(noise).train)
+    with pytest.raises(RunError, match=r"resume"):
+        adapt(model, unseen, out=out, settings=TINY, options=CPU, callbacks=[asked_to_stop_at(step)])
+    run = adapt(model, unseen, out=out, settings=TINY, options=CPU, resume=True)
+    assert file_of(out) == file_of(finished.folder)
+    without_scores = [row for row in rows_of(finished.folder) if row["kind"] != "scores"]
+    assert rows_of(out) == without_scores
+    assert same_weights(run.model.network, finished.model.network)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(finished: Run, model: Model, noise: Path, tmp_path: Path) -> None:
+    out, unseen = tmp_path / "run", Dataset("unseen", load_dataset(noise).train)
+
+    with pytest.raises(CrashError):
+        adapt(model, unseen, out=out, settings=TINY, options=CPU, callbacks=[At(5, crash)])
+    adapt(model, unseen, out=out, settings=TINY, options=CPU, resume=True)
+    assert file_of(out) == file_of(finished.folder)
+
+
+def test_the_model_that_is_adapted_stays_as_it_is(finished: Run, model: Model) -> None:
+    assert fingerprint(model.network.state_dict()) == model.fingerprint
+    assert finished.model.fingerprint != model.fingerprint
+
+
+def test_a_folder_of_images_will_do(model: Model, noise: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for number, path in enumerate(sorted((noise / "bounding_box_train").iterdir())[:12]):
+        shutil.copy(path, folder / f"image {number}.jpg")
+    one = {**TINY, "optim.epochs": 1, "adapt.steps": 1}
+    run = adapt(model, folder, out=tmp_path / "run", settings=one, options=CPU)
+    assert run.description == "crops: 12 images without labels"
+    assert run.evaluation is None
+
+
+def test_refuses_what_makes_no_clusters(model: Model, noise: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(noise)
+    with pytest.raises(DataError, match=r"3 images are too few .* at least 4"):
+        adapt(model, list(dataset.train[:3]), out=tmp_path / "a", settings=TINY, options=CPU)
+    with pytest.raises(RunError, match=r"no clusters and 32 outliers: raise adapt.eps, which is 0.3"):
+        adapt(
+            model, noise, out=tmp_path / "b", settings={**TINY, "adapt.eps": 0.3, "adapt.min_images": 16}, options=CPU
+        )
+    copies = [dataset.train[0]] * 8
+    with pytest.raises(RunError, match=r"make up 1 cluster and 0 outliers: lower adapt.eps"):
+        adapt(model, copies, out=tmp_path / "c", settings=TINY, options=CPU)
+    with pytest.raises(DataError, match=r"no training images"):
+        adapt(model, Dataset("test", (), dataset.query, dataset.gallery), out=tmp_path / "d", options=CPU)
+
+
+def test_refuses_what_cannot_learn(noise: Path, tmp_path: Path) -> None:
+    encoder: Any = object()
+    with pytest.raises(UsageError, match=r"cannot learn"):
+        adapt(encoder, noise, out=tmp_path / "run")
+
+
+def test_a_state_of_other_images_is_refused(model: Model, noise: Path, tmp_path: Path) -> None:
+    out, unseen = tmp_path / "run", Dataset("unseen", load_dataset(noise).train)
+    with pytest.raises(RunError):
+        adapt(model, unseen, out=out, settings=TINY, options=CPU, callbacks=[asked_to_stop_at(1)])
+    state = torch.load(out / "state.pt", weights_only=True)
+    state["objective"]["contrast.clusters"] = state["objective"]["contrast.clusters"][:5]
+    torch.save(state, out / "state.pt")
+    with pytest.raises(RunError, match=r"damaged"):
+        adapt(model, unseen, out=out, settings=TINY, options=CPU, resume=True)
+
+
+def test_the_recipe_keeps_images_and_network_and_no_digest_changes(model: Model) -> None:
+    recipe = adaptation_recipe(model.recipe, ["adapt.eps=0.5"])
+    assert (recipe.network, recipe.images) == (model.recipe.network, model.recipe.images)
+    assert (recipe.batch.ids, recipe.batch.images, recipe.optim.epochs) == (16, 16, 50)
+    usual = replace(RECIPE, adapt=replace(RECIPE.adapt, eps=0.6))
+    assert digest(usual) == digest(RECIPE) != digest(replace(RECIPE, adapt=replace(RECIPE.adapt, eps=0.5)))
+
+
+def test_the_sampler_draws_no_outlier_and_any_number_of_steps() -> None:
+    sampler = ClusterSampler(ids=3, images=2, steps=7, seed=1)
+    sampler.clusters = np.array([0, -1, 1, 0, 1, -1, 2, 2, 2, 3])
+    order = sampler.epoch(1)
+    assert order.shape == (7, 6)
+    assert not np.isin(order, [1, 5]).any()
+    clusters = sampler.clusters[order].reshape(7, 3, 2)
+    assert (clusters[:, :, 0] == clusters[:, :, 1]).all()
+    assert all(len(set(row)) == 3 for row in clusters[:, :, 0].tolist())
+    assert np.array_equal(order, sampler.epoch(1))
+    assert not np.array_equal(order, sampler.epoch(2))
+    few = ClusterSampler(ids=8, images=2, steps=2, seed=1)
+    few.clusters = np.array([0, 0, 1, -1])
+    assert few.epoch(1).shape == (2, 4)
