@@ -10,12 +10,12 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.help import option_of
-from reidkit.cli.launcher import as_child, run_as, shared
 from reidkit.cli.output import progress, remark
 from reidkit.cli.train import Console, print_run, repeat_command, resume_command
 from reidkit.errors import UsageError
 from reidkit.train.log import log_lines
 from reidkit.train.run_folder import default_folder, held, holds_run
+from reidkit.workers import as_child, run_as, shared
 
 
 def adapt(

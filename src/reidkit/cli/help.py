@@ -39,6 +39,7 @@ OWN = {
     "shard": {"Output": "kind"},
     "split": {"Data": "share seed cameras", "Output": "how"},
     "train": {"Data": "cameras", "Training": "network"},
+    "adapt": {"Data": "cameras", "Training": "network"},
 }
 """Where a name means something else in one command than in the others."""
 
