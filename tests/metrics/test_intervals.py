@@ -6,7 +6,8 @@ import pytest
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.intervals import Bootstrap, Interval, bootstrap, pair_intervals
 from reidkit.metrics.matching import Labels
-from reidkit.metrics.pairs import Tables, collect_pairs
+from reidkit.metrics.pair_tables import Tables
+from reidkit.metrics.pairs import collect_pairs
 from reidkit.metrics.retrieval import Scores, score, score_distances
 from reidkit.metrics.verification import operating_point, verify_pairs
 

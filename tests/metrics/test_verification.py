@@ -10,8 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics import distances, pairs
-from reidkit.metrics import pairs as pair_tables
+from reidkit.metrics import distances, pair_tables, pairs
 from reidkit.metrics.matching import find_matches, make_rule
 from reidkit.metrics.pairs import Pairs, collect_pairs
 from reidkit.metrics.verification import FARS, Splits, open_set, operating_point, roc, verify_pairs

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.metrics.intervals import Interval
-    from reidkit.metrics.pairs import Pairs, Tables
+    from reidkit.metrics.pair_tables import Tables
+    from reidkit.metrics.pairs import Pairs
     from reidkit.metrics.probability import Isotonic, Logistic, Method
     from reidkit.types import Cameras, Embeddings, Metric
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from reidkit.errors import UsageError
 from reidkit.jit import compiled
-from reidkit.metrics.neighbours import nearest, points_of
+from reidkit.metrics.neighbours import make_points, nearest_neighbours
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.k_reciprocal import (
     NO_QUERY,
@@ -86,9 +86,9 @@ def jaccard_lists(vectors: Array, settings: KReciprocal, *, limit: float, metric
     Returns:
         The lists as rows, each by rising distance and then by index.
     """
-    points = points_of(metric, images=vectors)
+    points = make_points(metric, images=vectors)
     count = len(points.vectors)
-    found = nearest(points, settings.longest, multiplier_for(vectors, vectors, all_pairs=True))
+    found = nearest_neighbours(points, settings.longest, multiplier_for(vectors, vectors, all_pairs=True))
     graph = Graph(points.vectors, found.indices, found.distances, found.farthest, NO_QUERY)
     rows = encode(graph, settings.sizes(count))
     expanded = mean_rows(rows, settings.expansion(found.indices), 0, count)

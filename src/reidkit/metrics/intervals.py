@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from reidkit.metrics.pairs import Tables
+    from reidkit.metrics.pair_tables import Tables
     from reidkit.metrics.retrieval import Scores
 
     Doubles = NDArray[np.float64]

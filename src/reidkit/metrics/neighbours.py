@@ -1,9 +1,15 @@
 """The k nearest neighbours of every point, without ever holding all distances.
 
-The distance matrix is symmetric: squares of its upper triangle are computed one after the other, and while one is in
-the cache, every row and every column takes the points from it that may be among its nearest. What a product in single
-precision leaves open is decided in double precision, so that the lists depend neither on the size of the squares, nor
-on threads, nor on the library that multiplies.
+                 0 .. 1024 .. 2048     The matrix of squared distances is symmetric: blocks of its upper triangle are
+            0    [ 1 ][ 4 ][ 5 ]       computed one after the other, those of the diagonal first, and while one is in
+         1024         [ 2 ][ 6 ]       the cache, every row and every column takes its nearest points from it.
+         2048              [ 3 ]
+
+1. Limits (`_first_limits`): a block on the diagonal gives each of its points a distance that K others do not exceed.
+2. Candidates (`merge_block`): the K = k + SPARE points of the smallest lower bounds, a product in single precision less
+   its largest error, so that no true neighbour is lost to rounding.
+3. Order (`settle_ties`): candidates whose bounds overlap are compared in double precision; where the list could end too
+   early, all points are. So lists depend neither on blocks or threads, nor on the library that multiplies.
 """
 
 from __future__ import annotations
@@ -16,19 +22,17 @@ import numpy as np
 
 from reidkit.jit import compiled
 from reidkit.metrics.distances import (
-    DeviceRows,
     centred_units,
     check_metric,
     check_pair,
     from_product,
     prepare,
-    products_on_device,
     shape,
     slack,
     squared_distance,
     unit_sums,
 )
-from reidkit.metrics.products import Device, full_precision
+from reidkit.metrics.products import Device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,10 +47,10 @@ if TYPE_CHECKING:
     Keys = NDArray[np.int64]
 
 EMPTY = 0x7F800000 << 32
-"""The key of an empty place: an infinite distance."""
+"""The key of an empty entry: an infinite distance."""
 
-SQUARE = 1024
-"""Rows and columns of one square: large enough for the product, small enough to stay in the cache (4 MB)."""
+BLOCK = 1024
+"""Rows and columns of one block: large enough for the product, small enough to stay in the cache (4 MB)."""
 
 SPARE = 6
 """Candidates kept beyond the k nearest, so that the rounding of a product rarely reaches past the list's end."""
@@ -54,8 +58,6 @@ SPARE = 6
 CHUNK = 64
 """Columns that are tested together: most chunks hold nothing near, and are passed at the speed of the cache."""
 
-BLOCK = 1 << 27
-"""Distances in one block on an accelerator: 512 MB, of which it needs room for three."""
 
 CENTRE_MASK = np.uint32(0xFFFFF000)
 
@@ -98,7 +100,7 @@ class Neighbours:
     farthest: Floats
 
 
-def points_of(metric: Metric, **parts: Array) -> Points:
+def make_points(metric: Metric, **parts: Array) -> Points:
     """Stack the features of all parts as points whose squared Euclidean distances are what is compared.
 
     Their mean is subtracted, which changes no distance but keeps the rounding of products small where all features lie
@@ -128,7 +130,7 @@ def points_of(metric: Metric, **parts: Array) -> Points:
     return Points(vectors, squares, np.float32(slack(len(centre))), centre)
 
 
-def nearest(points: Points, k: int, multiplier: Multiplier, into: Floats | None = None) -> Neighbours:
+def nearest_neighbours(points: Points, k: int, multiplier: Multiplier, into: Floats | None = None) -> Neighbours:
     """Find the `k` nearest points of every point (all N of them when k is larger), itself included.
 
     Args:
@@ -145,38 +147,40 @@ def nearest(points: Points, k: int, multiplier: Multiplier, into: Floats | None 
     )
     into = np.empty((0, count), np.float32) if into is None else into
     if isinstance(multiplier, Device):
+        from reidkit.metrics.gpu import sweep_on_device
+
         sweep_on_device(points, candidates, multiplier.device, into)
     else:
-        _sweep(points, candidates, multiplier, into)
+        _sweep_blocks(points, candidates, multiplier, into)
     indices = np.empty((count, min(k, count)), np.int32)
     distances = np.empty(indices.shape, np.float32)
-    settle(points, candidates, indices, distances)
+    settle_ties(points, candidates, indices, distances)
     # Where all points are equal, their distances are rounding, which must not be scaled up to matter.
     candidates.farthest[candidates.farthest <= 4 * points.slack * points.squares.max()] = 0
     return Neighbours(indices, distances, candidates.farthest)
 
 
-def _sweep(points: Points, candidates: Candidates, multiplier: Multiplier, into: Floats) -> None:
+def _sweep_blocks(points: Points, candidates: Candidates, multiplier: Multiplier, into: Floats) -> None:
     """Go through the upper triangle; the next product is made while the last one is looked through."""
     count, placed = len(points.vectors), multiplier.place(points.vectors)
-    buffers = np.empty((2, min(SQUARE, count) ** 2), np.float32)
-    firsts = range(0, count, SQUARE)
+    buffers = np.empty((2, min(BLOCK, count) ** 2), np.float32)
+    firsts = range(0, count, BLOCK)
     places = [(row, column) for row in firsts for column in firsts if row <= column]
     places.sort(key=lambda place: place[0] != place[1])  # the diagonal first: it gives every list its first limit
     with ThreadPoolExecutor(1) as pool:
         merging: Future[None] | None = None
         for number, (row, column) in enumerate(places):
-            bottom, right = min(row + SQUARE, count), min(column + SQUARE, count)
-            square = buffers[number % 2, : (bottom - row) * (right - column)].reshape(bottom - row, right - column)
-            multiplier.multiply(placed[row:bottom], placed[column:right], square)
+            bottom, right = min(row + BLOCK, count), min(column + BLOCK, count)
+            block = buffers[number % 2, : (bottom - row) * (right - column)].reshape(bottom - row, right - column)
+            multiplier.multiply(placed[row:bottom], placed[column:right], block)
             if merging is not None:
                 merging.result()
-            merging = pool.submit(merge_square, square, (row, column), points, candidates, into)
+            merging = pool.submit(merge_block, block, (row, column), points, candidates, into)
         if merging is not None:
             merging.result()
 
 
-def fill(points: Points, placed: Any, rows: slice, columns: slice, multiplier: Multiplier) -> Floats:
+def square_distances(points: Points, placed: Any, rows: slice, columns: slice, multiplier: Multiplier) -> Floats:
     """Compute the squared distances of some points to others; `placed` are all, where the multiplier put them."""
     out = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.float32)
     multiplier.multiply(placed[rows], placed[columns], out)
@@ -184,44 +188,12 @@ def fill(points: Points, placed: Any, rows: slice, columns: slice, multiplier: M
     return out
 
 
-def sweep_on_device(points: Points, candidates: Candidates, device: Any, into: Floats) -> None:
-    """Fill the candidates as `merge_square` does square by square, on an accelerator; only lists come back from it.
-
-    A block of rows is compared with all points at once, without the use of symmetry: products are the cheapest there.
-    Of bounds that are equal where a list ends any may be kept; `settle` then looks at all points.
-
-    Args:
-        points: N points, which are copied to the device.
-        candidates: `keys` and `farthest` are filled; `worst` is left as it is.
-        device: a device of torch.
-        into: float32 [Q, N - Q]: filled with the squared distances of the first Q points to the others.
-    """
-    import torch
-
-    vectors, squares = (torch.tensor(values, device=device) for values in (points.vectors, points.squares))
-    error, queries = float(points.slack), len(into)
-    count, kept = candidates.keys.shape
-    step = max(1, BLOCK // count)
-    with full_precision(torch.backends.cuda.matmul), torch.inference_mode():
-        for first in range(0, count, step):
-            rows = slice(first, min(first + step, count))
-            block = DeviceRows(vectors[rows], squares[rows])
-            distances = products_on_device(block, DeviceRows(vectors, squares)).clamp_(min=0)
-            candidates.farthest[rows] = distances.amax(dim=1).cpu().numpy()
-            if first < queries:
-                into[rows] = distances[: queries - first, queries:].cpu().numpy()
-            errors = (squares[rows, None] + squares).mul_(error)
-            bounds, others = distances.sub_(errors).clamp_(min=0).topk(kept, largest=False)
-            keys = (bounds.view(torch.int32).long() << 32) | others
-            candidates.keys[rows] = keys.sort(dim=1).values.cpu().numpy()
-
-
-# What is done with every number of a square of distances, compiled.
+# What is done with every number of a block, compiled.
 
 
 @compiled
-def merge_square(product: Floats, place: tuple[int, int], points: Points, candidates: Candidates, into: Floats) -> None:
-    """Give every row and every column of one square of the upper triangle the candidates that it holds for them.
+def merge_block(product: Floats, place: tuple[int, int], points: Points, candidates: Candidates, into: Floats) -> None:
+    """Give every row and every column of one block of the upper triangle the candidates that it holds for them.
 
     Args:
         product: inner products of the points from `place[0]` on with those from `place[1]` on; overwritten.
@@ -289,7 +261,7 @@ def _to_lower_bounds(distances: Floats, squares: Floats, square: np.float32, sla
 
 @compiled
 def _first_limits(product: Floats, first: int, points: Points, candidates: Candidates) -> None:
-    """Set `worst` for the points of a square on the diagonal to something that at least K of them are nearer than.
+    """Set `worst` for the points of a block on the diagonal to something that at least K of them are nearer than.
 
     The points are dealt to 2 K groups, and the nearest of K groups are K points. So two thirds of what would be put
     into the lists, only to fall out again, is never looked at.
@@ -351,7 +323,7 @@ def insert_key(keys: Keys, worst_bits: NDArray[np.int32], i: int, key: np.int64)
 
 
 @compiled
-def settle(points: Points, candidates: Candidates, indices: Indices, distances: Floats) -> int:
+def settle_ties(points: Points, candidates: Candidates, indices: Indices, distances: Floats) -> int:
     """Find the nearest of every point in their true order; returns for how many points all others were looked at."""
     values = np.empty(indices.shape[1])
     searched = 0
@@ -393,8 +365,8 @@ def _order_candidates(points: Points, candidates: Candidates, i: int, indices: I
             value = 0.5 * (lows[c] + highs[c]) if known else squared_distance(points.vectors[i], points.vectors[j])
             _insert_sorted(indices, values, min(c, indices.shape[0]), j, value)
         start = stop
-    everybody = kept == points.vectors.shape[0]
-    return everybody or bool(values[indices.shape[0] - 1] < lows[kept - 1])
+    all_known = kept == points.vectors.shape[0]
+    return all_known or bool(values[indices.shape[0] - 1] < lows[kept - 1])
 
 
 @compiled
@@ -423,11 +395,3 @@ def _insert_sorted(indices: Indices, values: Doubles, count: int, j: int, value:
     if spot < indices.shape[0]:
         values[spot] = value
         indices[spot] = j
-
-
-@compiled
-def distances_again(vectors: Floats, indices: Indices, distances: Floats) -> None:
-    """Compute the distances of neighbours again, in double precision: then those that are equal are equal."""
-    for i in range(indices.shape[0]):
-        for a in range(indices.shape[1]):
-            distances[i, a] = squared_distance(vectors[i], vectors[indices[i, a]])

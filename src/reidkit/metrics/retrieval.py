@@ -38,78 +38,6 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Lists = tuple[Doubles, Integers]
 
-
-# How many images of other ids are nearer than each match, counted by the machine's own cores. Every score comes from
-# these counts. `retrieval_gpu` finds the same ones on an accelerator.
-
-NEAR = 1 << 16
-"""Room for doubtful pairs between two settlings."""
-
-
-def count(query: Array, gallery: Array, metric: Metric, rule: Rule, matches: Matches) -> NDArray[np.int64]:
-    """Count the images of other ids that come just before each match, int64 [P], nearest match first.
-
-    The gallery is read in blocks and never held whole; the queries are.
-
-    Raises:
-        DataError: a row cannot be compared.
-    """
-    rows = prepare(query, metric, "query")
-    nearest = pair_squares(rows, gallery, matches.rows, matches.columns, metric)
-    sort_segments(nearest, matches.starts)
-    counts = np.zeros(len(nearest), np.int64)
-    for tile in tiles(rows, gallery, metric, where=query):
-        _count_tile(tile, rule, matches.starts, (nearest, counts))
-    return counts
-
-
-def count_rows(dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> None:
-    """Add the images of a block of distances, which are taken as they are, from query `first` on.
-
-    Raises:
-        DataError: a distance is not a number.
-    """
-    if np.isnan(dist_bg.min()):
-        row, column = np.argwhere(np.isnan(dist_bg))[0]
-        raise DataError(f"the distance of query {first + row} to gallery image {column} is not a number")
-    rows = slice(first, first + len(dist_bg))
-    starts = matches.starts[rows.start : rows.stop + 1]
-    part = slice(starts[0], starts[-1])
-    local = starts - starts[0]
-    nearest = dist_bg[np.repeat(np.arange(len(dist_bg)), np.diff(starts)), matches.columns[part]].astype(np.float64)
-    sort_segments(nearest, local)
-    zeros = np.zeros(len(dist_bg))
-    affine = dist_bg.dtype.type(1), np.zeros(dist_bg.shape[1], dist_bg.dtype), zeros, zeros - 1
-    labels = rule.query_pids[rows], rule.gallery_pids
-    for _ in _settle(dist_bg, affine, labels, (local, nearest, counts[part])):
-        pass
-
-
-def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists) -> None:
-    """Add the images of one tile to the counts, doubtful ones by their distance in double precision."""
-    queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
-    images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
-    starts = starts[queries.start : queries.stop + 1]
-    slack = tile.query.slack * (tile.query.squares + tile.gallery.squares.max())
-    affine = np.float32(-2), tile.gallery.squares.astype(np.float32), tile.query.squares, slack
-    labels = rule.query_pids[queries], rule.gallery_pids[images]
-    for rows, columns in _settle(tile.product_bc, affine, labels, (starts, *lists)):
-        distances = pair_distances(tile.query.vectors, tile.gallery.vectors, rows, columns)
-        count_pairs(rows, distances, starts, *lists)
-
-
-def _settle(
-    product_bc: NDArray[Any], affine: Any, labels: Any, lists: Any
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Count a block; yield the doubtful pairs each time that there is no more room for them."""
-    room = max(NEAR, product_bc.shape[1])
-    near = np.empty(room, np.int64), np.empty(room, np.int64)
-    first = 0
-    while first < len(product_bc):
-        first, found = count_nearer(product_bc, affine, labels, lists, near, first)
-        yield near[0][:found], near[1][:found]
-
-
 DEPTH = 50
 """The CMC curve is kept up to this rank."""
 RATES = ("rank1", "rank5", "rank10", "rank20", "map", "minp", "map_trapezoid")
@@ -171,8 +99,8 @@ def score(
     rule, matches = _matches(query, gallery, cameras)
     place = device or accelerator(query.vectors, gallery.vectors)
     if place is None or place.type == "mps":  # Apple's has no double precision: it multiplies, and the host counts
-        return _summarise(rule, matches, count(query.vectors, gallery.vectors, metric, rule, matches))
-    from reidkit.metrics.retrieval_gpu import count_on_device
+        return _summarise(rule, matches, count_on_host(query.vectors, gallery.vectors, metric, rule, matches))
+    from reidkit.metrics.gpu import count_on_device
 
     counts = count_on_device(query.vectors, gallery.vectors, metric, (rule, matches), place)
     return _summarise(rule, matches, counts)
@@ -216,7 +144,7 @@ def score_blocks(
                 f"a block of distances {list(dist_bg.shape)} from query {first} on, where {done} is next: "
                 f"{list(wanted)} are needed in their order"
             )
-        count_rows(to_numpy(dist_bg), first, rule, matches, counts)
+        count_in_distances(to_numpy(dist_bg), first, rule, matches, counts)
         done += len(dist_bg)
     if done != wanted[0]:
         raise DataError(f"there are distances of {done} queries and labels of {wanted[0]}")
@@ -252,6 +180,79 @@ def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Score
         inp=inp,
         first_match=np.where(scored, first, np.nan),
     )
+
+
+# How many images of other ids are nearer than each match, counted by the machine's own cores. Every score comes from
+# these counts. `gpu` finds the same ones on an accelerator.
+
+NEAR = 1 << 16
+"""Room for doubtful pairs between two settlings."""
+
+
+def count_on_host(query: Array, gallery: Array, metric: Metric, rule: Rule, matches: Matches) -> NDArray[np.int64]:
+    """Count the images of other ids that come just before each match, int64 [P], nearest match first.
+
+    The gallery is read in blocks and never held whole; the queries are.
+
+    Raises:
+        DataError: a row cannot be compared.
+    """
+    rows = prepare(query, metric, "query")
+    nearest = pair_squares(rows, gallery, matches.rows, matches.columns, metric)
+    sort_segments(nearest, matches.starts)
+    counts = np.zeros(len(nearest), np.int64)
+    for tile in tiles(rows, gallery, metric, where=query):
+        _count_tile(tile, rule, matches.starts, (nearest, counts))
+    return counts
+
+
+def count_in_distances(
+    dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]
+) -> None:
+    """Add the images of a block of distances, which are taken as they are, from query `first` on.
+
+    Raises:
+        DataError: a distance is not a number.
+    """
+    if np.isnan(dist_bg.min()):
+        row, column = np.argwhere(np.isnan(dist_bg))[0]
+        raise DataError(f"the distance of query {first + row} to gallery image {column} is not a number")
+    rows = slice(first, first + len(dist_bg))
+    starts = matches.starts[rows.start : rows.stop + 1]
+    part = slice(starts[0], starts[-1])
+    local = starts - starts[0]
+    nearest = dist_bg[np.repeat(np.arange(len(dist_bg)), np.diff(starts)), matches.columns[part]].astype(np.float64)
+    sort_segments(nearest, local)
+    zeros = np.zeros(len(dist_bg))
+    affine = dist_bg.dtype.type(1), np.zeros(dist_bg.shape[1], dist_bg.dtype), zeros, zeros - 1
+    labels = rule.query_pids[rows], rule.gallery_pids
+    for _ in _settle(dist_bg, affine, labels, (local, nearest, counts[part])):
+        pass
+
+
+def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists) -> None:
+    """Add the images of one tile to the counts, doubtful ones by their distance in double precision."""
+    queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
+    images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
+    starts = starts[queries.start : queries.stop + 1]
+    slack = tile.query.slack * (tile.query.squares + tile.gallery.squares.max())
+    affine = np.float32(-2), tile.gallery.squares.astype(np.float32), tile.query.squares, slack
+    labels = rule.query_pids[queries], rule.gallery_pids[images]
+    for rows, columns in _settle(tile.product_bc, affine, labels, (starts, *lists)):
+        distances = pair_distances(tile.query.vectors, tile.gallery.vectors, rows, columns)
+        count_exact(rows, distances, starts, *lists)
+
+
+def _settle(
+    product_bc: NDArray[Any], affine: Any, labels: Any, lists: Any
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Count a block; yield the doubtful pairs each time that there is no more room for them."""
+    room = max(NEAR, product_bc.shape[1])
+    near = np.empty(room, np.int64), np.empty(room, np.int64)
+    first = 0
+    while first < len(product_bc):
+        first, found = count_nearer(product_bc, affine, labels, lists, near, first)
+        yield near[0][:found], near[1][:found]
 
 
 @compiled
@@ -331,7 +332,7 @@ def count_nearer(
 
 
 @compiled
-def count_pairs(rows: Integers, distances: Doubles, starts: Integers, sorted_values: Doubles, counts: Integers) -> None:
+def count_exact(rows: Integers, distances: Doubles, starts: Integers, sorted_values: Doubles, counts: Integers) -> None:
     """Count single images as `count_nearer` does: image p at `distances[p]` from query `rows[p]`."""
     for p in range(rows.shape[0]):
         stop = starts[rows[p] + 1]

@@ -91,7 +91,7 @@ def test_definition_with_ties(case: tuple[Matrix, Matrix, int, int, float], squa
     query, gallery, k1, k2, lam = case
     expected = definition(query, gallery, k1, k2, lam)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "SQUARE", square)
+        patch.setattr(neighbours, "BLOCK", square)
         patch.setattr(rerank, "BLOCK", block)
         patch.setattr(rerank, "HELD", 0)
         whole = k_reciprocal(query, gallery, k1, k2, lam, "euclidean")
@@ -117,7 +117,7 @@ def test_copies_are_ordered_by_index() -> None:
     """Far from the origin a float32 product cannot tell these apart; the order is right all the same."""
     rng = np.random.default_rng(0)
     points = (1000 + rng.integers(0, 3, size=(120, 8))).astype(np.float32)
-    found = neighbours.nearest(neighbours.points_of("euclidean", all=points), 21, Host())
+    found = neighbours.nearest_neighbours(neighbours.make_points("euclidean", all=points), 21, Host())
     expected = np.argsort(squared(points.astype(np.float64)), axis=1, kind="stable")[:, :21]
     np.testing.assert_array_equal(found.indices, expected)
 
@@ -159,10 +159,10 @@ def test_an_accelerator_gives_the_same(block: int, copies: int, monkeypatch: pyt
     rng = np.random.default_rng(copies)
     vectors = rng.normal(size=(400, 32)).astype(np.float32)
     vectors[rng.permutation(400)[:copies]] = vectors[0]
-    points = neighbours.points_of("cosine", all=vectors)
+    points = neighbours.make_points("cosine", all=vectors)
     into = np.empty((2, 70, 330), np.float32)
-    ours = neighbours.nearest(points, 21, Host(), into[0])
-    theirs = neighbours.nearest(points, 21, Device("cpu"), into[1])
+    ours = neighbours.nearest_neighbours(points, 21, Host(), into[0])
+    theirs = neighbours.nearest_neighbours(points, 21, Device("cpu"), into[1])
     np.testing.assert_array_equal(ours.indices, theirs.indices)
     np.testing.assert_allclose(ours.distances, theirs.distances, atol=1e-6)
     np.testing.assert_allclose(ours.farthest, theirs.farthest, rtol=1e-6)

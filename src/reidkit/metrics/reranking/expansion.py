@@ -10,7 +10,7 @@ import numpy as np
 from reidkit.errors import UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import check_pair, distance_blocks, gather, prepare, unit_rows
-from reidkit.metrics.neighbours import EMPTY, insert_key, nearest, points_of
+from reidkit.metrics.neighbours import EMPTY, insert_key, make_points, nearest_neighbours
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.k_reciprocal import Sparse, mean_rows, transpose
 
@@ -112,7 +112,7 @@ def expanded_cross_blocks(query: Array, gallery: Array, settings: CrossNeighbour
         DataError: as `expanded_cross`, at once and not with the first block.
     """
     settings = settings or CrossNeighbourhood()
-    points = points_of("cosine", query=query, gallery=gallery)
+    points = make_points("cosine", query=query, gallery=gallery)
     blocks = _ranks if settings.distance == "rank" else _originals
     return blocks(points, settings, multiplier_for(query, gallery, all_pairs=True), len(query))
 
@@ -120,7 +120,7 @@ def expanded_cross_blocks(query: Array, gallery: Array, settings: CrossNeighbour
 def _ranks(points: Points, settings: CrossNeighbourhood, multiplier: Multiplier, queries: int) -> Blocks:
     """1 - R / S is linear in the rank weights of either side, so those of the members are averaged first."""
     count = len(points.vectors)
-    lists = nearest(points, settings.longest, multiplier).indices
+    lists = nearest_neighbours(points, settings.longest, multiplier).indices
     members, itself = settings.members(lists), np.arange(count, dtype=np.int32)[:, None]
     length = min(settings.k, count)
     weights = np.arange(settings.k, settings.k - length, -1) / np.sqrt((np.arange(1.0, settings.k + 1) ** 2).sum())
@@ -138,7 +138,7 @@ def _ranks(points: Points, settings: CrossNeighbourhood, multiplier: Multiplier,
 def _originals(points: Points, settings: CrossNeighbourhood, multiplier: Multiplier, queries: int) -> Blocks:
     """|a - b|^2 / 2 is 1 - cos, and its mean over a is |mean(a) - b|^2 / 2 and half the spread of a around its mean."""
     vectors, count = points.vectors, len(points.vectors)
-    members = settings.members(nearest(points, settings.longest, multiplier).indices)
+    members = settings.members(nearest_neighbours(points, settings.longest, multiplier).indices)
     means = np.empty_like(vectors)
     for i in range(count):
         means[i] = vectors[members[i]].mean(axis=0)

@@ -14,7 +14,7 @@ import numpy as np
 from reidkit.errors import UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import squared_distance
-from reidkit.metrics.neighbours import fill, nearest, points_of
+from reidkit.metrics.neighbours import make_points, nearest_neighbours, square_distances
 from reidkit.metrics.products import multiplier_for
 
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ def k_reciprocal(
         UsageError: k1, k2 or lam that make no sense.
     """
     settings = KReciprocal(k1, k2, lam)
-    points = points_of(metric, query=query, gallery=gallery)
+    points = make_points(metric, query=query, gallery=gallery)
     result = np.empty((len(query), len(gallery)), np.float32)
     for _ in _blocks(points, settings, multiplier_for(query, gallery, all_pairs=True), len(query), result):
         pass
@@ -353,7 +353,7 @@ def k_reciprocal_blocks(
         UsageError: likewise.
     """
     settings = KReciprocal(k1, k2, lam)
-    points = points_of(metric, query=query, gallery=gallery)
+    points = make_points(metric, query=query, gallery=gallery)
     few = len(query) * len(gallery) <= HELD
     into = np.empty((len(query), len(gallery)), np.float32) if few else None
     return _blocks(points, settings, multiplier_for(query, gallery, all_pairs=True), len(query), into)
@@ -363,7 +363,7 @@ def _blocks(
     points: Points, settings: KReciprocal, multiplier: Multiplier, queries: int, into: NDArray[np.float32] | None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     count = len(points.vectors)
-    found = nearest(points, settings.longest, multiplier, into)
+    found = nearest_neighbours(points, settings.longest, multiplier, into)
     graph = Graph(points.vectors, found.indices, found.distances, found.farthest, NO_QUERY)
     rows = encode(graph, settings.sizes(count))
     near = settings.expansion(found.indices)
@@ -372,7 +372,7 @@ def _blocks(
     for first in range(0, queries, step):
         last = min(first + step, queries)
         if into is None:
-            block = fill(points, placed, slice(first, last), slice(queries, count), multiplier)
+            block = square_distances(points, placed, slice(first, last), slice(queries, count), multiplier)
         else:
             block = into[first:last]
         finish(block, mean_rows(rows, near, first, last), gallery, found.farthest[first:last], settings.lam)

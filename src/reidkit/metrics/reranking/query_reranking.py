@@ -13,7 +13,7 @@ from reidkit.atomic import atomic_write
 from reidkit.errors import DataError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import check_pair, from_products, prepare, squared_distance
-from reidkit.metrics.neighbours import Neighbours, distances_again, nearest, points_of
+from reidkit.metrics.neighbours import Neighbours, make_points, nearest_neighbours
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.expansion import smallest
 from reidkit.metrics.reranking.k_reciprocal import (
@@ -133,9 +133,9 @@ class GalleryNeighbours:
             UsageError: settings that make no sense.
         """
         settings = KReciprocal(k1, k2, lam)
-        points = points_of(metric, gallery=gallery)
-        found = nearest(points, settings.longest, multiplier_for(gallery, all_pairs=True))
-        distances_again(points.vectors, found.indices, found.distances)
+        points = make_points(metric, gallery=gallery)
+        found = nearest_neighbours(points, settings.longest, multiplier_for(gallery, all_pairs=True))
+        _make_exact(points.vectors, found.indices, found.distances)
         return cls(points, found, settings, metric)
 
     def save(self, path: Path) -> None:
@@ -166,7 +166,7 @@ class GalleryNeighbours:
             metric, digest = cast("Metric", str(parts["metric"])), str(parts["features"])
         except (OSError, ValueError, TypeError, KeyError, AttributeError, DataError) as error:
             raise DataError(f"{path} holds no neighbours of a gallery ({error}): build them again") from None
-        points = points_of(metric, gallery=gallery)
+        points = make_points(metric, gallery=gallery)
         if digest != _digest(points):
             raise DataError(f"{path} holds the neighbours of another gallery: build them again")
         if not _fits(found, len(points.vectors), settings.longest):
@@ -270,3 +270,11 @@ def _empty(rows: int) -> Sparse:
 
 def _digest(points: Points) -> str:
     return hashlib.blake2b(points.vectors.data, digest_size=16).hexdigest()
+
+
+@compiled
+def _make_exact(vectors: Floats, indices: Indices, distances: Floats) -> None:
+    """Compute the squared distances of neighbours in double precision: then those that are equal are equal."""
+    for i in range(indices.shape[0]):
+        for a in range(indices.shape[1]):
+            distances[i, a] = squared_distance(vectors[i], vectors[indices[i, a]])

@@ -1,31 +1,24 @@
-"""How many images of other ids are nearer than each match, counted on an accelerator: as `retrieval`, for torch.
+"""What `distances`, `retrieval` and `neighbours` do, on an accelerator: whole arrays of torch in place of loops.
 
-Blocks of distances are made, compared and dropped there; what comes back is one whole number for each match, and for
-each block the numbers of how many distances are to be looked at, for which the host has to wait.
+**Counts.** Blocks of distances are made, compared and dropped there; what comes back is one integer for each match, and
+for each block the number of distances to look at, for which the host has to wait. A block is gone over once: what is
+farther than a query's farthest match does not count, and what is left is put between two matches by binary search. No
+row is sorted, and no more than the block need be in memory.
 
-A block is gone over once: what is farther than a query's farthest match does not count, and what is left is put between
-two matches by binary search. No row is sorted, and no more than the block need be in memory. As on the host, distances
-that single precision cannot tell apart are computed again in double precision, and equal features are at equal
-distances: every pair's squares are added up in the same order, by steps that treat all pairs alike.
+**Doubt.** As on the host, distances that single precision cannot tell apart are computed again in double precision, and
+equal features are at equal distances: every pair's squares are added up in the same order, by steps that treat all
+pairs alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from reidkit.metrics.distances import (
-    DeviceRows,
-    at_once,
-    check_metric,
-    pair_squares_on_device,
-    prepare_on_device,
-    products_on_device,
-    slack,
-)
+from reidkit.metrics.distances import LONGEST, check_metric, prepare, slack, to_host
 from reidkit.metrics.products import full_precision
 from reidkit.types import JUNK
 
@@ -37,13 +30,88 @@ if TYPE_CHECKING:
 
     from reidkit.metrics.distances import Array
     from reidkit.metrics.matching import Matches, Rule
+    from reidkit.metrics.neighbours import Candidates, Points
     from reidkit.types import Metric
+
+    Floats = NDArray[np.float32]
+    Integers = NDArray[np.int64]
 
 GALLERY_BYTES = 128 << 20
 """A block of the gallery: 16,384 features of 2,048 numbers."""
 
 BLOCK = 1 << 22
 """Distances at a time: 16 MB, and some 300 MB to count them where all are nearer than their query's farthest match."""
+
+NEIGHBOUR_BLOCK = 1 << 27
+"""Distances in one block where neighbours are looked for: 512 MB, of which there is room for three."""
+
+DOUBLES = 1 << 23
+"""Numbers that are handled in double precision at a time, of single features or pairs: 64 MB, twice or three times."""
+
+
+# Distances.
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceRows:
+    """`Rows` on a device: `vectors` float32 [N, D], of length one for the cosine, `squares` float64 [N]."""
+
+    vectors: Tensor
+    squares: Tensor
+
+
+def prepare_on_device(array: Array, metric: Metric, what: str, numbers: Integers | int, device: Any) -> DeviceRows:
+    """Check features and make them `DeviceRows`, as `prepare` does.
+
+    Raises:
+        DataError: a row holds a NaN, an infinity or values of more than 1e18.
+    """
+    given = torch.tensor(to_host(array)) if isinstance(array, np.ndarray) else array.detach()
+    vectors = given.to(device).float()
+    squares = _device_squares(vectors)
+    if not bool((squares < LONGEST**2).all()):
+        prepare(vectors, metric, what, numbers)  # which says what is wrong with which row
+    if metric == "euclidean":
+        return DeviceRows(vectors, squares)
+    length = torch.where(squares > 0, squares.sqrt(), 1.0)[:, None]
+    unit = torch.empty_like(vectors)
+    for part, row, scale in zip(*(x.split(at_once(vectors.shape[1])) for x in (unit, vectors, length)), strict=True):
+        part.copy_(row.double().div_(scale))
+    return DeviceRows(unit, _device_squares(unit))
+
+
+def _device_squares(vectors: Tensor) -> Tensor:
+    """Return the squared lengths, float64 [N]."""
+    return torch.cat([_row_sums(some.double().square_()) for some in vectors.split(at_once(vectors.shape[1]))])
+
+
+def products_on_device(query: DeviceRows, gallery: DeviceRows) -> Tensor:
+    """Compute squared distances [Q, G] by a product in single precision, not cut at zero."""
+    product = torch.addmm(gallery.squares.float(), query.vectors, gallery.vectors.T, alpha=-2)
+    return product.add_(query.squares.float()[:, None])
+
+
+def pair_squares_on_device(one_pd: Tensor, other_pd: Tensor) -> Tensor:
+    """Compute the squared distances of P pairs of features, float64 [P]; equal pairs have equal bits."""
+    return _row_sums(one_pd.double().sub_(other_pd).square_())
+
+
+def _row_sums(values_nd: Tensor) -> Tensor:
+    """Sum each row [N], over `values_nd`, all in the same order; that of a reduction depends on where a row begins."""
+    width = values_nd.shape[1]
+    while width > 1:
+        half = width // 2
+        values_nd[:, :half] += values_nd[:, width - half : width]
+        width -= half
+    return values_nd[:, 0].clone()
+
+
+def at_once(width: int) -> int:
+    """Return how many features, or pairs of them, are handled in double precision at a time."""
+    return max(1, DOUBLES // width)
+
+
+# How many images of other ids are nearer than each match.
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,3 +238,36 @@ def _steps(count: int, step: int) -> Iterator[slice]:
     """`count` things in runs of `step`, of one at least."""
     step = max(1, step)
     return (slice(first, min(first + step, count)) for first in range(0, count, step))
+
+
+# The nearest neighbours of every point.
+
+
+def sweep_on_device(points: Points, candidates: Candidates, device: Any, into: Floats) -> None:
+    """Fill the candidates as `merge_block` does block by block, on an accelerator; only lists come back from it.
+
+    A block of rows is compared with all points at once, without the use of symmetry: products are the cheapest there.
+    Of bounds that are equal where a list ends any may be kept; `settle_ties` then looks at all points.
+
+    Args:
+        points: N points, which are copied to the device.
+        candidates: `keys` and `farthest` are filled; `worst` is left as it is.
+        device: a device of torch.
+        into: float32 [Q, N - Q]: filled with the squared distances of the first Q points to the others.
+    """
+    vectors, squares = (torch.tensor(values, device=device) for values in (points.vectors, points.squares))
+    error, queries = float(points.slack), len(into)
+    count, kept = candidates.keys.shape
+    step = max(1, NEIGHBOUR_BLOCK // count)
+    with full_precision(torch.backends.cuda.matmul), torch.inference_mode():
+        for first in range(0, count, step):
+            rows = slice(first, min(first + step, count))
+            block = DeviceRows(vectors[rows], squares[rows])
+            distances = products_on_device(block, DeviceRows(vectors, squares)).clamp_(min=0)
+            candidates.farthest[rows] = distances.amax(dim=1).cpu().numpy()
+            if first < queries:
+                into[rows] = distances[: queries - first, queries:].cpu().numpy()
+            errors = (squares[rows, None] + squares).mul_(error)
+            bounds, others = distances.sub_(errors).clamp_(min=0).topk(kept, largest=False)
+            keys = (bounds.view(torch.int32).long() << 32) | others
+            candidates.keys[rows] = keys.sort(dim=1).values.cpu().numpy()

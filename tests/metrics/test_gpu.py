@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics import distances, retrieval_gpu
-from reidkit.metrics.distances import pair_squares_on_device
+from reidkit.metrics import gpu
+from reidkit.metrics.gpu import pair_squares_on_device
 from reidkit.metrics.matching import find_matches, make_rule
 from reidkit.metrics.retrieval import score
 from reidkit.types import Embeddings
@@ -87,9 +87,9 @@ def test_as_on_the_host_in_blocks_of_any_size(metric: Metric, given_as: Any, mon
     query, gallery = given_as(query), given_as(gallery)
     assert same(score(query, gallery, metric=metric, device=CPU), expected)
     for rows, entries, numbers in ((33, 100, 1), (100, 1, 67 * 9), (7, 50, 67)):
-        monkeypatch.setattr(retrieval_gpu, "GALLERY_BYTES", rows * 4 * 67)
-        monkeypatch.setattr(retrieval_gpu, "BLOCK", entries)
-        monkeypatch.setattr(distances, "DOUBLES", numbers)
+        monkeypatch.setattr(gpu, "GALLERY_BYTES", rows * 4 * 67)
+        monkeypatch.setattr(gpu, "BLOCK", entries)
+        monkeypatch.setattr(gpu, "DOUBLES", numbers)
         assert same(score(query, gallery, metric=metric, device=CPU), expected)
 
 
@@ -132,7 +132,7 @@ def test_a_collapsed_network_scores_as_badly_as_it_can() -> None:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_a_bad_row_is_named(value: float, metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the gallery by its number, whether it is met as a match or only later, and of the queries."""
-    monkeypatch.setattr(retrieval_gpu, "GALLERY_BYTES", 4 * 67 * 100)
+    monkeypatch.setattr(gpu, "GALLERY_BYTES", 4 * 67 * 100)
     query, gallery = crowd()
     matched = find_matches(make_rule(query, gallery, "cross")).columns
     for row in (int(matched.max()), int(np.setdiff1d(np.arange(900), matched)[-1])):
@@ -201,9 +201,9 @@ def test_no_block_of_distances_leaves_the_device(metric: Metric, monkeypatch: py
     """What comes back: a whole number for each match, and for each block of features whether all can be compared."""
     query, gallery = (tensors(one) for one in crowd(queries=40, images=900, width=64))
     matches = len(find_matches(make_rule(query, gallery, "cross")).columns)
-    monkeypatch.setattr(retrieval_gpu, "GALLERY_BYTES", 4 * 64 * 300)
-    monkeypatch.setattr(retrieval_gpu, "BLOCK", 300 * 20)
-    monkeypatch.setattr(distances, "DOUBLES", 300 * 64)
+    monkeypatch.setattr(gpu, "GALLERY_BYTES", 4 * 64 * 300)
+    monkeypatch.setattr(gpu, "BLOCK", 300 * 20)
+    monkeypatch.setattr(gpu, "DOUBLES", 300 * 64)
     with Leaving() as leaving:
         score(query, gallery, metric=metric, device=CPU)
     assert leaving.calls["blocks"] == 6
