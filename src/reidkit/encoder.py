@@ -332,14 +332,19 @@ def _embed_source(
 
     part = options.group.slice_of(len(source))
     batches = eval_batches(source, options.batch or choose_batch(options.device), options.device, part=part)
-    vectors = embed(model.network, batches, options.precision, feature=feature, flip=flip, progress=progress)
+    # Images without labels come from no camera that the network could know.
+    labelled = len(source.samples) == len(source) and getattr(model.network, "takes_cameras", False)
+    camids = source.samples.camids[part].astype(np.int64) if labelled else None
+    vectors = embed(
+        model.network, batches, options.precision, feature=feature, flip=flip, progress=progress, camids=camids
+    )
     vectors = options.group.gather_rows(torch.from_numpy(vectors)).numpy()
     refuse_diverged(vectors)
     return vectors
 
 
 @torch.inference_mode()
-def embed(
+def embed(  # noqa: PLR0913
     network: nn.Module,
     batches: Iterable[Tensor],
     precision: torch.dtype = torch.float32,
@@ -347,11 +352,13 @@ def embed(
     feature: str = "f_i",
     flip: bool = False,
     progress: Callable[[int], None] | None = None,
+    camids: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Features float32 [N, D] of batches of normalised images [B, 3, H, W], in their order.
 
     `feature`: `f_i` after the neck, `f_t` before it. With `flip` a feature is the mean of those of the image and of
-    its mirror image. What is run is a copy in evaluation mode; `network` itself is left as it is.
+    its mirror image. `camids` int64 [N] are the cameras of the images, for a network that takes them. What is run is a
+    copy in evaluation mode; `network` itself is left as it is.
 
     The features stay on the device until there are `CHUNK` bytes of them, for each copy waits for all work before it;
     `progress` is called with the number of images that are handed to the device, a few batches before they are done.
@@ -360,11 +367,16 @@ def embed(
     fused = fuse_batch_norms(network)
     copied: list[NDArray[np.float32]] = []
     waiting: list[Tensor] = []
+    done = 0
     for images in batches:
+        inputs: tuple[Tensor, ...] = (images,)
+        if camids is not None:
+            inputs = (images, torch.from_numpy(camids[done : done + len(images)]).to(images.device))
+        done += len(images)
         with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
-            features = _run(fused, images, side)
+            features = _run(fused, inputs, side)
             if flip:
-                features = (features + _run(fused, images.flip(3), side)) / 2
+                features = (features + _run(fused, (images.flip(3), *inputs[1:]), side)) / 2
         waiting.append(features)
         if sum(some.nbytes for some in waiting) >= CHUNK:
             copied.append(torch.cat(waiting).cpu().numpy())
@@ -462,8 +474,8 @@ def refuse_diverged(vectors: NDArray[np.float32]) -> None:
         )
 
 
-def _run(network: nn.Module, images: Tensor, feature: Feature) -> Tensor:
-    f_t, f_i = network(images)
+def _run(network: nn.Module, inputs: tuple[Tensor, ...], feature: Feature) -> Tensor:
+    f_t, f_i = network(*inputs)
     chosen: Tensor = f_i if feature == "f_i" else f_t
     return chosen.float()
 

@@ -7,6 +7,7 @@ EXTRAS = {
     "fsspec": ("fsspec", "aiohttp"),
     "aiohttp": ("fsspec", "aiohttp"),
     "pyarrow": ("pyarrow",),
+    "timm": ("timm",),
 }
 """What to install for each module; URLs of HTTP need two."""
 

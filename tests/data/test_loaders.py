@@ -20,6 +20,7 @@ from reidkit.data.images import open_images
 from reidkit.data.loaders import AHEAD, TrainBatches, build_batches, eval_batches
 from reidkit.data.sampler import PKSampler
 from reidkit.data.sources import MappedImages, UnreadableImagesError
+from reidkit.distributed import Group
 from reidkit.errors import DataError
 from reidkit.recipe import Batch, Erasing, Images, Recipe
 from reidkit.types import Sample
@@ -115,6 +116,16 @@ def test_a_resumed_epoch_is_the_unbroken_one(start: int) -> None:
     for (x, y), (x_again, y_again) in zip(unbroken[start:], resumed, strict=True):
         assert torch.equal(x, x_again)
         assert torch.equal(y, y_again)
+
+
+def test_cameras_are_those_of_the_images_of_each_process() -> None:
+    whole = images()
+    source = MappedImages(whole._pixels, [Sample(Path("none"), i, 10 * i) for i in range(40)], whole.kept)
+    made = batches(source)
+    order = made.sampler.epoch(2)
+    assert made.cameras(2, 1).tolist() == (10 * order[1]).tolist()
+    second = replace(made, group=Group(rank=1, size=2))
+    assert second.cameras(2, 1).tolist() == (10 * order[1, 3:]).tolist()
 
 
 def test_nothing_is_left_after_the_last_batch() -> None:

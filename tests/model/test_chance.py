@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reidkit.distributed import ALONE, Group
+from reidkit.model.blocks import MixStyle
 from reidkit.model.chance import Chance, DropPath, Place, chances, placed, reseed
 from reidkit.model.contracts import Features
 from reidkit.recipe import Batch
@@ -78,14 +79,41 @@ def test_parts_of_a_batch_draw_what_the_whole_draws(parts: int, alone: dict[str,
 
 
 def in_two_and_four(group: Group) -> dict[str, Any]:
-    return {str(parts): step(group, parts) for parts in (1, 4)}
+    return {str(parts): step(group, parts) for parts in (1, 4)} | {"styled": styled(group)}
+
+
+class Styled(nn.Module):
+    """A convolution whose styles are mixed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.mix = nn.Conv2d(3, 5, 3), MixStyle(1.0)
+
+    def forward(self, images: Tensor) -> Features:
+        f = self.mix(self.conv(images)).square().mean((2, 3))
+        return Features(f, f)
+
+
+def styled(group: Group) -> list[Tensor]:
+    """Features of a batch of 8 images in one part, and in 4."""
+    found = []
+    for parts in (1, 4):
+        torch.manual_seed(0)
+        network = Styled().double().train()
+        forward = MicroBatches(network, Batch(ids=4, images=2, micro_batches=parts), group)  # type: ignore[arg-type]
+        reseed(network, 7, 3)
+        images = torch.arange(8 * 3 * 6 * 4, dtype=torch.float64).view(8, 3, 6, 4).sin()
+        found.append(forward(images[group.slice_of(8)]).f_t.detach())
+    return found
 
 
 def test_processes_draw_what_one_draws(alone: dict[str, Any], tmp_path: Path) -> None:
     for found in together(f"{__name__}:in_two_and_four", 2, tmp_path):
-        for each in found.values():
+        for parts in ("1", "4"):
             for name, value in alone.items():
-                torch.testing.assert_close(each[name], value)
+                torch.testing.assert_close(found[parts][name], value)
+        torch.testing.assert_close(found["styled"], styled(ALONE))
+        assert not torch.allclose(*found["styled"]), "partners are those of the own part"
 
 
 def test_the_draw_is_that_of_the_seed_and_the_step() -> None:

@@ -98,6 +98,9 @@ class _Faulty:
     def count(self, epoch: int) -> int:
         return self.inner.count(epoch)
 
+    def cameras(self, epoch: int, batch: int) -> Tensor:
+        return self.inner.cameras(epoch, batch)
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         step = sum(self.inner.count(past) for past in range(1, epoch)) + start
         for batch in self.inner.epoch(epoch, start):

@@ -92,6 +92,12 @@ class TrainBatches:
         """
         return len(self._order(epoch))
 
+    def cameras(self, epoch: int, batch: int) -> Tensor:
+        """Return the cameras of the images that this process has of a batch: int64 [B/n], on the device."""
+        order = self._order(epoch)[batch]
+        here = order[self.group.slice_of(len(order))]
+        return torch.from_numpy(self.source.samples.camids[here].astype(np.int64)).to(self.device)
+
     def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield the batches of an epoch from the batch `start` on, the same as those of a run that was not broken off.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from reidkit.recipe import BACKBONES
+from reidkit.recipe import family_of
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -31,9 +31,18 @@ class Network(nn.Module):
         # Files and checkpoints of every release have `neck.weight`, not `head.neck.weight`.
         leave_out_of_names(self, "head", beside=("backbone",))
 
-    def forward(self, images: Tensor) -> Features:
-        """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each."""
-        features: Features = self.head(self.backbone(images))
+    @property
+    def takes_cameras(self) -> bool:
+        """Whether the backbone can be told the camera of each image."""
+        return bool(getattr(self.backbone, "takes_cameras", False))
+
+    def forward(self, images: Tensor, camera_b: Tensor | None = None) -> Features:
+        """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each.
+
+        A backbone that `takes_cameras` is told the numbers [B] of the cameras, where they are given.
+        """
+        map_bchw = self.backbone(images, camera_b) if self.takes_cameras else self.backbone(images)
+        features: Features = self.head(map_bchw)
         return features
 
 
@@ -63,7 +72,7 @@ def build_network(recipe: recipe.Network) -> Network:
     A family of backbones is a module of its name in `model/backbones/` with a `build_backbone(recipe)`, a head one in
     `model/heads/` with a `build_head(recipe, channels)`: another one is found without a change here.
     """
-    family = next(family for family, names in BACKBONES.items() if recipe.backbone in names)
+    family = family_of(recipe.backbone)
     backbone: Backbone = import_module(f"reidkit.model.backbones.{family}").build_backbone(recipe)
     head: Head = import_module(f"reidkit.model.heads.{recipe.head}").build_head(recipe, backbone.channels)
     return Network(backbone, head)

@@ -33,6 +33,7 @@ class OwnNetwork(nn.Module):
         channels: D, the length of the features.
         spans: The parts of the features that loss terms may name; "" is the whole.
         filled: The names of the parameters that a weights file has filled before the first step.
+        takes_cameras: Whether `forward` takes the cameras of the images: never.
     """
 
     def __init__(self, network: nn.Module, channels: int) -> None:
@@ -40,6 +41,7 @@ class OwnNetwork(nn.Module):
         self.network, self.channels = network, channels
         self.spans: Spans = dict(getattr(network, "spans", {"": slice(0, channels)}))
         self.filled: frozenset[str] = frozenset()
+        self.takes_cameras = False
         leave_out_of_names(self, "network")
 
     def forward(self, images: Tensor) -> Features:

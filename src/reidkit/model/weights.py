@@ -85,9 +85,12 @@ def load_backbone(network: Network, path: Path) -> str:
     names = {full: aliases.get(full[len(found.prefix) :], full[len(found.prefix) :]) for full in found.names}
     names = {full: name for full, name in names.items() if name.partition(".")[0] in own}
     found_here = _renamed(contents, names)
+    if adapt := getattr(network.backbone, "adapt", None):  # as to another table of positions
+        found_here = found_here._replace(tensors=adapt(found_here.tensors))
     _fit(network.backbone, found_here, path, added=_added(network.backbone))
     given = found_here.tensors.keys()
-    network.filled = frozenset(f"backbone.{name}" for name, _ in network.backbone.named_parameters() if name in given)
+    filled = {id(tensor) for name, tensor in network.backbone.state_dict(keep_vars=True).items() if name in given}
+    network.filled = frozenset(name for name, parameter in network.named_parameters() if id(parameter) in filled)
     beside = [n for n in (*contents.tensors, *contents.unusable) if n not in names and not n.endswith(COUNTER)]
     return "; ".join(filter(None, (_placed(found), _first("left out of the weights:", beside))))
 

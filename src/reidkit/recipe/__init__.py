@@ -21,6 +21,7 @@ from reidkit.recipe.sections import (
     Optim,
     Recipe,
     Triplet,
+    family_of,
 )
 from reidkit.recipe.text import differences, digest, from_json, leaves, load, override, to_json
 
@@ -41,6 +42,7 @@ __all__ = [
     "Triplet",
     "differences",
     "digest",
+    "family_of",
     "from_json",
     "leaves",
     "load",

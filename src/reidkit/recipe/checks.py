@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from functools import cache
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
@@ -69,20 +70,27 @@ def in_words(value: object, longest: int = 100) -> str:
 
 
 def check_choice(value: object, hint: Any, argument: str) -> Any:
-    """Return the value where it is one of those of a Literal.
+    """Return the value where it is one of those of a Literal; one that ends in `:NAME` stands for any name there.
 
     Raises:
         UsageError: it is another; the sentence names the argument, the choices, and the nearest of them.
     """
     choices = get_args(hint)
     for choice in choices:
-        if type(choice) is type(value) and choice == value:
-            return choice
+        if type(choice) is type(value) and (choice == value or _fills(choice, value)):
+            return value
     words, known = in_words(value), [str(choice) for choice in choices]
     close = difflib.get_close_matches(words.lower().replace("_", "-"), known, n=1, cutoff=0.8)
     either = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
     remedy = f"; did you mean {close[0]}?" if close else ""
     raise UsageError(f"{argument} must be {either}, not {words}{remedy}", argument=argument)
+
+
+def _fills(choice: Any, value: Any) -> bool:
+    """Whether a text is the name that a choice as `timm:NAME` leaves open."""
+    start, colon, name = str(choice).partition(":")
+    given = str(value).partition(":")
+    return name == "NAME" and given[:2] == (start, colon) and bool(re.fullmatch(r"[\w.\-/:]+", given[2]))
 
 
 def _fit(value: object, hint: Any, key: str) -> Any:

@@ -25,7 +25,10 @@ OSNets = Literal[
     "osnet-x1_0", "osnet-x0_75", "osnet-x0_5", "osnet-x0_25", "osnet-ibn-x1_0",
     "osnet-ain-x1_0", "osnet-ain-x0_75", "osnet-ain-x0_5", "osnet-ain-x0_25",
 ]  # fmt: skip
-BackboneName = Literal[ResNets, OSNets]
+ViTs = Literal["vit-tiny", "vit-small", "vit-base"]
+HACNNs = Literal["hacnn"]
+TimmModels = Literal["timm:NAME"]
+BackboneName = Literal[ResNets, OSNets, HACNNs, ViTs, TimmModels]
 """Every backbone; another family is one more name in here, and an entry of `BACKBONES`."""
 
 HeadName = Literal["single"]
@@ -34,8 +37,17 @@ HeadName = Literal["single"]
 BACKBONES: dict[str, tuple[str, ...]] = {
     "resnet": get_args(ResNets),
     "osnet": get_args(OSNets),
+    "hacnn": get_args(HACNNs),
+    "vit": get_args(ViTs),
+    "timm_models": get_args(TimmModels),
 }
 """The backbones of each family: of each module in `model/backbones/`."""
+
+
+def family_of(backbone: str) -> str:
+    """Return the family of a backbone: the module in `model/backbones/` that makes it."""
+    pattern = f"{backbone.partition(':')[0]}:NAME" if ":" in backbone else backbone
+    return next(family for family, names in BACKBONES.items() if pattern in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +60,9 @@ class Network(Section):
     `stem_pool`: the max pooling of a ResNet's stem, `padded` as in torchvision, or `ceil` as in fast-reid.
     `blocks` behind those of a ResNet's inner stages: AGW's non-local blocks, as its paper means them or as its program
     has them, or Mancs' attention. `mixstyle`: how often the styles of images are mixed behind the first two stages.
+    For vision transformers: `patch_stride` in pixels; `position_grid`, height and width of the table of positions, to
+    which that of a weights file is resized; `cameras` of the training set that have an embedding, 0 is none;
+    `drop_path`, how often the last block is left out in training.
     `neck`: what makes f_i of f_t: nothing, batch norm (BNNeck), or `l2`, its direction (see `model.neck`).
     `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
     `head`: what makes the features of the backbone's map; `single` is pooling, embedding and neck.
@@ -61,6 +76,10 @@ class Network(Section):
     stem_pool: Literal["padded", "ceil"] = "padded"
     blocks: BlocksName = "none"
     mixstyle: float = 0.0
+    patch_stride: int = 16
+    position_grid: tuple[int, int] = (14, 14)
+    cameras: int = 0
+    drop_path: float = 0.1
     neck: Literal["none", "bnneck", "l2"] = "none"
     embedding: int = 0
     head: HeadName = "single"
@@ -68,6 +87,15 @@ class Network(Section):
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
         yield 0 <= self.mixstyle <= 1, "mixstyle", "must be between 0 and 1"
+        vit = self.backbone in BACKBONES["vit"]
+        yield 1 <= self.patch_stride <= 16, "patch_stride", "must be between 1 and 16 (no overlap)"
+        grid = all(1 <= side <= 256 for side in self.position_grid)
+        yield grid, "position_grid", "must be two numbers between 1 and 256"
+        yield 0 <= self.cameras <= 4096, "cameras", "must be between 0 (none) and 4,096"
+        yield vit or not self.cameras, "cameras", f"must be 0 for {self.backbone}: a vision transformer can have some"
+        yield 0 <= self.drop_path < 1, "drop_path", "must be at least 0 and below 1"
+        styled = self.backbone in BACKBONES["resnet"] or self.backbone in BACKBONES["osnet"] or not self.mixstyle
+        yield styled, "mixstyle", f"must be 0 for {self.backbone}: a ResNet or an OSNet can have it"
         plain = self.backbone in BACKBONES["resnet"] or self.blocks == "none"
         yield plain, "blocks", f"must be none for {self.backbone}: they stand behind those of a ResNet"
         yield 0 < self.width <= 4, "width", "must be above 0 and at most 4"

@@ -128,7 +128,10 @@ def fit(
                 lr = set_learning_rate(optimizer, schedule, progress)
                 reseed(network, batches.seed, progress.step)
                 freezing.set_for(progress.step)
-                terms = training_step(batched_network, objective, optimizer, images, labels, options.precision, group)
+                cameras = cameras_of(batches, progress) if network.takes_cameras else None
+                terms = training_step(
+                    batched_network, objective, optimizer, images, labels, options.precision, group, cameras=cameras
+                )
                 final.update()
                 progress = progress.next_batch()
                 log.step(progress, lr, len(labels), terms)
@@ -147,6 +150,15 @@ def fit(
     return final
 
 
+def cameras_of(batches: Batches, progress: Progress) -> Tensor | None:
+    """Return the cameras [B/n] of the images of the batch that follows `progress`; None where the batches do not say.
+
+    See `TrainBatches.cameras`.
+    """
+    cameras = getattr(batches, "cameras", None)
+    return None if cameras is None else cameras(progress.epoch, progress.batch)
+
+
 def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
     network: nn.Module,
     objective: Objective,
@@ -155,6 +167,8 @@ def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
     labels: Tensor,
     precision: torch.dtype = torch.float32,
     group: Group = ALONE,
+    *,
+    cameras: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Take one step at the learning rate that the optimiser has.
 
@@ -166,12 +180,13 @@ def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
         labels: The number of the id of every image of the batch, int64 [B], 0 <= label < num_ids.
         precision: What the network computes in; the losses always compute in float32.
         group: The processes that share the batch.
+        cameras: The camera of each image of this process, int64 [B/n], for a network that takes them.
 
     Returns:
         The weighted terms of the loss by their names, scalars on the device.
     """
     with autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
-        f_t, f_i = network(images)
+        f_t, f_i = network(images) if cameras is None else network(images, cameras)
     terms: dict[str, Tensor] = objective(f_t.float(), f_i.float(), labels)
     loss = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad()

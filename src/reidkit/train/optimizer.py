@@ -28,7 +28,9 @@ def build_optimizer(network: nn.Module, objective: nn.Module, optim: Optim) -> t
     last group is that of new parameters with weight decay; where nothing sets groups apart it is the only one.
     """
     filled = filled_parameters(network) if optim.new != 1 else set()
-    undecayed = {id(getattr(module, name)) for module in network.modules() for name in getattr(module, "undecayed", ())}
+    undecayed = {
+        id(module.get_parameter(name)) for module in network.modules() for name in getattr(module, "undecayed", ())
+    }
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for module in (network, objective):
         for parameter in module.parameters():

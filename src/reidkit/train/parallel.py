@@ -205,20 +205,22 @@ class MicroBatches(nn.Module):
         self._sharing = max(1, group.size // batch.micro_batches)  # processes that share a part
         synchronise(network, group.neighbours(self._sharing) if group.size > 1 else group)
 
-    def forward(self, images: Tensor) -> Features:
-        """Run the network as its mode says."""
+    def forward(self, images: Tensor, camera_b: Tensor | None = None) -> Features:
+        """Run the network as its mode says; with the images' cameras where it takes them."""
+        inputs = (images,) if camera_b is None else (images, camera_b)
         if self._parts == 1:
             with placed(self.network, self._place(len(images), 0)):
-                found = [self.network(images)]
+                found = [self.network(*inputs)]
         else:
-            found = [self._part(part, i) for i, part in enumerate(images.chunk(self._parts))]
+            parts = zip(*(each.chunk(self._parts) for each in inputs), strict=True)
+            found = [self._part(part, i) for i, part in enumerate(parts)]
         f_t, f_i = (self._group.gather(torch.cat(list(each))) for each in zip(*found, strict=True))
         return Features(f_t, f_i)
 
-    def _part(self, images: Tensor, number: int) -> Features:
-        place = self._place(len(images), number)
+    def _part(self, inputs: tuple[Tensor, ...], number: int) -> Features:
+        place = self._place(len(inputs[0]), number)
         contexts = partial(_two_passes, self.network, number, self._parts, place)
-        return Features(*checkpoint(self.network, images, use_reentrant=False, context_fn=contexts))
+        return Features(*checkpoint(self.network, *inputs, use_reentrant=False, context_fn=contexts))
 
     def _place(self, images: int, number: int) -> Place:
         """Where in the batch of all processes the part `number` of this one stands."""

@@ -201,6 +201,8 @@ def _run(job: Job) -> Run:
     check_batches(sampler.epoch(1), len(source), job.group.size)  # raises if there are too few ids
 
     network, objective = _build(len(pids), job)
+    if network.takes_cameras:
+        network.backbone.meet_cameras(np.unique(source.samples.camids))  # type: ignore[union-attr,operator]
     compiled = compile_network(network, job.device, job.options.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(job.precision).removeprefix("torch."), "people": len(pids)}
     facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights)}
