@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import official
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import Model, load_model, read_images
+from reidkit.encoder import Model, load_model, read_images, require_torch
 from reidkit.evaluation import evaluate
 from reidkit.model.network import build_network
 from reidkit.recipes import get_recipe
@@ -222,7 +222,7 @@ def both(checkout: official.Checkout, run: Path, data: Path) -> tuple[Evaluated,
 
 def official_model(run: Path) -> tuple[Model, Callable[[Tensor], Tensor]]:
     """The model with the weights of a run in the authors' network, and f_i of images as its network takes them."""
-    trained = load_model(run)
+    trained = require_torch(load_model(run))
     recipe: Recipe = trained.recipe
     strong = interpret(get_recipe("strong-baseline"), "official-code").network
     network = replace(strong, width=recipe.network.width, stride_in="3x3")

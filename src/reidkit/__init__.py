@@ -18,9 +18,9 @@ from reidkit.version import __version__
 
 if TYPE_CHECKING:
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.encoder import Model, load_model
+    from reidkit.encoder import Encoder, InputSpec, Model, load_model
     from reidkit.errors import DataError, ReidkitError, RunError, UsageError, WeightsError
-    from reidkit.evaluation import calibrate, compare, evaluate
+    from reidkit.evaluation import calibrate, compare, evaluate, find_input_spec
     from reidkit.gallery import Gallery, open_gallery
     from reidkit.metrics.ranking import rank
     from reidkit.metrics.retrieval import Scores
@@ -37,7 +37,9 @@ __all__ = [
     "DataError",
     "Dataset",
     "Embeddings",
+    "Encoder",
     "Gallery",
+    "InputSpec",
     "Model",
     "Recipe",
     "ReidkitError",
@@ -53,6 +55,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "find_input_spec",
     "get_recipe",
     "load_dataset",
     "load_model",
@@ -66,9 +69,9 @@ __all__ = [
 
 _NAMES = {
     "reidkit.data.formats.detect": ("load_dataset",),
-    "reidkit.encoder": ("Model", "load_model"),
+    "reidkit.encoder": ("Encoder", "InputSpec", "Model", "load_model"),
     "reidkit.errors": ("DataError", "ReidkitError", "RunError", "UsageError", "WeightsError"),
-    "reidkit.evaluation": ("calibrate", "compare", "evaluate"),
+    "reidkit.evaluation": ("calibrate", "compare", "evaluate", "find_input_spec"),
     "reidkit.gallery": ("Gallery", "open_gallery"),
     "reidkit.metrics.ranking": ("rank",),
     "reidkit.metrics.retrieval": ("Scores",),

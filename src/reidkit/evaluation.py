@@ -13,7 +13,14 @@ import numpy as np
 from reidkit import metrics
 from reidkit.data.check import compare_with_model
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import InferenceOptions, embed_samples, feature_name
+from reidkit.encoder import (
+    PRESETS,
+    InferenceOptions,
+    as_image_encoder,
+    embed_samples,
+    feature_name,
+    load_model,
+)
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.calibration_file import (
     Calibration,
@@ -25,15 +32,16 @@ from reidkit.metrics.distances import pair_squares, prepare
 from reidkit.metrics.matching import Labels, find_matches, make_rule, require_matches
 from reidkit.metrics.pairs import similarity
 from reidkit.metrics.scoring import check_method, score
+from reidkit.types import EXPORTED, Dataset
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     import torch
 
-    from reidkit.encoder import Image, Model, OnProgress
+    from reidkit.encoder import Encoder, Image, InputSpec, OnProgress
     from reidkit.metrics.retrieval import Scores
-    from reidkit.types import Cameras, Dataset, Embeddings, Metric, RerankMethod, Samples
+    from reidkit.types import Cameras, Embeddings, Metric, RerankMethod, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +123,7 @@ class Comparison:
 
 
 def evaluate(
-    model: Model,
+    model: Encoder,
     dataset: Dataset | str | os.PathLike[str],
     protocol: EvaluationProtocol | None = None,
     options: InferenceOptions | None = None,
@@ -126,7 +134,7 @@ def evaluate(
     """Score a model on the queries and the gallery of a data set.
 
     Args:
-        model: What `load_model` returns.
+        model: What `load_model` returns, or any other `Encoder`.
         dataset: What `load_dataset` returns, or a path for it; it needs a query and a gallery.
         protocol: How features are made and compared; None: the official protocol.
         options: How images are read and run; None: all automatic, without a cache.
@@ -138,7 +146,7 @@ def evaluate(
         DataError: the data set has no queries or no gallery; images that cannot be read; no query has a true match.
         UsageError: an option that there is not, or that this machine does not have.
     """
-    _require_model(model)
+    model = as_image_encoder(model)
     dataset = _open(dataset)
     protocol, options = _changed(protocol, options, changes)
     if rerank:
@@ -172,7 +180,7 @@ def require_evaluable(dataset: Dataset, protocol: EvaluationProtocol) -> None:
 
 
 def embed_dataset(
-    model: Model, dataset: Dataset, protocol: EvaluationProtocol, options: InferenceOptions
+    model: Encoder, dataset: Dataset, protocol: EvaluationProtocol, options: InferenceOptions
 ) -> tuple[Embeddings, Embeddings]:
     """Return the features of the queries and of the gallery, with what ids and cameras are called.
 
@@ -187,8 +195,55 @@ def embed_dataset(
     return replace(query, names=dataset.names), replace(gallery, names=dataset.names)
 
 
+def find_input_spec(
+    path: str | os.PathLike[str],
+    dataset: Dataset | str | os.PathLike[str],
+    *,
+    images: int = 2500,
+    **changes: Unpack[Changes],
+) -> list[tuple[str, InputSpec, Scores]]:
+    """Evaluate a foreign `.onnx` or `.xml` with every known input spec, the best by mAP first.
+
+    A wrong spec is no error, it only scores low: by a tenth where the colours are in another order.
+
+    Args:
+        path: The file.
+        dataset: A data set with a query and a gallery, or a path for it.
+        images: Of a larger data set, the images of as many ids as have no more than these are taken.
+        changes: As for `evaluate`.
+
+    Returns:
+        The name, the spec and the scores of each.
+
+    Raises:
+        DataError: the data set has no queries or no gallery, or images that cannot be read.
+        UsageError: a file that says itself how its images are made; an option that there is not.
+        WeightsError: the file cannot be run.
+    """
+    if Path(path).suffix.lower() not in EXPORTED:
+        raise UsageError(f"{path} says itself how its images are made: leave out input_spec", argument="input_spec")
+    some = _some_ids(_open(dataset), images)
+    found = []
+    for name in PRESETS:
+        model = load_model(path, input_spec=name)
+        found.append((name, model.input, evaluate(model, some, **changes).scores))
+    return sorted(found, key=lambda one: -one[2].map)
+
+
+def _some_ids(dataset: Dataset, images: int) -> Dataset:
+    """Return query and gallery of some ids, evenly among them, which have no more than so many images together."""
+    pids = np.concatenate([dataset.query.pids, dataset.gallery.pids])
+    if len(pids) <= images:
+        return dataset
+    ids, counts = np.unique(pids[pids > 0], return_counts=True)
+    mixed = np.random.default_rng(0).permutation(len(ids))
+    chosen = ids[mixed[: max(2, int(np.searchsorted(np.cumsum(counts[mixed]), images)))]]
+    parts = (part.take(np.flatnonzero(np.isin(part.pids, chosen))) for part in (dataset.query, dataset.gallery))
+    return Dataset(dataset.name, (), *parts, names=dataset.names)
+
+
 def calibrate(  # noqa: PLR0913
-    model: Model,
+    model: Encoder,
     dataset: Dataset | str | os.PathLike[str],
     *,
     far: float = 1e-3,
@@ -202,7 +257,7 @@ def calibrate(  # noqa: PLR0913
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model.
 
     Args:
-        model: What `load_model` returns.
+        model: What `load_model` returns, or any other `Encoder`.
         dataset: A data set with a query and a gallery, of ids that the model was not trained on.
         far: The false accept rate: of the pairs of two ids, the part that the threshold accepts.
         method: How a probability is made of a similarity.
@@ -217,7 +272,7 @@ def calibrate(  # noqa: PLR0913
             written.
         UsageError: a rate or a prior that is not between 0 and 1; an option that there is not.
     """
-    _require_model(model)
+    model = as_image_encoder(model)
     dataset = _open(dataset)
     protocol, options = _changed(None, None, changes)
     how: dict[str, Any] = {"metric": protocol.metric, "cameras": protocol.cameras, "seed": seed}
@@ -253,14 +308,14 @@ def refuse_training_ids(trained: dict[str, Any], data: str) -> None:
         )
 
 
-def compare(model: Model, a: Image, b: Image, *, threshold: float | None = None) -> Comparison:
+def compare(model: Encoder, a: Image, b: Image, *, threshold: float | None = None) -> Comparison:
     """Compare two images: how similar they are, and whether they show the same person.
 
     The threshold and the probability come from the `calibration.json` beside the model, and features are made as for
     that. Without one, and without a `threshold`, the similarity alone is known.
 
     Args:
-        model: What `load_model` returns.
+        model: What `load_model` returns, or any other `Encoder`.
         a: A path, an image of Pillow, or RGB pixels uint8 [H, W, 3].
         b: The other image.
         threshold: The similarity from which both show the same person; None: the calibrated one.
@@ -268,7 +323,7 @@ def compare(model: Model, a: Image, b: Image, *, threshold: float | None = None)
     Raises:
         DataError: an image cannot be read; the calibration is damaged or another model's.
     """
-    _require_model(model)
+    model = as_image_encoder(model)
     known = model.calibration
     metric = known.settings.metric if known else "cosine"
     vectors = model.embed([a, b], feature=known.feature if known else "f_i", flip=bool(known and known.flip))
@@ -277,16 +332,6 @@ def compare(model: Model, a: Image, b: Image, *, threshold: float | None = None)
     limit = known.threshold() if known and threshold is None else threshold
     chance = float(known.same_person(alike)) if known else None
     return Comparison(alike, None if limit is None else alike >= limit, chance, limit)
-
-
-def _require_model(model: object) -> None:
-    """Refuse the path of a model.
-
-    Raises:
-        UsageError: it is no model.
-    """
-    if not hasattr(model, "embed"):
-        raise UsageError(f"the model is a {type(model).__name__}: pass what load_model returns", argument="model")
 
 
 def _open(dataset: Dataset | str | os.PathLike[str]) -> Dataset:

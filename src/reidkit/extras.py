@@ -8,6 +8,9 @@ EXTRAS = {
     "aiohttp": ("fsspec", "aiohttp"),
     "pyarrow": ("pyarrow",),
     "timm": ("timm",),
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "onnxscript": ("onnx", "onnxruntime", "onnxscript"),
+    "openvino": ("openvino",),
 }
 """What to install for each module; URLs of HTTP need two."""
 

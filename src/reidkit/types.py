@@ -45,6 +45,9 @@ original distance (Sarfraz et al. 2018). `expansion`: alpha query expansion (Rad
 Precision = Literal["auto", "fp32", "bf16"]
 """What a network computes in; `auto` is bf16 where the device has it."""
 
+EXPORTED = (".onnx", ".xml")
+"""The endings of models that ONNX Runtime and OpenVINO run. What is stored beside them bears their whole name."""
+
 SYNTHETIC = "Synthetic person re-identification data: nobody in these images is real."
 """How the README.txt of a synthetic data set begins, so that its scores can be labelled."""
 

@@ -23,6 +23,7 @@ from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from reidkit.recipe import override
 from tests.commands import SIZE, settings
+from tests.encoder.files import mean_colour
 from tests.noise import draw_noise
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_model(folder / "runs" / name / "model.safetensors", build_network(recipe.network), recipe)
     calibrate(load_model(folder / "runs" / "calibrated"), load_dataset(market), far=0.1)
     shutil.copy(folder / "runs" / "strong" / "model.safetensors", folder / "resnet50.safetensors")
+    mean_colour(folder / "osnet_x0_25.onnx", size=(32, 16))
     return folder
 
 

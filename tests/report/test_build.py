@@ -137,11 +137,8 @@ def test_scores_curve_and_distances_are_those_of_the_judgement(
     model = load_model(run[0])
     bare = build.build_report(model, "noise: 4 queries", {"a": 1, "people": 8}, "reidkit x", on="noise")
     made = build.add_scores(bare, evaluation, EvaluationProtocol())
-    assert made.title == f"{model.recipe.name} on noise"
-    assert (
-        made.model
-        == f"{model.recipe.name}: resnet18 at 0.125 of its width, images of 32x32, weights {model.fingerprint}"
-    )
+    assert made.title == f"{model.name} on noise"
+    assert made.model == f"{model.name}: resnet18 at 0.125 of its width, images of 32x32, weights {model.fingerprint}"
     assert made.data == "noise: 4 queries"
     assert made.changed is not None
     assert made.changed["optim.epochs"] == (3, 120)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import Model, load_model
+from reidkit.encoder import Model, load_model, require_torch
 from reidkit.errors import DataError, RunError, UsageError
 from reidkit.metrics.clustering import jaccard_clusters
 from reidkit.model.weights import fingerprint
@@ -67,7 +67,7 @@ def file_of(folder: Path) -> bytes:
 
 
 def test_a_run_like_any_other(finished: Run, model: Model, noise: Path) -> None:
-    loaded = load_model(finished.folder)
+    loaded = require_torch(load_model(finished.folder))
     assert loaded.fingerprint == finished.model.fingerprint != model.fingerprint
     assert loaded.recipe.name == f"{model.recipe.name}-adapted"
     assert loaded.recipe.adapt.eps == 0.55

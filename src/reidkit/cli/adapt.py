@@ -52,12 +52,12 @@ def adapt(
         return run_as(processes, resume_command())
 
     from reidkit.distributed import joined
-    from reidkit.encoder import load_model
+    from reidkit.encoder import load_model, require_torch
     from reidkit.train import TensorBoard, TrainOptions
     from reidkit.train.adapt import adapt as run_adaptation
     from reidkit.train.adapt import adaptation_recipe
 
-    loaded = load_model(model, network=options.import_network(network))
+    loaded = require_torch(load_model(model, network=options.import_network(network)), "adaptation")
     recipe = adaptation_recipe(loaded.recipe, settings or [])
     folder = out or default_folder(recipe, seed)
     if not resume and holds_run(folder):

@@ -163,7 +163,7 @@ def _evaluate(
         if side.values:
             raise UsageError(f"{path} is a result already: leave out --data, or give a run's folder")
         model = inference[0].load_model(path)
-        side.recipe = side.recipe or model.recipe
+        side.recipe = side.recipe or getattr(model, "recipe", None)
         side.evaluation = evaluate(model, dataset, protocol, settings)
         query, scores = side.evaluation.query, side.evaluation.scores
         side.values = Values(scores.average_precision, scores.inp, scores.first_match)

@@ -6,12 +6,16 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from reidkit.cli import options
-from reidkit.cli.output import command, print_line, progress, shown_command, tell_passed_over
+from reidkit.cli.output import command, print_line, progress, remark, shown_command, tell_passed_over
 from reidkit.cli.score import Scoring, compute_scores, print_scores, rerank_words, write_queries
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reidkit.encoder import ImageEncoder
     from reidkit.evaluation import Evaluation, EvaluationProtocol
+    from reidkit.types import Dataset
 
 
 def evaluate(
@@ -30,15 +34,13 @@ def evaluate(
         return run_as(processes, command())
 
     from reidkit.data.check import compare_with_model
-    from reidkit.data.formats.detect import load_dataset
     from reidkit.distributed import joined
     from reidkit.evaluation import evaluate
     from reidkit.report import build
     from reidkit.report.page import write_report
 
     protocol = features.protocol(scoring)
-    loaded = inference.load_model(model)
-    dataset = load_dataset(data, format_)
+    loaded, dataset = _open(model, data, format_, inference)
     as_child()
     with joined() as group, progress(group.first) as tell:
         if group.first:
@@ -68,6 +70,30 @@ def evaluate(
         if not as_json:
             print_line(f"report in {report}")
     return 0
+
+
+def _open(model: Path, data: Path, format_: str | None, inference: options.Inference) -> tuple[ImageEncoder, Dataset]:
+    from reidkit.data.formats.detect import load_dataset
+
+    if inference.input_spec != "auto":
+        return inference.load_model(model), load_dataset(data, format_)
+    dataset = load_dataset(data, format_)
+    return _with_best_spec(inference, model, dataset).load_model(model), dataset
+
+
+def _with_best_spec(inference: options.Inference, model: Path, dataset: Dataset) -> options.Inference:
+    """Try the known input specs of a foreign file, say how each scores, and take the best."""
+    from reidkit.evaluation import find_input_spec
+    from reidkit.terminal import percent
+
+    settings = inference.for_library(lambda *_: None)
+    how = {name: getattr(settings, name) for name in ("device", "batch", "cache_dir", "skip_unreadable")}
+    found = find_input_spec(model, dataset, **how)
+    for name, spec, scores in found:
+        remark(f"{name:16} rank-1 {percent(scores.rank1)} mAP {percent(scores.map)}  {spec}")
+    best = found[0][0]
+    remark(f"the best is --input-spec {best}")
+    return dataclasses.replace(inference, input_spec=best)
 
 
 def _merged(evaluation: Evaluation, protocol: EvaluationProtocol) -> Evaluation:

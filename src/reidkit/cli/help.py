@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "Data": "data val_data format_ read_as part people stream cache no_cache clear_cache skip_unreadable check",
     "Training": "weights settings interpretation seed seeds rows small short resume save_every evaluate_every",
-    "Inference": "network flip feature batch",
+    "Inference": "network input_spec flip feature batch",
     "Scores": "metric ap cameras rerank rerank_by k1 k2 lam ci by_camera single_shot multi_query",
     "Threshold": "far method prior allow_training_ids",
     "Picture": "queries answers perplexity measured",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from reidkit.cli import suggest
+from reidkit.cli.output import remark
 from reidkit.errors import UsageError
 from reidkit.types import Cameras, Feature, Metric, Precision
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from reidkit.distributed import Group
-    from reidkit.encoder import InferenceOptions, Model
+    from reidkit.encoder import ImageEncoder, InferenceOptions
     from reidkit.evaluation import EvaluationProtocol
 
     Progress = Callable[[str, int, int], None]
@@ -41,13 +42,21 @@ def _formats() -> Sequence[str]:
     return tuple(FORMATS)
 
 
+def _input_specs() -> Sequence[str]:
+    from reidkit.encoder import PRESETS
+
+    return (*PRESETS, "auto")
+
+
 def _interpretations() -> Sequence[str]:
     from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS
 
     return INTERPRETATIONS
 
 
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model.safetensors.")]
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A run's folder, a .safetensors, .onnx or OpenVINO .xml.")
+]
 TestData = Annotated[Path, typer.Option("--data", help="A data set with queries and a gallery.")]
 Format = Annotated[
     str | None,
@@ -105,6 +114,32 @@ NetworkOption = Annotated[
 ]
 
 
+InputSpecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--input-spec",
+        metavar="SPEC",
+        autocompletion=starting_with(_input_specs),
+        help="How the images of a foreign .onnx or .xml are made: torchreid, size=256x128,colour=bgr,...",
+    ),
+]
+
+
+def open_model(path: Path, network: str | None, input_spec: str | None) -> ImageEncoder:
+    """Load a model; of a foreign file, say on stderr how its images are made.
+
+    Raises:
+        ReidkitError: as `load_model` does.
+    """
+    from reidkit.encoder import load_model
+
+    loaded = load_model(path, network=import_network(network), input_spec=input_spec)
+    if origin := getattr(loaded, "origin", ""):
+        where = {"given": "as given", "metadata": "as the file says"}.get(origin, f"{origin}, by the file's name")
+        remark(f"images for {path.name}: {loaded.input} ({where})")
+    return loaded
+
+
 def import_network(name: str | None) -> Callable[[], Module] | None:
     """Return what `--network` names, a function without arguments; None where it is not given.
 
@@ -121,6 +156,7 @@ class Inference:
     """The network of a model, and how images are read and run through it."""
 
     network: NetworkOption = None
+    input_spec: InputSpecOption = None
     batch: Annotated[int, typer.Option("--batch", min=0, help="Images at a time; 0: what fills the device.")] = 0
     device: Device = "auto"
     precision: PrecisionOption = "auto"
@@ -128,11 +164,9 @@ class Inference:
     no_cache: NoCache = False
     skip_unreadable: SkipUnreadable = False
 
-    def load_model(self, path: Path) -> Model:
-        """Load a model, with a network of the user's own where one is named."""
-        from reidkit.encoder import load_model
-
-        return load_model(path, network=import_network(self.network))
+    def load_model(self, path: Path) -> ImageEncoder:
+        """Load a model, with a network of the user's own, or the input spec of a foreign file, where it is named."""
+        return open_model(path, self.network, self.input_spec)
 
     def for_library(self, progress: Progress, group: Group | None = None) -> InferenceOptions:
         """Return these options as the library takes them.

@@ -17,7 +17,7 @@ from reidkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reidkit.encoder import InferenceOptions, Model
+    from reidkit.encoder import ImageEncoder, InferenceOptions
     from reidkit.evaluation import Evaluation, EvaluationProtocol
     from reidkit.types import Dataset
 
@@ -63,7 +63,7 @@ def ranks(
     with progress() as tell:
         seen = _evaluate(model, data, format_, inference, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
-    title = f"{seen.model.recipe.name} on {seen.dataset.name}"
+    title = f"{seen.model.name} on {seen.dataset.name}"
     write_figure(ranked_figure(ranked_lists(seen.evaluation, seen.protocol, rows), answers, title), out)
     _say(out, as_json=as_json)
 
@@ -91,7 +91,7 @@ def attention(
         seen = _evaluate(model, data, format_, inference, tell)
     rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
     compared = compare_attention(seen.model, seen.evaluation, seen.protocol, rows, answers, seen.inference.device)
-    write_figure(comparison_figure(compared, f"{seen.model.recipe.name} on {seen.dataset.name}"), out)
+    write_figure(comparison_figure(compared, f"{seen.model.name} on {seen.dataset.name}"), out)
     _say(out, as_json=as_json)
 
 
@@ -105,25 +105,26 @@ def embedding(
     part: Annotated[Literal["gallery", "query", "train"], typer.Option(help="The images that are drawn.")] = "gallery",
     perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE: how many neighbours count.")] = 15.0,
     network: options.NetworkOption = None,
+    input_spec: options.InputSpecOption = None,
     format_: options.Format = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
     """The features f_t and f_i of some ids' images as points in the plane."""
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.encoder import InferenceOptions, load_model
+    from reidkit.encoder import InferenceOptions
     from reidkit.plots.projection import points_figure
     from reidkit.plots.style import figure_format, write_figure
     from reidkit.report.build import embedding_panels, with_most_images
 
     figure_format(out)
-    loaded = load_model(model, network=options.import_network(network))
+    loaded = options.open_model(model, network, input_spec)
     dataset = load_dataset(data, format_)
     samples = with_most_images(getattr(dataset, part), people, f"{dataset.name} {part}")
     with progress() as tell:
         settings = InferenceOptions(device=device, precision="fp32", progress=tell)
         panels, pids = embedding_panels(loaded, samples, settings, method, perplexity)
-    title = f"{loaded.recipe.name} on {dataset.name}: {len(samples)} {part} images with {len(set(pids))} ids"
+    title = f"{loaded.name} on {dataset.name}: {len(samples)} {part} images with {len(set(pids))} ids"
     write_figure(points_figure(panels, pids, title), out)
     _say(out, as_json=as_json)
 
@@ -156,7 +157,7 @@ def choose_queries(wanted: str, paths: Sequence[str], scored: Sequence[int], see
 class _Seen:
     """An evaluated model with what it was evaluated on."""
 
-    model: Model
+    model: ImageEncoder
     dataset: Dataset
     protocol: EvaluationProtocol
     inference: InferenceOptions

@@ -12,6 +12,7 @@ import torch
 
 from reidkit.data.images import image_file, open_images
 from reidkit.data.loaders import eval_batches
+from reidkit.encoder import require_torch
 from reidkit.errors import DataError
 from reidkit.metrics.ranking import rank
 from reidkit.model.heads.single import Single
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from reidkit.encoder import Model
+    from reidkit.encoder import Encoder
     from reidkit.evaluation import Evaluation, EvaluationProtocol
     from reidkit.types import Embeddings
 
@@ -40,12 +41,14 @@ class Attended(NamedTuple):
 
 
 @torch.inference_mode()
-def attend(model: Model, samples: Sequence[Sample], device: torch.device) -> Attended:
+def attend(model: Encoder, samples: Sequence[Sample], device: torch.device) -> Attended:
     """Run a few images through the network; their last feature maps are all kept in memory.
 
     Raises:
         DataError: there is no image, or one cannot be read; or the network is none of a backbone and a single head.
+        UsageError: the model is an exported file.
     """
+    model = require_torch(model, "attention")
     network = model.network.to(device).eval()
     if not isinstance(network, Network) or not isinstance(network.head, Single):
         raise DataError("attention maps need a network of a backbone and a head of one branch, which this one is not")
@@ -74,7 +77,7 @@ def similarity(network: Network, query_d: Vectors, map_bchw: Tensor) -> Vectors:
 
 
 def compare_attention(
-    model: Model,
+    model: Encoder,
     evaluation: Evaluation,
     protocol: EvaluationProtocol,
     rows: Sequence[int],
@@ -87,7 +90,9 @@ def compare_attention(
 
     Raises:
         DataError: an image cannot be read.
+        UsageError: the model is an exported file.
     """
+    network = require_torch(model, "attention").network
     found = []
     for one in rank(evaluation.query, evaluation.gallery, rows, answers, **_rule(protocol)):
         query = _sample(evaluation.query, one.query)
@@ -96,8 +101,8 @@ def compare_attention(
         match = true_match(evaluation, protocol, one.query)
         last = query if match is None else _sample(evaluation.gallery, match)
         seen = attend(model, [query, *images, last], device)
-        own = similarity(model.network, seen.f_i[-1], seen.maps[:1])[0]
-        others = similarity(model.network, seen.f_i[0], seen.maps[1:])[:-1]
+        own = similarity(network, seen.f_i[-1], seen.maps[:1])[0]
+        others = similarity(network, seen.f_i[0], seen.maps[1:])[:-1]
         top = float(others.max(initial=0.0))
         shown = tuple(
             (Overlay(sample.path, cells, 0.0, top), bool(is_match), _cosine(seen.f_i[0], vector))
@@ -108,13 +113,15 @@ def compare_attention(
 
 
 def matched_pairs(
-    model: Model, evaluation: Evaluation, protocol: EvaluationProtocol, rows: Sequence[int], device: torch.device
+    model: Encoder, evaluation: Evaluation, protocol: EvaluationProtocol, rows: Sequence[int], device: torch.device
 ) -> list[tuple[Overlay, Overlay]]:
     """Map, in queries and in their nearest true matches, what makes each of the two like the other.
 
     Raises:
         DataError: an image cannot be read.
+        UsageError: the model is an exported file.
     """
+    network = require_torch(model, "attention").network
     pairs = []
     for row in rows:
         match = true_match(evaluation, protocol, row)
@@ -122,8 +129,8 @@ def matched_pairs(
             continue
         query, image = _sample(evaluation.query, row), _sample(evaluation.gallery, match)
         seen = attend(model, [query, image], device)
-        first = similarity(model.network, seen.f_i[1], seen.maps[:1])[0]
-        second = similarity(model.network, seen.f_i[0], seen.maps[1:])[0]
+        first = similarity(network, seen.f_i[1], seen.maps[:1])[0]
+        second = similarity(network, seen.f_i[0], seen.maps[1:])[0]
         pairs.append((Overlay(query.path, first, 0.0), Overlay(image.path, second, 0.0)))
     return pairs
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from reidkit.data.images import image_file
-from reidkit.encoder import InferenceOptions, embed_samples
-from reidkit.errors import DataError
+from reidkit.encoder import InferenceOptions, Model, embed_samples
+from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol
 from reidkit.metrics.ranking import draw_queries, pair_histogram, rank
 from reidkit.plots.charts import Histogram
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.encoder import Model
+    from reidkit.encoder import ImageEncoder
     from reidkit.evaluation import Evaluation
     from reidkit.metrics.retrieval import Scores
     from reidkit.recipe import Recipe
@@ -48,7 +48,13 @@ WORDS = {"training_set": "digest of the training set", "people": "training ids",
 
 
 def build_report(
-    model: Model, data: str, settings: Mapping[str, object], command: str, *, on: str = "", given: Recipe | None = None
+    model: ImageEncoder,
+    data: str,
+    settings: Mapping[str, object],
+    command: str,
+    *,
+    on: str = "",
+    given: Recipe | None = None,
 ) -> Report:
     """Begin a page: what was asked for, and on which machine.
 
@@ -60,16 +66,16 @@ def build_report(
         on: The name of the data set, for the title.
         given: The recipe before it was changed, where it is none of reidkit's.
     """
-    recipe = model.recipe
-    known = origin_of(recipe) or given
+    recipe = model.recipe if isinstance(model, Model) else None
+    known = recipe and (origin_of(recipe) or given)
     weights = f", weights {model.fingerprint}" if model.fingerprint else ""
     return Report(
-        title=f"{recipe.name} on {on}" if on else recipe.name,
+        title=f"{model.name} on {on}" if on else model.name,
         when=time.strftime("%Y-%m-%d %H:%M %Z"),
         command=command,
         data=data,
-        model=f"{recipe.name}: {network_words(recipe)}{weights}",
-        changed=changes_of(recipe, given) if known else None,
+        model=f"{model.name}: {network_words(recipe) if recipe else model.input}{weights}",
+        changed=changes_of(recipe, given) if recipe and known else None,
         recipe=recipe,
         settings={**{WORDS.get(key, key): value for key, value in settings.items()}, **machine()},
     )
@@ -165,17 +171,18 @@ def _called(images: Embeddings, row: int) -> tuple[str, str]:
 
 def add_pictures(
     report: Report,
-    model: Model,
+    model: ImageEncoder,
     evaluation: Evaluation,
     device: torch.device,
     protocol: EvaluationProtocol | None = None,
 ) -> Report:
     """Add what makes some queries like their true matches, and the features of some ids of the gallery.
 
-    Either is left out where an image cannot be read, or where there is nothing to show.
+    Either is left out where an image cannot be read, where the model is an exported file, whose inside is not seen, or
+    where there is nothing to show.
     """
     rows = draw_queries(evaluation.scores.average_precision, MAPS).tolist()
-    with contextlib.suppress(DataError):
+    with contextlib.suppress(DataError, UsageError):
         pairs = matched_pairs(model, evaluation, protocol or EvaluationProtocol(), rows, device)
         report = dataclasses.replace(report, attention=pairs)
     with contextlib.suppress(DataError):
@@ -183,7 +190,7 @@ def add_pictures(
     return report
 
 
-def _features_uri(model: Model, gallery: Embeddings, device: torch.device) -> str:
+def _features_uri(model: ImageEncoder, gallery: Embeddings, device: torch.device) -> str:
     """f_t and f_i of the ids with the most gallery images, by principal components, as the address of a figure."""
     ids = _most_frequent(gallery.pids, IDS, "the gallery")
     rows = np.concatenate([np.flatnonzero(gallery.pids == pid)[:EACH] for pid in ids]).tolist()
@@ -209,7 +216,7 @@ def _most_frequent(pids_n: NDArray[np.int64], ids: int, where: str) -> list[int]
 
 
 def embedding_panels(
-    model: Model, samples: Samples, options: InferenceOptions, method: str, perplexity: float = 30.0
+    model: ImageEncoder, samples: Samples, options: InferenceOptions, method: str, perplexity: float = 30.0
 ) -> tuple[list[Panel], NDArray[np.int64]]:
     """Place f_t and f_i of images in the plane by `pca` or `tsne`; also return the ids [N] of the images.
 
@@ -219,6 +226,9 @@ def embedding_panels(
     Raises:
         DataError: an image cannot be read, or there are too few.
     """
+    if not isinstance(model, Model):  # an exported file gives one feature
+        only = embed_samples(model, samples, "images", options)
+        return [_panel("f, as the file gives it", only.vectors, method, perplexity)], only.pids
     before = embed_samples(model, samples, "before the neck", options, feature="f_t")
     if model.recipe.network.neck == "none":
         return [_panel("f", before.vectors, method, perplexity)], before.pids

@@ -1,27 +1,15 @@
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from reidkit import encoder as module
-from reidkit.encoder import InputSpec, Model, embed, read_images
+from reidkit.encoder import embed
+from reidkit.encoder import torch_model as module
 from reidkit.hardware import choose_batch
 from reidkit.model.network import Network, build_network
 from tests.train.tiny import RECIPE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from reidkit.encoder import Encoder
 
 
 @pytest.fixture(scope="module")
@@ -125,71 +113,3 @@ def test_bf16_gives_float32_features_close_to_them(network: Network, images: Ten
     assert not np.array_equal(exact, rough)
     cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
     assert cosine.min() > 0.99
-
-
-# --- What every encoder does: a runtime of another kind is added to `ENCODERS`.
-
-
-class MeanColour:
-    """An encoder that needs no network: the feature of an image is its mean colour."""
-
-    input = InputSpec(height=4, width=2)
-    dim = 3
-    fingerprint = "c0105125c0105125"
-
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = images.mean(axis=(1, 2)).astype(np.float32)
-        return features
-
-
-def in_torch() -> Encoder:
-    torch.manual_seed(0)
-    return Model(build_network(RECIPE.network).eval(), RECIPE, "0123456789abcdef")
-
-
-ENCODERS: dict[str, Callable[[], Encoder]] = {"torch": in_torch, "mean colour": MeanColour}
-
-
-@pytest.fixture(params=ENCODERS, scope="module")
-def encoder(request: pytest.FixtureRequest) -> Encoder:
-    return ENCODERS[request.param]()
-
-
-def draw(encoder: Encoder, count: int) -> NDArray[np.uint8]:
-    shape = (count, encoder.input.height, encoder.input.width, 3)
-    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-
-
-def test_each_image_has_one_feature_whatever_it_is_encoded_with(encoder: Encoder) -> None:
-    pixels = draw(encoder, 5)
-    features = encoder.encode(pixels)
-    assert features.dtype == np.float32
-    assert features.shape == (5, encoder.dim)
-    assert np.isfinite(features).all()
-    scale = np.abs(features).max()
-    for index in range(5):
-        alone = encoder.encode(pixels[index : index + 1])
-        np.testing.assert_allclose(alone[0], features[index], atol=0.02 * scale)  # bf16 where the processor has it
-    np.testing.assert_allclose(encoder.encode(pixels[::-1]), features[::-1], atol=0.02 * scale)
-
-
-def test_no_images_have_no_features(encoder: Encoder) -> None:
-    assert encoder.encode(draw(encoder, 0)).shape == (0, encoder.dim)
-
-
-def test_an_encoder_says_what_it_takes_and_who_it_is(encoder: Encoder) -> None:
-    spec = encoder.input
-    assert spec.height > 0
-    assert spec.width > 0
-    assert spec.colour == "rgb"
-    assert len(spec.mean) == len(spec.std) == 3
-    assert re.fullmatch("[0-9a-f]{16}", encoder.fingerprint)
-
-
-def test_images_are_read_at_the_size_of_the_encoder(encoder: Encoder, tmp_path: Path) -> None:
-    """A grey square of any size is grey at every size."""
-    Image.new("RGB", (9, 17), (7, 8, 9)).save(tmp_path / "grey.png")
-    for image in (str(tmp_path / "grey.png"), tmp_path / "grey.png", Image.new("RGB", (3, 5), (7, 8, 9))):
-        (pixels,) = read_images([image], encoder.input)
-        assert pixels.shape == (1, encoder.input.height, encoder.input.width, 3)
-        assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[7, 8, 9]]

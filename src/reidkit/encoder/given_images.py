@@ -1,0 +1,88 @@
+"""Images as a caller has them (paths, images of Pillow, pixels) at the size of an encoder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from reidkit.data.decode import decode
+from reidkit.data.sources import fit, pool
+from reidkit.errors import DataError, UsageError
+from reidkit.types import Samples, SampleTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import PIL.Image
+    from numpy.typing import NDArray
+
+    from reidkit.encoder.input_spec import InputSpec
+
+Image: TypeAlias = "str | os.PathLike[str] | PIL.Image.Image | NDArray[np.uint8]"
+"""A path, an image of Pillow, or RGB pixels uint8 [H, W, 3]."""
+
+TOGETHER = 64
+"""Images of a list that are decoded in one call, at most."""
+
+
+def read_images(images: Iterable[Image], spec: InputSpec) -> Iterator[NDArray[np.uint8]]:
+    """Read images in order, as RGB pixels uint8 [B, H, W, 3] of an encoder's size, a few dozen at a time.
+
+    Raises:
+        DataError: an image cannot be read.
+        UsageError: something that is no image.
+    """
+    source = GivenImages(list(images), spec)
+    for first in range(0, len(source), TOGETHER):
+        yield source.rows(np.arange(first, min(first + TOGETHER, len(source))))[0]
+
+
+class GivenImages:
+    """Images as a caller has them, an `ImageSource` that reads them when they are asked for."""
+
+    def __init__(self, images: Sequence[Image], spec: InputSpec) -> None:
+        self.samples: Samples = SampleTable()
+        self.kept = np.arange(len(images), dtype=np.int64)
+        self.size = (spec.height, spec.width)
+        self._images, self._spec = images, spec
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Read these images.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        pixels = np.empty((len(indices), *self.size, 3), dtype=np.uint8)
+
+        def read(row: int) -> None:
+            index = int(indices[row])
+            fit(_pixels(self._images[index], index), pixels[row], self._spec.resize)
+
+        with pool() as threads:
+            list(threads.map(read, range(len(indices))))
+        pixels.flags.writeable = False
+        return pixels, np.arange(len(indices), dtype=np.int64)
+
+
+def _pixels(image: Image, index: int) -> NDArray[np.uint8]:
+    """Return the pixels of one image, RGB uint8 [H, W, 3]; `index` says which in an error."""
+    if isinstance(image, str | os.PathLike):
+        return decode(Path(image))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise UsageError(f"image {index} is {image.dtype} {list(image.shape)}: pass RGB pixels uint8 [H, W, 3]")
+        return image
+    if hasattr(image, "convert"):
+        from PIL import ImageOps
+
+        try:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:  # a file that Pillow has opened and not yet decoded
+            raise DataError(f"image {index} cannot be read: {error}") from None
+    raise UsageError(f"image {index} is of type {type(image).__name__}: pass a path, a PIL image or uint8 [H, W, 3]")

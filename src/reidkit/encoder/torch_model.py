@@ -1,0 +1,152 @@
+"""A network in torch as an encoder: the only one whose inside can be seen (f_t, attention maps)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from reidkit.data.loaders import eval_batches
+from reidkit.encoder.base import ImageEncoder, check_pixels
+from reidkit.encoder.inference import feature_name
+from reidkit.encoder.input_spec import InputSpec
+from reidkit.hardware import choose_batch
+from reidkit.model.fuse import fuse_batch_norms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from reidkit.data.sources import ImageSource
+    from reidkit.encoder.inference import Feature, InferenceOptions
+    from reidkit.model.network import Network
+    from reidkit.recipe import Recipe
+
+CHUNK = 2**27
+"""Bytes of features that are copied from the device at a time: 16,384 of 2,048 numbers."""
+
+
+class Model(ImageEncoder):
+    """A trained network with the recipe that made it: an `Encoder` in torch.
+
+    Attributes:
+        network: The module: images float32 [B, 3, H, W], normalised, to `Features`.
+        recipe: How it was trained; its `images` say what the network takes.
+        fingerprint: Names the weights; "" where they are still being trained.
+        path: The run folder or the file that it was loaded from; None for a network that was not.
+    """
+
+    network: Network
+
+    def __init__(self, network: nn.Module, recipe: Recipe, fingerprint: str = "", path: Path | None = None) -> None:
+        self.network = cast("Network", network)
+        self.recipe, self.fingerprint, self.path = recipe, fingerprint, path
+
+    def __repr__(self) -> str:
+        return f"Model({self.recipe.name}, {self.fingerprint or 'in training'}, dim={self.dim})"
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe."""
+        return self.recipe.name
+
+    @property
+    def input(self) -> InputSpec:
+        """The size of the images and how they are resized."""
+        images = self.recipe.images
+        return InputSpec(height=images.height, width=images.width, resize=images.resize)
+
+    @property
+    def dim(self) -> int:
+        """The length D of a feature."""
+        return _length(self.network)
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features f_i float32 [N, D] of RGB pixels uint8 [N, H, W, 3] of the network's size.
+
+        Raises:
+            UsageError: the pixels have another size or type.
+            DivergedError: the network gives features that are NaN or infinite.
+        """
+        check_pixels(images, self.input)
+        features: NDArray[np.float32] = self.embed(list(images))
+        return features
+
+    def features(
+        self,
+        source: ImageSource,
+        options: InferenceOptions,
+        tell: Callable[[int], None],
+        *,
+        feature: str = "f_i",
+        flip: bool = False,
+    ) -> NDArray[np.float32]:
+        """Features float32 [S, D] of the images of a source: see `ImageEncoder.features`."""
+        self.network.to(options.device)
+        part = options.group.slice_of(len(source))
+        batches = eval_batches(source, options.batch or choose_batch(options.device), options.device, part=part)
+        # Images without labels come from no camera that the network could know.
+        labelled = len(source.samples) == len(source) and getattr(self.network, "takes_cameras", False)
+        camids = source.samples.camids[part].astype(np.int64) if labelled else None
+        return embed(self.network, batches, options.precision, feature=feature, flip=flip, progress=tell, camids=camids)
+
+
+@torch.inference_mode()
+def embed(  # noqa: PLR0913
+    network: nn.Module,
+    batches: Iterable[Tensor],
+    precision: torch.dtype = torch.float32,
+    *,
+    feature: str = "f_i",
+    flip: bool = False,
+    progress: Callable[[int], None] | None = None,
+    camids: NDArray[np.int64] | None = None,
+) -> NDArray[np.float32]:
+    """Features float32 [N, D] of batches of normalised images [B, 3, H, W], in their order.
+
+    `feature`: `f_i` after the neck, `f_t` before it. With `flip` a feature is the mean of those of the image and of
+    its mirror image. `camids` int64 [N] are the cameras of the images, for a network that takes them. What is run is a
+    copy in evaluation mode; `network` itself is left as it is.
+
+    The features stay on the device until there are `CHUNK` bytes of them, for each copy waits for all work before it;
+    `progress` is called with the number of images that are handed to the device, a few batches before they are done.
+    """
+    side = feature_name(feature)
+    fused = fuse_batch_norms(network)
+    copied: list[NDArray[np.float32]] = []
+    waiting: list[Tensor] = []
+    done = 0
+    for images in batches:
+        inputs: tuple[Tensor, ...] = (images,)
+        if camids is not None:
+            inputs = (images, torch.from_numpy(camids[done : done + len(images)]).to(images.device))
+        done += len(images)
+        with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
+            features = _run(fused, inputs, side)
+            if flip:
+                features = (features + _run(fused, (images.flip(3), *inputs[1:]), side)) / 2
+        waiting.append(features)
+        if sum(some.nbytes for some in waiting) >= CHUNK:
+            copied.append(torch.cat(waiting).cpu().numpy())
+            waiting = []
+        if progress:
+            progress(len(images))
+    if waiting:
+        copied.append(torch.cat(waiting).cpu().numpy())
+    return np.concatenate(copied) if copied else np.zeros((0, _length(network)), dtype=np.float32)
+
+
+def _run(network: nn.Module, inputs: tuple[Tensor, ...], feature: Feature) -> Tensor:
+    f_t, f_i = network(*inputs)
+    chosen: Tensor = f_i if feature == "f_i" else f_t
+    return chosen.float()
+
+
+def _length(network: nn.Module) -> int:
+    """Return the length D of the features of a network."""
+    length: int = cast("Any", network).channels
+    return length
