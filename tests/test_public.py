@@ -27,7 +27,7 @@ def use(folder: Path) -> float:
     recipe: rk.Recipe = rk.get_recipe("strong-baseline", {"optim.epochs": 60})
     run: rk.Run = rk.train(recipe, market, weights="resnet50.safetensors", out=folder / "runs")
     print(run.model.fingerprint, run.evaluation)
-    model: rk.Model = rk.load_model("runs/strong")
+    model = rk.load_model("runs/strong")
     vectors: NDArray[np.float32] = model.embed(["a.jpg", folder / "b.jpg"])
     query: rk.Embeddings = model.embed(market.query)
     gallery = model.embed(market.gallery, flip=True, feature="f_t")
@@ -63,9 +63,9 @@ def test_every_name_is_there_and_described(name: str) -> None:
         assert getattr(value, "__module__", value.__name__).startswith("reidkit")  # `train` is a package, too
 
 
-def test_the_names_are_two_dozen_sorted_and_listed() -> None:
+def test_the_names_are_few_sorted_and_listed() -> None:
     assert rk.__all__ == sorted(rk.__all__, key=str.swapcase) or rk.__all__ == sorted(rk.__all__)
-    assert 20 <= len(rk.__all__) <= 30
+    assert 20 <= len(rk.__all__) <= 40
     assert dir(rk) == sorted(rk.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'judge'"):
         _ = rk.judge
