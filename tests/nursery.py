@@ -22,7 +22,6 @@ WANTED = (
     "reidkit.metrics.features",
     "reidkit.metrics.reranking.k_reciprocal",
     "reidkit.train.run",
-    "pydantic",
     "torch._dynamo",
 )
 

@@ -1,16 +1,16 @@
 """`calibration.json` beside a model: thresholds and probabilities, and what they were measured on."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
-from reidkit.errors import DataError, MissingFileError, UsageError
+from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import OpenSet, allowed_errors
@@ -22,14 +22,8 @@ Camera = int | str | None
 """A camid, or what the camera is called; None for any."""
 
 
-class Part:
-    """Part of the file. pydantic reads this setting, so that a key which this version does not know is an error."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-
 @dataclass(frozen=True, kw_only=True)
-class Settings(Part):
+class Settings:
     """What a calibration is asked for: the FAR of its threshold, and how probabilities are made and pairs compared.
 
     Raises:
@@ -49,7 +43,7 @@ class Settings(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rate(Part):
+class Rate:
     """A threshold of `similarity`, the FAR asked for, and what was measured at it; `interval` is of the TPR."""
 
     far: float
@@ -60,7 +54,7 @@ class Rate(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraThreshold(Part):
+class CameraThreshold:
     """The threshold for queries of one camera in the gallery of another, its measured rates, and the probability.
 
     `query_camera` and `gallery_camera` are what the cameras are called: their numbers, where they have no names.
@@ -79,7 +73,7 @@ class CameraThreshold(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut(Part):
+class HeldOut:
     """How good probabilities are that were made from one half of the ids, on the pairs of the other half."""
 
     quality: Quality
@@ -89,7 +83,7 @@ class HeldOut(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration(Part):
+class Calibration:
     """Thresholds and probabilities of one model on one data set.
 
     `model`: the fingerprint of the weights; `data`: the data set's name; `feature` and `flip`: how features were made.
@@ -165,9 +159,7 @@ def calibration_path(model: Path) -> Path:
 
 def to_json(calibration: Calibration) -> dict[str, Any]:
     """Return the calibration as plain JSON values, in the order of its fields."""
-    from pydantic import TypeAdapter
-
-    return cast("dict[str, Any]", TypeAdapter(Calibration).dump_python(calibration, mode="json"))
+    return cast("dict[str, Any]", json.loads(json.dumps(asdict(calibration))))
 
 
 def save_calibration(path: Path, calibration: Calibration) -> None:
@@ -192,21 +184,15 @@ def load_calibration(folder: Path, fingerprint: str) -> Calibration:
     Raises:
         DataError: there is none, it is damaged, or it is another model's.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     path = folder / NAME if folder.is_dir() else folder
     try:
-        calibration = TypeAdapter(Calibration).validate_python(strict_json.read(path))
+        calibration: Calibration = strict_json.fit(strict_json.read(path), Calibration)
     except FileNotFoundError:
         raise MissingFileError(f"{path} is not there: make it with `reidkit calibrate`") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (UsageError, strict_json.JsonError) as error:
+    except strict_json.JsonError as error:
         raise DataError(f"{path} is no calibration ({error}): run `reidkit calibrate` again") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place, reason = ".".join(map(str, first["loc"])) or "the whole", first["msg"].removeprefix("Value error, ")
-        raise DataError(f"{path} is no calibration ({place}: {reason}): run `reidkit calibrate` again") from None
     if calibration.model != fingerprint:
         raise DataError(
             f"{path} is of the model {calibration.model} and not of {fingerprint}, whose similarities mean other "

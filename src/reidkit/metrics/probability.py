@@ -1,10 +1,10 @@
 """From similarity to the probability that two images show one id, at a stated prior.
 
 Genuine pairs weigh `prior` together and impostor pairs the rest, whatever their numbers: among all pairs of a data set
-hardly one in a hundred is genuine, and that share says nothing about where a model is used. With the prior 1/2, the
+hardly one in a hundred is genuine, and that part says nothing about where a model is used. With the prior 1/2, the
 odds of the probability are the likelihood ratio. `at_prior` carries a probability over to another prior.
 
-Pairs come counted by bins of similarity, as `pairs.Tables` has them.
+Pairs come counted by bins of similarity, as `pair_tables.Tables` has them.
 
 Both fits are our own 60 lines. scikit-learn's differ from them in the last digit (3e-16, in 463 of 1,233 isotonic
 probabilities and in the offset of a logistic curve), and take 0.8 s of CPU time to import, where all of `calibrate`
@@ -14,7 +14,7 @@ takes 0.4 s for 548 queries and 1,661 gallery images.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -58,8 +58,6 @@ class Counts:
 class Isotonic:
     """A probability that rises with similarity: straight lines between `similarity` (rising) and `probability`."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
     similarity: tuple[float, ...]
     probability: tuple[float, ...]
 
@@ -71,8 +69,6 @@ class Isotonic:
 @dataclass(frozen=True)
 class Logistic:
     """The probability 1 / (1 + exp(-(slope s + offset))) of a similarity s."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     slope: float
     offset: float
@@ -88,7 +84,7 @@ class Quality:
 
     `brier`: the mean squared difference from what is true; always to say the prior gives prior (1 - prior).
     `ece`: expected calibration error: pairs are put together by probability in ten classes of equal width, and the mean
-    probability of each compared with its true share; the mean of the differences, by weight.
+    probability of each compared with the part that is genuine; the mean of the differences, by weight.
     """
 
     brier: float
