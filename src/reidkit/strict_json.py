@@ -153,7 +153,7 @@ def _field_types(kind: Any) -> dict[str, Any]:
 def _fit_union(value: object, hints: tuple[Any, ...], key: str) -> Any:
     """Take the dataclass that has the keys of an object; else the type of the value, or the last one."""
     if isinstance(value, dict):
-        kinds = [hint for hint in hints if dataclasses.is_dataclass(hint)]
+        kinds: list[Any] = [hint for hint in hints if dataclasses.is_dataclass(hint)]
         hints = tuple(kind for kind in kinds if value.keys() <= _field_types(kind).keys()) or tuple(kinds) or hints
     return fit(value, next((hint for hint in hints if type(value) is hint), hints[0]), key)
 
