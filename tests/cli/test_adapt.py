@@ -1,4 +1,4 @@
-"""`reidkit adapt` as users call it."""
+"""`reidkit adapt` and `reidkit distil` as users call them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
+from tests.commands import SIZE
 from tests.train.test_adapt import TINY
 from tests.train.tiny import RECIPE
 
@@ -55,3 +56,14 @@ def test_failures_name_the_option(nursery: Nursery, model: Path, noise: Path, tm
     assert (best.status, "last epoch" in best.line()) == (2, True)
     unknown = nursery.run(*words, "--set", "adapt.epochs=3")
     assert "there is no adapt.epochs" in unknown.line()
+
+
+def test_distils_into_another_network(nursery: Nursery, model: Path, noise: Path, tmp_path: Path) -> None:
+    made = {**SIZE, "optim.epochs": 1, "optim.drops": [], "optim.warmup_epochs": 0, "network.width": 0.25}
+    words = ["strong-baseline", "--data", noise, "--out", tmp_path / "run", "--no-cache", *set_(made)]
+    done = nursery.run("distil", model, *words, "--save-classifier", "--json")
+    assert done.json()["queries"] == 4
+    assert "  similarity " in done.err
+    assert (tmp_path / "run" / "classifier.safetensors").is_file()
+    without = nursery.run("distil", model, *words[:3], "--out", tmp_path / "b", *set_(made), "--set", "distil.logits=1")
+    assert without.line().endswith("(--set distil.logits=...)")

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Data": "data val_data format_ read_as part people stream cache no_cache clear_cache skip_unreadable check",
-    "Training": "weights settings interpretation seed seeds rows small short resume save_every evaluate_every",
+    "Training": "weights teacher settings interpretation seed seeds rows small short resume save_every evaluate_every",
     "Inference": "network input_spec flip feature batch",
     "Scores": "metric ap cameras rerank rerank_by k1 k2 lam ci by_camera single_shot multi_query",
     "Threshold": "far method prior allow_training_ids",
     "Picture": "queries answers perplexity measured",
     "Machine": "device precision compiled processes workers quick",
-    "Output": "out sheet per_query report images_per_shard shards tensorboard as_json help",
+    "Output": "out save_classifier sheet per_query report images_per_shard shards tensorboard as_json help",
 }
 """The groups in their order, with the names of the parameters in each."""
 
@@ -39,6 +39,7 @@ OWN = {
     "shard": {"Output": "kind"},
     "split": {"Data": "share seed cameras", "Output": "how"},
     "train": {"Data": "cameras", "Training": "network"},
+    "distil": {"Data": "cameras", "Training": "network"},
     "adapt": {"Data": "cameras", "Training": "network"},
 }
 """Where a name means something else in one command than in the others."""

@@ -16,6 +16,7 @@ from reidkit.cli.adapt import adapt
 from reidkit.cli.calibrate import calibrate
 from reidkit.cli.compare_runs import compare_runs
 from reidkit.cli.data import data, shard, split, synth
+from reidkit.cli.distil import distil
 from reidkit.cli.doctor import doctor
 from reidkit.cli.evaluate import evaluate
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
@@ -57,6 +58,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
         reidkit train strong-baseline --data DIR --weights resnet50.safetensors
         reidkit train small-strong-baseline --data people --set optim.lr=2e-4
         """,
+    distil: "reidkit distil runs/large small-strong-baseline --data people --out runs/small",
     adapt: "reidkit adapt runs/small --data crops --set adapt.eps=0.5 --out runs/adapted",
     evaluate: "reidkit evaluate runs/small --data people --rerank --flip",
     score: "reidkit score query.npz gallery.npz --rerank",

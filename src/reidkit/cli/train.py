@@ -39,6 +39,7 @@ def train(
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
     network: options.NetworkOption = None,
+    teacher: Annotated[Path | None, typer.Option(help="Learn from this model, too (distil.* of the recipe).")] = None,
     settings: options.Settings = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
     interpretation: options.As = None,
@@ -59,6 +60,9 @@ def train(
     no_cache: options.NoCache = False,
     skip_unreadable: options.SkipUnreadable = False,
     processes: options.Processes = 1,
+    save_classifier: Annotated[
+        bool, typer.Option("--save-classifier", help="Write the classifier of the ids beside the model.")
+    ] = False,
     stream: options.Stream = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     as_json: options.Json = False,
@@ -77,6 +81,7 @@ def train(
         return run_as(processes, resume_command())
 
     from reidkit.distributed import joined
+    from reidkit.encoder import load_model
     from reidkit.train import TensorBoard, TrainOptions
     from reidkit.train import train as run_training
 
@@ -90,6 +95,7 @@ def train(
             seed=seed,
             resume=resume,
             network=options.import_network(network),
+            teacher=load_model(teacher) if teacher else None,
             evaluate_on=val_data,
             options=TrainOptions(
                 format=format_,
@@ -101,6 +107,7 @@ def train(
                 cameras=cameras,
                 cache_dir=options.cache_dir(cache, no_cache),
                 skip_unreadable=skip_unreadable,
+                save_classifier=save_classifier,
                 stream=stream,
                 resume_command=resume_command(),
             ),

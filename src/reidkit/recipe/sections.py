@@ -280,6 +280,28 @@ class Optim(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distil(Section):
+    """What a training with a teacher learns from it; without one it changes nothing.
+
+    `similarity` is the weight of how alike the images of a batch are to both, at `temperature`; `logits` that of what
+    both take their ids for, at `logit_temperature`, by the divergence `kl` or `js` (see `losses.distillation`).
+    """
+
+    similarity: float = 1.0
+    temperature: float = 0.1
+    logits: float = 0.0
+    logit_temperature: float = 4.0
+    divergence: Literal["kl", "js"] = "kl"
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield self.similarity >= 0, "similarity", "must not be negative"
+        yield self.temperature > 0, "temperature", "must be above 0"
+        yield self.logits >= 0, "logits", "must not be negative"
+        yield self.logit_temperature > 0, "logit_temperature", "must be above 0"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adapt(Section):
     """Adaptation to images without labels by cluster contrast (arXiv:2103.11568); a training does not use it.
 
@@ -322,6 +344,7 @@ class Recipe(Section):
     triplet: Triplet = field(default_factory=Triplet)
     center: Center = field(default_factory=Center)
     optim: Optim = field(default_factory=Optim)
+    distil: Distil = field(default_factory=Distil)
     adapt: Adapt = field(default_factory=Adapt)
 
     def rules(self) -> Iterator[Rule]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from reidkit.data.sampler import Sampler
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
+    from reidkit.encoder import Encoder
     from reidkit.evaluation import Evaluation
     from reidkit.losses.objective import Term
     from reidkit.model.own import OwnModule
@@ -59,6 +60,7 @@ class TrainOptions:
         cameras: `cross` or `any`: whether a match by the query's own camera counts.
         cache_dir: Folder for decoded images; None decodes them for every batch.
         skip_unreadable: Leave out images that cannot be read.
+        save_classifier: Write the classifier of the ID loss, which is no part of the model, beside it.
         stream: Read shards in order and shuffle in memory; None: at a URL, and Parquet.
         resume_command: What to tell a user who wants to go on with a stopped run.
     """
@@ -72,6 +74,7 @@ class TrainOptions:
     cameras: Cameras = "cross"
     cache_dir: str | os.PathLike[str] | None = None
     skip_unreadable: bool = False
+    save_classifier: bool = False
     stream: bool | None = None
     resume_command: str = "the same training with resume=True"
 
@@ -93,6 +96,7 @@ class Job:
     options: TrainOptions
     callbacks: tuple[Callback, ...]
     group: Group
+    teacher: Encoder | None = None
 
     @cached_property
     def device(self) -> torch.device:

@@ -29,6 +29,7 @@ from reidkit.recipes import get_recipe
 from reidkit.train import run_folder
 from reidkit.train.checkpoint import Interrupt
 from reidkit.train.device import FreedMemory, compile_network, prepare
+from reidkit.train.distil import lessons_of, save_classifier, taught, the_classifier
 from reidkit.train.inputs import (
     Job,
     TrainOptions,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.sampler import Sampler
     from reidkit.data.sources import ImageSource
-    from reidkit.encoder import InferenceOptions
+    from reidkit.encoder import Encoder, InferenceOptions
     from reidkit.evaluation import Evaluation
     from reidkit.losses.objective import Term
     from reidkit.metrics.retrieval import Scores
@@ -132,6 +133,7 @@ def train(  # noqa: PLR0913  (what a run is made of)
     network: OwnModule | None = None,
     terms: Sequence[Term] | None = None,
     sampler: Sampler | None = None,
+    teacher: Encoder | None = None,
     evaluate_on: str | os.PathLike[str] | Dataset | None = None,
     options: TrainOptions | None = None,
     callbacks: Sequence[Callback] = (),
@@ -154,6 +156,8 @@ def train(  # noqa: PLR0913  (what a run is made of)
             `center`) replaces the recipe's. The optimiser learns the parameters of their modules.
         sampler: Your own sampler: `epoch(n)` gives the batches of epoch n, counted from 1, as int64 [batches, B]
             indices of the training images, the same ones whenever it is called.
+        teacher: What `load_model` returns: a trained network, or any other encoder, that the network learns from as the
+            recipe's `distil` says.
         evaluate_on: A data set with a query and a gallery; None: those of `data`.
         options: How the run is made.
         callbacks: Objects that follow the run.
@@ -173,6 +177,7 @@ def train(  # noqa: PLR0913  (what a run is made of)
             network=network,
             terms=tuple(terms or ()),
             sampler=sampler,
+            teacher=teacher,
             options=options or TrainOptions(),
             callbacks=tuple(callbacks) if group.first else (),
             group=group,
@@ -200,9 +205,13 @@ def _run(job: Job) -> Run:
     sampler = job.sampler or build_sampler(source, labels, recipe.batch, job.seed)
     check_batches(sampler.epoch(1), len(source), job.group.size)  # raises if there are too few ids
 
+    if job.teacher is not None:
+        lessons = lessons_of(job.teacher, recipe.distil, pids, job.device)
+        job = dataclasses.replace(job, terms=(*job.terms, *lessons))
     network, objective = _build(len(pids), job)
     if network.takes_cameras:
         network.backbone.meet_cameras(np.unique(source.samples.camids))  # type: ignore[union-attr,operator]
+    classifier = the_classifier(objective, "save_classifier") if job.options.save_classifier else None
     compiled = compile_network(network, job.device, job.options.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(job.precision).removeprefix("torch."), "people": len(pids)}
     facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights)}
@@ -223,7 +232,10 @@ def _run(job: Job) -> Run:
         batches.replaced = job.warn if job.options.skip_unreadable else None
         warnings = warn_before(dataset, evaluated, source, labels, batches.count(1), job)
 
-        model, evaluation = fit_and_save(network, objective, batches, evaluated, job)
+        given = batches if job.teacher is None else taught(batches, job.teacher, objective, job)
+        model, evaluation = fit_and_save(network, objective, given, evaluated, job)
+        if classifier is not None and job.group.first:
+            save_classifier(job.out, classifier, pids, model.fingerprint)
     return Run(
         folder=job.out,
         model=model,
@@ -338,6 +350,8 @@ def _own_facts(network: nn.Module, job: Job) -> dict[str, Any]:
         facts["terms"] = [[term.name, term.weight, term.side, term.span] for term in job.terms]
     if job.sampler is not None:
         facts["sampler"] = f"{type(job.sampler).__module__}.{type(job.sampler).__qualname__}"
+    if job.teacher is not None:
+        facts["teacher"] = job.teacher.fingerprint
     return facts
 
 

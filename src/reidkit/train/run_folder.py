@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reidkit.recipe import Recipe
 
-OWN = ("network", "terms", "sampler")
+OWN = ("network", "terms", "sampler", "teacher")
 """What `run.json` names only where it is a user's own."""
 LEFT_OUT = "left_out"
 """What `run.json` calls the places of images that could not be read when the run began."""

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from reidkit.data.formats.detect import load_dataset
+from reidkit.data.transforms import MEAN, STD
+from reidkit.encoder import InputSpec, load_model
+from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
+from reidkit.losses.identity import IdentityLoss
+from reidkit.model.weights import save_model
+from reidkit.recipe import override
+from reidkit.train import log
+from reidkit.train.distil import CLASSIFIER, Teacher, load_classifier, normalised_for, save_classifier
+from reidkit.train.inputs import TrainOptions
+from reidkit.train.log import TIMINGS, Callback
+from reidkit.train.run import Run, train
+from tests.train.tiny import RECIPE, same_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from reidkit.recipe import Recipe
+    from reidkit.train.checkpoint import Progress
+
+ONE = override(RECIPE, ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0"])
+WIDER = override(ONE, ["network.width=0.25", "images.height=64"])
+CPU = TrainOptions(device="cpu", precision="fp32", save_every=1)
+
+
+class Foreign:
+    """An encoder of somebody else: the mean colour of each quarter, of images of another size."""
+
+    input = InputSpec(height=40, width=24)
+    dim, fingerprint = 12, "0123456789abcdef"
+
+    def __init__(self) -> None:
+        self.seen: list[NDArray[np.uint8]] = []
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.seen.append(images)
+        means = images.reshape(len(images), 4, -1, 3).mean(axis=2, dtype=np.float32)
+        return np.ascontiguousarray(means.reshape(len(images), 12))
+
+
+@pytest.fixture(scope="module")
+def teacher(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    run = train(WIDER, noise, out=out, options=replace(CPU, save_classifier=True), seed=1)
+    return replace(run, model=load_model(out))
+
+
+@pytest.fixture(scope="module")
+def distilled(noise: Path, teacher: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("student") / "run"
+    return train(with_logits(ONE), noise, out=out, teacher=teacher.model, options=CPU)
+
+
+def with_logits(recipe: Recipe) -> Recipe:
+    return override(recipe, ["distil.logits=0.5", "distil.divergence=js"])
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    rows = log.read(folder / "log.jsonl")
+    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows]
+
+
+def test_both_terms_are_logged_and_the_teacher_recorded(distilled: Run, teacher: Run, noise: Path) -> None:
+    row = rows_of(distilled.folder)[0]
+    assert row["similarity"] > 0
+    assert row["logits"] > 0
+    terms = ("identity", "triplet", "center", "similarity", "logits")
+    assert row["loss"] == pytest.approx(sum(row[term] for term in terms))
+    assert json.loads((distilled.folder / "run.json").read_text())["teacher"] == teacher.model.fingerprint
+    assert distilled.model.dim != teacher.model.dim
+    assert load_model(distilled.folder).embed(load_dataset(noise).query).vectors.shape == (4, distilled.model.dim)
+
+
+def test_without_a_teacher_nothing_changes(noise: Path, tmp_path: Path, distilled: Run) -> None:
+    alone = train(ONE, noise, out=tmp_path / "a", options=CPU)
+    with_section = train(with_logits(ONE), noise, out=tmp_path / "b", options=CPU)
+    assert same_weights(alone.model.network, with_section.model.network)
+    assert not same_weights(alone.model.network, distilled.model.network)
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(distilled: Run, teacher: Run, noise: Path, tmp_path: Path) -> None:
+    class Stop(Callback):
+        def on_position(self, progress: Progress, _: int) -> None:
+            if progress.step == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    recipe, out = with_logits(ONE), tmp_path / "run"
+    with pytest.raises(RunError, match="resume"):
+        train(recipe, noise, out=out, teacher=teacher.model, options=CPU, callbacks=[Stop()])
+    with pytest.raises(UsageError, match="teacher: none, not"):
+        train(recipe, noise, out=out, options=CPU, resume=True)
+    with pytest.raises(UsageError, match="teacher: 0123456789abcdef, not"):
+        train(override(recipe, ["distil.logits=0"]), noise, out=out, teacher=Foreign(), options=CPU, resume=True)
+    train(recipe, noise, out=out, teacher=teacher.model, options=CPU, resume=True)
+    assert (out / "model.safetensors").read_bytes() == (distilled.folder / "model.safetensors").read_bytes()
+    assert rows_of(out) == rows_of(distilled.folder)
+
+
+def test_any_encoder_can_teach(noise: Path, tmp_path: Path) -> None:
+    foreign = Foreign()
+    run = train(ONE, noise, out=tmp_path / "run", teacher=foreign, options=CPU)
+    assert rows_of(run.folder)[0]["similarity"] > 0
+    assert {images.shape for images in foreign.seen} == {(8, 40, 24, 3)}
+
+
+def test_a_foreign_teacher_sees_the_pixels_of_the_students_images() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (3, 40, 24, 3), dtype=np.uint8)
+    unit = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    images = (unit - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    foreign = Foreign()
+    found = Teacher(foreign, torch.device("cpu"))(images)
+    assert np.array_equal(foreign.seen[0], pixels)
+    np.testing.assert_allclose(found, foreign.encode(pixels))
+
+
+def test_a_teacher_of_reidkit_sees_them_as_they_are(teacher: Run) -> None:
+    model = teacher.model
+    pixels = np.random.default_rng(0).integers(0, 256, (3, model.input.height, model.input.width, 3), dtype=np.uint8)
+    unit = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    images = (unit - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    found = Teacher(model, torch.device("cpu"))(images)
+    expected = model.embed(list(pixels), device="cpu", precision="fp32")
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    assert not found.requires_grad
+
+
+def test_other_colours_and_scales_by_hand() -> None:
+    """A teacher that takes BGR from 0 to 255, less 100: red (1, 0, 0) is (-100, -100, 155) to it."""
+    red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)
+    images = (red - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    spec = InputSpec(height=1, width=1, mean=(100, 100, 100), std=(1, 1, 1), colour="bgr", scale=1.0)
+    np.testing.assert_allclose(normalised_for(spec, images).flatten(), [-100, -100, 155], atol=1e-3)
+
+
+def test_the_classifier_comes_back(teacher: Run, noise: Path) -> None:
+    pids = np.unique(load_dataset(noise).train.pids)
+    found = load_classifier(teacher.model, pids)
+    assert found.weight.shape == (8, teacher.model.dim)
+    assert found.pids.tolist() == pids.tolist()
+    state = torch.load(teacher.folder / "state.pt", weights_only=True)
+    assert torch.equal(found.weight, state["objective"]["identity.classifier.weight"])
+
+
+def test_refuses_a_classifier_that_is_of_no_use(teacher: Run, noise: Path, tmp_path: Path) -> None:
+    pids = np.unique(load_dataset(noise).train.pids)
+    with pytest.raises(UsageError, match="8 ids, which are not the 7"):
+        load_classifier(teacher.model, pids[1:])
+    with pytest.raises(UsageError, match="needs a teacher in a run folder"):
+        load_classifier(Foreign(), pids)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(teacher.folder / "model.safetensors", copy)
+    model = load_model(copy)
+    with pytest.raises(WeightsError, match=r"is not there, and distil.logits needs"):
+        load_classifier(model, pids)
+    other = IdentityLoss(5, 8)
+    for fingerprint, words in (("0" * 16, "another model"), (model.fingerprint, "damaged")):
+        save_classifier(copy, other, pids, fingerprint)
+        with pytest.raises(WeightsError, match=words):
+            load_classifier(model, pids)
+    save_model(copy / CLASSIFIER, model.network, model.recipe)
+    with pytest.raises(WeightsError, match="no classifier"):
+        load_classifier(model, pids)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["distil.similarity=0"], "both 0"),
+        (["distil.logits=1", "identity.weight=0"], "needs one classifier"),
+        (["distil.logits=1", "identity.sampled=4"], "needs one classifier"),
+    ],
+)
+def test_refuses_settings(teacher: Run, noise: Path, tmp_path: Path, settings: list[str], words: str) -> None:
+    with pytest.raises(ReidkitError, match=words):
+        train(override(ONE, settings), noise, out=tmp_path / "run", teacher=teacher.model, options=CPU)
+
+
+def test_no_classifier_to_save_is_said_before_the_training(noise: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="save_classifier needs one classifier"):
+        train(
+            override(ONE, ["identity.weight=0"]), noise, out=tmp_path / "r", options=replace(CPU, save_classifier=True)
+        )
