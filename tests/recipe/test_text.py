@@ -182,7 +182,7 @@ def leaves() -> list[tuple[str, str, object]]:
     return [(s, key, value) for s, inner in whole.items() if isinstance(inner, dict) for key, value in inner.items()]
 
 
-@given(st.sampled_from(leaves()), st.floats(0.01, 0.05))
+@given(st.sampled_from(leaves()), st.floats(1e-6, 1e-4))
 def test_digest_and_differences_see_every_number(leaf: tuple[str, str, object], share: float) -> None:
     section, key, value = leaf
     if not isinstance(value, float):

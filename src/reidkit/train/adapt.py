@@ -241,6 +241,10 @@ class ClusteredBatches:
         """Return how many batches an epoch has."""
         return self._job.recipe.adapt.steps
 
+    def cameras(self, epoch: int, batch: int) -> Tensor:
+        """Return the cameras of the images of a batch (see `TrainBatches.cameras`)."""
+        return self._batches.cameras(epoch, batch)
+
     def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Cluster the images, unless that was done before, and yield the batches of an epoch from `start` on.
 
@@ -290,7 +294,8 @@ class ClusteredBatches:
 
         part = job.group.slice_of(len(self.source))
         batches = eval_batches(self.source, choose_batch(job.device), job.device, part=part)
-        vectors = embed(self._network, batches, job.precision, progress=progress)
+        camids = self.source.samples.camids[part] if self._network.takes_cameras else None
+        vectors = embed(self._network, batches, job.precision, progress=progress, camids=camids)
         vectors = job.group.gather_rows(torch.from_numpy(vectors)).numpy()
         try:
             refuse_diverged(vectors)

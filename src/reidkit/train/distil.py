@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from reidkit.data.loaders import TrainBatches
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.encoder import Encoder, InputSpec
     from reidkit.losses.objective import Objective
     from reidkit.recipe import Distil
     from reidkit.train.inputs import Job
-    from reidkit.train.loop import Batches
 
 CLASSIFIER = "classifier.safetensors"
 """The file beside a model that holds the classifier of its training."""
@@ -139,9 +139,11 @@ class LogitLesson(Lesson):
 
 
 class TaughtBatches:
-    """The batches of a run; before each is handed out, the lessons get the teacher's features of its images."""
+    """The batches of a run; before each is handed out, the lessons get the features that the teacher makes of it."""
 
-    def __init__(self, batches: Batches, teacher: Teacher, lessons: Sequence[Lesson], group: Group = ALONE) -> None:
+    def __init__(
+        self, batches: TrainBatches, teacher: Teacher, lessons: Sequence[Lesson], group: Group = ALONE
+    ) -> None:
         self._batches, self._teacher, self._lessons, self._group = batches, teacher, lessons, group
 
     @property
@@ -159,14 +161,17 @@ class TaughtBatches:
         """How long the consumer has waited for data so far."""
         return self._batches.wait_seconds
 
+    def cameras(self, epoch: int, batch: int) -> Tensor:
+        """Return the cameras of the images of a batch (see `TrainBatches.cameras`)."""
+        return self._batches.cameras(epoch, batch)
+
     def count(self, epoch: int) -> int:
         """Return how many batches this epoch has."""
         return self._batches.count(epoch)
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield the batches of an epoch from `start` on, as the batches inside do."""
-        inner = cast("Generator[tuple[Tensor, Tensor], None, None]", self._batches.epoch(epoch, start))
-        with contextlib.closing(inner) as batches:
+        with contextlib.closing(self._batches.epoch(epoch, start)) as batches:
             for images, labels in batches:
                 target = self._group.gather(self._teacher(images))
                 for lesson in self._lessons:
@@ -202,7 +207,7 @@ def lessons_of(encoder: Encoder, distil: Distil, pids: NDArray[np.int64], device
     return terms
 
 
-def taught(batches: Batches, encoder: Encoder, objective: Objective, job: Job) -> TaughtBatches:
+def taught(batches: TrainBatches, encoder: Encoder, objective: Objective, job: Job) -> TaughtBatches:
     """Return the batches with the teacher's features for the lessons among the objective's terms."""
     lessons = [term.loss for term in objective.terms if isinstance(term.loss, Lesson)]
     for lesson in lessons:
