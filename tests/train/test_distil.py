@@ -12,7 +12,7 @@ import torch
 
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.transforms import MEAN, STD
-from reidkit.encoder import InputSpec, load_model
+from reidkit.encoder import InputSpec, load_model, require_torch
 from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
 from reidkit.losses.identity import IdentityLoss
 from reidkit.model.weights import save_model
@@ -56,7 +56,7 @@ class Foreign:
 def teacher(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("teacher") / "run"
     run = train(WIDER, noise, out=out, options=replace(CPU, save_classifier=True), seed=1)
-    return replace(run, model=load_model(out))
+    return replace(run, model=require_torch(load_model(out), "a test"))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_refuses_a_classifier_that_is_of_no_use(teacher: Run, noise: Path, tmp_p
     copy = tmp_path / "copy"
     copy.mkdir()
     shutil.copy(teacher.folder / "model.safetensors", copy)
-    model = load_model(copy)
+    model = require_torch(load_model(copy), "a test")
     with pytest.raises(WeightsError, match=r"is not there, and distil.logits needs"):
         load_classifier(model, pids)
     other = IdentityLoss(5, 8)
