@@ -104,3 +104,25 @@ def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
     for i in range(count):  # what room is left goes to the first columns that can use it
         widths[i] += max(0, min(wanted[i] - widths[i], room - sum(widths)))
     return [max(1, width) for width in widths]
+
+
+# Cells of a spreadsheet.
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the beginning of a formula, also in the full width of East Asian text."""
+
+_QUOTE = "'"
+
+
+def text_cell(text: str) -> str:
+    """Return foreign text as a cell that no spreadsheet runs as a formula.
+
+    Text that begins like a formula, or with a `'`, has one `'` put before it; `cell_text` takes it away again.
+    """
+    return _QUOTE + text if text.startswith((*_FORMULA, _QUOTE)) else text
+
+
+def cell_text(cell: str) -> str:
+    """Return the text that `text_cell` was given."""
+    return cell.removeprefix(_QUOTE)

@@ -125,4 +125,4 @@ def test_what_cannot_be_compared(nursery: Nursery, runs: tuple[Path, Path], resu
     done = nursery.run("compare-runs", runs[0], results[1])
     assert "there is nothing to compare" in done.line()
     done = nursery.run("compare-runs", runs[0], results[1], "--data", noise, "--no-cache")
-    assert "is a result already: leave out --data" in done.line()
+    assert "is a result already: leave out data" in done.line()

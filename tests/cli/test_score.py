@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from reidkit.cli.score import ScoreResult, cell_text, write_queries
+from reidkit.cli.score import ScoreResult, write_queries
 from reidkit.metrics import protocols
 from reidkit.metrics.features import write_features
 from reidkit.metrics.reranking.expansion import CrossNeighbourhood, alpha_query_expansion, expanded_cross
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
+from reidkit.terminal import cell_text
 from reidkit.types import Embeddings, Names
 from tests.commands import training
 from tests.metrics.definition import crowd

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, shown_command
-from reidkit.cli.score import cell_text
-from reidkit.errors import DataError, UsageError
 from reidkit.terminal import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from reidkit.evaluation import Evaluation, EvaluationProtocol
-    from reidkit.metrics.intervals import PairedComparison, Values
-    from reidkit.recipe import Recipe
+    from reidkit.evaluation import EvaluationProtocol
+    from reidkit.metrics.intervals import PairedComparison
+    from reidkit.train.run_comparison import RunComparison, Side
 
 WORDS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "map": "mAP", "minp": "mINP"}
-COLUMNS = ("query", "path", "pid", "camid", "ap", "inp", "first_match")
-SHOWN = 10
-"""Queries that are listed: those on which both differ most."""
-
-
-@dataclass(kw_only=True)
-class Side:
-    """What is known of a run or a result; what is not known is empty."""
-
-    name: str
-    log: Sequence[Mapping[str, Any]] = ()
-    recipe: Recipe | None = None
-    evaluation: Evaluation | None = None
-    queries: tuple[tuple[str, str, int, int], ...] = ()
-    """The number, path, id and camera of each query."""
-
-    values: Values | None = field(default=None, repr=False)
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """The last scores in the log."""
-        rows = [row for row in self.log if row.get("kind") in ("epoch", "scores") and "map" in row]
-        return {key: rows[-1][key] for key in (*WORDS, "epoch") if key in rows[-1]} if rows else {}
 
 
 def compare_runs(
@@ -61,126 +32,27 @@ def compare_runs(
     as_json: options.Json = False,
 ) -> None:
     """Compare two runs: their curves, their scores side by side, and a paired test over the ids of the queries."""
-    import numpy as np
+    from reidkit.data.formats.detect import load_dataset
+    from reidkit.train import compare_runs
 
-    from reidkit.metrics.intervals import compare_paired
-
-    sides = tuple(_open(path) for path in (first, second))
-    protocol = features.protocol(comparing)
-    if data is not None:
-        with progress() as tell:
-            _evaluate(zip(sides, (first, second), strict=True), (data, format_), protocol, (inference, tell))
-    a, b = sides
-    found = None
-    if a.values and b.values:
-        if _labels(a) != _labels(b):
-            raise DataError(f"{first} and {second} are results of different queries: evaluate both on the same data")
-        found = compare_paired(a.values, b.values, np.array([pid for _, _, pid, _ in a.queries], np.int64))
-    elif not (a.log and b.log):
-        raise UsageError("there is nothing to compare: give two runs with their logs, or a data set by --data")
-    changed = _changed(a, b)
+    protocol, network = features.protocol(comparing), options.import_network(inference.network)
+    with progress() as tell:
+        dataset = None if data is None else load_dataset(data, format_)
+        settings = inference.for_library(tell)
+        found = compare_runs(first, second, dataset, protocol=protocol, options=settings, network=network)
     if as_json:
-        print_json(_json(sides, found, changed))
+        print_json(_json(found))
     else:
-        _print(sides, found, changed)
+        _print(found)
     if report:
-        _write(report, sides, found, changed, protocol)
+        _write(report, found, protocol)
         if not as_json:
             print_line(f"report in {report}")
 
 
-def most_different(a: Values, b: Values, count: int = SHOWN) -> list[int]:
-    """Return the numbers of the queries whose average precision differs most, of those that differ at all."""
-    import numpy as np
-
-    apart = np.nan_to_num(np.abs(b.average_precision - a.average_precision))
-    order = np.argsort(-apart, kind="stable")[:count]
-    return [int(row) for row in order if apart[row] > 0]
-
-
-def _labels(side: Side) -> list[tuple[str, str, int, int]]:
-    """Return what must be equal for two results to be of the same queries; their folder may have moved."""
-    return [(number, PurePath(path).name, pid, camid) for number, path, pid, camid in side.queries]
-
-
-def _open(path: Path) -> Side:
-    """Return a run with its log and recipe, or the values of a file of `--per-query`."""
-    if path.is_dir():
-        from reidkit.recipe import load
-        from reidkit.train.log import read
-
-        recipe = load(path / "recipe.json") if (path / "recipe.json").is_file() else None
-        return Side(name=str(path), log=read(path / "log.jsonl"), recipe=recipe)
-    if not path.exists():
-        raise DataError(f"{path} is not there: give a run's folder, or a file that --per-query has written")
-    if path.suffix.lower() == ".csv":
-        return read_queries(path)
-    return Side(name=str(path))
-
-
-def read_queries(path: Path) -> Side:
-    """Read a file that `--per-query` has written.
-
-    Raises:
-        DataError: it cannot be read, or is something else.
-    """
-    import numpy as np
-
-    from reidkit.metrics.intervals import Values
-
-    wrong = DataError(f"{path} is not a table of queries: write one with `reidkit evaluate --per-query FILE.csv`")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not set(COLUMNS) <= set(rows[0]):
-            raise wrong
-        numbers = np.array([[float(row[name] or "nan") for name in COLUMNS[4:]] for row in rows])
-        queries = tuple((row["query"], cell_text(row["path"]), int(row["pid"]), int(row["camid"])) for row in rows)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, csv.Error):
-        raise wrong from None
-    ap, inp, first = numbers.T
-    unknown = np.isnan(ap)
-    if not np.array_equal(unknown, np.isnan(first)) or not (((ap >= 0) & (ap <= 1) & (first >= 1)) | unknown).all():
-        raise wrong
-    return Side(name=str(path), queries=queries, values=Values(ap, inp, first))
-
-
-def _evaluate(
-    sides: Iterable[tuple[Side, Path]],
-    data: tuple[Path, str | None],
-    protocol: EvaluationProtocol,
-    inference: tuple[options.Inference, options.Progress],
-) -> None:
-    """Evaluate both models on the same data."""
-    from reidkit.data.formats.detect import load_dataset
-    from reidkit.evaluation import evaluate
-    from reidkit.metrics.intervals import Values
-
-    dataset, settings = load_dataset(*data), inference[0].for_library(inference[1])
-    for side, path in sides:
-        if side.values:
-            raise UsageError(f"{path} is a result already: leave out --data, or give a run's folder")
-        model = inference[0].load_model(path)
-        side.recipe = side.recipe or getattr(model, "recipe", None)
-        side.evaluation = evaluate(model, dataset, protocol, settings)
-        query, scores = side.evaluation.query, side.evaluation.scores
-        side.values = Values(scores.average_precision, scores.inp, scores.first_match)
-        labels = zip(query.paths, query.pids.tolist(), query.camids.tolist(), strict=True)
-        side.queries = tuple((str(row), *label) for row, label in enumerate(labels))
-
-
-def _changed(a: Side, b: Side) -> list[str]:
-    """Return the fields in which the recipes differ: `optim.lr: 0.1, not 0.2` says that A has 0.1."""
-    from reidkit.recipe import differences
-
-    return differences(a.recipe, b.recipe) if a.recipe and b.recipe else []
-
-
 def _sentence(found: PairedComparison) -> str:
     """Return how the test was made, and what it cannot say."""
-    way = "all exchanges" if found.exact else "drawn exchanges"
+    way = "all exchanges" if found.exact else "random exchanges"
     few = f"; with {found.ids} ids no p can be below {found.smallest_p:.2g}" if found.smallest_p > 0.05 else ""
     return (
         f"{found.queries} queries of {found.ids} ids; p: {way} of A and B by id; "
@@ -188,19 +60,19 @@ def _sentence(found: PairedComparison) -> str:
     )
 
 
-def _print(sides: Sequence[Side], found: PairedComparison | None, changed: Sequence[str]) -> None:
-    a, b = sides
+def _print(found: RunComparison) -> None:
+    a, b, test = found.a, found.b, found.test
     print_line(f"A: {a.name}")
     print_line(f"B: {b.name}")
-    if found:
+    if test:
         rows = []
-        for name, one in found.differences.items():
+        for name, one in test.differences.items():
             scores = (percent(one.a), percent(one.b), _signed(one.difference))
             ends = (one.interval.low, one.interval.high) if one.interval else (None, None)
             rows.append((WORDS[name], *scores, " to ".join(map(_signed, ends)), f"{one.p:.4f}"))
         print_table(("", "A", "B", "B - A", "95 % interval", "p"), rows)
-        print_line(_sentence(found))
-        _print_queries(sides)
+        print_line(_sentence(test))
+        _print_queries(found)
     elif a.scores and b.scores:
         keys = [key for key in WORDS if key in a.scores and key in b.scores]
         print_table(
@@ -209,24 +81,24 @@ def _print(sides: Sequence[Side], found: PairedComparison | None, changed: Seque
     if a.log and b.log:
         training = [("epochs", str(_epochs(a)), str(_epochs(b))), ("loss", _loss(a), _loss(b))]
         print_table(("training", "A", "B"), training)
-    for line in changed:
+    for line in found.changed:
         print_line(f"A has {line}")
-    if not found:
+    if not test:
         print_line("no test was made: give --data, or two files of --per-query")
 
 
-def _print_queries(sides: Sequence[Side]) -> None:
+def _print_queries(found: RunComparison) -> None:
     rows = [
         (line["path"] or f"query {line['query']}", str(line["pid"]), percent(line["a"]), percent(line["b"]))
-        for line in _queries(sides)
+        for line in _queries(found)
     ]
     if rows:
         print_table(("differ most in", "id", "AP of A", "AP of B"), rows)
 
 
-def _queries(sides: Sequence[Side]) -> list[dict[str, Any]]:
+def _queries(found: RunComparison) -> list[dict[str, Any]]:
     """Return the queries that differ most, as JSON."""
-    a, b = sides
+    a, b = found.a, found.b
     if not a.values or not b.values:
         return []
     ours, theirs = a.values.average_precision, b.values.average_precision
@@ -239,20 +111,20 @@ def _queries(sides: Sequence[Side]) -> list[dict[str, Any]]:
             "a": float(ours[row]),
             "b": float(theirs[row]),
         }
-        for row in most_different(a.values, b.values)
+        for row in found.most_different()
     ]
 
 
-def _json(sides: Sequence[Side], found: PairedComparison | None, changed: Sequence[str]) -> dict[str, Any]:
+def _json(found: RunComparison) -> dict[str, Any]:
     value: dict[str, Any] = {
         key: {"name": side.name, "epochs": _epochs(side), "last_scores": side.scores, "curves": _curves(side)}
-        for key, side in zip("ab", sides, strict=True)
+        for key, side in (("a", found.a), ("b", found.b))
     }
-    value["recipe_differences"] = list(changed)
-    if found:
-        value |= {name: one.as_json() for name, one in found.differences.items()}
-        value |= {"queries": found.queries, "ids": found.ids, "exact": found.exact, "smallest_p": found.smallest_p}
-        value["most_different"] = _queries(sides)
+    value["recipe_differences"] = list(found.changed)
+    if test := found.test:
+        value |= {name: one.as_json() for name, one in test.differences.items()}
+        value |= {"queries": test.queries, "ids": test.ids, "exact": test.exact, "smallest_p": test.smallest_p}
+        value["most_different"] = _queries(found)
     return value
 
 
@@ -281,36 +153,29 @@ def _loss(side: Side) -> str:
 _signed = partial(percent, sign="+")
 
 
-def _write(
-    path: Path,
-    sides: Sequence[Side],
-    found: PairedComparison | None,
-    changed: Sequence[str],
-    protocol: EvaluationProtocol,
-) -> None:
-    """The page."""
+def _write(path: Path, found: RunComparison, protocol: EvaluationProtocol) -> None:
+    """Write the page."""
     from reidkit.report.build import ranked_lists
     from reidkit.report.page import ComparedQuery, ComparePage, write_comparison
 
-    a, b = sides
-    rows = most_different(a.values, b.values) if a.values and b.values else []
+    a, b, test, rows = found.a, found.b, found.test, found.most_different()
     lists = [
         ranked_lists(side.evaluation, protocol, rows) if side.evaluation and rows else [None] * len(rows)
-        for side in sides
+        for side in (a, b)
     ]
     page = ComparePage(
         names=(a.name, b.name),
         command=shown_command(),
         scores=[
             (WORDS[name], one.a, one.b, (one.interval.low, one.interval.high) if one.interval else None, one.p)
-            for name, one in (found.differences.items() if found else ())
+            for name, one in (test.differences.items() if test else ())
         ],
-        sentence=_sentence(found) if found else "",
+        sentence=_sentence(test) if test else "",
         curves=(_curves(a), _curves(b)),
-        changed=changed,
+        changed=found.changed,
         queries=[
             ComparedQuery(one["path"] or f"query {one['query']}", one["pid"], one["camid"], (one["a"], one["b"]), pair)
-            for one, pair in zip(_queries(sides), zip(*lists, strict=True), strict=True)
+            for one, pair in zip(_queries(found), zip(*lists, strict=True), strict=True)
         ],
     )
     write_comparison(path, page)

@@ -16,7 +16,7 @@ from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark
 from reidkit.errors import UsageError
-from reidkit.terminal import percent
+from reidkit.terminal import percent, text_cell
 from reidkit.types import NO_NAMES, RerankMethod
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ MAX_NEIGHBOURS = 200
 
 WORDS = {"map": "mAP", "map_trapezoid": "mAP (trapezoid)", "minp": "mINP"}
 SHORT = ("rank1", "rank5", "rank10", "rank20", "map")
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for the beginning of a formula, also in the full width of East Asian text."""
-
-QUOTE = "'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,19 +304,6 @@ def write_queries(path: Path, query: Embeddings, found: ScoreResult) -> None:
             writer.writerow((i, text_cell(query.paths[i]) if query.paths else "", pid, camid, *called, *numbers))
         text.flush()
         text.detach()  # `file` is flushed and closed by its owner
-
-
-def text_cell(text: str) -> str:
-    """Return foreign text as a cell that no spreadsheet runs as a formula.
-
-    Text that begins like a formula, or with a `'`, has one `'` put before it; `cell_text` takes it away again.
-    """
-    return QUOTE + text if text.startswith((*FORMULA, QUOTE)) else text
-
-
-def cell_text(cell: str) -> str:
-    """Return the text that `text_cell` was given."""
-    return cell.removeprefix(QUOTE)
 
 
 def score(

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from reidkit.metrics.distances import Array
     from reidkit.metrics.matching import Matches, Rule
-    from reidkit.metrics.neighbours import Candidates, Points
     from reidkit.types import Metric
 
     Floats = NDArray[np.float32]
@@ -243,31 +242,37 @@ def _steps(count: int, step: int) -> Iterator[slice]:
 # The nearest neighbours of every point.
 
 
-def sweep_on_device(points: Points, candidates: Candidates, device: Any, into: Floats) -> None:
+def sweep_on_device(
+    points: tuple[Floats, Floats, np.float32, Floats],
+    candidates: tuple[Integers, Floats, Floats],
+    device: Any,
+    into: Floats,
+) -> None:
     """Fill the candidates as `merge_block` does block by block, on an accelerator; only lists come back from it.
 
     A block of rows is compared with all points at once, without the use of symmetry: products are the cheapest there.
     Of bounds that are equal where a list ends any may be kept; `settle_ties` then looks at all points.
 
     Args:
-        points: N points, which are copied to the device.
-        candidates: `keys` and `farthest` are filled; `worst` is left as it is.
+        points: `neighbours.Points`, N of them, which are copied to the device.
+        candidates: `neighbours.Candidates`: `keys` and `farthest` are filled; `worst` is left as it is.
         device: a device of torch.
         into: float32 [Q, N - Q]: filled with the squared distances of the first Q points to the others.
     """
-    vectors, squares = (torch.tensor(values, device=device) for values in (points.vectors, points.squares))
-    error, queries = float(points.slack), len(into)
-    count, kept = candidates.keys.shape
+    vectors, squares = (torch.tensor(values, device=device) for values in points[:2])
+    error, queries = float(points[2]), len(into)
+    keys_nk, _, farthest = candidates
+    count, kept = keys_nk.shape
     step = max(1, NEIGHBOUR_BLOCK // count)
     with full_precision(torch.backends.cuda.matmul), torch.inference_mode():
         for first in range(0, count, step):
             rows = slice(first, min(first + step, count))
             block = DeviceRows(vectors[rows], squares[rows])
             distances = products_on_device(block, DeviceRows(vectors, squares)).clamp_(min=0)
-            candidates.farthest[rows] = distances.amax(dim=1).cpu().numpy()
+            farthest[rows] = distances.amax(dim=1).cpu().numpy()
             if first < queries:
                 into[rows] = distances[: queries - first, queries:].cpu().numpy()
             errors = (squares[rows, None] + squares).mul_(error)
             bounds, others = distances.sub_(errors).clamp_(min=0).topk(kept, largest=False)
             keys = (bounds.view(torch.int32).long() << 32) | others
-            candidates.keys[rows] = keys.sort(dim=1).values.cpu().numpy()
+            keys_nk[rows] = keys.sort(dim=1).values.cpu().numpy()

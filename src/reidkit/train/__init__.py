@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     from reidkit.train.optimizer import build_optimizer as build_optimizer
     from reidkit.train.run import Run as Run
     from reidkit.train.run import train as train
+    from reidkit.train.run_comparison import RunComparison as RunComparison
+    from reidkit.train.run_comparison import compare_runs as compare_runs
 
 _HOME = {
     "Callback": "log",
     "FinalWeights": "loop",
     "Run": "run",
+    "RunComparison": "run_comparison",
     "Schedule": "optimizer",
     "TensorBoard": "log",
     "TrainOptions": "inputs",
     "build_optimizer": "optimizer",
+    "compare_runs": "run_comparison",
     "train": "run",
     "training_step": "loop",
 }
@@ -40,10 +44,12 @@ __all__ = [  # noqa: PLE0604, PLE0605, RUF100
     "Callback",
     "FinalWeights",
     "Run",
+    "RunComparison",
     "Schedule",
     "TensorBoard",
     "TrainOptions",
     "build_optimizer",
+    "compare_runs",
     "train",
     "training_step",
 ]
