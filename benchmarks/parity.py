@@ -103,7 +103,8 @@ class Ours:
         lr = build_schedule(self.recipe.optim).rate(epoch, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        terms = self.objective(*self.network(images), labels)
+        features = self.network(images)
+        terms = self.objective(features.f_t, features.f_i, labels)
         self.optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         self.optimizer.step()

@@ -126,7 +126,7 @@ from reidkit.recipes import get_recipe
 recipe = get_recipe("small-strong-baseline", {"network.head": "halves"})
 network = build_network(recipe.network).eval()
 rows = torch.tensor([1.0, 2.0, 6.0])[None, None, :, None].expand(1, network.channels // 2, 3, 1)
-f_t, _ = network.head(rows)
+f_t, *_ = network.head(rows)
 assert f_t[0, 0] == 1.5 and f_t[0, -1] == 4  # the mean of rows 1 and 2, then of 2 and 3
 assert list(network.spans) == ["", "upper", "lower"]
 terms = build_objective(recipe, network.spans, 2)(f_t, f_t, torch.tensor([0]))

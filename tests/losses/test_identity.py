@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reidkit.errors import UsageError
-from reidkit.losses.identity import IdentityLoss
+from reidkit.losses.identity import FocalLoss, IdentityLoss, margin_logits
 
 
 def test_worked_example():
@@ -57,3 +57,86 @@ def test_a_word_that_is_none_of_the_choices_is_refused(options, words):
     with pytest.raises(UsageError) as caught:
         IdentityLoss(2, 3, **options)
     assert str(caught.value) == words
+
+
+HALF = torch.tensor([[0.5, 0.0]], dtype=torch.float64)
+
+
+def test_cosface_by_hand():
+    """s 2, m 1/2, cosines 1/2 and 0: both logits 0."""
+    logits = margin_logits(HALF, torch.tensor([0]), "cosface", scale=2.0, margin=0.5)
+    assert logits.tolist() == [[0.0, 0.0]]
+
+
+def test_arcface_by_hand():
+    """cos(60 + 30 degrees) = 0 beside 1/2; and 170 degrees, beyond 180 - 28.6: cos 170 - m sin m = -1.223754."""
+    cos = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+    logits = margin_logits(cos, torch.tensor([0]), "arcface", scale=1.0, margin=math.radians(30))
+    assert logits[0].tolist() == pytest.approx([0.0, 0.5])
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0])).item()
+    assert loss == pytest.approx(math.log1p(math.exp(0.5)))
+    assert loss == pytest.approx(0.974077, abs=1e-6)
+    far = torch.tensor([[math.cos(math.radians(170))]], dtype=torch.float64)
+    found = margin_logits(far, torch.tensor([0]), "arcface", scale=1.0, margin=math.radians(28.6)).item()
+    assert found == pytest.approx(-1.223754, abs=1e-6)
+
+
+def test_circle_by_hand():
+    """m 1/4: 3/4 (1/2 - 3/4) for the true id, 1/2 * 0 and 0 for the others; all 0 where everything is as it should."""
+    cos = torch.tensor([[0.5, 0.25, -0.5]], dtype=torch.float64)
+    logits = margin_logits(cos, torch.tensor([0]), "circle", scale=1.0, margin=0.25)
+    assert logits[0].tolist() == [-0.1875, 0.0, 0.0]
+    assert torch.nn.functional.cross_entropy(logits, torch.tensor([0])).item() == pytest.approx(1.227434, abs=1e-6)
+    there = margin_logits(torch.tensor([[0.75, 0.25, 0.25]]), torch.tensor([0]), "circle", scale=9.0, margin=0.25)
+    assert there.tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("kind", ["cosface", "arcface"])
+def test_without_a_margin_it_is_the_softmax_of_cosines(kind):
+    torch.manual_seed(0)
+    loss = IdentityLoss(4, 5, smoothing=0.1, logits=kind, scale=7.0, margin=0.0).double()
+    feat, label = torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 4, 0])
+    unit = torch.nn.functional.normalize
+    cosines = unit(feat, dim=1) @ unit(loss.classifier.weight, dim=1).T
+    expected = torch.nn.functional.cross_entropy(7 * cosines, label, label_smoothing=0.1)
+    assert loss(feat, label).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert loss.classifier.bias is None
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosface", "arcface"])
+def test_gradients(kind):
+    torch.manual_seed(0)
+    loss = IdentityLoss(3, 4, logits=kind, scale=4.0, margin=0.3).double()
+    feat = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    label = torch.tensor([0, 1, 2, 3, 0])
+
+    def of(feat, weight):
+        return torch.func.functional_call(loss, {"classifier.weight": weight}, (feat, label))
+
+    assert torch.autograd.gradcheck(of, (feat, weight))
+
+
+@pytest.mark.parametrize("kind", ["cosface", "arcface", "circle"])
+def test_gradients_are_finite_at_the_ends(kind):
+    """At cosines of 1 and -1, where the arc cosine has no slope."""
+    cos = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], requires_grad=True)
+    margin_logits(cos, torch.tensor([0, 0]), kind, scale=30.0, margin=0.5).sum().backward()
+    assert torch.isfinite(cos.grad).all()
+
+
+def test_focal_by_hand():
+    """p = 1/2, gamma 2: (1/2)^2 ln 2 = 0.173287; gamma 0 is the cross entropy."""
+    loss = FocalLoss(1, 2)
+    loss.classifier.weight.data.zero_()
+    loss.classifier.bias.data.zero_()
+    assert loss(torch.ones(3, 1), torch.tensor([0, 1, 0])).item() == pytest.approx(0.173287, abs=1e-6)
+    torch.manual_seed(0)
+    plain, feat, label = FocalLoss(3, 4, gamma=0.0), torch.randn(5, 3), torch.tensor([0, 1, 2, 3, 0])
+    expected = torch.nn.functional.cross_entropy(plain.classifier(feat), label)
+    assert plain(feat, label).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_an_unknown_kind_of_logits_is_refused():
+    with pytest.raises(UsageError, match="logits must be linear, cosface, arcface or circle, not cos"):
+        IdentityLoss(2, 3, logits="cos")

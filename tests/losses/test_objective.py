@@ -144,7 +144,7 @@ def test_terms_of_ones_own():
         (Term("loss", 1.0, total, "f_t"), "cannot be called 'loss'"),
         (Term("", 1.0, total, "f_t"), "cannot be called ''"),
         (Term("a b", 1.0, total, "f_t"), "cannot be called 'a b'"),
-        (Term("mine", 1.0, total, "both"), "the side of the term mine must be f_t or f_i, not both"),  # type: ignore[arg-type]
+        (Term("mine", 1.0, total, "both"), "the side of the term mine must be f_t, f_i, aside or all, not both"),  # type: ignore[arg-type]
         (Term("mine", 1.0, total, "f_t", "left"), "the network has '', 'top', 'bottom'"),
         (Term("center", 1.0, total, "f_t"), "two terms are called 'center'"),
     ],

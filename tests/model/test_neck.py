@@ -34,6 +34,6 @@ def test_nothing_to_scale():
 def test_in_the_network():
     """f_t stays as it is; f_i points the same way; there is nothing to learn in between."""
     network = build_network(Network(backbone="resnet18", width=0.125, neck="l2")).eval()
-    f_t, f_i = network(torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    f_t, f_i, _ = network(torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(f_i, f_t / f_t.norm(dim=1, keepdim=True) * network.channels**0.5)
     assert not list(network.head.neck.state_dict())

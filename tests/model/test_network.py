@@ -10,7 +10,7 @@ SMALL = {"backbone": "resnet18", "width": 0.125}
 
 
 def test_without_a_neck_there_is_one_feature():
-    f_t, f_i = build_network(recipe.Network(**SMALL)).eval()(torch.randn(2, 3, 64, 32))
+    f_t, f_i, _ = build_network(recipe.Network(**SMALL)).eval()(torch.randn(2, 3, 64, 32))
     assert f_t is f_i
     assert f_t.shape == (2, 64)
 
@@ -24,7 +24,7 @@ def test_feature_is_the_mean_of_the_last_map():
 def test_bnneck_normalises_the_search_feature_alone():
     torch.manual_seed(0)
     network = build_network(recipe.Network(**SMALL, neck="bnneck")).train()
-    f_t, f_i = network(torch.randn(16, 3, 64, 32))
+    f_t, f_i, _ = network(torch.randn(16, 3, 64, 32))
     torch.testing.assert_close(f_i.mean(0), torch.zeros(64), atol=1e-5, rtol=0)
     torch.testing.assert_close(f_i, (f_t - f_t.mean(0)) / (f_t.var(0, unbiased=False) + 1e-5).sqrt())
 
@@ -54,7 +54,7 @@ def test_auto_stride_is_torchvisions(stride_in):
 def test_embedding_is_linear_in_the_pooled_feature_and_comes_before_the_neck():
     network = build_network(recipe.Network(**SMALL, neck="bnneck", embedding=2)).eval()
     images = torch.randn(3, 3, 64, 32)
-    f_t, f_i = network(images)
+    f_t, f_i, _ = network(images)
     pooled = network.backbone(images).mean(dim=(2, 3))
     torch.testing.assert_close(f_t, pooled @ network.head.embedding.weight.T + network.head.embedding.bias)
     assert f_i.shape == (3, 2)

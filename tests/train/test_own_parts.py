@@ -148,7 +148,7 @@ def test_both_sides_of_a_neck() -> None:
     assert isinstance(network, OwnNetwork)
     assert network.channels == 6
     assert network.spans == {"": slice(0, 6)}
-    f_t, f_i = network(torch.randn(2, 3, 32, 16))
+    f_t, f_i, _ = network(torch.randn(2, 3, 32, 16))
     assert torch.equal(f_i, 2 * f_t)
     assert network_name(network).endswith("test_own_parts.TwoSides")
 

@@ -70,7 +70,8 @@ def train(recipe: Recipe, group: Group) -> dict[str, Any]:
     losses: list[list[float]] = []
     for epoch in range(1, STEPS):
         for images, labels in source.epoch(epoch):
-            terms = objective(*forward(images.double()), labels)
+            features = forward(images.double())
+            terms = objective(features.f_t, features.f_i, labels)
             optimizer.zero_grad()
             torch.stack(list(terms.values())).sum().backward()
             share_gradients(network, objective, group)
@@ -134,7 +135,8 @@ def gradients(network: Network, objective: Objective) -> list[Tensor]:
 
 
 def backward(forward: Any, network: Network, objective: Objective, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
-    torch.stack(list(objective(*forward(batch[0]), batch[1]).values())).sum().backward()
+    features = forward(batch[0])
+    torch.stack(list(objective(features.f_t, features.f_i, batch[1]).values())).sum().backward()
     return gradients(network, objective)
 
 
@@ -157,7 +159,7 @@ def test_the_gradient_is_that_of_features_made_apart() -> None:
     batch = images_of(recipe)
     found = backward(MicroBatches(network, recipe.batch, ALONE), network, objective, batch)
     features = [twin(part) for part in batch[0].chunk(2)]
-    whole = [torch.cat(each) for each in zip(*features, strict=True)]
+    whole = [torch.cat(each) for each in zip(*(both[:2] for both in features), strict=True)]
     torch.stack(list(twins(*whole, batch[1]).values())).sum().backward()
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(found, gradients(twin, twins), strict=True))
 

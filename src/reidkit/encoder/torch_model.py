@@ -141,8 +141,8 @@ def embed(  # noqa: PLR0913
 
 
 def _run(network: nn.Module, inputs: tuple[Tensor, ...], feature: Feature) -> Tensor:
-    f_t, f_i = network(*inputs)
-    chosen: Tensor = f_i if feature == "f_i" else f_t
+    features = network(*inputs)
+    chosen: Tensor = features.f_i if feature == "f_i" else features.f_t
     return chosen.float()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from reidkit.recipe.checks import check_choice
 
 SmoothingOver = Literal["all", "others"]
 ClassifierInit = Literal["normal", "kaiming"]
+Logits = Literal["linear", "cosface", "arcface", "circle"]
 
 
 class IdentityLoss(nn.Module):
@@ -19,6 +22,11 @@ class IdentityLoss(nn.Module):
     With eps = `smoothing` and y the true id, the wanted distribution q is, smoothed over
     - `all` ids (equation 3): q_y = 1 - (N-1)/N eps, and eps/N for every other id;
     - the `others`: q_y = 1 - eps, and eps/(N-1) for every other id.
+
+    `logits` other than `linear` are those of cosines with a margin (see `margin_logits`), and need no bias.
+
+    Raises:
+        UsageError: an unknown word.
     """
 
     def __init__(  # noqa: PLR0913
@@ -31,14 +39,61 @@ class IdentityLoss(nn.Module):
         bias: bool = False,
         init: ClassifierInit = "normal",
         std: float = 0.001,
+        logits: Logits = "linear",
+        scale: float = 64.0,
+        margin: float = 0.35,
     ) -> None:
         super().__init__()
         self.smoothing = smoothing_over_all(smoothing, smoothing_over, num_ids)
+        self.logits, self.scale, self.margin = check_choice(logits, Logits, "logits"), scale, margin
+        bias = bias and logits == "linear"
         self.classifier = new_classifier(dim, num_ids, bias=bias, init=init, std=std)
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
         """Return the mean loss of features [B, D], f_i in the paper, with labels [B], 0 <= label < num_ids."""
-        return F.cross_entropy(self.classifier(feat_bd), label_b, label_smoothing=self.smoothing)
+        if self.logits == "linear":
+            return F.cross_entropy(self.classifier(feat_bd), label_b, label_smoothing=self.smoothing)
+        cos_bc = F.linear(F.normalize(feat_bd, dim=1), F.normalize(self.classifier.weight, dim=1))
+        logits_bc = margin_logits(cos_bc, label_b, self.logits, scale=self.scale, margin=self.margin)
+        return F.cross_entropy(logits_bc, label_b, label_smoothing=self.smoothing)
+
+
+class FocalLoss(IdentityLoss):
+    """Cross entropy whose images count by (1 - p)^gamma, p the probability of the true id (arXiv:1708.02002, eq. 4)."""
+
+    def __init__(self, dim: int, num_ids: int, *, gamma: float = 2.0, bias: bool = True) -> None:
+        super().__init__(dim, num_ids, bias=bias)
+        self.gamma = gamma
+
+    def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
+        """Return the mean loss of features [B, D] with labels [B], 0 <= label < num_ids."""
+        log_b = F.log_softmax(self.classifier(feat_bd), dim=1).gather(1, label_b[:, None])[:, 0]
+        return -((1 - log_b.exp()) ** self.gamma * log_b).mean()
+
+
+def margin_logits(cos_bc: Tensor, label_b: Tensor, kind: Logits, *, scale: float, margin: float) -> Tensor:
+    """Return logits [B, N] of cosines [B, N] that make the true id harder to reach.
+
+    With c the cosine and m the margin, all times `scale`:
+    - `cosface` (arXiv:1801.09414, equation 4): c - m for the true id, c for others;
+    - `arcface` (arXiv:1801.07698, equation 3): cos(theta + m) for the true id, m in radians; beyond theta = pi - m,
+      where that would rise again, c - m sin m;
+    - `circle` (arXiv:2002.10857, equation 7): [1 + m - c]+ (c - 1 + m) for the true id, [c + m]+ (c - m) for others,
+      where the first factors have no gradient.
+    """
+    true_bc = F.one_hot(label_b, cos_bc.shape[1]).bool()
+    others_bc = cos_bc
+    if kind == "cosface":
+        own_bc = cos_bc - margin
+    elif kind == "arcface":
+        # cos(theta + m) without the arc cosine, whose slope is infinite at |c| = 1.
+        sin_bc = (1 - cos_bc.square()).clamp_min(1e-12).sqrt()
+        turned_bc = cos_bc * math.cos(margin) - sin_bc * math.sin(margin)
+        own_bc = torch.where(cos_bc > -math.cos(margin), turned_bc, cos_bc - margin * math.sin(margin))
+    else:
+        own_bc = (1 + margin - cos_bc).clamp_min(0).detach() * (cos_bc - 1 + margin)
+        others_bc = (cos_bc + margin).clamp_min(0).detach() * (cos_bc - margin)
+    return scale * torch.where(true_bc, own_bc, others_bc)
 
 
 def smoothing_over_all(smoothing: float, over: SmoothingOver, num_ids: int) -> float:

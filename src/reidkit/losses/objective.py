@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
+from reidkit.losses.beside import aligned_triplet, stripe_error
 from reidkit.losses.center import CenterLoss
-from reidkit.losses.identity import IdentityLoss
+from reidkit.losses.identity import FocalLoss, IdentityLoss
+from reidkit.losses.pairs import centroid_triplet, centroid_triplet_as_published, circle_loss, supervised_contrastive
 from reidkit.losses.partial_fc import PartialFC
-from reidkit.losses.triplet import batch_hard_triplet
+from reidkit.losses.triplet import triplet_loss
 from reidkit.recipe.checks import check_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from reidkit.distributed import Group
-    from reidkit.recipe import Recipe
+    from reidkit.recipe import Pair, Recipe
 
-Side = Literal["f_t", "f_i"]
+Side = Literal["f_t", "f_i", "aside", "all"]
 WHOLE: Mapping[str, slice] = {"": slice(None)}
 LOGGED = ("kind", "epoch", "step", "lr", "images", "loss", "seconds", "images_per_s", "memory_mb", "wait_share")
 """Names of the log that no term can have."""
 
 
+class Sides(NamedTuple):
+    """All that a network returns, for a loss that looks at more than one side."""
+
+    f_t: Tensor
+    f_i: Tensor
+    aside: Tensor | None
+
+
 class Loss(Protocol):
-    """Features [B, D] and labels [B] to one number.
+    """Features [B, D], or all `Sides` of them, and labels [B] to one number.
 
     A loss that is a module may have parameters, which the optimizer of the run learns, and two more methods:
     `step(lr)`, called after each step of the optimizer with its rate, for what the loss updates by itself, and
     `collect()`, called in every process before a checkpoint, for what it has distributed over processes.
     """
 
-    def __call__(self, feat_bd: Tensor, label_b: Tensor, /) -> Tensor:
+    def __call__(self, seen: Any, label_b: Tensor, /) -> Tensor:
         """Return the loss without its weight, a scalar."""
 
 
 class Term(NamedTuple):
     """A loss with its name in the log, its weight, and what it sees.
 
-    `side`: the features before (`f_t`) or after (`f_i`) the neck; `span`: the part of the vector that a branch of the
-    head gives, "" for the whole.
+    `side`: the features before (`f_t`) or after (`f_i`) the neck, what the head has `aside`, or `all` of them as
+    `Sides`; `span`: the part of the vector that a branch of the head gives, "" for the whole.
     """
 
     name: str
@@ -56,14 +66,19 @@ class Term(NamedTuple):
 class Objective(nn.Module):
     """The sum of `terms`, by name. A loss that is a module is an attribute of the term's name, as is its state."""
 
-    def __init__(self, terms: Sequence[Term], spans: Mapping[str, slice] = WHOLE) -> None:
-        """Take the terms, and the `spans` of the network's features that they may name.
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        spans: Mapping[str, slice] = WHOLE,
+        aside: Mapping[str, slice] | None = None,
+    ) -> None:
+        """Take the terms, and the `spans` of the network's features, and those of `aside`, that they may name.
 
         Raises:
             UsageError: there is no term, two have one name, or a term's name, side or span cannot be.
         """
         super().__init__()
-        self.terms, self.spans = tuple(terms), dict(spans)
+        self.terms, self.spans, self.aside = tuple(terms), dict(spans), {**WHOLE, **(aside or {})}
         self._check()
         for term in self.terms:
             if isinstance(term.loss, nn.Module):
@@ -82,19 +97,34 @@ class Objective(nn.Module):
             if names.count(name) > 1:
                 raise UsageError(f"two terms are called {term.name!r}: give each a name of its own", argument="terms")
             check_choice(term.side, Side, f"the side of the term {term.name}")
-            if term.span not in self.spans:
-                known = ", ".join(map(repr, self.spans))
+            known_spans = {"aside": self.aside, "all": WHOLE}.get(term.side, self.spans)
+            if term.span not in known_spans:
+                known = ", ".join(map(repr, known_spans))
                 raise UsageError(
                     f"the term {term.name} has the span {term.span!r}: the network has {known}", argument="terms"
                 )
 
-    def forward(self, f_t: Tensor, f_i: Tensor, label_b: Tensor) -> dict[str, Tensor]:
-        """Return each term with its weight, of features [B, D] before and after the neck and labels [B]."""
-        sides = {"f_t": f_t, "f_i": f_i}
-        return {
-            term.name: term.weight * term.loss(_part(sides[term.side], self.spans[term.span]), label_b)
-            for term in self.terms
-        }
+    def forward(self, f_t: Tensor, f_i: Tensor, label_b: Tensor, aside: Tensor | None = None) -> dict[str, Tensor]:
+        """Return each term with its weight, of features [B, D] before and after the neck, labels [B] and [B, A] aside.
+
+        Raises:
+            UsageError: a term wants what the network has aside, and it has nothing.
+        """
+        sides = Sides(f_t, f_i, aside)
+        return {term.name: term.weight * term.loss(self._seen(term, sides), label_b) for term in self.terms}
+
+    def _seen(self, term: Term, sides: Sides) -> Tensor | Sides:
+        """What a term looks at."""
+        if term.side == "all":
+            return sides
+        side: Tensor | None = getattr(sides, term.side)
+        if side is None:
+            raise UsageError(
+                f"the term {term.name} wants what the network has aside, and it gives nothing: let it return "
+                "Features(f_t, f_i, aside) in training",
+                argument="terms",
+            )
+        return _part(side, (self.aside if term.side == "aside" else self.spans)[term.span])
 
     def step(self, lr: float) -> None:
         """Let each loss update what it learns by itself, after the step of the optimizer at rate `lr`."""
@@ -109,58 +139,118 @@ class Objective(nn.Module):
                 loss.collect()  # type: ignore[operator]
 
 
-def build_objective(recipe: Recipe, spans: Mapping[str, slice], num_ids: int, group: Group = ALONE) -> Objective:
+def build_objective(
+    recipe: Recipe,
+    spans: Mapping[str, slice],
+    num_ids: int,
+    group: Group = ALONE,
+    ranked: Sequence[str] = ("",),
+    aside: Mapping[str, slice] | None = None,
+) -> Objective:
     """Make the objective of a recipe; a term of weight 0 is neither computed nor logged.
 
-    With a head of several branches each of them has an ID loss of its own, which share the weight of the term.
+    With a head of several branches each of them has an ID loss of its own, which share the weight of the term, or have
+    it each (`identity.over`). So have the triplet losses on the spans that the head ranks (`triplet.over`).
 
     Args:
         recipe: What the terms are, and their settings.
         spans: The spans of the network's features, as `Network.spans` has them.
         num_ids: The number of ids of the training set.
         group: Processes that each have the features of the whole batch, and share a sampled classifier.
+        ranked: The spans with a triplet loss, as `Network.ranked` has them.
+        aside: The parts of what the network has aside, as `Network.aside` has them.
     """
-    dim, terms = _length(spans[""]), []
-    if recipe.identity.weight:
-        # Of nested names only the innermost are branches: "two" is what "two.top" and "two.bottom" make up.
-        branches = [name for name in spans if not any(_inside(other, name) for other in spans)]
-        weight = recipe.identity.weight / len(branches)
-        for span in branches:
-            loss = _identity(recipe, _length(spans[span]), num_ids, group)
-            terms.append(Term(f"identity.{span}" if span else "identity", weight, loss, "f_i", span))
-    if recipe.triplet.weight:
-        triplet = partial(batch_hard_triplet, margin=recipe.triplet.margin)
-        terms.append(Term("triplet", recipe.triplet.weight, triplet, "f_t"))
+    aside = aside or {}
+    terms = [*_identity_terms(recipe, spans, num_ids, group), *_triplet_terms(recipe, ranked)]
     if recipe.center.weight:
-        center = CenterLoss(dim, num_ids, lr=recipe.center.lr, form=recipe.center.form)
+        center = CenterLoss(_length(spans[""]), num_ids, lr=recipe.center.lr, form=recipe.center.form)
         terms.append(Term("center", recipe.center.weight, center, "f_t"))
-    return Objective(terms, spans)
+    if recipe.pair.weight:
+        terms.append(Term("pair", recipe.pair.weight, _pair_loss(recipe.pair), recipe.pair.on))
+    if aside and recipe.aside.weight:
+        terms += _aside_terms(recipe, aside, num_ids)
+    return Objective(terms, spans, aside)
+
+
+def _identity_terms(recipe: Recipe, spans: Mapping[str, slice], num_ids: int, group: Group) -> Iterator[Term]:
+    """Yield an ID loss for each branch."""
+    if not recipe.identity.weight:
+        return
+    # Of nested names only the innermost are branches: "two" is what "two.top" and "two.bottom" make up.
+    branches = [name for name in spans if not any(_inside(other, name) for other in spans)]
+    weight = _shared(recipe.identity.weight, recipe.identity.over, branches)
+    for span in branches:
+        loss = _identity(recipe, _length(spans[span]), num_ids, group)
+        yield Term(f"identity.{span}" if span else "identity", weight, loss, "f_i", span)
+
+
+def _triplet_terms(recipe: Recipe, ranked: Sequence[str]) -> Iterator[Term]:
+    """Yield a triplet loss for each span that is ranked."""
+    triplet = recipe.triplet
+    if not triplet.weight:
+        return
+    loss = partial(triplet_loss, margin=triplet.margin, form=triplet.form, mining=triplet.mining, unit=triplet.unit)
+    weight = _shared(triplet.weight, triplet.over, ranked)
+    for span in ranked:
+        yield Term(f"triplet.{span}" if span else "triplet", weight, loss, triplet.on, span)
+
+
+def _shared(weight: float, over: str, branches: Sequence[str]) -> float:
+    """Return the weight of one of several branches."""
+    return weight / len(branches) if over == "mean" else weight
+
+
+def _pair_loss(pair: Pair) -> Loss:
+    """Return the loss of pairs that a recipe names."""
+    losses: dict[str, Loss] = {
+        "circle": partial(circle_loss, margin=pair.margin, scale=pair.scale),
+        "contrastive": partial(supervised_contrastive, scale=pair.scale),
+        "centroid": partial(centroid_triplet, margin=pair.margin),
+        "centroid-as-published": partial(centroid_triplet_as_published, margin=pair.margin),
+    }
+    return losses[pair.loss]
+
+
+def _aside_terms(recipe: Recipe, aside: Mapping[str, slice], num_ids: int) -> list[Term]:
+    """Return the losses of what the recipe's head has aside."""
+    weight, parts = recipe.aside.weight, len(aside)
+
+    def aligned(seen: Sides, label_b: Tensor) -> Tensor:
+        return aligned_triplet(seen.f_t, _given(seen), label_b, parts, recipe.aside.margin)
+
+    def stripes(seen: Sides, label_b: Tensor) -> Tensor:  # noqa: ARG001
+        return stripe_error(seen.f_t, _given(seen), parts)
+
+    if recipe.network.head == "aligned":
+        return [Term("aligned", weight, aligned, "all")]
+    if recipe.network.head == "scpnet":
+        return [Term("stripes", weight, stripes, "all")]
+    return [
+        Term(f"aside.{name}", weight / parts, FocalLoss(_length(span), num_ids), "aside", name)
+        for name, span in aside.items()
+    ]
+
+
+def _given(seen: Sides) -> Tensor:
+    """Return what the head has aside, which it has in training."""
+    if seen.aside is None:
+        raise UsageError("the network gives nothing aside: put it into training mode", argument="network")
+    return seen.aside
 
 
 def _identity(recipe: Recipe, dim: int, num_ids: int, group: Group) -> IdentityLoss | PartialFC:
-    identity, bias = recipe.identity, recipe.network.neck == "none"
+    identity, bias = recipe.identity, recipe.network.neck in {"none", "bn-relu"}
+    same: dict[str, Any] = {
+        "smoothing": identity.smoothing,
+        "smoothing_over": identity.smoothing_over,
+        "bias": bias,
+        "init": identity.init,
+        "std": identity.std,
+    }
     if identity.sampled:
-        return PartialFC(
-            dim,
-            num_ids,
-            sampled=identity.sampled,
-            smoothing=identity.smoothing,
-            smoothing_over=identity.smoothing_over,
-            weight_decay=recipe.optim.weight_decay,
-            bias=bias,
-            init=identity.init,
-            std=identity.std,
-            group=group,
-        )
-    return IdentityLoss(
-        dim,
-        num_ids,
-        smoothing=identity.smoothing,
-        smoothing_over=identity.smoothing_over,
-        bias=bias,
-        init=identity.init,
-        std=identity.std,
-    )
+        decay = recipe.optim.weight_decay
+        return PartialFC(dim, num_ids, sampled=identity.sampled, weight_decay=decay, group=group, **same)
+    return IdentityLoss(dim, num_ids, logits=identity.logits, scale=identity.scale, margin=identity.margin, **same)
 
 
 def _part(feat_bd: Tensor, span: slice) -> Tensor:

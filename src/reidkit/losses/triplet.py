@@ -1,16 +1,22 @@
-"""The triplet loss (paper, equation 4), with the hardest examples of the batch."""
+"""The triplet loss (paper, equation 4), with the hardest examples of the batch or weighted means of all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import torch
 import torch.nn.functional as F
+
+from reidkit.recipe.checks import check_choice
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Form = Literal["hinge", "soft"]
+Mining = Literal["hardest", "weighted", "weighted-as-published"]
 
-def batch_hard_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3) -> Tensor:
+
+def batch_hard_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, form: Form = "hinge") -> Tensor:
     """Return the mean over the anchors of [d_p - d_n + margin]+ (arXiv:1703.07737, equation 5).
 
     d_p is the Euclidean distance of the anchor to the farthest image of its id, d_n to the nearest image of another.
@@ -20,12 +26,102 @@ def batch_hard_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3) ->
         label_b: The id of each [B], any integers, with any number of images of each id. An anchor that is the only
             image of its id has d_p = 1e-6, the distance to itself.
         margin: In units of the distance.
+        form: `soft` is ln(1 + exp(d_p - d_n)), which has no margin.
     """
-    # |a - b|^2 = |a|^2 + |b|^2 - 2ab. Rounding can make it a little negative, or zero, where the root has no gradient:
-    # held at 1e-12, the distance of a feature to itself is 1e-6 and its gradient finite.
-    square_bb = feat_bd.square().sum(1, keepdim=True) + feat_bd.square().sum(1) - 2 * feat_bd @ feat_bd.T
-    dist_bb = square_bb.clamp_min(1e-12).sqrt()
+    dist_bb = euclidean(feat_bd, feat_bd)
     same_bb = label_b[:, None] == label_b
     hardest_pos_b = dist_bb.masked_fill(~same_bb, 0.0).amax(dim=1)
     hardest_neg_b = dist_bb.masked_fill(same_bb, float("inf")).amin(dim=1)
-    return F.relu(hardest_pos_b - hardest_neg_b + margin).mean()
+    return _mean_loss(hardest_pos_b - hardest_neg_b, margin, form)
+
+
+def weighted_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, form: Form = "soft") -> Tensor:
+    """Return the triplet loss of weighted means, by anchor, of all distances (AWTL, arXiv:1803.10859, eqs. 6 to 8).
+
+    d_p = sum softmax(d) d over the other images of the anchor's id, d_n = sum softmax(-d) d over images of other ids.
+    Anchors that have none of either do not count; without any the loss is 0.
+
+    Args:
+        feat_bd: Features [B, D].
+        label_b: The id of each [B].
+        margin: In units of the distance.
+        form: As of `batch_hard_triplet`.
+    """
+    dist_bb = euclidean(feat_bd, feat_bd)
+    same_bb = label_b[:, None] == label_b
+    itself_bb = torch.eye(len(label_b), dtype=torch.bool, device=label_b.device)
+    positive_bb, negative_bb = same_bb & ~itself_bb, ~same_bb
+    counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
+    dist_ab, positive_ab, negative_ab = dist_bb[counts_b], positive_bb[counts_b], negative_bb[counts_b]
+    if not len(dist_ab):
+        return feat_bd.sum() * 0.0
+    pos_a = _softmax_mean(dist_ab, dist_ab, positive_ab)
+    neg_a = _softmax_mean(dist_ab, -dist_ab, negative_ab)
+    return _mean_loss(pos_a - neg_a, margin, form)
+
+
+def weighted_triplet_as_published(
+    feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, form: Form = "soft"
+) -> Tensor:
+    """Return the weighted triplet loss as AGW's program computes it, which is not what its paper says.
+
+    It subtracts a maximum taken over the masked entries too, which are 0, and adds 1e-6 below the fraction: weights of
+    negatives at distance 20 add up to a tenth, and at 30 to nothing, so that d_n is 0 where it should be large. It also
+    counts the anchor as a positive of itself, with weight exp(0). For comparison with published scores alone.
+    """
+    dist_bb = euclidean(feat_bd, feat_bd)
+    same_bb = (label_b[:, None] == label_b).to(dist_bb.dtype)
+    pos_b = _published_mean(dist_bb * same_bb, dist_bb, same_bb)
+    neg_b = _published_mean(dist_bb * (1 - same_bb), -dist_bb, 1 - same_bb)
+    return _mean_loss(pos_b - neg_b, margin, form)
+
+
+def triplet_loss(
+    feat_bd: Tensor,
+    label_b: Tensor,
+    margin: float = 0.3,
+    form: Form = "hinge",
+    mining: Mining = "hardest",
+    unit: bool = False,
+) -> Tensor:
+    """Return one of the three losses of this module, of features [B, D], at length 1 with `unit`, and labels [B].
+
+    Raises:
+        UsageError: an unknown word.
+    """
+    losses = {
+        "hardest": batch_hard_triplet,
+        "weighted": weighted_triplet,
+        "weighted-as-published": weighted_triplet_as_published,
+    }
+    loss = losses[check_choice(mining, Mining, "mining")]
+    return loss(F.normalize(feat_bd, dim=1) if unit else feat_bd, label_b, margin, form=form)
+
+
+def euclidean(feat_ad: Tensor, feat_bd: Tensor) -> Tensor:
+    """Return the Euclidean distances [A, B] of features [A, D] and [B, D]; none is below 1e-6.
+
+    |a - b|^2 = |a|^2 + |b|^2 - 2ab. Rounding can make it a little negative, or zero, where the root has no gradient:
+    held at 1e-12, the distance of a feature to itself is 1e-6 and its gradient finite.
+    """
+    square_ab = feat_ad.square().sum(1, keepdim=True) + feat_bd.square().sum(1) - 2 * feat_ad @ feat_bd.T
+    return square_ab.clamp_min(1e-12).sqrt()
+
+
+def _mean_loss(difference_b: Tensor, margin: float, form: Form) -> Tensor:
+    """Return the mean over anchors of what d_p - d_n costs."""
+    if check_choice(form, Form, "form") == "soft":
+        return F.softplus(difference_b).mean()
+    return F.relu(difference_b + margin).mean()
+
+
+def _softmax_mean(dist_ab: Tensor, score_ab: Tensor, mask_ab: Tensor) -> Tensor:
+    """Return the mean of each row's distances under the mask, weighted by the softmax of the scores there."""
+    weight_ab = score_ab.masked_fill(~mask_ab, -torch.inf).softmax(dim=1)
+    return (weight_ab * dist_ab).sum(dim=1)
+
+
+def _published_mean(masked_bb: Tensor, score_bb: Tensor, mask_bb: Tensor) -> Tensor:
+    scores_bb = score_bb * mask_bb
+    power_bb = (score_bb - scores_bb.amax(dim=1, keepdim=True)).exp() * mask_bb
+    return (power_bb / (power_bb.sum(dim=1, keepdim=True) + 1e-6) * masked_bb).sum(dim=1)

@@ -6,22 +6,30 @@ from reidkit.model.contracts import Backbone, Features, Head, Spans
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.heads.several import Several
 from reidkit.model.heads.single import Single
-from reidkit.model.neck import BNNeck, L2Neck
+from reidkit.model.neck import BNNeck, BNReLUNeck, L2Neck
 from reidkit.model.network import Network, build_network
-from reidkit.model.pooling import MeanPooling
+from reidkit.model.pooling import GeMPooling, MaxPooling, MeanMaxPooling, MeanPooling
+from reidkit.model.views import DropRows, Rows, SoftParts
 
 __all__ = [
     "BNNeck",
+    "BNReLUNeck",
     "Backbone",
+    "DropRows",
     "Features",
+    "GeMPooling",
     "Head",
     "L2Neck",
+    "MaxPooling",
+    "MeanMaxPooling",
     "MeanPooling",
     "Network",
     "OSNet",
     "ResNet",
+    "Rows",
     "Several",
     "Single",
+    "SoftParts",
     "Spans",
     "build_network",
     "fuse_batch_norms",

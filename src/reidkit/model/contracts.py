@@ -1,4 +1,4 @@
-"""What the parts of a network promise each other: a backbone gives a map, a head makes two features of it."""
+"""What the parts of a network promise each other: a backbone gives a map, a head makes features of it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ Spans = Mapping[str, slice]
 
 
 class Features(NamedTuple):
-    """What a network returns, always: two features of each image, [B, D] each.
+    """What a network returns, always: two features of each image, [B, D] each, and what losses see beside them.
 
     `f_t` stands before the neck, for the triplet and the centre loss; `f_i` after it, for the ID loss and for
-    retrieval. Without a neck both are the one feature f.
+    retrieval. Without a neck both are the one feature f. `aside` [B, A] is what a head has for losses alone, as local
+    features that no search compares; None for most.
     """
 
     f_t: Tensor
     f_i: Tensor
+    aside: Tensor | None = None
 
 
 class _Module(Protocol):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import nn
 
+from reidkit.model.chance import Chance
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -30,3 +32,37 @@ class L2Neck(nn.Module):
         """f_t [B, D] to f_i [B, D]; a feature of length 0 stays at 0."""
         direction_bd: Tensor = F.normalize(feat_bd.float(), dim=1)
         return direction_bd * float(feat_bd.shape[1] ** 0.5)
+
+
+class BNReLUNeck(nn.Sequential):
+    """Batch norm with a learned shift, then ReLU, as behind torchreid's 512-d embedding: f_i is nowhere below 0."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.BatchNorm1d(channels), nn.ReLU())
+
+
+class Dropout(Chance):
+    """Zero each number of f_i with probability p in training, and divide the rest by 1 - p: the ID loss alone sees it.
+
+    Drawn for each image of the batch from the numbers of the step (see `model.chance`).
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, feat_bd: Tensor) -> Tensor:
+        """[B, D] to [B, D]; the same in evaluation mode."""
+        if not self.training or not self.probability:
+            return feat_bd
+        kept_bd = self.uniform(feat_bd, feat_bd.shape[1]) >= self.probability
+        return feat_bd * kept_bd.to(feat_bd.dtype) / (1 - self.probability)
+
+
+def make_neck(name: str, channels: int) -> nn.Module:
+    """Make the neck of a name that recipes have (`network.neck`) for features of so many channels."""
+    if name == "bnneck":
+        return BNNeck(channels)
+    if name == "bn-relu":
+        return BNReLUNeck(channels)
+    return L2Neck() if name == "l2" else nn.Identity()

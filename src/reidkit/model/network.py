@@ -12,7 +12,7 @@ from reidkit.recipe import family_of
 
 if TYPE_CHECKING:
     from reidkit import recipe
-    from reidkit.model.contracts import Backbone, Features, Head
+    from reidkit.model.contracts import Backbone, Features, Head, Spans
 
 
 class Network(nn.Module):
@@ -28,6 +28,10 @@ class Network(nn.Module):
         """The branches that they are made up of (see `Spans`)."""
         self.filled: frozenset[str] = frozenset()
         """The names of the parameters that a weights file has filled before the first step."""
+        self.ranked: tuple[str, ...] = tuple(getattr(head, "ranked", ("",)))
+        """The spans that a triplet loss stands on."""
+        self.aside: Spans = dict(getattr(head, "aside", {}))
+        """The parts of what the head has for losses alone, by name; empty where it has nothing."""
         # Files and checkpoints of every release have `neck.weight`, not `head.neck.weight`.
         leave_out_of_names(self, "head", beside=("backbone",))
 
@@ -37,7 +41,7 @@ class Network(nn.Module):
         return bool(getattr(self.backbone, "takes_cameras", False))
 
     def forward(self, images: Tensor, camera_b: Tensor | None = None) -> Features:
-        """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each.
+        """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each, and what the head has aside.
 
         A backbone that `takes_cameras` is told the numbers [B] of the cameras, where they are given.
         """
@@ -70,9 +74,13 @@ def build_network(recipe: recipe.Network) -> Network:
     """Make the network of a recipe, initialised from torch's random state.
 
     A family of backbones is a module of its name in `model/backbones/` with a `build_backbone(recipe)`, a head one in
-    `model/heads/` with a `build_head(recipe, channels)`: another one is found without a change here.
+    `model/heads/` with a `build_head(recipe, channels)`: another one is found without a change here. A head that takes
+    the last stages off the backbone has `build_tailed_head(recipe, backbone)` instead.
     """
     family = family_of(recipe.backbone)
     backbone: Backbone = import_module(f"reidkit.model.backbones.{family}").build_backbone(recipe)
-    head: Head = import_module(f"reidkit.model.heads.{recipe.head}").build_head(recipe, backbone.channels)
+    module = import_module(f"reidkit.model.heads.{recipe.head}")
+    if hasattr(module, "build_tailed_head"):
+        return Network(backbone, module.build_tailed_head(recipe, backbone))
+    head: Head = module.build_head(recipe, backbone.channels)
     return Network(backbone, head)

@@ -34,6 +34,8 @@ class OwnNetwork(nn.Module):
         spans: The parts of the features that loss terms may name; "" is the whole.
         filled: The names of the parameters that a weights file has filled before the first step.
         takes_cameras: Whether `forward` takes the cameras of the images: never.
+        ranked: The spans with a triplet loss each.
+        aside: The parts of what losses alone see (`Features.aside`).
     """
 
     def __init__(self, network: nn.Module, channels: int) -> None:
@@ -42,6 +44,8 @@ class OwnNetwork(nn.Module):
         self.spans: Spans = dict(getattr(network, "spans", {"": slice(0, channels)}))
         self.filled: frozenset[str] = frozenset()
         self.takes_cameras = False
+        self.ranked: tuple[str, ...] = tuple(getattr(network, "ranked", ("",)))
+        self.aside: Spans = dict(getattr(network, "aside", {}))
         leave_out_of_names(self, "network")
 
     def forward(self, images: Tensor) -> Features:
@@ -111,7 +115,7 @@ def _length(network: nn.Module, size: tuple[int, int]) -> int:
         ) from error
     finally:
         network.train(training)
-    shapes = [tuple(each.shape) for each in features]
+    shapes = [tuple(each.shape) for each in features[:2]]
     if any(len(shape) != 2 or shape[0] != 2 for shape in shapes) or len(set(shapes)) > 1:
         raise UsageError(
             f"the network gives {' and '.join(map(str, dict.fromkeys(shapes)))} for two images: let it give one vector "
@@ -124,6 +128,8 @@ def _length(network: nn.Module, size: tuple[int, int]) -> int:
 def _features(output: object) -> Features:
     if isinstance(output, Tensor):
         return Features(output, output)
+    if isinstance(output, Features):
+        return output
     if isinstance(output, tuple) and len(output) == 2 and all(isinstance(each, Tensor) for each in output):
         return Features(*output)
     raise UsageError(

@@ -17,6 +17,7 @@ from reidkit.errors import UsageError, WeightsError
 from reidkit.model.network import build_network
 from reidkit.model.own import own_network
 from reidkit.model.tensors import Contents, read_contents, weights_file
+from reidkit.model.views import Tail
 from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 def load_backbone(network: Network, path: Path) -> str:
-    """Fill the backbone, in place, from a file with torchvision's names under any prefix.
+    """Fill the backbone, in place, from a file with torchvision's names under any prefix; copies of its stages, too.
 
     A classifier and other parts beside the backbone are left out. Variants have the names of their authors: IBN-Net's,
     and those of the SE networks for torch, which call the stem `layer0`.
@@ -74,7 +75,8 @@ def load_backbone(network: Network, path: Path) -> str:
         WeightsError: keys or shapes that do not fit, or values that are not finite, the first of them named.
     """
     contents = read_contents(path)
-    aliases = {name: name for name in network.backbone.state_dict()}
+    parts = [network.backbone, *(module for module in network.head.modules() if isinstance(module, Tail))]
+    aliases = {name: name for part in parts for name in part.state_dict()}
     aliases |= {f"layer0.{name}": name for name in aliases if name.startswith(("conv1.", "bn1."))}
     found = locate([*contents.tensors, *contents.unusable], aliases)
     if found is None:
@@ -84,12 +86,13 @@ def load_backbone(network: Network, path: Path) -> str:
     own = {name.partition(".")[0] for name in aliases}
     names = {full: aliases.get(full[len(found.prefix) :], full[len(found.prefix) :]) for full in found.names}
     names = {full: name for full, name in names.items() if name.partition(".")[0] in own}
-    found_here = _renamed(contents, names)
+    known, filled = _renamed(contents, names), set()
     if adapt := getattr(network.backbone, "adapt", None):  # as to another table of positions
-        found_here = found_here._replace(tensors=adapt(found_here.tensors))
-    _fit(network.backbone, found_here, path, added=_added(network.backbone))
-    given = found_here.tensors.keys()
-    filled = {id(tensor) for name, tensor in network.backbone.state_dict(keep_vars=True).items() if name in given}
+        known = known._replace(tensors=adapt(known.tensors))
+    elsewhere = {name for name in (*known.tensors, *known.unusable) if name in aliases}
+    for part in parts:  # a name that is none of any part's is refused by each
+        _fit(part, _without(known, elsewhere - part.state_dict().keys()), path, added=_added(part))
+        filled |= {id(tensor) for name, tensor in part.state_dict(keep_vars=True).items() if name in known.tensors}
     network.filled = frozenset(name for name, parameter in network.named_parameters() if id(parameter) in filled)
     beside = [n for n in (*contents.tensors, *contents.unusable) if n not in names and not n.endswith(COUNTER)]
     return "; ".join(filter(None, (_placed(found), _first("left out of the weights:", beside))))
@@ -112,6 +115,13 @@ def _renamed(contents: Contents, names: Mapping[str, str]) -> Contents:
         {names[full]: why for full, why in contents.unusable.items() if full in names},
         contents.metadata,
     )
+
+
+def _without(contents: Contents, names: Collection[str]) -> Contents:
+    """Leave tensors of these names out."""
+    tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in names}
+    unusable = {name: why for name, why in contents.unusable.items() if name not in names}
+    return Contents(tensors, unusable, contents.metadata)
 
 
 def _placed(found: Located) -> str:

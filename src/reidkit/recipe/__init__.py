@@ -10,6 +10,7 @@ from reidkit.recipe.checks import Section
 from reidkit.recipe.sections import (
     BACKBONES,
     Adapt,
+    Aside,
     BackboneName,
     Batch,
     BlocksName,
@@ -20,6 +21,7 @@ from reidkit.recipe.sections import (
     Images,
     Network,
     Optim,
+    Pair,
     Recipe,
     Triplet,
     family_of,
@@ -29,6 +31,7 @@ from reidkit.recipe.text import differences, digest, from_json, leaves, load, ov
 __all__ = [
     "BACKBONES",
     "Adapt",
+    "Aside",
     "BackboneName",
     "Batch",
     "BlocksName",
@@ -39,6 +42,7 @@ __all__ = [
     "Images",
     "Network",
     "Optim",
+    "Pair",
     "Recipe",
     "Section",
     "Triplet",

@@ -28,10 +28,18 @@ OSNets = Literal[
 ViTs = Literal["vit-tiny", "vit-small", "vit-base"]
 HACNNs = Literal["hacnn"]
 TimmModels = Literal["timm:NAME"]
-BackboneName = Literal[ResNets, OSNets, HACNNs, ViTs, TimmModels]
+BackboneName = Literal[
+    ResNets,
+    OSNets,
+    HACNNs,
+    ViTs,
+    TimmModels,
+]
 """Every backbone; another family is one more name in here, and an entry of `BACKBONES`."""
 
-HeadName = Literal["single"]
+HeadName = Literal[
+    "single", "pcb", "rpp", "mgn", "bdb", "pyramid", "trinet", "svdnet", "aligned", "scpnet", "mancs",
+]  # fmt: skip
 """Every head, each a module in `model/heads/`."""
 
 BACKBONES: dict[str, tuple[str, ...]] = {
@@ -65,7 +73,13 @@ class Network(Section):
     `drop_path`, how often the last block is left out in training.
     `neck`: what makes f_i of f_t: nothing, batch norm (BNNeck), or `l2`, its direction (see `model.neck`).
     `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
-    `head`: what makes the features of the backbone's map; `single` is pooling, embedding and neck.
+    `head`: what makes the features of the backbone's map; `single` is pooling, embedding and neck. A head of several
+    branches reads `embedding` as the length of each, 0 being its own.
+    `pool`: `gem` is a mean of powers whose exponent is learned, `gem-3` that of cubes.
+    `stripes`: into how many the head cuts the map, for heads that do; 0 is the head's own number.
+    `dropout`: the share of f_i that the ID loss does not see.
+    `unit`: in evaluation, each branch of f_i has length 1.
+    `orthogonal_every`: the epochs between two replacements of the embedding of the head `svdnet`; 0 is none.
     """
 
     backbone: BackboneName = "resnet50"
@@ -80,9 +94,14 @@ class Network(Section):
     position_grid: tuple[int, int] = (14, 14)
     cameras: int = 0
     drop_path: float = 0.1
-    neck: Literal["none", "bnneck", "l2"] = "none"
+    neck: Literal["none", "bnneck", "l2", "bn-relu"] = "none"
     embedding: int = 0
     head: HeadName = "single"
+    pool: Literal["mean", "max", "mean+max", "gem", "gem-3"] = "mean"
+    stripes: int = 0
+    dropout: float = 0.0
+    unit: bool = False
+    orthogonal_every: int = 10
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
@@ -98,6 +117,13 @@ class Network(Section):
         yield styled, "mixstyle", f"must be 0 for {self.backbone}: a ResNet or an OSNet can have it"
         plain = self.backbone in BACKBONES["resnet"] or self.blocks == "none"
         yield plain, "blocks", f"must be none for {self.backbone}: they stand behind those of a ResNet"
+        yield 0 <= self.stripes <= 16, "stripes", "must be between 0 (the head's own) and 16"
+        yield 0 <= self.dropout < 1, "dropout", "must be at least 0 and below 1"
+        yield self.orthogonal_every >= 0, "orthogonal_every", "must not be negative"
+        resnet = self.head not in {"mgn", "mancs"} or self.backbone in BACKBONES["resnet"]
+        yield resnet, "backbone", f"must be a ResNet for the head {self.head}, which takes its last stages"
+        whole = self.head != "scpnet" or not self.embedding
+        yield whole, "embedding", "must be 0 for the head scpnet, whose branches are as long as the stripes of the map"
         yield 0 < self.width <= 4, "width", "must be above 0 and at most 4"
         yield 0 <= self.embedding <= 65536, "embedding", "must be between 0 (none) and 65536"
 
@@ -184,6 +210,9 @@ class Identity(Section):
     `sampled`: how many ids enter the softmax of each step, those of the batch and others that are sampled, and are
     updated after it; 0: all ids. For training sets of 100,000 of them.
     `init` of the bias-free classifier behind a neck: normal with deviation `std`, or Kaiming.
+    `over`: the ID losses of several branches count as their `mean` or their `sum`.
+    `logits`: `linear`, or `scale` times cosines, that of the true id less `margin` (`cosface`), at an angle larger by
+    it (`arcface`, in radians), or weighed by how far it is from where it should be (`circle`).
     """
 
     weight: float = 1.0
@@ -192,9 +221,17 @@ class Identity(Section):
     init: Literal["normal", "kaiming"] = "normal"
     std: float = 0.001
     sampled: int = 0
+    over: Literal["mean", "sum"] = "mean"
+    logits: Literal["linear", "cosface", "arcface", "circle"] = "linear"
+    scale: float = 64.0
+    margin: float = 0.35
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
+        yield self.scale > 0, "scale", "must be above 0"
+        yield 0 <= self.margin < 3, "margin", "must be at least 0 and below 3"
+        all_ids = self.logits == "linear" or not self.sampled
+        yield all_ids, "sampled", "must be 0 (all ids) with identity.logits other than linear"
         yield 0 <= self.smoothing < 1, "smoothing", "must be at least 0 and below 1"
         yield self.weight >= 0, "weight", "must not be negative"
         yield self.std > 0, "std", "must be above 0"
@@ -203,7 +240,56 @@ class Identity(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(Section):
-    """The batch-hard triplet loss on the Euclidean distance of the features before the neck."""
+    """The triplet loss on the Euclidean distance of features, the hardest ones of the batch.
+
+    `form`: `hinge` is [d_p - d_n + margin]+, `soft` is ln(1 + exp(d_p - d_n)) and has no margin.
+    `mining`: what d_p and d_n of an anchor are: the `hardest`, or means `weighted` by a softmax of the distances;
+    `weighted-as-published` weighs as AGW's program does, which loses far negatives.
+    `on`: the feature before or after the neck. `unit`: features of length 1.
+    `over`: the losses of several branches count as their `mean` or their `sum`.
+    """
+
+    weight: float = 1.0
+    margin: float = 0.3
+    form: Literal["hinge", "soft"] = "hinge"
+    mining: Literal["hardest", "weighted", "weighted-as-published"] = "hardest"
+    on: Literal["f_t", "f_i"] = "f_t"
+    unit: bool = False
+    over: Literal["mean", "sum"] = "mean"
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield self.weight >= 0, "weight", "must not be negative"
+        yield self.margin >= 0, "margin", "must not be negative"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Section):
+    """One more loss of pairs of images (see `losses.pairs`), of weight 0 unless it is asked for.
+
+    `loss`: `circle` with `margin` m and `scale` gamma; `centroid` with `margin`, as the paper of centroid triplets has
+    it or `centroid-as-published` by its program; `contrastive` (supervised), with `scale` 1/t.
+    """
+
+    loss: Literal["circle", "centroid", "centroid-as-published", "contrastive"] = "circle"
+    weight: float = 0.0
+    margin: float = 0.25
+    scale: float = 128.0
+    on: Literal["f_t", "f_i"] = "f_t"
+
+    def rules(self) -> Iterator[Rule]:
+        """Give what must hold of the values."""
+        yield self.weight >= 0, "weight", "must not be negative"
+        yield self.margin >= 0, "margin", "must not be negative"
+        yield self.scale > 0, "scale", "must be above 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aside(Section):
+    """The loss of heads that have something for losses alone: `aligned`, `scpnet` and `mancs`; others ignore it.
+
+    `margin` is that of AlignedReID's local triplet loss.
+    """
 
     weight: float = 1.0
     margin: float = 0.3
@@ -343,6 +429,8 @@ class Recipe(Section):
     identity: Identity = field(default_factory=Identity)
     triplet: Triplet = field(default_factory=Triplet)
     center: Center = field(default_factory=Center)
+    pair: Pair = field(default_factory=Pair)
+    aside: Aside = field(default_factory=Aside)
     optim: Optim = field(default_factory=Optim)
     distil: Distil = field(default_factory=Distil)
     adapt: Adapt = field(default_factory=Adapt)
@@ -350,7 +438,7 @@ class Recipe(Section):
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of several sections at once."""
         yield self.name.isprintable() and len(self.name) <= 200, "name", "must be one line of at most 200 characters"
-        some = self.identity.weight + self.triplet.weight > 0
-        yield some, "identity.weight", "and triplet.weight cannot both be 0"
+        some = self.identity.weight + self.triplet.weight + self.pair.weight > 0
+        yield some, "identity.weight", "and triplet.weight cannot both be 0 without pair.weight"
         enough = self.identity.sampled == 0 or self.identity.sampled >= self.batch.ids
         yield enough, "identity.sampled", "must be 0 (all ids) or at least batch.ids: those of the batch always enter"

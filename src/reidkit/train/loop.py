@@ -122,6 +122,7 @@ def fit(
             lr = set_learning_rate(optimizer, schedule, progress)
             log.start_epoch(progress, batches.wait_seconds)
             network.train()
+            start_epoch(network, progress)
 
             for images, labels in batches.epoch(epoch, start=progress.batch):
                 stop_if_asked(options)
@@ -186,8 +187,9 @@ def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
         The weighted terms of the loss by their names, scalars on the device.
     """
     with autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
-        f_t, f_i = network(images) if cameras is None else network(images, cameras)
-    terms: dict[str, Tensor] = objective(f_t.float(), f_i.float(), labels)
+        features = network(images) if cameras is None else network(images, cameras)
+    f_t, f_i, aside = (None if side is None else side.float() for side in features)
+    terms: dict[str, Tensor] = objective(f_t, f_i, labels, aside)
     loss = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad()
     loss.backward()
@@ -195,6 +197,13 @@ def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
     optimizer.step()
     objective.step(optimizer.param_groups[-1]["lr"])
     return terms
+
+
+def start_epoch(network: nn.Module, progress: Progress) -> None:
+    """Let modules of the network that do something every few epochs do it (their method `start_epoch`)."""
+    for module in network.modules():
+        if callable(getattr(module, "start_epoch", None)):
+            module.start_epoch(progress.epoch, fresh=progress.batch == 0)  # type: ignore[operator]
 
 
 # Which weights of a run are evaluated and saved.

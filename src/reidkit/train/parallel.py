@@ -214,8 +214,12 @@ class MicroBatches(nn.Module):
         else:
             parts = zip(*(each.chunk(self._parts) for each in inputs), strict=True)
             found = [self._part(part, i) for i, part in enumerate(parts)]
-        f_t, f_i = (self._group.gather(torch.cat(list(each))) for each in zip(*found, strict=True))
-        return Features(f_t, f_i)
+        return Features(*map(self._whole, zip(*found, strict=True)))
+
+    def _whole(self, parts: tuple[Tensor | None, ...]) -> Any:
+        """One side of the features of the whole batch, of that of each part here; None where there is none."""
+        mine = [part for part in parts if part is not None]
+        return self._group.gather(torch.cat(mine)) if mine else None
 
     def _part(self, inputs: tuple[Tensor, ...], number: int) -> Features:
         place = self._place(len(inputs[0]), number)

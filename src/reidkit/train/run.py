@@ -333,11 +333,11 @@ def _build(num_ids: int, job: Job) -> tuple[AnyNetwork, Objective]:
         network = build_network(job.recipe.network)
         if job.weights and (remark := load_backbone(network, job.weights)):
             job.info(remark)
-    objective = build_objective(job.recipe, network.spans, num_ids, job.group)
+    objective = build_objective(job.recipe, network.spans, num_ids, job.group, network.ranked, network.aside)
     if job.terms:
         own = {term.name for term in job.terms}
         kept = [term for term in objective.terms if term.name not in own]
-        objective = Objective([*kept, *job.terms], network.spans)
+        objective = Objective([*kept, *job.terms], network.spans, network.aside)
     return network, objective
 
 

@@ -29,7 +29,7 @@ def test_worked_example():
     """Two channels, two rows: the means of the upper row are (1, 5), those of the lower one (3, 7)."""
     map_bchw = torch.tensor([[[[0.0, 2.0], [3.0, 3.0]], [[5.0, 5.0], [6.0, 8.0]]]])
     head = stripes(2)
-    f_t, f_i = head(map_bchw)
+    f_t, f_i, _ = head(map_bchw)
     assert f_t.tolist() == f_i.tolist() == [[1.0, 5.0, 3.0, 7.0]]
     assert head.channels == 4
     assert head.spans == {"": slice(0, 4), "upper": slice(0, 2), "lower": slice(2, 4)}
@@ -45,7 +45,7 @@ def test_names_of_branches_in_branches_are_joined_by_dots():
         "two.lower": slice(5, 7),
     }
     map_bchw = torch.randn(4, 3, 6, 2)
-    f_t, _ = head(map_bchw)
+    f_t, *_ = head(map_bchw)
     torch.testing.assert_close(f_t[:, head.spans["two"]], head.heads["two"](map_bchw).f_t)
 
 
@@ -79,7 +79,8 @@ def test_a_network_of_two_branches_learns_by_terms_on_their_spans():
     optimizer = torch.optim.Adam([p for p in parameters if p.requires_grad], lr=1e-2)
     losses = []
     for _ in range(20):
-        terms = objective(*network(images), labels)
+        found = network(images)
+        terms = objective(found.f_t, found.f_i, labels)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()

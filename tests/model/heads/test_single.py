@@ -14,7 +14,7 @@ def test_worked_example():
         embedding.weight.copy_(torch.tensor([[1.0], [-2.0]]))
         embedding.bias.copy_(torch.tensor([0.0, 1.0]))
     head = Single(1, embedding=embedding)
-    f_t, f_i = head(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]]))
+    f_t, f_i, _ = head(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]]))
     assert f_t.tolist() == [[3.0, -5.0]]
     assert f_i is f_t, "without a neck there is one feature"
     assert (head.channels, head.spans) == (2, {"": slice(0, 2)})
@@ -23,7 +23,7 @@ def test_worked_example():
 @pytest.mark.parametrize("neck", [BNNeck(3), L2Neck()])
 def test_the_neck_makes_f_i_of_f_t(neck):
     head = Single(3, neck=neck).eval()
-    f_t, f_i = head(torch.randn(4, 3, 5, 2))
+    f_t, f_i, _ = head(torch.randn(4, 3, 5, 2))
     torch.testing.assert_close(f_i, neck(f_t))
     assert (head.channels, f_t.shape) == (3, (4, 3))
 

@@ -239,7 +239,7 @@ def embed_images(run: Run, listing: Path, state: Path, plan: Plan) -> Plane:
         embed(network, eval_batches(source, 128, device), feature=feature) for feature in ("before", "after")
     )
     pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
-    objective = build_objective(recipe, network.spans, len(pids))
+    objective = build_objective(recipe, network.spans, len(pids), ranked=network.ranked, aside=network.aside)
     checkpoint.load(state, digest(recipe), objective=objective)
     classifier = None
     identity = getattr(objective, "identity", None)

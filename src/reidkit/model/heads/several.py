@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.errors import UsageError
 from reidkit.model.contracts import Features
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from reidkit.model.contracts import Head, Spans
 
@@ -19,16 +20,24 @@ if TYPE_CHECKING:
 class Several(nn.Module):
     """Named branches, each (view, head): what the heads make of their views of the map, concatenated.
 
-    A view is any module from map to map: `nn.Identity()`, a stripe of rows, a copy of the last stage. Heads may be
-    `Several` themselves: the spans of a branch `two` with branches `a` and `b` are `two`, `two.a` and `two.b`, so that
-    a loss can be put on a stripe, on a branch, or on the whole.
+    A view is any module from map to map: `nn.Identity()`, a stripe of rows, a copy of the last stage (see
+    `model.views`). Heads may be `Several` themselves: the spans of a branch `two` with branches `a` and `b` are `two`,
+    `two.a` and `two.b`, so that a loss can be put on a stripe, on a branch, or on the whole.
+
+    Args:
+        branches: View and head by name.
+        ranked: The spans that get a triplet loss each where a recipe makes the objective; "" is the whole vector.
+        unit: In evaluation each branch of f_i has length 1, so that none outweighs the others in a cosine.
 
     Raises:
         UsageError: there is no branch, or one has a name that a module cannot have.
     """
 
-    def __init__(self, branches: Mapping[str, tuple[nn.Module, Head]]) -> None:
+    def __init__(
+        self, branches: Mapping[str, tuple[nn.Module, Head]], *, ranked: Sequence[str] = ("",), unit: bool = False
+    ) -> None:
         super().__init__()
+        self.ranked, self.unit = tuple(ranked), unit
         if not branches:
             raise UsageError("a head of several branches has none: give {name: (view, head)}", argument="branches")
         self.views, self.heads = nn.ModuleDict(), nn.ModuleDict()
@@ -51,6 +60,7 @@ class Several(nn.Module):
     def forward(self, map_bchw: Tensor) -> Features:
         """[B, C, h, w] to f_t and f_i, [B, D] each, in the order of the branches."""
         branches = [self.heads[name](view(map_bchw)) for name, view in self.views.items()]
-        return Features(
-            torch.cat([branch.f_t for branch in branches], dim=1), torch.cat([branch.f_i for branch in branches], dim=1)
-        )
+        found = [branch.f_i for branch in branches]
+        if self.unit and not self.training:
+            found = [F.normalize(f_i.float(), dim=1) for f_i in found]
+        return Features(torch.cat([branch.f_t for branch in branches], dim=1), torch.cat(found, dim=1))

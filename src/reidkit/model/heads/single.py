@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
 from reidkit.model.contracts import Features
-from reidkit.model.neck import BNNeck, L2Neck
-from reidkit.model.pooling import MeanPooling
+from reidkit.model.neck import Dropout, make_neck
+from reidkit.model.pooling import MeanPooling, make_pooling
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -21,7 +21,7 @@ class Single(nn.Module):
     Args:
         channels: C, the channels of the map.
         pooling: Map [B, C, h, w] to [B, C]; the mean where none is given.
-        embedding: A linear layer from C to D; without it D is C.
+        embedding: A linear layer from C to D, or any module that says D as `out_features`; without it D is C.
         neck: [B, D] to [B, D], as `BNNeck(D)`; without it f_i is f_t.
     """
 
@@ -30,14 +30,14 @@ class Single(nn.Module):
         channels: int,
         *,
         pooling: nn.Module | None = None,
-        embedding: nn.Linear | None = None,
+        embedding: nn.Module | None = None,
         neck: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.pooling = pooling or MeanPooling()
         self.embedding = embedding or nn.Identity()
         self.neck = neck or nn.Identity()
-        self.channels = embedding.out_features if embedding else channels
+        self.channels: int = cast("Any", embedding).out_features if embedding else channels
         """D, the length of both features."""
         self.spans: Spans = {"": slice(0, self.channels)}
 
@@ -47,9 +47,26 @@ class Single(nn.Module):
         return Features(f_t, self.neck(f_t))
 
 
+def make_leaf(
+    recipe: recipe.Network, channels: int, dim: int = 0, pool: str = "", embedding: nn.Module | None = None
+) -> Single:
+    """Make one branch with pooling, neck and dropout as a recipe has them.
+
+    Args:
+        recipe: The network's section.
+        channels: C, of the map.
+        dim: D of a linear embedding; 0 is none.
+        pool: The pooling where it is not the recipe's, by the name that recipes have.
+        embedding: An embedding of another kind, in the place of the linear one.
+    """
+    if embedding is None and dim:
+        embedding = nn.Linear(channels, dim)
+    neck = make_neck(recipe.neck, dim or channels)
+    if recipe.dropout:
+        neck = nn.Sequential(neck, Dropout(recipe.dropout))
+    return Single(channels, pooling=make_pooling(pool or recipe.pool), embedding=embedding, neck=neck)
+
+
 def build_head(recipe: recipe.Network, channels: int) -> Single:
     """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
-    embedding = nn.Linear(channels, recipe.embedding) if recipe.embedding else None
-    dim = recipe.embedding or channels
-    necks: dict[str, nn.Module] = {"none": nn.Identity(), "bnneck": BNNeck(dim), "l2": L2Neck()}
-    return Single(channels, embedding=embedding, neck=necks[recipe.neck])
+    return make_leaf(recipe, channels, recipe.embedding)

@@ -1,0 +1,115 @@
+"""Losses of pairs beside the triplet loss: circle loss, centroid triplets, supervised contrastive loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from reidkit.losses.triplet import euclidean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def circle_loss(feat_bd: Tensor, label_b: Tensor, margin: float = 0.25, scale: float = 128.0) -> Tensor:
+    """Return the circle loss of pairs (Sun et al., arXiv:2002.10857, equation 6), the mean over anchors.
+
+    ln(1 + sum_n exp(g a_n (s_n - m)) sum_p exp(-g a_p (s_p - 1 + m))) with cosines s of the anchor to its positives p,
+    without itself, and negatives n; a_p = [1 + m - s_p]+ and a_n = [s_n + m]+ have no gradient. Anchors without
+    a positive or a negative do not count; without any anchor the loss is 0.
+
+    Args:
+        feat_bd: Features [B, D], of any length.
+        label_b: The id of each [B].
+        margin: m.
+        scale: g.
+    """
+    cos_bb, positive_bb, negative_bb = _cosines(feat_bd, label_b)
+    counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
+    if not bool(counts_b.any()):
+        return feat_bd.sum() * 0.0
+    pos_bb = -scale * (1 + margin - cos_bb).clamp_min(0).detach() * (cos_bb - 1 + margin)
+    neg_bb = scale * (cos_bb + margin).clamp_min(0).detach() * (cos_bb - margin)
+    pos_a = pos_bb[counts_b].masked_fill(~positive_bb[counts_b], -torch.inf).logsumexp(dim=1)
+    neg_a = neg_bb[counts_b].masked_fill(~negative_bb[counts_b], -torch.inf).logsumexp(dim=1)
+    return F.softplus(pos_a + neg_a).mean()
+
+
+def supervised_contrastive(feat_bd: Tensor, label_b: Tensor, scale: float = 10.0) -> Tensor:
+    """Return the supervised contrastive loss (Khosla et al., arXiv:2004.11362, equation 2), the mean over anchors.
+
+    For each anchor the mean over its positives of -ln(exp(s_p/t) / sum over all others of exp(s/t)), with cosines s and
+    `scale` 1/t. Anchors without a positive do not count; without any anchor the loss is 0.
+
+    Args:
+        feat_bd: Features [B, D], of any length.
+        label_b: The id of each [B].
+        scale: 1/t, the inverse of the temperature.
+    """
+    cos_bb, positive_bb, negative_bb = _cosines(feat_bd, label_b)
+    counts_b = positive_bb.any(dim=1)
+    if not bool(counts_b.any()):
+        return feat_bd.sum() * 0.0
+    score_ab, positive_ab = scale * cos_bb[counts_b], positive_bb[counts_b]
+    others_ab = positive_ab | negative_bb[counts_b]
+    all_a = score_ab.masked_fill(~others_ab, -torch.inf).logsumexp(dim=1)
+    mean_a = (score_ab * positive_ab).sum(dim=1) / positive_ab.sum(dim=1)
+    return (all_a - mean_a).mean()
+
+
+def centroid_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.5) -> Tensor:
+    """Return the centroid triplet loss (Wieczorek et al., arXiv:2104.13643, equation 4), the mean over images.
+
+    [d(f, c_p) - d(f, c_n) + margin]+ with Euclidean distances of an image f, its id's centroid without f, and the
+    nearest centroid of another id, there without the image that comes in its id at the place that f has in its own.
+
+    Args:
+        feat_bd: Features [B, D], K of each id; of ids with fewer those places count that they have.
+        label_b: The id of each [B]; an id with one image has no centroid and does not count.
+        margin: In units of the distance.
+    """
+    feat_ad, center_ad, label_a, place_a = _centroids(feat_bd, label_b)
+    if not len(feat_ad):
+        return feat_bd.sum() * 0.0
+    dist_aa = euclidean(feat_ad, center_ad)
+    negative_aa = (label_a[:, None] != label_a) & (place_a[:, None] == place_a)
+    nearest_a = dist_aa.masked_fill(~negative_aa, torch.inf).amin(dim=1)
+    return F.relu(dist_aa.diagonal() - nearest_a + margin).mean()
+
+
+def centroid_triplet_as_published(feat_bd: Tensor, label_b: Tensor, margin: float = 0.5) -> Tensor:
+    """Return the centroid triplet loss as the authors' program computes it, for comparison with its scores.
+
+    For each place images and centroids are mined together: an anchor may be a centroid, and a negative an image.
+    """
+    feat_ad, center_ad, label_a, place_a = _centroids(feat_bd, label_b)
+    if not len(feat_ad):
+        return feat_bd.sum() * 0.0
+    both_ed, label_e, place_e = torch.cat((feat_ad, center_ad)), label_a.repeat(2), place_a.repeat(2)
+    dist_ee = euclidean(both_ed, both_ed)
+    same_ee = label_e[:, None] == label_e
+    here_ee = place_e[:, None] == place_e
+    farthest_e = dist_ee.masked_fill(~(same_ee & here_ee), 0.0).amax(dim=1)
+    nearest_e = dist_ee.masked_fill(same_ee | ~here_ee, torch.inf).amin(dim=1)
+    return F.relu(farthest_e - nearest_e + margin).mean()
+
+
+def _cosines(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosines [B, B], which of them are of two images of one id, and which of two ids."""
+    unit_bd = F.normalize(feat_bd, dim=1)
+    same_bb = label_b[:, None] == label_b
+    itself_bb = torch.eye(len(label_b), dtype=torch.bool, device=label_b.device)
+    return unit_bd @ unit_bd.T, same_bb & ~itself_bb, ~same_bb
+
+
+def _centroids(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images that have others of their id: features, centroids of those others, labels, and places in their ids."""
+    same_bb = label_b[:, None] == label_b
+    count_b = same_bb.sum(dim=1)
+    place_b = same_bb.tril(-1).sum(dim=1)
+    several_b = count_b > 1
+    sum_bd = same_bb.to(feat_bd.dtype) @ feat_bd
+    center_bd = (sum_bd - feat_bd) / (count_b - 1).clamp_min(1)[:, None]
+    return feat_bd[several_b], center_bd[several_b], label_b[several_b], place_b[several_b]

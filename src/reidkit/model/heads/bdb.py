@@ -1,0 +1,41 @@
+"""BDB (BFE): beside the whole map one with a block of rows dropped for the whole batch (Dai et al., arXiv:1811.07130).
+
+The whole: mean pooling and 512 numbers. The dropped one: one more bottleneck, a third of the rows zeroed in training,
+max pooling and 1,024 numbers. Both have an ID and a triplet loss.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from reidkit.model.backbones.resnet import Bottleneck, Kind
+from reidkit.model.heads.several import Several
+from reidkit.model.heads.single import make_leaf
+from reidkit.model.views import DropRows
+
+if TYPE_CHECKING:
+    from reidkit import recipe
+
+DIM, SHARE = 512, 0.33
+
+
+def build_head(recipe: recipe.Network, channels: int) -> Several:
+    """Make the head of a recipe for a map of so many channels, initialised from torch's random state.
+
+    With `network.embedding` n the whole has n numbers and the dropped map 2n.
+    """
+    dim = recipe.embedding or DIM
+    view = nn.Sequential(Bottleneck(channels, channels // 4, 1, "3x3", Kind((1, 1, 1, 1))), DropRows(SHARE))
+    for module in view.modules():
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return Several(
+        {
+            "whole": (nn.Identity(), make_leaf(recipe, channels, dim, "mean")),
+            "dropped": (view, make_leaf(recipe, channels, 2 * dim, "max")),
+        },
+        ranked=("whole", "dropped"),
+        unit=recipe.unit,
+    )

@@ -1,0 +1,22 @@
+"""PCB with refined part pooling (RPP): each place belongs to every part by a learned probability (arXiv:1711.09349).
+
+The paper trains PCB first, then the assignment alone, then all; the authors' program goes on from PCB at one rate. To
+do so here, train `head=pcb` and start this head from its model. No third party reports the published gain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reidkit.model.heads.pcb import STRIPES, stripes
+from reidkit.model.heads.several import Several
+from reidkit.model.views import SoftParts
+
+if TYPE_CHECKING:
+    from reidkit import recipe
+
+
+def build_head(recipe: recipe.Network, channels: int) -> Several:
+    """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
+    count = recipe.stripes or STRIPES
+    return Several({"parts": (SoftParts(channels, count), stripes(recipe, channels, count))})
