@@ -287,3 +287,61 @@ def test_where_no_image_may_stand_in_the_epoch_ends(broken: set[int], told: bool
     loader.replaced = list[str]().append if told else None
     with pytest.raises(UnreadableImagesError, match="cut"):
         list(loader.epoch(1))
+
+
+def styled(**changes: object) -> Recipe:
+    return replace(RECIPE, images=replace(RECIPE.images, **changes))  # type: ignore[arg-type]
+
+
+def with_cameras(count: int = 4) -> MappedImages:
+    plain = images()
+    samples = [Sample(Path("none"), i, i % count) for i in range(40)]
+    return MappedImages(plain._pixels, samples, plain.kept)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"augment": 0.5}, {"exchange": 0.5}, {"exchange": 0.5, "exchange_by": "fourier"}, {"augment": 0.3, "exchange": 1}],
+)
+def test_styles_are_those_of_the_batch_and_leave_the_other_parameters_alone(changes: dict[str, object]) -> None:
+    """Some images are those of the plain recipe to the bit, others are not; the same after a start in the middle."""
+    source = with_cameras()
+    plain, other = (list(batches(source, recipe).epoch(1)) for recipe in (RECIPE, styled(**changes)))
+    same = [
+        torch.equal(a, b)
+        for (one, _), (two, _) in zip(plain, other, strict=True)
+        for a, b in zip(one, two, strict=True)
+    ]
+    assert any(same) or changes["exchange"] == 1
+    assert not all(same)
+    assert all(torch.equal(one, two) for (_, one), (_, two) in zip(plain, other, strict=True))
+    again = list(batches(source, styled(**changes)).epoch(1, start=2))
+    assert all(torch.equal(one, two) for (one, _), (two, _) in zip(other[2:], again, strict=True))
+
+
+def test_processes_share_the_styles_of_a_batch() -> None:
+    recipe = styled(augment=0.5, exchange=0.5)
+    whole = next(iter(batches(with_cameras(), recipe).epoch(1)))[0]
+    halves = [
+        next(iter(replace(batches(with_cameras(), recipe), group=Group(rank=rank, size=2)).epoch(1)))[0]
+        for rank in (0, 1)
+    ]
+    assert torch.equal(torch.cat(halves), whole)
+
+
+def test_one_camera_exchanges_nothing() -> None:
+    one, two = (next(iter(batches(with_cameras(1), recipe).epoch(1)))[0] for recipe in (RECIPE, styled(exchange=1.0)))
+    assert torch.equal(one, two)
+
+
+def test_an_image_with_the_style_of_another_camera_has_its_colours() -> None:
+    """Dark images of one camera, bright ones of the other: all of them change sides."""
+    bright = np.arange(40) % 2 == 0
+    pixels = np.random.default_rng(0).integers(0, 50, (40, 24, 16, 3), dtype=np.uint8) + (200 * bright)[
+        :, None, None, None
+    ].astype(np.uint8)
+    source = MappedImages(pixels, [Sample(Path("none"), i, i % 2) for i in range(40)], np.arange(40))
+    recipe = replace(styled(exchange=1.0, pad=0), erasing=Erasing())
+    made = batches(source, recipe)
+    found = next(iter(made.epoch(1)))[0].mean(dim=(1, 2, 3))
+    assert ((found > 0).numpy() != bright[made.sampler.epoch(1)[0]]).all()

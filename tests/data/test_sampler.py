@@ -219,3 +219,32 @@ def test_how_much_lies_apart_by_hand() -> None:
     assert scattered_share(pids, groups, 2) == 0
     assert scattered_share(pids, groups, 3) == 4 / 8
     assert scattered_share(pids, groups, 5) == 0, "none has five"
+
+
+def test_images_of_an_id_come_from_as_many_cameras_as_they_can():
+    """An id with 3, 2 and 1 images of its cameras, 3 at a time: all three cameras first, then two and one again."""
+    pids, camids = np.repeat([0, 1], 6), np.tile([5, 5, 5, 6, 6, 9], 2)
+    seen = set()
+    for epoch in range(1, 30):
+        for batch in PKSampler(pids, 2, 3, camids=camids, seed=2).epoch(epoch):
+            for chunk in batch.reshape(2, 3):
+                assert len(set(chunk)) == 3
+                seen.add(tuple(sorted(camids[chunk])))
+    assert seen == {(5, 6, 9), (5, 5, 6)}
+
+
+def test_cameras_do_not_keep_images_from_being_drawn():
+    """Every image comes, and which one of a camera comes first is drawn."""
+    pids, camids = np.repeat([0, 1], 6), np.tile([5, 5, 5, 6, 6, 9], 2)
+    sampler = PKSampler(pids, 2, 2, camids=camids)
+    assert sorted(sampler.epoch(1).ravel()) == list(range(12))
+    firsts = {chunk for epoch in range(1, 40) for chunk in sampler.epoch(epoch)[0].reshape(2, 2)[0].tolist()}
+    assert len(firsts) > 8
+
+
+def test_without_cameras_the_batches_are_what_they_were():
+    pids = np.repeat(np.arange(6), 5)
+    assert np.array_equal(
+        WindowSampler(pids, (np.zeros(30, np.int64), np.array([1])), 2, 2, camids=np.arange(30)).epoch(1),
+        PKSampler(pids, 2, 2, camids=np.arange(30)).epoch(1),
+    )

@@ -237,3 +237,24 @@ def test_no_state_is_saved_whose_average_or_best_weights_are_no_numbers(tmp_path
         RunError, match=rf"{place[0]}\.{place[1]} of the final weights holds NaN or infinity after step 6"
     ):
         refuse_broken_weights({"kept": Holds()}, tmp_path / "state.pt", Progress(2, 0, 6))
+
+
+@pytest.mark.parametrize("stop", [3, 6])
+def test_pools_of_hard_ids_go_on_as_they_would_have(stop: int, tmp_path: Path) -> None:
+    """After a stop in the middle of an epoch, and after a crash: they come from the checkpoint, or are made anew."""
+    recipe = override(
+        RECIPE, ["batch.hard_pool=2", "batch.cameras=spread", "images.exchange=0.5", "images.augment=0.2"]
+    )
+    runs = []
+    for name in ("unbroken", "broken"):
+        (tmp_path / name).mkdir()
+        runs.append(Run(tmp_path / name, recipe))
+    whole, broken = runs
+    whole.go()
+    with pytest.raises(StoppedError):
+        broken.go(stop_at(stop))
+    broken.go()
+    assert same_weights(whole.network, broken.network)
+    assert whole.rows() == broken.rows()
+    plain = replace(in_folder(tmp_path / "plain"), recipe=override(recipe, ["batch.hard_pool=0"]))
+    assert not same_weights(plain.go(), whole.network)

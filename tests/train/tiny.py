@@ -94,9 +94,13 @@ class _Faulty:
         self.inner = build_batches(source, labels, run.recipe, 0, torch.device("cpu"))
         self.run, self.fault = run, fault
         self.wait_seconds, self.seed = 0.0, 0
+        self.sampler, self.source = self.inner.sampler, source
 
     def count(self, epoch: int) -> int:
         return self.inner.count(epoch)
+
+    def forget_order(self) -> None:
+        self.inner.forget_order()
 
     def cameras(self, epoch: int, batch: int) -> Tensor:
         return self.inner.cameras(epoch, batch)

@@ -14,10 +14,13 @@ import numpy as np
 import torch
 
 from reidkit.data import transforms
+from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.data.sampler import build_sampler
 from reidkit.data.sources import Streamed, UnreadableImagesError
+from reidkit.data.style_exchange import Cameras, exchange_amplitudes, exchange_moments
 from reidkit.data.transforms import DeviceParams, build_augmentation
 from reidkit.distributed import ALONE
+from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -44,6 +47,10 @@ _COPIED_AT_ONCE = 1024
 
 _AUGMENT = 0x617567
 """Sets the random numbers of the augmentation apart from those of the sampler, which know no batch."""
+
+
+_STYLE = 0x737479
+"""Sets those of AutoAugment and of the exchange of styles apart from both, which are there without them."""
 
 
 @dataclass(eq=False)
@@ -78,8 +85,14 @@ class TrainBatches:
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.source):
             raise ValueError(f"{len(self.labels)} labels for {len(self.source)} images")
+        if self.augmentation.exchange and isinstance(self.source, Streamed):
+            raise UsageError(
+                "streamed shards have an order of their own: set images.exchange to 0, or pass stream=False",
+                argument="images.exchange",
+            )
         if self.resident is None:
-            self.resident = fits_on(self.device, self.source)
+            self.resident = fits_on(self.device, self.source) and not self.augmentation.changes_pixels
+        self._styles = StyledRows(self, self.source, self.augmentation) if self.augmentation.changes_pixels else None
         self._order = lru_cache(maxsize=2)(self.sampler.epoch)
         self._missing: set[int] = set()
         self._images: Tensor | None = None
@@ -91,6 +104,10 @@ class TrainBatches:
             DataError: too few ids.
         """
         return len(self._order(epoch))
+
+    def forget_order(self) -> None:
+        """Ask the sampler again for its batches, as it gives others from now on."""
+        self._order.cache_clear()
 
     def cameras(self, epoch: int, batch: int) -> Tensor:
         """Return the cameras of the images that this process has of a batch: int64 [B/n], on the device."""
@@ -123,7 +140,11 @@ class TrainBatches:
             params = self.augmentation.sample(rng, order.shape[1], self.source.size).of(mine)
             index = order[batch, mine]
             if self._images is None:
-                transforms.crop_flip(self, index, params, pad, slot.images.numpy())
+                rows: Rows = self
+                if self._styles is not None:
+                    styles = np.random.default_rng((self.seed, epoch, batch, _STYLE))
+                    rows = self._styles.of(styles, order[batch], mine)
+                transforms.crop_flip(rows, index, params, pad, slot.images.numpy())
             transforms.write_params(index, self.labels[order[batch]], params, pad, slot.numbers.numpy())
             return params
 
@@ -175,6 +196,54 @@ class TrainBatches:
         elif params.boxes.any():
             transforms.erase_inside(images, on_device.boxes, fill, int(params.noise[0]))
         return images, on_device.label
+
+
+class StyledRows:
+    """Pixels on the host after the exchange of styles and AutoAugment, before flip and crop.
+
+    Args:
+        given: Where the pixels come from.
+        source: What the images are.
+        augmentation: How often what is done.
+    """
+
+    def __init__(self, given: Rows, source: ImageSource, augmentation: Augmentation) -> None:
+        self._given, self._augmentation = given, augmentation
+        self._cameras = Cameras(source.samples.camids) if augmentation.exchange else None
+        self._moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self._pixels = np.zeros((0, *source.size, 3), dtype=np.uint8)
+
+    def of(self, rng: np.random.Generator, order_b: NDArray[np.int64], mine: slice) -> StyledRows:
+        """Prepare those of the images that are `mine` of a batch `order_b` [B], by draws for all of it."""
+        pixels, rows = self._given.rows(order_b[mine])
+        self._pixels = np.take(pixels, rows, axis=0)
+        if self._cameras is not None:
+            params = self._cameras.sample(rng, order_b, self._augmentation.exchange)
+            self._exchange(order_b[mine], params.camera[mine], params.partner[mine])
+        if self._augmentation.policies:
+            apply_policies(self._pixels, sample_policies(rng, len(order_b), self._augmentation.policies).of(mine))
+        return self
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return the images that were prepared last, which have these indices."""
+        return self._pixels, np.arange(len(indices))
+
+    def _exchange(self, index: NDArray[np.int64], camera: NDArray[np.int64], partner: NDArray[np.int64]) -> None:
+        chosen = np.flatnonzero(camera >= 0)
+        if self._cameras is None or not len(chosen):
+            return
+        if self._augmentation.exchange_by == "fourier":
+            pixels, rows = self._given.rows(partner[chosen])
+            for b, row in zip(chosen.tolist(), rows.tolist(), strict=True):
+                self._pixels[b] = exchange_amplitudes(self._pixels[b], pixels[row])
+            return
+        if self._moments is None:
+            self._moments = self._cameras.measure(self._given)
+        means, deviations = self._moments
+        own = self._cameras.of[index]
+        for b in chosen.tolist():
+            before, after = ((means[row], deviations[row]) for row in (own[b], camera[b]))
+            self._pixels[b] = exchange_moments(self._pixels[b], before, after)
 
 
 def build_batches(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from reidkit.data.hard_ids import HardIdSampler
 from reidkit.data.sources import Streamed
 from reidkit.errors import DataError, UsageError
 
@@ -45,10 +46,19 @@ class PKSampler:
     P ids are drawn, batch after batch, among those with a chunk left, until fewer than P are. `visits="once"` shows
     each id once, with K of its images, in ceil(ids / P) batches; where the last one lacks ids, the first ones of the
     epoch come again.
+
+    With `camids`, the cameras of the images, the K images of an id come from as many cameras as they can.
     """
 
     def __init__(
-        self, pids: ArrayLike, ids: int = 16, images: int = 4, *, visits: Visits = "chunks", seed: int = 0
+        self,
+        pids: ArrayLike,
+        ids: int = 16,
+        images: int = 4,
+        *,
+        visits: Visits = "chunks",
+        seed: int = 0,
+        camids: ArrayLike | None = None,
     ) -> None:
         """Sample the images whose ids are `pids` int64 [N], `ids` (P) with `images` (K) each at a time.
 
@@ -63,6 +73,7 @@ class PKSampler:
         self.ids, self.images, self.visits, self.seed = ids, images, visits, seed
         _, self._id_of, self._counts = np.unique(np.asarray(pids), return_inverse=True, return_counts=True)
         _check_ids(len(self._counts), ids)
+        self._camids = None if camids is None else np.asarray(camids)
         self._chunks_of = np.maximum(self._counts // images, 1) if visits == "chunks" else np.ones_like(self._counts)
 
     def epoch(self, epoch: int, window: int = 0) -> NDArray[np.int64]:
@@ -75,6 +86,8 @@ class PKSampler:
         # Shuffle all images, then sort them by id without changing the order inside an id.
         shuffled = rng.permutation(len(self._id_of))
         by_id = shuffled[np.argsort(self._id_of[shuffled], kind="stable")]
+        if self._camids is not None:
+            by_id = _spread(by_id, self._id_of, self._camids)
         chunks = self._cut(by_id, rng)
         if self.visits == "once":
             ids = len(self._counts)
@@ -110,7 +123,7 @@ class WindowSampler:
     are there: the images of an id belong side by side, where `reidkit shard` puts them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         pids: ArrayLike,
         groups: tuple[NDArray[np.int64], NDArray[np.int64]],
@@ -119,6 +132,7 @@ class WindowSampler:
         *,
         visits: Visits = "chunks",
         seed: int = 0,
+        camids: ArrayLike | None = None,
     ) -> None:
         """Sample as `PKSampler`; `groups` are the group of each image, int64 [N], and the bytes of each group [G].
 
@@ -127,7 +141,8 @@ class WindowSampler:
             UsageError: an argument makes no batch.
         """
         self._pids, self._groups = np.asarray(pids), groups
-        self._whole = PKSampler(self._pids, ids, images, visits=visits, seed=seed)
+        self._camids = None if camids is None else np.asarray(camids)
+        self._whole = PKSampler(self._pids, ids, images, visits=visits, seed=seed, camids=camids)
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """Return the batches of an epoch: int64 [batches, P*K], indices into the pids.
@@ -144,7 +159,14 @@ class WindowSampler:
             return whole.epoch(epoch)
         try:
             samplers = [
-                PKSampler(self._pids[inside], whole.ids, whole.images, visits=whole.visits, seed=whole.seed)
+                PKSampler(
+                    self._pids[inside],
+                    whole.ids,
+                    whole.images,
+                    visits=whole.visits,
+                    seed=whole.seed,
+                    camids=None if self._camids is None else self._camids[inside],
+                )
                 for inside in members
             ]
         except DataError as error:
@@ -162,11 +184,19 @@ def build_sampler(source: ImageSource, labels: NDArray[np.int64], batch: Batch, 
 
     Raises:
         DataError: fewer ids than a batch needs.
+        UsageError: hard ids are asked for of images that can only be read in their order.
     """
+    camids = source.samples.camids if batch.cameras == "spread" else None
     if isinstance(source, Streamed):
+        if batch.hard_pool:
+            raise UsageError(
+                "streamed shards have an order of their own: set batch.hard_pool to 0, or pass stream=False",
+                argument="batch.hard_pool",
+            )
         groups = source.groups, source.group_bytes
-        return WindowSampler(labels, groups, batch.ids, batch.images, visits=batch.visits, seed=seed)
-    return PKSampler(labels, batch.ids, batch.images, visits=batch.visits, seed=seed)
+        return WindowSampler(labels, groups, batch.ids, batch.images, visits=batch.visits, seed=seed, camids=camids)
+    plain = PKSampler(labels, batch.ids, batch.images, visits=batch.visits, seed=seed, camids=camids)
+    return HardIdSampler(plain, labels, batch.hard_pool) if batch.hard_pool else plain
 
 
 def cut_windows(group_bytes: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
@@ -231,3 +261,17 @@ def _draw_ids(chunks_of: NDArray[np.int64], per_batch: int, rng: np.random.Gener
                 waiting[position] = waiting[-1]
                 waiting.pop()
     return np.array(order, dtype=np.int64)
+
+
+def _spread(by_id: NDArray[np.int64], id_of: NDArray[np.int64], camids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Reorder the images of each id: first one of each camera, then a second one of each, as long as they last.
+
+    `by_id` int64 [N] holds the images of an id side by side, in a drawn order, which decides among those of a camera.
+    """
+    ids = id_of[by_id]
+    pairs = np.unique(np.stack([ids, camids[by_id]]), axis=1, return_inverse=True)[1].ravel()
+    together = np.argsort(pairs, kind="stable")
+    counts = np.bincount(pairs)
+    nth = np.empty(len(by_id), dtype=np.int64)
+    nth[together] = np.arange(len(by_id)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return by_id[np.lexsort((nth, ids))]

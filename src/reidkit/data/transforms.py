@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.errors import UsageError
 from reidkit.jit import njit
 
@@ -139,15 +140,31 @@ class RandomErasing:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """The augmentation of a training batch: flip with a probability, pad by black pixels and crop, erase."""
+    """The augmentation of a training batch: flip with a probability, pad by black pixels and crop, erase.
+
+    Before that, on the pixels of the host: with the probability `exchange` an image gets the style of another camera
+    (see `data.style_exchange`; only in `TrainBatches`, which knows cameras), by `moments` or `fourier`, and with the
+    probability `policies` one of AutoAugment's policies.
+    """
 
     flip: float = 0.5
     pad: int = 10
     erasing: RandomErasing = field(default_factory=lambda: RandomErasing(probability=0))
+    policies: float = 0.0
+    exchange: float = 0.0
+    exchange_by: Literal["moments", "fourier"] = "moments"
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether anything is done to pixels on the host before flip and crop."""
+        return self.policies > 0 or self.exchange > 0
 
     def __call__(self, images_bhwc: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
         """Augment pixels uint8 [B, H, W, 3] on the host: normalised float32 [B, 3, H, W]; the pixels stay."""
         count, height, width, _ = images_bhwc.shape
+        if self.policies:
+            images_bhwc = images_bhwc.copy()
+            apply_policies(images_bhwc, sample_policies(rng, count, self.policies))
         params = self.sample(rng, count, (height, width))
         out = np.empty_like(images_bhwc)
         _crop_flip(
@@ -172,7 +189,14 @@ class Augmentation:
 
 def build_augmentation(images: Images, erasing: Erasing) -> Augmentation:
     """Return the augmentation of a recipe."""
-    return Augmentation(flip=images.flip, pad=images.pad, erasing=RandomErasing(**asdict(erasing)))
+    return Augmentation(
+        flip=images.flip,
+        pad=images.pad,
+        erasing=RandomErasing(**asdict(erasing)),
+        policies=images.augment,
+        exchange=images.exchange,
+        exchange_by=images.exchange_by,
+    )
 
 
 # On the host.

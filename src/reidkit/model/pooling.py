@@ -38,11 +38,11 @@ class GeMPooling(nn.Module):
 
     Args:
         p: The exponent, at the start where it is learned.
-        learned: Whether the optimizer learns p. Weight decay would pull it to 0: see `no_decay`.
+        learned: Whether the optimizer learns p. Weight decay would pull it to 0: see `undecayed`.
         eps: The least value that is raised to p.
     """
 
-    no_decay = ("p",)
+    undecayed = ("p",)
     """Parameters of this module that weight decay leaves alone."""
 
     def __init__(self, p: float = 3.0, *, learned: bool = True, eps: float = 1e-6) -> None:

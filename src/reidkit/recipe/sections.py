@@ -133,6 +133,8 @@ class Images(Section):
     """Size in pixels, and the two augmentations of every rung of the ladder (paper, section 2, steps 3 and 4).
 
     `resize`: how an image of another size is brought to this one, by Pillow's filter of that name.
+    `augment`: how often an image gets one of AutoAugment's policies. `exchange`: how often it gets the style of another
+    camera of the training set, by the `moments` of its colours or, `fourier`, the amplitudes of low frequencies.
     """
 
     height: int = 256
@@ -140,6 +142,9 @@ class Images(Section):
     pad: int = 10
     flip: float = 0.5
     resize: Literal["bilinear", "bicubic"] = "bilinear"
+    augment: float = 0.0
+    exchange: float = 0.0
+    exchange_by: Literal["moments", "fourier"] = "moments"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -153,6 +158,8 @@ class Images(Section):
         yield max(size) <= 4096, "height", "and images.width must be at most 4096 pixels"
         yield 0 <= self.pad <= 4096, "pad", "must be between 0 and 4096"
         yield 0 <= self.flip <= 1, "flip", "must be between 0 and 1"
+        yield 0 <= self.augment <= 1, "augment", "must be between 0 and 1"
+        yield 0 <= self.exchange <= 1, "exchange", "must be between 0 and 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +191,16 @@ class Batch(Section):
     `visits`: in an epoch `chunks` shows every image of an id (official code), `once` shows each id once.
     `micro_batches`: the batch goes through the network in so many parts, for devices too small to hold it at once. The
     loss is that of the whole batch; batch norms see one part at a time. Several processes share each part.
+    `cameras`: the images of an id in a batch are `any` of them, or `spread` over its cameras.
+    `hard_pool`: half of the ids of a batch come from so many that are nearest to its first id; 0 draws all ids alike.
     """
 
     ids: int = 16
     images: int = 4
     visits: Literal["chunks", "once"] = "chunks"
     micro_batches: int = 1
+    cameras: Literal["any", "spread"] = "any"
+    hard_pool: int = 0
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
@@ -197,6 +208,7 @@ class Batch(Section):
         yield self.images >= 2, "images", "must be at least 2: a triplet needs a second image of an id"
         yield self.ids * self.images <= 65536, "ids", "times batch.images must be at most 65,536"
         yield self.micro_batches >= 1, "micro_batches", "must be at least 1"
+        yield self.hard_pool >= 0, "hard_pool", "must be 0 (none) or a number of ids"
         divides = self.ids % self.micro_batches == 0
         yield divides, "micro_batches", "must divide batch.ids: the images of an id stay together"
 

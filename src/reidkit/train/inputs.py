@@ -278,6 +278,8 @@ def warn_before(
             f"{scattered:.0%} of the images lie apart from the others of their id, which batches then repeat: "
             "`reidkit shard` puts them together"
         )
+    if recipe.images.exchange and len(np.unique(source.samples.camids)) < 2:
+        job.warn("images.exchange changes nothing, as the training images come from one camera", "images.exchange")
     for warning in shared:
         job.warn(warning)
     for key, warning in schedule:

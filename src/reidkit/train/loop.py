@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import autocast
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reidkit import recipe as recipes
+from reidkit.data.hard_ids import HardIdSampler
+from reidkit.data.loaders import eval_batches
 from reidkit.distributed import ALONE
+from reidkit.encoder import embed
 from reidkit.errors import DataError, DivergedError, PeerError, RunError
+from reidkit.hardware import choose_batch
 from reidkit.model.chance import reseed
 from reidkit.train.checkpoint import Checkpoint, Progress, last_good
 from reidkit.train.optimizer import Freezing, build_optimizer, build_schedule, set_learning_rate
@@ -105,8 +109,7 @@ def fit(
 
     # The names are those of the file, which older versions have written too.
     parts: dict[str, Stateful] = {"network": network, "objective": objective, "optimizer": optimizer, "journal": log}
-    if final.has_state:
-        parts["kept"] = final
+    parts |= parts_of_some(final, batches)
     checkpoint = Checkpoint(
         options.state, recipes.digest(recipe), parts, networks=(network, final.network), group=group
     )
@@ -123,6 +126,7 @@ def fit(
             log.start_epoch(progress, batches.wait_seconds)
             network.train()
             start_epoch(network, progress)
+            renew_hard_ids(batches, network, progress, options)
 
             for images, labels in batches.epoch(epoch, start=progress.batch):
                 stop_if_asked(options)
@@ -149,6 +153,30 @@ def fit(
         raise stopped(error, progress, checkpoint, options) from None
     # ------------------------------------------------------------------------------------------------------------------
     return final
+
+
+def parts_of_some(final: FinalWeights, batches: Batches) -> dict[str, Stateful]:
+    """Return what only some runs have to save: averaged or best weights, the pools of a sampler of hard ids."""
+    parts: dict[str, Stateful] = {"kept": final} if final.has_state else {}
+    sampler = getattr(batches, "sampler", None)
+    return parts | {"sampler": sampler} if isinstance(sampler, HardIdSampler) else parts
+
+
+def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, options: LoopOptions) -> None:
+    """Let a sampler of hard ids choose by the features of all training images, before each epoch but the first.
+
+    In the middle of one, after a stop, it has what the checkpoint holds.
+    """
+    sampler = getattr(batches, "sampler", None)
+    if not isinstance(sampler, HardIdSampler):
+        return
+    if progress.epoch > 1 and progress.batch == 0:
+        share_statistics(options.group, network)
+        source, part = batches.source, options.group.slice_of(len(batches.source))
+        images = eval_batches(source, choose_batch(options.device), options.device, part=part)
+        vectors = torch.from_numpy(embed(network, images, options.precision))
+        sampler.meet(options.group.gather_rows(vectors).numpy())
+    cast("Any", batches).forget_order()
 
 
 def cameras_of(batches: Batches, progress: Progress) -> Tensor | None:
