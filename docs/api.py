@@ -22,7 +22,7 @@ PACKAGES = ("reidkit.data", "reidkit.gallery", "reidkit.losses", "reidkit.metric
 
 GROUPS = {
     "Data": "load_dataset synthesize Dataset Sample",
-    "Training": "get_recipe train adapt Recipe TrainOptions Callback Run",
+    "Training": "get_recipe train adapt reduce Recipe TrainOptions Callback Run",
     "Models": "load_model Model Encoder InputSpec find_input_spec",
     "Scores": "evaluate score rank rerank compare calibrate Embeddings Scores",
     "Galleries": "open_gallery Gallery",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from reidkit.synth import synthesize
     from reidkit.train import Callback, Run, TrainOptions, train
     from reidkit.train.adapt import adapt
+    from reidkit.train.reduce import reduce
     from reidkit.types import Dataset, Embeddings, Sample
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "load_model",
     "open_gallery",
     "rank",
+    "reduce",
     "rerank",
     "score",
     "synthesize",
@@ -81,6 +83,7 @@ _NAMES = {
     "reidkit.synth": ("synthesize",),
     "reidkit.train": ("Callback", "Run", "TrainOptions", "train"),
     "reidkit.train.adapt": ("adapt",),
+    "reidkit.train.reduce": ("reduce",),
     "reidkit.types": ("Dataset", "Embeddings", "Sample"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

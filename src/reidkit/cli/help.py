@@ -40,6 +40,7 @@ OWN = {
     "split": {"Data": "share seed cameras", "Output": "how"},
     "train": {"Data": "cameras", "Training": "network"},
     "distil": {"Data": "cameras", "Training": "network"},
+    "reduce": {"Training": "dim power"},
     "adapt": {"Data": "cameras", "Training": "network"},
 }
 """Where a name means something else in one command than in the others."""

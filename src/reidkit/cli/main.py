@@ -23,6 +23,7 @@ from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.options import spread
 from reidkit.cli.paper import paper
 from reidkit.cli.recipes import recipes
+from reidkit.cli.reduce import reduce
 from reidkit.cli.score import score
 from reidkit.cli.show import show
 from reidkit.cli.train import train
@@ -60,6 +61,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
         """,
     distil: "reidkit distil runs/large small-strong-baseline --data people --out runs/small",
     adapt: "reidkit adapt runs/small --data crops --set adapt.eps=0.5 --out runs/adapted",
+    reduce: "reidkit reduce runs/small --data crops --dim 64",
     evaluate: "reidkit evaluate runs/small --data people --rerank --flip",
     score: "reidkit score query.npz gallery.npz --rerank",
     calibrate: "reidkit calibrate runs/small --data people --far 0.01",

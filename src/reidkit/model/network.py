@@ -80,7 +80,11 @@ def build_network(recipe: recipe.Network) -> Network:
     family = family_of(recipe.backbone)
     backbone: Backbone = import_module(f"reidkit.model.backbones.{family}").build_backbone(recipe)
     module = import_module(f"reidkit.model.heads.{recipe.head}")
+    head: Head
     if hasattr(module, "build_tailed_head"):
-        return Network(backbone, module.build_tailed_head(recipe, backbone))
-    head: Head = module.build_head(recipe, backbone.channels)
+        head = module.build_tailed_head(recipe, backbone)
+    else:
+        head = module.build_head(recipe, backbone.channels)
+    if recipe.reduced:
+        head = import_module("reidkit.model.heads.reduced").Reduced(head, recipe.reduced)
     return Network(backbone, head)

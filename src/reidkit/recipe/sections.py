@@ -80,6 +80,7 @@ class Network(Section):
     `dropout`: the share of f_i that the ID loss does not see.
     `unit`: in evaluation, each branch of f_i has length 1.
     `orthogonal_every`: the epochs between two replacements of the embedding of the head `svdnet`; 0 is none.
+    `reduced`: the length of the feature behind all that, of a model that `reidkit reduce` has made; 0 is none.
     """
 
     backbone: BackboneName = "resnet50"
@@ -102,6 +103,7 @@ class Network(Section):
     dropout: float = 0.0
     unit: bool = False
     orthogonal_every: int = 10
+    reduced: int = 0
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
@@ -125,6 +127,7 @@ class Network(Section):
         whole = self.head != "scpnet" or not self.embedding
         yield whole, "embedding", "must be 0 for the head scpnet, whose branches are as long as the stripes of the map"
         yield 0 < self.width <= 4, "width", "must be above 0 and at most 4"
+        yield 0 <= self.reduced <= 65536, "reduced", "must be between 0 (none) and 65536"
         yield 0 <= self.embedding <= 65536, "embedding", "must be between 0 (none) and 65536"
 
 

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from reidkit.data.formats.detect import load_dataset
+from reidkit.encoder import InferenceOptions, Model, load_model
+from reidkit.errors import DataError, UsageError
+from reidkit.evaluation import evaluate
+from reidkit.metrics.reduction import principal_axes
+from reidkit.model.fuse import fuse_batch_norms
+from reidkit.model.network import build_network
+from reidkit.model.weights import fingerprint, save_model
+from reidkit.recipe import digest, override
+from reidkit.train.reduce import Reduction, reduce
+from reidkit.types import Dataset
+from tests.train.tiny import RECIPE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands import Nursery
+
+CPU = InferenceOptions(device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "run"
+    path.mkdir()
+    network = build_network(RECIPE.network)
+    name = save_model(path / "model.safetensors", network, RECIPE)
+    (path / "trained_on.json").write_text(json.dumps({"digests": ["0" * 16]}))
+    return Model(network.eval(), RECIPE, name, path)
+
+
+@pytest.fixture(scope="module")
+def reduced(model: Model, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Reduction:
+    return reduce(model, noise, dim=8, out=tmp_path_factory.mktemp("reduced") / "run", options=CPU)
+
+
+def features(model: Any, noise: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
+    found: np.ndarray[Any, np.dtype[np.float32]] = model.embed(
+        load_dataset(noise).gallery, device="cpu", precision="fp32"
+    ).vectors
+    return found
+
+
+def test_features_are_those_of_the_axes(reduced: Reduction, model: Model, noise: Path) -> None:
+    train = model.embed(load_dataset(noise).train, device="cpu", precision="fp32").vectors
+    axes = principal_axes(train, 8)
+    expected = axes.reduce(features(model, noise))
+    np.testing.assert_allclose(features(reduced.model, noise), expected, atol=1e-5)
+    assert (reduced.images, reduced.model.dim) == (32, 8)
+    assert reduced.variance == pytest.approx(axes.variance)
+
+
+def test_it_survives_saving_evaluating_and_fusing(reduced: Reduction, model: Model, noise: Path) -> None:
+    folder = reduced.model.path
+    assert folder is not None
+    loaded = load_model(folder)
+    assert loaded.fingerprint == reduced.model.fingerprint != model.fingerprint
+    np.testing.assert_allclose(features(loaded, noise), features(reduced.model, noise), atol=1e-6)
+    assert reduced.after is not None
+    assert reduced.before is not None
+    assert evaluate(loaded, noise, options=CPU).scores.map == pytest.approx(reduced.after.map, abs=1e-6)
+    assert evaluate(model, noise, options=CPU).scores.map == reduced.before.map
+    images = torch.randn(2, 3, *RECIPE.images.size)
+    with torch.no_grad():
+        f_t, f_i = reduced.model.network(images)[:2]
+        fused = fuse_batch_norms(reduced.model.network)(images)[1]
+    assert f_t is f_i
+    torch.testing.assert_close(fused, f_i, atol=1e-4, rtol=1e-3)
+    assert (folder / "trained_on.json").read_text() == json.dumps({"digests": ["0" * 16]})
+
+
+def test_names_of_the_weights_stay_and_the_model_is_left_as_it_was(reduced: Reduction, model: Model) -> None:
+    ours, theirs = reduced.model.network.state_dict(), model.network.state_dict()
+    assert set(ours) == set(theirs) | {"reduction.weight", "reduction.bias"}
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert fingerprint(theirs) == model.fingerprint
+    assert digest(model.recipe) == digest(replace(RECIPE, network=replace(RECIPE.network, reduced=0)))
+
+
+def test_ids_are_never_read(reduced: Reduction, model: Model, noise: Path) -> None:
+    dataset = load_dataset(noise)
+    images = [replace(sample, pid=99) for sample in dataset.train]
+    again = reduce(model, Dataset("other ids", images), dim=8, options=CPU)
+    assert again.model.fingerprint == reduced.model.fingerprint
+    assert again.after is None
+
+
+def test_refuses(reduced: Reduction, model: Model, noise: Path, tmp_path: Path) -> None:
+    for wrong, words in (({"dim": 0}, "dim=0"), ({"dim": 65}, "choose 1 to 64"), ({"power": 1.0, "dim": 4}, "power=1")):
+        with pytest.raises(UsageError, match=words):
+            reduce(model, noise, options=CPU, **wrong)
+    with pytest.raises(DataError, match="32 images cannot say where 40 axes lie"):
+        reduce(model, noise, dim=40, options=CPU)
+    with pytest.raises(UsageError, match="reduced already, to 8"):
+        reduce(reduced.model, noise, dim=4, options=CPU)
+    with pytest.raises(UsageError, match="holds a run already: choose another folder"):
+        reduce(model, noise, dim=4, out=model.path, options=CPU)
+    exported: Any = object()
+    with pytest.raises(UsageError, match="exported"):
+        reduce(exported, noise, options=CPU)
+
+
+def test_as_a_command(nursery: Nursery, model: Model, noise: Path, tmp_path: Path) -> None:
+    words = ["reduce", model.path, "--data", noise, "--dim", "8", "--out", tmp_path / "small", "--no-cache"]
+    found = nursery.run(*words, "--power", "0.25", "--json").json()
+    assert (found["dim"], found["images"], found["before"]["queries"]) == (8, 32, 4)
+    table = nursery.run(*words[:-3], "--no-cache", "--out", tmp_path / "other")
+    assert "before" in table.out
+    assert "64 to 8 numbers by 32 images" in table.out
+    assert nursery.run(*words).status == 2
+
+
+def test_recipes_say_no_to_a_negative_length() -> None:
+    with pytest.raises(UsageError, match="reduced"):
+        override(RECIPE, ["network.reduced=-1"])
