@@ -11,6 +11,7 @@ import pytest
 from reidkit import recipe as recipes
 from reidkit.errors import UsageError
 from reidkit.recipe import Center, Optim, Recipe
+from reidkit.recipe.checks import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,3 +92,15 @@ def test_every_default_fits() -> None:
 def test_a_file_is_named_before_the_sentence() -> None:
     with pytest.raises(UsageError, match=r"^mine\.json: optim must be an object with keys and values, not 3$"):
         recipes.from_json({"optim": 3}, where="mine.json")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unions(Section):
+    """A field of a type that text cannot be checked against."""
+
+    field: str | None = None
+
+
+def test_a_field_of_an_unknown_type_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match=r"unions\.field is of the type str \| None: give it int, float"):
+        Unions()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 GROUPS = {
-    "Data": "data val_data format_ read_as part people stream cache no_cache clear_cache skip_unreadable check",
+    "Data": "data val_data format_ read_as part ids stream cache no_cache clear_cache skip_unreadable check",
     "Training": "weights teacher settings interpretation seed seeds rows small short resume save_every evaluate_every",
     "Inference": "network input_spec flip feature batch",
     "Scores": "metric ap cameras rerank rerank_by k1 k2 lam ci by_camera single_shot multi_query",
@@ -31,7 +31,7 @@ GROUPS = {
 """The groups in their order, with the names of the parameters in each."""
 
 OWN = {
-    "synth": {"Data": "ids cameras seed images_per_camera height width"},
+    "synth": {"Data": "cameras seed images_per_camera height width"},
     "calibrate": {"Threshold": "seed"},
     "ranks": {"Picture": "seed"},
     "attention": {"Picture": "seed"},
@@ -84,16 +84,20 @@ def group_of(command: str, name: str) -> str:
     raise KeyError(f"{command}: no group of options has {name}")
 
 
-class Command(TyperCommand):
-    """A command whose help shows options in groups, and which ends in one line when it is cut short."""
+class _ExampleFirst:
+    """Help with the example, which is the `epilog`, before the options."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write usage, what the command does, an example, and the options."""
+    def format_help(self: Any, ctx: Any, formatter: Any) -> None:
+        """Write usage, what the command does, an example, and the options or commands."""
         self.format_usage(ctx, formatter)
         self.format_help_text(ctx, formatter)
         if self.epilog:
             _example(formatter, self.epilog)
         self.format_options(ctx, formatter)
+
+
+class Command(_ExampleFirst, TyperCommand):
+    """A command whose help shows options in groups, and which ends in one line when it is cut short."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, and options by group; what is in no group comes last."""
@@ -145,16 +149,8 @@ class Command(TyperCommand):
             return "Options"
 
 
-class Commands(TyperGroup):
+class Commands(_ExampleFirst, TyperGroup):
     """Commands by their names; the error for a wrong name suggests the right one."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write usage, what these commands are for, the first steps, and the commands."""
-        self.format_usage(ctx, formatter)
-        self.format_help_text(ctx, formatter)
-        if self.epilog:
-            _example(formatter, self.epilog)
-        self.format_options(ctx, formatter)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write each command with its first sentence, whole."""

@@ -29,8 +29,8 @@ show = typer.Typer(
 )
 
 
-Queries = Annotated[str, typer.Option(help="How many, drawn by --seed; or file names, separated by commas.")]
-Seed = Annotated[int, typer.Option(min=0, help="Which ones are drawn.")]
+Queries = Annotated[str, typer.Option(help="How many, sampled by --seed; or file names, separated by commas.")]
+Seed = Annotated[int, typer.Option(min=0, help="Which ones are sampled.")]
 Answers = Annotated[int, typer.Option(min=1, max=20, help="Gallery images for each query.")]
 
 
@@ -101,8 +101,10 @@ def embedding(
     data: Annotated[Path, typer.Option(help="A data set.")],
     out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("embedding.png"),
     method: Annotated[Literal["pca", "tsne"], typer.Option(help="Principal components, or t-SNE.")] = "pca",
-    people: Annotated[int, typer.Option(min=1, max=72, help="How many ids: those with the most images.")] = 12,
-    part: Annotated[Literal["gallery", "query", "train"], typer.Option(help="The images that are drawn.")] = "gallery",
+    ids: Annotated[
+        int, typer.Option("--ids", "--people", min=1, max=72, help="How many ids: those with the most images.")
+    ] = 12,
+    part: Annotated[Literal["gallery", "query", "train"], typer.Option(help="The images that are shown.")] = "gallery",
     perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE: how many neighbours count.")] = 15.0,
     network: options.NetworkOption = None,
     input_spec: options.InputSpecOption = None,
@@ -120,7 +122,7 @@ def embedding(
     figure_format(out)
     loaded = options.open_model(model, network, input_spec)
     dataset = load_dataset(data, format_)
-    samples = with_most_images(getattr(dataset, part), people, f"{dataset.name} {part}")
+    samples = with_most_images(getattr(dataset, part), ids, f"{dataset.name} {part}")
     with progress() as tell:
         settings = InferenceOptions(device=device, precision="fp32", progress=tell)
         panels, pids = embedding_panels(loaded, samples, settings, method, perplexity)

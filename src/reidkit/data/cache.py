@@ -51,7 +51,7 @@ def default_cache_dir() -> Path:
 def _can_be_written(folder: Path) -> bool:
     """Return whether the folder is there and open to this user, or can be made."""
     try:
-        there = next(place for place in (folder, *folder.parents) if place.exists())
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
         with tempfile.TemporaryDirectory(prefix=".reidkit-", dir=there):  # /proc says that it can be written
             return True
     except OSError:

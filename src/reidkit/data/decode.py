@@ -295,10 +295,10 @@ def _columns(
         for x in range(out.shape[1]):
             red = green = blue = half
             for tap in range(count[x]):
-                share, place = weight[x, tap], first[x] + tap
-                red += share * np.int32(image[y, place, 0])
-                green += share * np.int32(image[y, place, 1])
-                blue += share * np.int32(image[y, place, 2])
+                factor, column = weight[x, tap], first[x] + tap
+                red += factor * np.int32(image[y, column, 0])
+                green += factor * np.int32(image[y, column, 1])
+                blue += factor * np.int32(image[y, column, 2])
             out[y, x, 0], out[y, x, 1], out[y, x, 2] = _byte(red), _byte(green), _byte(blue)
 
 
@@ -314,8 +314,8 @@ def _rows(
     for y in range(out.shape[0]):
         total[:] = 1 << (_BITS - 1)
         for tap in range(count[y]):
-            share, line = weight[y, tap], lines[first[y] + tap]
+            factor, line = weight[y, tap], lines[first[y] + tap]
             for i in range(len(line)):
-                total[i] += share * np.int32(line[i])
+                total[i] += factor * np.int32(line[i])
         for i in range(len(total)):
             out[y, i] = _byte(total[i])

@@ -1,4 +1,4 @@
-"""Which images make up each batch: P ids with K images each, drawn anew for every epoch.
+"""Which images make up each batch: P ids with K images each, sampled anew for every epoch.
 
 A sampler is a function of its arguments and the epoch alone, so that a resumed run, or another process, gets the same
 batches.
@@ -42,8 +42,8 @@ class PKSampler:
     """Batches of P ids with K images each.
 
     `visits="chunks"` is how the official code does it: the images of every id are shuffled and cut into chunks of K
-    (the remainder waits for another epoch; an id with fewer than K images gives one chunk, drawn with replacement), and
-    P ids are drawn, batch after batch, among those with a chunk left, until fewer than P are. `visits="once"` shows
+    (the remainder waits for another epoch; an id with fewer than K images gives one chunk, sampled with replacement), and
+    P ids are sampled, batch after batch, among those with a chunk left, until fewer than P are. `visits="once"` shows
     each id once, with K of its images, in ceil(ids / P) batches; where the last one lacks ids, the first ones of the
     epoch come again.
 
@@ -200,7 +200,7 @@ def build_sampler(source: ImageSource, labels: NDArray[np.int64], batch: Batch, 
 
 
 def cut_windows(group_bytes: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """The window of each group, int64 [G], counted from 0; the groups are dealt out in an order drawn for the epoch."""
+    """The window of each group, int64 [G], counted from 0; the groups are dealt out in a random order of the epoch."""
     total = int(group_bytes.sum())
     count = max(1, -(-total // WINDOW))
     order = np.random.default_rng((seed, epoch, 0, _GROUPS)).permutation(len(group_bytes))

@@ -169,12 +169,12 @@ def _write_folders(dataset: Dataset, folder: Path, how: How) -> None:
         # the camera comes first, where it is found before whatever the image's own name says
         camera = "" if sample.camid == NO_CAMERA else f"c{sample.camid}_"
         pid = names.pids.get(sample.pid) or (f"{sample.pid:04d}" if sample.pid >= 0 else str(sample.pid))
-        place = folder / name / pid / f"{camera}{number:06d}{Path(sample.path.name).suffix}"
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target = folder / name / pid / f"{camera}{number:06d}{Path(sample.path.name).suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
         if how == "copy":
-            shutil.copyfile(Path(str(sample.path)), place)
+            shutil.copyfile(Path(str(sample.path)), target)
         else:
-            place.symlink_to(Path(str(sample.path)).absolute())
+            target.symlink_to(Path(str(sample.path)).absolute())
 
 
 def _that_can_be_written(dataset: Dataset) -> Names:

@@ -41,7 +41,7 @@ class PartialFC(nn.Module):
     that is not in the batch enters with probability of about S/N, its eps/S is in the mean the eps/N of equation 3.
     With S = N it is `IdentityLoss` under Adam.
 
-    Which ids are sampled is a function of a seed, drawn from torch's generator when the loss is made, and of the number
+    Which ids are sampled is a function of a seed, taken from torch's generator when the loss is made, and of the number
     of steps taken. Both are in the state: a resumed run samples as an unbroken one, and several processes with one seed
     sample the same.
 

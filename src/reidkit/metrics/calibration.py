@@ -131,7 +131,7 @@ def calibrate(  # noqa: PLR0913 (each a plain argument)
 def held_out(query: Embeddings, gallery: Embeddings, settings: Settings) -> HeldOut | None:
     """Measure the probabilities on ids that they were not made from: one half of all ids against the other.
 
-    Which half an id is in is drawn with the seed. None where a half has no genuine or no impostor pair.
+    Which half an id is in is decided by the seed. None where a half has no genuine or no impostor pair.
     """
     ids = np.setdiff1d(np.union1d(query.pids, gallery.pids), [JUNK])
     shuffled = np.random.default_rng(settings.seed).permutation(ids)

@@ -262,14 +262,14 @@ def pair_squares(
     """Compute the squared distances of the pairs of query `rows` and gallery `columns`, [P], in double precision."""
     # Each gallery row that is wanted is read once, a block of them at a time.
     out = np.empty(len(columns))
-    wanted, place = np.unique(columns, return_inverse=True)
-    order = np.argsort(place, kind="stable")
+    wanted, inverse = np.unique(columns, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
     step = gallery_rows(query.vectors.shape[1])
     for first in range(0, len(wanted), step):
         numbers = wanted[first : first + step]
         block = prepare(gather(gallery, numbers), metric, "gallery", numbers)
-        inside = order[slice(*np.searchsorted(place[order], (first, first + step)))]
-        out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], place[inside] - first)
+        inside = order[slice(*np.searchsorted(inverse[order], (first, first + step)))]
+        out[inside] = pair_distances(query.vectors, block.vectors, rows[inside], inverse[inside] - first)
     return out
 
 

@@ -126,10 +126,10 @@ class Lists:
     counts: Tensor
     longest: int
 
-    def places(self, row_k: Tensor, squared_k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def positions(self, row_k: Tensor, squared_k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where the list of query `row_k` has its first match that is not nearer than `squared_k`, and its bounds.
 
-        [K] each: the place (the stop where there is no such match), the start and the stop of the list.
+        [K] each: the position (the stop where there is no such match), the start and the stop of the list.
         """
         start, stop = self.starts[row_k], self.starts[row_k + 1]
         low, high = start, stop
@@ -139,10 +139,10 @@ class Lists:
             low, high = torch.where(nearer, middle + 1, low), torch.where(nearer, high, middle)
         return low, start, stop
 
-    def add(self, place_k: Tensor, counted_k: Tensor) -> None:
-        """Count an image at each place, where `counted_k` says so."""
-        place_k = torch.where(counted_k, place_k, len(self.distances))
-        self.counts.scatter_add_(0, place_k, torch.ones_like(place_k))
+    def add(self, position_k: Tensor, counted_k: Tensor) -> None:
+        """Count an image at each position, where `counted_k` says so."""
+        position_k = torch.where(counted_k, position_k, len(self.distances))
+        self.counts.scatter_add_(0, position_k, torch.ones_like(position_k))
 
 
 def count_on_device(
@@ -187,30 +187,30 @@ def _count_block(rows: DeviceRows, block: DeviceRows, part: slice, pids: tuple[T
     entry_k = listed_bc.view(-1).nonzero().view(-1)
 
     row_k, squared_k = entry_k // len(pids[1]), dist_bc.view(-1)[entry_k].double()
-    place_k, start_k, stop_k = lists.places(row_k + part.start, squared_k)
+    position_k, start_k, stop_k = lists.positions(row_k + part.start, squared_k)
     last = len(lists.distances) - 1
-    above_k = (place_k < stop_k) & (lists.distances[place_k.clamp(max=last)] - squared_k <= doubt_b[row_k])
-    below_k = (place_k > start_k) & (squared_k - lists.distances[(place_k - 1).clamp(min=0)] <= doubt_b[row_k])
+    above_k = (position_k < stop_k) & (lists.distances[position_k.clamp(max=last)] - squared_k <= doubt_b[row_k])
+    below_k = (position_k > start_k) & (squared_k - lists.distances[(position_k - 1).clamp(min=0)] <= doubt_b[row_k])
     doubtful_k = above_k | below_k
-    lists.add(place_k, (place_k < stop_k) & ~doubtful_k)
+    lists.add(position_k, (position_k < stop_k) & ~doubtful_k)
 
     for entry_p in entry_k[doubtful_k].split(at_once(vectors.shape[1])):
         row_p, column_p = entry_p // len(pids[1]), entry_p % len(pids[1])
         squared_p = pair_squares_on_device(vectors[row_p], block.vectors[column_p])
-        place_p, _, stop_p = lists.places(row_p + part.start, squared_p)
-        lists.add(place_p, place_p < stop_p)
+        position_p, _, stop_p = lists.positions(row_p + part.start, squared_p)
+        lists.add(position_p, position_p < stop_p)
 
 
 def _match_squares(rows: DeviceRows, gallery: Array, metric: Metric, matches: Matches) -> Tensor:
     """Return the squared distance of every match, float64 [P]. Each of their images is read once."""
-    wanted, place = np.unique(matches.columns, return_inverse=True)
-    order, device = np.argsort(place, kind="stable"), rows.vectors.device
+    wanted, inverse = np.unique(matches.columns, return_inverse=True)
+    order, device = np.argsort(inverse, kind="stable"), rows.vectors.device
     found = torch.empty(len(order), dtype=torch.float64, device=device)
     width = rows.vectors.shape[1]
     for some in _steps(len(wanted), GALLERY_BYTES // (4 * width)):
         block = prepare_on_device(_taken(gallery, wanted[some]), metric, "gallery", wanted[some], device)
-        inside = order[slice(*np.searchsorted(place[order], (some.start, some.stop)))]
-        numbers = np.stack((inside, matches.rows[inside], place[inside] - some.start))
+        inside = order[slice(*np.searchsorted(inverse[order], (some.start, some.stop)))]
+        numbers = np.stack((inside, matches.rows[inside], inverse[inside] - some.start))
         for match_p, row_p, column_p in torch.from_numpy(numbers).to(device).split(at_once(width), dim=1):
             found[match_p] = pair_squares_on_device(rows.vectors[row_p], block.vectors[column_p])
     return found

@@ -1,6 +1,6 @@
 """How far a score can be trusted: confidence intervals, and whether two models differ on the same queries.
 
-The images of one id resemble each other, so that they are worth less than as many ids; what is drawn at random here are
+The images of one id resemble each other, so that they are worth less than as many ids; what is sampled here are
 therefore ids, not images, queries or pairs.
 
 **Intervals** are by bootstrap (Efron 1979): every draw takes as many ids as there are, with replacement; an interval
@@ -38,7 +38,7 @@ AT_ONCE = 1 << 24
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How often ids are drawn, the part of the draws that an interval holds, and the seed.
+    """How often ids are sampled, the part of the draws that an interval holds, and the seed.
 
     Raises:
         UsageError: fewer than two draws, or a level that is not between 0 and 1.
@@ -56,7 +56,7 @@ class Bootstrap:
             )
 
     def weights(self, ids: int) -> Doubles:
-        """Return how often each id is drawn, [draws, ids]."""
+        """Return how often each id is sampled, [draws, ids]."""
         rng = np.random.default_rng(self.seed)
         return rng.multinomial(ids, np.full(ids, 1 / ids), size=self.draws).astype(np.float64)
 
@@ -106,7 +106,7 @@ def bootstrap(
     Args:
         scores: of all queries; the gallery stays as it is.
         query_pids: the id of each query, [Q].
-        draws: how often ids are drawn.
+        draws: how often ids are sampled.
         level: the part of the draws that an interval holds.
         seed: of the draws.
 
@@ -140,11 +140,11 @@ def pair_intervals(
 ) -> PairIntervals:
     """Intervals of verification, from pairs counted by id.
 
-    A genuine pair counts as often as its id was drawn. An impostor pair has two ids, a and b, drawn w_a and w_b
+    A genuine pair counts as often as its id was sampled. An impostor pair has two ids, a and b, sampled w_a and w_b
     times; it counts w_a + w_b - 1 times, which is w_a w_b but for (w_a - 1)(w_b - 1), of a smaller order. So both
     ids' part in the spread is kept, though pairs are counted by one id at a time. Where two or three pairs of
     ids make most of the false accepts, the upper end of a FAR comes out low, by a fifth where it was tried. Ids
-    of the gallery that no query shows are never drawn; they count once.
+    of the gallery that no query shows are never sampled; they count once.
     """
     settings = settings or Bootstrap()
     if len(tables.genuine) < 2:
@@ -153,12 +153,12 @@ def pair_intervals(
     twice = tables.impostor.sum(axis=0) - tables.impostor_total
     tpr = _rates(weights @ tables.genuine)
     far = _rates(weights @ tables.impostor - twice)
-    place = float(np.interp(-threshold, -tables.ends, np.arange(len(tables.ends))))
+    position = float(np.interp(-threshold, -tables.ends, np.arange(len(tables.ends))))
     return PairIntervals(
         eer=settings.interval(np.array([_equal(f, t) for f, t in zip(far, tpr, strict=True)])),
         tpr=tuple(settings.interval(_at(rate, far, tpr)) for rate in fars),
-        tpr_at_threshold=settings.interval(_between(tpr, place)),
-        far_at_threshold=settings.interval(_between(far, place)),
+        tpr_at_threshold=settings.interval(_between(tpr, position)),
+        far_at_threshold=settings.interval(_between(far, position)),
     )
 
 
@@ -181,10 +181,10 @@ def _equal(far: Doubles, tpr: Doubles) -> float:
     return float(np.interp(0.0, far + tpr - 1, far))
 
 
-def _between(rates: Doubles, place: float) -> Doubles:
-    """Return the rate at a place between the ends of two bins, on a straight line, for every draw."""
-    left = min(int(place), rates.shape[1] - 2)
-    return np.asarray(rates[:, left] + (place - left) * (rates[:, left + 1] - rates[:, left]))
+def _between(rates: Doubles, position: float) -> Doubles:
+    """Return the rate at a position between the ends of two bins, on a straight line, for every draw."""
+    left = min(int(position), rates.shape[1] - 2)
+    return np.asarray(rates[:, left] + (position - left) * (rates[:, left + 1] - rates[:, left]))
 
 
 # Whether two models differ on the same queries.
@@ -193,7 +193,7 @@ def _between(rates: Doubles, place: float) -> Doubles:
 ALL = 1 << 14
 """Up to so many ways to exchange, all of them are tried, and the p value is exact."""
 DRAWS = 9_999
-"""Otherwise so many are drawn, and the one that was measured is counted among them (Phipson and Smyth 2010)."""
+"""Otherwise so many are sampled, and the one that was measured is counted among them (Phipson and Smyth 2010)."""
 SIGNS = 1 << 21
 """Signs that are held at a time."""
 EQUAL = 1e-9

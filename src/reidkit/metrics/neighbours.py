@@ -124,9 +124,9 @@ def make_points(metric: Metric, **parts: Array) -> Points:
     vectors, squares = np.empty((total, len(centre)), np.float32), np.empty(total, np.float32)
     start = 0
     for rows, length in zip(ready, lengths, strict=True):
-        place = slice(start, start + len(length))
-        squares[place] = centred_units(rows.vectors, length, centre, vectors[place])
-        start = place.stop
+        span = slice(start, start + len(length))
+        squares[span] = centred_units(rows.vectors, length, centre, vectors[span])
+        start = span.stop
     return Points(vectors, squares, np.float32(slack(len(centre))), centre)
 
 
@@ -165,11 +165,11 @@ def _sweep_blocks(points: Points, candidates: Candidates, multiplier: Multiplier
     count, placed = len(points.vectors), multiplier.place(points.vectors)
     buffers = np.empty((2, min(BLOCK, count) ** 2), np.float32)
     firsts = range(0, count, BLOCK)
-    places = [(row, column) for row in firsts for column in firsts if row <= column]
-    places.sort(key=lambda place: place[0] != place[1])  # the diagonal first: it gives every list its first limit
+    corners = [(row, column) for row in firsts for column in firsts if row <= column]
+    corners.sort(key=lambda corner: corner[0] != corner[1])  # the diagonal first: it gives every list its first limit
     with ThreadPoolExecutor(1) as pool:
         merging: Future[None] | None = None
-        for number, (row, column) in enumerate(places):
+        for number, (row, column) in enumerate(corners):
             bottom, right = min(row + BLOCK, count), min(column + BLOCK, count)
             block = buffers[number % 2, : (bottom - row) * (right - column)].reshape(bottom - row, right - column)
             multiplier.multiply(placed[row:bottom], placed[column:right], block)
@@ -192,24 +192,24 @@ def square_distances(points: Points, placed: Any, rows: slice, columns: slice, m
 
 
 @compiled
-def merge_block(product: Floats, place: tuple[int, int], points: Points, candidates: Candidates, into: Floats) -> None:
+def merge_block(product: Floats, corner: tuple[int, int], points: Points, candidates: Candidates, into: Floats) -> None:
     """Give every row and every column of one block of the upper triangle the candidates that it holds for them.
 
     Args:
-        product: inner products of the points from `place[0]` on with those from `place[1]` on; overwritten.
-        place: the first row and the first column.
+        product: inner products of the points from `corner[0]` on with those from `corner[1]` on; overwritten.
+        corner: the first row and the first column.
         points: all points.
         candidates: added to.
         into: float32 [Q, N - Q]: the squared distances of the first Q points to the others are written here.
     """
     queries = into.shape[0]
-    if place[0] == place[1]:
-        _first_limits(product, place[0], points, candidates)
+    if corner[0] == corner[1]:
+        _first_limits(product, corner[0], points, candidates)
     for r in range(product.shape[0]):
         # On the diagonal only what is right of it: the rest is the same by symmetry.
-        row = place[0] + r
-        column = max(place[1], row)
-        values = product[r, column - place[1] :]
+        row = corner[0] + r
+        column = max(corner[1], row)
+        values = product[r, column - corner[1] :]
         squares = points.squares[column : column + values.shape[0]]
         _to_distances(values, squares, points.squares[row])
         if row < queries:
@@ -309,13 +309,13 @@ def _insert_near(lows: Floats, row: int, column: int, candidates: Candidates) ->
 def insert_key(keys: Keys, worst_bits: NDArray[np.int32], i: int, key: np.int64) -> None:
     """Insert a key into the sorted list of point i, unless all K there are smaller."""
     row = keys[i]
-    place = row.shape[0] - 1
-    if key >= row[place]:
+    slot = row.shape[0] - 1
+    if key >= row[slot]:
         return
-    while place > 0 and key < row[place - 1]:
-        row[place] = row[place - 1]
-        place -= 1
-    row[place] = key
+    while slot > 0 and key < row[slot - 1]:
+        row[slot] = row[slot - 1]
+        slot -= 1
+    row[slot] = key
     worst_bits[i] = min(worst_bits[i], row[row.shape[0] - 1] >> 32)
 
 

@@ -124,8 +124,8 @@ def make_bins(squared: Doubles, metric: Metric) -> Bins:
     farthest = 4.0 if metric == "cosine" else max(4 * float(squared.max()), 1e-8)
     scale = FINE / farthest
     fine = np.sort(np.minimum((squared * scale).astype(np.int64), FINE - 1))
-    places = np.linspace(0, len(fine) - 1, min(QUANTILES, len(fine))).astype(np.int64)
-    ends = np.unique(np.concatenate((np.arange(0, FINE + 1, FINE // EQUAL), fine[places] + 1)))
+    quantiles = np.linspace(0, len(fine) - 1, min(QUANTILES, len(fine))).astype(np.int64)
+    ends = np.unique(np.concatenate((np.arange(0, FINE + 1, FINE // EQUAL), fine[quantiles] + 1)))
     coarse_of = np.repeat(np.arange(len(ends) - 1, dtype=np.int16), np.diff(ends))
     return Bins(scale, ends, coarse_of)
 
@@ -181,8 +181,8 @@ def make_tables(tally: ImpostorCounts, sides: TableRows, grid: Bins, matches: Ma
 
 
 def _index(known: Integers, values: Integers, other: int) -> Integers:
-    """Return the place of each value among the known ones, rising; `other` for one that is not there."""
+    """Return the index of each value among the known ones, rising; `other` for one that is not there."""
     if not len(known):
         return np.full(len(values), other)
-    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    return np.where(known[place] == values, place, other)
+    index = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.where(known[index] == values, index, other)

@@ -43,7 +43,7 @@ class CameraPair:
 
 @dataclass(frozen=True, eq=False)
 class SingleShot:
-    """Scores where the gallery holds one image per id, the mean over `repeats` galleries drawn at random.
+    """Scores where the gallery holds one image per id, the mean over `repeats` galleries sampled at random.
 
     `cmc`: float64 [50], the part of the queries whose id is found up to each rank. `map`: the mean of 1 / rank, as
     there is one match. `rank1_deviation`: standard deviation of rank-1 over the galleries.
@@ -172,7 +172,7 @@ def single_shot(
 ) -> SingleShot:
     """Score by the protocol of CUHK03 (Li et al., CVPR 2014): one random image per id is the gallery, `repeats` times.
 
-    All queries meet the same gallery, but for their own id, of which one of the true matches is drawn. Ties count
+    All queries meet the same gallery, but for their own id, of which one of the true matches is sampled. Ties count
     against the match; distances that single precision cannot tell apart are computed again in double precision.
 
     Raises:
@@ -206,14 +206,14 @@ def _single_shot_ranks(
     metric: Metric,
     draws: tuple[int, int],
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield the rank of the match in every drawn gallery, int64 [repeats], for each query that has one."""
+    """Yield the rank of the match in every sampled gallery, int64 [repeats], for each query that has one."""
     rule, matches = who
     repeats, seed = draws
     images = np.flatnonzero(rule.gallery_pids != JUNK)
     images = images[np.argsort(rule.gallery_pids[images], kind="stable")]
     ids, begin, sizes = np.unique(rule.gallery_pids[images], return_index=True, return_counts=True)
     chance = np.random.default_rng(seed).random((repeats, len(ids)))
-    drawn = images[begin + (chance * sizes).astype(np.int64)]
+    sampled = images[begin + (chance * sizes).astype(np.int64)]
     for first, dist_bg in distance_blocks(query.vectors, gallery.vectors, metric):
         rows = prepare(query.vectors[first : first + len(dist_bg)], metric, "query", first)
         for i, dist_g in enumerate(dist_bg):
@@ -223,8 +223,10 @@ def _single_shot_ranks(
             own = ids == rule.query_pids[first + i]
             match = true[(chance[:, own][:, 0] * len(true)).astype(np.int64)]
             squared_g = to_squares(dist_g.astype(np.float64), metric)
-            _settle(Rows(rows.vectors[i : i + 1], rows.squares[i : i + 1]), gallery, squared_g, (match, drawn), metric)
-            yield 1 + ((squared_g[drawn] <= squared_g[match][:, None]) & ~own).sum(axis=1)
+            _settle(
+                Rows(rows.vectors[i : i + 1], rows.squares[i : i + 1]), gallery, squared_g, (match, sampled), metric
+            )
+            yield 1 + ((squared_g[sampled] <= squared_g[match][:, None]) & ~own).sum(axis=1)
 
 
 def _settle(
@@ -235,8 +237,8 @@ def _settle(
     metric: Metric,
 ) -> None:
     """Compute the distances of one query again, in place, where they may be on the other side of a match's."""
-    match, drawn = draws
+    match, sampled = draws
     limit = squared_g[match]
-    near = drawn[np.abs(squared_g[drawn] - limit[:, None]) <= doubt(query, limit)[:, None]]
+    near = sampled[np.abs(squared_g[sampled] - limit[:, None]) <= doubt(query, limit)[:, None]]
     numbers = np.unique(np.concatenate((match, near)))
     squared_g[numbers] = pair_squares(query, gallery.vectors, np.zeros_like(numbers), numbers, metric)

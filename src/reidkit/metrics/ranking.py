@@ -55,7 +55,7 @@ class PairHistogram:
 
 
 def draw_queries(average_precision: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Up to `count` queries drawn at random from all that have a true match; fewer are the first of more."""
+    """Up to `count` queries sampled at random from all that have a true match; fewer are the first of more."""
     scored = np.flatnonzero(~np.isnan(average_precision))
     return np.random.default_rng(0).permutation(scored)[:count]
 

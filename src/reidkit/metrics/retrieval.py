@@ -97,12 +97,12 @@ def score(
     """
     check_comparable(query, gallery)
     rule, matches = _matches(query, gallery, cameras)
-    place = device or accelerator(query.vectors, gallery.vectors)
-    if place is None or place.type == "mps":  # Apple's has no double precision: it multiplies, and the host counts
+    chosen = device or accelerator(query.vectors, gallery.vectors)
+    if chosen is None or chosen.type == "mps":  # Apple's has no double precision: it multiplies, and the host counts
         return _summarise(rule, matches, count_on_host(query.vectors, gallery.vectors, metric, rule, matches))
     from reidkit.metrics.gpu import count_on_device
 
-    counts = count_on_device(query.vectors, gallery.vectors, metric, (rule, matches), place)
+    counts = count_on_device(query.vectors, gallery.vectors, metric, (rule, matches), chosen)
     return _summarise(rule, matches, counts)
 
 
@@ -264,7 +264,7 @@ def sort_segments(values: Doubles, starts: Integers) -> None:
 
 @compiled
 def first_not_nearer(sorted_values: Doubles, start: int, stop: int, value: float) -> int:
-    """Find the first place in `sorted_values[start:stop]` whose value is not below `value`; else `stop`."""
+    """Find the first position in `sorted_values[start:stop]` whose value is not below `value`; else `stop`."""
     while start < stop:
         middle = (start + stop) // 2
         if sorted_values[middle] < value:
@@ -294,7 +294,7 @@ def count_nearer(
         labels: the pids of the b queries and of the c images.
         matches: `starts` [b + 1], and for the matches of query i at `starts[i]:starts[i + 1]` their sorted distances
             and the counts, which are added to: an image is counted at the nearest match that is not nearer than it.
-        near: room for the rows and the columns of doubtful pairs; at least c places.
+        near: room for the rows and the columns of doubtful pairs; at least c entries.
         first: the row to begin with.
 
     Returns:
@@ -319,15 +319,15 @@ def count_nearer(
             if relative > limit or gallery_pids[j] == query_pids[i] or gallery_pids[j] == JUNK:
                 continue
             distance = base_b[i] + relative
-            place = first_not_nearer(match_distances, start, stop, distance)
-            above = place < stop and match_distances[place] - distance <= slack
-            below = place > start and distance - match_distances[place - 1] <= slack
+            position = first_not_nearer(match_distances, start, stop, distance)
+            above = position < stop and match_distances[position] - distance <= slack
+            below = position > start and distance - match_distances[position - 1] <= slack
             if above or below:
                 near_rows[found] = i
                 near_columns[found] = j
                 found += 1
-            elif place < stop:
-                counts[place] += 1
+            elif position < stop:
+                counts[position] += 1
     return product_bc.shape[0], found
 
 
@@ -336,9 +336,9 @@ def count_exact(rows: Integers, distances: Doubles, starts: Integers, sorted_val
     """Count single images as `count_nearer` does: image p at `distances[p]` from query `rows[p]`."""
     for p in range(rows.shape[0]):
         stop = starts[rows[p] + 1]
-        place = first_not_nearer(sorted_values, starts[rows[p]], stop, distances[p])
-        if place < stop:
-            counts[place] += 1
+        position = first_not_nearer(sorted_values, starts[rows[p]], stop, distances[p])
+        if position < stop:
+            counts[position] += 1
 
 
 @compiled

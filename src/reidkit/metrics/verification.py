@@ -168,7 +168,7 @@ def roc(pairs: Pairs, points: int | None = None) -> Curve:
 
 
 def _last_of_ties(falling: Doubles) -> NDArray[np.int64]:
-    """Return the place of the last of each run of equal values."""
+    """Return the index of the last of each run of equal values."""
     return np.flatnonzero(np.append(np.diff(falling) != 0, [True]))
 
 
@@ -294,9 +294,9 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
 
 
 def _place(ids: Integers, pids: Integers) -> Integers:
-    """Return the place of each pid among the ids, and the number of ids for any other."""
-    place = np.minimum(np.searchsorted(ids, pids), len(ids) - 1)
-    return np.where(ids[place] == pids, place, len(ids))
+    """Return the index of each pid among the ids, and the number of ids for any other."""
+    index = np.minimum(np.searchsorted(ids, pids), len(ids) - 1)
+    return np.where(ids[index] == pids, index, len(ids))
 
 
 def _nearest_impostors(

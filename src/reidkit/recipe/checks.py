@@ -98,6 +98,7 @@ def _fit(value: object, hint: Any, key: str) -> Any:
 
     Raises:
         UsageError: it is of another type.
+        TypeError: no field can have such a type; a union of Literals is written as one Literal of both.
     """
     if isinstance(hint, type) and issubclass(hint, Section):
         return value if isinstance(value, hint) else _refuse(key, f"a section made by {hint.__name__}", value)
@@ -107,6 +108,8 @@ def _fit(value: object, hint: Any, key: str) -> Any:
         return _fit_tuple(value, get_args(hint), key)
     if hint in (int, float):
         return _fit_number(value, hint, key)
+    if hint not in (bool, str):
+        raise TypeError(f"{key} is of the type {hint}: give it int, float, bool, str, a Literal, a tuple or a section")
     return value if isinstance(value, hint) else _refuse(key, "true or false" if hint is bool else "text", value)
 
 

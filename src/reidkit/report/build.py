@@ -119,14 +119,14 @@ def machine() -> dict[str, object]:
 
 
 def _choose(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Any, Any]:
-    """Return the hardest queries, and some drawn at random, always the same ones.
+    """Return the hardest queries, and some sampled at random, always the same ones.
 
-    The random ones are drawn first, from all: without the hardest among them they would flatter the model.
+    The random ones are sampled first, from all: without the hardest among them they would flatter the model.
     """
-    drawn = draw_queries(average_precision, RANDOM)
+    sampled = draw_queries(average_precision, RANDOM)
     scored = np.flatnonzero(~np.isnan(average_precision))
-    rest = np.setdiff1d(scored, drawn)
-    return rest[np.argsort(average_precision[rest], kind="stable")[:HARDEST]], drawn
+    rest = np.setdiff1d(scored, sampled)
+    return rest[np.argsort(average_precision[rest], kind="stable")[:HARDEST]], sampled
 
 
 def ranked_lists(evaluation: Evaluation, protocol: EvaluationProtocol, rows: Sequence[int]) -> list[RankedList]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
     from torch import nn
 
     from reidkit.data.sampler import Sampler
@@ -186,25 +187,21 @@ def train(  # noqa: PLR0913  (what a run is made of)
 
 
 def _run(job: Job) -> Run:
-    micro_batches_here(job.recipe.batch, job.group.size)  # first, for a batch that cannot be shared
+    micro_batches_here(job.recipe.batch, job.group.size)  # first, for a batch that cannot be split evenly
     prepare(job.device)
     recipe = job.recipe if job.network is not None else resolve_stride(job.recipe, job.weights)
     job = dataclasses.replace(job, recipe=recipe)
 
-    # What is wrong with the data is said before anything is written.
+    # The data: what is wrong with it is said before anything is written.
     dataset = open_dataset(job.data, job)
     if not dataset.train:
         raise DataError(f"{dataset.name} has no training images: give a data set that has", argument="data")
     evaluated = open_evaluated(dataset, job)
     source, left_out = open_training(dataset.train, job)
     pids, labels = np.unique(source.samples.pids, return_inverse=True)
-    if job.sampler is not None and isinstance(source, Streamed):
-        raise UsageError(
-            "streamed shards have an order of their own: pass stream=False for your sampler", argument="stream"
-        )
-    sampler = job.sampler or build_sampler(source, labels, recipe.batch, job.seed)
-    check_batches(sampler.epoch(1), len(source), job.group.size)  # raises if there are too few ids
+    sampler = _open_sampler(source, labels, job)
 
+    # The network and its losses, as they are before the first step.
     if job.teacher is not None:
         lessons = lessons_of(job.teacher, recipe.distil, pids, job.device)
         job = dataclasses.replace(job, terms=(*job.terms, *lessons))
@@ -218,15 +215,7 @@ def _run(job: Job) -> Run:
     facts |= {**left_out, **_own_facts(network, job)}
 
     with opened(job, facts):
-        start = (
-            f"weights from {job.weights.name}"
-            if job.weights
-            else "weights from scratch (pretrained weights are better)"
-        )
-        job.info(
-            f"{recipe.name}: {len(source)} images of {len(pids)} ids, {start}, "
-            f"{machine(job)}{', compiled' if compiled else ''}"
-        )
+        job.info(_first_line(job, len(source), len(pids), compiled))
         augmentation = build_augmentation(recipe.images, recipe.erasing)
         batches = TrainBatches(source, labels.astype(np.int64), sampler, augmentation, job.seed, job.device, job.group)
         batches.replaced = job.warn if job.options.skip_unreadable else None
@@ -245,6 +234,23 @@ def _run(job: Job) -> Run:
         protocol=job.protocol,
         warnings=(*warnings, *warn_after(evaluation, job)),
     )
+
+
+def _open_sampler(source: ImageSource, labels: NDArray[np.int64], job: Job) -> Sampler:
+    """Return the user's sampler or that of the recipe, which raises if there are too few ids for its batches."""
+    if job.sampler is not None and isinstance(source, Streamed):
+        raise UsageError(
+            "streamed shards have an order of their own: pass stream=False for your sampler", argument="stream"
+        )
+    sampler = job.sampler or build_sampler(source, labels, job.recipe.batch, job.seed)
+    check_batches(sampler.epoch(1), len(source), job.group.size)
+    return sampler
+
+
+def _first_line(job: Job, images: int, ids: int, compiled: bool) -> str:
+    scratch = "weights from scratch (pretrained weights are better)"
+    start = f"weights from {job.weights.name}" if job.weights else scratch
+    return f"{job.recipe.name}: {images} images of {ids} ids, {start}, {machine(job)}{', compiled' if compiled else ''}"
 
 
 def fit_and_save(
@@ -284,7 +290,7 @@ def fit_and_save(
         final = fit(network, objective, batches, job.recipe, loop)
     network = final.finish()
     if final.epoch:
-        job.info(f"kept the weights of epoch {final.epoch}, mAP {100 * final.score:.1f}")
+        job.info(f"the best weights are those of epoch {final.epoch}, mAP {100 * final.score:.1f}")
 
     file = job.out / "model.safetensors"
     with _never_diverged(file):

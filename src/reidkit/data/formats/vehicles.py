@@ -72,11 +72,10 @@ def load_vehicleid(folder: Path, size: int = 800) -> Dataset:
     root = locate(folder, matches_vehicleid, f"VehicleID: folders image and {LISTS}")
     train = _rows(root / LISTS / "train_list.txt", _VEHICLEID, "0000001 12")
     test = _rows_if_there(root / LISTS / f"test_list_{size}.txt", _VEHICLEID, "0000001 12", explicit=size != 800)
-    place = root / "image"
     first = {pid: image for image, pid in reversed(test)}
     gallery = [row for row in test if first[row[1]] == row[0]]
     query = [row for row in test if first[row[1]] != row[0]]
-    return _dataset("vehicleid", place, [train, query, gallery], lambda _: NO_CAMERA)
+    return _dataset("vehicleid", root / "image", [train, query, gallery], lambda _: NO_CAMERA)
 
 
 def load_wild(folder: Path, size: int = 3000) -> Dataset:
@@ -102,8 +101,8 @@ def load_wild(folder: Path, size: int = 3000) -> Dataset:
     return _dataset("veri-wild", root / "images", [train, query, gallery], lambda image: cameras.get(image, NO_CAMERA))
 
 
-def _dataset(name: str, place: Path, lists: list[_Rows], camera: Callable[[str], int]) -> Dataset:
-    splits = [tuple(Sample(place / f"{image}.jpg", pid, camera(image)) for image, pid in rows) for rows in lists]
+def _dataset(name: str, folder: Path, lists: list[_Rows], camera: Callable[[str], int]) -> Dataset:
+    splits = [tuple(Sample(folder / f"{image}.jpg", pid, camera(image)) for image, pid in rows) for rows in lists]
     for split in splits:
         if split and not Path(str(split[0].path)).is_file():
             raise DataError(f"{split[0].path}, which a list in {LISTS} names, is not there: unpack the data set again")

@@ -67,15 +67,15 @@ def insert_query(indices: Indices, distances: Floats, query_distances: Floats) -
     """Insert the query, point N, into the lists of all others, before those that are as far; the last falls out."""
     count, size = query_distances.shape[0], indices.shape[1]
     for g in range(count):
-        place = size - 1
-        if query_distances[g] > distances[g, place]:
+        slot = size - 1
+        if query_distances[g] > distances[g, slot]:
             continue
-        while place > 0 and query_distances[g] <= distances[g, place - 1]:
-            indices[g, place] = indices[g, place - 1]
-            distances[g, place] = distances[g, place - 1]
-            place -= 1
-        indices[g, place] = count
-        distances[g, place] = query_distances[g]
+        while slot > 0 and query_distances[g] <= distances[g, slot - 1]:
+            indices[g, slot] = indices[g, slot - 1]
+            distances[g, slot] = distances[g, slot - 1]
+            slot -= 1
+        indices[g, slot] = count
+        distances[g, slot] = query_distances[g]
 
 
 @compiled
