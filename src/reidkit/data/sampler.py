@@ -42,7 +42,7 @@ class PKSampler:
     """Batches of P ids with K images each.
 
     `visits="chunks"` is how the official code does it: the images of every id are shuffled and cut into chunks of K
-    (the remainder waits for another epoch; an id with fewer than K images gives one chunk, sampled with replacement), and
+    (the remainder waits for another epoch; an id with fewer than K images gives one chunk, with replacement), and
     P ids are sampled, batch after batch, among those with a chunk left, until fewer than P are. `visits="once"` shows
     each id once, with K of its images, in ceil(ids / P) batches; where the last one lacks ids, the first ones of the
     epoch come again.

@@ -16,7 +16,7 @@ from reidkit.data import check
 from reidkit.data.formats.detect import load_dataset, merge_datasets
 from reidkit.data.formats.scan import worth_a_line
 from reidkit.data.images import open_images
-from reidkit.data.sampler import scattered_share
+from reidkit.data.sampler import build_sampler, scattered_share
 from reidkit.data.sources import Streamed, WithReplacements
 from reidkit.encoder import InferenceOptions
 from reidkit.errors import DataError, UsageError
@@ -210,6 +210,17 @@ def open_training(samples: Samples, job: Job) -> tuple[ImageSource, dict[str, li
                 job.warn(f"other images of the same ids replace images that cannot be read any more: {names}{more}")
         left_out = before
     return source, {run_folder.LEFT_OUT: left_out} if left_out else {}
+
+
+def open_sampler(source: ImageSource, labels: NDArray[np.int64], job: Job) -> Sampler:
+    """Return the user's sampler or that of the recipe, which raises if there are too few ids for its batches."""
+    if job.sampler is not None and isinstance(source, Streamed):
+        raise UsageError(
+            "streamed shards have an order of their own: pass stream=False for your sampler", argument="stream"
+        )
+    sampler = job.sampler or build_sampler(source, labels, job.recipe.batch, job.seed)
+    check_batches(sampler.epoch(1), len(source), job.group.size)
+    return sampler
 
 
 def check_batches(order: NDArray[np.int64], images: int, processes: int) -> None:

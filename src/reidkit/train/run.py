@@ -14,12 +14,10 @@ import numpy as np
 import torch
 
 from reidkit.data.loaders import TrainBatches, eval_batches
-from reidkit.data.sampler import build_sampler
-from reidkit.data.sources import Streamed
 from reidkit.data.transforms import build_augmentation
 from reidkit.distributed import joined
 from reidkit.encoder import Model, embed, refuse_diverged
-from reidkit.errors import DataError, DivergedError, RunError, UsageError
+from reidkit.errors import DataError, DivergedError, RunError
 from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.losses.objective import Objective, build_objective
 from reidkit.model.network import build_network
@@ -33,11 +31,11 @@ from reidkit.train.distil import lessons_of, save_classifier, taught, the_classi
 from reidkit.train.inputs import (
     Job,
     TrainOptions,
-    check_batches,
     describe,
     machine,
     open_dataset,
     open_evaluated,
+    open_sampler,
     open_training,
     training_digest,
     warn_after,
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
     from torch import nn
 
     from reidkit.data.sampler import Sampler
@@ -199,7 +196,7 @@ def _run(job: Job) -> Run:
     evaluated = open_evaluated(dataset, job)
     source, left_out = open_training(dataset.train, job)
     pids, labels = np.unique(source.samples.pids, return_inverse=True)
-    sampler = _open_sampler(source, labels, job)
+    sampler = open_sampler(source, labels, job)
 
     # The network and its losses, as they are before the first step.
     if job.teacher is not None:
@@ -234,17 +231,6 @@ def _run(job: Job) -> Run:
         protocol=job.protocol,
         warnings=(*warnings, *warn_after(evaluation, job)),
     )
-
-
-def _open_sampler(source: ImageSource, labels: NDArray[np.int64], job: Job) -> Sampler:
-    """Return the user's sampler or that of the recipe, which raises if there are too few ids for its batches."""
-    if job.sampler is not None and isinstance(source, Streamed):
-        raise UsageError(
-            "streamed shards have an order of their own: pass stream=False for your sampler", argument="stream"
-        )
-    sampler = job.sampler or build_sampler(source, labels, job.recipe.batch, job.seed)
-    check_batches(sampler.epoch(1), len(source), job.group.size)
-    return sampler
 
 
 def _first_line(job: Job, images: int, ids: int, compiled: bool) -> str:
