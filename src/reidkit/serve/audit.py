@@ -1,0 +1,220 @@
+"""The audit log: who searched for whom, when and why, in an order that cannot be changed unseen.
+
+Each entry holds the SHA-256 of the one before it, so that one which is changed, left out or put in between shows. What
+was cut off at the end shows against the last hash, if that was written down elsewhere. Entries are on the disk before
+the request is answered; several that wait at the same time share one transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sqlite3
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reidkit.errors import DataError, MissingFileError
+from reidkit.serve.batcher import Batcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+    from pathlib import Path
+
+APPLICATION = 0x72656961
+"""What the SQLite file says it is: "reia"."""
+FIRST = "0" * 64
+"""The hash before the first entry."""
+FORGET = "forget"
+"""The action of the entry that stands for those which were removed by age."""
+BUSY_SECONDS = 30.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  time INTEGER NOT NULL,      -- microseconds since 1970, UTC
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  entry TEXT NOT NULL,        -- JSON
+  before TEXT NOT NULL,       -- the hash of the entry before
+  hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS entries_time ON entries(time);
+"""
+
+Entry = tuple[int, str, str, dict[str, Any]]
+"""Time in microseconds, actor, action, and the rest."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a check of the log found: how many entries, the first and last number, the hash of the last, and faults."""
+
+    entries: int
+    first: int | None
+    last: int | None
+    hash: str
+    faults: tuple[str, ...]
+
+
+class AuditLog:
+    """An audit log in an SQLite file, written by one thread."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the log, or make it; None keeps it in memory, and it ends with the program.
+
+        Raises:
+            DataError: the file is none of ours, or cannot be written.
+        """
+        self.path = path
+        self._name = f"file:reidkit-{secrets.token_hex(8)}?mode=memory&cache=shared" if path is None else str(path)
+        self._connection = _open(self._name)
+        self._batches: Batcher[Entry, None] = Batcher(self._write, largest=1024, name="reidkit-audit")
+
+    def write(self, actor: str, action: str, **facts: Any) -> Future[None]:
+        """Write an entry; the future is done when it is on the disk, and raises `sqlite3.Error` where that failed."""
+        (future,) = self._batches.submit([(_now(), actor, action, facts)])
+        return future
+
+    def forget(self, seconds: float) -> int:
+        """Remove entries older than this, and add one that says how many and up to which; how many there were."""
+        with closing(_connect(self._name)) as connection, _transaction(connection):
+            old = connection.execute(
+                "SELECT max(id), count(*) FROM entries WHERE time < ?", (_now() - int(seconds * 1e6),)
+            ).fetchone()[0]
+            if old is None:
+                return 0
+            tail = _tail(connection)
+            (gone,) = connection.execute("SELECT hash FROM entries WHERE id = ?", (old,)).fetchone()
+            # All up to the last old one, whatever clock they were written by: what remains is one chain.
+            count = connection.execute("DELETE FROM entries WHERE id <= ?", (old,)).rowcount
+            facts = {"entries": count, "last": old, "hash": gone}
+            _append(connection, tail, [(_now(), "service", FORGET, facts)])
+        return count
+
+    def read(
+        self, *, since: int = 0, until: int | None = None, actor: str = "", after: int = 0, limit: int = 1000
+    ) -> list[dict[str, Any]]:
+        """Return entries, oldest first: `since` to `until` (microseconds since 1970), of one actor, after a number."""
+        wanted = (after, since, until if until is not None else 1 << 62, actor, actor, limit)
+        with closing(_connect(self._name)) as connection:
+            rows = connection.execute(
+                "SELECT id, time, actor, action, entry, hash FROM entries WHERE id > ? AND time >= ? AND time < ? "
+                "AND (? = '' OR actor = ?) ORDER BY id LIMIT ?",
+                wanted,
+            ).fetchall()
+        return [
+            {"id": number, "time": moment, "actor": who, "action": action, **json.loads(text), "hash": digest}
+            for number, moment, who, action, text, digest in rows
+        ]
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        self._batches.close()
+        self._connection.close()
+
+    def _write(self, entries: list[Entry]) -> list[None]:
+        """Add entries in one transaction."""
+        with _transaction(self._connection):
+            _append(self._connection, _tail(self._connection), entries)
+        return [None] * len(entries)
+
+
+def verify(path: Path) -> Verified:
+    """Check the chain of hashes of a log.
+
+    Raises:
+        DataError: the file is no audit log.
+        MissingFileError: there is none.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path} is not there: name the audit log of a gallery, as people.db-audit")
+    faults: list[str] = []
+    first: tuple[int, str] | None = None  # its number, and the hash that it says stands before it
+    count, last, before, forgotten = 0, 0, FIRST, {FIRST}
+    with closing(_open(str(path))) as connection:
+        rows = connection.execute("SELECT id, time, actor, action, entry, before, hash FROM entries ORDER BY id")
+        for number, moment, actor, action, text, said, digest in rows:
+            if first is None:
+                first, last, before = (number, said), number - 1, said
+            if number != last + 1:
+                faults.append(f"entries {last + 1} to {number - 1} are missing")
+            elif (said, digest) != (before, _hash(before, moment, actor, action, text)):
+                faults.append(f"entry {number} was changed, or does not follow the one before it")
+            if action == FORGET:
+                forgotten.add(str(json.loads(text).get("hash")))
+            count, last, before = count + 1, number, digest
+    if first and first[1] not in forgotten:
+        faults.insert(0, f"entries before {first[0]} are missing, and none says that they were removed")
+    return Verified(count, first[0] if first else None, last if first else None, before, tuple(faults[:100]))
+
+
+def _open(name: str) -> sqlite3.Connection:
+    """Open the file of a log, and make the table where there is none.
+
+    Raises:
+        DataError: it is another file, or cannot be written.
+    """
+    try:
+        connection = _connect(name)
+        (known,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and known != APPLICATION:
+            connection.close()
+            raise DataError(f"{name} is a database of something else: name another file for the audit log")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA application_id={APPLICATION}")
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error as error:
+        raise DataError(f"{name} cannot be the audit log ({error}): name another file") from None
+    return connection
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=name.startswith("file:reidkit-")
+    )
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")
+    return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _tail(connection: sqlite3.Connection) -> str:
+    """Return the hash of the last entry."""
+    last = connection.execute("SELECT hash FROM entries ORDER BY id DESC LIMIT 1").fetchone()
+    return str(last[0]) if last else FIRST
+
+
+def _append(connection: sqlite3.Connection, before: str, entries: list[Entry]) -> None:
+    """Add entries behind the one with the hash `before`."""
+    for moment, actor, action, facts in entries:
+        text = json.dumps(facts, sort_keys=True, default=str)
+        digest = _hash(before, moment, actor, action, text)
+        connection.execute(
+            "INSERT INTO entries(time, actor, action, entry, before, hash) VALUES(?,?,?,?,?,?)",
+            (moment, actor, action, text, before, digest),
+        )
+        before = digest
+
+
+def _hash(before: str, moment: int, actor: str, action: str, text: str) -> str:
+    return hashlib.sha256(json.dumps([before, moment, actor, action, text]).encode()).hexdigest()
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,175 @@
+"""A service under uvicorn: one process, one model, one queue."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reidkit.errors import ReidkitError, RunError, UsageError
+from reidkit.serve.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fastapi import FastAPI
+
+    from reidkit.encoder import Encoder
+
+LOG = logging.getLogger("reidkit.serve")
+GRACE = 15
+"""Seconds in which requests are finished after the first signal."""
+CONNECTIONS = 1024
+
+
+def serve(
+    uri: str | os.PathLike[str],
+    model: Encoder,
+    settings: ServiceSettings | None = None,
+    *,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a gallery over HTTP, with the page of the operator, until SIGTERM or Ctrl-C.
+
+    The first signal finishes what is under way, the second does not. SIGHUP reads the file of tokens again.
+
+    Args:
+        uri: The gallery, as for `open_gallery`.
+        model: The model whose features it holds.
+        settings: How it behaves; None: on loopback, without tokens.
+        ready: Called with the address when connections are taken.
+
+    Raises:
+        UsageError: settings that cannot be, or another model than the gallery's.
+        DataError: no such gallery; the file of tokens or of the audit log cannot be used.
+        RunError: the address cannot be listened on.
+    """
+    from reidkit.gallery import open_gallery
+    from reidkit.serve.app import create_app
+
+    settings = settings or ServiceSettings()
+    with _listening(settings) as listening:
+        host, port = listening.getsockname()[:2]
+        settings = replace(settings, port=port, audit=settings.audit or audit_path(uri))
+        gallery = open_gallery(uri, model)
+        try:
+            app = create_app(gallery, model, settings)
+        except BaseException:
+            gallery.close()
+            raise
+        _set_threads()
+        shown = f"[{host}]" if ":" in host else host
+        _run(app, settings, listening, lambda: ready(f"http://{shown}:{port}/") if ready else None)
+
+
+def audit_path(uri: str | os.PathLike[str]) -> Path | None:
+    """Return the file of the audit log of a gallery: beside it; None for one in memory.
+
+    Raises:
+        UsageError: the gallery is no file here.
+    """
+    text = os.fspath(uri)
+    if text == "memory":
+        return None
+    if "://" in text:
+        raise UsageError(f"{text} is no file that an audit log could lie beside: name one as audit", argument="audit")
+    return Path(f"{text}-audit")
+
+
+@contextlib.contextmanager
+def _listening(settings: ServiceSettings) -> Iterator[socket.socket]:
+    """Bind the address before minutes are spent on a gallery."""
+    host = settings.host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(found[0], socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(found[4])
+    except OSError as error:
+        raise RunError(
+            f"{host}:{settings.port} cannot be listened on ({error.strerror or error}): take another port, or 0 for a "
+            "free one",
+            argument="port",
+        ) from None
+    with listening:
+        yield listening
+
+
+def _set_threads() -> None:
+    """Leave one core to HTTP and decoding, where there are several."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - 1)))
+
+
+def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, started: Callable[[], None]) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            if self.started:
+                started()
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            with _signals(self, app):
+                yield
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        workers=1,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=GRACE,
+        h11_max_incomplete_event_size=16 * 2**10,
+        proxy_headers=settings.proxy is not None,
+        forwarded_allow_ips=settings.proxy or "",
+    )
+    server = Server(config)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise RunError("the service could not be started: its log says why")
+
+
+@contextlib.contextmanager
+def _signals(server: Any, app: FastAPI) -> Iterator[None]:
+    """Stop at SIGTERM and SIGINT, at once at the second one; read tokens again at SIGHUP."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        app.state.service.state = "stopping"
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    def reload(*_: object) -> None:
+        try:
+            if app.state.service.tokens:
+                app.state.service.tokens.reload()
+                LOG.warning("read %d tokens", len(app.state.service.tokens))
+        except ReidkitError as error:
+            LOG.warning("the tokens stay as they were: %s", error)
+
+    wanted: dict[int, Any] = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if hasattr(signal, "SIGHUP"):
+        wanted[signal.SIGHUP] = reload
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
