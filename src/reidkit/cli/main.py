@@ -25,6 +25,7 @@ from reidkit.cli.paper import paper
 from reidkit.cli.recipes import recipes
 from reidkit.cli.reduce import reduce
 from reidkit.cli.score import score
+from reidkit.cli.serve import serve
 from reidkit.cli.show import show
 from reidkit.cli.train import train
 from reidkit.errors import PeerError, ReidkitError
@@ -69,6 +70,10 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     paper: """
         reidkit paper table1 --small --data market1501=Market-1501-v15.09.15
         reidkit paper differences
+        """,
+    serve: """
+        reidkit serve people.db --model runs/small
+        reidkit serve token anna --role search --role audit
         """,
     doctor: "reidkit doctor --quick",
 }

@@ -1,4 +1,4 @@
-"""A gallery over HTTP: an API, a page for the operator, an audit log. `pip install "reidkit[serve]"` brings what it needs."""
+"""A gallery over HTTP: an API, a page for the operator, an audit log."""
 
 from __future__ import annotations
 

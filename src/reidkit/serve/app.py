@@ -149,7 +149,7 @@ def create_app(
     _add_openapi(app)
     _add_page(app)
     _add_handlers(app, service)
-    app.add_middleware(Shell, settings=settings, telemetry=service.telemetry)  # type: ignore[arg-type]
+    app.add_middleware(Shell, settings=settings, telemetry=service.telemetry)
     return app
 
 
@@ -249,7 +249,7 @@ def _add_openapi(app: FastAPI) -> None:
         app.openapi_schema = made
         return made
 
-    async def schema(request: Request) -> Response:
+    async def schema(_: Request) -> Response:
         return JSONResponse(openapi())
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -80,6 +80,8 @@ def _in_torch(model: Model, feature: str, flip: bool, device_name: str) -> Run:
 def _elsewhere(model: Encoder, flip: bool) -> Run:
     def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         features = model.encode(pixels)
-        return (features + model.encode(np.ascontiguousarray(pixels[:, :, ::-1]))) / 2 if flip else features
+        if flip:
+            features = (features + model.encode(np.ascontiguousarray(pixels[:, :, ::-1]))) * np.float32(0.5)
+        return features
 
     return run

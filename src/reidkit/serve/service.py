@@ -18,6 +18,9 @@ import numpy as np
 
 from reidkit.errors import ReidkitError
 from reidkit.gallery.filters import Filter
+from reidkit.gallery.gallery import Query, SearchOptions
+from reidkit.gallery.memory import MemoryGallery
+from reidkit.gallery.rows import Row
 from reidkit.serve import uploads
 from reidkit.serve.admission import Admission
 from reidkit.serve.batcher import Batcher, ExpiredError, StoppedError
@@ -65,7 +68,7 @@ class Service:
     def __init__(self, gallery: Gallery, model: Encoder, settings: ServiceSettings, audit: AuditLog) -> None:
         """Put the parts together; nothing runs before `start`."""
         self.gallery, self.settings, self.audit = gallery, settings, audit
-        self.model = model.fingerprint
+        self.model, self._encoder = model.fingerprint, model
         known = gallery.calibration
         self.flip = gallery.info().flip
         self.embedder = Embedder(model, feature=known.feature if known else "f_i", flip=self.flip)
@@ -240,10 +243,15 @@ class Service:
         return list(self.embedder(images))
 
     def _warm_up(self) -> None:
-        """Run batches of every size, so that the first client does not wait, and the rate is known."""
+        """Run everything once and batches of every size, so that the first client does not wait, and the rate is known.
+
+        Loops that numba compiles take seconds when they are first called.
+        """
         spec = self.embedder.spec
-        picture = np.zeros((spec.height, spec.width, 3), np.uint8)
+        sent = uploads.encode_copy(np.zeros((spec.height + 9, spec.width + 9, 3), np.uint8))
         try:
+            picture = self.embedder.fitted(uploads.decode_upload(sent, self.settings.upload))
+            self._try_searches()
             for size in WARM:
                 for future in self.batcher.submit([picture] * min(size, self.settings.batch)):
                     future.result()
@@ -252,6 +260,15 @@ class Service:
             return
         if self.state == "loading":
             self.state = "ready"
+
+    def _try_searches(self) -> None:
+        """Search in the gallery, and with re-ranking in a small one, as the gallery may be empty."""
+        vectors = np.random.default_rng(0).normal(size=(16, self.embedder.dim)).astype(np.float32)
+        query = Query(vectors=vectors[:1])
+        self.gallery.search(query, SearchOptions(top=1))
+        with MemoryGallery(self._encoder) as small:
+            small.add_vectors(vectors, [Row(str(number)) for number in range(len(vectors))])
+            small.search(query, SearchOptions(top=4, rerank=True))
 
     async def _retain(self) -> None:
         """Remove what is too old, now and every hour."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from reidkit.errors import DataError
-from reidkit.gallery.rows import as_time, to_micros
+from reidkit.gallery.rows import as_time, from_micros, to_micros
 from reidkit.serve import problems
 from reidkit.serve.answers import moment
 from reidkit.serve.bodies import read_body
@@ -26,7 +25,7 @@ CURVE = 64
 """Points of the calibration's curve that the page gets."""
 
 
-async def live(request: Request) -> Response:
+async def live(_: Request) -> Response:
     """Answer as long as the process does."""
     return JSONResponse({"status": "live"})
 
@@ -97,7 +96,7 @@ async def audit(request: Request) -> Response:
     entries = await service.in_gallery(
         service.audit.read, since=since or 0, until=until, actor=who, after=after, limit=min(limit, 1000)
     )
-    return JSONResponse({"entries": entries})
+    return JSONResponse({"entries": [each | {"time": moment(from_micros(each["time"]))} for each in entries]})
 
 
 async def sign_in(request: Request) -> Response:
@@ -163,7 +162,7 @@ def _micros(text: str | None, name: str) -> int | None:
     if text is None:
         return None
     try:
-        when: datetime = as_time(text)
+        when = as_time(text)
     except DataError as error:
         raise invalid(f"/{name}", str(error)) from None
     return to_micros(when)

@@ -144,7 +144,7 @@ async def search_batch(request: Request) -> Response:
                 continue
             facts = _facts(wanted, hits, [])
             await service.record(request, "search", purpose=purpose or wanted.purpose, **facts, model=service.model)
-            results.append(hits_answer(hits, service.model, milliseconds(started), request.state.request_id))
+            results.append(dict(hits_answer(hits, service.model, milliseconds(started), request.state.request_id)))
     return JSONResponse({"results": results})
 
 

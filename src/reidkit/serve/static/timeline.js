@@ -1,0 +1,34 @@
+// The results by camera and time, in the order of the list.
+
+import { $, h } from "./dom.js";
+import { isMatch } from "./state.js";
+import { ZONE, hitLabel, timeWords } from "./words.js";
+
+/** Draw the timeline; `show(key)` goes to a result in the list. */
+export function drawTimeline(hits, show) {
+  const timed = hits.filter((hit) => hit.time);
+  const rest = hits.length - timed.length;
+  const times = timed.map((hit) => Date.parse(hit.time));
+  const [first, last] = [Math.min(...times), Math.max(...times)];
+  const place = (hit) => (last === first ? 50 : (100 * (Date.parse(hit.time) - first)) / (last - first));
+  const cameras = [...new Set(timed.map((hit) => hit.camera ?? "not known"))];
+  const mark = (hit) => {
+    const button = h("button", { type: "button", "aria-label": hitLabel(hit), title: timeWords(hit.time), onclick: () => show(hit.key) }, String(hit.rank));
+    button.classList.toggle("match", isMatch(hit) === true);
+    button.style.left = `${place(hit)}%`;
+    return button;
+  };
+  const rows = cameras.map((camera) => {
+    const line = h("div", { className: "line" }, ...timed.filter((hit) => (hit.camera ?? "not known") === camera).map(mark));
+    return h("tr", {}, h("th", { scope: "row" }, camera), h("td", {}, line));
+  });
+  const caption = `Results by camera and time, numbered by rank. Times are those of ${ZONE}.`;
+  const parts = [];
+  if (timed.length) {
+    const iso = (value) => new Date(value).toISOString();
+    parts.push(h("table", {}, h("caption", {}, caption), h("tbody", {}, ...rows)));
+    parts.push(h("div", { className: "ends" }, h("span", {}, timeWords(iso(first))), h("span", {}, timeWords(iso(last)))));
+  }
+  if (rest) parts.push(h("p", {}, `${rest} of ${hits.length} results have no time and are not shown here.`));
+  $("timeline").replaceChildren(...parts);
+}

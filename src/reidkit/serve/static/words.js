@@ -1,0 +1,82 @@
+// Every sentence of the page that depends on something, and how numbers and times are written.
+
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium", timeZone: zone });
+
+export const ZONE = zone;
+
+export const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
+export const timeWords = (text) => (text ? moment.format(new Date(text)) : "time not known");
+
+/** A probability in per cent; its ends are never 0 and 100, as nothing is that sure. */
+export function chance(probability) {
+  if (probability === null) return "-";
+  if (probability > 0.99) return "over 99 %";
+  if (probability < 0.01) return "under 1 %";
+  return `${Math.round(100 * probability)} %`;
+}
+
+/** How often strangers reach a threshold, by the curve of the calibration: its points are [threshold, FAR, TPR]. */
+export function thresholdWords(threshold, calibration) {
+  const at = rates(threshold, calibration.curve);
+  const own = Math.abs(threshold - calibration.threshold) < 0.005 ? calibration.far : at.far;
+  const least = Math.min(...calibration.curve.map((point) => point[1]).filter((far) => far > 0));
+  const strangers = own > 0 ? `about 1 false match in ${odds(own)} strangers` : `fewer than 1 false match in ${odds(least)} strangers`;
+  return `${threshold.toFixed(2)}: ${strangers}; finds ${Math.round(100 * at.tpr)} % of the images of the same person.`;
+}
+
+const odds = (far) => {
+  const strangers = 1 / far;
+  const digits = 10 ** Math.max(0, Math.floor(Math.log10(strangers)) - 1);
+  return (strangers < 20 ? Number(strangers.toPrecision(2)) : Math.round(strangers / digits) * digits).toLocaleString("en");
+};
+
+function rates(threshold, curve) {
+  const points = [...curve].sort((one, other) => one[0] - other[0]);
+  let before = points[0];
+  for (const point of points) {
+    if (point[0] >= threshold) {
+      const share = point[0] === before[0] ? 1 : (threshold - before[0]) / (point[0] - before[0]);
+      const part = Math.min(1, Math.max(0, share));
+      return { far: before[1] + part * (point[1] - before[1]), tpr: before[2] + part * (point[2] - before[2]) };
+    }
+    before = point;
+  }
+  return { far: before[1], tpr: before[2] };
+}
+
+export function hitLabel(hit) {
+  const parts = [`Result ${hit.rank}`, `camera ${hit.camera ?? "not known"}`, timeWords(hit.time), `similarity ${hit.similarity.toFixed(2)}`];
+  if (hit.probability !== null) parts.push(`probability ${chance(hit.probability)}`);
+  return `${parts[0]}: ${parts.slice(1).join(", ")}`;
+}
+
+export function aboutWords(info) {
+  const gallery = info.gallery;
+  return `${count(gallery.rows, "image")} by ${count(gallery.cameras, "camera")} · model ${info.model.fingerprint.slice(0, 8)}`;
+}
+
+/** What each state says: [status, alert]. The alert is for what somebody has to do something about. */
+export const SAYS = {
+  "loading-info": () => ["Loading.", ""],
+  "signed-out": () => ["Sign in to search.", ""],
+  "empty-gallery": () => ["No images yet. Add some with: reidkit gallery add people.db FOLDER --model MODEL", ""],
+  ready: () => ["Choose a picture of the person, then search.", ""],
+  cropping: () => ["Crop the picture to one person.", ""],
+  searching: () => ["Searching.", ""],
+  results: (at) => [foundWords(at), ""],
+  "below-threshold-only": (at) => [`Nobody reaches the threshold; the nearest are shown below. ${foundWords(at)}`, ""],
+  "no-results": (at) => [`No image fits. ${at.why}`, ""],
+  overloaded: (at) => ["", at.seconds > 0 ? `The service is busy. The search is tried again in ${count(at.seconds, "second")}.` : "The service is busy. Try again in a moment."],
+  "bad-image": (at) => ["", `${at.file || "The picture"} cannot be used: ${at.why}`],
+  "model-mismatch": () => ["", "The gallery was made with another model than the one that is served, so nothing can be compared. Tell the operator of this service."],
+  offline: () => ["", "The service cannot be reached. Check the network, then try again."],
+  error: (at) => ["", `${at.why}${at.number ? ` Tell the operator of this service the number ${at.number}.` : ""}`],
+};
+
+function foundWords({ answer, shown, matches }) {
+  const start = `${shown.toLocaleString("en")} of ${count(answer.passed_filter, "image")}`;
+  const sure = answer.calibration ? `, ${count(matches, "match", "matches")} at the threshold` : "";
+  return `${start}${sure}, ${Math.round(answer.took_ms)} ms${answer.exact ? ", exact" : ", approximate"}.`;
+}

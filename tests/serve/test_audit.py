@@ -1,0 +1,129 @@
+"""The chain of hashes by hand, and what shows when somebody touches the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from concurrent.futures import wait
+from contextlib import closing
+
+import pytest
+
+from reidkit.errors import DataError, MissingFileError
+from reidkit.serve import audit
+from reidkit.serve.audit import AuditLog, verify
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "people.db-audit"
+
+
+def filled(path, count=5):
+    log = AuditLog(path)
+    wait([log.write("anna", "search", purpose=f"case {number}") for number in range(count)])
+    log.close()
+
+
+def change(path, statement):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_a_chain_by_hand(path):
+    filled(path, 2)
+    with closing(sqlite3.connect(path)) as connection:
+        (first, second) = connection.execute("SELECT time, actor, action, entry, before, hash FROM entries").fetchall()
+    assert first[4] == "0" * 64
+    assert first[5] == hashlib.sha256(json.dumps([first[4], *first[:4]]).encode()).hexdigest()
+    assert second[4] == first[5]
+    assert json.loads(first[3]) == {"purpose": "case 0"}
+    found = verify(path)
+    assert (found.entries, found.first, found.last, found.hash, found.faults) == (2, 1, 2, second[5], ())
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE entries SET actor = 'bob' WHERE id = 3", "entry 3 was changed, or does not follow the one before it"),
+        ("UPDATE entries SET entry = '{}' WHERE id = 2", "entry 2 was changed, or does not follow the one before it"),
+        ("DELETE FROM entries WHERE id = 3", "entries 3 to 3 are missing"),
+        ("DELETE FROM entries WHERE id < 3", "entries before 3 are missing, and none says that they were removed"),
+    ],
+)
+def test_what_was_touched_shows(path, statement, fault):
+    filled(path)
+    change(path, statement)
+    assert fault in verify(path).faults
+
+
+def test_a_hash_that_was_made_to_fit_shows_in_the_next_entry(path):
+    filled(path)
+    with closing(sqlite3.connect(path)) as connection:
+        time, before = connection.execute("SELECT time, before FROM entries WHERE id = 3").fetchone()
+    made = hashlib.sha256(json.dumps([before, time, "anna", "search", "{}"]).encode()).hexdigest()
+    change(path, f"UPDATE entries SET entry = '{{}}', hash = '{made}' WHERE id = 3")  # noqa: S608
+    assert verify(path).faults == ("entry 4 was changed, or does not follow the one before it",)
+
+
+def test_a_log_goes_on_where_it_ended(path):
+    filled(path, 2)
+    filled(path, 2)
+    assert (verify(path).entries, verify(path).faults) == (4, ())
+
+
+def test_entries_are_removed_by_age_and_the_chain_says_so(path, monkeypatch):
+    now = 1_000_000_000
+    monkeypatch.setattr(audit, "_now", lambda: now)
+    log = AuditLog(path)
+    for _ in range(3):
+        log.write("anna", "search").result()
+        now += 60_000_000
+    assert log.forget(3600) == 0
+    assert log.forget(100) == 2
+    log.write("anna", "search").result()
+    assert [(entry["id"], entry["action"]) for entry in log.read()] == [(3, "search"), (4, "forget"), (5, "search")]
+    now += 10**12
+    assert log.forget(1) == 3
+    log.close()
+    found = verify(path)
+    assert (found.entries, found.first, found.faults) == (1, 6, ())
+
+
+def test_reading_by_actor_time_and_number():
+    log = AuditLog(None)
+    for actor in ("anna", "bob", "anna"):
+        log.write(actor, "search").result()
+    assert [entry["id"] for entry in log.read(actor="anna")] == [1, 3]
+    assert [entry["id"] for entry in log.read(after=1, limit=1)] == [2]
+    third = log.read()[2]["time"]
+    assert [entry["id"] for entry in log.read(since=third)] == [3]
+    assert 3 not in [entry["id"] for entry in log.read(until=third)]
+    log.close()
+
+
+def test_a_log_that_cannot_be_written_says_so_and_heals(path):
+    log = AuditLog(path)
+    log.write("anna", "search").result()
+    log._connection.execute("PRAGMA query_only=ON")
+    with pytest.raises(sqlite3.Error):
+        log.write("anna", "search").result()
+    log._connection.execute("PRAGMA query_only=OFF")
+    log.write("anna", "search").result()
+    log.close()
+    assert (verify(path).entries, verify(path).faults) == (2, ())
+
+
+def test_another_file_is_refused(path, tmp_path):
+    change(path, "CREATE TABLE people(name)")
+    with pytest.raises(DataError, match="database of something else"):
+        AuditLog(path)
+    path.write_bytes(b"no database, but long enough to be looked at as one" * 99)
+    with pytest.raises(DataError, match="cannot be the audit log"):
+        AuditLog(path)
+    with pytest.raises(MissingFileError):
+        verify(tmp_path / "gone")
+    with pytest.raises(DataError, match="name another file"):
+        AuditLog(tmp_path / "no folder" / "audit")
