@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def filled(model: Model) -> MemoryGallery:
             pid=number % 10,
             camera=CAMERAS[number % 3],
             track=f"t{number // 2}",
-            time=f"2026-11-26T08:{number:02d}:00Z",
+            time=datetime(2026, 11, 26, 8, number, tzinfo=UTC),
             attributes={"colour": "red" if number % 2 else "blue"},
         )
         for number in range(ROWS)

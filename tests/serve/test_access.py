@@ -137,7 +137,7 @@ def test_a_name_that_is_made_to_point_here_is_refused(client, host):
 
 def test_names_by_which_a_service_may_be_called():
     assert allowed_hosts("127.0.0.1", 8000, ()) == {"127.0.0.1:8000", "localhost:8000", "[::1]:8000"}
-    behind = allowed_hosts("0.0.0.0", 80, ("Reid.example.org", "other:8443"))
+    behind = allowed_hosts("0.0.0.0", 80, ("Reid.example.org", "other:8443"))  # noqa: S104
     assert {"reid.example.org", "reid.example.org:80", "localhost", "other:8443"} <= behind
     assert "0.0.0.0:80" not in behind
     assert "[fd00::1]:9" in allowed_hosts("fd00::1", 9, ())
