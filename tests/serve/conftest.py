@@ -128,8 +128,8 @@ def running(model: Model, gallery: MemoryGallery, **settings: Any) -> Iterator[C
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, at most half a minute."""
-    until = time.monotonic() + 30
+    """Wait until something is so, at most two minutes: the first time, loops are compiled."""
+    until = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)

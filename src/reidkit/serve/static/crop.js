@@ -42,6 +42,10 @@ export function crop(bitmap, start) {
   let held = null;
   canvas.width = bitmap.width;
   canvas.height = bitmap.height;
+  const room = { w: Math.min(0.86 * window.innerWidth, 640), h: 0.45 * window.innerHeight };
+  const scale = Math.min(room.w / bitmap.width, room.h / bitmap.height, 4);
+  canvas.style.width = `${Math.round(bitmap.width * scale)}px`;
+  canvas.style.height = `${Math.round(bitmap.height * scale)}px`;
 
   const set = (next) => {
     box = fitted(next, bitmap.width, bitmap.height);
@@ -50,8 +54,8 @@ export function crop(bitmap, start) {
   };
   const at = (event) => {
     const place = canvas.getBoundingClientRect();
-    const scale = canvas.width / place.width;
-    return { x: (event.clientX - place.left) * scale, y: (event.clientY - place.top) * scale, reach: CORNER * scale };
+    const pixels = canvas.width / place.width;
+    return { x: (event.clientX - place.left) * pixels, y: (event.clientY - place.top) * pixels, reach: CORNER * pixels };
   };
   const down = (event) => {
     const point = at(event);

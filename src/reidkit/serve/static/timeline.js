@@ -19,7 +19,15 @@ export function drawTimeline(hits, show) {
     return button;
   };
   const rows = cameras.map((camera) => {
-    const line = h("div", { className: "line" }, ...timed.filter((hit) => (hit.camera ?? "not known") === camera).map(mark));
+    const here = timed.filter((hit) => (hit.camera ?? "not known") === camera);
+    const line = h("div", { className: "line" });
+    const lanes = stack(here.map(place));
+    here.forEach((hit, at) => {
+      const button = mark(hit);
+      button.style.top = `${0.35 + 2.9 * lanes[at]}rem`;
+      line.append(button);
+    });
+    line.style.height = `${0.7 + 2.9 * (1 + Math.max(...lanes))}rem`;
     return h("tr", {}, h("th", { scope: "row" }, camera), h("td", {}, line));
   });
   const caption = `Results by camera and time, numbered by rank. Times are those of ${ZONE}.`;
@@ -31,4 +39,19 @@ export function drawTimeline(hits, show) {
   }
   if (rest) parts.push(h("p", {}, `${rest} of ${hits.length} results have no time and are not shown here.`));
   $("timeline").replaceChildren(...parts);
+}
+
+/** Put marks that would lie on each other into lanes; `places` are in per cent of the width. */
+export function stack(places) {
+  const reach = Math.max(4, (100 * 52) / Math.max(200, $("results").clientWidth - 160)); // a mark is 44 pixels wide
+  const ends = [];
+  const lanes = new Array(places.length);
+  const order = places.map((_, at) => at).sort((one, other) => places[one] - places[other]);
+  for (const at of order) {
+    let lane = ends.findIndex((end) => places[at] - end >= reach);
+    if (lane < 0) lane = ends.length;
+    ends[lane] = places[at];
+    lanes[at] = lane;
+  }
+  return lanes;
 }

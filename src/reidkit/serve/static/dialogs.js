@@ -1,0 +1,63 @@
+// Comparing two, exporting the list, signing in.
+
+import { Problem, call, formOf } from "./api.js";
+import { save, toCsv } from "./csv.js";
+import { $, h, picture } from "./dom.js";
+import { failed, send } from "./search.js";
+import { become, state } from "./state.js";
+import { chance, timeWords } from "./words.js";
+
+/** Compare the two results that are chosen, or the one with the query. */
+export async function compare() {
+  const [first, second] = [...state.chosen].map((key) => state.hits.find((hit) => hit.key === key));
+  const query = state.pictures[0];
+  const other = second ?? { key: query.key, image: query.url, camera: null, time: null };
+  const figure = (each, words) => h("figure", {}, picture(each.image, words), h("figcaption", {}, `${words}${each.camera ? `, camera ${each.camera}` : ""}${each.time ? `, ${timeWords(each.time)}` : ""}`));
+  $("compare-pictures").replaceChildren(figure(second ? first : other, second ? first.key : "The query"), figure(second ? second : first, second ? second.key : first.key));
+  $("compare-words").textContent = "Comparing.";
+  $("compare").showModal();
+  const request = { b_key: first.key, purpose: $("purpose").value, ...(other.key ? { a_key: other.key } : { cameras: [$("own-camera").value || null, null] }) };
+  try {
+    const said = await call("POST", "/v1/compare", { form: formOf(request, other.key ? [] : [["a", query.blob]]) });
+    $("compare-words").textContent = comparisonWords(said);
+  } catch (error) {
+    $("compare-words").textContent = `They cannot be compared: ${error.message}`;
+  }
+}
+
+function comparisonWords(said) {
+  const similarity = `Similarity ${said.similarity.toFixed(3)}`;
+  if (said.probability === null) return `${similarity}. Not calibrated: there is no probability.`;
+  const where = said.calibration === "pair" ? "for this pair of cameras" : "for all cameras together";
+  const side = said.same ? "at or above" : "below";
+  return `${similarity}, ${side} the threshold ${said.threshold.toFixed(2)} (${where}); ${chance(said.probability)} same person.`;
+}
+
+/** Save the list, once the service has noted it. */
+export async function exportCsv() {
+  try {
+    await send({ ...state.request, limit: Math.min(200, state.hits.length), export: true });
+    save(toCsv(state.hits, state.marks, state.answer), `reidkit-${state.answer.search_id.slice(0, 8)}.csv`);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+/** Ask for a token. */
+export function signIn() {
+  become("signed-out");
+  if (!$("sign-in").open) $("sign-in").showModal();
+}
+
+/** Trade the token for a session; then `start` again. */
+export async function signedIn(start) {
+  try {
+    await call("POST", "/v1/session", { json: { token: $("token").value } });
+  } catch (error) {
+    $("sign-in-problem").textContent = error instanceof Problem ? `${error.body.title ?? "Refused"}. ${error.message}` : "The service cannot be reached.";
+    return;
+  }
+  $("token").value = $("sign-in-problem").textContent = "";
+  start();
+}
+

@@ -1,0 +1,74 @@
+// The pictures of the person that is searched for: files that are cropped here, and rows of the gallery.
+
+import { crop, cutOut, readPicture, whole } from "./crop.js";
+import { $, h, picture } from "./dom.js";
+import { become, state } from "./state.js";
+
+const MOST = 8;
+
+/** Add files, as many as there is room for. */
+export async function addFiles(files) {
+  for (const file of files) {
+    if (state.pictures.length >= MOST) break;
+    try {
+      const bitmap = await readPicture(file);
+      const box = whole(bitmap);
+      const blob = await cutOut(bitmap, box);
+      state.pictures.push({ blob, url: URL.createObjectURL(blob), name: file.name || "pasted picture", bitmap, box });
+    } catch {
+      become("bad-image", { file: file.name || "The pasted picture", why: "this is no picture that the browser can read. Take a JPEG, PNG or WebP file." });
+      drawPictures();
+      return;
+    }
+  }
+  drawPictures();
+  if (state.name === "bad-image") become("ready");
+}
+
+/** Add a row of the gallery. */
+export function addKey(hit) {
+  if (state.pictures.length < MOST) state.pictures.push({ key: hit.key, url: hit.image, name: hit.key });
+  drawPictures();
+}
+
+function drawPictures() {
+  $("pictures").replaceChildren(...state.pictures.map((each, at) => h("li", {},
+    picture(each.url, `Picture ${at + 1}: ${each.name}`),
+    h("span", { className: "name" }, each.name),
+    h("span", { className: "buttons" },
+      each.bitmap ? h("button", { type: "button", "aria-label": `Crop ${each.name}`, onclick: () => cropAt(at) }, "Crop") : null,
+      h("button", { type: "button", "aria-label": `Remove ${each.name}`, onclick: () => removeAt(at) }, "Remove")))));
+}
+
+async function cropAt(at) {
+  const each = state.pictures[at];
+  const before = state.name;
+  const status = $("status").textContent;
+  become("cropping");
+  const box = await crop(each.bitmap, each.box);
+  if (box) {
+    URL.revokeObjectURL(each.url);
+    each.box = box;
+    each.blob = await cutOut(each.bitmap, box);
+    each.url = URL.createObjectURL(each.blob);
+    drawPictures();
+  }
+  state.name = before;
+  document.body.dataset.state = before;
+  $("status").textContent = status;
+  $("pictures").querySelectorAll("li")[at]?.querySelector("button")?.focus();
+}
+
+function removeAt(at) {
+  const [gone] = state.pictures.splice(at, 1);
+  if (gone.blob) URL.revokeObjectURL(gone.url);
+  drawPictures();
+  $("files").focus();
+}
+
+
+/** Take all away. */
+export function clearPictures() {
+  for (const each of state.pictures) if (each.blob) URL.revokeObjectURL(each.url);
+  state.pictures = [];
+}

@@ -1,0 +1,125 @@
+// The search: what is asked, what became of it, and what to do when it failed.
+
+import { Problem, call, formOf } from "./api.js";
+import { signIn } from "./dialogs.js";
+import { $ } from "./dom.js";
+import { addKey, clearPictures } from "./pictures.js";
+import { drawResults, whyNothing } from "./results.js";
+import { become, marked, saveView, state } from "./state.js";
+
+const PAGE = 20;
+let running = null; // the AbortController of the search under way
+let again = null; // what "Try again" does
+
+/** Say what "Try again" does. */
+export function onRetry(action) {
+  again = action;
+}
+
+export const retry = () => again?.();
+
+export const cancel = () => running?.abort();
+
+function requestOf() {
+  const boxes = [...document.querySelectorAll("#cameras input")];
+  const on = boxes.filter((box) => box.checked).map((box) => box.value);
+  const filter = { exclude_query_camera: $("other-cameras").checked };
+  if (on.length < boxes.length) filter.camera = { in: on };
+  const [since, until] = ["since", "until"].map((id) => $(id).value && new Date($(id).value).toISOString());
+  if (since || until) filter.time = { ...(since && { gte: since }), ...(until && { lt: until }) };
+  let image = 0;
+  const query = state.pictures.map((each) => (each.key ? { key: each.key } : { image: image++ }));
+  return {
+    query, filter, limit: PAGE, positive: marked("right"), negative: marked("wrong"), rerank: $("rerank").checked,
+    group_by: $("group").value || null, camera: $("own-camera").value || null, purpose: $("purpose").value,
+  };
+}
+
+/** Send a search with its pictures. */
+export const send = (request, signal) => call("POST", "/v1/search", {
+  form: formOf(request, state.pictures.filter((each) => each.blob).map((each) => ["image", each.blob])), signal,
+});
+
+/** Search anew, or with a cursor for the next page. */
+export async function search({ cursor = "", tried = false } = {}) {
+  if (!state.pictures.length) {
+    become("ready");
+    $("files").focus();
+    return;
+  }
+  if (!$("form").reportValidity()) return;
+  const request = cursor ? { ...state.request, cursor } : requestOf();
+  again = () => search({ cursor });
+  running?.abort();
+  running = new AbortController();
+  const mine = running;
+  saveView();
+  become("searching");
+  try {
+    const { results, ...answer } = await send(request, mine.signal);
+    state.answer = answer;
+    state.hits = cursor ? [...state.hits, ...results] : results;
+    if (!cursor) Object.assign(state, { request, chosen: new Set() });
+    finished();
+    if (!cursor && $("results").getBoundingClientRect().top > 0.6 * window.innerHeight) $("results").scrollIntoView();
+  } catch (error) {
+    if (mine.signal.aborted) become(state.hits.length ? "results" : "ready", shown());
+    else failed(error, { cursor, tried });
+  } finally {
+    if (running === mine) running = null;
+  }
+}
+
+const shown = () => ({ answer: state.answer, shown: state.hits.length, matches: document.querySelectorAll("#hits article").length });
+
+/** Draw what was found, and become the state that follows. */
+export function finished() {
+  const matches = drawResults({ similar });
+  if (!state.hits.length) become("no-results", { why: whyNothing(state.answer, state.request) });
+  else become(matches ? "results" : "below-threshold-only", shown());
+}
+
+function similar(hit) {
+  clearPictures();
+  state.marks = new Map();
+  addKey(hit);
+  $("own-camera").value = hit.camera ?? "";
+  search();
+  $("results").focus();
+}
+
+/** Say what went wrong, and what to do. */
+export function failed(error, { cursor = "", tried = false } = {}) {
+  if (!(error instanceof Problem)) {
+    become(error instanceof TypeError ? "offline" : "error", { why: `The page failed: ${error.message}.` });
+    return;
+  }
+  if (error.status === 401) {
+    signIn();
+  } else if (error.kind === "overloaded" || error.kind === "loading" || error.kind === "timed-out") {
+    wait(Math.min(60, error.retryAfter || 1), cursor, tried);
+  } else if (["image-unreadable", "unsupported-type", "too-many-pixels", "too-large"].includes(error.kind)) {
+    const files = state.pictures.filter((each) => each.blob);
+    become("bad-image", { file: files[error.body.image ?? 0]?.name, why: error.message });
+  } else if (error.kind === "model-mismatch") {
+    become("model-mismatch");
+  } else {
+    become("error", { why: `${error.body.title ?? "The service failed"}. ${error.message}`, number: error.number });
+  }
+}
+
+/** Count down, and try once more by itself. */
+function wait(seconds, cursor, tried) {
+  become("overloaded", { seconds: tried ? 0 : seconds });
+  if (tried) return;
+  const mine = setInterval(() => {
+    if (state.name !== "overloaded") clearInterval(mine);
+    else if (--seconds > 0) become("overloaded", { seconds });
+    else {
+      clearInterval(mine);
+      if (state.info) search({ cursor, tried: true });
+      else again();
+    }
+  }, 1000);
+}
+
