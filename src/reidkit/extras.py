@@ -7,6 +7,7 @@ EXTRAS = {
     "fsspec": ("fsspec", "aiohttp"),
     "aiohttp": ("fsspec", "aiohttp"),
     "pyarrow": ("pyarrow",),
+    "fastapi": ("fastapi", "prometheus-client", "python-multipart", "uvicorn"),
     "timm": ("timm",),
     "onnxruntime": ("onnx", "onnxruntime"),
     "onnxscript": ("onnx", "onnxruntime", "onnxscript"),

@@ -13,6 +13,8 @@ from PIL import Image
 
 from reidkit.gallery.filters import Filter
 from reidkit.gallery.gallery import Query
+from reidkit.gallery.memory import MemoryGallery
+from reidkit.gallery.rows import Row
 from reidkit.serve.app import OPERATIONS, create_app
 from reidkit.serve.settings import ServiceSettings
 from tests.serve.conftest import filled, picture, running, search, wait_for
@@ -361,3 +363,31 @@ def test_old_rows_are_removed_as_the_service_starts(model, gallery):
         wait_for(lambda: len(gone.service.gallery) == 60 - expected)
         log = gone.get("/v1/audit").json()["entries"]
         assert [entry["count"] for entry in log if entry["action"] == "remove"] == ([expected] if expected else [])
+
+
+def test_pictures_of_a_folder_and_of_nothing_else(model, tmp_path):
+    root, secret = tmp_path / "pictures", tmp_path / "secret.jpg"
+    (root / "door").mkdir(parents=True)
+    secret.write_bytes(picture(1))
+    (root / "door" / "a.jpg").write_bytes(picture(2, (600, 300)))
+    (root / "door" / "text.jpg").write_bytes(b"no picture")
+    (root / "link.jpg").symlink_to(secret)
+    paths = {
+        "inside": "door/a.jpg",
+        "absolute": str(root / "door" / "a.jpg"),
+        "above": "../secret.jpg",
+        "outside": str(secret),
+        "link": "link.jpg",
+        "folder": "door",
+        "text": "door/text.jpg",
+        "gone": "door/gone.jpg",
+        "none": None,
+    }
+    gallery = MemoryGallery(model)
+    gallery.add_vectors(np.eye(len(paths), 64, dtype=np.float32), [Row(key, image=path) for key, path in paths.items()])
+    with running(model, gallery, images=root) as made:
+        shown = {key: made.get(f"/v1/images/{key}") for key in paths}
+    assert {key for key, answer in shown.items() if answer.status_code == 200} == {"inside", "absolute"}
+    assert Image.open(io.BytesIO(shown["inside"].content)).size == (128, 256)
+    with pytest.raises(ValueError, match="no folder"):
+        ServiceSettings(images=secret)

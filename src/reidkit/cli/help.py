@@ -26,6 +26,8 @@ GROUPS = {
     "Threshold": "far method prior allow_training_ids",
     "Picture": "queries answers perplexity measured",
     "Machine": "device precision compiled processes workers quick",
+    "Service": "host port allow_host proxy secure images wait timeout",
+    "Access": "token_file role require_purpose audit audit_keep retain",
     "Output": "out save_classifier sheet per_query report images_per_shard shards tensorboard as_json help",
 }
 """The groups in their order, with the names of the parameters in each."""
@@ -41,6 +43,7 @@ OWN = {
     "train": {"Data": "cameras", "Training": "network"},
     "distil": {"Data": "cameras", "Training": "network"},
     "reduce": {"Training": "dim power"},
+    "serve": {"Inference": "model"},
     "adapt": {"Data": "cameras", "Training": "network"},
 }
 """Where a name means something else in one command than in the others."""

@@ -38,6 +38,9 @@ def serve(
     secure: Annotated[
         bool, typer.Option("--secure", help="People come by HTTPS: cookies are for HTTPS alone.")
     ] = False,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="FOLDER", help="Show pictures of rows from this folder.")
+    ] = None,
     retain: Annotated[
         str | None, typer.Option("--retain", metavar="TIME", help="Remove images this old, every hour: 72h.")
     ] = None,
@@ -75,6 +78,7 @@ def serve(
         token_file=token_file,
         audit=audit,
         audit_keep=seconds(audit_keep, "audit_keep") if audit_keep else None,
+        images=images,
         require_purpose=require_purpose,
         retain=seconds(retain, "retain") if retain else None,
         wait=wait,

@@ -9,10 +9,12 @@ import signal
 import socket
 import threading
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reidkit.errors import ReidkitError, RunError, UsageError
+from reidkit.extras import install
 from reidkit.serve.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ def serve(
         RunError: the address cannot be listened on.
     """
     from reidkit.gallery import open_gallery
+
+    _require_packages()
     from reidkit.serve.app import create_app
 
     settings = settings or ServiceSettings()
@@ -66,6 +70,17 @@ def serve(
         _set_threads()
         shown = f"[{host}]" if ":" in host else host
         _run(app, settings, listening, lambda: ready(f"http://{shown}:{port}/") if ready else None)
+
+
+def _require_packages() -> None:
+    """Say what to install, where something is missing.
+
+    Raises:
+        UsageError: it is.
+    """
+    missing = [name for name in ("fastapi", "uvicorn", "prometheus_client", "python_multipart") if not find_spec(name)]
+    if missing:
+        raise UsageError(f"serving needs {missing[0]}, which is not installed: `{install('fastapi')}`")
 
 
 def audit_path(uri: str | os.PathLike[str]) -> Path | None:

@@ -27,6 +27,8 @@ class ServiceSettings:
         token_file: Lines `NAME ROLE[,ROLE] sha256:HEX`; None: whoever is on this machine may do everything.
         audit: The file of the audit log; None: beside the gallery, or in memory for one in memory.
         audit_keep: Seconds after which entries of the audit log are removed; None: never.
+        images: The folder that the paths of rows are relative to; its pictures are shown. None: only small copies that
+            came with rows.
         require_purpose: Whether a search has to say why it is made.
         retain: Seconds after which images are removed from the gallery; None: never.
         wait: Seconds that a request may have to wait before it is refused with 429.
@@ -45,6 +47,7 @@ class ServiceSettings:
     token_file: Path | None = None
     audit: Path | None = None
     audit_keep: float | None = None
+    images: Path | None = None
     require_purpose: bool = False
     retain: float | None = None
     wait: float = 2.0
@@ -65,6 +68,8 @@ class ServiceSettings:
             )
         if not 0 <= self.port <= 65535:
             raise UsageError(f"there is no port {self.port}: give 1 to 65535, or 0 for a free one", argument="port")
+        if self.images is not None and not self.images.is_dir():
+            raise UsageError(f"{self.images} is no folder: name the one that pictures lie in", argument="images")
         for name in ("wait", "timeout", "body_timeout", "retain", "audit_keep"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e10:

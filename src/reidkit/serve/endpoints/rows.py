@@ -24,7 +24,8 @@ from reidkit.serve.messages import (
     validated,
 )
 from reidkit.serve.problems import Problem
-from reidkit.serve.service import LOGGED_RESULTS, Service, service_of
+from reidkit.serve.service import LOGGED_RESULTS, THUMBNAIL, Service, service_of
+from reidkit.serve.uploads import decode_upload, encode_copy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,10 +153,10 @@ async def delete_rows(request: Request) -> Response:
 
 
 async def get_image(request: Request) -> Response:
-    """Return the picture of a row, as it was made small when it was added."""
+    """Return a small picture of a row: the copy that came with it, or one of its file."""
     service = service_of(request)
     service.actor(request, "search")
-    data = await service.in_gallery(service.gallery.thumbnail, key_of(request))
+    data = await service.in_gallery(_thumbnail, service, key_of(request))
     if data is None:
         raise Problem("not-found", "There is no picture of this key.")
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
@@ -163,6 +164,26 @@ async def get_image(request: Request) -> Response:
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(data, media_type="image/jpeg", headers=headers)
+
+
+def _thumbnail(service: Service, key: str) -> bytes | None:
+    """Return a small JPEG of a row, which holds nothing but the picture; None where there is none.
+
+    The path of a file comes from the gallery and never from the client, and what lies outside of the folder that was
+    named when the service was started is not there, whichever way a link leads.
+    """
+    if (stored := service.gallery.thumbnail(key)) is not None:
+        return stored
+    root, row = service.settings.images, service.gallery.get(key)
+    if root is None or row is None or row.image is None:
+        return None
+    try:
+        inside, path = root.resolve(), (root / row.image).resolve()
+        if not path.is_relative_to(inside) or not path.is_file() or path.stat().st_size > service.settings.upload.bytes:
+            return None
+        return encode_copy(decode_upload(path.read_bytes(), service.settings.upload), THUMBNAIL)
+    except (OSError, ValueError, Problem):
+        return None
 
 
 def key_of(request: Request) -> str:

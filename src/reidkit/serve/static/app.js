@@ -64,7 +64,7 @@ function drawThreshold() {
   }
   const thresholds = known.curve.map((point) => point[0]);
   slider.min = Math.floor(100 * Math.max(-1, Math.min(...thresholds, known.threshold))) / 100;
-  slider.max = Math.ceil(100 * Math.min(1, Math.max(...thresholds, known.threshold))) / 100;
+  slider.max = 1;
   slider.value = state.threshold ?? known.threshold;
   const words = thresholdWords(state.threshold ?? known.threshold, known);
   const pairs = known.pairs && state.threshold === null ? ` ${count(known.pairs, "pair")} of cameras have a threshold of their own.` : "";

@@ -1,0 +1,692 @@
+"""The page of the operator, in a real Chromium: every state, by pointer and by keys, wide and narrow, light and dark.
+
+What a picture shows is told by its colour here, so that it is known who is found: each of ten people has one.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import csv
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reidkit.gallery.filters import Filter
+from reidkit.gallery.memory import MemoryGallery
+from reidkit.metrics import calibrate
+from reidkit.serve.tokens import new_token
+from reidkit.types import Embeddings
+from tests.serve.conftest import filled, running, saved
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium on this machine: apt-get install chromium"
+)
+
+COLOURS = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(number / 10, 1, 0.9)) for number in range(10)]
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 320, "height": 640}
+ENDED = (
+    "results",
+    "no-results",
+    "below-threshold-only",
+    "overloaded",
+    "bad-image",
+    "model-mismatch",
+    "offline",
+    "error",
+)
+
+
+def person(number, size=(48, 96)):
+    """A picture of one person."""
+    return saved(Image.new("RGB", size, COLOURS[number]), "PNG")
+
+
+def people(dim):
+    """The feature of each person, as `filled` draws them first."""
+    return np.random.default_rng(0).normal(size=(10, dim)).astype(np.float32)
+
+
+def by_colour(dim):
+    """A network that knows people by the mean colour of a picture."""
+    vectors = people(dim)
+
+    def run(images):
+        means = [image.reshape(-1, 3).mean(axis=0) for image in images]
+        return [vectors[np.square(np.array(COLOURS) - mean).sum(axis=1).argmin()] for mean in means]
+
+    return run
+
+
+def calibrated(gallery):
+    """Give a gallery a calibration by its own rows."""
+    rows = list(gallery)
+    features = gallery.vectors([row.key for row in rows])
+    cameras = [["door", "hall", "yard"].index(row.camera) for row in rows]
+    images = Embeddings(features, [row.pid for row in rows], cameras)
+    gallery.calibration = calibrate(images, images, far=0.01)
+    return gallery
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def service(model):
+    with running(model, calibrated(filled(model))) as made:
+        made.service.batcher._run = by_colour(model.dim)
+        yield made
+
+
+@pytest.fixture
+def opened(browser, service):
+    """Opens the page, `opened(state="ready", path="/", width=..., ...)`; no error may be left in its console."""
+    contexts, errors = [], []
+
+    def open_page(state="ready", path="/", base=None, **options):
+        made = browser.new_context(timezone_id="Europe/Berlin", **{"viewport": WIDE, **options})
+        made.set_default_timeout(15_000)
+        contexts.append(made)
+        page = made.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{base or service.base_url}".rstrip("/") + path)
+        if state:
+            page.wait_for_selector(f"body[data-state={state}]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(opened):
+    return opened()
+
+
+def choose(page, *numbers):
+    page.set_input_files(
+        "#files", [{"name": f"{n}.png", "mimeType": "image/png", "buffer": person(n)} for n in numbers]
+    )
+    page.wait_for_selector("#pictures li")
+
+
+def search(page, *numbers, state="results"):
+    """Search for somebody; the numbers of the people that were found, above and below the threshold."""
+    if numbers:
+        choose(page, *numbers)
+    page.click("#go")
+    ended(page, state)
+    return found(page, "#hits"), found(page, "#hits-below")
+
+
+def ended(page, state):
+    page.wait_for_selector(", ".join(f"body[data-state={name}]" for name in ENDED))
+    assert page.locator("body").get_attribute("data-state") == state, page.inner_text("#results")
+
+
+def found(page, where):
+    keys = page.locator(f"{where} article").evaluate_all("all => all.map(each => each.dataset.key)")
+    return [int(key[-7:-4]) % 10 for key in keys]
+
+
+def status(page):
+    return page.inner_text("#status"), page.inner_text("#alert")
+
+
+def answer_with(page, path, status_, body, headers=None, times=1):
+    """Have the service answer something else, so many times."""
+    left = [times]
+
+    def handle(route):
+        if left[0] <= 0:
+            route.fallback()
+            return
+        left[0] -= 1
+        route.fulfill(
+            status=status_, content_type="application/problem+json", headers=headers or {}, body=json.dumps(body)
+        )
+
+    page.route(f"**{path}", handle)
+
+
+# ---- states
+
+
+def test_loading(opened):
+    page = opened(state=None, path="/static/icon.svg")
+    page.route("**/v1/info", lambda route: None)  # no answer comes
+    page.goto(page.url.replace("/static/icon.svg", "/"))
+    page.wait_for_selector("body[data-state=loading-info]")
+    assert status(page)[0] == "Loading."
+    assert page.is_disabled("#go")
+
+
+def test_ready(page):
+    assert status(page) == ("Choose a picture of the person, then search.", "")
+    assert page.inner_text("#about") == "60 images by 3 cameras · model 01234567"
+    assert "about 1 false match in 100 strangers" in page.inner_text("#threshold-words")
+    page.click("#go")
+    assert page.evaluate("document.activeElement.id") == "files"
+
+
+def test_empty_gallery(opened, model):
+    with running(model, MemoryGallery(model)) as empty:
+        page = opened("empty-gallery", base=empty.base_url)
+        assert "No images yet." in status(page)[0]
+        assert page.is_disabled("#go")
+        assert "Not calibrated" in page.inner_text("#threshold-words")
+
+
+def test_results(page):
+    above, below = search(page, 3)
+    assert set(above) == {3}
+    assert len(above) == 6
+    assert 3 not in below
+    said = status(page)[0]
+    assert said.startswith("20 of 60 images, 6 matches at the threshold, ")
+    assert said.endswith("exact.")
+    first = page.locator("#hits article").first
+    assert "% same person" in first.inner_text()
+    assert "camera " in first.inner_text()
+    assert "26 Nov 2026, 09:" in first.inner_text(), "in the time of Berlin"
+    assert first.locator("img").get_attribute("alt").startswith("Result 1: camera ")
+    assert not page.is_visible("#hits-below")
+    page.click("#below summary")
+    assert page.is_visible("#hits-below article")
+    assert page.inner_text("#below summary") == "Below the threshold: probably other people (14)"
+
+
+def test_nobody_above_the_threshold(page):
+    page.evaluate("document.getElementById('threshold').value = document.getElementById('threshold').max")
+    page.dispatch_event("#threshold", "input")
+    above, below = search(page, 3, state="below-threshold-only")
+    assert above == []
+    assert below[:6] == [3] * 6
+    assert status(page)[0].startswith("Nobody reaches the threshold; the nearest are shown below.")
+    assert page.is_visible("#hits-below article")
+    page.click("#threshold-reset")
+    assert len(found(page, "#hits")) == 6
+    assert page.get_attribute("body", "data-state") == "results"
+
+
+def test_nothing_passes_the_filters(page):
+    choose(page, 3)
+    page.click("#no-cameras")
+    page.check("#cameras input >> nth=0")
+    page.fill("#since", "2030-01-01T00:00")
+    search(page, state="no-results")
+    said = status(page)[0]
+    assert "The chosen cameras hold 20 of 60 images." in said
+    assert "there are none of these" in said
+
+
+def test_searching_can_be_cancelled(page):
+    choose(page, 3)
+    page.route("**/v1/search", lambda route: None)
+    page.click("#go")
+    page.wait_for_selector("body[data-state=searching]")
+    assert page.is_disabled("#go")
+    assert page.is_visible("#cancel")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("body[data-state=ready]")
+    assert page.is_enabled("#go")
+
+
+def test_a_busy_service_is_asked_once_more(page):
+    answer_with(page, "/v1/search", 429, {"type": "/problems/overloaded", "title": "busy"}, {"Retry-After": "1"})
+    choose(page, 3)
+    page.click("#go")
+    page.wait_for_selector("body[data-state=overloaded]")
+    assert "is tried again in 1 second." in status(page)[1]
+    page.wait_for_selector("body[data-state=results]")
+
+
+def test_a_service_that_stays_busy_is_left_alone(page):
+    refused = {"type": "/problems/overloaded", "title": "busy"}
+    answer_with(page, "/v1/search", 429, refused, {"Retry-After": "1"}, times=2)
+    choose(page, 3)
+    page.click("#go")
+    page.wait_for_function = None  # which a page that forbids eval does not have
+    page.get_by_text("Try again in a moment.").wait_for()
+    page.click("#retry")
+    page.wait_for_selector("body[data-state=results]")
+
+
+def test_what_is_no_picture(page):
+    page.set_input_files("#files", [{"name": "notes.txt", "mimeType": "image/png", "buffer": b"no picture"}])
+    page.wait_for_selector("body[data-state=bad-image]")
+    assert status(page)[1].startswith("notes.txt cannot be used: this is no picture")
+    choose(page, 3)
+    assert page.get_attribute("body", "data-state") == "ready"
+
+
+def test_a_picture_that_the_service_refuses(page):
+    body = {"type": "/problems/image-unreadable", "title": "x", "detail": "The picture is cut short.", "image": 1}
+    answer_with(page, "/v1/search", 400, body)
+    search(page, 3, 4, state="bad-image")
+    assert status(page)[1] == "4.png cannot be used: The picture is cut short."
+
+
+def test_another_model(page):
+    answer_with(page, "/v1/search", 409, {"type": "/problems/model-mismatch", "title": "x"})
+    search(page, 3, state="model-mismatch")
+    assert "another model" in status(page)[1]
+
+
+def test_no_network(page):
+    choose(page, 3)
+    page.context.set_offline(True)
+    page.click("#go")
+    ended(page, "offline")
+    assert "cannot be reached" in status(page)[1]
+    page.context.set_offline(False)
+    page.click("#retry")
+    page.wait_for_selector("body[data-state=results]")
+
+
+def test_a_failure_has_a_number(page):
+    body = {
+        "type": "/problems/internal",
+        "title": "The service failed",
+        "detail": "It did.",
+        "instance": "urn:uuid:12-34",
+    }
+    answer_with(page, "/v1/search", 500, body)
+    search(page, 3, state="error")
+    assert status(page)[1] == "The service failed. It did. Tell the operator of this service the number 12-34."
+
+
+def test_a_picture_that_is_missing(page):
+    page.route("**/v1/images/**", lambda route: route.fulfill(status=404))
+    search(page, 3)
+    box = page.locator("#hits article .missing").first
+    box.wait_for()
+    assert box.get_attribute("role") == "img"
+    assert box.get_attribute("aria-label").endswith("No picture.")
+
+
+def test_signing_in_and_out(opened, model, tmp_path):
+    token, line = new_token("anna", ["search"])
+    (tmp_path / "tokens").write_text(line)
+    (tmp_path / "tokens").chmod(0o600)
+    with running(model, filled(model), token_file=tmp_path / "tokens", require_purpose=True) as guarded:
+        guarded.service.batcher._run = by_colour(model.dim)
+        page = opened("signed-out", base=guarded.base_url)
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        page.get_by_text("The token is not known.").wait_for()
+        page.fill("#token", token)
+        page.click("#sign-in button")
+        page.wait_for_selector("body[data-state=ready]")
+        assert page.inner_text("#who") == "anna"
+        choose(page, 3)
+        page.click("#go")
+        assert page.get_attribute("body", "data-state") == "ready", "a purpose is missing"
+        page.fill("#purpose", "=lost child")
+        search(page)
+        assert page.locator("#hits article img").first.evaluate(
+            "image => image.decode().then(() => image.naturalWidth)"
+        )
+        page.click("#sign-out")
+        page.wait_for_selector("body[data-state=signed-out]")
+        log = guarded.service.audit.read(actor="anna")
+        assert [(entry["action"], entry.get("purpose")) for entry in log][:2] == [
+            ("sign-in", None),
+            ("search", "=lost child"),
+        ]
+
+
+# ---- what can be done
+
+
+def test_cropping_by_keys_numbers_and_pointer(page):
+    two = Image.new("RGB", (200, 100), COLOURS[7])
+    two.paste(COLOURS[2], (100, 0, 200, 100))
+    page.set_input_files("#files", [{"name": "two.png", "mimeType": "image/png", "buffer": saved(two, "PNG")}])
+    page.click("text=Crop")
+    page.wait_for_selector("body[data-state=cropping]")
+    assert page.evaluate("document.activeElement.id") == "crop-canvas"
+    for _ in range(30):
+        page.keyboard.press("Shift+ArrowLeft")
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    assert page.input_value("#crop-x") == "120"
+    assert page.input_value("#crop-w") == "80"
+    page.click("text=Use this part")
+    assert set(search(page)[0]) == {2}
+    page.click("text=Crop")
+    page.fill("#crop-x", "0")
+    page.keyboard.press("Tab")
+    assert page.input_value("#crop-x") == "0"
+    page.click("text=Use this part")
+    assert set(search(page)[0]) == {7}
+    page.click("text=Crop")
+    box = page.locator("#crop-canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.9, steps=3)
+    page.mouse.up()
+    assert abs(int(page.input_value("#crop-x")) - 120) <= 2
+    page.click("text=Use this part")
+    assert set(search(page)[0]) == {2}
+    page.click("text=Crop")
+    page.keyboard.press("Escape")
+    assert page.get_attribute("body", "data-state") == "results"
+
+
+def test_dropping_and_pasting(page):
+    transfer = """bytes => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(bytes)], "a.png", {type: "image/png"}));
+        return transfer;
+    }"""
+    page.dispatch_event("main", "drop", {"dataTransfer": page.evaluate_handle(transfer, list(person(4)))})
+    page.wait_for_selector("#pictures li")
+    page.evaluate(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "b.png", {type: "image/png"}));
+            document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: transfer}));
+        }""",
+        list(person(5)),
+    )
+    page.wait_for_selector("#pictures li >> nth=1")
+    assert set(search(page)[0][:6]) <= {4, 5}
+    page.click("text=Remove >> nth=1")
+    assert set(search(page)[0]) == {4}
+
+
+def test_filters_are_those_of_the_gallery(page, service):
+    choose(page, 3)
+    page.click("#no-cameras")
+    page.check("#cameras input >> nth=1")
+    page.fill("#since", "2026-11-26T09:20")
+    page.fill("#until", "2026-11-26T09:40")
+    page.select_option("#group", "person")
+    search(page)
+    expected = service.service.gallery.count(
+        Filter(cameras=["hall"], since="2026-11-26T08:20:00Z", until="2026-11-26T08:40:00Z")
+    )
+    assert f"of {expected} images" in status(page)[0]
+    assert len(set(found(page, "#hits") + found(page, "#hits-below"))) == len(found(page, "#hits, #hits-below"))
+    for preset, empty in (("hour", False), ("today", False), ("any", True)):
+        page.click(f"[data-preset={preset}]")
+        assert (page.input_value("#since") == "") == empty
+
+
+def test_right_and_wrong_refine(page):
+    search(page, 3)
+    first = page.locator("#hits article").first
+    key = first.get_attribute("data-key")
+    first.get_by_text("Right").click()
+    page.locator("#hits article").nth(1).get_by_text("Wrong").click()
+    wrong = page.locator("#hits article").nth(1).get_attribute("data-key")
+    assert page.inner_text("#refine") == "Refine with 1 right, 1 wrong"
+    page.locator("#hits article").nth(1).get_by_text("Wrong").click()
+    assert page.inner_text("#refine") == "Refine with 1 right", "the mark was taken back"
+    page.locator("#hits article").nth(1).get_by_text("Wrong").click()
+    with page.expect_request("**/v1/search") as sent:
+        page.click("#refine")
+    assert json.dumps(wrong) in sent.value.post_data_buffer.decode("latin-1")
+    page.locator(f"article[data-key='{wrong}']").wait_for(state="detached")
+    kept = page.locator(f"article[data-key='{key}']")
+    assert kept.locator(".mark-right").get_attribute("aria-pressed") == "true"
+    page.click("#clear")
+    assert not page.is_visible("#refine")
+
+
+def test_find_similar_and_the_link_that_restores_it(page, opened):
+    search(page, 3)
+    key = page.locator("#hits article").first.get_attribute("data-key")
+    page.locator("#hits article").first.get_by_text("Find similar").click()
+    page.locator(f"article[data-key='{key}']").wait_for(state="detached")
+    assert page.inner_text("#pictures .name") == key
+    assert set(found(page, "#hits")) == {3}
+    page.uncheck("#cameras input >> nth=2")
+    page.select_option("#group", "track")
+    page.click("#go")
+    page.wait_for_selector("body[data-state=results]")
+    again = opened("results", path=page.evaluate("location.pathname + location.hash"))
+    assert found(again, "#hits") == found(page, "#hits")
+    assert not again.is_checked("#cameras input >> nth=2")
+
+
+def test_comparing(page):
+    search(page, 3)
+    page.locator("#hits .choose").nth(0).check()
+    page.click("text=Compare with the query")
+    page.get_by_text("same person.").wait_for()
+    assert "at or above the threshold" in page.inner_text("#compare-words")
+    page.keyboard.press("Escape")
+    page.locator("#hits .choose").nth(1).check()
+    page.click("text=Compare the two")
+    page.locator("#compare-words", has_text="Similarity").wait_for()
+    assert (
+        page.locator("#compare figcaption")
+        .first.inner_text()
+        .startswith(page.locator("#hits article").first.get_attribute("data-key"))
+    )
+
+
+def test_the_timeline(page):
+    search(page, 3)
+    page.click("#tab-timeline")
+    assert page.is_visible("#timeline table")
+    assert "Europe/Berlin" in page.inner_text("#timeline caption")
+    assert sorted(page.locator("#timeline th").all_inner_texts()) == ["door", "hall", "yard"]
+    marks = page.locator("#timeline .line button")
+    assert marks.count() == 20
+    boxes = [each.bounding_box() for each in marks.all()]
+    for at, one in enumerate(boxes):
+        for other in boxes[at + 1 :]:
+            apart = abs(one["x"] - other["x"]) >= 43 or abs(one["y"] - other["y"]) >= 43
+            assert apart, "two marks lie on each other"
+    page.click("#timeline .line button:text-is('2')")
+    assert page.evaluate("document.activeElement.dataset.key") == page.locator("#hits article").nth(1).get_attribute(
+        "data-key"
+    )
+
+
+def test_more_results_and_csv(page):
+    search(page, 3)
+    page.click("#more")
+    page.get_by_text("40 of 60 images").wait_for()
+    page.locator("#hits .mark-right").first.click()
+    with page.expect_download() as download:
+        page.click("#export")
+    rows = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 40
+    assert [int(row["rank"]) for row in rows] == list(range(1, 41))
+    assert rows[0]["mark"] == "right"
+    assert rows[0]["search_id"]
+
+
+def test_a_cell_is_no_formula(page):
+    cells = page.evaluate(
+        "async cells => { const {cell} = await import('/static/csv.js'); return cells.map(cell); }",
+        ["=1+1", "+1", "-1", "@x", "\t=1", "a", 'a"b', "a,b", "a\nb", None, -0.5, True, "'="],
+    )
+    assert cells == ["'=1+1", "'+1", "'-1", "'@x", "'\t=1", "a", '"a""b"', '"a,b"', '"a\nb"', "", "-0.5", "true", "'="]
+
+
+def test_how_thresholds_are_said(page):
+    said = page.evaluate(
+        """async () => {
+            const {thresholdWords, chance} = await import('/static/words.js');
+            const known = {threshold: 0.6, far: 0.001, curve: [[0.2, 0.1, 0.9], [0.6, 0.001, 0.5], [0.8, 0, 0.1]]};
+            return [...[0.2, 0.4, 0.6, 0.8].map(t => thresholdWords(t, known)), ...[0.999, 0.5, 0.001, null].map(chance)];
+        }"""
+    )
+    assert said == [
+        "0.20: about 1 false match in 10 strangers; finds 90 % of the images of the same person.",
+        "0.40: about 1 false match in 20 strangers; finds 70 % of the images of the same person.",
+        "0.60: about 1 false match in 1,000 strangers; finds 50 % of the images of the same person.",
+        "0.80: fewer than 1 false match in 1,000 strangers; finds 10 % of the images of the same person.",
+        "over 99 %",
+        "50 %",
+        "under 1 %",
+        "-",
+    ]
+
+
+def test_keys_in_the_list(page):
+    search(page, 3)
+    page.locator("#hits article").first.focus()
+    page.keyboard.press("ArrowRight")
+    second = page.locator("#hits article").nth(1)
+    assert second.evaluate("each => each === document.activeElement")
+    page.keyboard.press("r")
+    assert second.locator(".mark-right").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("w")
+    assert second.locator(".mark-wrong").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("c")
+    assert second.locator(".choose").is_checked()
+    page.keyboard.press("?")
+    assert page.is_visible("#help")
+    page.keyboard.press("Escape")
+    assert second.evaluate("each => each === document.activeElement"), "the focus comes back"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.closest('#cameras') !== null")
+    page.fill("#purpose", "rws")
+    assert page.input_value("#purpose") == "rws", "in a field, letters are letters"
+    second.focus()
+    page.keyboard.press("s")
+    page.locator("#pictures .name", has_text="/").wait_for()
+    page.wait_for_selector("body[data-state=results]")
+
+
+def test_the_page_can_be_used_by_keys_alone(page):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id"))
+    order = [
+        name
+        for name in seen
+        if name in ("files", "photo", "purpose", "all-cameras", "since", "group", "rerank", "threshold", "go")
+    ]
+    assert order[:9] == ["files", "photo", "purpose", "all-cameras", "since", "group", "rerank", "threshold", "go"]
+
+
+def test_nothing_of_a_row_is_read_as_markup(opened, model):
+    from reidkit.gallery.rows import Row
+
+    gallery = MemoryGallery(model)
+    name = '<img src=x onerror="document.title=1">'
+    gallery.add_vectors(people(model.dim)[:1], [Row(name, camera="<b>door</b>", pid=0)])
+    with running(model, gallery) as hostile:
+        hostile.service.batcher._run = by_colour(model.dim)
+        page = opened(base=hostile.base_url)
+        search(page, 0)
+        assert name in page.inner_text("#hits article")
+        assert page.title() == "reidkit: search for a person"
+        assert page.locator("#results b").count() == 0
+
+
+# ---- for everybody
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The source of axe-core: of the file that REIDKIT_AXE names, or from the package index of npm."""
+    if named := os.environ.get("REIDKIT_AXE"):
+        return Path(named).read_text(encoding="utf-8")
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm to get axe-core with, and REIDKIT_AXE does not name its axe.min.js")
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        subprocess.run(["npm", "pack", "--silent", "axe-core"], cwd=folder, check=True, timeout=60, capture_output=True)
+    except (subprocess.SubprocessError, OSError):
+        pytest.skip("axe-core cannot be had from npm here, and REIDKIT_AXE does not name its axe.min.js")
+    shutil.unpack_archive(next(folder.glob("axe-core-*.tgz")), folder, filter="data")
+    return (folder / "package" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def complaints(page, axe):
+    """What axe finds in what is shown."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [(each["id"], [node["html"][:120] for node in each["nodes"]][:3]) for each in found["violations"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_axe_finds_nothing(opened, axe, viewport, scheme):
+    page = opened(viewport=viewport, color_scheme=scheme, reduced_motion="reduce", bypass_csp=True)
+    assert complaints(page, axe) == [], "ready"
+    choose(page, 3)
+    page.click("text=Crop")
+    assert complaints(page, axe) == [], "cropping"
+    page.keyboard.press("Escape")
+    search(page)
+    page.click("#below summary")
+    page.locator("#hits .mark-right").first.click()
+    page.locator("#hits .mark-wrong").nth(1).click()
+    page.locator("#hits .choose").first.check()
+    assert complaints(page, axe) == [], "results"
+    page.click("#compare-open")
+    page.locator("#compare-words", has_text="Similarity").wait_for()
+    assert complaints(page, axe) == [], "compare"
+    page.keyboard.press("Escape")
+    page.click("#tab-timeline")
+    assert complaints(page, axe) == [], "timeline"
+    page.click("#help-open")
+    assert complaints(page, axe) == [], "help"
+    page.keyboard.press("Escape")
+    answer_with(page, "/v1/search", 500, {"type": "/problems/internal", "title": "It failed", "instance": "urn:uuid:1"})
+    search(page, state="error")
+    assert complaints(page, axe) == [], "error"
+    answer_with(page, "/v1/search", 401, {"type": "/problems/token-required", "title": "Sign in"})
+    page.click("#go")
+    page.wait_for_selector("body[data-state=signed-out]")
+    assert complaints(page, axe) == [], "signed-out"
+
+
+def test_a_phone_needs_no_sideways_scrolling(opened):
+    page = opened(viewport=NARROW, has_touch=True, is_mobile=True)
+    search(page, 3)
+    for step in ("ready", "timeline"):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, step
+        page.click("#tab-timeline")
+    assert page.evaluate("document.getElementById('results').getBoundingClientRect().top") < 640, (
+        "the results are in view"
+    )
+    small = page.evaluate(
+        """() => [...document.querySelectorAll('button, select, input:not([type=checkbox]):not(.unseen), .check, .as-button')]
+            .filter(each => each.checkVisibility() && each.getBoundingClientRect().height < 43.5).map(each => each.outerHTML)"""
+    )
+    assert small == [], "targets are 44 pixels high"
+
+
+def test_the_log_is_told_once_for_each_search(page):
+    for name in ("status", "alert"):
+        assert page.locator(f"#{name}").get_attribute("role") == name
+    choose(page, 3)
+    page.evaluate(
+        """() => {
+            window.told = [];
+            new MutationObserver(() => window.told.push(document.getElementById('status').textContent))
+                .observe(document.getElementById('status'), {childList: true, characterData: true, subtree: true});
+        }"""
+    )
+    search(page)
+    told = page.evaluate("window.told")
+    assert told[0] == "Searching."
+    assert len(told) == 2
