@@ -19,6 +19,7 @@ export function drawResults(actions = does) {
   $("below").querySelector("summary").textContent = `Below the threshold: probably other people (${below.length})`;
   if (!above.length) $("below").open = true;
   $("found").hidden = state.hits.length === 0;
+  $("odds").hidden = !calibrated;
   $("more").hidden = !state.answer?.next;
   drawTimeline(state.hits, show);
   drawTools();
