@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 DEMO := demo
-# The demonstration's data: what you name, or people that are drawn for it.
+# The demonstration's data: what you name, or synthetic people made for it.
 SOURCE = $(if $(DATA),$(DATA),$(DEMO)/people)
 RUN = $(DEMO)/$(if $(DATA),run-$(notdir $(patsubst %/,%,$(DATA))),run)
 
@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/reidkit doctor
 	@touch $@
 
-# Draw, train, judge with and without re-ranking, and write a page; a second call goes on where the first one stopped.
+# Make images, train, evaluate with and without re-ranking, and write a page; a second call goes on where the first one stopped.
 demo: install
 	$(if $(DATA),,$(BIN)/reidkit synth $(SOURCE) --ids 120 --cameras 6 --seed 1)
 	$(BIN)/reidkit train small-strong-baseline --data "$(SOURCE)" --out "$(RUN)" --resume \

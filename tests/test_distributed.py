@@ -4,14 +4,17 @@ import copy
 import functools
 import operator
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import nn
 
+from reidkit import distributed
+from reidkit.cli.output import join
 from reidkit.distributed import ALONE, Group, joined
-from reidkit.errors import UsageError
+from reidkit.errors import PeerError, UsageError
 from reidkit.train.parallel import SyncedNorm, synchronise
 from reidkit.workers import shared
 from tests.together import together
@@ -136,3 +139,54 @@ def test_processes_and_torchrun_must_agree(monkeypatch: pytest.MonkeyPatch) -> N
     assert not shared(4)
     monkeypatch.setenv("WORLD_SIZE", "")
     assert shared(4)
+
+
+def test_waiting_for_processes_that_do_not_come_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the others are waited for, and only then: those that come in time are not spoken of."""
+    for key, value in WHOLE.items():
+        monkeypatch.setenv(key, value)
+    said, lines = threading.Event(), []
+
+    def tell(words: str, *values: object) -> None:
+        lines.append(words % values)
+        said.set()
+
+    monkeypatch.setattr(distributed.LOGGER, "warning", tell)
+
+    def nobody_comes(*_: object, **__: object) -> None:
+        assert said.wait(10)
+        raise RuntimeError("the clients have not come")
+
+    monkeypatch.setattr("torch.distributed.init_process_group", nobody_comes)
+    with pytest.raises(PeerError, match="cannot be reached"), joined():
+        pass
+    assert len(lines) == 1
+    assert lines[0].startswith("waiting up to 30 minutes for all 2 processes to come to '127.0.0.1:29500'")
+    assert "unset it" in lines[0]
+
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("at once")
+
+    monkeypatch.setattr(distributed, "SILENCE", 30.0)
+    monkeypatch.setattr("torch.distributed.init_process_group", refused)
+    with pytest.raises(PeerError), joined():
+        pass
+    assert len(lines) == 1
+
+
+def test_the_command_says_so_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """And a child of `--processes` is silent."""
+
+    @contextmanager
+    def slow() -> Any:
+        distributed.LOGGER.warning("waiting for %d", 2)
+        yield ALONE
+
+    monkeypatch.setattr(distributed, "joined", slow)
+    with join() as group:
+        assert group is ALONE
+    assert capsys.readouterr().err == "warning: waiting for 2\n"
+    monkeypatch.setenv("REIDKIT_PROCESS", "1")
+    with join():
+        pass
+    assert capsys.readouterr().err == ""

@@ -6,8 +6,10 @@ The variables of the environment are torchrun's, so that a run can be started by
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,8 +24,13 @@ from reidkit.errors import PeerError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+LOGGER = logging.getLogger("reidkit.distributed")
+
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: one of them may be decoding a data set. A dead one is noticed at once."""
+
+SILENCE = 0.5
+"""Seconds that it waits for them to start before it says so: processes that are started together need less."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,8 @@ def joined() -> Iterator[Group]:
     _check_environment()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=PATIENCE)
+        with _said_after(SILENCE):
+            dist.init_process_group(backend, timeout=PATIENCE)
     except (ValueError, KeyError) as error:
         raise UsageError(f"WORLD_SIZE is set, but not what belongs to it ({error}): start with torchrun") from None
     except (RuntimeError, OSError) as error:
@@ -184,6 +192,29 @@ def joined() -> Iterator[Group]:
         yield Group(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _said_after(seconds: float) -> Iterator[None]:
+    """Say what is waited for, where the others have not come after some seconds."""
+    size, place = os.environ["WORLD_SIZE"].strip(), f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    timer = threading.Timer(
+        seconds,
+        LOGGER.warning,
+        (
+            "waiting up to %d minutes for all %s processes to come to %a: WORLD_SIZE is set in the environment; "
+            "if there are no others, stop this and unset it",
+            PATIENCE.total_seconds() // 60,
+            size,
+            place,
+        ),
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -260,7 +260,8 @@ class Dataset:
 
     `junk` holds the images of the test folders that the data set's rule leaves out of both. Each split is a table
     (`Samples`), whatever sequence of samples it is made of. `names` says what ids and cameras are called.
-    `passed_over` counts, by kind, the files that lie in its folder and are not read.
+    `passed_over` counts, by kind, the files that lie in its folder and are not read; `notes` say in a sentence each
+    what was decided for its layout and could have been decided otherwise.
     """
 
     name: str
@@ -270,6 +271,7 @@ class Dataset:
     junk: Samples = field(repr=False)
     names: Names = field(repr=False, hash=False)
     passed_over: Mapping[str, int] = field(repr=False, compare=False)
+    notes: tuple[str, ...] = field(repr=False, compare=False)
 
     def __init__(  # noqa: PLR0913 (the fields; those after the splits by name only)
         self,
@@ -281,10 +283,12 @@ class Dataset:
         *,
         names: Names = NO_NAMES,
         passed_over: Mapping[str, int] | None = None,
+        notes: Iterable[str] = (),
     ) -> None:
         tables = {"train": train, "query": query, "gallery": gallery, "junk": junk}
         values = {split: as_samples(samples) for split, samples in tables.items()}
-        for key, value in {"name": name, **values, "names": names, "passed_over": passed_over or {}}.items():
+        told = {"passed_over": passed_over or {}, "notes": tuple(notes)}
+        for key, value in {"name": name, **values, "names": names, **told}.items():
             object.__setattr__(self, key, value)
 
     @property

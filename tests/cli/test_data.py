@@ -42,6 +42,17 @@ def test_data_names_what_it_read_and_what_it_passed_over(nursery: Nursery, noise
     assert "passed over  1 images in val/\n" in text
 
 
+def test_a_guess_is_noted(nursery: Nursery, tmp_path: Path) -> None:
+    image = (draw_noise(tmp_path / "noise") / "query").glob("*.jpg")
+    content = next(image).read_bytes()
+    for name in ("7/01_1", "7/02_1", "8/01_2", "8/02_2"):
+        (tmp_path / "ids" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ids" / f"{name}.jpg").write_bytes(content)
+    note = "folder: the cameras are the first numbers of names such as 01_1.jpg"
+    assert nursery.run("data", tmp_path / "ids", "--json").json()["notes"][0].startswith(note)
+    assert f"note         {note}" in nursery.run("data", tmp_path / "ids").out.replace("\n", " ")
+
+
 def test_training_and_evaluating_say_it_in_one_line(nursery: Nursery, tmp_path: Path) -> None:
     noise = draw_noise(tmp_path / "noise")
     (noise / "query" / "x.heic").write_bytes(b"x")

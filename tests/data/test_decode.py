@@ -44,7 +44,7 @@ def test_two_pixels_by_hand(tmp_path: Path) -> None:
     assert pixels.tolist() == [[[255, 0, 0], [0, 0, 255]]]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "AVIF", "TIFF", "GIF", "PPM"])
 def test_every_format_by_content_not_by_name(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "Wrong name ü.jpeg"
     path.write_bytes(encoded(Image.new("RGB", (16, 32), (200, 40, 90)), kind))

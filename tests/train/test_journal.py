@@ -203,3 +203,29 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 def test_lines_that_are_no_rows(tmp_path: Path, line: str) -> None:
     (tmp_path / "log.jsonl").write_text(f"{line}\n{json.dumps(FIRST[0])}\n")
     assert read(tmp_path / "log.jsonl") == FIRST[:1]
+
+
+def test_damaged_lines_before_the_last_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Line 2 of four is damaged; a torn last line, as a kill leaves it, is not spoken of."""
+    good = [{"kind": "step", "epoch": 1, "step": step, "loss": 1.0} for step in (1, 3, 4)]
+    first, third, fourth = (json.dumps(row) + "\n" for row in good)
+    path = tmp_path / "log.jsonl"
+    path.write_text(first + '{"kind": "step", "ep\x00\n' + third + fourth + '{"kind": "st')
+    with caplog.at_level("WARNING", "reidkit"):
+        Log(path).rewind(Progress(2, 0, 4))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: line 2 is damaged and left out; the curves of the report lack what stood there, the run does not"
+    ]
+    assert read(path) == good
+    caplog.clear()
+    path.write_text(first + "\n[]\n" + third)
+    told: list[str] = []
+    assert read(path, told.append) == good[:2]
+    assert "2 lines, the first one 2, are damaged" in told.pop()
+    path.write_text(first + "x" * 200_000 + "\n" + third)
+    assert read(path, told.append) == good[:2]
+    assert "line 2 is damaged" in told.pop()
+    path.write_text(first + third[:-9])
+    with caplog.at_level("WARNING", "reidkit"):
+        Log(path).rewind(Progress(2, 0, 4))
+    assert not caplog.records

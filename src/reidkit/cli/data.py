@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, print_table, progress, remark, tell_passed_over
+from reidkit.cli.output import print_json, print_line, print_table, print_text, progress, remark, tell_passed_over
 from reidkit.errors import DataError
 from reidkit.types import Cameras
 
@@ -222,6 +222,8 @@ def _print(description: Description, folder: Path) -> None:
     for example in description.first:
         path = example.path.removeprefix(f"{folder}/")
         print_line(f"read         {path}: id {example.id}, camera {example.camera or 'not known'}")
+    for note in description.notes:
+        print_text(f"note         {note}")
     for kind, count in description.passed_over.items():
         print_line(f"passed over  {count} {kind}")
 

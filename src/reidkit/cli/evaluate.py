@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from reidkit.cli import options
-from reidkit.cli.output import command, print_line, progress, remark, shown_command, tell_passed_over
+from reidkit.cli.output import command, join, print_line, progress, remark, shown_command, tell_passed_over
 from reidkit.cli.score import Scoring, compute_scores, print_scores, rerank_words, write_queries
 from reidkit.workers import as_child, run_as, shared
 
@@ -34,7 +34,6 @@ def evaluate(
         return run_as(processes, command())
 
     from reidkit.data.check import compare_with_model
-    from reidkit.distributed import joined
     from reidkit.evaluation import evaluate
     from reidkit.report import build
     from reidkit.report.page import write_report
@@ -42,7 +41,7 @@ def evaluate(
     protocol = features.protocol(scoring)
     loaded, dataset = _open(model, data, format_, inference)
     as_child()
-    with joined() as group, progress(group.first) as tell:
+    with join() as group, progress(group.first) as tell:
         if group.first:
             tell_passed_over(dataset)
         settings = inference.for_library(tell, group)

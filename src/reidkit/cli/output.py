@@ -8,15 +8,17 @@ import shlex
 import shutil
 import sys
 import textwrap
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reidkit.terminal import duration, harmless, table_lines
+from reidkit.workers import is_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from reidkit.distributed import Group
     from reidkit.types import Dataset
 
 
@@ -38,11 +40,26 @@ def remark(line: str) -> None:
         sys.stderr.flush()
 
 
-def tell_passed_over(dataset: Dataset) -> None:
-    """Print a line on stderr that counts the files of a data set's folder that were passed over and may matter."""
-    from reidkit.data.formats.scan import worth_a_line
+@contextmanager
+def join() -> Iterator[Group]:
+    """Yield the group that this process was started in; where the others do not come, stderr says so meanwhile.
 
-    if line := worth_a_line(dataset.passed_over):
+    Those that `run_as` has started wait in silence: it ends them all where one of them does not come.
+    """
+    from reidkit.distributed import joined
+    from reidkit.train.log import log_lines
+
+    with ExitStack() as stack:
+        with nullcontext() if is_child() else log_lines(remark):
+            group = stack.enter_context(joined())
+        yield group
+
+
+def tell_passed_over(dataset: Dataset) -> None:
+    """Print on stderr how a data set was read: its notes, and the files that were passed over and may matter."""
+    from reidkit.data.formats.scan import worth_saying
+
+    for line in worth_saying(dataset):
         remark(line)
 
 

@@ -14,7 +14,7 @@ import typer
 from reidkit import recipe as recipe_file
 from reidkit.cli import options
 from reidkit.cli.help import option_of
-from reidkit.cli.output import command, print_json, print_line, progress, remark, shown_command
+from reidkit.cli.output import command, join, print_json, print_line, progress, remark, shown_command
 from reidkit.errors import UsageError
 from reidkit.recipes import get_recipe, named
 from reidkit.recipes.luo2019.interpretations import interpret
@@ -80,13 +80,12 @@ def train(
     if shared(processes):
         return run_as(processes, resume_command())
 
-    from reidkit.distributed import joined
     from reidkit.encoder import load_model
     from reidkit.train import TensorBoard, TrainOptions
     from reidkit.train import train as run_training
 
     as_child()
-    with joined() as group, progress(group.first) as tell, log_lines(remark if group.first else _quiet, option):
+    with join() as group, progress(group.first) as tell, log_lines(remark if group.first else _quiet, option):
         run = run_training(
             chosen,
             data,

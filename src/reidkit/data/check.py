@@ -73,7 +73,7 @@ class Description:
     """Counts of a data set. `junk` are images left out; `distractors` gallery images of ids without a query.
 
     `first` are the first images of a few ids of each split, with the id and the camera that were read; `cameras` are
-    all cameras. `passed_over` counts the files of the folder that are not read, by kind.
+    all cameras. `passed_over` counts the files of the folder that are not read, by kind; `notes` as of the data set.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Description:
     first: tuple[Example, ...] = ()
     cameras: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def describe(dataset: Dataset) -> Description:
         first=tuple(example for name in SPLITS for example in _first(dataset, name)),
         cameras=_cameras_of(dataset),
         passed_over=dict(dataset.passed_over),
+        notes=dataset.notes,
     )
 
 

@@ -32,8 +32,8 @@ MAX_PIXELS = 1 << 26
 MAX_SIDE = 65_535
 """Longest side in pixels, as in a JPEG: resizing a line of millions of pixels takes memory by the gigabyte."""
 
-FORMATS = ("PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG")
-"""What Pillow may open. Its list is longer, and some of it (EPS) starts other programs."""
+FORMATS = ("PNG", "BMP", "WEBP", "AVIF", "TIFF", "GIF", "PPM", "JPEG")
+"""What Pillow may open, from 11.3 on. Its list is longer, and some of it (EPS) starts other programs."""
 
 ORIENTATION = 0x0112
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339

@@ -14,7 +14,7 @@ import torch
 
 from reidkit.data import check
 from reidkit.data.formats.detect import load_dataset, merge_datasets
-from reidkit.data.formats.scan import worth_a_line
+from reidkit.data.formats.scan import worth_saying
 from reidkit.data.images import open_images
 from reidkit.data.sampler import build_sampler, scattered_share
 from reidkit.data.sources import Streamed, WithReplacements
@@ -155,7 +155,7 @@ def open_dataset(data: Data, job: Job) -> Dataset:
         return data
     if isinstance(data, str | os.PathLike):
         dataset = load_dataset(Path(data), job.options.format)
-        if line := worth_a_line(dataset.passed_over):
+        for line in worth_saying(dataset):
             job.info(line)
         return dataset
     if len(data) and isinstance(data[0], str | os.PathLike | Dataset):

@@ -117,6 +117,7 @@ class Log:
     def rewind(self, progress: Progress) -> None:
         """Drop what was written after `progress`, which comes again, and an incomplete last line.
 
+        A damaged line before the last one is dropped as well, with a warning: its step or epoch is not trained again.
         The end of an epoch and its scores come again where `progress` is still in that epoch, after its last batch too.
 
         Raises:
@@ -125,7 +126,7 @@ class Log:
         if not self._writes:
             return
         with _disk_errors(self.path):
-            rows = read(self.path)
+            rows = read(self.path, tell=LOGGER.warning)
             kept = [row for row in rows if _before(row, progress)]
             with atomic_write(self.path) as file:
                 file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
@@ -236,16 +237,29 @@ class Log:
             getattr(callback, f"on_{row['kind']}")(row)
 
 
-def read(path: Path) -> list[Row]:
-    """Return the rows of a `log.jsonl`; a line torn by a kill, or that is no row, is left out. No file is no rows."""
+def read(path: Path, tell: Callable[[str], None] = lambda _: None) -> list[Row]:
+    """Return the rows of a `log.jsonl`; a line torn by a kill, or that is no row, is left out. No file is no rows.
+
+    `tell` takes a sentence about lines that are left out, apart from a torn last one.
+    """
     if not path.is_file():
         return []
-    rows = []
+    rows: list[Row] = []
+    damaged: list[int] = []
+    number = 1
     with path.open("rb") as file:
         while line := file.readline(LONGEST_ROW):
-            row = _row(line)
+            ended, row = line.endswith(b"\n"), _row(line)
             if row is not None:
                 rows.append(row)
+            elif number not in damaged[-1:] and (ended or file.peek(1)):  # a torn line is the last, and has no end
+                damaged.append(number)
+            number += ended  # a line may be longer than what is read at once
+    if damaged:
+        first = (
+            f"line {damaged[0]} is" if len(damaged) == 1 else f"{len(damaged)} lines, the first one {damaged[0]}, are"
+        )
+        tell(f"{path}: {first} damaged and left out; the curves of the report lack what stood there, the run does not")
     return rows
 
 

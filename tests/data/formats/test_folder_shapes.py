@@ -107,8 +107,12 @@ def test_a_leading_number_is_a_camera(draw: Callable[..., Path], names: list[str
     by_name = {f"{file_of(s).parent.name}/{file_of(s).name}": s.camid for s in found.train}
     first = [NO_CAMERA if cameras is None else int(name.split("/")[1].split("_")[0]) for name in names]
     assert [by_name[name] for name in names] == first
+    assert [note.partition(";")[0] for note in found.notes] == [
+        f"folder: the cameras are the first numbers of names such as {names[0][2:]}" for _ in (1,) if cameras
+    ]
     draw("train/9/x_c5.png")
     assert {s.camid for s in folder.load(file_of(found.train[0]).parents[2]).train} == {NO_CAMERA, 5}
+    assert not folder.load(file_of(found.train[0]).parents[2]).notes
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data.formats.detect import load_dataset
+from reidkit.data.formats import mars
+from reidkit.data.formats.detect import load_dataset, merge_datasets
 from reidkit.errors import DataError
-from reidkit.types import Sample
+from reidkit.types import Dataset, Sample
 from tests.noise import file_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def test_mars_by_hand(draw: Callable[..., Path]) -> None:
     assert [(file_of(s).name, s.pid, s.camid) for s in found.query] == [("0002C1T0001F001.jpg", 2, 1)]
     assert [(s.pid, s.camid) for s in found.gallery] == [(0, 3), (0, 4), (2, 1), (2, 2)]
     assert [file_of(s).name for s in found.junk] == ["00-1C1T0001F001.jpg"]
+    assert found.notes == (mars.RULE,)
+    assert merge_datasets([found, Dataset("another")]).notes == (mars.RULE,)
 
 
 def test_a_foreign_name(draw: Callable[..., Path]) -> None:

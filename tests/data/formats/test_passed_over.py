@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats.detect import load_dataset, merge_datasets
-from reidkit.data.formats.scan import as_text, worth_a_line
+from reidkit.data.formats.scan import as_text, worth_a_line, worth_saying
 from reidkit.data.shards.writer import convert
+from reidkit.types import Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,3 +87,9 @@ def test_merged_counts_add_up(draw: Callable[..., Path]) -> None:
     root = draw("one/train/a/x.jpg", "one/val/b/y.jpg", "two/train/a/x.jpg", "two/val/b/y.jpg", "two/train/a/z.heic")
     merged = merge_datasets([load_dataset(root / name) for name in ("one", "two")])
     assert merged.passed_over == {"images in val/": 2, ".heic files": 1}
+
+
+def test_what_a_run_says_of_its_data_set() -> None:
+    assert worth_saying(Dataset("x")) == []
+    found = Dataset("x", notes=("the cameras are guessed",), passed_over={".heic files": 2, "hidden files": 1})
+    assert worth_saying(found) == ["note: the cameras are guessed", "passed over: 2 .heic files"]

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reidkit.data.formats import vehicles
 from reidkit.data.formats.detect import load_dataset
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA
@@ -31,6 +32,7 @@ def test_vehicleid_by_hand(vehicleid: Path) -> None:
     assert [(file_of(s).name, s.pid) for s in found.query] == [("0000003.jpg", 9)]
     assert [(file_of(s).name, s.pid) for s in found.gallery] == [("0000002.jpg", 9), ("0000004.jpg", 8)]
     assert found.passed_over["images in image/ not listed"] == 1
+    assert found.notes == (vehicles.VEHICLEID_RULE,)
     with pytest.raises(DataError, match=r"test_list_1600.txt cannot be read \(No such file or directory\)"):
         load_dataset(vehicleid, "vehicleid-1600")
 

@@ -132,7 +132,8 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
     for dataset in datasets:
         left.update(dataset.passed_over)
     name = "+".join(part.name for part in moved)
-    return Dataset(name, train, query, gallery, junk, names=names, passed_over=dict(left))
+    notes = dict.fromkeys(chain.from_iterable(dataset.notes for dataset in datasets))
+    return Dataset(name, train, query, gallery, junk, names=names, passed_over=dict(left), notes=notes)
 
 
 def all_samples(dataset: Dataset) -> Samples:

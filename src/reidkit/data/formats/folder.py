@@ -39,6 +39,10 @@ SESSION_FOLDER = re.compile(
 ID_FOLDER = re.compile(r"(?:person|people|pid|id|p)?[-_ ]?\d+", re.IGNORECASE)
 LEADING = re.compile(r"(\d{1,3})_\d+\.\w+", re.ASCII)
 """`01_3.png`: a camera, and the number of an image."""
+FIRST_NUMBERS = (
+    "folder: the cameras are the first numbers of names such as {}; if they are something else, evaluate with any "
+    "cameras (--cameras any), or name the cameras in a table"
+)
 
 SPLITS = ("train", "query", "gallery")
 SPLIT_WORDS = frozenset(
@@ -100,11 +104,12 @@ def load(folder: Path, shape: Shape | None = None) -> Dataset:
         splits = [_ids(part, shape or _inner_shape(part)) for part in parts]
     else:
         splits = [_ids(root, shape or _shape(root)), {}, {}]
-    (train, query, gallery), names = _numbered(splits)
+    (train, query, gallery), names, guessed = _numbered(splits)
     refuse_two_spellings(names.pids.values(), "id", str(root))
     if not (train or query or gallery):
         raise DataError(f"{root} holds no images: put them into {root.name}/train/<id>/")
-    return without_junk("folder", train, query, gallery, names)
+    notes = (FIRST_NUMBERS.format(guessed.name),) if guessed else ()
+    return without_junk("folder", train, query, gallery, names, notes=notes)
 
 
 def lacks_query(root: Path) -> bool:
@@ -116,7 +121,7 @@ def lacks_query(root: Path) -> bool:
 def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Return the images to train on and those to test with, of such a folder."""
     parts = [part_of(root, name) for name in ("train", "test")]
-    (train, test), _ = _numbered([_ids(part, _inner_shape(part)) for part in parts])
+    (train, test), *_ = _numbered([_ids(part, _inner_shape(part)) for part in parts])
     return train, test
 
 
@@ -199,15 +204,20 @@ def _has_splits(folder: Path) -> bool:
     return any(_inner_shape(part_of(folder, split)) for split in SPLITS)
 
 
-def _numbered(splits: list[dict[str, list[tuple[Path, int]]]]) -> tuple[list[tuple[Sample, ...]], Names]:
-    """Return the images of every split, with numbers for the ids and the cameras, and what the ids are called."""
+def _numbered(
+    splits: list[dict[str, list[tuple[Path, int]]]],
+) -> tuple[list[tuple[Sample, ...]], Names, Path | None]:
+    """Return the images of every split, with numbers for the ids and the cameras, and what the ids are called.
+
+    The last is an image where the cameras are the first numbers of names, which may be something else; or None.
+    """
     pids, names = as_names({name for ids in splits for name in ids})
-    cameras = _cameras(splits)
+    cameras, guessed = _cameras(splits)
     samples = [
         tuple(Sample(path, pids[name], cameras[path]) for name, images in ids.items() for path, _ in images)
         for ids in splits
     ]
-    return samples, Names(names)
+    return samples, Names(names), guessed
 
 
 def _shape(folder: Path) -> Shape | None:
@@ -292,13 +302,14 @@ def _leads_up(folder: Path) -> bool:
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
-def _cameras(splits: Iterable[dict[str, list[tuple[Path, int]]]]) -> dict[Path, int]:
-    """Return the camera of every image: of its folder, or of its name."""
+def _cameras(splits: Iterable[dict[str, list[tuple[Path, int]]]]) -> tuple[dict[Path, int], Path | None]:
+    """Return the camera of every image, of its folder or of its name; and one of them where that is but likely."""
     images = [(name, path, seen_by) for ids in splits for name, found in ids.items() for path, seen_by in found]
     cameras = {path: camera(path.name) if seen_by == NO_CAMERA else seen_by for _, path, seen_by in images}
     if all(camid == NO_CAMERA for camid in cameras.values()):
-        return _leading([(name, path) for name, path, _ in images]) or cameras
-    return cameras
+        leading = _leading([(name, path) for name, path, _ in images])
+        return leading or cameras, next(iter(leading), None)
+    return cameras, None
 
 
 def _leading(images: list[tuple[str, Path]]) -> dict[Path, int]:

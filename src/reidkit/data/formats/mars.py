@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"(?P<pid>00-1|\d{4})C(?P<cam>\d)T\d+F\d+\.\w+", re.ASCII)
 EXAMPLE = "0001C1T0001F001.jpg"
+RULE = (
+    "mars: the first image of an id by a camera is a query, and all others are the gallery; published scores compare "
+    "whole sequences"
+)
 LAYOUT = f"mars (bbox_train/0001/{EXAMPLE})"
 
 
@@ -37,7 +41,8 @@ def load(folder: Path) -> Dataset:
     train, test = _read(root / "bbox_train"), _read(root / "bbox_test")
     asked = queries_of([sample for sample in test if sample.pid > 0])
     gallery = tuple(sample for sample in test if sample not in asked)
-    return without_junk("mars", train, tuple(sample for sample in test if sample in asked), gallery)
+    query = tuple(sample for sample in test if sample in asked)
+    return without_junk("mars", train, query, gallery, notes=(RULE,) if query else ())
 
 
 def _read(folder: Path) -> tuple[Sample, ...]:

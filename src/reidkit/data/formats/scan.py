@@ -29,8 +29,8 @@ class Format(NamedTuple):
 
 
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".apng", ".bmp", ".webp", ".avif", ".tif", ".tiff"),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 
 MAX_SETS = 64
@@ -149,13 +149,15 @@ def without_junk(
     query: tuple[Sample, ...],
     gallery: tuple[Sample, ...],
     names: Names = NO_NAMES,
+    *,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Return a data set whose junk (pid -1) has been taken out of every split and laid in `junk`."""
     train, query, gallery, junk = (
         *(tuple(sample for sample in split if sample.pid != JUNK) for split in (train, query, gallery)),
         tuple(sample for split in (train, query, gallery) for sample in split if sample.pid == JUNK),
     )
-    return Dataset(name, train, query, gallery, junk, names=names)
+    return Dataset(name, train, query, gallery, junk, names=names, notes=notes)
 
 
 def _images(folder: Path) -> Iterator[str]:
@@ -277,6 +279,12 @@ def passed_over(folder: Path, dataset: Dataset) -> dict[str, int]:
     used = shards or {str(sample.path) for part in parts for sample in part}
     files = _Used(str(folder), used)
     return dict(sorted(Counter(kind for path, entry in _walk(folder) if (kind := files.kind(path, entry))).items()))
+
+
+def worth_saying(dataset: Dataset) -> list[str]:
+    """Return the lines of a run about how a data set was read: its notes, and what may have been meant to be read."""
+    line = worth_a_line(dataset.passed_over)
+    return [*(f"note: {note}" for note in dataset.notes), *([line] if line else [])]
 
 
 def worth_a_line(counts: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,11 @@ WILD_LAYOUT = f"veri-wild (images and {LISTS}/train_list.txt)"
 VERI_EXAMPLE = "0001_c001_00016450_0.jpg"
 VERI_LAYOUT = f"veri776 (image_train with {VERI_EXAMPLE})"
 LAYOUT = f"{VERI_LAYOUT}, {VEHICLEID_LAYOUT}, {WILD_LAYOUT}"
+
+VEHICLEID_RULE = (
+    "vehicleid: the first image of an id in the test list is its gallery image, and the others are queries; published "
+    "scores draw it at random, ten times"
+)
 
 _VERI = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,5})_")
 _VEHICLEID = re.compile(r"(?P<image>[^\s/]{1,100}?)(?:\.jpg)?[\s,;]+(?P<pid>\d{1,9})", re.ASCII)
@@ -75,7 +81,8 @@ def load_vehicleid(folder: Path, size: int = 800) -> Dataset:
     first = {pid: image for image, pid in reversed(test)}
     gallery = [row for row in test if first[row[1]] == row[0]]
     query = [row for row in test if first[row[1]] != row[0]]
-    return _dataset("vehicleid", root / "image", [train, query, gallery], lambda _: NO_CAMERA)
+    found = _dataset("vehicleid", root / "image", [train, query, gallery], lambda _: NO_CAMERA)
+    return replace(found, notes=(VEHICLEID_RULE,)) if query else found
 
 
 def load_wild(folder: Path, size: int = 3000) -> Dataset:
