@@ -148,7 +148,10 @@ def test_progress_names_what_is_read(model: Model, benchmark: Dataset) -> None:
 
 def test_what_cannot_be_judged_is_refused(model: Model, benchmark: Dataset) -> None:
     for wrong, sentence in (
-        (replace(benchmark, query=SampleTable()), "market1501 has no query images to evaluate with"),
+        (
+            replace(benchmark, query=SampleTable()),
+            "market1501 has no query images to evaluate with: .* or make .* by `reidkit split DIR OUT`",
+        ),
         (replace(benchmark, gallery=SampleTable()), "market1501 has no gallery images to evaluate with"),
         (replace(benchmark, gallery=SampleTable(replace(s, pid=99) for s in benchmark.gallery)), "share no id"),
         (replace(benchmark, gallery=SampleTable(replace(s, camid=1) for s in benchmark.gallery)), "own camera"),

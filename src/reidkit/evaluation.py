@@ -174,7 +174,10 @@ def require_evaluable(dataset: Dataset, protocol: EvaluationProtocol) -> None:
     """
     for part, samples in (("query", dataset.query), ("gallery", dataset.gallery)):
         if not samples:
-            raise DataError(f"{dataset.name} has no {part} images to evaluate with: give a data set that has")
+            raise DataError(
+                f"{dataset.name} has no {part} images to evaluate with: give a data set that has, or make a query and "
+                "a gallery of held-out ids by `reidkit split DIR OUT`"
+            )
     rule = make_rule(_labels(dataset.query), _labels(dataset.gallery), protocol.cameras)
     require_matches(find_matches(rule), rule, protocol.cameras)
 

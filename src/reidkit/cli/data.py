@@ -115,7 +115,7 @@ def synth(
     shards: Annotated[int, typer.Option(min=0, help="Write tars of so many images instead; 0: loose files.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Draw a synthetic multi-camera data set, in the layout of Market-1501. Nobody in it exists."""
+    """Make a synthetic multi-camera data set, in the layout of Market-1501. Nobody in it exists."""
     from reidkit.synth import Size, synthesize
 
     size = Size(height=height, width=width, images_per_camera=images_per_camera)
