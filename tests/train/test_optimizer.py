@@ -47,6 +47,13 @@ def test_groups_by_hand() -> None:
     assert optimizer.param_groups[-1]["params"][-1] is objective.bias
 
 
+def test_the_exponent_of_a_generalised_mean_is_not_decayed() -> None:
+    network = build_network(override(RECIPE, ["network.pool=gem"]).network)
+    first, last = build_optimizer(network, nn.Linear(2, 2), Optim()).param_groups
+    assert [tuple(p.shape) for p in first["params"]] == [(1,)]
+    assert (first["weight_decay"], last["weight_decay"]) == (0.0, 5e-4)
+
+
 def test_where_nothing_sets_groups_apart_there_is_one() -> None:
     """So that a run begun before there were groups goes on."""
     network = nn.Linear(2, 3)

@@ -39,6 +39,7 @@ BackboneName = Literal[
 
 HeadName = Literal[
     "single", "pcb", "rpp", "mgn", "bdb", "pyramid", "trinet", "svdnet", "aligned", "scpnet", "mancs",
+    "token", "jigsaw", "windows",
 ]  # fmt: skip
 """Every head, each a module in `model/heads/`."""
 
@@ -70,7 +71,9 @@ class Network(Section):
     has them, or Mancs' attention. `mixstyle`: how often the styles of images are mixed behind the first two stages.
     For vision transformers: `patch_stride` in pixels; `position_grid`, height and width of the table of positions, to
     which that of a weights file is resized; `cameras` of the training set that have an embedding, 0 is none;
-    `drop_path`, how often the last block is left out in training.
+    `drop_path`, how often the last block is left out in training. The head `token` takes the class token, `jigsaw`
+    those of TransReID, whose patches it moves by `jigsaw_shift`: 4 as its program does, where the paper has 5. The
+    head `windows` belongs to the backbone `hacnn`.
     `neck`: what makes f_i of f_t: nothing, batch norm (BNNeck), or `l2`, its direction (see `model.neck`).
     `embedding`: the length of the feature that a linear layer behind the pooling makes; 0 is no such layer.
     `head`: what makes the features of the backbone's map; `single` is pooling, embedding and neck. A head of several
@@ -95,6 +98,7 @@ class Network(Section):
     position_grid: tuple[int, int] = (14, 14)
     cameras: int = 0
     drop_path: float = 0.1
+    jigsaw_shift: int = 4
     neck: Literal["none", "bnneck", "l2", "bn-relu"] = "none"
     embedding: int = 0
     head: HeadName = "single"
@@ -115,6 +119,11 @@ class Network(Section):
         yield 0 <= self.cameras <= 4096, "cameras", "must be between 0 (none) and 4,096"
         yield vit or not self.cameras, "cameras", f"must be 0 for {self.backbone}: a vision transformer can have some"
         yield 0 <= self.drop_path < 1, "drop_path", "must be at least 0 and below 1"
+        tokens = vit or self.head not in {"token", "jigsaw"}
+        yield tokens, "backbone", f"must be a vision transformer for the head {self.head}"
+        windows = self.head != "windows" or self.backbone in BACKBONES["hacnn"]
+        yield windows, "backbone", "must be hacnn for the head windows"
+        yield 0 <= self.jigsaw_shift <= 4096, "jigsaw_shift", "must be between 0 and 4,096"
         styled = self.backbone in BACKBONES["resnet"] or self.backbone in BACKBONES["osnet"] or not self.mixstyle
         yield styled, "mixstyle", f"must be 0 for {self.backbone}: a ResNet or an OSNet can have it"
         plain = self.backbone in BACKBONES["resnet"] or self.blocks == "none"

@@ -30,8 +30,9 @@ FAMILIES = {
     "attention": ["network.width=0.125", "network.blocks=attention"],
     "osnet": ["network.backbone=osnet-x0_25", "network.width=0.5", "network.mixstyle=0.5"],
     "osnet-ain": ["network.backbone=osnet-ain-x0_25", "network.width=0.5"],
-    "hacnn": ["network.backbone=hacnn", "network.width=0.25"],
+    "hacnn": ["network.backbone=hacnn", "network.width=0.25", "network.head=windows", "network.neck=bn-relu"],
     "vit": ["network.backbone=vit-tiny", "network.width=0.125", "network.cameras=3", "network.patch_stride=12"],
+    "jigsaw": ["network.backbone=vit-tiny", "network.width=0.125", "network.head=jigsaw"],
 }
 
 

@@ -15,6 +15,7 @@ from reidkit.errors import UsageError, WeightsError
 from reidkit.model.backbones.vit import Attention, Cameras, ViT, resized
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone
+from reidkit.train.optimizer import build_optimizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,11 +143,15 @@ def test_the_camera_changes_the_map() -> None:
     torch.testing.assert_close(network(images, torch.full((2,), 7)), none)
 
 
-def test_no_weight_decay_for_norms_biases_and_embeddings() -> None:
-    undecayed = set(tiny(cameras=2).undecayed)
-    assert {"cls_token", "pos_embed", "norm.weight", "blocks.3.attn.qkv.bias", "patch_embed.proj.bias"} <= undecayed
-    assert "cameras.table" in undecayed
-    assert not {"blocks.3.attn.qkv.weight", "patch_embed.proj.weight"} & undecayed
+@pytest.mark.parametrize("head", ["single", "jigsaw"])
+def test_no_weight_decay_for_norms_biases_and_embeddings(head: Any) -> None:
+    """All that has less than two axes, and the tables; in the copies of the last block, too."""
+    network = build_network(recipe.Network(backbone="vit-tiny", width=0.125, cameras=2, head=head))
+    optimizer = build_optimizer(network, nn.Linear(2, 2), recipe.Optim())
+    undecayed = {id(p) for group in optimizer.param_groups if not group["weight_decay"] for p in group["params"]}
+    tables = ("cls_token", "pos_embed", "cameras.table")
+    for name, parameter in network.named_parameters():
+        assert (id(parameter) in undecayed) == (parameter.dim() < 2 or name.endswith(tables)), name
 
 
 def test_the_tail_is_the_last_block_and_the_norm() -> None:

@@ -7,6 +7,7 @@ class token, the sequence of all tokens as a map of one row.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from math import isqrt
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from reidkit.errors import UsageError
 from reidkit.model.chance import DropPath
+from reidkit.model.views import Tail
 from reidkit.recipe.checks import check_choice
 from reidkit.recipe.sections import ViTs
 
@@ -73,14 +75,25 @@ class MLP(nn.Module):
         return cast("Tensor", self.fc2(F.gelu(self.fc1(x))))
 
 
+class Norm(nn.LayerNorm):
+    """Layer norm, without weight decay."""
+
+    undecayed = ("weight", "bias")
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, eps=1e-6)
+
+
 class Block(nn.Module):
-    """Attention and MLP, each behind a layer norm and beside a shortcut."""
+    """Attention and MLP, each behind a layer norm and beside a shortcut. Biases have no weight decay."""
+
+    undecayed = ("attn.qkv.bias", "attn.proj.bias", "mlp.fc1.bias", "mlp.fc2.bias")
 
     def __init__(self, dim: int, heads: int, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = Norm(dim)
         self.attn = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = Norm(dim)
         self.mlp = MLP(dim)
         self.drop_path = nn.ModuleList(DropPath(drop_path) for _ in range(2))
 
@@ -110,6 +123,8 @@ class Cameras(nn.Module):
 
     added = True
     """No published weights of a backbone hold it."""
+
+    undecayed = ("table",)
 
     def __init__(self, dim: int, count: int) -> None:
         super().__init__()
@@ -158,6 +173,8 @@ class ViT(nn.Module):
         sequence: Give the sequence of all tokens, the class token first, as a map [B, channels, 1, 1 + patches].
     """
 
+    undecayed = ("cls_token", "pos_embed", "patch_embed.proj.bias")
+
     def __init__(  # noqa: PLR0913
         self,
         name: str = "vit-base",
@@ -180,22 +197,13 @@ class ViT(nn.Module):
         self.cameras = Cameras(dim, cameras) if cameras else None
         rates = torch.linspace(0, drop_path, depth, device="cpu").tolist()
         self.blocks: nn.Sequential = nn.Sequential(*(Block(dim, heads, rate) for rate in rates))
-        self.norm: nn.Module = nn.LayerNorm(dim, eps=1e-6)
+        self.norm: nn.Module = Norm(dim)
         for parameter in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(parameter, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-
-    @property
-    def undecayed(self) -> tuple[str, ...]:
-        """Norms, biases and what is added to tokens have no weight decay."""
-        return tuple(
-            name
-            for name, tensor in self.named_parameters()
-            if tensor.dim() < 2 or name.endswith(("cls_token", "pos_embed", "table"))
-        )
 
     def forward(self, images: Tensor, camera_b: Tensor | None = None) -> Tensor:
         """Images, normalised, and the numbers of their cameras where the network takes them, to the map."""
@@ -230,26 +238,13 @@ class ViT(nn.Module):
         adapted["pos_embed"] = resized(table.float(), _grid_of(places, self.grid), self.grid)
         return adapted
 
-    def take_tail(self) -> nn.Module:
-        """Take the last block and the norm off, in place, and return them: tokens to tokens."""
+    def take_tail(self) -> Tail:
+        """Take the last block and the norm off, in place, and return them: tokens [B, N, C] to tokens."""
         number = str(len(self.blocks) - 1)
-        tail = LastBlock(number, self.blocks[-1], self.norm)
+        last = nn.Sequential(OrderedDict([(number, self.blocks[-1])]))
+        tail = Tail(OrderedDict(blocks=last, norm=self.norm), self.channels)
         self.blocks, self.norm = nn.Sequential(*list(self.blocks)[:-1]), nn.Identity()
         return tail
-
-
-class LastBlock(nn.Module):
-    """The last block of a transformer and its norm, with the names that they have there."""
-
-    def __init__(self, number: str, block: nn.Module, norm: nn.Module) -> None:
-        super().__init__()
-        self.blocks, self.norm = nn.ModuleDict({number: block}), norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, tokens, dim] to the same shape."""
-        for block in self.blocks.values():
-            x = block(x)
-        return cast("Tensor", self.norm(x))
 
 
 def resized(table_1nd: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
