@@ -6,6 +6,7 @@
     │   └── MissingFileError    FileNotFoundError
     ├── WeightsError        ValueError           a weights file does not fit the network, or is none
     │   └── DivergedError                        a network whose features are NaN or infinite
+    ├── GalleryError        OSError              a gallery cannot be read or written now: no room, no right, in use
     └── RunError            RuntimeError         training cannot go on
         └── PeerError                            another process of the same run is gone
 
@@ -58,6 +59,10 @@ class WeightsError(ReidkitError, ValueError):
 
 class DivergedError(WeightsError):
     """A network whose features are NaN or infinite."""
+
+
+class GalleryError(ReidkitError, OSError):
+    """A gallery cannot be read or written now: its disk is full, a right is lacking, or another process is writing."""
 
 
 class RunError(ReidkitError, RuntimeError):

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from reidkit.encoder import Encoder
 
 GALLERIES: dict[str, Callable[[Path, Encoder], Gallery]] = {
-    "memory": lambda _, encoder: open_gallery("memory", encoder)
+    "memory": lambda _, encoder: open_gallery("memory", encoder),
+    "local": lambda folder, encoder: open_gallery(folder / "people.db", encoder),
 }
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -450,5 +451,7 @@ def test_as_sorting_all_similarities_by_hand(kind, tmp_path_factory, data):
 
 
 def test_there_is_no_other_kind_yet():
-    with pytest.raises(UsageError, match=r"galleries in files and clusters are not there yet, people\.db neither"):
-        open_gallery("people.db", Colours())
+    with pytest.raises(UsageError, match=r"there are no galleries at milvus://here:19530/people yet"):
+        open_gallery("milvus://here:19530/people", Colours())
+    with pytest.raises(UsageError, match="a gallery in memory is empty, and needs a model"):
+        open_gallery("memory")

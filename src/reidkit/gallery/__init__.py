@@ -11,7 +11,8 @@ from reidkit.errors import UsageError
 if TYPE_CHECKING:
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.gallery import Added, Gallery, Hit, Hits, Info, Page, Query, SearchOptions
+    from reidkit.gallery.gallery import Added, Gallery, Info, Page
+    from reidkit.gallery.query import Hit, Hits, Query, SearchOptions
     from reidkit.gallery.rows import Row
 
 __all__ = [
@@ -30,30 +31,39 @@ __all__ = [
 
 _MODULES = {
     "reidkit.gallery.filters": ("Filter",),
-    "reidkit.gallery.gallery": ("Added", "Gallery", "Hit", "Hits", "Info", "Page", "Query", "SearchOptions"),
+    "reidkit.gallery.gallery": ("Added", "Gallery", "Info", "Page"),
+    "reidkit.gallery.query": ("Hit", "Hits", "Query", "SearchOptions"),
     "reidkit.gallery.rows": ("Row",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> Gallery:
-    """Open the gallery at `uri`, whose features are those of `model`.
+    """Open the gallery at `uri`, whose features are those of `model`; where there is none, make one.
 
     Args:
-        uri: `memory` is an empty one, which ends with the program. There is no other kind yet.
-        model: What embeds images.
+        uri: A file, as `people.db`; `memory` is an empty gallery that ends with the program.
+        model: What embeds images. Without one, the gallery must be there, and only features can be added and searched
+            for.
 
     Raises:
-        UsageError: any other address.
+        DataError: no gallery, a damaged one, or one of another model.
+        UsageError: an address of another kind.
     """
-    from reidkit.gallery.memory import MemoryGallery
+    place = os.fspath(uri)
+    if place == "memory":
+        from reidkit.gallery.memory import MemoryGallery
 
-    if os.fspath(uri) == "memory" and model is not None:
+        if model is None:
+            raise UsageError("a gallery in memory is empty, and needs a model to be filled: pass one", argument="model")
         return MemoryGallery(model)
-    raise UsageError(
-        f"galleries in files and clusters are not there yet, {os.fspath(uri)} neither: open 'memory', which ends with "
-        "the program"
-    )
+    if "://" in place:
+        raise UsageError(f"there are no galleries at {place} yet: name a file, as people.db, or memory", argument="uri")
+    from reidkit.gallery.local import LocalGallery
+
+    if model is not None and not os.path.lexists(place):
+        return LocalGallery.create(place, model)
+    return LocalGallery(place, model)
 
 
 def __getattr__(name: str) -> Any:

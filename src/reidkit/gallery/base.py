@@ -12,8 +12,9 @@ import numpy as np
 
 from reidkit.encoder import read_images
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.filters import Filter
-from reidkit.gallery.gallery import EVERYTHING, Added, Hits, Query, SearchOptions
+from reidkit.gallery.filters import EVERYTHING, Filter
+from reidkit.gallery.gallery import Added
+from reidkit.gallery.query import Hits, Query, SearchOptions
 from reidkit.gallery.rows import Row, camera_name
 from reidkit.gallery.search import Target, find, make_target
 

@@ -264,3 +264,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "older_than": as_time,
     "attributes": _attributes,
 }
+
+EVERYTHING = Filter()

@@ -14,7 +14,8 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.base import PAGE, BaseGallery, calibration_of, refuse_other_count
-from reidkit.gallery.gallery import EVERYTHING, Added, CameraInfo, Changes, Check, Info, Page
+from reidkit.gallery.filters import EVERYTHING
+from reidkit.gallery.gallery import Added, CameraInfo, Changes, Check, Info, Page
 from reidkit.gallery.scan import cosines
 from reidkit.gallery.search import Found
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.gallery import Hit, Hits
+from reidkit.gallery.query import Hit, Hits
 from reidkit.gallery.rows import Row
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.gallery import SearchOptions
+    from reidkit.gallery.query import SearchOptions
     from reidkit.metrics.calibration_file import Calibration, CameraThreshold
 
     Doubles = NDArray[np.float64]

@@ -1,0 +1,324 @@
+"""The SQLite file of a gallery: its tables, how it is made, opened, read and written, and its errors in a sentence.
+
+Rows and their features are in two tables of one file with pages of 64 KiB (of a feature of 8 KiB, pages of 4 KiB would
+waste half), written ahead (WAL) and synced at every commit. An id is never given twice, and a row is never changed: it
+is removed and added again. So new ids and the log of removed ones are all that a reader has to know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reidkit.errors import DataError, GalleryError, MissingFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+APPLICATION = 0x72656964  # "reid"
+VERSION = 1
+PAGE_BYTES = 65_536
+PATIENCE = 30.0
+"""Seconds that a writer waits for another process that is writing."""
+
+CACHE_KIB = 32_768
+
+SCHEMA = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE cameras(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL) STRICT;
+CREATE TABLE rows(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT UNIQUE NOT NULL CHECK(length(key) BETWEEN 1 AND 512),
+    pid INTEGER,
+    camera INTEGER REFERENCES cameras,
+    track TEXT,
+    time INTEGER,
+    image TEXT,
+    attributes TEXT CHECK(attributes IS NULL OR json_valid(attributes)),
+    digest BLOB NOT NULL,
+    added INTEGER NOT NULL
+) STRICT;
+CREATE TABLE vectors(id INTEGER PRIMARY KEY REFERENCES rows ON DELETE CASCADE, vector BLOB NOT NULL) STRICT;
+CREATE TABLE thumbnails(id INTEGER PRIMARY KEY REFERENCES rows ON DELETE CASCADE, jpeg BLOB NOT NULL) STRICT;
+CREATE TABLE removed(seq INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL, time INTEGER NOT NULL) STRICT;
+CREATE INDEX rows_time ON rows(time);
+CREATE INDEX rows_camera_time ON rows(camera, time);
+CREATE INDEX rows_pid ON rows(pid);
+CREATE TRIGGER row_gone AFTER DELETE ON rows BEGIN
+    INSERT INTO removed(id, time) VALUES(old.id, unixepoch());
+END;
+"""
+"""Times are in microseconds since 1970 (UTC), those of `removed` in seconds."""
+
+MIGRATIONS: Mapping[int, str] = {}
+"""What makes a file of version N one of version N + 1: run in one transaction, by the first that may write the file."""
+
+_HEADER = b"SQLite format 3\0"
+
+
+class Database:
+    """A gallery's file: connections for readers, which are kept, and one for the writer of this process."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file.
+
+        Raises:
+            DataError: it is not there, damaged, something else, or of a newer version.
+        """
+        self.path = path
+        self.writable = _check_file(path)
+        self._idle: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
+        self._writing = threading.RLock()
+        self._closed = False
+        if self.writable and _version(path) < VERSION:
+            self._migrate()
+
+    def close(self) -> None:
+        """Close all connections; the log that is written ahead goes into the file with the last one."""
+        with self._writing:
+            self._closed = True
+            with contextlib.suppress(sqlite3.Error):
+                for connection in [*self._idle, *filter(None, [self._writer])]:
+                    connection.close()
+            self._idle, self._writer = [], None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection that sees the file as it is now, until the end of the block.
+
+        Raises:
+            DataError: the file is damaged.
+            GalleryError: it cannot be read.
+        """
+        with self.errors():
+            connection = self._take()
+            try:
+                connection.execute("BEGIN")
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # the snapshot is taken here
+                yield connection
+            finally:
+                self._give_back(connection)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection in a transaction, which is on the disk when the block ends and undone by an error.
+
+        Raises:
+            DataError: the file is damaged.
+            GalleryError: it cannot be written, or another process writes it for too long.
+        """
+        if not self.writable:
+            raise GalleryError(f"{self.path} cannot be written: ask for the right to write it, or copy it")
+        with self._writing, self.errors():
+            connection = self._writer = self._writer or self._connect(write=True)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+                raise
+
+    def erase(self) -> bool:
+        """Overwrite what was written ahead, where removed rows may stand still; whether no reader was in the way."""
+        with self._writing, self.errors():
+            connection = self._writer = self._writer or self._connect(write=True)
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+
+    def size(self) -> int:
+        """Return the bytes of the file, with what is written ahead."""
+        files = (self.path, Path(f"{self.path}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def compact(self) -> None:
+        """Write the file anew without what is free in it."""
+        with self._writing, self.errors():
+            connection = self._writer = self._writer or self._connect(write=True)
+            connection.execute("VACUUM")
+            self.erase()
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Say errors of SQLite in a sentence."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _in_words(self.path, error) from None
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect(write=False)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            connection.close()
+            return
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _connect(self, *, write: bool) -> sqlite3.Connection:
+        if self._closed:
+            raise GalleryError(f"{self.path} was closed: open it again")
+        connection = connect(self.path, write=write and self.writable)
+        if not write:
+            connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _migrate(self) -> None:
+        with self.writing() as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            while version < VERSION:
+                for statement in MIGRATIONS[version].split(";\n"):
+                    connection.execute(statement)
+                version += 1
+                connection.execute(f"PRAGMA user_version={version}")
+
+
+def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open a connection without transactions of its own."""
+    readable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+    # Where nothing can be laid beside the file and nothing lies there, nobody can be writing it.
+    still = "" if readable or Path(f"{path}-wal").exists() else "&immutable=1"
+    mode = "rw" if write or readable else "ro"
+    address = f"{path.absolute().as_uri()}?mode={mode}{still}"
+    connection = sqlite3.connect(
+        address, uri=True, isolation_level=None, timeout=PATIENCE, check_same_thread=False, cached_statements=64
+    )
+    try:
+        for setting in ("foreign_keys=ON", "secure_delete=ON", "synchronous=FULL", f"cache_size=-{CACHE_KIB}"):
+            connection.execute(f"PRAGMA {setting}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create(path: Path, meta: Mapping[str, str]) -> None:
+    """Make the file of an empty gallery, whole or not at all.
+
+    Raises:
+        DataError: there is a file already, or it cannot be written.
+    """
+    partial = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}.partial")
+    try:
+        _refuse_there(path)
+        partial.touch(exist_ok=False)
+        try:
+            _write_empty(partial, meta)
+            os.link(partial, path)  # which, unlike a rename, never replaces another's file
+        finally:
+            for end in ("", "-journal", "-wal", "-shm"):
+                Path(f"{partial}{end}").unlink(missing_ok=True)
+    except FileExistsError:
+        raise DataError(f"{path} is there already: open it, or name another file") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be made ({error.strerror}): name a file in a folder you can write to") from None
+    except sqlite3.Error as error:
+        raise _in_words(path, error) from None
+
+
+def _refuse_there(path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "it is there already")
+
+
+def _write_empty(partial: Path, meta: Mapping[str, str]) -> None:
+    with contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"PRAGMA application_id={APPLICATION}")
+        connection.execute(f"PRAGMA user_version={VERSION}")
+        for statement in _statements():
+            connection.execute(statement)
+        connection.executemany("INSERT INTO meta VALUES(?, ?)", meta.items())
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _statements() -> Iterator[str]:
+    """Yield the statements of the schema; that of the trigger holds a semicolon."""
+    whole = ""
+    for line in SCHEMA.splitlines(keepends=True):
+        whole += line
+        if sqlite3.complete_statement(whole):
+            yield whole
+            whole = ""
+
+
+def _check_file(path: Path) -> bool:
+    """Return whether a gallery's file can be written.
+
+    Raises:
+        DataError: it is not there, or no gallery of a version that is known.
+    """
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder and no gallery: name its file, as people.db")
+        with path.open("rb") as file:
+            head = file.read(100)
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"{path} is not there: make a gallery with `reidkit gallery create`, or open it with a model"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if not head.startswith(_HEADER) or len(head) < 100:
+        raise DataError(f"{path} is no gallery: name a file that `reidkit gallery create` has made")
+    if int.from_bytes(head[68:72], "big") != APPLICATION:
+        raise DataError(f"{path} is a database of another program and no gallery: name another file")
+    version = int.from_bytes(head[60:64], "big")
+    if version > VERSION:
+        raise DataError(f"{path} is a gallery of version {version}, and this reidkit knows {VERSION}: update reidkit")
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _version(path: Path) -> int:
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(64)[60:], "big")
+
+
+def _in_words(path: Path, error: sqlite3.Error) -> DataError | GalleryError:
+    """Return an error of SQLite as one of ours."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or "SHORT_READ" in name:
+        return DataError(
+            f"{path} is damaged ({error}): `reidkit gallery check` says what can be read; take a copy of it from before"
+        )
+    if name.startswith("SQLITE_BUSY"):
+        return GalleryError(f"{path} is being written by another process for {PATIENCE:.0f} s already: try again later")
+    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
+        return GalleryError(f"{path} cannot be written ({error}), the disk may be full: make room, and do it again")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return GalleryError(
+            f"{path} cannot be opened or written ({error}): ask for the right to write it and its folder"
+        )
+    return GalleryError(f"{path} cannot be used ({error}): `reidkit gallery check` may say more")
+
+
+def now_micros() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
+    """Return what is noted of the gallery, by name."""
+    return dict(connection.execute("SELECT name, value FROM meta"))

@@ -1,0 +1,437 @@
+"""A gallery in one SQLite file: what is acknowledged is on the disk, and a search is exact."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import uuid
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from reidkit.errors import DataError, UsageError
+from reidkit.gallery.base import PAGE, BaseGallery, calibration_of, refuse_other_count
+from reidkit.gallery.database import Database, create, now_micros, read_meta
+from reidkit.gallery.filters import EVERYTHING
+from reidkit.gallery.gallery import Added, CameraInfo, Changes, Check, Info, Page
+from reidkit.gallery.index import Index
+from reidkit.gallery.memory import (
+    calibration_facts,
+    conflict,
+    is_same,
+    no_such_key,
+    page_of,
+    read_changes,
+    read_position,
+)
+from reidkit.gallery.records import (
+    COLUMNS,
+    FROM,
+    NewRow,
+    delete_rows,
+    digest_of,
+    has_gap,
+    insert_rows,
+    known_digests,
+    make_row,
+    new_rows,
+    read_rows,
+    read_vectors,
+    sequences,
+    time_of,
+)
+from reidkit.gallery.rows import from_micros
+
+if TYPE_CHECKING:
+    import os
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.encoder import Encoder
+    from reidkit.gallery.filters import Filter
+    from reidkit.gallery.gallery import OnConflict, Status
+    from reidkit.gallery.index import Snapshot
+    from reidkit.gallery.rows import Row
+    from reidkit.gallery.search import Found
+    from reidkit.metrics.calibration_file import Calibration
+
+_log = logging.getLogger(__name__)
+
+LARGEST_DIM = 65_536
+"""Above this a sum of products of eight bits could leave 32 bits."""
+
+ERASING = 5.0
+"""Seconds that a removal waits for readers, until what it removed is overwritten everywhere."""
+
+
+class LocalGallery(BaseGallery):
+    """A gallery in a file. Several processes may read it while one writes; all see each other's commits."""
+
+    kind: ClassVar[str] = "local"
+
+    def __init__(self, path: str | os.PathLike[str], model: Encoder | None = None) -> None:
+        """Open the gallery of a file.
+
+        Args:
+            path: The file.
+            model: What embeds images; None: only features can be added and searched for.
+
+        Raises:
+            DataError: no gallery, a damaged one, one of a newer version, or the gallery of another model.
+        """
+        self._encoder = model
+        self._database = Database(Path(path))
+        self._lock = threading.Lock()  # of the index and of what it has seen
+        try:
+            with self._database.reading() as connection:
+                self._read_meta(read_meta(connection), path)
+        except BaseException:
+            self._database.close()
+            raise
+        self._clear_index()
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        model: Encoder | None = None,
+        *,
+        fingerprint: str = "",
+        dim: int = 0,
+    ) -> Self:
+        """Make the file of an empty gallery, and open it.
+
+        Args:
+            path: The file, which must not be there.
+            model: What embeds images. Without one, `fingerprint` and `dim` say which features the gallery is for.
+            fingerprint: The fingerprint of the model of these features; "": not known.
+            dim: Their length.
+
+        Raises:
+            DataError: the file is there, or cannot be made.
+            UsageError: no length of features.
+        """
+        known = calibration_of(model)
+        length = model.dim if model else dim
+        if not 0 < length <= LARGEST_DIM:
+            raise UsageError(
+                f"features of {length} numbers: pass a model, or dim from 1 to {LARGEST_DIM}", argument="dim"
+            )
+        meta = {
+            "uuid": str(uuid.uuid4()),
+            "model": model.fingerprint if model else fingerprint,
+            "dim": str(length),
+            "flip": str(int(bool(known and known.flip))),
+            "created": str(now_micros()),
+            "calibration": _calibration_text(known),
+        }
+        create(Path(path), meta)
+        return cls(path, model)
+
+    def _read_meta(self, meta: dict[str, Any], path: str | os.PathLike[str]) -> None:
+        try:
+            self.model, self.dim, self.flip = meta["model"], int(meta["dim"]), meta["flip"] == "1"
+            self._uuid, self._created = meta["uuid"], int(meta["created"])
+            self.calibration = _calibration_of_text(meta["calibration"])
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{path} is damaged: what it says of itself cannot be read ({error})") from None
+        encoder = self._encoder
+        if encoder is None:
+            return
+        if encoder.fingerprint != self.model or encoder.dim != self.dim:
+            raise DataError(
+                f"{path} holds features of the model {self.model or '(not known)'} with {self.dim} numbers, and not of "
+                f"{encoder.fingerprint} with {encoder.dim}, which cannot be compared with them: open it with its own "
+                "model, or make another gallery",
+                argument="model",
+            )
+        known = calibration_of(encoder)
+        if known and known.flip == self.flip:
+            self.calibration = known
+
+    def close(self) -> None:
+        """Close the file and let go of the index."""
+        self._database.close()
+        with self._lock:
+            self._clear_index()
+
+    # What is in it.
+
+    def count(self, matching: Filter = EVERYTHING) -> int:
+        """Return how many rows meet a filter."""
+        where, values = matching.sql()
+        with self._database.reading() as connection:
+            return int(connection.execute(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()[0])  # noqa: S608
+
+    def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
+        """Return the rows that meet a filter: see `Gallery.rows`."""
+        where, values = matching.sql()
+        after = read_position(cursor, limit)
+        asked = f"SELECT {COLUMNS} FROM {FROM} WHERE rows.id > ? AND {where} ORDER BY rows.id LIMIT ?"  # noqa: S608
+        with self._database.reading() as connection:
+            found = [make_row(record) for record in connection.execute(asked, [after, *values, limit + 1])]
+        return page_of(found, limit)
+
+    def keys(self) -> list[str]:
+        """Return the keys of all rows, in the order of their ids."""
+        with self._database.reading() as connection:
+            return [key for (key,) in connection.execute("SELECT key FROM rows ORDER BY id")]
+
+    def thumbnail(self, key: str) -> bytes | None:
+        """Return the JPEG that was added with a row; None where there is none."""
+        asked = "SELECT jpeg FROM thumbnails JOIN rows USING(id) WHERE key = ?"
+        with self._database.reading() as connection:
+            found = connection.execute(asked, [key]).fetchone()
+        return bytes(found[0]) if found else None
+
+    def info(self) -> Info:
+        """Return what the gallery is."""
+        asked = (
+            f"SELECT name, count(*), min(time), max(time) FROM {FROM} GROUP BY rows.camera ORDER BY name IS NULL, name"  # noqa: S608
+        )
+        with self._database.reading() as connection:
+            cameras = tuple(
+                CameraInfo(name=name, rows=count, first=time_of(first), last=time_of(last))
+                for name, count, first, last in connection.execute(asked)
+            )
+        return Info(
+            uri=str(self._database.path),
+            kind=self.kind,
+            uuid=self._uuid,
+            model=self.model,
+            dim=self.dim,
+            flip=self.flip,
+            rows=sum(camera.rows for camera in cameras),
+            cameras=cameras,
+            first=min((camera.first for camera in cameras if camera.first), default=None),
+            last=max((camera.last for camera in cameras if camera.last), default=None),
+            created=from_micros(self._created),
+            bytes=self._database.size(),
+            memory=self._index.nbytes,
+            **calibration_facts(self.calibration),
+        )
+
+    def changes(self, position: str = "") -> Changes:
+        """Return what has changed since a position: see `Gallery.changes`."""
+        seen, gone = read_changes(position, self._uuid)
+        asked = f"SELECT {COLUMNS} FROM {FROM} WHERE rows.id > ? ORDER BY rows.id"  # noqa: S608
+        with self._database.reading() as connection:
+            last, removed = sequences(connection)
+            if position and has_gap(connection, gone, removed):
+                raise DataError('that position is too old for its changes to be known: begin again with ""')
+            added = tuple(make_row(record) for record in connection.execute(asked, [seen]))
+            log = connection.execute("SELECT id FROM removed WHERE seq > ? AND id <= ? ORDER BY seq", [gone, seen])
+            return Changes(added, tuple(number for (number,) in log), f"{self._uuid}:{last}:{removed}")
+
+    def check(self) -> Check:
+        """Read everything and compare it with what was written."""
+        problems: list[str] = []
+        seen = 0
+        try:
+            with self._database.reading() as connection:
+                problems += [str(line) for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
+                problems += [f"row {each[1]} of {each[0]} belongs to nothing" for each in _orphans(connection)]
+                for problem in self._wrong_rows(connection):
+                    seen += 1
+                    problems += [problem] if problem else []
+        except DataError as error:
+            problems.append(str(error))
+        return Check(seen, tuple(problems))
+
+    def _wrong_rows(self, connection: sqlite3.Connection) -> Iterator[str]:
+        """Yield for each row what is wrong with it, or nothing."""
+        asked = f"SELECT {COLUMNS}, digest, vector FROM {FROM} LEFT JOIN vectors ON vectors.id = rows.id"  # noqa: S608
+        for *record, digest, vector in connection.execute(asked):
+            key = record[1]
+            if vector is None or len(vector) != 4 * self.dim:
+                yield f"{key} has no feature of {self.dim} numbers"
+            elif not np.isfinite(np.frombuffer(vector, "<f4")).all():
+                yield f"the feature of {key} holds a NaN or an infinity"
+            elif digest_of(make_row(record), vector) != digest:
+                yield f"{key} is not what was written"
+            else:
+                yield ""
+
+    # Changes.
+
+    def _write(
+        self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
+    ) -> Added:
+        blobs = (vector.astype("<f4", copy=False).tobytes() for vector in vectors)
+        new = [
+            NewRow(row, blob, picture, digest_of(row, blob))
+            for row, blob, picture in zip(rows, blobs, thumbnails, strict=True)
+        ]
+        with self._database.writing() as connection:
+            known = known_digests(connection, [each.row.key for each in new])
+            fresh: dict[str, NewRow] = {}  # what is to be written, the last of each key
+            status = [self._status(connection, each, known, fresh, how) for each in new]
+            replaced = [known[key][0] for key in fresh if key in known]
+            delete_rows(connection, replaced)
+            insert_rows(connection, list(fresh.values()))
+            self._note_calibration(connection)
+        if replaced:
+            self._erase()
+        return Added(tuple(row.key for row in rows), tuple(status))
+
+    def _status(
+        self,
+        connection: sqlite3.Connection,
+        new: NewRow,
+        known: dict[str, tuple[int, bytes]],
+        fresh: dict[str, NewRow],
+        how: OnConflict,
+    ) -> Status:
+        """Say what becomes of a row, and note it in `fresh` where it is to be written."""
+        key = new.row.key
+        before = fresh.get(key)
+        old = before.digest if before else known[key][1] if key in known else None
+        if old == new.digest or (old and how != "replace" and self._is_same(connection, new, known.get(key), before)):
+            return "unchanged"
+        if old and how == "skip":
+            return "conflict"
+        if old and how == "raise":
+            raise conflict(key)
+        fresh[key] = new
+        return "replaced" if old else "added"
+
+    def _is_same(
+        self, connection: sqlite3.Connection, new: NewRow, known: tuple[int, bytes] | None, before: NewRow | None
+    ) -> bool:
+        """Return whether a row is the one that is there, up to rounding of its feature."""
+        if before:
+            row, vector = before.row, before.vector
+        else:
+            ids = np.array([known[0] if known else 0])
+            row, vector = read_rows(connection, ids)[0], read_vectors(connection, ids, self.dim)[0].tobytes()
+        return is_same(row, np.frombuffer(vector, "<f4"), new.row, np.frombuffer(new.vector, "<f4"), exactly=False)
+
+    def _remove(self, matching: Filter, expect: int | None) -> int:
+        where, values = matching.sql()
+        with self._database.writing() as connection:
+            ids = [number for (number,) in connection.execute(f"SELECT id FROM rows WHERE {where}", values)]  # noqa: S608
+            refuse_other_count(len(ids), expect)
+            delete_rows(connection, ids)
+        if ids:
+            self._erase()
+        return len(ids)
+
+    def _erase(self) -> None:
+        """Overwrite removed rows in what was written ahead, too; readers that are in the way end soon."""
+        until = time.monotonic() + ERASING
+        while not self._database.erase():
+            if time.monotonic() > until:
+                _log.warning(
+                    "%s: a reader is in the way, so that removed rows are overwritten with the next change only",
+                    self._database.path,
+                )
+                return
+            time.sleep(0.02)
+
+    def compact(self) -> None:
+        """Give back to the disk what removed rows have left free in the file, which is written anew."""
+        self._database.compact()
+
+    def _note_calibration(self, connection: sqlite3.Connection) -> None:
+        """Keep the calibration of the model in the file, for those who open it without the model."""
+        text = _calibration_text(self.calibration)
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'calibration' AND value != ?", [text, text])
+
+    # Searches.
+
+    def _clear_index(self) -> None:
+        self._index = Index(self.dim)
+        self._seen, self._seen_removed = 0, 0
+
+    @contextmanager
+    def _view(self) -> Iterator[_LocalView]:
+        with ExitStack() as stack:
+            # The lock is held while the moment of the file is fixed, so that the index never is ahead of it.
+            with self._lock:
+                connection = stack.enter_context(self._database.reading())
+                self._refresh(connection)
+                snapshot = self._index.snapshot()
+            yield _LocalView(connection, snapshot, self.dim)
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        """Bring the index to what the connection sees."""
+        last, removed = sequences(connection)
+        if (last, removed) == (self._seen, self._seen_removed):
+            return
+        if has_gap(connection, self._seen_removed, removed):
+            self._clear_index()
+        if removed > self._seen_removed and self._seen:
+            asked = "SELECT id FROM removed WHERE seq > ? AND id <= ?"
+            gone = connection.execute(asked, [self._seen_removed, self._seen]).fetchall()
+            self._index.remove(np.array([number for (number,) in gone], np.int64))
+        self._index.names = dict(connection.execute("SELECT name, id FROM cameras"))
+        for new in new_rows(connection, self._seen, self.dim):
+            self._index.add(new)
+        self._seen, self._seen_removed = last, removed
+
+
+class _LocalView:
+    """A gallery as it is for one connection in a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, snapshot: Snapshot, dim: int) -> None:
+        self._connection, self._snapshot, self._dim = connection, snapshot, dim
+
+    @property
+    def size(self) -> int:
+        return self._snapshot.size
+
+    def nearest(self, weights: NDArray[np.float64], matching: Filter, count: int, least: float) -> list[Found]:
+        passed = self._snapshot.passed(matching)
+        if passed is None:
+            where, values = matching.sql()
+            ids = self._connection.execute(f"SELECT id FROM rows WHERE {where} ORDER BY id", values)  # noqa: S608
+            passed = self._snapshot.among(np.fromiter((number for (number,) in ids), np.int64))
+        return self._snapshot.nearest(weights, passed, (count, least), self.vectors)
+
+    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
+        return read_rows(self._connection, ids)
+
+    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        return read_vectors(self._connection, ids, self._dim)
+
+    def ids(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        found = known_digests(self._connection, keys)
+        for key in keys:
+            if key not in found:
+                raise no_such_key(key)
+        return np.array([found[key][0] for key in keys], np.int64)
+
+
+def _orphans(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+    for table, number, *_ in connection.execute("PRAGMA foreign_key_check"):
+        yield table, number
+
+
+def _calibration_text(known: Calibration | None) -> str:
+    """Return a calibration as JSON, "" for none."""
+    if known is None:
+        return ""
+    from reidkit.metrics.calibration_file import to_json
+
+    return json.dumps(to_json(known), allow_nan=False)
+
+
+def _calibration_of_text(text: str) -> Calibration | None:
+    """Return a calibration of JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text:
+        return None
+    from pydantic import TypeAdapter
+
+    from reidkit.metrics.calibration_file import Calibration
+
+    return TypeAdapter(Calibration).validate_json(text)
