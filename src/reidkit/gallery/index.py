@@ -8,12 +8,13 @@ for. How a search is exact nevertheless is said in `scan.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from reidkit.gallery.filters import Columns
-from reidkit.gallery.scan import Coded, cosines, largest, possible, quantise, scale_products, scan, scan_rows
+from reidkit.gallery.scan import Coded, Rotation, cosines, largest, possible, quantise, scale_products, scan, scan_rows
 from reidkit.gallery.search import Found
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ MOST = 0.25
 TOGETHER = 64
 """Queries that are multiplied at a time."""
 
-BLOCK = 16_384
+BLOCK = 4096
 """Rows that are multiplied at a time."""
 
 PRODUCTS = 2**25
@@ -82,6 +83,7 @@ class Index:
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
+        self._rotation = Rotation(dim)
         self.names: dict[str, int] = {}  # the number of each camera by its name
         self._clear()
 
@@ -102,7 +104,8 @@ class Index:
         for first, codes in self._spans(into):
             rows = slice(first, first + len(codes))
             vectors = new.vectors[first - into.start : rows.stop - into.start]
-            quantise(vectors, codes, self._columns["scale"][rows], self._columns["left"][rows])
+            rotation = self._rotation.signs, self._rotation.strides
+            quantise(vectors, rotation, codes, self._columns["scale"][rows], self._columns["left"][rows])
         self._count = into.stop
         self._snapshot = None
 
@@ -123,7 +126,7 @@ class Index:
             columns = {name: column[: self._count] for name, column in self._columns.items()}
             codes = [codes for _, codes in self._spans(slice(0, self._count))]
             alive = self._alive[: self._count]
-            self._snapshot = Snapshot(codes, **columns, alive=alive, names=dict(self.names))
+            self._snapshot = Snapshot(self._rotation, codes, **columns, alive=alive, names=dict(self.names))
         return self._snapshot
 
     @property
@@ -172,6 +175,7 @@ class Index:
 class Snapshot:
     """Rows that nobody changes any more, N of them, by their numbers 0 to N - 1; removed ones are not `alive`."""
 
+    rotation: Rotation
     codes: list[Codes]
     ids: Integers
     scale: Floats
@@ -182,10 +186,10 @@ class Snapshot:
     alive: Mask
     names: Mapping[str, int]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many rows there are."""
-        return int(self.alive.sum())
+        return int(np.count_nonzero(self.alive))
 
     def spans(self) -> Iterator[tuple[int, Codes]]:
         """Yield the number of the first row of each chunk, and its codes."""
@@ -223,7 +227,7 @@ class Snapshot:
         found: list[Found] = []
         if len(weights) <= FEW or total < MOST * len(passed):
             for one in weights:
-                query = Coded.of(one, 32_767)
+                query = Coded.of(self.rotation.turn(one), 32_767)
                 values = self._scan(query, passed) if rows is None else self._scan_rows(query, rows)
                 found.append(self._settle((one, query), (rows, values), wanted, fetch)._replace(passed=total))
             return found
@@ -231,7 +235,7 @@ class Snapshot:
         for first in range(0, len(weights), together):
             some = weights[first : first + together]
             for one, candidates in zip(some, self._multiply(some, passed, wanted), strict=True):
-                query = Coded.of(one, 32_767)
+                query = Coded.of(self.rotation.turn(one), 32_767)
                 values = self._scan_rows(query, candidates)
                 found.append(self._settle((one, query), (candidates, values), wanted, fetch)._replace(passed=total))
         return found
@@ -258,15 +262,15 @@ class Snapshot:
         """Yield for each query the rows that may be among its nearest, by products of eight bits with eight bits."""
         import torch
 
-        queries = [Coded.of(one, 127) for one in weights]
-        codes = torch.from_numpy(np.stack([query.code for query in queries]))
+        queries = [Coded.of(self.rotation.turn(one), 127) for one in weights]
+        codes = torch.from_numpy(np.stack([query.code for query in queries])).T
         factors = np.array([query.scale for query in queries], np.float32)
         values = np.empty((len(queries), len(passed)), np.float32)
         for start, chunk in self.spans():
             for first in range(0, len(chunk), BLOCK):
                 block = torch.from_numpy(chunk[first : first + BLOCK])
                 span = slice(start + first, start + first + len(block))
-                products = torch._int_mm(codes, block.T).numpy()
+                products = torch._int_mm(block, codes).numpy()
                 scale_products(products, self.scale[span], passed[span], factors, values[:, span])
         count, least = wanted
         for query, those in zip(queries, values, strict=True):
@@ -290,7 +294,7 @@ class Snapshot:
         # The last of `count` exact values: what cannot reach it is not among the first.
         reached = max(float(exact.min(initial=np.inf)), least) if len(first) == count else least
         others = possible(values, left, coded.errors, reached)
-        others = others[~np.isin(others, first)]
+        others = others[~members(others, first)]
         numbers = np.concatenate([first, others])
         numbers = numbers if rows is None else rows[numbers]
         exact = np.concatenate([exact, self._exact(weights, numbers[len(first) :], fetch)])

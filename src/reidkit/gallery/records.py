@@ -12,7 +12,7 @@ from reidkit.errors import DataError
 from reidkit.gallery.database import now_micros
 from reidkit.gallery.filters import UNKNOWN
 from reidkit.gallery.index import NewRows
-from reidkit.gallery.rows import Row, from_micros, to_micros
+from reidkit.gallery.rows import Row, from_micros, made_of, to_micros
 
 if TYPE_CHECKING:
     import sqlite3
@@ -150,17 +150,18 @@ def insert_rows(connection: sqlite3.Connection, new: Sequence[NewRow]) -> None:
 def make_row(record: Sequence[Any]) -> Row:
     """Return the row of a record of `COLUMNS`."""
     number, key, pid, camera, track, micros, image, attributes, added = record
-    return Row(
-        key,
-        pid=pid,
-        camera=camera,
-        track=track,
-        time=time_of(micros),
-        image=image,
-        attributes=json.loads(attributes) if attributes else {},
-        id=number,
-        added=time_of(added),
-    )
+    values = {
+        "key": key,
+        "pid": pid,
+        "camera": camera,
+        "track": track,
+        "time": time_of(micros),
+        "image": image,
+        "attributes": json.loads(attributes) if attributes else {},
+        "id": number,
+        "added": time_of(added),
+    }
+    return made_of(Row, values)
 
 
 def time_of(micros: int | None) -> datetime | None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.query import Hit, Hits
-from reidkit.gallery.rows import Row
+from reidkit.gallery.rows import made_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from reidkit.gallery.filters import Filter
     from reidkit.gallery.query import SearchOptions
+    from reidkit.gallery.rows import Row
     from reidkit.metrics.calibration_file import Calibration, CameraThreshold
 
     Doubles = NDArray[np.float64]
@@ -35,7 +36,6 @@ TOWARDS, AWAY = 0.75, 0.25
 ALPHA = 3.0
 """The power of a cosine by which a neighbour counts in query expansion (Radenović et al. 2018)."""
 
-_ROW = tuple(each.name for each in fields(Row))
 _CURSOR = re.compile(r"(\d{1,9})(?::(-?0x[01]\.[0-9a-f]+p[+-]\d{1,4}):(\d{1,18}))?")
 
 
@@ -88,7 +88,7 @@ class Target(NamedTuple):
 def unit(vectors: NDArray[np.floating]) -> Doubles:
     """Scale features [N, D] to length one; those of zeros stay."""
     doubles = np.asarray(vectors, np.float64)
-    length = np.sqrt(np.einsum("nd,nd->n", doubles, doubles))
+    length = np.linalg.norm(doubles, axis=1)
     scaled: Doubles = doubles / np.where(length > 0, length, 1)[:, None]
     return scaled
 
@@ -330,13 +330,9 @@ class _Search:
 
     def _hit(self, number: int, rank: int) -> Hit:
         row = self._rows[number]
-        return Hit(
-            **{name: getattr(row, name) for name in _ROW},
-            similarity=float(self._similarities[number]),
-            **self._meanings[number]._asdict(),
-            rank=rank,
-            marked=row.key in self._target.marked,
-        )
+        meaning = self._meanings[number]._asdict()
+        similarity, marked = float(self._similarities[number]), row.key in self._target.marked
+        return made_of(Hit, {**vars(row), **meaning, "similarity": similarity, "rank": rank, "marked": marked})
 
     def _cursor(self, number: int, last: int) -> str:
         if self._options.group_by or self._options.rerank:
