@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from reidkit.gallery.filters import Filter
 from reidkit.gallery.local import LocalGallery
-from reidkit.gallery.rows import Row
+from reidkit.gallery.rows import Row, from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ class Crowd:
 
     dim: int
     rng: np.random.Generator
-    decay: NDArray[np.float64]
+    decay: NDArray[np.float32]
     people: NDArray[np.float32]
     cameras: NDArray[np.float32]
 
@@ -48,7 +49,7 @@ class Crowd:
     def of(cls, people: int, dim: int) -> Crowd:
         """Draw so many people."""
         rng = np.random.default_rng(0)
-        decay = np.arange(1, dim + 1) ** -0.35
+        decay = (np.arange(1, dim + 1) ** -0.35).astype(np.float32)
         return cls(dim, rng, decay, _draw(rng, people, decay), _draw(rng, CAMERAS, decay))
 
     def images(self, pids: NDArray[np.int64], cameras: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -60,8 +61,8 @@ class Crowd:
         return features
 
 
-def _draw(rng: np.random.Generator, count: int, decay: NDArray[np.float64]) -> NDArray[np.float32]:
-    drawn = rng.standard_normal((count, len(decay)), np.float32) * decay.astype(np.float32)
+def _draw(rng: np.random.Generator, count: int, decay: NDArray[np.float32]) -> NDArray[np.float32]:
+    drawn = rng.standard_normal((count, len(decay)), np.float32) * decay
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     return drawn
 
@@ -107,15 +108,15 @@ def fill(path: Path, options: argparse.Namespace) -> tuple[NDArray[np.float32], 
             pids, cameras = numbers % people, crowd.rng.integers(CAMERAS, size=len(numbers))
             parts.append(crowd.images(pids, cameras))
             rows = [
-                Row(f"{camera}/{number:08d}.jpg", pid=pid, camera=f"camera {camera}", time=number)  # type: ignore[arg-type]
+                Row(f"{camera}/{number:08d}.jpg", pid=pid, camera=f"camera {camera}", time=from_micros(number))
                 for number, pid, camera in zip(numbers.tolist(), pids.tolist(), cameras.tolist(), strict=True)
             ]
             start = time.perf_counter(), time.process_time()
             gallery.add_vectors(parts[-1], rows)
             wall, used = wall + time.perf_counter() - start[0], used + time.process_time() - start[1]
     print(
-        f"{options.rows} rows of {options.dim} numbers in batches of {options.batch}: {options.rows / wall:.0f} durable "
-        f"rows/s, {options.rows / used:.0f} per second of CPU time; {path.stat().st_size / options.rows:.0f} bytes a row"
+        f"{options.rows} rows of {options.dim} numbers in batches of {options.batch}: {options.rows / wall:.0f} rows/s "
+        f"durable, {options.rows / used:.0f} a second of CPU time, {path.stat().st_size / options.rows:.0f} bytes a row"
     )
     asked = np.where(np.arange(256) % 2, people + np.arange(256), crowd.rng.integers(people, size=256))
     return np.concatenate(parts), crowd.images(asked, crowd.rng.integers(CAMERAS, size=256))
@@ -139,9 +140,7 @@ def compare(gallery: LocalGallery, vectors: NDArray[np.float32], queries: NDArra
         ("64 queries, one camera in 16", 64, camera),
     ):
         blocks = [queries[at : at + count] for at in range(0, min(len(queries), 16 * count), count)]
-        settings = (
-            faiss.SearchParameters(sel=faiss.IDSelectorBatch(inside)) if matching else None  # type: ignore[arg-type]
-        )
+        settings = faiss.SearchParameters(sel=faiss.IDSelectorBatch(inside)) if matching else None  # type: ignore[call-arg]
         ours = [gallery.search_vectors(block, top=TOP, filter=matching) for block in blocks]
         theirs = [index.search(block, TOP, params=settings)[1] for block in blocks[:4]]
         recall = np.mean(
@@ -152,19 +151,17 @@ def compare(gallery: LocalGallery, vectors: NDArray[np.float32], queries: NDArra
             ]
         )
         candidates = [hits.candidates for block in ours for hits in block]
-        mine = min(
-            cpu(lambda block=block: gallery.search_vectors(block, top=TOP, filter=matching), 3)  # type: ignore[misc]
-            for block in blocks[:4]
-        )
-        flat = min(
-            cpu(lambda block=block: index.search(block, TOP, params=settings), 3)  # type: ignore[misc]
-            for block in blocks[:4]
-        )
+        mine = _least(partial(gallery.search_vectors, top=TOP, filter=matching), blocks)
+        flat = _least(partial(index.search, k=TOP, params=settings), blocks)
         print(
             f"{name}: {1e3 * mine / count:.2f} ms a query, FAISS flat {1e3 * flat / count:.2f} ms, "
             f"{flat / mine:.2f} times as fast; recall of FAISS's first {TOP} {recall:.4f}; computed exactly "
             f"{np.mean(candidates):.0f} rows, at most {max(candidates)}"
         )
+
+
+def _least(search: Callable[..., object], blocks: list[NDArray[np.float32]]) -> float:
+    return min(cpu(partial(search, block), 3) for block in blocks[:4])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
-from reidkit.encoder import read_images
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.gallery import Added
@@ -291,6 +290,8 @@ def embed(encoder: Encoder, images: Sequence[Image], *, flip: bool) -> NDArray[n
     Raises:
         DataError: an image cannot be read.
     """
+    from reidkit.encoder import read_images
+
     parts = []
     with closing(cast("Any", read_images(images, encoder.input))) as batches:
         for pixels in batches:

@@ -289,7 +289,19 @@ def _check_file(path: Path) -> bool:
     version = int.from_bytes(head[60:64], "big")
     if version > VERSION:
         raise DataError(f"{path} is a gallery of version {version}, and this reidkit knows {VERSION}: update reidkit")
+    # A page that is cut off would be read as zeros. While something is written ahead, the file may be growing.
+    page = int.from_bytes(head[16:18], "big")  # 1 stands for 65,536
+    size = int.from_bytes(head[28:32], "big") * (PAGE_BYTES if page == 1 else page)
+    if path.stat().st_size < size and not _written_ahead(path):
+        raise DataError(f"{path} is damaged, its end is missing: take a copy of it from before")
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _written_ahead(path: Path) -> bool:
+    try:
+        return Path(f"{path}-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _version(path: Path) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from reidkit.gallery.filters import EVERYTHING
+from reidkit.gallery.query import Hit, Hits, Query, SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,9 +17,24 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Image
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.query import Hits, Query, SearchOptions
     from reidkit.gallery.rows import Camera, Row, Time, Value
     from reidkit.metrics.calibration_file import Calibration
+
+__all__ = [
+    "Added",
+    "CameraInfo",
+    "Changes",
+    "Check",
+    "Gallery",
+    "Hit",
+    "Hits",
+    "Info",
+    "OnConflict",
+    "Page",
+    "Query",
+    "SearchOptions",
+    "Status",
+]
 
 OnConflict: TypeAlias = Literal["raise", "skip", "replace"]
 """What becomes of a row whose key is in the gallery with other contents."""

@@ -43,6 +43,9 @@ FEW = 8
 MOST = 0.25
 """Where a filter leaves less than this part of all rows, queries are always scanned one by one."""
 
+NARROW = 16
+"""Features of fewer numbers are never multiplied together: nothing is gained, and torch errs where there is one."""
+
 TOGETHER = 64
 """Queries that are multiplied at a time."""
 
@@ -225,7 +228,7 @@ class Snapshot:
         # A mask over nearly all rows costs less than their numbers do.
         rows = None if 2 * total > len(passed) else np.flatnonzero(passed)
         found: list[Found] = []
-        if len(weights) <= FEW or total < MOST * len(passed):
+        if len(weights) <= FEW or total < MOST * len(passed) or weights.shape[1] < NARROW:
             for one in weights:
                 query = Coded.of(self.rotation.turn(one), 32_767)
                 values = self._scan(query, passed) if rows is None else self._scan_rows(query, rows)

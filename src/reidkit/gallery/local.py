@@ -430,8 +430,8 @@ def _calibration_of_text(text: str) -> Calibration | None:
     """
     if not text:
         return None
-    from pydantic import TypeAdapter
-
+    from reidkit import strict_json
     from reidkit.metrics.calibration_file import Calibration
 
-    return TypeAdapter(Calibration).validate_json(text)
+    found: Calibration = strict_json.fit(strict_json.parse(text), Calibration)
+    return found
