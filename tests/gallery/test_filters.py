@@ -132,7 +132,7 @@ def test_an_infinite_list_is_no_problem_for_sql(tmp_path):
         ({"pids": 7}, "is one value"),
         ({"since": "yesterday"}, "since: 'yesterday' is no time: write it as 2026"),
         ({"attributes": {'a"b': 1}}, "holds a quote or a backslash"),
-        ({"attributes": {"a": None}}, "give it a text, a number"),
+        ({"attributes": {"a": None}}, "None is one value"),
         ({"attributes": {"a": float("nan")}}, "give it a text, a number"),
         ({"attributes": ["a"]}, "pass a dict"),
         ({"tracks": ["\0"]}, "control characters"),

@@ -221,7 +221,7 @@ def _json(values: Any) -> str:
 def _several(given: Any) -> Collection[Any]:
     """Return a collection; a text alone is one value and no collection of letters."""
     if isinstance(given, str | int | float) or not isinstance(given, Collection):
-        raise UsageError(f"{given!r} is one value: pass a list of them")
+        raise DataError(f"{given!r} is one value: pass a list of them")
     return given
 
 
@@ -243,7 +243,7 @@ def _texts(what: str) -> Callable[[Any], tuple[str, ...]]:
 
 def _attributes(given: Any) -> dict[str, tuple[Value, ...]]:
     if not isinstance(given, Mapping):
-        raise UsageError("attributes are no names with values: pass a dict")
+        raise DataError("they are no names with values: pass a dict")
     found = {}
     for name, values in given.items():
         several = [values] if isinstance(values, str | int | float) else _several(values)
