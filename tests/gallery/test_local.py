@@ -16,7 +16,7 @@ from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
 from reidkit.gallery import Filter, Row, database, open_gallery, records
 from reidkit.gallery.database import connect
 from reidkit.gallery.local import LocalGallery
-from tests.gallery.made import Colours, keys
+from tests.gallery.made import Calibrated, Colours, keys
 
 RED, GREEN, BLUE = [1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]
 
@@ -328,11 +328,6 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(path):
 
 
 def test_a_calibration_is_kept_for_those_without_the_model(path):
-    from tests.gallery.test_search import calibration
-
-    class Calibrated(Colours):
-        calibration = calibration("c0105125c0105125")
-
     with open_gallery(path, Calibrated()) as gallery:
         gallery.add_vectors([RED], [Row("a", camera="hall")])
     with open_gallery(path) as gallery:

@@ -7,57 +7,9 @@ import pytest
 from reidkit.errors import UsageError
 from reidkit.gallery import Query, Row, open_gallery
 from reidkit.gallery.search import pair_of
-from reidkit.metrics.calibration_file import Calibration, CameraThreshold, Rate, Settings
-from reidkit.metrics.probability import Isotonic
-from tests.gallery.made import Colours, keys
+from tests.gallery.made import Calibrated, Colours, calibration, keys
 
 RED, BLUE = [1.0, 0, 0], [0, 0, 1.0]
-
-
-def calibration(model: str = "abc") -> Calibration:
-    """0.1 to 0.9 between cosines of 0 and 1, threshold 0.5; from door to hall 0.2 to 0.6, threshold 0.75."""
-    pair = CameraThreshold(
-        query_camid=1,
-        gallery_camid=2,
-        query_camera="door",
-        gallery_camera="hall",
-        genuine=100,
-        impostors=10_000,
-        threshold=0.75,
-        tpr=0.9,
-        far=1e-3,
-        probability=Isotonic((0.0, 1.0), (0.2, 0.6)),
-    )
-    return Calibration(
-        model=model,
-        data="made up",
-        feature="after",
-        flip=False,
-        settings=Settings(),
-        queries=10,
-        gallery=10,
-        people=10,
-        genuine=100,
-        impostors=10_000,
-        chosen=Rate(far=1e-3, threshold=0.5, tpr=0.9, interval=None, false_accepts=10),
-        far_interval=None,
-        eer=0.1,
-        eer_threshold=0.4,
-        eer_interval=None,
-        auc=0.9,
-        d_prime=None,
-        rates=(),
-        open_set=None,
-        probability=Isotonic((0.0, 1.0), (0.1, 0.9)),
-        held_out=None,
-        camera_pairs=(pair,),
-        curve=(),
-        warnings=(),
-    )
-
-
-class Calibrated(Colours):
-    calibration = calibration(Colours.fingerprint)
 
 
 @pytest.fixture
