@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reidkit.data.hard_ids import HardIdSampler
-from reidkit.data.sampler import PKSampler
+from reidkit.data.sampler import HardIdSampler, PKSampler
 
 PIDS = np.repeat([3, 10, 11, 40, 41, 42, 70, 71], 4)
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidkit.data import transforms
+from reidkit.data import transforms, transforms_on_device
 from reidkit.data.sources import MappedImages
 from reidkit.data.transforms import (
     CODE_FILL,
@@ -135,7 +135,7 @@ BOXES = np.array([[2, 3, 4, 5], [0, 0, 0, 0], [19, 11, 1, 1], [0, 0, 19, 11], [5
 
 def erase_boxes_inside(images: torch.Tensor, boxes: NDArray[np.int64], fill: Fill, noise: NDArray[np.int64]) -> None:
     """As the batches of a GPU are erased."""
-    transforms.erase_inside(images, torch.from_numpy(boxes.T.copy()), fill, int(noise[0]))
+    transforms_on_device.erase_inside(images, torch.from_numpy(boxes.T.copy()), fill, int(noise[0]))
 
 
 @pytest.mark.parametrize("way", [erase, erase_boxes_inside])

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidkit.data import loaders, transforms
+from reidkit.data import loaders, transforms, transforms_on_device
 from reidkit.data.loaders import build_batches, copy_to_device, fits_on
 from reidkit.data.sources import MappedImages, StreamedImages
-from reidkit.data.transforms import DeviceParams
+from reidkit.data.transforms_on_device import DeviceParams
 from reidkit.recipe import Batch, Erasing, Recipe
 from reidkit.types import Sample
 from tests.data.test_loaders import CPU, RECIPE, images
@@ -31,16 +31,16 @@ def numbers(flip: int, top: int, left: int, pad: int) -> DeviceParams:
     params = transforms.AugmentParams(
         np.array([flip == 1]), np.array([top]), np.array([left]), np.zeros((1, 4), np.int64), np.zeros(1, np.int64)
     )
-    out = np.zeros((transforms.PARAM_ROWS, 1), dtype=np.int64)
-    transforms.write_params(np.array([0]), np.array([5]), params, pad, out)
+    out = np.zeros((transforms_on_device.PARAM_ROWS, 1), dtype=np.int64)
+    transforms_on_device.write_params(np.array([0]), np.array([5]), params, pad, out)
     return DeviceParams.of(torch.from_numpy(out), 1)
 
 
 def test_flip_and_crop_by_hand() -> None:
     """Pad 1 around 2 x 3: the corner (0, 0) shows a black row above and a black column to the left."""
     image = torch.tensor([[[1, 2, 3], [4, 5, 6], [7, 8, 9]], [[11, 12, 13], [14, 15, 16], [17, 18, 19]]]).byte()[None]
-    assert torch.equal(transforms.crop_flip_on_device(image, numbers(0, 1, 1, 1)), image)
-    assert transforms.crop_flip_on_device(image, numbers(1, 0, 0, 1)).tolist() == [
+    assert torch.equal(transforms_on_device.crop_flip_on_device(image, numbers(0, 1, 1, 1)), image)
+    assert transforms_on_device.crop_flip_on_device(image, numbers(1, 0, 0, 1)).tolist() == [
         [[[0, 0, 0], [0, 0, 0], [0, 0, 0]], [[0, 0, 0], [7, 8, 9], [4, 5, 6]]]
     ]
     assert numbers(1, 0, 0, 1).label.tolist() == [5]
@@ -55,9 +55,11 @@ def test_flip_and_crop_as_on_the_host(shape: tuple[int, int], pad: int, seed: in
     params = transforms.Augmentation(pad=pad).sample(rng, 6, (height, width))
     expected = np.full((6, height, width, 3), 99, dtype=np.uint8)
     transforms.crop_flip(source, index, params, pad, expected)
-    packed = np.zeros((transforms.PARAM_ROWS, 6), dtype=np.int64)
-    transforms.write_params(index, index, params, pad, packed)
-    found = transforms.crop_flip_on_device(copy_to_device(CPU, source), DeviceParams.of(torch.from_numpy(packed), 6))
+    packed = np.zeros((transforms_on_device.PARAM_ROWS, 6), dtype=np.int64)
+    transforms_on_device.write_params(index, index, params, pad, packed)
+    found = transforms_on_device.crop_flip_on_device(
+        copy_to_device(CPU, source), DeviceParams.of(torch.from_numpy(packed), 6)
+    )
     assert np.array_equal(found.numpy(), expected)
 
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from reidkit.data import transforms
+from reidkit.data import transforms, transforms_on_device
 from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.data.sampler import build_sampler
 from reidkit.data.sources import Streamed, UnreadableImagesError
 from reidkit.data.style_exchange import Cameras, exchange_amplitudes, exchange_moments
-from reidkit.data.transforms import DeviceParams, build_augmentation
+from reidkit.data.transforms import build_augmentation
+from reidkit.data.transforms_on_device import DeviceParams
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 
@@ -61,8 +62,8 @@ class TrainBatches:
     gets its slice of the images of a batch, and the labels of all of them.
 
     On a GPU with room for the set (`resident`) the images are copied there once, and each batch is cut out of them;
-    else the host prepares the pixels. Both ways give the same batches (see `transforms.augment_on_device` for what
-    rounding and noise do).
+    else the host prepares the pixels. Both ways give the same batches (see `augment_on_device` for what rounding
+    and noise do).
 
     `replaced` is called with a sentence, once for each image that became unreadable since the start and was replaced by
     another image of the same id in its batch. If it is None, such an image ends the epoch.
@@ -145,7 +146,7 @@ class TrainBatches:
                     styles = np.random.default_rng((self.seed, epoch, batch, _STYLE))
                     rows = self._styles.of(styles, order[batch], mine)
                 transforms.crop_flip(rows, index, params, pad, slot.images.numpy())
-            transforms.write_params(index, self.labels[order[batch]], params, pad, slot.numbers.numpy())
+            transforms_on_device.write_params(index, self.labels[order[batch]], params, pad, slot.numbers.numpy())
             return params
 
         size = (0, 0) if self.resident else self.source.size
@@ -189,12 +190,14 @@ class TrainBatches:
         fill = self.augmentation.erasing.fill
         if self._images is not None:
             erased = fill if params.boxes.any() else None
-            return transforms.augment_on_device(self._images, on_device, erased, int(params.noise[0])), on_device.label
+            return transforms_on_device.augment_on_device(
+                self._images, on_device, erased, int(params.noise[0])
+            ), on_device.label
         images = transforms.normalise(pixels)
         if images.device.type == "cpu":
             transforms.erase(images, params.boxes, fill, params.noise)
         elif params.boxes.any():
-            transforms.erase_inside(images, on_device.boxes, fill, int(params.noise[0]))
+            transforms_on_device.erase_inside(images, on_device.boxes, fill, int(params.noise[0]))
         return images, on_device.label
 
 
@@ -329,7 +332,7 @@ class _Slot:
     def empty(cls, count: int, labelled: int, size: tuple[int, int], device: torch.device) -> _Slot:
         pinned = device.type == "cuda"
         images = torch.empty((count, *size, 3), dtype=torch.uint8, pin_memory=pinned)
-        numbers = torch.zeros((transforms.PARAM_ROWS, labelled), dtype=torch.int64, pin_memory=pinned)
+        numbers = torch.zeros((transforms_on_device.PARAM_ROWS, labelled), dtype=torch.int64, pin_memory=pinned)
         return cls(images, numbers, torch.cuda.Event() if pinned else None)
 
     def to(self, device: torch.device, count: int) -> tuple[Tensor, DeviceParams]:

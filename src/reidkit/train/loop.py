@@ -16,8 +16,8 @@ from torch import autocast
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reidkit import recipe as recipes
-from reidkit.data.hard_ids import HardIdSampler
 from reidkit.data.loaders import eval_batches
+from reidkit.data.sampler import HardIdSampler
 from reidkit.distributed import ALONE
 from reidkit.encoder import embed
 from reidkit.errors import DataError, DivergedError, PeerError, RunError
