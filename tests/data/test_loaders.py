@@ -329,6 +329,19 @@ def test_processes_share_the_styles_of_a_batch() -> None:
     assert torch.equal(torch.cat(halves), whole)
 
 
+def test_the_batches_say_which_images_have_another_style() -> None:
+    """Those, and no others, differ from the plain batch; in every process all of the batch are known."""
+    source, recipe = with_cameras(), styled(exchange=0.5)
+    made = batches(source, recipe)
+    for number, ((before, _), (after, _)) in enumerate(zip(batches(source).epoch(1), made.epoch(1), strict=True)):
+        known = made.styled(1, number)
+        assert known is not None
+        assert torch.equal((before != after).flatten(1).any(1), known)
+        assert torch.equal(replace(made, group=Group(rank=1, size=2)).styled(1, number), known)  # type: ignore[arg-type]
+    assert batches(source).styled(1, 0) is None
+    assert batches(source, styled(augment=0.5)).styled(1, 0) is None
+
+
 def test_one_camera_exchanges_nothing() -> None:
     one, two = (next(iter(batches(with_cameras(1), recipe).epoch(1)))[0] for recipe in (RECIPE, styled(exchange=1.0)))
     assert torch.equal(one, two)

@@ -140,3 +140,22 @@ def test_focal_by_hand():
 def test_an_unknown_kind_of_logits_is_refused():
     with pytest.raises(UsageError, match="logits must be linear, cosface, arcface or circle, not cos"):
         IdentityLoss(2, 3, logits="cos")
+
+
+def test_an_image_with_another_style_is_smoothed_by_itself():
+    """Two ids, logits (ln 3, 0): -ln 3/4 for the plain one; with eps 0.1 over both q = (0.95, 0.05) for the other."""
+    loss = IdentityLoss(2, 2)
+    torch.nn.init.eye_(loss.classifier.weight)
+    feats, labels = torch.tensor([[math.log(3), 0.0]] * 2), torch.tensor([0, 0])
+    plain, more = -math.log(0.75), -0.95 * math.log(0.75) - 0.05 * math.log(0.25)
+    loss.styled_b = torch.tensor([False, True])
+    assert loss(feats, labels).item() == pytest.approx((plain + more) / 2)
+    loss.styled_b = None
+    assert loss(feats, labels).item() == pytest.approx(plain)
+
+
+def test_where_all_are_smoothed_as_much_a_style_changes_nothing():
+    loss, feats, labels = IdentityLoss(4, 3, smoothing=0.1), torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    before = loss(feats, labels)
+    loss.styled_b = torch.ones(5, dtype=torch.bool)
+    assert torch.equal(loss(feats, labels), before)

@@ -157,3 +157,11 @@ def test_a_term_that_cannot_be_is_refused(term, words):
 def test_without_a_term_there_is_nothing_to_minimise():
     with pytest.raises(UsageError, match="give at least one term"):
         Objective([])
+
+
+def test_the_id_losses_are_told_which_images_have_another_style() -> None:
+    objective = build_objective(Recipe(), {"": slice(0, 4)}, 3)
+    marks = torch.tensor([True, False])
+    objective.mark_styled(marks)
+    assert objective.get_submodule("identity").styled_b is marks
+    assert "identity.styled_b" not in objective.state_dict()

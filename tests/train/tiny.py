@@ -102,6 +102,9 @@ class _Faulty:
     def forget_order(self) -> None:
         self.inner.forget_order()
 
+    def styled(self, epoch: int, batch: int) -> Tensor | None:
+        return self.inner.styled(epoch, batch)
+
     def cameras(self, epoch: int, batch: int) -> Tensor:
         return self.inner.cameras(epoch, batch)
 

@@ -110,6 +110,17 @@ class TrainBatches:
         """Ask the sampler again for its batches, as it gives others from now on."""
         self._order.cache_clear()
 
+    def styled(self, epoch: int, batch: int) -> Tensor | None:
+        """Return which images of a whole batch have another camera's style: bool [B], on the device; None without.
+
+        It is what `epoch` has drawn.
+        """
+        if self._styles is None:
+            return None
+        rng = np.random.default_rng((self.seed, epoch, batch, _STYLE))
+        styled_b = self._styles.exchanged(rng, self._order(epoch)[batch])
+        return None if styled_b is None else torch.from_numpy(styled_b).to(self.device)
+
     def cameras(self, epoch: int, batch: int) -> Tensor:
         """Return the cameras of the images that this process has of a batch: int64 [B/n], on the device."""
         order = self._order(epoch)[batch]
@@ -226,6 +237,13 @@ class StyledRows:
         if self._augmentation.policies:
             apply_policies(self._pixels, sample_policies(rng, len(order_b), self._augmentation.policies).of(mine))
         return self
+
+    def exchanged(self, rng: np.random.Generator, order_b: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Return which images of a batch get another camera's style, by the same draws; None if none ever does."""
+        if self._cameras is None:
+            return None
+        styled_b: NDArray[np.bool_] = self._cameras.sample(rng, order_b, self._augmentation.exchange).camera >= 0
+        return styled_b
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return the images that were prepared last, which have these indices."""

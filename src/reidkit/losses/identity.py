@@ -15,6 +15,9 @@ SmoothingOver = Literal["all", "others"]
 ClassifierInit = Literal["normal", "kaiming"]
 Logits = Literal["linear", "cosface", "arcface", "circle"]
 
+STYLED = 0.1
+"""The least smoothing of images that have another camera's style (CamStyle, Zhong et al., CVPR 2018, equation 6)."""
+
 
 class IdentityLoss(nn.Module):
     """Cross entropy with label smoothing over the N ids of the training set.
@@ -25,9 +28,13 @@ class IdentityLoss(nn.Module):
 
     `logits` other than `linear` are those of cosines with a margin (see `margin_logits`), and need no bias.
 
+    Images that `styled_b` [B] marks, as they have been given another camera's style, have at least `STYLED` over all.
+
     Raises:
         UsageError: an unknown word.
     """
+
+    styled_b: Tensor | None = None
 
     def __init__(  # noqa: PLR0913
         self,
@@ -52,10 +59,19 @@ class IdentityLoss(nn.Module):
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
         """Return the mean loss of features [B, D], f_i in the paper, with labels [B], 0 <= label < num_ids."""
         if self.logits == "linear":
-            return F.cross_entropy(self.classifier(feat_bd), label_b, label_smoothing=self.smoothing)
+            return self._cross_entropy(self.classifier(feat_bd), label_b)
         cos_bc = F.linear(F.normalize(feat_bd, dim=1), F.normalize(self.classifier.weight, dim=1))
         logits_bc = margin_logits(cos_bc, label_b, self.logits, scale=self.scale, margin=self.margin)
-        return F.cross_entropy(logits_bc, label_b, label_smoothing=self.smoothing)
+        return self._cross_entropy(logits_bc, label_b)
+
+    def _cross_entropy(self, logits_bc: Tensor, label_b: Tensor) -> Tensor:
+        if self.styled_b is None or self.smoothing >= STYLED:
+            return F.cross_entropy(logits_bc, label_b, label_smoothing=self.smoothing)
+        plain_b, more_b = (
+            F.cross_entropy(logits_bc, label_b, label_smoothing=eps, reduction="none")
+            for eps in (self.smoothing, STYLED)
+        )
+        return torch.where(self.styled_b, more_b, plain_b).mean()
 
 
 class FocalLoss(IdentityLoss):

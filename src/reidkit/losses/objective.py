@@ -126,6 +126,12 @@ class Objective(nn.Module):
             )
         return _part(side, (self.aside if term.side == "aside" else self.spans)[term.span])
 
+    def mark_styled(self, styled_b: Tensor | None) -> None:
+        """Tell the ID losses which images [B] of the next batch have another camera's style; None: nobody knows."""
+        for loss in self.children():
+            if isinstance(loss, IdentityLoss):
+                loss.styled_b = styled_b
+
     def step(self, lr: float) -> None:
         """Let each loss update what it learns by itself, after the step of the optimizer at rate `lr`."""
         for loss in self.children():

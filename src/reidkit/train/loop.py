@@ -133,7 +133,8 @@ def fit(
                 lr = set_learning_rate(optimizer, schedule, progress)
                 reseed(network, batches.seed, progress.step)
                 freezing.set_for(progress.step)
-                cameras = cameras_of(batches, progress) if network.takes_cameras else None
+                objective.mark_styled(of_batch(batches, "styled", progress))
+                cameras = of_batch(batches, "cameras", progress) if network.takes_cameras else None
                 terms = training_step(
                     batched_network, objective, optimizer, images, labels, options.precision, group, cameras=cameras
                 )
@@ -179,13 +180,13 @@ def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, op
     cast("Any", batches).forget_order()
 
 
-def cameras_of(batches: Batches, progress: Progress) -> Tensor | None:
-    """Return the cameras [B/n] of the images of the batch that follows `progress`; None where the batches do not say.
+def of_batch(batches: Batches, what: str, progress: Progress) -> Tensor | None:
+    """Return what the batches know of the images of the one that follows `progress`; None where they do not say.
 
-    See `TrainBatches.cameras`.
+    That is `cameras` int64 [B/n], or `styled` bool [B] (see `TrainBatches`).
     """
-    cameras = getattr(batches, "cameras", None)
-    return None if cameras is None else cameras(progress.epoch, progress.batch)
+    known = getattr(batches, what, None)
+    return None if known is None else known(progress.epoch, progress.batch)
 
 
 def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
