@@ -51,6 +51,7 @@ def calibrate(
     settings = Settings(
         far=far, method=method, prior=prior, metric=comparing.metric, cameras=comparing.cameras, seed=seed
     )
+    # All that can be refused is refused before any image is read.
     loaded = inference.load_model(model)
     path = out or calibration_path(model)
     _require_writable(path)
@@ -61,6 +62,7 @@ def calibrate(
     trained = compare_with_model(model, dataset)
     if not allow_training_ids:
         refuse_training_ids(trained, dataset.name)
+    # Features first, then threshold and probabilities from them alone.
     started = time.perf_counter()
     with progress() as tell:
         query, gallery = embed_dataset(loaded, dataset, protocol, inference.for_library(tell))

@@ -59,19 +59,19 @@ def data(
 
     dataset = load_dataset(folder, format_)
     samples = all_samples(dataset)
-    broken: tuple[Unreadable, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
     plain: tuple[ImageFile, ...] = ()
     if check:
         with progress() as tell:
             found = inspect(samples, lambda done, total: tell("reading images", done, total))
-            broken, plain = found.unreadable, found.plain
+            unreadable, plain = found.unreadable, found.plain
     if sheet:
         write_figure(contact_sheet(dataset), sheet)
     shared = find_overlap(dataset, everything=check)
     for warning in shared.warnings():
         remark(f"warning: {warning}")
     if as_json:
-        names = [{"path": str(item.path), "reason": item.reason} for item in broken]
+        names = [{"path": str(item.path), "reason": item.reason} for item in unreadable]
         print_json(
             {
                 **dataclasses.asdict(describe(dataset)),
@@ -84,15 +84,15 @@ def data(
     else:
         _print(describe(dataset), folder)
         print_line(f"shared       {shared.words} (of training, and of query or gallery)")
-        print_line(f"unreadable   {len(broken)}" if check else "unreadable   not checked")
+        print_line(f"unreadable   {len(unreadable)}" if check else "unreadable   not checked")
         _print_plain(plain)
         if sheet:
             print_line(f"contact sheet in {sheet}")
-    if broken:
-        for item in broken[:SHOWN]:
+    if unreadable:
+        for item in unreadable[:SHOWN]:
             remark(f"  {item.path}: {item.reason}")
         raise DataError(
-            f"{len(broken)} of {len(samples)} images cannot be read: mend them, or train with --skip-unreadable"
+            f"{len(unreadable)} of {len(samples)} images cannot be read: mend them, or train with --skip-unreadable"
         )
 
 

@@ -67,6 +67,7 @@ def paper(
     if what == "differences":
         _differences(as_json=as_json)
         return
+    # A figure is drawn at once.
     named = {name: Path(folder) for name, folder in _pairs("--data", data or [], "market1501=DIR").items()}
     if what in FIGURES:
         from reidkit.experiments.luo2019 import FigureOptions
@@ -82,6 +83,7 @@ def paper(
         )
         _draw(what, wanted, as_json=as_json)
         return
+    # A table is made of runs.
     if small and short:
         raise UsageError("--small and --short exclude each other: give one of them")
 

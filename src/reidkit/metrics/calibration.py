@@ -85,6 +85,7 @@ def calibrate(  # noqa: PLR0913 (each a plain argument)
         DataError: features or labels that cannot be compared; no genuine pair, or no impostor pair.
         UsageError: a FAR or a prior that is not between 0 and 1.
     """
+    # Every pair once: thresholds, curve, intervals and probabilities all follow from these counts.
     settings = Settings(far=far, method=method, prior=prior, metric=metric, cameras=cameras, seed=seed)
     query, gallery = with_own_known(query, gallery)
     pairs = collect_pairs(query, gallery, metric=settings.metric, cameras=settings.cameras)

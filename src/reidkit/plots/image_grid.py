@@ -75,6 +75,7 @@ def draw_grid(grid: Grid) -> Figure:
     """Draw a grid as a figure, whose size follows from that of its tiles and texts."""
     from matplotlib.figure import Figure
 
+    # Where everything lies, in inches from the left and from the top: columns, rows, captions, and the note below.
     width, height = grid.size
     columns = max(map(len, grid.rows))
     filled = [any(column < len(row) and row[column] for row in grid.rows) for column in range(columns)]
@@ -88,6 +89,7 @@ def draw_grid(grid: Grid) -> Figure:
     bottom = top + pitch * len(grid.rows)
     total = bottom + (0.36 if grid.colours else 0) + LINE * len(note) + MARGIN
 
+    # One pair of axes over the whole page, in the same inches, with y growing downwards.
     figure = Figure(figsize=(right + MARGIN, total), dpi=DPI, facecolor=PAPER)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, right + MARGIN), ylim=(total, 0), autoscale_on=False)
@@ -97,6 +99,7 @@ def draw_grid(grid: Grid) -> Figure:
         _write(axes, (MARGIN, MARGIN), one_line(grid.title, 110), fontsize=letters, fontweight="bold", va="top")
     for left, head in zip(lefts, grid.heads, strict=False):
         _write(axes, (left + width / 2, top - 0.05), head, ha="center", va="bottom")
+    # The tiles, row by row, each row with its name on the left.
     for i, row in enumerate(grid.rows):
         if grid.names:
             _write_name(axes, (MARGIN, top + i * pitch + height / 2), grid.names[i])
