@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import Encoder, InputSpec, Model, load_model
     from reidkit.errors import DataError, ReidkitError, RunError, UsageError, WeightsError
     from reidkit.evaluation import calibrate, compare, evaluate, find_input_spec
+    from reidkit.export import ExportOptions, export_model
     from reidkit.gallery import Gallery, open_gallery
     from reidkit.metrics.ranking import rank
     from reidkit.metrics.retrieval import Scores
@@ -39,6 +40,7 @@ __all__ = [
     "Dataset",
     "Embeddings",
     "Encoder",
+    "ExportOptions",
     "Gallery",
     "InputSpec",
     "Model",
@@ -56,6 +58,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "export_model",
     "find_input_spec",
     "get_recipe",
     "load_dataset",
@@ -74,6 +77,7 @@ _NAMES = {
     "reidkit.encoder": ("Encoder", "InputSpec", "Model", "load_model"),
     "reidkit.errors": ("DataError", "ReidkitError", "RunError", "UsageError", "WeightsError"),
     "reidkit.evaluation": ("calibrate", "compare", "evaluate", "find_input_spec"),
+    "reidkit.export": ("ExportOptions", "export_model"),
     "reidkit.gallery": ("Gallery", "open_gallery"),
     "reidkit.metrics.ranking": ("rank",),
     "reidkit.metrics.retrieval": ("Scores",),

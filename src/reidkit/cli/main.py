@@ -19,6 +19,7 @@ from reidkit.cli.data import data, shard, split, synth
 from reidkit.cli.distil import distil
 from reidkit.cli.doctor import doctor
 from reidkit.cli.evaluate import evaluate
+from reidkit.cli.export import export
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.options import spread
 from reidkit.cli.paper import paper
@@ -67,6 +68,10 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     score: "reidkit score query.npz gallery.npz --rerank",
     calibrate: "reidkit calibrate runs/small --data people --far 0.01",
     compare_runs: "reidkit compare-runs runs/a runs/b --data people --report both.html",
+    export: """
+        reidkit export runs/small --calibration people
+        reidkit export runs/small --int8 --calibration people --preset boxmot
+        """,
     paper: """
         reidkit paper table1 --small --data market1501=Market-1501-v15.09.15
         reidkit paper differences

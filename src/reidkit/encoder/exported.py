@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import stat
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from reidkit.encoder.input_spec import (
     spec_from_json,
 )
 from reidkit.errors import MissingFileError, UsageError, WeightsError
+from reidkit.metrics.calibration_file import Calibration, read_calibration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from reidkit.encoder.inference import InferenceOptions
 
     Shape = tuple[int | None, ...]
-
-log = logging.getLogger(__name__)
 
 LONGEST = 65_536
 """Numbers of a feature, at most: what is longer is no feature."""
@@ -77,6 +75,9 @@ class Runtime(Protocol):
     def run(self, images: NDArray[Any], output: str, options: InferenceOptions | None) -> NDArray[Any]:
         """Return the output of this name for a batch, as the graph takes it."""
 
+    def graph_digest(self) -> str:
+        """Return a digest of the network without its metadata; "" where the runtime has none."""
+
 
 class ExportedEncoder(ImageEncoder):
     """A network in an exported file, run by ONNX Runtime or OpenVINO.
@@ -94,7 +95,11 @@ class ExportedEncoder(ImageEncoder):
         self.metadata = dict(runtime.graph.metadata)
         self._spec, self.origin = choose_spec(path, runtime.graph, input_spec)
         self._output = _choose_output(path, runtime.graph, self._spec.output)
-        self.fingerprint = self._spec.digest_over(digest)
+        told = self.metadata.get("reidkit.digest")
+        own = bool(told) and self.origin == "metadata" and told == runtime.graph_digest()
+        # A file that reidkit has checked against the network it was made of has its fingerprint: a gallery and a
+        # calibration of the one are those of the other.
+        self.fingerprint = self.metadata["reidkit.fingerprint"] if own else self._spec.digest_over(digest)
         self._dim = self._find_dim()
         # What prepares a pixel, by channel of the file: pixel * gain + shift.
         spec = self._spec
@@ -119,6 +124,18 @@ class ExportedEncoder(ImageEncoder):
         """The length D of a feature."""
         return self._dim
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """The thresholds and probabilities beside the file, or those that its export has written into it.
+
+        Raises:
+            DataError: the file beside it is damaged, or another model's.
+        """
+        text = self.metadata.get("reidkit.calibration", "")
+        if (beside := super().calibration) or not text or self.fingerprint != self.metadata.get("reidkit.fingerprint"):
+            return beside
+        return read_calibration(text.encode(), f"the calibration in {self.path}", self.fingerprint)
+
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features float32 [N, D] of RGB pixels uint8 [N, H, W, 3] of the size of `input`, as the file gives them.
 
@@ -132,6 +149,14 @@ class ExportedEncoder(ImageEncoder):
         refuse_diverged(features)
         return features
 
+    def encode_whole(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features of RGB pixels uint8 [N, H, W, 3] of any size, by a file that resizes images itself.
+
+        Raises:
+            WeightsError: the file takes images of one size.
+        """
+        return self._encode(images, None)
+
     def _encode(self, images: NDArray[np.uint8], options: InferenceOptions | None) -> NDArray[np.float32]:
         fixed = self._runtime.graph.batch
         step = fixed or len(images)
@@ -141,7 +166,7 @@ class ExportedEncoder(ImageEncoder):
             missing = (fixed or len(chosen)) - len(chosen)
             if missing:  # a batch of a fixed size is filled up, and what that adds is cut off
                 chosen = np.concatenate([chosen, np.repeat(chosen[-1:], missing, axis=0)])
-            parts.append(self._run(self._prepare(chosen), options)[: len(chosen) - missing])
+            parts.append(self._run(self.prepare(chosen), options)[: len(chosen) - missing])
         return np.concatenate(parts)
 
     def _run(self, batch: NDArray[Any], options: InferenceOptions | None) -> NDArray[np.float32]:
@@ -160,14 +185,14 @@ class ExportedEncoder(ImageEncoder):
             )
         return found.astype(np.float32, copy=False)
 
-    def _prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Return RGB pixels uint8 [B, H, W, 3] as the file takes them: colours, range, normalisation, layout, type."""
         graph, spec = self._runtime.graph, self._spec
         order = (0, 1, 2) if spec.colour == "rgb" else (2, 1, 0)
         if graph.dtype == np.uint8:
             turned = images if spec.colour == "rgb" else images[..., ::-1]
             return np.ascontiguousarray(turned if graph.channels_last else turned.transpose(0, 3, 1, 2))
-        out = np.empty((len(images), 3, spec.height, spec.width), np.float32)
+        out = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
         for channel, source in enumerate(order):
             np.multiply(images[..., source], self._gain[channel], out=out[:, channel])
             out[:, channel] += self._shift[channel]

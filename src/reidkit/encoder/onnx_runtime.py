@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,9 @@ class OnnxRuntime:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._content = read_onnx(path).SerializeToString()  # so that no path leads from it to another file
+        model = read_onnx(path)
+        self._content = model.SerializeToString()  # so that no path leads from it to another file
+        self._graph = model.graph.SerializeToString(deterministic=True)
         self._sessions = {"cpu": _open(self._content, path, ["CPUExecutionProvider"])}
         session = self._sessions["cpu"]
         inputs = [(one.name, _shape(one.shape), _type(one.type)) for one in session.get_inputs()]
@@ -79,6 +82,10 @@ class OnnxRuntime:
         except Exception as error:  # its errors have no common class but Exception
             raise WeightsError(f"{self._path} cannot be run: {first_line(error)}") from None
         return np.asarray(found)
+
+    def graph_digest(self) -> str:
+        """Return the SHA-256 of the graph, which the file's metadata are no part of."""
+        return hashlib.sha256(self._graph).hexdigest()
 
     def _session(self, options: InferenceOptions | None) -> Any:
         """Return the session for a device; the processor's where ONNX Runtime has none for it."""

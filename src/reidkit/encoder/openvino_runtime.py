@@ -83,6 +83,10 @@ class OpenVinoRuntime:
         except Exception as error:  # its errors have no common class but Exception
             raise WeightsError(f"{self._path} cannot be run: {first_line(error)}") from None
 
+    def graph_digest(self) -> str:
+        """Return nothing: such a model has a fingerprint of its own."""
+        return ""
+
     def _for(self, precision: str) -> Any:
         """Return the model compiled for a precision, which OpenVINO would otherwise choose by the processor."""
         if precision not in self._compiled:

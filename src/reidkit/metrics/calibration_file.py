@@ -186,16 +186,26 @@ def load_calibration(folder: Path, fingerprint: str) -> Calibration:
     """
     path = folder / NAME if folder.is_dir() else folder
     try:
-        calibration: Calibration = strict_json.fit(strict_json.read(path), Calibration)
+        return read_calibration(path.read_bytes(), str(path), fingerprint)
     except FileNotFoundError:
         raise MissingFileError(f"{path} is not there: make it with `reidkit calibrate`") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_calibration(text: bytes, where: str, fingerprint: str) -> Calibration:
+    """Read the calibration of the model with this fingerprint; `where` is how messages call the text.
+
+    Raises:
+        DataError: it is damaged, or another model's.
+    """
+    try:
+        calibration: Calibration = strict_json.fit(strict_json.parse(text), Calibration)
     except strict_json.JsonError as error:
-        raise DataError(f"{path} is no calibration ({error}): run `reidkit calibrate` again") from None
+        raise DataError(f"{where} is no calibration ({error}): run `reidkit calibrate` again") from None
     if calibration.model != fingerprint:
         raise DataError(
-            f"{path} is of the model {calibration.model} and not of {fingerprint}, whose similarities mean other "
+            f"{where} is of the model {calibration.model} and not of {fingerprint}, whose similarities mean other "
             "things: run `reidkit calibrate` for this one"
         )
     return _with_own_numbers(calibration)

@@ -1,0 +1,164 @@
+"""Images that a user names in any way: files, folders, lists, tables, shards and data sets, one after the other."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reidkit.data.formats.detect import all_samples, load_dataset
+from reidkit.data.formats.scan import SUFFIXES, folders_in, image_names
+from reidkit.data.shards.storage import url_of
+from reidkit.errors import DataError, MissingFileError, UsageError
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples, SampleTable, as_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    Named = str | os.PathLike[str] | Sample | Dataset
+
+LISTS = (".txt", ".lst", ".list")
+TABLES = (".csv", ".tsv")
+SHARDS = (".tar", ".parquet")
+DEEPEST = 32
+"""Folders below a folder that are looked into: a link that leads up would never end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageList:
+    """Images in the order in which they were named, and what their ids and cameras are called.
+
+    Where nothing tells ids and cameras, both are -1.
+    """
+
+    samples: Samples
+    names: Names = NO_NAMES
+
+
+def list_images(images: Named | Iterable[Named], format: str | None = None) -> ImageList:  # noqa: A002
+    """Find the images that are meant; none of them is opened.
+
+    A folder or URL that is a data set gives all its images, with ids and cameras; any other folder all images in it and
+    below it, sorted by path. A `.csv` is a data set's table (`path,pid,camid,split`) or has a column `path` at least; a
+    `.txt` has a path in each line. Paths in a list are relative to the list's folder.
+
+    Args:
+        images: A path, a data set, samples, or several of these.
+        format: The format of data sets; None: it is recognised.
+
+    Raises:
+        MissingFileError: there is nothing at a path.
+        DataError: a path leads to no images, or to something else.
+    """
+    given = [images] if isinstance(images, str | os.PathLike | Sample | Dataset) else list(images)
+    if isinstance(images, Samples):
+        return ImageList(images)
+    found = [_of_one(one, format) for one in given]
+    if len(found) == 1:
+        return found[0]
+    if any(part.samples.shards for part in found):
+        raise UsageError("shards cannot be mixed with other images: run them by themselves", argument="images")
+    samples = SampleTable(chain.from_iterable(part.samples for part in found))
+    return ImageList(samples, found[0].names if all(part.names == found[0].names for part in found) else NO_NAMES)
+
+
+def listed(lines: Iterable[str], folder: Path, where: str) -> Samples:
+    """Return the images that lines of text name, one in each; empty lines and those that begin with # are left out.
+
+    Raises:
+        DataError: there is none, or a line is no path.
+    """
+    words = (line.strip("\r\n").strip() for line in lines)
+    samples = SampleTable(_sample(folder, word, where) for word in words if word and not word.startswith("#"))
+    if not samples:
+        raise DataError(f"{where} names no images: give one path in each line")
+    return samples
+
+
+def _of_one(one: Named, format: str | None) -> ImageList:  # noqa: A002
+    if isinstance(one, Sample):
+        return ImageList(as_samples([one]))
+    if isinstance(one, Dataset):
+        return ImageList(all_samples(one), one.names)
+    path = Path(one)
+    ending = path.suffix.lower()
+    if url_of(path) or format is not None or ending in SHARDS:
+        return _dataset(path, format)
+    return _folder(path) if path.is_dir() else _file(path, ending)
+
+
+def _file(path: Path, ending: str) -> ImageList:
+    if not path.exists():
+        raise MissingFileError(f"{path} is not there: give images, folders, lists of paths, tables or shards")
+    if ending in LISTS:
+        return ImageList(listed(_lines(path), path.parent, str(path)))
+    if ending in TABLES:
+        return _table(path)
+    if not path.name.lower().endswith(SUFFIXES):
+        raise DataError(f"{path} is no image, list (.txt), table (.csv) or shard by its name: give one of these")
+    return ImageList(as_samples([Sample(path, JUNK, NO_CAMERA)]))
+
+
+def _dataset(path: Path, format: str | None) -> ImageList:  # noqa: A002
+    dataset = load_dataset(path, format)
+    return ImageList(all_samples(dataset), dataset.names)
+
+
+def _folder(path: Path) -> ImageList:
+    """Return the images of a data set, or else all images below a folder."""
+    try:
+        return _dataset(path, None)
+    except DataError:
+        samples = SampleTable(Sample(image, JUNK, NO_CAMERA) for image in _below(path))
+    if not samples:
+        raise DataError(f"{path} holds no images: give a folder that does")
+    return ImageList(samples)
+
+
+def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
+    for name in image_names(folder):
+        yield folder / name
+    if depth < DEEPEST:
+        for inner in folders_in(folder):
+            if not inner.is_symlink():
+                yield from _below(inner, depth + 1)
+
+
+def _table(path: Path) -> ImageList:
+    """Return the images of a table: a data set's, or any that has a column `path`."""
+    try:
+        return _dataset(path, None)
+    except DataError as error:
+        paths = _column(path)
+        if paths is None:
+            raise error from None
+    return ImageList(listed(paths, path.parent, str(path)))
+
+
+def _column(path: Path) -> list[str] | None:
+    """Return the column `path` of a table; None where it has none."""
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        rows = csv.DictReader(_lines(path), delimiter=separator)
+        name = next((name for name in rows.fieldnames or () if name.strip().lower() in ("path", "file", "image")), None)
+        return None if name is None else [row[name] or "" for row in rows]
+    except csv.Error:
+        return None
+
+
+def _lines(path: Path) -> Sequence[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text in UTF-8: save it so, with one path in each line") from None
+
+
+def _sample(folder: Path, word: str, where: str) -> Sample:
+    if "\0" in word:
+        raise DataError(f"{where} is no list of paths: it holds zeros; give text with one path in each line")
+    return Sample(folder / word, JUNK, NO_CAMERA)

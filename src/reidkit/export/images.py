@@ -1,0 +1,79 @@
+"""Images that an export is checked and calibrated with."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.data.image_list import list_images
+from reidkit.data.sources import decode_all
+from reidkit.errors import DataError
+from reidkit.synth import synthesize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from reidkit.data.image_list import Named
+    from reidkit.encoder import InputSpec
+    from reidkit.types import ImageFile, Samples
+
+log = logging.getLogger(__name__)
+
+CHECKED = 64
+"""Images that features are compared on."""
+
+
+@dataclass(frozen=True)
+class CheckImages:
+    """Images at a network's size, uint8 [N, H, W, 3], with their files; `synthetic` where nobody gave real ones."""
+
+    pixels: NDArray[np.uint8]
+    files: tuple[ImageFile, ...]
+    synthetic: bool = False
+
+    def split(self, count: int) -> tuple[CheckImages, CheckImages]:
+        """Return `count` images, evenly among all, and the others."""
+        chosen = np.unique(np.linspace(0, len(self.files) - 1, min(count, len(self.files))).astype(int))
+        rest = np.setdiff1d(np.arange(len(self.files)), chosen)
+        return self._take(chosen), self._take(rest)
+
+    def _take(self, rows: NDArray[np.int64]) -> CheckImages:
+        return CheckImages(self.pixels[rows], tuple(self.files[row] for row in rows.tolist()), self.synthetic)
+
+
+def read_check_images(images: Named | Iterable[Named] | None, spec: InputSpec, most: int) -> CheckImages:
+    """Read up to `most` images, evenly among those that are given; without any, synthetic ones.
+
+    Raises:
+        DataError: there are none, or none of them can be read.
+    """
+    if images is None:
+        log.warning(
+            "no images are given: the file is checked on synthetic ones, which says less than your own (calibration)"
+        )
+        with tempfile.TemporaryDirectory(prefix="reidkit-export-") as folder:
+            synthesize(Path(folder) / "people", ids=8, cameras=3, images_per_camera=4, workers=1)
+            return _read(list_images(Path(folder) / "people").samples, spec, most, synthetic=True)
+    return _read(list_images(images).samples, spec, most, synthetic=False)
+
+
+def _read(samples: Samples, spec: InputSpec, most: int, *, synthetic: bool) -> CheckImages:
+    rows = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int))
+    files = [samples[row].path for row in rows.tolist()]
+    parts: list[NDArray[np.uint8]] = []
+    unreadable: dict[int, str] = {}
+    for pixels, why in decode_all(files, (spec.height, spec.width), None, spec.resize):
+        parts.append(pixels)
+        unreadable |= why
+    kept = np.setdiff1d(np.arange(len(files)), list(unreadable))
+    if not len(kept):
+        reason = next(iter(unreadable.values()), "there are none")
+        raise DataError(f"no image of those given can be read ({reason}): give others", argument="calibration")
+    return CheckImages(np.concatenate(parts)[kept], tuple(files[row] for row in kept.tolist()), synthetic)

@@ -1,0 +1,149 @@
+"""A network as one ONNX file: traced by torch, with metadata, half-size weights on request, and without our paths."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from reidkit.errors import UsageError, WeightsError
+from reidkit.extras import install
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import nn
+
+    from reidkit.export.presets import Front
+
+LARGEST_BATCH = 4096
+HALVED = 1024
+"""Numbers of a tensor from which it is stored as float16: smaller ones save nothing."""
+
+NOISY = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+
+
+def require_onnx() -> None:
+    """Refuse an export before minutes are spent on it.
+
+    Raises:
+        UsageError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise UsageError(f"an export needs onnx, onnxscript and onnxruntime: {install('onnxscript')}") from None
+
+
+def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int | None = None) -> Any:
+    """Trace an `ExportedNetwork` and return it as a `ModelProto`, with a batch of any size.
+
+    Args:
+        network: The module: images as `front` says, to features [B, D].
+        size: Height and width of the images; those of any size have it as an example.
+        front: What the file takes.
+        opset: The version of ONNX's operators; None: that of torch's exporter.
+
+    Raises:
+        WeightsError: torch cannot express the network in ONNX.
+    """
+    dtype = torch.uint8 if front.values == "uint8" else torch.float32
+    shape = (2, *size, 3) if front.channels_last else (2, 3, *size)
+    axes = {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}
+    if front.resize:
+        first = 1 if front.channels_last else 2
+        axes |= {first + at: torch.export.Dim(name, min=1, max=8192) for at, name in enumerate(("height", "width"))}
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                network.eval(),
+                (torch.zeros(shape, dtype=dtype),),
+                dynamo=True,
+                dynamic_shapes=(axes,),
+                input_names=[front.input_name],
+                output_names=[front.output_name],
+                opset_version=opset,
+                verbose=False,
+            )
+    except Exception as error:  # whatever a network's code raises when it is traced
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"torch cannot express this network in ONNX ({type(error).__name__}: {reason})") from None
+    if program is None:
+        raise WeightsError("torch cannot express this network in ONNX")
+    model = program.model_proto
+    _forget_source(model)
+    found = {entry.domain: entry.version for entry in model.opset_import}.get("")
+    if opset is not None and found != opset:
+        raise WeightsError(f"the network cannot be expressed in the operators of version {opset}: leave out opset")
+    return model
+
+
+def halve_weights(model: Any) -> None:
+    """Store large float32 weights as float16, in place: half the file, computed in float32 as before.
+
+    Each gets a `Cast` behind it, which runtimes work out once, when they load the file.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims, dtype=float) < HALVED:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
+    for at, node in enumerate(casts):
+        model.graph.node.insert(at, node)
+
+
+def set_metadata(model: Any, metadata: Mapping[str, str]) -> None:
+    """Write metadata into a model, in place of what it had."""
+    from onnx import helper
+
+    del model.metadata_props[:]
+    helper.set_model_props(model, dict(sorted(metadata.items())))
+    model.producer_name, model.producer_version = "reidkit", ""
+
+
+def graph_digest(model: Any) -> str:
+    """Return the SHA-256 of a model's graph, which its metadata are no part of."""
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what torch's exporter and ONNX Runtime's calibrators print, log and warn of to themselves."""
+    levels = {name: logging.getLogger(name).level for name in NOISY}
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        for name in NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+def _forget_source(model: Any) -> None:
+    """Leave out where on this machine the code of each step lies, which torch writes beside it."""
+    model.doc_string = model.graph.doc_string = ""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""

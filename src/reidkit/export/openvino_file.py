@@ -1,0 +1,48 @@
+"""An ONNX model as an OpenVINO model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reidkit.errors import UsageError, WeightsError
+from reidkit.extras import install
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def require_openvino() -> None:
+    """Refuse an export before minutes are spent on it.
+
+    Raises:
+        UsageError: openvino is not installed.
+    """
+    try:
+        import openvino  # noqa: F401
+    except ImportError:
+        raise UsageError(f"an OpenVINO model needs openvino: {install('openvino')}") from None
+
+
+def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: bool) -> None:
+    """Write an ONNX `ModelProto` as `path` (.xml) and the .bin beside it; `half`: weights as float16.
+
+    OpenVINO chooses the precision that it computes in by the processor, unless it is told: that is said to it when
+    the file is loaded (INFERENCE_PRECISION_HINT), as no file can.
+
+    Raises:
+        WeightsError: OpenVINO cannot convert the model.
+    """
+    import openvino
+
+    source = path.with_suffix(".onnx")
+    source.write_bytes(model.SerializeToString())
+    try:
+        converted = openvino.convert_model(source)
+        for key, value in metadata.items():
+            converted.set_rt_info(value, ["reidkit", key.removeprefix("reidkit.")])
+        openvino.save_model(converted, path, compress_to_fp16=half)
+    except RuntimeError as error:
+        raise WeightsError(f"OpenVINO cannot convert the network: {str(error).splitlines()[0]}") from None
+    finally:
+        source.unlink()

@@ -1,0 +1,75 @@
+"""Whether an exported file gives the features of the network it was made of, on images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reidkit.errors import ReidkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+class ParityError(ReidkitError, RuntimeError):
+    """An exported file gives other features than the network it was made of."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """1 - cos between the features of a file and of torch: the `mean` over `images`, the `largest`, and its image."""
+
+    images: int
+    mean: float
+    largest: float
+    worst: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the numbers."""
+        return {"images": self.images, "mean": self.mean, "largest": self.largest, "worst": self.worst}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far a file may be from torch, and what to try where it is farther."""
+
+    mean: float
+    largest: float
+    remedy: str
+
+
+BOUNDS = {
+    "fp32": Bound(1e-5, 1e-4, "try another opset, or format openvino"),
+    "fp16": Bound(1e-5, 1e-4, "leave out fp16"),
+    "int8": Bound(0.02, 0.08, "calibrate with more images of your cameras, or leave out int8 (fp16 halves the file)"),
+    "resize": Bound(0.02, 0.2, "leave the resizing to the program that calls it (resize=False)"),
+}
+"""By what was done to the numbers. Good files at 8 bits have been seen at 0.002 to 0.011 in the mean."""
+
+
+def measure_parity(wanted: NDArray[np.float32], found: NDArray[np.float32], names: Sequence[str]) -> Parity:
+    """Compare features [N, D] of a file with those of torch; `names` are the images."""
+    along = (wanted.astype(np.float64) * found).sum(1)
+    lengths = np.linalg.norm(wanted.astype(np.float64), axis=1) * np.linalg.norm(found.astype(np.float64), axis=1)
+    apart = 1 - along / np.maximum(lengths, 1e-30)
+    apart = np.where(np.isfinite(apart), apart, 2.0)
+    worst = int(apart.argmax())
+    return Parity(len(apart), max(float(apart.mean()), 0.0), max(float(apart[worst]), 0.0), names[worst])
+
+
+def require_parity(parity: Parity, kind: str) -> None:
+    """Refuse a file that is too far from torch.
+
+    Raises:
+        ParityError: it is over the bound; the worst image and what to try next are named.
+    """
+    bound = BOUNDS[kind]
+    if parity.mean > bound.mean or parity.largest > bound.largest:
+        raise ParityError(
+            f"the file's features are not the network's: 1 - cos is {parity.mean:.2g} in the mean and "
+            f"{parity.largest:.2g} at {parity.worst}, over {bound.mean:g} and {bound.largest:g}; {bound.remedy}"
+        )

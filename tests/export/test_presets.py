@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reidkit.encoder import InputSpec
+from reidkit.errors import UsageError
+from reidkit.export import ExportOptions
+from reidkit.export.presets import FRONTS, check_name, default_name, side_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEC = InputSpec(height=256, width=128)
+
+
+def test_boxmot_is_told_by_the_name(tmp_path: Path) -> None:
+    """It looks for a network's name in the file's, and takes some words for other networks."""
+    assert default_name("boxmot", "strong", "resnet50", ".onnx") == "resnet50_strong.onnx"
+    assert default_name("boxmot", "mine", "osnet_x0_25", ".onnx") == "osnet_x0_25_mine.onnx"
+    assert default_name("boxmot", "mine", "se_resnet50", ".onnx") == "resnet50_mine.onnx"
+    assert default_name("plain", "model", "resnet50", ".onnx") == "model.onnx"
+    for word in ("resnet50_veri.onnx", "resnet50_VehicleID.onnx", "clip_resnet50.onnx"):
+        with pytest.raises(UsageError, match=r"takes a file with .* for another network"):
+            check_name("boxmot", tmp_path / word)
+    with pytest.raises(UsageError, match=r"call it resnet50_model\.onnx"):
+        check_name("boxmot", tmp_path / "model.onnx")
+    check_name("plain", tmp_path / "veri.onnx")
+
+
+def test_boxmot_finds_the_size_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "resnet50_a.onnx"
+    path.write_bytes(b"weights")
+    ((side, text),) = side_files("boxmot", path, SPEC, 8, FRONTS["boxmot"]).items()
+    facts = json.loads(text)
+    assert side.name == "resnet50_a.onnx.metadata.json"
+    assert facts["img_size"] == [256, 128]
+    assert facts["source_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert facts["model_name"] == "resnet50"
+
+
+def test_deepstream_has_nothing_left_to_normalise(tmp_path: Path) -> None:
+    files = side_files("deepstream", tmp_path / "a.onnx", SPEC, 2048, FRONTS["deepstream"])
+    tracker, element = files.values()
+    lines = [line.split("#")[0].strip() for line in tracker.splitlines()]
+    for line in (
+        "reidFeatureSize: 2048",
+        "inferDims: [3, 256, 128]",
+        "offsets: [0.0, 0.0, 0.0]",
+        "netScaleFactor: 1.0",
+        "addFeatureNormalization: 0",
+        "keepAspc: 0",
+        'onnxFile: "a.onnx"',
+    ):
+        assert line in lines
+    assert "infer-dims=3;256;128" in element.splitlines()
+    assert "net-scale-factor=1.0" in element.splitlines()
+
+
+def test_triton_is_told_names_types_and_sides(tmp_path: Path) -> None:
+    path = tmp_path / "reid" / "1" / "model.onnx"
+    ((side, text),) = side_files("triton", path, SPEC, 512, FRONTS["triton"]).items()
+    assert side == tmp_path / "reid" / "config.pbtxt"
+    assert 'name: "reid"' in text
+    assert 'input [ { name: "images" data_type: TYPE_UINT8 dims: [256, 128, 3] } ]' in text
+    assert 'output [ { name: "embedding" data_type: TYPE_FP32 dims: [512] } ]' in text
+    floats = ExportOptions(preset="triton", input="float32").front
+    assert "TYPE_FP32 dims: [3, 256, 128]" in next(iter(side_files("triton", path, SPEC, 512, floats).values()))
+
+
+def test_options_change_the_preset() -> None:
+    front = ExportOptions(input="uint8").front
+    assert (front.values, front.channels_last, front.resize) == ("uint8", True, True)
+    assert not ExportOptions(input="uint8", resize=False).front.resize
+    assert ExportOptions(preset="deepstream", normalise=False, colour="bgr").front == FRONTS["deepstream"].__class__(
+        values="0-255", unit=False, bgr=True, opset=17
+    )
+    assert ExportOptions(int8=True).precision == "int8"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"preset": "vlc"}, "there is no preset vlc: choose of plain, boxmot"),
+        ({"format": "tflite"}, "there is no format tflite: choose of onnx, openvino"),
+        ({"input": "int4"}, "there is no input int4: choose of float32, uint8"),
+        ({"colour": "cmyk"}, "there is no colour cmyk"),
+        ({"int8": True, "fp16": True}, "choose fp16 or int8"),
+        ({"opset": 17, "resize": True}, "operators below version 18 cannot resize"),
+        ({"preset": "deepstream", "resize": True}, "operators below version 18 cannot resize"),
+    ],
+)
+def test_what_cannot_be(options: dict[str, object], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        ExportOptions(**options)  # type: ignore[arg-type]
