@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from reidkit.recipe import Optim, Recipe, override
-from reidkit.train.inputs import schedule_warnings
+from reidkit.train.inputs import TrainOptions, schedule_warnings
+from reidkit.train.run import train
+from tests.train.tiny import RECIPE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def warnings(batches: int = 100, **optim: Any) -> tuple[str, ...]:
@@ -57,3 +62,13 @@ def test_the_remedies_work(epochs: int, warmup: str) -> None:
     assert len(settings) == 2
     recipe = override(Recipe(), [f"optim.{key}={json.dumps(value)}" for key, value in schedule.items()])
     assert schedule_warnings(override(recipe, settings).optim, 100) == ()
+
+
+def test_what_has_no_effect_is_said(noise: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Rates of new parts and frozen steps of a run from scratch; it takes place all the same."""
+    changes = ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0", "optim.new=3", "optim.freeze=2"]
+    with caplog.at_level("WARNING", "reidkit.train"):
+        train(override(RECIPE, changes), noise, out=tmp_path / "run", options=TrainOptions(precision="fp32"))
+    said = {record.__dict__.get("argument"): record.getMessage() for record in caplog.records}
+    assert "multiplies the learning rate of the whole network by 3" in said["optim.new"]
+    assert "has no effect" in said["optim.freeze"]

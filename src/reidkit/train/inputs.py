@@ -28,7 +28,7 @@ from reidkit.train.log import LOGGER
 from reidkit.types import Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -289,13 +289,28 @@ def warn_before(
             f"{scattered:.0%} of the images lie apart from the others of their id, which batches then repeat: "
             "`reidkit shard` puts them together"
         )
-    if recipe.images.exchange and len(np.unique(source.samples.camids)) < 2:
-        job.warn("images.exchange changes nothing, as the training images come from one camera", "images.exchange")
+    for key, warning in _without_effect(source, job):
+        job.warn(warning, key)
     for warning in shared:
         job.warn(warning)
     for key, warning in schedule:
         job.warn(warning, key)
     return (*shared, *(warning for _, warning in schedule))
+
+
+def _without_effect(source: ImageSource, job: Job) -> Iterator[tuple[str, str]]:
+    """Yield what of the recipe does not do here what it is there for: pairs of its key and a sentence."""
+    images, optim = job.recipe.images, job.recipe.optim
+    if images.exchange and len(np.unique(source.samples.camids)) < 2:
+        yield "images.exchange", "images.exchange changes nothing, as the training images come from one camera"
+    if job.weights is None and optim.new != 1:
+        yield (
+            "optim.new",
+            f"optim.new multiplies the learning rate of the whole network by {optim.new:g}, as no weights have filled "
+            "any of it: optim.new=1 does not",
+        )
+    if job.weights is None and optim.freeze:
+        yield "optim.freeze", "optim.freeze has no effect, as no weights have filled any of the network"
 
 
 def _overlap_warnings(dataset: Dataset, evaluated: Dataset | None, job: Job) -> tuple[str, ...]:

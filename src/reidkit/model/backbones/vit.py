@@ -155,7 +155,8 @@ class Cameras(nn.Module):
         mean_1d = (self.table * weight).sum(0, keepdim=True) / weight.sum()
         if camera_b is None:
             return CAMERA_SCALE * mean_1d[None]
-        hit_bc = (camera_b[:, None] == self.camera_ids) & (camera_b >= 0)[:, None]
+        # Rounded, as a mean over processes may have left them a little beside.
+        hit_bc = (camera_b[:, None] == self.camera_ids.round()) & (camera_b >= 0)[:, None]
         own_bd = hit_bc.to(self.table.dtype) @ self.table
         return CAMERA_SCALE * torch.where(hit_bc.any(1, keepdim=True), own_bd, mean_1d)[:, None]
 
