@@ -20,7 +20,9 @@ from reidkit.encoder import (
     embed_samples,
     feature_name,
     load_model,
+    require_torch,
 )
+from reidkit.encoder.torch_model import map_sequences
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.calibration_file import (
     Calibration,
@@ -31,6 +33,7 @@ from reidkit.metrics.calibration_file import (
 from reidkit.metrics.distances import pair_squares, prepare
 from reidkit.metrics.matching import Labels, find_matches, make_rule, require_matches
 from reidkit.metrics.pairs import similarity
+from reidkit.metrics.reranking.sequences import check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
 from reidkit.types import EXPORTED, Dataset
 
@@ -38,10 +41,11 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     import torch
+    from numpy.typing import NDArray
 
     from reidkit.encoder import Encoder, Image, InputSpec, OnProgress
     from reidkit.metrics.retrieval import Scores
-    from reidkit.types import Cameras, Embeddings, Metric, RerankMethod, Samples
+    from reidkit.types import Cameras, Embeddings, Metric, RerankMethod, RescoreMethod, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +126,15 @@ class Comparison:
         return f"{result}: similarity {self.similarity:.3f}, {side} the threshold {self.threshold:.3f}{chance}"
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913
     model: Encoder,
     dataset: Dataset | str | os.PathLike[str],
     protocol: EvaluationProtocol | None = None,
     options: InferenceOptions | None = None,
     *,
     rerank: RerankMethod | None = None,
+    rescore: RescoreMethod | None = None,
+    rescore_top: int = 100,
     **changes: Unpack[Changes],
 ) -> Evaluation:
     """Score a model on the queries and the gallery of a data set.
@@ -139,6 +145,9 @@ def evaluate(
         protocol: How features are made and compared; None: the official protocol.
         options: How images are read and run; None: all automatic, without a cache.
         rerank: `k-reciprocal`, `ecn`, `ecn-original` or `expansion`: scores after re-ranking, too.
+        rescore: `path` or `attention`: scores after the nearest of each query are compared by sequences, in the place
+            of `rerank`; of a network in torch.
+        rescore_top: How many of each list.
         changes: Single fields of both, by name: `feature`, `metric`, `cameras`, `flip`, and `device`, `precision`,
             `batch`, `cache_dir`, `skip_unreadable`, `progress`.
 
@@ -151,6 +160,8 @@ def evaluate(
     protocol, options = _changed(protocol, options, changes)
     if rerank:
         check_method(rerank, protocol.metric)
+    if rescore:
+        _check_rescore(model, rescore, rescore_top, rerank)
     require_evaluable(dataset, protocol)
     started = time.perf_counter()
     query, gallery = embed_dataset(model, dataset, protocol, options)
@@ -159,9 +170,14 @@ def evaluate(
     scores = score(query, gallery, metric=protocol.metric, cameras=protocol.cameras, device=device)
     scored = time.perf_counter()
     seconds = {"embed": embedded - started, "score": scored - embedded}
-    if rerank is None:
+    if rerank is None and rescore is None:
         return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds)
-    reranked = score(query, gallery, metric=protocol.metric, cameras=protocol.cameras, rerank=rerank)
+    how: Any = {"metric": protocol.metric, "cameras": protocol.cameras}
+    if rescore:
+        both = dataset_sequences(model, dataset, options)
+        reranked = score_rescored(query, gallery, both, rescore, top=rescore_top, **how)
+    else:
+        reranked = score(query, gallery, rerank=rerank, **how)
     seconds["rerank"] = time.perf_counter() - scored
     return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds, reranked=reranked)
 
@@ -243,6 +259,33 @@ def _some_ids(dataset: Dataset, images: int) -> Dataset:
     chosen = ids[mixed[: max(2, int(np.searchsorted(np.cumsum(counts[mixed]), images)))]]
     parts = (part.take(np.flatnonzero(np.isin(part.pids, chosen))) for part in (dataset.query, dataset.gallery))
     return Dataset(dataset.name, (), *parts, names=dataset.names)
+
+
+def dataset_sequences(
+    model: Encoder, dataset: Dataset, options: InferenceOptions
+) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    """Return the rows of the maps of the queries [Q, S, C] and of the gallery [G, S, C], for re-scoring.
+
+    Raises:
+        DataError: an image cannot be read.
+        UsageError: the model is exported, or somebody's own network.
+    """
+    network = require_torch(model, "re-scoring")
+    splits = (("query rows", dataset.query), ("gallery rows", dataset.gallery))
+    query, gallery = (map_sequences(network, samples, options, name=name) for name, samples in splits)
+    return query, gallery
+
+
+def _check_rescore(model: Encoder, rescore: str, top: int, rerank: str | None) -> None:
+    """Refuse before minutes are spent what re-scoring cannot do.
+
+    Raises:
+        UsageError: another re-ranking is asked for too, the model is exported, or a number makes no sense.
+    """
+    if rerank:
+        raise UsageError("rerank and rescore exclude each other: give one of them", argument="rescore")
+    check_rescore(rescore, top)
+    require_torch(model, "re-scoring")
 
 
 def calibrate(  # noqa: PLR0913

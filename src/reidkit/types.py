@@ -42,6 +42,9 @@ RerankMethod = Literal["k-reciprocal", "ecn", "ecn-original", "expansion"]
 `k-reciprocal`: Zhong et al. 2017. `ecn` and `ecn-original`: expanded cross neighbourhoods by rank lists and by the
 original distance (Sarfraz et al. 2018). `expansion`: alpha query expansion (Radenović et al. 2018)."""
 
+RescoreMethod = Literal["path", "attention"]
+"""How the top of ranked lists is put in another order by sequences of vectors: rows, or places, of feature maps."""
+
 Precision = Literal["auto", "fp32", "bf16"]
 """What a network computes in; `auto` is bf16 where the device has it."""
 

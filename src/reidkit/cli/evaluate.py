@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reidkit.cli import options
@@ -34,12 +35,14 @@ def evaluate(
         return run_as(processes, command())
 
     from reidkit.data.check import compare_with_model
-    from reidkit.evaluation import evaluate
+    from reidkit.distributed import ALONE
+    from reidkit.evaluation import dataset_sequences, evaluate
     from reidkit.report import build
     from reidkit.report.page import write_report
 
     protocol = features.protocol(scoring)
     loaded, dataset = _open(model, data, format_, inference)
+    scoring.check_model(loaded)
     as_child()
     with join() as group, progress(group.first) as tell:
         if group.first:
@@ -50,7 +53,11 @@ def evaluate(
         return 0
     if scoring.multi_query:
         evaluation = _merged(evaluation, protocol)
-    found = compute_scores(evaluation.query, evaluation.gallery, evaluation.scores, scoring, evaluation.seconds)
+    alone = dataclasses.replace(settings, group=ALONE)
+    sequences = partial(dataset_sequences, loaded, dataset, alone)
+    found = compute_scores(
+        evaluation.query, evaluation.gallery, evaluation.scores, scoring, evaluation.seconds, sequences
+    )
     found = dataclasses.replace(found, trained=compare_with_model(model, dataset))
     print_scores(dataset.name, found, scoring.ap, as_json=as_json)
     if scoring.per_query:

@@ -22,7 +22,7 @@ GROUPS = {
     "Data": "data val_data format_ read_as part ids stream cache no_cache clear_cache skip_unreadable check",
     "Training": "weights teacher settings interpretation seed seeds rows small short resume save_every evaluate_every",
     "Inference": "network input_spec preset input_ colour resize normalise flip feature batch",
-    "Scores": "metric ap cameras rerank rerank_by k1 k2 lam ci by_camera single_shot multi_query",
+    "Scores": "metric ap cameras rerank rerank_by k1 k2 lam rescore rescore_top ci by_camera single_shot multi_query",
     "Threshold": "far method prior allow_training_ids",
     "Picture": "queries answers perplexity measured",
     "Precision": "int8 fp16 calibration opset",
@@ -45,6 +45,7 @@ OWN = {
     "distil": {"Data": "cameras", "Training": "network"},
     "reduce": {"Training": "dim power"},
     "serve": {"Inference": "model"},
+    "score": {"Scores": "query_sequences gallery_sequences"},
     "adapt": {"Data": "cameras", "Training": "network"},
 }
 """Where a name means something else in one command than in the others."""

@@ -15,19 +15,25 @@ import typer
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark
-from reidkit.errors import UsageError
+from reidkit.errors import DataError, UsageError
 from reidkit.terminal import percent, text_cell
-from reidkit.types import NO_NAMES, RerankMethod
+from reidkit.types import NO_NAMES, RerankMethod, RescoreMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
+
+    from reidkit.encoder import Encoder
     from reidkit.metrics.intervals import Interval
     from reidkit.metrics.matching import Copies
     from reidkit.metrics.protocols import CameraPair, SingleShot
     from reidkit.metrics.reranking.k_reciprocal import KReciprocal
     from reidkit.metrics.retrieval import Scores
     from reidkit.types import Embeddings, Names
+
+    Sequences = Callable[[], tuple[NDArray[Any], NDArray[Any]]]
+    """Gives the sequences of query and gallery."""
 
 
 MAX_NEIGHBOURS = 200
@@ -68,6 +74,11 @@ class Scoring(options.Comparing):
             "--lambda", min=0, max=1, help="k-reciprocal: the weight of the original distance.  [default: 0.3]"
         ),
     ] = None
+    rescore: Annotated[
+        RescoreMethod | None,
+        typer.Option("--rescore", help="Scores after comparing the top of each list by sequences of vectors, too."),
+    ] = None
+    rescore_top: Annotated[int, typer.Option("--rescore-top", min=1, help="How many of each list.")] = 100
     ap: Annotated[
         Literal["mean", "trapezoid"],
         typer.Option("--ap", help="The interpretation of average precision that is shown first."),
@@ -90,11 +101,24 @@ class Scoring(options.Comparing):
         given = [name for name, value in self._numbers().items() if value is not None]
         if given and self.method != "k-reciprocal":
             raise UsageError(f"--{given[0]} is a number of k-reciprocal re-ranking: ask for it by --rerank")
+        if self.rescore and (self.method or self.multi_query):
+            raise UsageError("--rescore excludes --rerank, --rerank-by and --multi-query: leave those out")
         if self.method:
             from reidkit.metrics.scoring import check_method
 
             check_method(self.method, self.metric)
             _ = self.settings
+
+    def check_model(self, model: Encoder) -> None:
+        """Refuse a model that cannot be re-scored by, before minutes are spent.
+
+        Raises:
+            UsageError: it is exported.
+        """
+        if self.rescore:
+            from reidkit.encoder import require_torch
+
+            require_torch(model, "re-scoring")
 
     def _numbers(self) -> dict[str, float | None]:
         return {"k1": self.k1, "k2": self.k2, "lambda": self.lam}
@@ -121,7 +145,7 @@ class ScoreResult:
 
     scores: Scores
     seconds: dict[str, float]
-    method: RerankMethod | None = None
+    method: RerankMethod | RescoreMethod | None = None
     settings: KReciprocal | None = None
     reranked: Scores | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
@@ -140,21 +164,28 @@ class ScoreResult:
 
 
 def compute_scores(
-    query: Embeddings, gallery: Embeddings, scores: Scores, scoring: Scoring, seconds: Mapping[str, float]
+    query: Embeddings,
+    gallery: Embeddings,
+    scores: Scores,
+    scoring: Scoring,
+    seconds: Mapping[str, float],
+    sequences: Sequences | None = None,
 ) -> ScoreResult:
-    """Compute what is asked for besides `scores`; `seconds` are those spent so far."""
+    """Compute what is asked for besides `scores`; `seconds` are those spent so far.
+
+    `sequences` gives those of query and gallery, where re-scoring is asked for.
+    """
     from reidkit.metrics import protocols
     from reidkit.metrics.intervals import bootstrap
     from reidkit.metrics.matching import find_copies
-    from reidkit.metrics.scoring import score_reranked
 
     taken = dict(seconds)
-    reranked, single = None, None
+    single = None
     pairs: tuple[CameraPair, ...] = ()
     rule: Any = {"metric": scoring.metric, "cameras": scoring.cameras}
-    if scoring.method:
-        started = time.perf_counter()
-        reranked = score_reranked(query, gallery, scoring.method, settings=scoring.settings, **rule)
+    started = time.perf_counter()
+    reranked = _reordered(query, gallery, scoring, sequences)
+    if reranked:
         taken["rerank"] = time.perf_counter() - started
     if scoring.by_camera:
         with progress() as tell:
@@ -165,7 +196,7 @@ def compute_scores(
     return ScoreResult(
         scores=scores,
         seconds=taken,
-        method=scoring.method,
+        method=scoring.method or scoring.rescore,
         settings=scoring.settings,
         reranked=reranked,
         intervals=known,
@@ -174,6 +205,19 @@ def compute_scores(
         copies=find_copies(query, gallery, cameras=scoring.cameras),
         names=query.names.merged_with(gallery.names),
     )
+
+
+def _reordered(query: Embeddings, gallery: Embeddings, scoring: Scoring, sequences: Sequences | None) -> Scores | None:
+    """Return the scores after re-ranking or re-scoring; None where neither is asked for."""
+    from reidkit.metrics.reranking.sequences import score_rescored
+    from reidkit.metrics.scoring import score_reranked
+
+    rule: Any = {"metric": scoring.metric, "cameras": scoring.cameras}
+    if scoring.rescore and sequences:
+        return score_rescored(query, gallery, sequences(), scoring.rescore, top=scoring.rescore_top, **rule)
+    if scoring.method:
+        return score_reranked(query, gallery, scoring.method, settings=scoring.settings, **rule)
+    return None
 
 
 def print_scores(name: str, found: ScoreResult, ap: str, *, as_json: bool) -> None:
@@ -316,9 +360,15 @@ def score(
         Path | None,
         typer.Argument(metavar="GALLERY", help="The same for the gallery; pid -1 is junk. Not where QUERY holds both."),
     ] = None,
+    query_sequences: Annotated[
+        Path | None, typer.Option(help="For --rescore: S vectors of each query, [Q, S, D] in a .npy.")
+    ] = None,
+    gallery_sequences: Annotated[Path | None, typer.Option(help="The same of the gallery, [G, S, D].")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Score features that any system made, by the same protocol."""
+    if scoring.rescore and not (query_sequences and gallery_sequences):
+        raise UsageError("--rescore needs --query-sequences and --gallery-sequences: files of S vectors an image")
     from reidkit.metrics import protocols, retrieval
     from reidkit.metrics.features import holds_both, read_both, read_features
     from reidkit.metrics.matching import with_own_known
@@ -335,7 +385,32 @@ def score(
         queries = protocols.multi_query(queries)
     started = time.perf_counter()
     scores = retrieval.score(queries, images, metric=scoring.metric, cameras=scoring.cameras)
-    found = compute_scores(queries, images, scores, scoring, {"score": time.perf_counter() - started})
+    seconds = {"score": time.perf_counter() - started}
+
+    def sequences() -> tuple[NDArray[Any], NDArray[Any]]:
+        assert query_sequences is not None  # noqa: S101  (refused above)
+        assert gallery_sequences is not None  # noqa: S101
+        return _read_sequences(query_sequences), _read_sequences(gallery_sequences)
+
+    found = compute_scores(queries, images, scores, scoring, seconds, sequences)
     print_scores(f"{query.name} in {gallery.name}" if gallery else query.name, found, scoring.ap, as_json=as_json)
     if scoring.per_query:
         write_queries(scoring.per_query, queries, found)
+
+
+def _read_sequences(path: Path) -> NDArray[Any]:
+    """Read an array of numbers from a .npy; nothing in it is executed.
+
+    Raises:
+        DataError: it cannot be read, or holds something else.
+    """
+    import numpy as np
+
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no array of numbers"
+        raise DataError(f"{path} cannot be read ({why}): give [N, S, D] as numpy.save writes it") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+        raise DataError(f"{path} holds no array of fractions: give [N, S, D] as numpy.save writes it")
+    return found
