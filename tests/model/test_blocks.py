@@ -11,7 +11,7 @@ from torch import nn
 from reidkit import recipe
 from reidkit.errors import UsageError
 from reidkit.model.backbones.resnet import ResNet
-from reidkit.model.blocks import FullAttention, MixStyle, NonLocal, mix_styles
+from reidkit.model.blocks import FullAttention, InstanceNorm, MixStyle, NonLocal, mix_styles
 from reidkit.model.chance import Place, placed, reseed
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone
@@ -26,6 +26,28 @@ def ones(block: nn.Module) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+
+def test_an_instance_norm_by_hand() -> None:
+    """Places 1 and 3 have mean 2 and deviation 1, so do 5 and 7 of another image: -1 and 1 for both."""
+    norm = InstanceNorm(1)
+    norm.eps = 0.0
+    x = torch.tensor([[1.0, 3.0], [5.0, 7.0]]).view(2, 1, 2, 1)
+    assert norm(x).flatten().tolist() == [-1, 1, -1, 1]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_an_instance_norm_is_that_of_torch(layout: torch.memory_format) -> None:
+    ours, theirs = InstanceNorm(5), nn.InstanceNorm2d(5, affine=True)
+    nn.init.uniform_(ours.weight, 0.5, 2)
+    nn.init.normal_(ours.bias)
+    theirs.load_state_dict(ours.state_dict())
+    one, two = (torch.randn(3, 5, 4, 2, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    one, two = (x.to(memory_format=layout).requires_grad_() for x in (one, two))
+    torch.testing.assert_close(ours(one), theirs(two))
+    ours(one).square().sum().backward()
+    theirs(two).square().sum().backward()
+    torch.testing.assert_close(one.grad, two.grad)
 
 
 def test_a_non_local_block_by_hand() -> None:

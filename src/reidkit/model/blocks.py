@@ -10,6 +10,17 @@ from torch import Tensor, nn
 from reidkit.model.chance import Chance
 
 
+class InstanceNorm(nn.GroupNorm):
+    """Each channel of each image at mean 0 and variance 1 over its places, then scaled and shifted as is learned.
+
+    A group norm with as many groups as channels is the same, and several times as fast as torch's `InstanceNorm2d`
+    where channels lie last in memory. It remembers nothing, so that training and evaluation do not differ.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+
 class NonLocal(nn.Module):
     """Each place plus a sum over all places, weighted by their dot product (Wang et al., CVPR 2018, AGW).
 

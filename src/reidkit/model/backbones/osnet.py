@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from reidkit.model.blocks import MixStyle
+from reidkit.model.blocks import InstanceNorm, MixStyle
 from reidkit.recipe.checks import check_choice
 from reidkit.recipe.sections import OSNets
 
@@ -56,7 +56,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out, size, 2 if size == 7 else 1, size // 2, bias=False)
-        self.bn = nn.InstanceNorm2d(out, affine=True) if norm == "instance" else nn.BatchNorm2d(out) if norm else None
+        self.bn = InstanceNorm(out) if norm == "instance" else nn.BatchNorm2d(out) if norm else None
         self.relu = nn.ReLU(inplace=True) if relu else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class OSBlock(nn.Module):
         self.gate = Gate(inner)
         self.conv3 = ConvNorm(inner, out, norm=None if norm == "instance" else "batch", relu=False)
         self.downsample = ConvNorm(channels, out, relu=False) if channels != out else None
-        self.IN = None if norm == "batch" else nn.InstanceNorm2d(out, affine=True)
+        self.IN = None if norm == "batch" else InstanceNorm(out)
         self._norm = norm
         self.relu = nn.ReLU(inplace=True)
         self.after: nn.Module = nn.Identity()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from reidkit.model.blocks import FullAttention, MixStyle, NonLocal
+from reidkit.model.blocks import FullAttention, InstanceNorm, MixStyle, NonLocal
 from reidkit.recipe import BackboneName, BlocksName
 from reidkit.recipe.checks import check_choice
 from reidkit.recipe.sections import ResNets
@@ -119,7 +119,7 @@ class BasicBlock(nn.Module):
         self.bn1 = InstanceBatchNorm(width) if kind.ibn == "a" else nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.IN: nn.Module = nn.InstanceNorm2d(width, affine=True) if kind.ibn == "b" else nn.Identity()
+        self.IN: nn.Module = InstanceNorm(width) if kind.ibn == "b" else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(channels, width, stride)
         self.after: nn.Module = nn.Identity()
@@ -148,7 +148,7 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out)
         self.se_module = SqueezeExcite(out) if kind.squeeze else nn.Identity()
-        self.IN: nn.Module = nn.InstanceNorm2d(out, affine=True) if kind.ibn == "b" else nn.Identity()
+        self.IN: nn.Module = InstanceNorm(out) if kind.ibn == "b" else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(channels, out, stride)
         self.after: nn.Module = nn.Identity()
@@ -209,7 +209,7 @@ class ResNet(nn.Module):
         check_choice(stem_pool, StemPool, "stem_pool")
         base = max(8, round(64 * width / 8) * 8)
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
-        self.bn1 = nn.InstanceNorm2d(base, affine=True) if kind.ibn == "b" else nn.BatchNorm2d(base)
+        self.bn1 = InstanceNorm(base) if kind.ibn == "b" else nn.BatchNorm2d(base)
         self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
         # The published SE networks were trained to pool without padding, too; the map has the same size either way.
         ceil = kind.squeeze or stem_pool == "ceil"
