@@ -26,6 +26,10 @@ GROUPS = {
     "Threshold": "far method prior allow_training_ids",
     "Picture": "queries answers perplexity measured",
     "Precision": "int8 fp16 calibration opset",
+    "Rows": "camera not_camera pid track attribute since until older_than time",
+    "Search": "key right wrong best top offset radius from_camera other_cameras group_by group_size expand "
+    "pictures purpose",
+    "Gallery": "model split fingerprint dim replace thumbnails any_model expect dry_run compact against min_recall",
     "Machine": "device precision compiled processes workers quick",
     "Service": "host port allow_host proxy secure images wait timeout",
     "Access": "token_file role require_purpose audit audit_keep retain",

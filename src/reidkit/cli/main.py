@@ -20,6 +20,7 @@ from reidkit.cli.distil import distil
 from reidkit.cli.doctor import doctor
 from reidkit.cli.evaluate import evaluate
 from reidkit.cli.export import export
+from reidkit.cli.gallery import gallery
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.options import spread
 from reidkit.cli.paper import paper
@@ -87,6 +88,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
 for _command, _example in EXAMPLES.items():
     app.command(cls=Command, epilog=_example)(spread(_command))
 app.add_typer(show, name="show")
+app.add_typer(gallery, name="gallery")
 
 
 @app.command("help", cls=Command, epilog="reidkit help show ranks")

@@ -1,0 +1,399 @@
+"""`reidkit gallery`: make, fill, search and look after galleries."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.gallery_options import Which, parse_attributes, parse_radius, parse_time
+from reidkit.cli.gallery_output import SHOWN, print_filled, print_hits, print_info
+from reidkit.cli.help import Command, Commands
+from reidkit.cli.output import print_json, print_line, progress
+from reidkit.errors import GalleryError, UsageError
+
+if TYPE_CHECKING:
+    from reidkit.gallery import Gallery, Hits, Query, SearchOptions
+    from reidkit.gallery.fill import Filled
+
+gallery = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    help="Galleries: images of people by key, searched for the person of another image.",
+    epilog="""
+    reidkit gallery create people.db --model runs/small
+    reidkit gallery add people.db crops.csv --model runs/small
+    reidkit gallery search people.db who.jpg --model runs/small
+    """,
+)
+
+Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db.")]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="The gallery's model: a run's folder, a .safetensors, .onnx or .xml.")
+]
+
+
+@gallery.callback(invoke_without_command=True)
+def _commands(context: typer.Context) -> None:
+    """Which commands there are, where none is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@gallery.command(cls=Command, epilog="reidkit gallery create people.db --model runs/small")
+@options.spread
+def create(
+    uri: Uri,
+    model: ModelOption = None,
+    network: options.NetworkOption = None,
+    input_spec: options.InputSpecOption = None,
+    fingerprint: Annotated[str, typer.Option(help="Without --model: the fingerprint of the features' model.")] = "",
+    dim: Annotated[int, typer.Option(min=0, help="Without --model: the length of a feature.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Make an empty gallery for the features of a model."""
+    from reidkit.gallery.local import LocalGallery
+
+    if model is None and not dim:
+        raise UsageError("a gallery is for the features of one model: name it by --model, or give --dim")
+    encoder = options.open_model(model, network, input_spec) if model else None
+    with LocalGallery.create(uri, encoder, fingerprint=fingerprint, dim=dim) as made:
+        print_info(made, as_json=as_json)
+
+
+@gallery.command(cls=Command, epilog="reidkit gallery add people.db crops --model runs/small --camera door")
+@options.spread
+def add(
+    uri: Uri,
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Images, folders, lists (.txt), tables (.csv), data sets, features (.npz, .parquet).",
+        ),
+    ],
+    model: ModelOption = None,
+    network: options.NetworkOption = None,
+    input_spec: options.InputSpecOption = None,
+    camera: Annotated[str | None, typer.Option(help="The camera of all images of which it is not known.")] = None,
+    track: Annotated[str | None, typer.Option(help="The track of all images of which it is not known.")] = None,
+    time: Annotated[str | None, typer.Option(help="The time of all images of which it is not known.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", metavar="NAME=VALUE", help="An attribute of all images.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which images of a data set: train, query, gallery or all.")] = "gallery",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace rows of the same keys.")] = False,
+    thumbnails: Annotated[bool, typer.Option("--thumbnails", help="Keep small pictures, to be shown later.")] = False,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Take features of which a file does not say whose they are.")
+    ] = False,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images that are embedded and stored together.")] = 64,
+    format_: options.Format = None,
+    as_json: options.Json = False,
+) -> int:
+    """Add images or features; what is there already is passed over, so that a stopped command goes on when repeated.
+
+    A table has a column path, and any of key, pid, camera, track, time, image; other columns are attributes. An image
+    that cannot be read is named and left out, and the exit status is then 1.
+    """
+    from reidkit.gallery.fill import FEATURES, Filled, fill, fill_from_features, find_images
+
+    known = {
+        "camera": camera,
+        "track": track,
+        "time": parse_time(time) if time else None,
+        "attributes": parse_attributes(attribute or []),
+    }
+    features = [source for source in sources if source.suffix.lower() in FEATURES]
+    images = [
+        each
+        for source in sources
+        if source not in features
+        for each in find_images(source, format=format_, split=split, **known)
+    ]
+    if images and model is None:
+        raise UsageError("images need the gallery's model to be embedded: name it by --model")
+    total, how = Filled(), "replace" if replace else "skip"
+    with _opened(uri, model, network, input_spec) as opened, progress() as tell:
+        for source in features:
+            _sum(total, fill_from_features(opened, source, on_conflict=how, any_model=any_model))  # type: ignore[arg-type]
+        if images:
+            done = 0
+
+            def count(number: int) -> None:
+                nonlocal done
+                done += number
+                tell("images", done, len(images))
+
+            found = fill(opened, images, on_conflict=how, thumbnails=thumbnails, batch=batch, progress=count)  # type: ignore[arg-type]
+            _sum(total, found)
+        rows = opened.count()
+    return print_filled(total, rows, as_json=as_json)
+
+
+@gallery.command(cls=Command, epilog="reidkit gallery remove people.db --older-than 72h --camera door")
+@options.spread
+def remove(
+    uri: Uri,
+    which: Which,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEYS]...", help="Keys of rows.")] = None,
+    expect: Annotated[int | None, typer.Option(min=0, help="Remove nothing if there are not so many.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the rows, and remove none.")] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Write the file anew, without the room they took.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove rows by key, or those that meet all conditions. What is removed is overwritten in the file.
+
+    Retention: run it every hour with --older-than. Rows without a time are as old as they are in the gallery.
+    """
+    from reidkit.gallery.local import LocalGallery
+
+    matching = which.filter()
+    with LocalGallery(uri) as opened:
+        if keys and not matching:
+            # All of these keys, or none: a key that is not there is a mistake.
+            expect = len(set(keys)) if expect is None else expect
+        if keys:
+            matching = dataclasses.replace(matching, keys=keys)
+        count = opened.remove_matching(matching, expect=expect, dry_run=dry_run)
+        if compact and not dry_run:
+            opened.compact()
+        left = opened.count()
+    _audit(uri, "remove", filter=str(matching), removed=0 if dry_run else count)
+    if as_json:
+        print_json({"removed": 0 if dry_run else count, "matching": count, "rows": left})
+    else:
+        words = "would be removed" if dry_run else "removed"
+        print_line(f"{count:,} rows {words}, {left:,} are in the gallery")
+
+
+@gallery.command(cls=Command, epilog="reidkit gallery search people.db who.jpg --model runs/small")
+@options.spread
+def search(
+    uri: Uri,
+    which: Which,
+    images: Annotated[list[Path] | None, typer.Argument(metavar="[IMAGES]...", help="Images of one person.")] = None,
+    model: ModelOption = None,
+    network: options.NetworkOption = None,
+    input_spec: options.InputSpecOption = None,
+    key: Annotated[list[str] | None, typer.Option("--key", help="Search for the person of this row.")] = None,
+    right: Annotated[list[str] | None, typer.Option("--right", metavar="KEY", help="A true match.")] = None,
+    wrong: Annotated[list[str] | None, typer.Option("--wrong", metavar="KEY", help="A false match.")] = None,
+    best: Annotated[bool, typer.Option("--best", help="Of several images, compare the most similar one.")] = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many hits, or groups of hits.")] = 10,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Hits that are passed over first.")] = 0,
+    radius: Annotated[str | None, typer.Option(help="The least similarity: a number, or calibrated.")] = None,
+    from_camera: Annotated[str | None, typer.Option("--from-camera", help="Where the images were taken.")] = None,
+    other_cameras: Annotated[bool, typer.Option("--other-cameras", help="Not the camera of the query.")] = False,
+    group_by: Annotated[
+        Literal["person", "track", "camera"] | None, typer.Option(help="Show the best of each of these.")
+    ] = None,
+    group_size: Annotated[int, typer.Option(min=1, help="Hits of each group.")] = 1,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the nearest by k-reciprocal neighbours.")] = False,
+    expand: Annotated[int, typer.Option(min=0, help="Search again, moved towards so many nearest hits.")] = 0,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the hits there (.png, .svg or .pdf).")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="For --sheet: the folder in which the images lie.")
+    ] = None,
+    purpose: Annotated[str, typer.Option(help="Why: for the audit log, where the gallery has one.")] = "",
+    as_json: options.Json = False,
+) -> None:
+    """Search a gallery for a person.
+
+    Several images, and --key, are one query. A person must check every match: the probability says how sure the model
+    is, and only where it was calibrated. Where GALLERY-audit lies beside the gallery, the search is noted there before
+    its hits are shown.
+    """
+    from reidkit.gallery.query import Query, SearchOptions
+
+    if sheet:
+        from reidkit.plots.style import figure_format
+
+        figure_format(sheet)
+    asked = Query(
+        images=images or (),
+        keys=key or (),
+        positive=right or (),
+        negative=wrong or (),
+        combine="best" if best else "mean",
+        camera=from_camera,
+    )
+    how = SearchOptions(
+        top=top,
+        offset=offset,
+        filter=which.filter(),
+        other_cameras=other_cameras,
+        radius=parse_radius(radius),
+        group_by=group_by,
+        group_size=group_size,
+        rerank=rerank,
+        expand=expand,
+    )
+    if images and model is None:
+        raise UsageError("images need the gallery's model to be embedded: name it by --model, or search by --key")
+    with _opened(uri, model, network, input_spec, must_exist=True) as opened:
+        hits = opened.search(asked, how)
+        _audit(uri, "search", purpose=purpose, **_noted(asked, how, hits))
+        if sheet:
+            _draw(opened, asked, hits, (sheet, pictures))
+    print_hits(hits, as_json=as_json)
+    if sheet and not as_json:
+        print_line(f"picture in {sheet}")
+
+
+@gallery.command(cls=Command, epilog="reidkit gallery info people.db")
+@options.spread
+def info(uri: Uri, as_json: options.Json = False) -> None:
+    """Describe a gallery: its model, its cameras, from when to when, how large."""
+    from reidkit.gallery.local import LocalGallery
+
+    with LocalGallery(uri) as opened:
+        print_info(opened, as_json=as_json)
+
+
+@gallery.command(cls=Command, epilog="reidkit gallery check people.db --against copy.db")
+@options.spread
+def check(
+    uri: Uri,
+    against: Annotated[str | None, typer.Option(help="Another gallery, taken for the truth.")] = None,
+    min_recall: Annotated[float, typer.Option(min=0, max=1, help="For --against: the least recall.")] = 0.99,
+    as_json: options.Json = False,
+) -> int:
+    """Read everything and compare it with what was written; with --against, with another gallery (exit status 1)."""
+    from reidkit.gallery.local import LocalGallery
+    from reidkit.gallery.transfer import compare_galleries
+
+    with LocalGallery(uri) as opened:
+        found = opened.check()
+        compared = None
+        if against is not None:
+            with LocalGallery(against) as truth:
+                compared = compare_galleries(opened, truth)
+    problems = list(found.problems)
+    if compared:
+        counts = (("missing", compared.missing), ("extra", compared.extra), ("different", compared.different))
+        problems += [f"{count} rows are {what}" for what, count in counts if count]
+        problems += [f"recall is {compared.least():.4f}"] if compared.least() < min_recall else []
+    if as_json:
+        print_json(
+            {"rows": found.rows, "problems": problems, "against": dataclasses.asdict(compared) if compared else None}
+        )
+    else:
+        for problem in problems[:SHOWN]:
+            print_line(problem)
+        if compared:
+            for name, recall in compared.recall.items():
+                words = ", ".join(f"@{top} {value:.4f}" for top, value in recall.items())
+                print_line(f"recall ({name}): {words}")
+        print_line(f"{found.rows:,} rows read, {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
+    return int(bool(problems))
+
+
+@gallery.command(cls=Command, epilog="reidkit gallery copy people.db copy.db")
+@options.spread
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="Another one; made where it is not there.")],
+    as_json: options.Json = False,
+) -> None:
+    """Copy all rows of a gallery into another one; a copy that was stopped goes on when repeated."""
+    from reidkit.gallery.local import LocalGallery
+    from reidkit.gallery.transfer import copy_gallery
+
+    with LocalGallery(source) as ours, progress() as tell:
+        new = not Path(target).exists()
+        made = LocalGallery.create(target, fingerprint=ours.model, dim=ours.dim) if new else LocalGallery(target)
+        with made as theirs:
+            if new:
+                theirs.calibration = ours.calibration
+            done = copy_gallery(ours, theirs, lambda count, total: tell("rows", count, total))
+            rows = theirs.count()
+    counts = {name: done.count(name) for name in ("added", "replaced", "unchanged")}
+    if as_json:
+        print_json({**counts, "rows": rows})
+    else:
+        print_line(f"{', '.join(f'{count:,} {name}' for name, count in counts.items())}: {rows:,} rows in {target}")
+
+
+@gallery.command(cls=Command, epilog="reidkit gallery export people.db people.npz --camera door")
+@options.spread
+def export(
+    uri: Uri,
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="A features file to write, .npz or .parquet.")],
+    which: Which,
+    as_json: options.Json = False,
+) -> None:
+    """Write rows with their features to a features file, which `reidkit gallery add` takes again."""
+    from reidkit.gallery.local import LocalGallery
+    from reidkit.gallery.transfer import export_gallery
+
+    with LocalGallery(uri) as opened, progress() as tell:
+        count = export_gallery(opened, out, which.filter(), lambda done, total: tell("rows", done, total))
+    _audit(uri, "export", rows=count, filter=str(which.filter()))
+    if as_json:
+        print_json({"rows": count, "file": str(out)})
+    else:
+        print_line(f"{count:,} rows in {out}")
+
+
+def _opened(
+    uri: str, model: Path | None, network: str | None, input_spec: str | None, *, must_exist: bool = False
+) -> Gallery:
+    """Open a gallery with a model, or without."""
+    from reidkit.gallery import open_gallery
+    from reidkit.gallery.local import LocalGallery
+
+    if model is None or must_exist:
+        LocalGallery(uri).close()  # before a model is loaded for nothing
+    return open_gallery(uri, options.open_model(model, network, input_spec) if model else None)
+
+
+def _draw(opened: Gallery, asked: Query, hits: Hits, where: tuple[Path, Path | None]) -> None:
+    from reidkit.plots.hits import hits_figure
+    from reidkit.plots.style import write_figure
+
+    sheet, folder = where
+    write_figure(hits_figure(opened, asked.images, hits, folder), sheet)
+
+
+def _sum(total: Filled, more: Filled) -> None:
+    for name in ("added", "replaced", "unchanged", "conflicts", "unreadable"):
+        setattr(total, name, getattr(total, name) + getattr(more, name))
+
+
+def _noted(asked: Query, how: SearchOptions, hits: Hits) -> dict[str, Any]:
+    """Return what an audit log keeps of a search: hashes of pictures, and no pictures."""
+    import hashlib
+
+    pictures = [hashlib.sha256(Path(str(image)).read_bytes()).hexdigest() for image in asked.images]
+    return {
+        "images": pictures,
+        "keys": list(asked.keys),
+        "filter": str(how.filter),
+        "hits": [{"key": hit.key, "similarity": round(hit.similarity, 6)} for hit in hits],
+    }
+
+
+def _audit(uri: str, action: str, **facts: Any) -> None:
+    """Note what is done in the audit log of the gallery, where it has one; without it nothing is shown."""
+    log = Path(f"{uri}-audit")
+    if not log.is_file():
+        return
+    import getpass
+
+    from reidkit.serve.audit import AuditLog
+
+    with closing(AuditLog(log)) as audit:
+        try:
+            audit.write(f"command line: {getpass.getuser()}", action, **facts).result()
+        except sqlite3.Error as error:
+            raise GalleryError(
+                f"{log} cannot be written ({error}), so that nothing is shown: make room for it"
+            ) from None

@@ -1,0 +1,95 @@
+"""What the commands of `reidkit gallery` print."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from reidkit.cli.output import print_json, print_line, print_table, remark
+
+if TYPE_CHECKING:
+    from reidkit.gallery import Gallery, Hits
+    from reidkit.gallery.fill import Filled
+
+SHOWN = 20
+"""Problems that are named one by one; --json has all of them."""
+
+
+def print_filled(filled: Filled, rows: int, *, as_json: bool) -> int:
+    """Print what became of what was to be added; the exit status."""
+    if as_json:
+        unreadable = [{"image": name, "reason": reason} for name, reason in filled.unreadable]
+        print_json({**dataclasses.asdict(filled), "unreadable": unreadable, "rows": rows})
+    else:
+        for _, reason in filled.unreadable[:SHOWN]:
+            remark(f"left out: {reason}")
+        for key in filled.conflicts[:SHOWN]:
+            remark(f"left as it is: {key} is there with another image or other columns (--replace replaces it)")
+        words = [f"{filled.added:,} added", f"{filled.replaced:,} replaced", f"{filled.unchanged:,} unchanged"]
+        words += [f"{len(filled.unreadable):,} unreadable"] if filled.unreadable else []
+        words += [f"{len(filled.conflicts):,} in conflict"] if filled.conflicts else []
+        print_line(f"{', '.join(words)}: {rows:,} rows in the gallery")
+    return int(bool(filled.unreadable or filled.conflicts))
+
+
+def print_info(opened: Gallery, *, as_json: bool) -> None:
+    """Print what a gallery is."""
+    from reidkit.gallery.transfer import as_text
+
+    found = opened.info()
+    if as_json:
+        values = dataclasses.asdict(found)
+        for each in (values, *values["cameras"]):
+            each |= {name: as_text(value) for name, value in each.items() if isinstance(value, datetime)}
+        print_json(values)
+        return
+    print_line(f"{found.uri}: {found.rows:,} images, model {found.model or 'not known'}, {found.dim} numbers each")
+    if found.calibrated:
+        pairs = f", {found.pairs} pairs of cameras with their own" if found.pairs else ""
+        print_line(f"threshold {found.threshold:.4f} at a false accept rate of {found.far:g}{pairs}")
+    else:
+        print_line("not calibrated: hits have no probabilities (reidkit calibrate)")
+    print_line(f"{found.bytes / 2**20:,.1f} MiB, made {as_text(found.created)}")
+    if found.cameras:
+        cells = [
+            [each.name or "(not known)", f"{each.rows:,}", as_text(each.first) or "", as_text(each.last) or ""]
+            for each in found.cameras
+        ]
+        print_table(("camera", "images", "first", "last"), cells)
+
+
+def print_hits(hits: Hits, *, as_json: bool) -> None:
+    """Print hits, and what their probabilities mean."""
+    from reidkit.gallery.transfer import as_text
+
+    if as_json:
+        values = [dataclasses.asdict(hit) | {"time": as_text(hit.time), "added": as_text(hit.added)} for hit in hits]
+        facts = {
+            name: getattr(hits, name) for name in ("searched", "passed", "candidates", "exact", "threshold", "far")
+        }
+        print_json({**facts, "hits": values})
+        return
+    if not hits:
+        print_line(f"nobody: {hits.passed:,} of {hits.searched:,} images were searched")
+        return
+    columns = {
+        "rank": [str(hit.rank) for hit in hits],
+        "similarity": [f"{hit.similarity:.4f}" for hit in hits],
+        "probability": ["" if hit.probability is None else f"{100 * hit.probability:.1f} %" for hit in hits],
+        "same": [{None: "", True: "yes", False: "no"}[hit.same] for hit in hits],
+        "camera": [hit.camera or "" for hit in hits],
+        "time": [as_text(hit.time) or "" for hit in hits],
+        "pid": ["" if hit.pid is None else str(hit.pid) for hit in hits],
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    rows = [[hit.key, *cells] for hit, *cells in zip(hits, *columns.values(), strict=True)]
+    print_table(("key", *columns), rows)
+    print_line(f"{hits.passed:,} of {hits.searched:,} images were searched")
+    if hits.threshold is not None and hits.far:
+        print_line(
+            f"same: from the threshold on, {hits.threshold:.4f} where the cameras have none of their own; about 1 "
+            f"false match in {1 / hits.far:,.0f} strangers. A person must check every match."
+        )
+    else:
+        print_line("not calibrated: no probabilities (reidkit calibrate). A person must check every match.")

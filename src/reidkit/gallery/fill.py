@@ -1,0 +1,355 @@
+"""Filling a gallery from what lies on a disk: images in folders, lists, tables and data sets, and features files.
+
+Images are embedded and added a batch at a time, so that work that was stopped goes on with what is missing. What cannot
+be read is left out and named.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from reidkit.errors import DataError, MissingFileError, ReidkitError
+from reidkit.gallery.filters import Filter
+from reidkit.gallery.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from reidkit.gallery.gallery import Gallery, OnConflict, Status
+    from reidkit.types import Dataset
+
+    OnProgress: TypeAlias = Callable[[str, int, int], None]
+
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
+FEATURES = frozenset({".npz", ".npy", ".mat", ".parquet"})
+TABLES = frozenset({".csv", ".tsv"})
+KNOWN = ("path", "key", "pid", "camera", "track", "time", "image")
+"""The columns of a table that are columns of a row; `camid` is another name of `camera`, all others are attributes."""
+
+BATCH = 64
+THUMBNAIL = (160, 320)
+"""The box in which a thumbnail fits, width and height in pixels."""
+
+
+class ImageRow(NamedTuple):
+    """A row that is to be added, and the image that it is of."""
+
+    row: Row
+    path: Path
+
+
+@dataclass
+class Filled:
+    """What became of what was to be added.
+
+    Attributes:
+        added: Rows that were added; `replaced` and `unchanged` likewise.
+        conflicts: Keys that are in the gallery with other contents, and stayed as they are.
+        unreadable: Images that cannot be read, each with the reason.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    conflicts: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def count(self, keys: Sequence[str], status: Sequence[Status]) -> None:
+        """Count what became of some rows."""
+        self.added += status.count("added")
+        self.replaced += status.count("replaced")
+        self.unchanged += status.count("unchanged")
+        self.conflicts += [key for key, each in zip(keys, status, strict=True) if each == "conflict"]
+
+
+def fill(
+    gallery: Gallery,
+    images: Iterable[ImageRow],
+    *,
+    on_conflict: OnConflict = "skip",
+    thumbnails: bool = False,
+    batch: int = BATCH,
+    progress: Callable[[int], None] | None = None,
+) -> Filled:
+    """Embed and add images, a batch at a time; rows that are there already are not embedded again.
+
+    Args:
+        gallery: Opened with a model.
+        images: What to add.
+        on_conflict: Of a key that is there with other columns or another image: `skip` and count it, `replace` what is
+            there, or `raise`.
+        thumbnails: Keep small pictures in the gallery, to be shown where the images are not.
+        batch: Images that are embedded and made durable together.
+        progress: Called with the number of images that are done.
+
+    Raises:
+        DataError: with `on_conflict="raise"`, a key that is there with other contents.
+        UsageError: the gallery was opened without a model.
+        GalleryError: the gallery cannot be written.
+    """
+    filled, waiting = Filled(), iter(images)
+    while some := list(islice(waiting, batch)):
+        fresh = some if on_conflict == "replace" else _not_there(gallery, some, filled)
+        if fresh:
+            _add(gallery, fresh, filled, on_conflict, thumbnails=thumbnails)
+        if progress:
+            progress(len(some))
+    return filled
+
+
+def _not_there(gallery: Gallery, some: list[ImageRow], filled: Filled) -> list[ImageRow]:
+    """Return what is not in the gallery with the same columns: the images of the others are taken to be the same."""
+    from dataclasses import replace
+
+    there = {row.key: row for row in gallery.rows(Filter(keys=[each.row.key for each in some]), limit=len(some)).rows}
+    fresh = []
+    for each in some:
+        known = there.get(each.row.key)
+        if known and replace(known, id=0, added=None) == each.row:
+            filled.unchanged += 1
+        else:
+            fresh.append(each)
+    return fresh
+
+
+def _add(gallery: Gallery, some: list[ImageRow], filled: Filled, how: OnConflict, *, thumbnails: bool) -> None:
+    """Add a batch; where an image in it cannot be read, all but that one."""
+    import numpy as np
+
+    parts, kept = [], []
+    try:
+        parts, kept = [gallery.embed([each.path for each in some])], some
+    except DataError:
+        for each in some:
+            try:
+                parts.append(gallery.embed([each.path]))
+                kept.append(each)
+            except DataError as error:
+                filled.unreadable.append((each.row.key, str(error)))
+    if kept:
+        pictures = [make_thumbnail(each.path) for each in kept] if thumbnails else None
+        rows = [each.row for each in kept]
+        added = gallery.add_vectors(np.concatenate(parts), rows, thumbnails=pictures, on_conflict=how)
+        filled.count(added.keys, added.status)
+
+
+def make_thumbnail(path: Path) -> bytes | None:
+    """Return a small JPEG of an image, without what else stands in its file; None where it cannot be read."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
+            small = ImageOps.exif_transpose(image).convert("RGB")
+            small.thumbnail(THUMBNAIL)
+            out = io.BytesIO()
+            small.save(out, "JPEG", quality=85)
+            return out.getvalue()
+    except (OSError, ValueError, SyntaxError):
+        return None
+
+
+def fill_from_features(
+    gallery: Gallery,
+    path: Path,
+    *,
+    on_conflict: OnConflict = "skip",
+    any_model: bool = False,
+    batch: int = 1000,
+    progress: Callable[[int], None] | None = None,
+) -> Filled:
+    """Add the rows of a features file: what `reidkit embed` or `reidkit gallery export` wrote, or anyone's.
+
+    Keys are its `keys` or else its `paths`, and else the name of the file and the number of the row.
+
+    Args:
+        gallery: The gallery.
+        path: An .npz, or .npy, .mat or .parquet.
+        on_conflict: As for `fill`.
+        any_model: Take features of which the file does not say which model made them.
+        batch: Rows that are made durable together.
+        progress: Called with the number of rows that are done.
+
+    Raises:
+        DataError: the file is damaged, or its features are another model's.
+    """
+    from reidkit.gallery.transfer import read_rows
+
+    embeddings, rows = read_rows(path)
+    if not embeddings.model and gallery.model and not any_model:
+        raise DataError(
+            f"{path} does not say which model made its features, and those of {gallery.model} are needed: if they are, "
+            "pass any_model=True",
+            argument="any_model",
+        )
+    filled = Filled()
+    for first in range(0, len(rows), batch):
+        some = slice(first, first + batch)
+        added = gallery.add_vectors(
+            embeddings.vectors[some], rows[some], model=embeddings.model, on_conflict=on_conflict
+        )
+        filled.count(added.keys, added.status)
+        if progress:
+            progress(len(added.keys))
+    return filled
+
+
+def find_images(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002
+    split: str = "gallery",
+    **columns: Any,
+) -> list[ImageRow]:
+    """Return the images of a path, with what is known of each.
+
+    Args:
+        path: An image; a folder of images, in folders of their own or not; a data set; a list (.txt) of paths, one a
+            line; a table (.csv, .tsv) with a column `path` and any of key, pid, camera (or camid), track, time, image;
+            its other columns are attributes. Paths are relative to the file that holds them.
+        format: The format of a data set; None: recognised.
+        split: Which images of a data set: train, query, gallery or all.
+        **columns: What holds for all images of which it is not known: `camera`, `track`, `time`, `attributes`.
+
+    Keys and pictures are paths relative to the folder, or as the list or table has them.
+
+    Raises:
+        MissingFileError: there is nothing.
+        DataError: there are no images, or a line of a table does not fit.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise MissingFileError(f"{place} is not there: give images, a folder, a list, a table or a data set")
+    ending = place.suffix.lower()
+    if place.is_dir():
+        found = _of_folder(place, format, split)
+    elif ending in TABLES:
+        found = _of_table(place)
+    elif ending == ".txt":
+        found = _of_list(place)
+    else:
+        found = [ImageRow(Row(place.name, image=place.name), place)]
+    if not found:
+        raise DataError(f"{place} holds no images: give images, a folder, a list, a table or a data set")
+    given = {name: value for name, value in columns.items() if value}
+    return [_with(each, given) for each in found] if given else found
+
+
+def _with(each: ImageRow, columns: dict[str, Any]) -> ImageRow:
+    from dataclasses import replace
+
+    missing = {name: value for name, value in columns.items() if not getattr(each.row, name)}
+    return ImageRow(replace(each.row, **missing), each.path)
+
+
+def _of_folder(folder: Path, format: str | None, split: str) -> list[ImageRow]:  # noqa: A002
+    """Return the images of a data set or, where none is recognised, all that lie in the folder."""
+    from reidkit.data.formats.detect import load_dataset
+
+    try:
+        dataset = load_dataset(folder, format)
+    except MissingFileError:
+        raise
+    except DataError:
+        if format is not None:
+            raise
+    else:
+        return _of_dataset(dataset, folder, split)
+    paths = sorted(
+        Path(at, name) for at, _, names in os.walk(folder) for name in names if Path(name).suffix.lower() in IMAGES
+    )
+    return [_image_row(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def _of_dataset(dataset: Dataset, folder: Path, split: str) -> list[ImageRow]:
+    parts = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
+    if split != "all" and split not in parts:
+        raise DataError(f"a data set has no split {split}: choose train, query, gallery or all", argument="split")
+    chosen = [sample for name, part in parts.items() if split in (name, "all") for sample in part]
+    if not chosen:
+        raise DataError(f"{folder} has no {split} images: choose another split, or all", argument="split")
+    found = []
+    for sample in chosen:
+        if not isinstance(sample.path, Path):
+            raise DataError(f"{folder} holds its images in shards: embed it to a features file first, and add that")
+        name = os.path.relpath(sample.path, folder).replace(os.sep, "/")
+        attributes = {"person": person} if (person := dataset.names.pids.get(sample.pid)) else {}
+        camera = dataset.names.camids.get(sample.camid) or sample.camid
+        # As names, ids of two data sets are told apart; as numbers they are those of this one.
+        found.append(ImageRow(Row(name, pid=sample.pid, camera=camera, image=name, attributes=attributes), sample.path))  # type: ignore[arg-type]
+    return found
+
+
+def _of_list(place: Path) -> list[ImageRow]:
+    try:
+        lines = place.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{place} cannot be read as a list of paths: {error}") from None
+    return [_image_row(line.strip(), place.parent / line.strip()) for line in lines if line.strip()]
+
+
+def _image_row(name: str, path: Path) -> ImageRow:
+    return ImageRow(Row(name, image=name), path)
+
+
+def _of_table(place: Path) -> list[ImageRow]:
+    """Return the rows of a table.
+
+    Raises:
+        DataError: a line that does not fit, named with its number.
+    """
+    try:
+        text = place.read_text(encoding="utf-8-sig")
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        head = [name.strip() for name in lines.fieldnames or ()]
+        lines.fieldnames = [
+            {"camid": "camera"}.get(name.lower(), name.lower() if name.lower() in KNOWN else name) for name in head
+        ]
+        if "path" not in lines.fieldnames or len(set(lines.fieldnames)) < len(head):
+            raise DataError(f"{place} line 1: name the columns, each once: path and any of {', '.join(KNOWN[1:])}")
+        return [_of_line(place, lines.line_num, cells) for cells in lines]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{place} cannot be read as a table: {error}; save it as CSV in UTF-8") from None
+
+
+def _of_line(place: Path, line: int, cells: dict[str, Any]) -> ImageRow:
+    try:
+        if None in cells or None in cells.values():
+            raise DataError("it has not as many columns as line 1")
+        given = {name: value.strip() for name, value in cells.items()}
+        known = {name: value for name in KNOWN[1:] if (value := given.get(name))}
+        if not given["path"]:
+            raise DataError("it has no path")
+        if "pid" in known:
+            known["pid"] = _whole(known["pid"])
+        attributes = {name: value_of(text) for name, text in given.items() if name not in KNOWN and text}
+        name = given["path"].replace("\\", "/")
+        values: dict[str, Any] = {"key": name, "image": name, **known, "attributes": attributes}
+        if known.get("camera") == "-1":
+            values["camera"] = None
+        return ImageRow(Row(**values), place.parent / name)
+    except ReidkitError as error:
+        raise DataError(f"{place} line {line}: {error}") from None
+
+
+def _whole(text: str) -> int:
+    if not text.removeprefix("-").isdecimal():
+        raise DataError(f"the pid {text} is no whole number: put names of people into a column of another name")
+    return int(text)
+
+
+def value_of(text: str) -> str | int | float | bool:
+    """Return a cell as what it looks like; numbers that are written otherwise than usual, as 007, are names."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?(0|[1-9]\d{0,17})\.\d{1,17}", text) else text

@@ -1,0 +1,283 @@
+"""Galleries to files and to other galleries: export, copies that go on where they stopped, comparisons."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reidkit.atomic import atomic_write, os_errors_as
+from reidkit.errors import DataError, UsageError
+from reidkit.extras import install
+from reidkit.gallery.filters import EVERYTHING, Filter
+from reidkit.gallery.gallery import Added
+from reidkit.gallery.rows import Row
+from reidkit.types import NO_CAMERA, Embeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from reidkit.gallery.gallery import Gallery, Status
+
+PAGE = 1000
+TEXTS = ("keys", "cameras", "tracks", "times", "images", "attributes")
+"""Columns of a file of a gallery beside those of every features file, as text, "" where there is nothing."""
+
+SAMPLED = 1000
+
+
+def export_gallery(
+    gallery: Gallery,
+    path: Path,
+    matching: Filter = EVERYTHING,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write rows with their features to an .npz or a .parquet, whole or not at all; how many.
+
+    It is a features file, which `reidkit score` and `reidkit gallery add` read; its vectors are those that were added,
+    bit for bit. Junk and unknown ids and cameras are -1.
+
+    Raises:
+        DataError: the file cannot be written.
+        UsageError: a file of another kind.
+    """
+    ending = path.suffix.lower()
+    if ending not in (".npz", ".parquet"):
+        raise UsageError(f"{path} is neither an .npz nor a .parquet: name the file so", argument="path")
+    rows: list[Row] = []
+    total, parts = gallery.count(matching), []
+    for some in pages(gallery, matching):
+        rows += some
+        parts.append(gallery.vectors([row.key for row in some]))
+        if progress:
+            progress(len(rows), total)
+    vectors = np.concatenate(parts) if parts else np.zeros((0, gallery.dim), np.float32)
+    columns = _columns(rows)
+    with os_errors_as(path):
+        if ending == ".npz":
+            with atomic_write(path) as file:
+                np.savez(file, **{"vectors": vectors, "model": np.array(gallery.model), **columns})  # type: ignore[arg-type]
+        else:
+            _write_parquet(path, vectors, columns, gallery.model)
+    return len(rows)
+
+
+def pages(gallery: Gallery, matching: Filter = EVERYTHING) -> Iterator[tuple[Row, ...]]:
+    """Yield the rows that meet a filter, some at a time."""
+    cursor: str | None = ""
+    while cursor is not None:
+        page = gallery.rows(matching, limit=PAGE, cursor=cursor)
+        if page.rows:
+            yield page.rows
+        cursor = page.next or None
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+    names = sorted({row.camera for row in rows if row.camera is not None}, key=lambda name: (len(name), name))
+    # Cameras that have numbers keep them; names are numbered behind these.
+    numbers = {name: int(name) for name in names if name.isdecimal() and int(name) < 2**31}
+    following = max(numbers.values(), default=-1) + 1
+    numbers |= {name: following + at for at, name in enumerate(name for name in names if name not in numbers)}
+    texts = {
+        "keys": [row.key for row in rows],
+        "paths": [row.image or row.key for row in rows],
+        "cameras": [row.camera or "" for row in rows],
+        "tracks": [row.track or "" for row in rows],
+        "times": [row.time.isoformat() if row.time else "" for row in rows],
+        "images": [row.image or "" for row in rows],
+        "attributes": [json.dumps(dict(row.attributes), ensure_ascii=False) if row.attributes else "" for row in rows],
+    }
+    return {
+        "pids": np.array([-1 if row.pid is None else row.pid for row in rows], np.int64),
+        "camids": np.array([NO_CAMERA if row.camera is None else numbers[row.camera] for row in rows], np.int64),
+        **{name: np.array(values, np.str_) for name, values in texts.items()},
+    }
+
+
+def _write_parquet(path: Path, vectors: NDArray[np.float32], columns: dict[str, NDArray[Any]], model: str) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError(f"a .parquet needs pyarrow: {install('pyarrow')}, or name an .npz", argument="path") from None
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    data = {"vector": lists} | {_singular(name): pa.array(column.tolist()) for name, column in columns.items()}
+    table = pa.table(data).replace_schema_metadata({"model": model})
+    with atomic_write(path) as file:
+        parquet.write_table(table, file, row_group_size=16_384)
+
+
+def _singular(name: str) -> str:
+    return name if name == "attributes" else name.removesuffix("s")
+
+
+def read_rows(path: Path) -> tuple[Embeddings, list[Row]]:
+    """Return the features of a file, and a row for each.
+
+    Raises:
+        DataError: the file is damaged or no features file, or says something that no row can be.
+    """
+    from reidkit.metrics.features import read_features
+
+    embeddings = read_features(path, need_cameras=False)
+    count = len(embeddings)
+    texts, model = _own_texts(path, count)
+    embeddings = replace(embeddings, model=embeddings.model or model) if model else embeddings
+    keys = texts.get("keys") or list(embeddings.paths) or [f"{path.stem}/{number:08d}" for number in range(count)]
+    rows = []
+    for at, (key, pid, camid) in enumerate(
+        zip(keys, embeddings.pids.tolist(), embeddings.camids.tolist(), strict=True)
+    ):
+        own = {_singular(name): values[at] or None for name, values in texts.items()}
+        camera = own.get("camera") or (embeddings.names.camid(camid) if camid != NO_CAMERA else None)
+        image = own.get("image") if texts else (embeddings.paths[at] if embeddings.paths else None)
+        rows.append(
+            Row(
+                key,
+                pid=pid,
+                camera=camera,
+                track=own.get("track"),
+                time=own.get("time"),  # type: ignore[arg-type]
+                image=image,
+                attributes=_attributes(own.get("attributes"), path),
+            )
+        )
+    return embeddings, rows
+
+
+def _attributes(text: str | None, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: attributes are no JSON objects: write the file anew")
+    return found
+
+
+def _own_texts(path: Path, count: int) -> tuple[dict[str, list[str]], str]:
+    """Return the columns of text that only a gallery's file has, and the model that a Parquet file names."""
+    if path.suffix.lower() == ".parquet":
+        from pyarrow import parquet
+
+        schema = parquet.read_schema(path)
+        names = [name for name in TEXTS if _singular(name) in schema.names] if "key" in schema.names else []
+        table = parquet.read_table(path, columns=[_singular(name) for name in names])
+        model = (schema.metadata or {}).get(b"model", b"").decode(errors="replace")
+        found = {name: [str(value or "") for value in table.column(_singular(name)).to_pylist()] for name in names}
+        return found, model
+    if path.suffix.lower() != ".npz":
+        return {}, ""
+    from reidkit import npz
+
+    with path.open("rb") as file, npz.opened(file, TEXTS, str(path)) as archive:
+        if "keys" not in archive.headers:
+            return {}, ""
+        texts = {name: archive.read(name, 200) for name in TEXTS if name in archive.headers}
+    for name, column in texts.items():
+        if column.dtype.kind != "U" or column.shape != (count,):
+            raise DataError(f"{path}: {name} must be text, one for each feature: leave it out or write it anew")
+    return {name: column.tolist() for name, column in texts.items()}, ""
+
+
+def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int], None] | None = None) -> Added:
+    """Copy all rows that the target does not have with the same contents; what became of them.
+
+    A copy that was stopped goes on with what is missing. Vectors are copied bit for bit, ids are given anew.
+
+    Raises:
+        DataError: the galleries are of two models.
+    """
+    if (source.model, source.dim) != (target.model, target.dim):
+        raise DataError(
+            f"a gallery of the model {source.model or '(not known)'} with {source.dim} numbers cannot be copied into "
+            f"one of {target.model or '(not known)'} with {target.dim}: make one of the same model"
+        )
+    keys: list[str] = []
+    status: list[Status] = []
+    total, done = source.count(), 0
+    for some in pages(source):
+        names = [row.key for row in some]
+        pictures = [source.thumbnail(name) for name in names]
+        added = target.add_vectors(source.vectors(names), some, thumbnails=pictures, on_conflict="replace")
+        keys += added.keys
+        status += added.status
+        done += len(some)
+        if progress:
+            progress(done, total)
+    return Added(tuple(keys), tuple(status))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a gallery compares with another one, which is taken for the truth.
+
+    Attributes:
+        missing: Rows that only the other one has; `extra`: rows that only this one has; `different`: rows of one key
+            with other columns or another feature, among those that were looked at.
+        recall: For each number of hits, the part of the other one's that this one finds, without a filter and with one
+            camera alone.
+    """
+
+    missing: int
+    extra: int
+    different: int
+    recall: dict[str, dict[int, float]]
+
+    def least(self) -> float:
+        """Return the lowest recall."""
+        return min((value for each in self.recall.values() for value in each.values()), default=1.0)
+
+
+def compare_galleries(gallery: Gallery, truth: Gallery, *, queries: int = 100, seed: int = 0) -> Comparison:
+    """Compare a gallery with another one: which rows it has, and which of the other's hits it finds.
+
+    Queries are rows of the other one, drawn at random, each searched for without itself.
+    """
+    ours, theirs = set(gallery.keys()), set(truth.keys())
+    shared = sorted(ours & theirs)
+    rng = np.random.default_rng(seed)
+    sampled = [shared[at] for at in rng.permutation(len(shared))[: max(SAMPLED, queries)].tolist()]
+    different = _different(gallery, truth, sampled)
+    asked, recall = sampled[:queries], {}
+    cameras = [camera.name for camera in truth.info().cameras if camera.name]
+    filters = {"all": EVERYTHING} | ({"one camera": Filter(cameras=cameras[:1])} if cameras else {})
+    if asked:
+        vectors = truth.vectors(asked)
+        for name, matching in filters.items():
+            mine, other = (
+                [[hit.key for hit in hits] for hits in each.search_vectors(vectors, top=100, filter=matching)]
+                for each in (gallery, truth)
+            )
+            recall[name] = {top: _recall(mine, other, top) for top in (1, 10, 100)}
+    return Comparison(len(theirs - ours), len(ours - theirs), different, recall)
+
+
+def _recall(mine: list[list[str]], other: list[list[str]], top: int) -> float:
+    found = [len(set(a[:top]) & set(b[:top])) / len(b[:top]) for a, b in zip(mine, other, strict=True) if b]
+    return float(np.mean(found)) if found else 1.0
+
+
+def _different(gallery: Gallery, truth: Gallery, keys: Sequence[str]) -> int:
+    """Count the rows of which columns or features differ."""
+    count = 0
+    for first in range(0, len(keys), PAGE):
+        some = keys[first : first + PAGE]
+        mine, other = (
+            {row.key: replace(row, id=0, added=None) for row in each.rows(Filter(keys=some), limit=PAGE).rows}
+            for each in (gallery, truth)
+        )
+        equal = (gallery.vectors(some) == truth.vectors(some)).all(axis=1)
+        count += sum(mine.get(key) != other.get(key) or not same for key, same in zip(some, equal, strict=True))
+    return count
+
+
+def as_text(time: datetime | None) -> str | None:
+    """Return a time as RFC 3339."""
+    return None if time is None else time.isoformat().replace("+00:00", "Z")

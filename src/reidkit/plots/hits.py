@@ -1,0 +1,66 @@
+"""A picture of what a search in a gallery has found."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from reidkit.data.images import read_for_display
+from reidkit.plots.image_grid import Grid, Tile, draw_grid
+from reidkit.plots.style import DPI, FALSE, INK, TRUE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from reidkit.gallery.gallery import Gallery
+    from reidkit.gallery.query import Hit, Hits
+
+COLUMNS = 10
+NOTE = (
+    "The query, then what was found with rank, similarity and probability; a frame and a tick from the threshold on.",
+    "A person must check every match.",
+)
+
+
+def hits_figure(
+    gallery: Gallery, queries: Sequence[object], hits: Hits, folder: Path | None = None, columns: int = COLUMNS
+) -> Figure:
+    """Draw the images of a query, and below them the hits, `columns` in a row.
+
+    The pictures are the thumbnails of the gallery, or else the images where they lie; those that cannot be read keep
+    their places, empty.
+
+    Args:
+        gallery: What was searched.
+        queries: Paths of the images of the query.
+        hits: What was found.
+        folder: The folder that paths of images are relative to; None: the working directory.
+        columns: Hits in a row.
+    """
+    box = round(DPI * Grid(rows=[]).size[0]), round(DPI * Grid(rows=[]).size[1])
+    asked: list[Tile | None] = [Tile(read_for_display(Path(str(query)), box), "query", INK) for query in queries]
+    tiles: list[Tile | None] = [_tile(gallery, hit, folder or Path(), box) for hit in hits]
+    rows = [*([asked] if asked else []), *(tiles[at : at + columns] for at in range(0, len(tiles), columns))]
+    return draw_grid(Grid(rows=rows or [[None]], title=f"{len(hits)} hits in {hits.passed:,} images", note=NOTE))
+
+
+def _tile(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Tile:
+    chance = "" if hit.probability is None else f" {100 * hit.probability:.0f} %"
+    caption = f"{hit.rank}: {hit.similarity:.2f}{chance}\n{(hit.camera or '')[:10]}"
+    frame = {None: "", True: TRUE, False: FALSE}[hit.same]
+    mark = {None: "", True: "✓", False: "✗"}[hit.same]
+    return Tile(_picture(gallery, hit, folder, box), caption, frame, mark)
+
+
+def _picture(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Image.Image | None:
+    if small := gallery.thumbnail(hit.key):
+        try:
+            return Image.open(io.BytesIO(small)).convert("RGB")
+        except (OSError, ValueError, SyntaxError):
+            return None
+    return read_for_display(folder / hit.image, box) if hit.image else None

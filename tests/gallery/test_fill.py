@@ -1,0 +1,157 @@
+"""From images, lists, tables, data sets and features files to rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reidkit.errors import DataError, MissingFileError
+from reidkit.gallery import Row, open_gallery
+from reidkit.gallery.fill import fill, fill_from_features, find_images, value_of
+from reidkit.gallery.local import LocalGallery
+from reidkit.metrics.features import write_features
+from reidkit.types import Embeddings
+from tests.gallery.made import Colours, keys
+from tests.noise import draw_noise
+
+
+def picture(path, rgb=(200, 0, 0), size=(40, 90)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, rgb).save(path)
+    return path
+
+
+def rows_of(found):
+    return [each.row for each in found]
+
+
+def test_a_folder_of_images_in_folders_of_their_own(tmp_path):
+    for name in ("b.png", "door/a.jpg", "door/x.txt.png"):
+        picture(tmp_path / "crops" / name)
+    (tmp_path / "crops" / "notes.txt").write_text("no image")
+    found = find_images(tmp_path / "crops", camera="door", attributes={"n": 1})
+    assert keys(rows_of(found)) == ["b.png", "door/a.jpg", "door/x.txt.png"]
+    assert [(row.camera, row.image, row.attributes) for row in rows_of(found)][:1] == [("door", "b.png", {"n": 1})]
+    assert found[1].path == tmp_path / "crops" / "door" / "a.jpg"
+    assert rows_of(find_images(tmp_path / "crops" / "b.png")) == [Row("b.png", image="b.png")]
+
+
+def test_a_data_set(tmp_path):
+    market = draw_noise(tmp_path / "Market-1501-v15.09.15", people=range(1, 3), evaluated=range(11, 13))
+    found = find_images(market)
+    assert {(row.pid, row.camera) for row in rows_of(found)} <= {
+        (pid, str(c)) for pid in (None, 0, 11, 12) for c in range(7)
+    }
+    assert all(each.path == market / each.row.key for each in found)
+    everything = find_images(market, split="all")
+    assert len(everything) > len(find_images(market, split="train")) > 0
+    with pytest.raises(DataError, match="no split test: choose train"):
+        find_images(market, split="test")
+
+
+def test_a_list(tmp_path):
+    (tmp_path / "list.txt").write_text("a/1.png\n\n b.png \n", encoding="utf-8")
+    found = find_images(tmp_path / "list.txt")
+    assert [(each.row.key, each.path) for each in found] == [
+        ("a/1.png", tmp_path / "a" / "1.png"),
+        ("b.png", tmp_path / "b.png"),
+    ]
+
+
+def test_a_table(tmp_path):
+    (tmp_path / "crops.csv").write_text(
+        "path;Pid;camid;track;time;colour;height;door_open;code\n"
+        'a\\1.png;7;door;t1;2026-11-26T13:00:00+01:00;"red; dark";1.80;TRUE;007\n'
+        "b.png;;-1;;;;;;\n",
+        encoding="utf-8-sig",
+    )
+    first, second = rows_of(find_images(tmp_path / "crops.csv"))
+    assert (first.key, first.pid, first.camera, first.track) == ("a/1.png", 7, "door", "t1")
+    assert first.time == datetime(2026, 11, 26, 12, tzinfo=UTC)
+    assert first.attributes == {"colour": "red; dark", "height": 1.8, "door_open": True, "code": "007"}
+    assert second == Row("b.png", image="b.png")
+    assert rows_of(find_images(tmp_path / "crops.csv", camera="hall"))[1].camera == "hall"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,pid\na,1\n", "line 1: name the columns"),
+        ("path,pid,pid\na,1,1\n", "line 1: name the columns, each once"),
+        ("path,camid,camera\na,1,1\n", "line 1: name the columns, each once"),
+        ("path,pid\na.png,anna\n", "line 2: the pid anna is no whole number: put names"),
+        ("path,pid\na.png,1\nb.png\n", "line 3: it has not as many columns"),
+        ("path,pid\na.png,1,2\n", "line 2: it has not as many columns"),
+        ("path,time\na.png,noon\n", "line 2: 'noon' is no time"),
+        ("path,pid\n,1\n", "line 2: it has no path"),
+        ('path,pid\n"a,1\n', "cannot be read as a table"),
+        ("path\n", "holds no images"),
+        ("", "line 1: name the columns"),
+    ],
+)
+def test_a_table_that_does_not_fit(tmp_path, text, words):
+    (tmp_path / "crops.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        find_images(tmp_path / "crops.csv")
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(MissingFileError, match="is not there: give images"):
+        find_images(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        find_images(tmp_path / "empty")
+
+
+def test_cells_by_hand():
+    texts = ("1", "-3", "0.5", "007", "1e5", "true", "False", "red", "1.", "9" * 30, "0", "-0")
+    assert [value_of(text) for text in texts] == [
+        1, -3, 0.5, "007", "1e5", True, False, "red", "1.", "9" * 30, 0, 0,
+    ]  # fmt: skip
+
+
+def test_filling_goes_on_where_it_stopped_and_names_what_cannot_be_read(tmp_path, monkeypatch):
+    for number in range(7):
+        picture(tmp_path / "crops" / f"{number}.png", (50 + number, 0, 10))
+    (tmp_path / "crops" / "3.png").write_bytes(b"no image")
+    images = find_images(tmp_path / "crops", camera="door")
+    with open_gallery(tmp_path / "people.db", Colours()) as gallery:
+        first = fill(gallery, images[:4], batch=2, thumbnails=True)
+        assert (first.added, first.unchanged, [name for name, _ in first.unreadable]) == (3, 0, ["3.png"])
+        assert "3.png is not an image" in first.unreadable[0][1]
+        embedded, embed = [], gallery.embed
+        monkeypatch.setattr(gallery, "embed", lambda paths: embedded.extend(paths) or embed(paths))
+        done = []
+        again = fill(gallery, images, batch=3, progress=done.append)
+        assert (again.added, again.unchanged, len(again.unreadable), sum(done)) == (3, 3, 1, 7)
+        assert {path.name for path in embedded} == {"3.png", "4.png", "5.png", "6.png"}
+        assert gallery.keys() == ["0.png", "1.png", "2.png", "4.png", "5.png", "6.png"]
+        assert Image.open(BytesIO(gallery.thumbnail("0.png"))).size == (40, 90)
+        assert gallery.thumbnail("6.png") is None
+        moved = find_images(tmp_path / "crops", camera="hall")[:2]
+        assert fill(gallery, moved).conflicts == ["0.png", "1.png"]
+        assert fill(gallery, moved, on_conflict="replace").replaced == 2
+        assert gallery.get("0.png").camera == "hall"
+
+
+def test_features_files(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    embeddings = Embeddings(vectors, [1, 1, -1, 2, 3], [1, 2, -1, 3, 4], "abc", [f"{n}.jpg" for n in range(5)])
+    write_features(tmp_path / "f.npz", embeddings)
+    with LocalGallery.create(tmp_path / "people.db", fingerprint="abc", dim=3) as gallery:
+        assert fill_from_features(gallery, tmp_path / "f.npz", batch=2).added == 5
+        assert fill_from_features(gallery, tmp_path / "f.npz").unchanged == 5
+        np.testing.assert_array_equal(gallery.vectors(gallery.keys()), vectors)
+        assert [(row.key, row.pid, row.camera) for row in gallery][1:3] == [("1.jpg", 1, "2"), ("2.jpg", None, None)]
+        write_features(tmp_path / "other.npz", Embeddings(vectors, [1] * 5, [1] * 5, "beef"))
+        with pytest.raises(DataError, match="features are of the model beef"):
+            fill_from_features(gallery, tmp_path / "other.npz")
+        write_features(tmp_path / "plain.npz", Embeddings(vectors[:2], [1] * 2, [1] * 2))
+        with pytest.raises(DataError, match="does not say which model made its features"):
+            fill_from_features(gallery, tmp_path / "plain.npz")
+        assert fill_from_features(gallery, tmp_path / "plain.npz", any_model=True).added == 2
+        assert gallery.keys()[-1] == "plain/00000001"

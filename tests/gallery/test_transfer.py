@@ -1,0 +1,108 @@
+"""Export, copies and comparisons."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from reidkit.errors import DataError, UsageError
+from reidkit.gallery import Filter, Row
+from reidkit.gallery import transfer as module
+from reidkit.gallery.fill import fill_from_features
+from reidkit.gallery.local import LocalGallery
+from reidkit.gallery.transfer import compare_galleries, copy_gallery, export_gallery
+from reidkit.metrics.features import read_features
+
+VECTORS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+ROWS = [
+    Row(
+        f"ü/{n}.jpg",
+        pid=n % 4 if n % 5 else None,
+        camera=["door", "3", None][n % 3],
+        track="t" if n % 2 else None,
+        time=datetime(2026, 1, 1, n % 24, 0, 0, n, tzinfo=UTC) if n % 4 else None,
+        image=f"pictures/{n}.jpg" if n % 3 else None,
+        attributes={"n": n, "colour": "red, dark"} if n % 2 else {},
+    )
+    for n in range(30)
+]
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    with LocalGallery.create(tmp_path / "people.db", fingerprint="abc", dim=5) as made:
+        made.add_vectors(VECTORS, ROWS, thumbnails=[b"jpeg"] + [None] * 29)
+        yield made
+
+
+def empty(path, dim=5):
+    return LocalGallery.create(path, fingerprint="abc", dim=dim)
+
+
+def same(one, other):
+    return [(row.key, row.pid, row.camera, row.track, row.time, row.image, row.attributes) for row in one] == [
+        (row.key, row.pid, row.camera, row.track, row.time, row.image, row.attributes) for row in other
+    ]
+
+
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_what_is_exported_and_added_again_is_the_same(gallery, tmp_path, ending):
+    path = tmp_path / f"people.{ending}"
+    assert export_gallery(gallery, path) == 30
+    with empty(tmp_path / "again.db") as again:
+        assert fill_from_features(again, path, any_model=True).added == 30
+        assert same(gallery, again)
+        np.testing.assert_array_equal(again.vectors(again.keys()), VECTORS)
+        assert compare_galleries(again, gallery).least() == 1
+    features = read_features(path)
+    np.testing.assert_array_equal(features.vectors, VECTORS)
+    assert features.pids.tolist()[:6] == [-1, 1, 2, 3, 0, -1]
+    assert features.camids.tolist()[:3] == [4, 3, -1]  # names are numbered behind the numbers
+    assert export_gallery(gallery, path, Filter(cameras=["door"])) == 10
+
+
+def test_files_that_cannot_be_written(gallery, tmp_path):
+    with pytest.raises(UsageError, match=r"neither an \.npz nor a \.parquet"):
+        export_gallery(gallery, tmp_path / "people.csv")
+    with pytest.raises(DataError, match="cannot be written"):
+        export_gallery(gallery, tmp_path / "none" / "people.npz")
+
+
+def test_a_copy_goes_on_where_it_stopped(gallery, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PAGE", 8)
+
+    def stop(done, total):
+        if done >= 16:
+            raise KeyboardInterrupt
+
+    with empty(tmp_path / "copy.db") as copy:
+        with pytest.raises(KeyboardInterrupt):
+            copy_gallery(gallery, copy, stop)
+        assert len(copy) == 16
+        done = copy_gallery(gallery, copy)
+        assert (done.count("added"), done.count("unchanged")) == (14, 16)
+        assert same(gallery, copy)
+        assert copy.thumbnail("ü/0.jpg") == b"jpeg"
+        assert copy_gallery(gallery, copy).count("unchanged") == 30
+    with (
+        LocalGallery.create(tmp_path / "other.db", fingerprint="beef", dim=5) as other,
+        pytest.raises(DataError, match="a gallery of the model abc with 5 numbers cannot be copied into one of beef"),
+    ):
+        copy_gallery(gallery, other)
+
+
+def test_a_comparison_by_hand(gallery, tmp_path):
+    with empty(tmp_path / "copy.db") as copy:
+        copy_gallery(gallery, copy)
+        whole = compare_galleries(copy, gallery, queries=10)
+        assert (whole.missing, whole.extra, whole.different, whole.least()) == (0, 0, 0, 1.0)
+        assert set(whole.recall) == {"all", "one camera"}
+        copy.remove(["ü/1.jpg", "ü/2.jpg"])
+        copy.add_vectors(VECTORS[:1], [Row("new")])
+        copy.add_vectors(-VECTORS[3:4], ROWS[3:4], on_conflict="replace")
+        copy.add_vectors(VECTORS[4:5], [Row("ü/4.jpg")], on_conflict="replace")
+        found = compare_galleries(copy, gallery, queries=10)
+        assert (found.missing, found.extra, found.different) == (2, 1, 2)
+        assert found.least() < 1
