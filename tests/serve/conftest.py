@@ -22,8 +22,8 @@ import httpx
 import uvicorn
 
 from reidkit.encoder import Model
+from reidkit.gallery import Row
 from reidkit.gallery.memory import MemoryGallery
-from reidkit.gallery.rows import Row
 from reidkit.model.network import build_network
 from reidkit.recipes import get_recipe
 from reidkit.serve.app import create_app

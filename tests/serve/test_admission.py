@@ -32,6 +32,7 @@ def test_the_other_images_of_a_request_count_without_its_first():
     admission = Admission(lambda: 10.0, 2.0)
     with admission.place(), admission.place(29, more=True):
         assert admission.places == 30
+    admission = Admission(lambda: 10.0, 2.0)
     with admission.place(), admission.place(), pytest.raises(Problem), admission.place(29, more=True):
         pass
 
@@ -41,3 +42,29 @@ def test_an_error_gives_the_place_back():
     with pytest.raises(KeyError), admission.place():
         raise KeyError
     assert admission.places == 0
+
+
+def test_the_rate_is_that_of_the_work(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("reidkit.serve.admission.time.monotonic", lambda: now[0])
+    admission = Admission(lambda: 1000.0, 2.0)
+    assert admission.rate == 1000
+    for _ in range(30):  # one image takes a quarter of a second, and the body a minute
+        with admission.place():
+            now[0] += 60
+            with admission.work():
+                now[0] += 0.25
+    assert admission.rate == pytest.approx(4, rel=0.05)
+    with admission.place(7), pytest.raises(Problem), admission.place(2):
+        pass
+    for _ in range(200):  # it becomes quicker
+        with admission.place(), admission.work():
+            now[0] += 0.1
+    assert admission.rate == pytest.approx(10, rel=0.05)
+
+
+def test_what_failed_was_not_done():
+    admission = Admission(lambda: 10.0)
+    with pytest.raises(KeyError), admission.place(), admission.work():
+        raise KeyError
+    assert admission._done == 0

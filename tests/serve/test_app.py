@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidkit.gallery.filters import Filter
-from reidkit.gallery.gallery import Query
+from reidkit.gallery import Filter, Query, Row
 from reidkit.gallery.memory import MemoryGallery
-from reidkit.gallery.rows import Row
 from reidkit.serve.app import OPERATIONS, create_app
 from reidkit.serve.settings import ServiceSettings
 from tests.serve.conftest import filled, picture, running, search, wait_for

@@ -132,7 +132,7 @@ def held(own, monkeypatch):
 
 
 def test_an_overloaded_service_refuses_before_it_reads(own, held):
-    own.service.batcher.rate = 1.0  # two seconds are two images
+    own.service.batcher.rate = 4.0  # of which a quarter is expected: two images in two seconds
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(own.post, "/v1/embed", content=picture(1), headers=JPEG)
         assert held.entered.wait(10)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidkit.gallery.filters import Filter
+from reidkit.gallery import Filter
 from reidkit.gallery.memory import MemoryGallery
 from reidkit.metrics import calibrate
 from reidkit.serve.tokens import new_token
@@ -584,7 +584,7 @@ def test_the_page_can_be_used_by_keys_alone(page):
 
 
 def test_nothing_of_a_row_is_read_as_markup(opened, model):
-    from reidkit.gallery.rows import Row
+    from reidkit.gallery import Row
 
     gallery = MemoryGallery(model)
     name = '<img src=x onerror="document.title=1">'

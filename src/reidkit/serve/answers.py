@@ -9,8 +9,7 @@ from urllib.parse import quote
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
-    from reidkit.gallery.gallery import Hit, Hits
-    from reidkit.gallery.rows import Row
+    from reidkit.gallery import Hit, Hits, Row
 
 
 class RowAnswer(TypedDict):

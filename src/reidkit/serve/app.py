@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from reidkit.encoder import Encoder
-    from reidkit.gallery.gallery import Gallery
+    from reidkit.gallery import Gallery
 
 REF = "#/components/schemas/{model}"
 COMMON = (401, 403, 429, 500, 503)

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from reidkit.gallery.filters import Filter
-from reidkit.gallery.gallery import SearchOptions
-from reidkit.gallery.rows import Row
+from reidkit.gallery import Filter, Row, SearchOptions
 from reidkit.serve.problems import Problem
 
 if TYPE_CHECKING:

@@ -17,10 +17,8 @@ from urllib.parse import unquote
 import numpy as np
 
 from reidkit.errors import ReidkitError
-from reidkit.gallery.filters import Filter
-from reidkit.gallery.gallery import Query, SearchOptions
+from reidkit.gallery import Filter, Query, Row, SearchOptions
 from reidkit.gallery.memory import MemoryGallery
-from reidkit.gallery.rows import Row
 from reidkit.serve import uploads
 from reidkit.serve.admission import Admission
 from reidkit.serve.batcher import Batcher, ExpiredError, StoppedError
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from reidkit.encoder import Encoder
-    from reidkit.gallery.gallery import Gallery
+    from reidkit.gallery import Gallery
     from reidkit.serve.audit import AuditLog
     from reidkit.serve.settings import ServiceSettings
 
@@ -78,7 +76,7 @@ class Service:
         self.batcher: Batcher[NDArray[np.uint8], NDArray[np.float32]] = Batcher(
             self._features, largest=settings.batch, name="reidkit-model", observe=self.telemetry.batched
         )
-        self.admission = Admission(lambda: self.batcher.rate, settings.wait)
+        self.admission = Admission(lambda: self.batcher.rate / 4, settings.wait)
         self._budget = uploads.PixelBudget()
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="reidkit-decode")
         self._searchers = ThreadPoolExecutor(2, thread_name_prefix="reidkit-search")

@@ -19,7 +19,7 @@ from reidkit.serve.tokens import SESSION_SECONDS
 from reidkit.version import __version__
 
 if TYPE_CHECKING:
-    from reidkit.gallery.gallery import CameraInfo
+    from reidkit.gallery import CameraInfo
 
 CURVE = 64
 """Points of the calibration's curve that the page gets."""

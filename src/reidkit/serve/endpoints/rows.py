@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from starlette.responses import JSONResponse
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.filters import Filter
+from reidkit.gallery import Filter
 from reidkit.gallery.rows import LONGEST_KEY, check_text
 from reidkit.serve.answers import row_answer
 from reidkit.serve.bodies import ROWS_BYTES, Body, read_body
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.gallery.gallery import Added
-    from reidkit.gallery.rows import Row
+    from reidkit.gallery import Added, Row
 
 Made = tuple["Row", "NDArray[np.float32]", "bytes | None"]
 """A row, its feature [D], and a small JPEG where it came as a picture."""
@@ -48,17 +47,18 @@ async def put_row(request: Request) -> Response:
     key = key_of(request)
     with service.admission.place():
         body = await read_body(request, service.settings)
-        if len(body.images) > 1:
-            raise invalid("/image", "a row has one picture")
-        content = validated(RowContent, body.value)
-        there = await service.in_gallery(service.gallery.get, key)
-        if there and request.headers.get("if-none-match") == "*":
-            raise Problem("already-there", key=key)
-        wanted = NewRow.model_construct(**dict(content), key=key, image=0 if body.images else None)
-        (made,) = await _made(service, request, [wanted], body)
-        if isinstance(made, Problem):
-            raise made
-        added = await _stored(service, request, [made], "replace")
+        with service.admission.work():
+            if len(body.images) > 1:
+                raise invalid("/image", "a row has one picture")
+            content = validated(RowContent, body.value)
+            there = await service.in_gallery(service.gallery.get, key)
+            if there and request.headers.get("if-none-match") == "*":
+                raise Problem("already-there", key=key)
+            wanted = NewRow.model_construct(**dict(content), key=key, image=0 if body.images else None)
+            (made,) = await _made(service, request, [wanted], body)
+            if isinstance(made, Problem):
+                raise made
+            added = await _stored(service, request, [made], "replace")
     status = added.status[0]
     return JSONResponse({**row_answer(made[0]), "status": status}, 201 if status == "added" else 200)
 
@@ -69,15 +69,16 @@ async def post_rows(request: Request) -> Response:
     service.actor(request, "write")
     with service.admission.place():
         body = await read_body(request, service.settings, json_bytes=ROWS_BYTES)
-        wanted = validated(RowsRequest, body.value)
-        found = await _made(service, request, wanted.rows, body)
-        failed = [
-            _failed(index, wanted.rows[index].key, each)
-            for index, each in enumerate(found)
-            if isinstance(each, Problem)
-        ]
-        good = [(index, each) for index, each in enumerate(found) if not isinstance(each, Problem)]
-        added = await _stored(service, request, [each for _, each in good], wanted.on_conflict)
+        with service.admission.work():
+            wanted = validated(RowsRequest, body.value)
+            found = await _made(service, request, wanted.rows, body)
+            failed = [
+                _failed(index, wanted.rows[index].key, each)
+                for index, each in enumerate(found)
+                if isinstance(each, Problem)
+            ]
+            good = [(index, each) for index, each in enumerate(found) if not isinstance(each, Problem)]
+            added = await _stored(service, request, [each for _, each in good], wanted.on_conflict)
     conflict = Problem("key-conflict")
     failed += [
         _failed(index, made[0].key, conflict)
@@ -233,7 +234,7 @@ def _one(
 
 async def _stored(service: Service, request: Request, made: list[Made], on_conflict: str) -> Added:
     """Write rows to the gallery: first into the log that they will be, then themselves."""
-    from reidkit.gallery.gallery import Added
+    from reidkit.gallery import Added
 
     if not made:
         return Added()

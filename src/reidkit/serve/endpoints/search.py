@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import Request, Response
 from starlette.responses import JSONResponse
 
-from reidkit.gallery.gallery import Query
+from reidkit.gallery import Query
 from reidkit.serve.answers import hits_answer
 from reidkit.serve.bodies import read_body
 from reidkit.serve.messages import (
@@ -28,7 +28,7 @@ from reidkit.serve.service import LOGGED_RESULTS, Service, milliseconds, service
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from reidkit.gallery.gallery import Hits
+    from reidkit.gallery import Hits
 
 
 async def embed(request: Request) -> Response:
@@ -40,9 +40,10 @@ async def embed(request: Request) -> Response:
         raise invalid("/encoding", "it is float or base64")
     with service.admission.place():
         body = await read_body(request, service.settings)
-        if not body.images:
-            raise invalid("/image", "there is no picture: send one as the body, or parts `image` of a form")
-        found = await service.embed(request, [data for _, data in body.images])
+        with service.admission.work():
+            if not body.images:
+                raise invalid("/image", "there is no picture: send one as the body, or parts `image` of a form")
+            found = await service.embed(request, [data for _, data in body.images])
     if len(found) == 1 and isinstance(found[0], Problem):
         raise found[0]
     items: list[dict[str, Any]] = []
@@ -61,9 +62,10 @@ async def compare(request: Request) -> Response:
     service.actor(request, "search")
     with service.admission.place():
         body = await read_body(request, service.settings)
-        wanted = validated(CompareRequest, body.value)
-        purpose = service.purpose(request, wanted.purpose)
-        sides = [await _side(service, request, wanted, body.named(name), name) for name in ("a", "b")]
+        with service.admission.work():
+            wanted = validated(CompareRequest, body.value)
+            purpose = service.purpose(request, wanted.purpose)
+            sides = [await _side(service, request, wanted, body.named(name), name) for name in ("a", "b")]
     (first, camera_a, what_a), (second, camera_b, what_b) = sides
     cosine = float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
     answer = {"similarity": round(cosine, 6), **_decision(service, cosine, camera_a, camera_b)}
@@ -116,11 +118,12 @@ async def search(request: Request) -> Response:
     started = time.monotonic()
     with service.admission.place():
         body = await read_body(request, service.settings)
-        wanted = validated(SearchRequest, body.value)
-        purpose = service.purpose(request, wanted.purpose)
-        pictures = body.named("image")
-        query = await _query(service, request, wanted, pictures)
-        hits = await _hits(service, query, wanted)
+        with service.admission.work():
+            wanted = validated(SearchRequest, body.value)
+            purpose = service.purpose(request, wanted.purpose)
+            pictures = body.named("image")
+            query = await _query(service, request, wanted, pictures)
+            hits = await _hits(service, query, wanted)
     answer = hits_answer(hits, service.model, milliseconds(started), request.state.request_id)
     await service.record(request, "search", purpose=purpose, **_facts(wanted, hits, pictures), model=service.model)
     return JSONResponse(answer)
@@ -133,18 +136,19 @@ async def search_batch(request: Request) -> Response:
     results: list[dict[str, Any]] = []
     with service.admission.place():
         body = await read_body(request, service.settings)
-        batch = validated(BatchRequest, body.value)
-        purpose = service.purpose(request, batch.purpose)
-        for wanted in batch.searches:
-            started = time.monotonic()
-            try:
-                hits = await _hits(service, await _query(service, request, wanted, []), wanted)
-            except Problem as problem:
-                results.append({"problem": problem.body()})
-                continue
-            facts = _facts(wanted, hits, [])
-            await service.record(request, "search", purpose=purpose or wanted.purpose, **facts, model=service.model)
-            results.append(dict(hits_answer(hits, service.model, milliseconds(started), request.state.request_id)))
+        with service.admission.work():
+            batch = validated(BatchRequest, body.value)
+            purpose = service.purpose(request, batch.purpose)
+            for wanted in batch.searches:
+                started = time.monotonic()
+                try:
+                    hits = await _hits(service, await _query(service, request, wanted, []), wanted)
+                except Problem as problem:
+                    results.append({"problem": problem.body()})
+                    continue
+                facts = _facts(wanted, hits, [])
+                await service.record(request, "search", purpose=purpose or wanted.purpose, **facts, model=service.model)
+                results.append(dict(hits_answer(hits, service.model, milliseconds(started), request.state.request_id)))
     return JSONResponse({"results": results})
 
 
