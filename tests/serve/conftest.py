@@ -112,7 +112,8 @@ def running(model: Model, gallery: MemoryGallery, **settings: Any) -> Iterator[C
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        app = create_app(gallery, model, ServiceSettings(port=port, **settings))
+        # Re-ranking is compiled after the start, where that has never been done on this machine.
+        app = create_app(gallery, model, ServiceSettings(port=port, **{"timeout": 120.0, **settings}))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

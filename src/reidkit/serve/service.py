@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from reidkit.serve.settings import ServiceSettings
 
     Picture = tuple[NDArray[np.uint8], bytes]
-    """Pixels at the size of the network, and a small JPEG to be shown."""
+    """Pixels at the size of the network, and a small JPEG to be shown; b"" where nobody needs one."""
 
 T = TypeVar("T")
 
@@ -180,19 +180,22 @@ class Service:
             LOG.error("the audit log cannot be written: %s", error)  # noqa: TRY400 (one line for each request)
             raise Problem("audit-unavailable", retry_after=5) from None
 
-    async def pictures(self, data: Sequence[bytes]) -> list[Picture | Problem]:
+    async def pictures(self, data: Sequence[bytes], *, copies: bool) -> list[Picture | Problem]:
         """Decode pictures, each for itself."""
         loop = asyncio.get_running_loop()
-        return await asyncio.gather(*(loop.run_in_executor(self._decoders, self._picture, each) for each in data))
+        calls = (loop.run_in_executor(self._decoders, self._picture, each, copies) for each in data)
+        return await asyncio.gather(*calls)
 
-    async def embed(self, request: Request, data: Sequence[bytes]) -> list[tuple[NDArray[np.float32], bytes] | Problem]:
-        """Return the feature [D] of each picture and a small JPEG of it, or what is wrong with it.
+    async def embed(
+        self, request: Request, data: Sequence[bytes], *, copies: bool = False
+    ) -> list[tuple[NDArray[np.float32], bytes] | Problem]:
+        """Return the feature [D] of each picture and, with `copies`, a small JPEG of it, or what is wrong with it.
 
         Raises:
             Problem: there is no room for so many, they waited too long, or the service stops.
         """
         with self.admission.place(max(0, len(data) - 1), more=True):
-            found = await self.unless_gone(request, self.pictures(data))
+            found = await self.unless_gone(request, self.pictures(data, copies=copies))
             try:
                 futures = self.batcher.submit(
                     [picture[0] for picture in found if not isinstance(picture, Problem)], timeout=self.settings.timeout
@@ -228,14 +231,14 @@ class Service:
             for task in (doing, gone):
                 task.cancel()
 
-    def _picture(self, data: bytes) -> Picture | Problem:
+    def _picture(self, data: bytes, copies: bool) -> Picture | Problem:
         try:
             pixels = uploads.decode_upload(data, self.settings.upload, self._budget)
         except Problem as problem:
             self.telemetry.images.labels("unreadable").inc()
             return problem
         self.telemetry.images.labels("ok").inc()
-        return self.embedder.fitted(pixels), uploads.encode_copy(pixels, THUMBNAIL)
+        return self.embedder.fitted(pixels), uploads.encode_copy(pixels, THUMBNAIL) if copies else b""
 
     def _features(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         return list(self.embedder(images))
@@ -243,30 +246,27 @@ class Service:
     def _warm_up(self) -> None:
         """Run everything once and batches of every size, so that the first client does not wait, and the rate is known.
 
-        Loops that numba compiles take seconds when they are first called.
+        Loops that numba compiles take seconds when they are first called, those of re-ranking up to a minute: they are
+        compiled when all else is ready.
         """
         spec = self.embedder.spec
+        vectors = np.random.default_rng(0).normal(size=(16, self.embedder.dim)).astype(np.float32)
         sent = uploads.encode_copy(np.zeros((spec.height + 9, spec.width + 9, 3), np.uint8))
         try:
             picture = self.embedder.fitted(uploads.decode_upload(sent, self.settings.upload))
-            self._try_searches()
+            self.gallery.search(Query(vectors=vectors[:1]), SearchOptions(top=1))
             for size in WARM:
                 for future in self.batcher.submit([picture] * min(size, self.settings.batch)):
                     future.result()
-        except Exception:
-            LOG.exception("the network cannot be run")
+            if self.state == "loading":
+                self.state = "ready"
+            with MemoryGallery(self._encoder) as small:
+                small.add_vectors(vectors, [Row(str(number)) for number in range(len(vectors))])
+                small.search(Query(vectors=vectors[:1]), SearchOptions(top=4, rerank=True))
+        except StoppedError:
             return
-        if self.state == "loading":
-            self.state = "ready"
-
-    def _try_searches(self) -> None:
-        """Search in the gallery, and with re-ranking in a small one, as the gallery may be empty."""
-        vectors = np.random.default_rng(0).normal(size=(16, self.embedder.dim)).astype(np.float32)
-        query = Query(vectors=vectors[:1])
-        self.gallery.search(query, SearchOptions(top=1))
-        with MemoryGallery(self._encoder) as small:
-            small.add_vectors(vectors, [Row(str(number)) for number in range(len(vectors))])
-            small.search(query, SearchOptions(top=4, rerank=True))
+        except Exception:
+            LOG.exception("the network or the gallery cannot be used")
 
     async def _retain(self) -> None:
         """Remove what is too old, now and every hour."""

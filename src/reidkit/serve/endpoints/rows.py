@@ -203,7 +203,7 @@ async def _made(service: Service, request: Request, wanted: Sequence[NewRow], bo
     """Return rows with their features; a problem for each one that has none."""
     pictures = [data for _, data in body.images]
     used = [each.image for each in wanted if each.image is not None and each.image < len(pictures)]
-    embedded = iter(await service.embed(request, [pictures[number] for number in used]) if used else [])
+    embedded = iter(await service.embed(request, [pictures[number] for number in used], copies=True) if used else [])
     found: list[Made | Problem] = []
     for index, each in enumerate(wanted):
         try:
