@@ -8,7 +8,7 @@ DEMO := demo
 SOURCE = $(if $(DATA),$(DATA),$(DEMO)/people)
 RUN = $(DEMO)/$(if $(DATA),run-$(notdir $(patsubst %/,%,$(DATA))),run)
 
-.PHONY: install demo test check bench docs wheel format clean
+.PHONY: install demo serve test check bench docs wheel format clean
 
 install: $(VENV)/.installed
 
@@ -27,6 +27,13 @@ demo: install
 	  --set optim.epochs=30 --set optim.drops=[20,27] --evaluate-every 5
 	$(BIN)/reidkit evaluate "$(RUN)" --data "$(SOURCE)" --rerank --report "$(RUN)/evaluation.html"
 	@echo "Open $(RUN)/report.html (training) and $(RUN)/evaluation.html (with re-ranking) in a browser."
+
+# A gallery of the demonstration's people with probabilities, and the page that searches it; a second call goes on.
+serve: install
+	@test -e "$(RUN)/model.safetensors" || $(MAKE) demo
+	@test -e "$(RUN)/calibration.json" || $(BIN)/reidkit calibrate "$(RUN)" --data "$(SOURCE)" --far 0.01
+	$(BIN)/reidkit gallery add "$(DEMO)/people.db" "$(SOURCE)" --model "$(RUN)" --thumbnails --replace
+	$(BIN)/reidkit serve "$(DEMO)/people.db" --model "$(RUN)"
 
 test: install
 	$(BIN)/python -m pytest -n 2
