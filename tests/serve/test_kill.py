@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from benchmarks.kill_service import Seen, kill_once
+
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from reidkit.recipes import get_recipe
