@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import http.client
 import json
 import os
 import random
@@ -140,7 +141,7 @@ def feature(number: int, dim: int) -> np.ndarray[tuple[int, ...], np.dtype[np.fl
 
 
 def _write(address: str, model: Encoder, seen: Seen, stop: threading.Event, which: int) -> None:
-    rng = random.Random(which)
+    rng = random.Random(f"{which} {len(seen.rows)}")
     while not stop.is_set():
         numbers = [rng.randrange(1 << 40) for _ in range(1 if which == 0 else 16)]
         rows = [
@@ -153,7 +154,7 @@ def _write(address: str, model: Encoder, seen: Seen, stop: threading.Event, whic
             for number in numbers
         ]
         answer = _call(address, "POST", "v1/rows", {"rows": rows})
-        if answer and answer["added"] == len(rows):
+        if answer and answer["added"] + answer["unchanged"] == len(rows):
             with seen.lock:
                 seen.rows |= {f"{which}/{number}": number for number in numbers}
 
@@ -178,7 +179,7 @@ def _call(address: str, method: str, path: str, body: object = None) -> dict[str
         with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
             found: dict[str, Any] = json.load(answer)
             return found
-    except (OSError, ValueError):  # the service is gone, in the middle of an answer perhaps
+    except (OSError, ValueError, http.client.HTTPException):  # the service is gone, in the middle of an answer perhaps
         return None
 
 

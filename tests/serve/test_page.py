@@ -217,6 +217,7 @@ def test_nobody_above_the_threshold(page):
     above, below = search(page, 3, state="below-threshold-only")
     assert above == []
     assert below[:6] == [3] * 6
+    assert page.inner_text("#below summary") == "Below the threshold that you chose (20)"
     assert status(page)[0].startswith("Nobody reaches the threshold; the nearest are shown below.")
     assert page.is_visible("#hits-below article")
     page.click("#threshold-reset")
@@ -307,7 +308,7 @@ def test_a_failure_has_a_number(page):
     }
     answer_with(page, "/v1/search", 500, body)
     search(page, 3, state="error")
-    assert status(page)[1] == "The service failed. It did. Tell the operator of this service the number 12-34."
+    assert status(page)[1] == "The service failed. Tell the operator of this service the number 12-34."
 
 
 def test_a_picture_that_is_missing(page):

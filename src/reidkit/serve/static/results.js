@@ -16,7 +16,8 @@ export function drawResults(actions = does) {
   $("hits").replaceChildren(...above.map(card));
   $("hits-below").replaceChildren(...below.map(card));
   $("below").hidden = below.length === 0;
-  $("below").querySelector("summary").textContent = `Below the threshold: probably other people (${below.length})`;
+  const what = state.threshold === null ? "Below the threshold: probably other people" : "Below the threshold that you chose";
+  $("below").querySelector("summary").textContent = `${what} (${below.length})`;
   if (!above.length) $("below").open = true;
   $("found").hidden = state.hits.length === 0;
   $("odds").hidden = !calibrated;

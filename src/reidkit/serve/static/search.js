@@ -61,7 +61,7 @@ export async function search({ cursor = "", tried = false } = {}) {
     state.hits = cursor ? [...state.hits, ...results] : results;
     if (!cursor) Object.assign(state, { request, chosen: new Set() });
     finished();
-    if (!cursor && $("results").getBoundingClientRect().top > 0.6 * window.innerHeight) $("results").scrollIntoView();
+    if (!cursor) reveal();
   } catch (error) {
     if (mine.signal.aborted) become(state.hits.length ? "results" : "ready", shown());
     else failed(error, { cursor, tried });
@@ -104,8 +104,15 @@ export function failed(error, { cursor = "", tried = false } = {}) {
   } else if (error.kind === "model-mismatch") {
     become("model-mismatch");
   } else {
-    become("error", { why: `${error.body.title ?? "The service failed"}. ${error.message}`, number: error.number });
+    const detail = error.kind === "internal" ? "" : ` ${error.message}`; // which is for who reads the log
+    become("error", { why: `${error.body.title ?? "The service failed"}.${detail}`, number: error.number });
   }
+  reveal();
+}
+
+/** On a small screen, show what came of a search: it lies below the filters. */
+function reveal() {
+  if ($("results").getBoundingClientRect().top > 0.6 * window.innerHeight) $("results").scrollIntoView();
 }
 
 /** Count down, and try once more by itself. */
