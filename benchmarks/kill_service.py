@@ -99,7 +99,7 @@ def kill_once(gallery: Path, path: Path, seen: Seen, seconds: float) -> list[str
             thread.join(30)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()  # which also closes the pipe
     return examine(gallery, model, seen)
 
 

@@ -321,7 +321,7 @@ def test_no_description_of_the_interface_leads_to_a_failure(client):
     seen = []
 
     @settings(
-        max_examples=50,
+        max_examples=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],

@@ -21,6 +21,7 @@ def serve(
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="The model that the gallery was made with.")] = None,
     network: options.NetworkOption = None,
+    input_spec: options.InputSpecOption = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="The port; 0: a free one.")] = 8000,
     token_file: Annotated[
@@ -66,7 +67,6 @@ def serve(
         raise UsageError(f"{name or '--role'} belongs to a new token: say `reidkit serve token NAME --role search`")
     if model is None:
         raise UsageError("there is no model: give the one that the gallery was made with as --model")
-    from reidkit.encoder import load_model
     from reidkit.serve import ServiceSettings
     from reidkit.serve import serve as serve_gallery
     from reidkit.serve.settings import seconds
@@ -88,7 +88,7 @@ def serve(
         secure=secure,
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
-    loaded = load_model(model, network=options.import_network(network))
+    loaded = options.open_model(model, network, input_spec)
 
     def ready(address: str) -> None:
         if as_json:

@@ -128,13 +128,11 @@ class Batcher(Generic[T, R]):
     def _finish(self, batch: list[_Item[T, R]]) -> None:
         started = time.monotonic()
         try:
-            results = self._run([item.value for item in batch])
+            for item, result in list(zip(batch, self._run([item.value for item in batch]), strict=True)):
+                item.future.set_result(result)
         except Exception:
             for item in batch:
                 self._alone(item)
-        else:
-            for item, result in zip(batch, results, strict=True):
-                item.future.set_result(result)
         now = time.monotonic()
         # From the end of the last batch, or since there was work again: what else the machine does counts, too.
         spent = max(now - max(self._ended, batch[0].since), 1e-6)

@@ -62,6 +62,8 @@ def serve(
         host, port = listening.getsockname()[:2]
         settings = replace(settings, port=port, audit=settings.audit or audit_path(uri))
         gallery = open_gallery(uri, model)
+        if not len(gallery):
+            LOG.warning("%s is empty: add images with `reidkit gallery add`, or by the service", uri)
         try:
             app = create_app(gallery, model, settings)
         except BaseException:
