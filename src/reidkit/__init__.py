@@ -18,6 +18,7 @@ from reidkit.version import __version__
 
 if TYPE_CHECKING:
     from reidkit.data.formats.detect import load_dataset
+    from reidkit.embedding import embed_images
     from reidkit.encoder import Encoder, InputSpec, Model, load_model
     from reidkit.errors import DataError, ReidkitError, RunError, UsageError, WeightsError
     from reidkit.evaluation import calibrate, compare, evaluate, find_input_spec
@@ -57,6 +58,7 @@ __all__ = [
     "adapt",
     "calibrate",
     "compare",
+    "embed_images",
     "evaluate",
     "export_model",
     "find_input_spec",
@@ -74,6 +76,7 @@ __all__ = [
 
 _NAMES = {
     "reidkit.data.formats.detect": ("load_dataset",),
+    "reidkit.embedding": ("embed_images",),
     "reidkit.encoder": ("Encoder", "InputSpec", "Model", "load_model"),
     "reidkit.errors": ("DataError", "ReidkitError", "RunError", "UsageError", "WeightsError"),
     "reidkit.evaluation": ("calibrate", "compare", "evaluate", "find_input_spec"),

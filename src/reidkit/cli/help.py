@@ -23,7 +23,7 @@ GROUPS = {
     "Training": "weights teacher settings interpretation seed seeds rows small short resume save_every evaluate_every",
     "Inference": "network input_spec preset input_ colour resize normalise flip feature batch",
     "Scores": "metric ap cameras rerank rerank_by k1 k2 lam rescore rescore_top ci by_camera single_shot multi_query",
-    "Threshold": "far method prior allow_training_ids",
+    "Threshold": "threshold far method prior allow_training_ids",
     "Picture": "queries answers perplexity measured",
     "Precision": "int8 fp16 calibration opset",
     "Rows": "camera not_camera pid track attribute since until older_than time",
@@ -33,7 +33,8 @@ GROUPS = {
     "Machine": "device precision compiled processes workers quick",
     "Service": "host port allow_host proxy secure images wait timeout",
     "Access": "token_file role require_purpose audit audit_keep retain",
-    "Output": "out licence save_classifier sheet per_query report images_per_shard shards tensorboard as_json help",
+    "Output": "out picture licence save_classifier sheet per_query report images_per_shard shards tensorboard "
+    "as_json help",
 }
 """The groups in their order, with the names of the parameters in each."""
 

@@ -14,10 +14,12 @@ import typer
 from reidkit.cli import suggest
 from reidkit.cli.adapt import adapt
 from reidkit.cli.calibrate import calibrate
+from reidkit.cli.compare import compare
 from reidkit.cli.compare_runs import compare_runs
 from reidkit.cli.data import data, shard, split, synth
 from reidkit.cli.distil import distil
 from reidkit.cli.doctor import doctor
+from reidkit.cli.embed import embed
 from reidkit.cli.evaluate import evaluate
 from reidkit.cli.export import export
 from reidkit.cli.gallery import gallery
@@ -68,6 +70,8 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     evaluate: "reidkit evaluate runs/small --data people --rerank --flip",
     score: "reidkit score query.npz gallery.npz --rerank",
     calibrate: "reidkit calibrate runs/small --data people --far 0.01",
+    embed: "reidkit embed runs/small people --out people.npz",
+    compare: "reidkit compare runs/small a.jpg b.jpg --picture both.png",
     compare_runs: "reidkit compare-runs runs/a runs/b --data people --report both.html",
     export: """
         reidkit export runs/small --calibration people

@@ -230,6 +230,21 @@ def ranked_figure(lists: Sequence[RankedList], columns: int = 10, title: str = "
     return draw_grid(Grid(rows=rows, title=title, note=RANKED))
 
 
+def pair_figure(paths: tuple[ImageFile, ImageFile], same: bool | None, similarity: float, title: str) -> Figure:
+    """Draw two images side by side, framed as one person or as two where that is known.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    size = (1.4, 2.8)
+    frame, mark = {True: (TRUE, "✓"), False: (FALSE, "✗"), None: (INK, "")}[same]
+    tiles = [
+        Tile(read_for_display(path, _pixels(size)), one_line(Path(path.name).name, 18), frame, mark) for path in paths
+    ]
+    note = textwrap.wrap(title, 44)
+    return draw_grid(Grid(rows=[tiles], size=size, title=f"similarity {similarity:.3f}", note=note))
+
+
 # A contact sheet: what a data set looks like.
 
 SHEET_TILE = (0.5, 1.0)

@@ -1,0 +1,67 @@
+"""`reidkit embed`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.output import command, print_json, print_line, progress, remark
+from reidkit.workers import as_child, run_as, shared
+
+if TYPE_CHECKING:
+    from reidkit.data.image_list import ImageList
+
+SHOWN = 20
+"""Unreadable images that are listed."""
+
+
+def embed(
+    model: options.ModelPath,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Images, folders, lists, tables, shards; - reads a list.")
+    ],
+    out: Annotated[Path, typer.Option(help="The features: .npz or .parquet.")],
+    inference: options.Inference,
+    flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False,
+    format_: options.Format = None,
+    processes: options.Processes = 1,
+    as_json: options.Json = False,
+) -> int:
+    """Write the features of images into a file; the same command goes on after a kill."""
+    if shared(processes):
+        return run_as(processes, command())
+
+    from reidkit.distributed import joined
+    from reidkit.embedding import embed_images
+
+    loaded = inference.load_model(model)
+    found = _listed(images, format_)
+    as_child()
+    with joined() as group, progress(group.first) as tell:
+        made = embed_images(loaded, found, out, flip=flip, options=inference.for_library(tell, group))
+    if not group.first:
+        return 0
+    for path, why in made.unreadable[:SHOWN]:
+        remark(f"left out: {why if path in why else f'{path}: {why}'}")
+    if len(made.unreadable) > SHOWN:
+        remark(f"left out: {len(made.unreadable) - SHOWN} more")
+    if as_json:
+        print_json(made.as_json())
+    else:
+        again = f", {made.reused} of them in the run before" if made.reused else ""
+        left = f"; {len(made.unreadable)} images cannot be read" if made.unreadable else ""
+        print_line(f"{made.path}: {made.features} features [{made.dim}]{again}, {made.seconds:.1f} s{left}")
+    return 1 if made.unreadable else 0
+
+
+def _listed(images: list[Path], format_: str | None) -> ImageList:
+    """Return the images that are meant; those of `-` are listed on standard input."""
+    from reidkit.data.image_list import ImageList, list_images, listed
+
+    if images == [Path("-")]:
+        return ImageList(listed(sys.stdin, Path(), "standard input"))
+    return list_images(images, format_)

@@ -1,0 +1,383 @@
+"""Features of any number of images into one file: a part at a time, so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from reidkit import strict_json
+from reidkit.atomic import atomic_write, os_errors_as
+from reidkit.data.image_list import ImageList, list_images
+from reidkit.data.sources import decode_all
+from reidkit.distributed import ALONE
+from reidkit.encoder import InferenceOptions, as_image_encoder, refuse_diverged
+from reidkit.errors import DataError, UsageError
+from reidkit.extras import install
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.data.image_list import Named
+    from reidkit.encoder import Encoder, ImageEncoder
+    from reidkit.types import Samples
+
+    Floats = NDArray[np.float32]
+
+FORMAT = "reidkit/embed/1"
+PART = 1024
+"""Images whose pixels and features are in memory at a time, and which a kill costs at most."""
+
+ENDINGS = (".npz", ".parquet")
+
+
+class Unreadable(NamedTuple):
+    """An image that was left out, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A file of features: `features` of `images` images, each [dim], by the model of this fingerprint.
+
+    `unreadable`: the images that were left out. `reused`: of how many images a run before had made the features.
+    """
+
+    path: Path
+    images: int
+    features: int
+    dim: int
+    model: str
+    unreadable: tuple[Unreadable, ...]
+    reused: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the facts as plain values."""
+        return {
+            "file": str(self.path),
+            "images": self.images,
+            "features": self.features,
+            "dim": self.dim,
+            "model": self.model,
+            "unreadable": [one._asdict() for one in self.unreadable],
+            "reused": self.reused,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class _Part(NamedTuple):
+    """Features of some images: their `rows` in the list, and reasons by row for those that cannot be read."""
+
+    vectors: Floats
+    rows: NDArray[np.int64]
+    why: dict[int, str]
+
+
+def embed_images(
+    model: Encoder,
+    images: Named | Iterable[Named] | ImageList,
+    out: str | os.PathLike[str],
+    *,
+    flip: bool = False,
+    format: str | None = None,  # noqa: A002
+    options: InferenceOptions | None = None,
+    **changes: Any,
+) -> Embedded:
+    """Write the features of images into a `.npz` or `.parquet`, as `score`, galleries and others read it.
+
+    An image that cannot be read is left out and named in the result. What is done is kept in `OUT.parts` beside the
+    file, so that the same call goes on after a kill; no feature comes twice.
+
+    Args:
+        model: What `load_model` returns, or any other `Encoder`.
+        images: Files, folders, lists, tables, shards, data sets or samples: see `list_images`.
+        out: The file. `.npz`: `vectors` float32 [N, D], `pids` and `camids` int64 [N] (-1: not known), `paths`,
+            `model`; `.parquet`: the same as columns `vector`, `pid`, `camid`, `path`.
+        flip: Take the mean of the features of each image and of its mirror image.
+        format: The format of data sets; None: it is recognised.
+        options: How images are run; None: all automatic. Of a `group` of processes each takes every n-th part.
+        changes: Single fields of the options, by name: `batch`, `device`, `precision`, `progress`.
+
+    Raises:
+        DataError: there are no images, or none can be read; the file cannot be written.
+        UsageError: another ending of `out`; an option that there is not.
+    """
+    started = time.perf_counter()
+    path, encoder = Path(out), as_image_encoder(model)
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"{path} ends neither in .npz nor in .parquet: name it so", argument="out")
+    if path.suffix.lower() == ".parquet":
+        _pyarrow()
+    chosen = replace(options or InferenceOptions(), **changes)
+    listed = images if isinstance(images, ImageList) else list_images(images, format)
+    if not listed.samples:
+        raise DataError("there are no images to embed: give files, folders, lists or shards", argument="images")
+    work = _Work(encoder, listed.samples, path, flip=flip, options=chosen)
+    with os_errors_as(path):
+        if path.is_dir():
+            raise DataError(f"{path} is a folder: name a file that ends in .npz or .parquet", argument="out")
+        reused = work.begin()
+        chosen.group.wait()
+        work.run()
+        chosen.group.wait()
+        result = work.result(reused)
+        chosen.group.wait()
+        if chosen.group.first:
+            work.finish(listed, result)
+    return replace(result, seconds=time.perf_counter() - started)
+
+
+class _Work:
+    """The parts of one file, in the folder `OUT.parts`, each written whole or not at all."""
+
+    def __init__(
+        self, encoder: ImageEncoder, samples: Samples, path: Path, *, flip: bool, options: InferenceOptions
+    ) -> None:
+        self.encoder, self.samples, self.path = encoder, samples, path
+        self.flip, self.options = flip, options
+        self.folder = path.with_name(f"{path.name}.parts")
+        self.count = -(-len(samples) // PART)
+
+    def begin(self) -> int:
+        """Keep the parts of a run before, if it was of the same images and model; return how many images they hold."""
+        plan = self.folder / "plan.json"
+        wanted = self._plan()
+        with contextlib.suppress(OSError, strict_json.JsonError):
+            if strict_json.read(plan) == wanted:
+                return sum(len(self._rows(at)) for at in range(self.count) if self._file(at).is_file())
+        if self.options.group.first:
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True)
+            with atomic_write(plan) as file:
+                file.write(json.dumps(wanted).encode())
+        return 0
+
+    def run(self) -> None:
+        """Make the parts that are missing, those of this process; the images of the next are decoded meanwhile."""
+        group = self.options.group
+        mine = list(range(group.rank, self.count, group.size))
+        missing = [at for at in mine if self._load(at) is None]
+        done = sum(len(self._rows(at)) for at in mine if at not in set(missing))
+        total = sum(len(self._rows(at)) for at in mine)
+        with ThreadPoolExecutor(1, thread_name_prefix="reidkit-part") as ahead:
+            waiting = [ahead.submit(self._decode, at) for at in missing[:1]]
+            for number, at in enumerate(missing):
+                pixels, why = waiting.pop().result()
+                if number + 1 < len(missing):
+                    waiting.append(ahead.submit(self._decode, missing[number + 1]))
+                self._save(at, self._encode(at, pixels, why, (done, total)))
+                done += len(self._rows(at))
+
+    def finish(self, listed: ImageList, result: Embedded) -> None:
+        """Put the parts together as the file, and remove them."""
+        if not result.features:
+            first = result.unreadable[0]
+            raise DataError(f"none of {result.images} images can be read ({first.why}): give others", argument="images")
+        kept = np.setdiff1d(np.arange(len(self.samples)), [row for part in self._parts() for row in part.why])
+        table = self.samples.take(kept)
+        columns = {"pids": table.pids, "camids": table.camids, "paths": table.paths}
+        write = _write_parquet if self.path.suffix.lower() == ".parquet" else _write_npz
+        vectors = (part.vectors for part in self._parts())
+        with atomic_write(self.path) as file:
+            write(file, vectors, (len(kept), self.encoder.dim), columns, listed, result)
+        shutil.rmtree(self.folder)
+
+    def result(self, reused: int) -> Embedded:
+        """Return what the parts hold."""
+        unreadable = tuple(
+            Unreadable(str(self.samples[row].path), why) for part in self._parts() for row, why in part.why.items()
+        )
+        total = len(self.samples)
+        return Embedded(
+            self.path,
+            total,
+            total - len(unreadable),
+            self.encoder.dim,
+            self.encoder.fingerprint,
+            unreadable,
+            reused,
+            0.0,
+        )
+
+    def _decode(self, at: int) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        """Return the images of a part uint8 [P, H, W, 3], and reasons by their place in it for unreadable ones."""
+        spec = self.encoder.input
+        files = [self.samples[int(row)].path for row in self._rows(at)]
+        pixels = np.empty((len(files), spec.height, spec.width, 3), np.uint8)
+        why: dict[int, str] = {}
+        done = 0
+        for some, unreadable in decode_all(files, (spec.height, spec.width), None, spec.resize):
+            pixels[done : done + len(some)] = some
+            done += len(some)
+            why |= unreadable
+        return pixels, why
+
+    def _encode(self, at: int, pixels: NDArray[np.uint8], why: dict[int, str], progress: tuple[int, int]) -> _Part:
+        readable = np.setdiff1d(np.arange(len(pixels)), list(why))
+        rows = self._rows(at)
+        done, total = progress
+
+        def tell(count: int) -> None:
+            nonlocal done
+            done += count
+            if self.options.progress:
+                self.options.progress("images", done, total)
+
+        source = _Decoded(pixels[readable], self.samples.take(rows[readable]))
+        alone = replace(self.options, group=ALONE)
+        vectors = self.encoder.features(source, alone, tell, flip=self.flip)
+        refuse_diverged(vectors)
+        return _Part(vectors, rows[readable], {int(rows[place]): reason for place, reason in sorted(why.items())})
+
+    def _save(self, at: int, part: _Part) -> None:
+        with atomic_write(self._file(at)) as file:
+            np.savez(
+                file,
+                vectors=part.vectors,
+                rows=part.rows,
+                bad=np.array(list(part.why), np.int64),
+                why=np.array(list(part.why.values()), np.str_),
+            )
+
+    def _load(self, at: int) -> _Part | None:
+        """Return a part; None where it is not there, or not whole."""
+        try:
+            with self._file(at).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                why = dict(zip(file["bad"].tolist(), file["why"].tolist(), strict=True))
+                part = _Part(file["vectors"], file["rows"], why)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+        whole = sorted([*part.rows.tolist(), *part.why]) == self._rows(at).tolist()
+        return part if whole and part.vectors.shape == (len(part.rows), self.encoder.dim) else None
+
+    def _parts(self) -> Iterator[_Part]:
+        for at in range(self.count):
+            part = self._load(at)
+            if part is None:
+                raise DataError(f"{self._file(at)} is gone or damaged: run it again")
+            yield part
+
+    def _rows(self, at: int) -> NDArray[np.int64]:
+        return np.arange(at * PART, min((at + 1) * PART, len(self.samples)))
+
+    def _file(self, at: int) -> Path:
+        return self.folder / f"{at:07d}.npz"
+
+    def _plan(self) -> dict[str, Any]:
+        """What has to be the same for parts to be of the same file."""
+        spec, names = self.encoder.input, hashlib.sha256()
+        for path in self.samples.paths:
+            names.update(f"{path}\0".encode(errors="surrogateescape"))
+        return {
+            "format": FORMAT,
+            "model": self.encoder.fingerprint,
+            "input": spec.to_json(),
+            "dim": self.encoder.dim,
+            "flip": self.flip,
+            "images": len(self.samples),
+            "names": names.hexdigest(),
+            "part": PART,
+        }
+
+
+class _Decoded:
+    """Images in memory, an `ImageSource`."""
+
+    def __init__(self, pixels: NDArray[np.uint8], samples: Samples) -> None:
+        self.samples, self.kept = samples, np.arange(len(pixels), dtype=np.int64)
+        self.size = (pixels.shape[1], pixels.shape[2])
+        self._pixels = pixels
+        self._pixels.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        return self._pixels, indices
+
+
+def _write_npz(
+    file: IO[bytes],
+    parts: Iterable[Floats],
+    shape: tuple[int, int],
+    columns: dict[str, Any],
+    listed: ImageList,
+    result: Embedded,
+) -> None:
+    """Write what `metrics.features.write_features` does, with the features of one part in memory at a time."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("vectors.npy", "w", force_zip64=True) as stream:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for vectors in parts:
+                stream.write(np.ascontiguousarray(vectors, "<f4").tobytes())
+        arrays: dict[str, Any] = {name: columns[name] for name in ("pids", "camids")}
+        arrays |= {"paths": np.array(columns["paths"], np.str_), "model": np.array(result.model, np.str_)}
+        for name, numbers, called in (
+            ("pid_names", columns["pids"], listed.names.pids),
+            ("camid_names", columns["camids"], listed.names.camids),
+        ):
+            if called:
+                arrays[name] = np.array([called.get(number, "") for number in numbers.tolist()], np.str_)
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asarray(values), allow_pickle=False)
+
+
+def _write_parquet(
+    file: IO[bytes],
+    parts: Iterable[Floats],
+    shape: tuple[int, int],
+    columns: dict[str, Any],
+    listed: ImageList,
+    result: Embedded,
+) -> None:
+    """Write the columns `vector`, `pid`, `camid` and `path`, a group of rows for each part."""
+    del listed
+    arrow, parquet = _pyarrow()
+    schema = arrow.schema(
+        [
+            ("vector", arrow.list_(arrow.float32())),
+            ("pid", arrow.int64()),
+            ("camid", arrow.int64()),
+            ("path", arrow.string()),
+        ],
+        metadata={"reidkit.model": result.model},
+    )
+    done = 0
+    with parquet.ParquetWriter(file, schema) as writer:
+        for vectors in parts:
+            if not len(vectors):
+                continue
+            some = slice(done, done + len(vectors))
+            done += len(vectors)
+            offsets = np.arange(len(vectors) + 1, dtype=np.int32) * shape[1]
+            lists = arrow.ListArray.from_arrays(offsets, arrow.array(np.ascontiguousarray(vectors).reshape(-1)))
+            paths: Sequence[str] = columns["paths"][some]
+            rows = [lists, columns["pids"][some], columns["camids"][some], list(paths)]
+            writer.write_table(arrow.table(rows, schema=schema))
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError(f"Parquet needs pyarrow: {install('pyarrow')}", argument="out") from None
+    return pyarrow, parquet

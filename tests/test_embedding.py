@@ -1,0 +1,191 @@
+"""Features of many images into one file, in parts, with unreadable images and after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reidkit import embedding
+from reidkit.cli.main import app
+from reidkit.data.formats.detect import load_dataset
+from reidkit.data.image_list import list_images
+from reidkit.distributed import ALONE, Group
+from reidkit.embedding import embed_images
+from reidkit.encoder import InferenceOptions, InputSpec, as_image_encoder
+from reidkit.errors import DataError, MissingFileError, UsageError
+from reidkit.metrics.features import read_features
+from tests.encoder.files import mean_colour
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tests.commands import Nursery
+
+
+class Colours:
+    """The feature of an image is its mean colour. After `left` images the power fails."""
+
+    input = InputSpec(height=4, width=2)
+    dim = 3
+    fingerprint = "c0105125c0105125"
+
+    def __init__(self, left: int = 1000) -> None:
+        self.left, self.seen = left, 0
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.seen += len(images)
+        if self.seen > self.left:
+            raise KeyboardInterrupt
+        features: NDArray[np.float32] = images.mean(axis=(1, 2)).astype(np.float32)
+        return features
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten images of one colour each, 00.png to 09.png, the last four below; parts of four images."""
+    monkeypatch.setattr(embedding, "PART", 4)
+    made = tmp_path / "images"
+    (made / "below").mkdir(parents=True)
+    for number in range(10):
+        place = made if number < 6 else made / "below"
+        Image.new("RGB", (3, 5), (number, 2 * number, 9)).save(place / f"{number:02d}.png")
+    return made
+
+
+WANTED = [[number, 2 * number, 9] for number in range(10)]
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.parquet"])
+def test_a_folder_by_hand(folder: Path, tmp_path: Path, name: str) -> None:
+    made = embed_images(Colours(), folder, tmp_path / name)
+    assert (made.images, made.features, made.dim, made.unreadable, made.reused) == (10, 10, 3, (), 0)
+    found = read_features(tmp_path / name)
+    assert np.asarray(found.vectors).tolist() == WANTED
+    assert [path[-6:] for path in found.paths] == [f"{number:02d}.png" for number in range(10)]
+    assert set(found.pids.tolist()) == set(found.camids.tolist()) == {-1}
+    assert found.model == (Colours.fingerprint if name == "f.npz" else "")
+    assert not (tmp_path / f"{name}.parts").exists()
+
+
+def test_a_data_set_keeps_its_labels(noise: Path, tmp_path: Path) -> None:
+    made = embed_images(Colours(), noise, tmp_path / "f.npz")
+    dataset = load_dataset(noise)
+    found = read_features(tmp_path / "f.npz")
+    assert made.features == sum(map(len, dataset.splits)) == len(found)
+    start = len(dataset.train)
+    assert found.pids[start : start + len(dataset.query)].tolist() == dataset.query.pids.tolist()
+    assert found.camids[:start].tolist() == dataset.train.camids.tolist()
+
+
+def test_one_unreadable_image_never_stops_the_others(folder: Path, tmp_path: Path) -> None:
+    (folder / "03.png").write_bytes(b"no image")
+    (folder / "05.png").unlink()
+    (folder / "list.txt").write_text("# ours\n" + "\n".join(f"{n:02d}.png" for n in range(6)) + "\n\n")
+    made = embed_images(Colours(), folder / "list.txt", tmp_path / "f.npz")
+    assert [one.path[-6:] for one in made.unreadable] == ["03.png", "05.png"]
+    found = read_features(tmp_path / "f.npz")
+    assert np.asarray(found.vectors).tolist() == [WANTED[number] for number in (0, 1, 2, 4)]
+    for path in folder.glob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="none of 6 images can be read"):
+        embed_images(Colours(), folder / "list.txt", tmp_path / "g.npz")
+
+
+def test_a_killed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.npz"
+    with pytest.raises(KeyboardInterrupt):
+        embed_images(Colours(left=9), folder, out)
+    assert not out.exists()
+    again = Colours()
+    made = embed_images(again, folder, out)
+    assert (again.seen, made.reused) == (2, 8)
+    assert np.asarray(read_features(out).vectors).tolist() == WANTED
+
+
+def test_parts_of_another_model_or_list_are_not_used(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.npz"
+    for change in ("model", "flip", "list", "damage"):
+        with pytest.raises(KeyboardInterrupt):
+            embed_images(Colours(left=9), folder, out)
+        again = Colours()
+        again.fingerprint = "0" * 16 if change == "model" else again.fingerprint
+        images = sorted(folder.glob("*.png")) if change == "list" else folder
+        if change == "damage":
+            (tmp_path / "f.npz.parts" / "0000000.npz").write_bytes(b"PK\x03\x04")
+        made = embed_images(again, images, out, flip=change == "flip")
+        wanted = {"model": 10, "flip": 20, "list": 6, "damage": 6}[change]
+        assert again.seen == wanted, change
+        assert made.features == (6 if change == "list" else 10)
+
+
+def test_processes_take_every_other_part(folder: Path, tmp_path: Path) -> None:
+    """The second of two makes the part of rows 4 to 7; the first alone would then make the others."""
+
+    class Second(Group):
+        def any(self, flag: bool) -> bool:
+            return flag
+
+    options = InferenceOptions(device="cpu", precision="fp32")
+    first = embedding._Work
+    second = first(
+        as_image_encoder(Colours()),
+        list_images(folder).samples,
+        tmp_path / "f.npz",
+        flip=False,
+        options=replace(options, group=Second(1, 2)),
+    )
+    first(second.encoder, second.samples, second.path, flip=False, options=replace(options, group=ALONE)).begin()
+    second.run()
+    assert [file.name for file in sorted((tmp_path / "f.npz.parts").glob("*.npz"))] == ["0000001.npz"]
+    made = embed_images(Colours(), folder, tmp_path / "f.npz")
+    assert made.reused == 4
+
+
+def test_tables_and_lists_of_every_kind(folder: Path, tmp_path: Path) -> None:
+    (folder / "t.csv").write_text("name,path\nx,00.png\ny,below/07.png\n")
+    (folder / "labelled.csv").write_text("path,pid,camid,split\n01.png,4,2,query\n02.png,4,3,gallery\n")
+    found = list_images([folder / "t.csv", folder / "03.png", folder / "labelled.csv"]).samples
+    assert [path[-6:] for path in found.paths] == ["00.png", "07.png", "03.png", "01.png", "02.png"]
+    assert found.pids.tolist()[:3] == [-1, -1, -1]
+    assert found.camids.tolist()[3:] == [2, 3]
+    with pytest.raises(MissingFileError, match="is not there"):
+        list_images(folder / "gone")
+    (folder / "a.doc").write_text("x")
+    with pytest.raises(DataError, match="is no image, list"):
+        list_images(folder / "a.doc")
+    (folder / "b.txt").write_bytes(b"\xff\xfe\x00a")
+    with pytest.raises(DataError, match="is no text in UTF-8"):
+        list_images(folder / "b.txt")
+    (folder / "c.txt").write_text("\n# nothing\n")
+    with pytest.raises(DataError, match="names no images"):
+        list_images(folder / "c.txt")
+    with pytest.raises(UsageError, match=r"ends neither in \.npz nor in \.parquet"):
+        embed_images(Colours(), folder, tmp_path / "f.txt")
+    (tmp_path / "d.npz").mkdir()
+    with pytest.raises(DataError, match="is a folder"):
+        embed_images(Colours(), folder, tmp_path / "d.npz")
+
+
+def test_the_command(folder: Path, tmp_path: Path, nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = mean_colour(tmp_path / "m.onnx")
+    (folder / "04.png").write_bytes(b"no image")
+    words = ("embed", model, folder, "--input-spec", "raw", "--out", tmp_path / "f.npz")
+    found = nursery.run(*words, "--json")
+    assert found.status == 1
+    assert json.loads(found.out)["features"] == 9
+    assert "left out: " in found.err
+    assert "04.png" in found.err
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{folder / '00.png'}\n{folder / '01.png'}\n"))
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        app([*map(str, ("embed", model, "-", *words[3:])), "--json"], standalone_mode=False)
+    assert json.loads(out.getvalue())["features"] == 2
+    assert np.asarray(read_features(tmp_path / "f.npz").vectors).tolist() == WANTED[:2]
