@@ -50,6 +50,7 @@ OWN = {
     "distil": {"Data": "cameras", "Training": "network"},
     "reduce": {"Training": "dim power"},
     "serve": {"Inference": "model"},
+    "audit": {"Access": "verify actor"},
     "score": {"Scores": "query_sequences gallery_sequences"},
     "adapt": {"Data": "cameras", "Training": "network"},
 }

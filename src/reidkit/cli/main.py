@@ -23,6 +23,7 @@ from reidkit.cli.embed import embed
 from reidkit.cli.evaluate import evaluate
 from reidkit.cli.export import export
 from reidkit.cli.gallery import gallery
+from reidkit.cli.gallery_audit import audit
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.options import spread
 from reidkit.cli.paper import paper
@@ -92,6 +93,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
 for _command, _example in EXAMPLES.items():
     app.command(cls=Command, epilog=_example)(spread(_command))
 app.add_typer(show, name="show")
+gallery.command(cls=Command, epilog="reidkit gallery audit people.db --verify")(spread(audit))
 app.add_typer(gallery, name="gallery")
 
 

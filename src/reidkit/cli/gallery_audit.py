@@ -1,0 +1,76 @@
+"""`reidkit gallery audit`: who searched for whom, and whether somebody has touched the log."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.gallery_options import parse_time
+from reidkit.cli.output import print_json, print_line
+from reidkit.errors import DataError, MissingFileError
+
+SHOWN = 120
+"""Characters of what an entry holds beside time, actor and action."""
+
+
+def audit(
+    uri: Annotated[
+        str, typer.Argument(metavar="GALLERY", help="Its file, as people.db; or a log, as people.db-audit.")
+    ],
+    verify: Annotated[bool, typer.Option("--verify", help="Check the chain of hashes instead.")] = False,
+    actor: Annotated[str, typer.Option("--actor", help="Entries of this actor.")] = "",
+    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="2026-11-26T08:00Z, or 2h ago.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Entries from before this time.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the audit log of a gallery that is served, or check that nobody has changed it."""
+    path = Path(uri) if uri.endswith("-audit") else Path(f"{uri}-audit")
+    if not path.is_file():
+        raise MissingFileError(f"{path} is not there: a gallery has a log from the first time on that it is served")
+    if verify:
+        _verify(path, as_json=as_json)
+        return
+    entries = _read(path, actor, since, until)
+    if as_json:
+        print_json({"entries": entries})
+        return
+    for entry in entries:
+        rest = {name: value for name, value in entry.items() if name not in ("id", "time", "actor", "action", "hash")}
+        text = json.dumps(rest, ensure_ascii=False)
+        short = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        print_line(f"{entry['id']}  {entry['time']}  {entry['actor']}  {entry['action']}  {short}")
+
+
+def _read(path: Path, actor: str, since: str | None, until: str | None) -> list[dict[str, Any]]:
+    from reidkit.gallery.rows import from_micros, to_micros
+    from reidkit.serve.audit import AuditLog
+
+    first, last = (None if text is None else to_micros(parse_time(text)) for text in (since, until))
+    entries: list[dict[str, Any]] = []
+    with closing(AuditLog(path)) as log:
+        after = 0
+        while some := log.read(since=first or 0, until=last, actor=actor, after=after):
+            entries += some
+            after = some[-1]["id"]
+    return [entry | {"time": from_micros(entry["time"]).isoformat(timespec="milliseconds")} for entry in entries]
+
+
+def _verify(path: Path, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from reidkit.serve.audit import verify
+
+    found = verify(path)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_line(f"{found.entries:,} entries, the last one {found.hash}")
+        for fault in found.faults:
+            print_line(fault)
+    if found.faults:
+        raise DataError(f"{path} has been changed: compare it with a copy that nobody could write to")
