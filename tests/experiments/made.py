@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit.experiments.measure import DatasetDigest
 from reidkit.experiments.plan import Column, Experiment, plan_run
-from reidkit.recipes.luo2019.tables import TABLES
+from reidkit.recipes import TABLES
 
 if TYPE_CHECKING:
     from pathlib import Path

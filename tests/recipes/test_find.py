@@ -35,7 +35,7 @@ def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
         ("Strong_Baseline", "did you mean strong-baseline?"),
         ("small", "did you mean small-"),
         ("bnnek", "did you mean bnneck?"),
-        ("osnet_x1_0", "`reidkit recipes` lists them"),
+        ("vgg_x1_0", "`reidkit recipes` lists them"),
         ("", "`reidkit recipes` lists them"),
         ("a" * 5000, "`reidkit recipes` lists them"),
     ],

@@ -59,7 +59,8 @@ class Run:
         """Train from where the folder is to the end, or to what `fault` brings about."""
         torch.manual_seed(0)
         self.network = build_network(self.recipe.network)
-        objective = build_objective(self.recipe, self.network.spans, PEOPLE)
+        network = self.network
+        objective = build_objective(self.recipe, network.spans, PEOPLE, ranked=network.ranked, aside=network.aside)
         self.interrupt = Interrupt("reidkit train --resume")
         options = LoopOptions(
             device=torch.device("cpu"),

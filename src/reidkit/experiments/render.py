@@ -82,7 +82,8 @@ def comma_separated(table: ResultTable) -> str:
     )
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
-            for name, score in (("rank1", cell.rank1), ("map", cell.map)):
+            more = (("minp", cell.minp),) if table.beyond else ()
+            for name, score in (("rank1", cell.rank1), ("map", cell.map), *more):
                 values = ["" if (v := getattr(score, key)) is None else v for key in numbers]
                 line = (table.name, row.name, row.title, row.search, column.name, name)
                 writer.writerow((*line, *values, len(score.values), harmless(cell.failed)))
@@ -105,7 +106,24 @@ def grid(table: ResultTable) -> tuple[list[str], list[list[str]]]:
             if name == "measured" or any(each != NONE for each in shown):
                 head.append(f"{column.name} {name}")
                 columns.append(shown)
+        if table.beyond and any(cell.minp.values for cell in cells):
+            head.append(f"{column.name} mINP")
+            columns.append([_mean(cell.minp) if cell.minp.values else NONE for cell in cells])
+    if table.beyond:
+        for name, values in _beyond(table):
+            head.append(name)
+            columns.append(values)
     return head, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _beyond(table: ResultTable) -> Iterator[tuple[str, list[str]]]:
+    """Yield the columns of a table beyond the paper: costs, and claimed scores by data set."""
+    yield "parameters, M", [f"{row.cost.parameters:.2f}" if row.cost else NONE for row in table.rows]
+    yield "GFLOP", [f"{row.cost.gflop:.2f}" if row.cost else NONE for row in table.rows]
+    yield "images/s in training", [f"{row.speed:.0f}" if row.speed else NONE for row in table.rows]
+    for name in dict.fromkeys(name for row in table.rows for name in row.claimed):
+        claims = [row.claimed.get(name) for row in table.rows]
+        yield f"{name} claimed", [f"{percent(pair[0])} / {percent(pair[1])}" if pair else NONE for pair in claims]
 
 
 def _pair(cell: Cell, show: Callable[[Score], str]) -> str:
@@ -148,7 +166,8 @@ def remarks(table: ResultTable) -> list[str]:
         if cell.failed
     ]
     command = [f"Made by `{table.command}`."] if table.command else []
-    notes: Sequence[str] = ("Rank-1 / mAP, in per cent.", *table.notes, *failed, *command)
+    claims = [f"{row.title}: {row.note}" for row in table.rows if row.note]
+    notes: Sequence[str] = ("Rank-1 / mAP, in per cent.", *table.notes, *claims, *failed, *command)
     return ["", *notes]
 
 

@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from reidkit.experiments.costs import network_cost, training_speed
 from reidkit.experiments.measure import scores_of
 from reidkit.experiments.plan import columns, run_folders
 from reidkit.recipes.paper_table import BENCHMARKS
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from reidkit.experiments.costs import Cost
     from reidkit.experiments.measure import DatasetDigest
     from reidkit.experiments.plan import Column, Experiment
     from reidkit.recipe import Recipe
     from reidkit.recipes.paper_table import Row, Search, Twin
 
 SCORES = ("rank1", "map")
+"""Those that papers print; `minp` is measured beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +64,32 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A row's rank-1 and mAP in one group of columns, and the runs that they are the mean of; why one failed."""
+    """A row's scores in one group of columns, and the runs that they are the mean of; why one failed."""
 
     rank1: Score = Score()
     map: Score = Score()
+    minp: Score = Score()
     runs: tuple[Path, ...] = ()
     failed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRow:
-    """A row by its name and title, the recipe as it is trained here, and a cell for each group of columns."""
+    """A row by its name and title, the recipe as it is trained here, and a cell for each group of columns.
+
+    Of a table beyond the paper also: what the network costs, at how many images a second it was trained here, what was
+    claimed for the method by data set, and in which setting.
+    """
 
     name: str
     title: str
     recipe: Recipe | None
     search: str
     cells: tuple[Cell, ...]
+    cost: Cost | None = None
+    speed: float | None = None
+    claimed: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +106,7 @@ class ResultTable:
         command: what made it.
         settings: what was changed in every recipe.
         failures: why runs did not come to their end, by folder.
+        beyond: whether costs, mINP and claimed scores are shown.
     """
 
     name: str
@@ -105,6 +118,7 @@ class ResultTable:
     command: str = ""
     settings: tuple[str, ...] = ()
     failures: Mapping[Path, str] = field(default_factory=dict)
+    beyond: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the table as plain JSON values; scores are fractions."""
@@ -124,14 +138,19 @@ class ResultTable:
     def _row_json(self, row: ResultRow) -> dict[str, Any]:
         results = {
             column.name: {
-                **{score: _score_json(getattr(cell, score)) for score in SCORES},
+                **{score: _score_json(getattr(cell, score)) for score in self._scores},
                 "runs": [str(path) for path in cell.runs],
                 **({"failed": cell.failed} if cell.failed else {}),
             }
             for column, cell in zip(self.columns, row.cells, strict=True)
         }
         name = row.recipe.name if row.recipe else None
-        return {"row": row.name, "title": row.title, "recipe": name, "search": row.search, "results": results}
+        found = {"row": row.name, "title": row.title, "recipe": name, "search": row.search, "results": results}
+        return {**found, **_beyond_json(row)} if self.beyond else found
+
+    @property
+    def _scores(self) -> tuple[str, ...]:
+        return (*SCORES, "minp") if self.beyond else SCORES
 
 
 def collect_results(
@@ -157,7 +176,8 @@ def collect_results(
                 runs = _runs(experiment, row, column, digests)
                 cells.append(_cell(runs, paper, (row.search, column, digests), failures))
             search = search_words(row.search, recipe) if recipe else "as published"
-            rows[row.name] = ResultRow(name=row.name, title=row.title, recipe=recipe, search=search, cells=tuple(cells))
+            made = ResultRow(name=row.name, title=row.title, recipe=recipe, search=search, cells=tuple(cells))
+            rows[row.name] = _beyond(made, row) if experiment.table.beyond else made
     return ResultTable(
         name=experiment.name,
         title=experiment.table.title,
@@ -170,7 +190,28 @@ def collect_results(
         command=command,
         settings=experiment.settings,
         failures=dict(failures),
+        beyond=experiment.table.beyond,
     )
+
+
+def _beyond(made: ResultRow, row: Row) -> ResultRow:
+    """Return the row with its costs and claims."""
+    if made.recipe is None:
+        return replace(made, claimed=row.published, note=row.note)
+    runs = [run for cell in made.cells for run in cell.runs]
+    cost = network_cost(made.recipe.network, made.recipe.images.size)
+    return replace(made, cost=cost, speed=training_speed(runs), claimed=row.published, note=row.note)
+
+
+def _beyond_json(row: ResultRow) -> dict[str, Any]:
+    """Return what a table beyond the paper has of a row beside its scores."""
+    return {
+        "parameters_m": row.cost.parameters if row.cost else None,
+        "gflop": row.cost.gflop if row.cost else None,
+        "images_per_s": row.speed,
+        "claimed": {name: {"rank1": pair[0], "map": pair[1]} for name, pair in row.claimed.items()},
+        "note": row.note,
+    }
 
 
 def _is_compared(experiment: Experiment, column: Column, digests: Mapping[str, DatasetDigest]) -> bool:
@@ -206,8 +247,9 @@ def _cell(
         Score(paper=paper[i] if paper else None, values=tuple(scores[name] for scores in found))
         for i, name in enumerate(SCORES)
     )
+    minp = Score(values=tuple(scores["minp"] for scores in found if "minp" in scores))
     failed = "; ".join(dict.fromkeys(failures[run] for run in runs if run in failures))
-    return Cell(rank1=rank1, map=map_, runs=runs, failed=failed)
+    return Cell(rank1=rank1, map=map_, minp=minp, runs=runs, failed=failed)
 
 
 def _over_parent(row: ResultRow, parent: ResultRow | None) -> ResultRow:
@@ -217,7 +259,8 @@ def _over_parent(row: ResultRow, parent: ResultRow | None) -> ResultRow:
     cells = []
     for own, other in zip(row.cells, parent.cells, strict=True):
         rank1, map_ = replace(own.rank1, parent=other.rank1.mean), replace(own.map, parent=other.map.mean)
-        cells.append(replace(own, rank1=rank1, map=map_))
+        minp = replace(own.minp, parent=other.minp.mean)
+        cells.append(replace(own, rank1=rank1, map=map_, minp=minp))
     return replace(row, cells=tuple(cells))
 
 

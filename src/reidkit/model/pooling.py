@@ -52,14 +52,9 @@ class GeMPooling(nn.Module):
 
     def forward(self, map_bchw: Tensor) -> Tensor:
         """[B, C, h, w] to [B, C], at least float32."""
-        with torch.autocast(map_bchw.device.type, enabled=False):
-            power_bc = (
-                map_bchw.to(torch.promote_types(map_bchw.dtype, torch.float32))
-                .clamp_min(self.eps)
-                .pow(self.p)
-                .mean(dim=(2, 3))
-            )
-            return power_bc.pow(1 / self.p)
+        # No autocast takes these operations to a half type.
+        wide_bchw = map_bchw.to(torch.promote_types(map_bchw.dtype, torch.float32)).clamp_min(self.eps)
+        return wide_bchw.pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)
 
 
 def make_pooling(name: str) -> nn.Module:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.errors import UsageError
-from reidkit.recipes.luo2019.ladder import ROWS
+from reidkit.recipes import beyond
+from reidkit.recipes.luo2019.ladder import ROWS as LADDERS
 from reidkit.recipes.luo2019.tables import TABLES as LUO2019
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ __all__ = [
     "origin_of",
 ]
 
-TABLES: dict[str, Table] = {**LUO2019}
+ROWS = (*LADDERS, *beyond.METHODS, *beyond.SMALL)
+"""What `reidkit recipes` lists."""
+
+TABLES: dict[str, Table] = {**LUO2019, beyond.TABLE.name: beyond.TABLE}
 """The tables of every paper, by the names that `reidkit paper` knows."""
 
 WORDS = 24

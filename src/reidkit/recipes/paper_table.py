@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reidkit.recipe import Network, Recipe
     from reidkit.types import Feature, Metric
 
-MARKET, DUKE = "market1501", "dukemtmc"
+MARKET, DUKE, MSMT17 = "market1501", "dukemtmc", "msmt17"
 
 
 class Benchmark(NamedTuple):
@@ -36,6 +36,11 @@ BENCHMARKS = {
         2228,
         "DukeMTMC-reID was withdrawn by its authors in 2019; with a copy that you may use give --data dukemtmc=DIR",
     ),
+    MSMT17: Benchmark(
+        30248,
+        11659,
+        "get MSMT17 from its authors (https://www.pkuvmc.com/dataset.html) and give --data msmt17=DIR",
+    ),
 }
 """The data sets that published scores are from, by name."""
 
@@ -54,7 +59,8 @@ class Row:
     """A row of a table.
 
     `published` maps a column to (rank-1, mAP) as fractions. `parent` names the row that this one changes in one point.
-    Without a recipe the row is not trained, only shown as published.
+    Without a recipe the row is not trained, only shown as published. `note` says what the published scores were made
+    with, where that is more than the row says, as the part of MSMT17 that was trained on.
     """
 
     name: str
@@ -63,6 +69,7 @@ class Row:
     search: Search = Search()
     parent: str = ""
     published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +101,7 @@ class Table:
         cross: trained on one data set and evaluated on another.
         twins: smaller versions by the name of their size.
         interpret: the recipe with the disputed points of the paper decided by the interpretation of that name.
+        beyond: columns for mINP, what a network costs, and what was claimed for a method, in whatever setting.
     """
 
     name: str
@@ -104,6 +112,7 @@ class Table:
     cross: bool = False
     twins: Mapping[str, Twin] = field(default_factory=dict)
     interpret: Callable[[Recipe, str], Recipe] | None = None
+    beyond: bool = False
 
     def twin(self, recipe: Recipe, size: str) -> Recipe:
         """Return the recipe of a row in a size; that of `full` is the row's own.
@@ -121,3 +130,13 @@ class Table:
 def both(market: tuple[float, float] | None, duke: tuple[float, float] | None) -> dict[str, tuple[float, float]]:
     """Rank-1 and mAP in per cent on Market-1501 and DukeMTMC-reID, as fractions by data set; None is left out."""
     return {name: (round(s[0] / 100, 4), round(s[1] / 100, 4)) for name, s in ((MARKET, market), (DUKE, duke)) if s}
+
+
+def scores(
+    market: tuple[float, float] | None = None,
+    duke: tuple[float, float] | None = None,
+    msmt17: tuple[float, float] | None = None,
+) -> dict[str, tuple[float, float]]:
+    """Return rank-1 and mAP in per cent on three data sets as fractions by data set; None is left out."""
+    found = both(market, duke)
+    return {**found, MSMT17: (round(msmt17[0] / 100, 4), round(msmt17[1] / 100, 4))} if msmt17 else found

@@ -4,8 +4,9 @@ import pytest
 
 from reidkit import recipe as recipes
 from reidkit.errors import UsageError
-from reidkit.recipes import ROWS, get_recipe
+from reidkit.recipes import get_recipe
 from reidkit.recipes.luo2019.interpretations import INTERPRETATIONS, POINTS, interpret, leaf
+from reidkit.recipes.luo2019.ladder import ROWS
 
 STRONG = get_recipe("strong-baseline")
 
@@ -66,7 +67,6 @@ def test_points_name_fields_that_exist_and_values_they_take():
         assert bool(point.key) != bool(point.where)
         if point.key:
             leaf(STRONG, point.key)
-    assert sum(len(section) for section in recipes.to_json(STRONG).values() if isinstance(section, dict)) <= 43
 
 
 def test_an_unknown_reading():

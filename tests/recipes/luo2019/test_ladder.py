@@ -8,8 +8,8 @@ import pytest
 from reidkit import recipe as recipes
 from reidkit.errors import UsageError
 from reidkit.recipe import Recipe
-from reidkit.recipes import ROWS, get_recipe
-from reidkit.recipes.luo2019.ladder import SMALL, TABLE1
+from reidkit.recipes import get_recipe
+from reidkit.recipes.luo2019.ladder import ROWS, SMALL, TABLE1
 
 SECTIONS = [field.name for field in dataclasses.fields(Recipe) if field.name != "name"]
 SWITCHES = {

@@ -32,7 +32,7 @@ def test_a_row_is_its_parent_with_one_change(table, line):
 
 
 def test_every_measured_row_has_a_parent_but_the_roots():
-    roots = {line.name for _, line in LINES if line.recipe and not line.parent}
+    roots = {line.name for _, line in LINES if line.recipe and not line.parent and not line.name.endswith("-plugin")}
     assert roots == {"standard-baseline", "without-bnneck", "ours", "ours-rk", "16x4", "256x128", "resnet50"}
 
 
@@ -48,7 +48,7 @@ def test_recipes_have_one_meaning():
 
 def test_rows_and_figures_of_the_paper():
     counts = {name: len(table.rows) for name, table in TABLES.items()}
-    assert counts == {"table1": 7, "table2": 7, "table3": 8, "table4": 22, "table5": 10, "table6": 4, "backbones": 9}
+    assert counts == {"table1": 7, "table2": 7, "table3": 8, "table4": 33, "table5": 10, "table6": 4, "backbones": 9}
     rows = {f"{table.name} {line.name}": line.published for table, line in LINES}
     assert rows["table2 ft-euclidean"] == {"market1501": (0.942, 0.855), "dukemtmc": (0.857, 0.744)}
     assert rows["table3 strong-without-erasing"] == {

@@ -1,0 +1,119 @@
+"""The table of methods on the strong baseline: what came with it and after it, each with the fields that it needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from reidkit.recipes import (
+    dai2019,
+    deng2019,
+    fan2018,
+    he2020,
+    he2021,
+    hermans2017,
+    khosla2020,
+    li2018,
+    luo2019_aligned,
+    pan2018,
+    ristani2018,
+    sun2017,
+    sun2018,
+    sun2020,
+    wang2018,
+    wang2018_mancs,
+    wieczorek2021,
+    ye2021,
+    zheng2016,
+    zheng2019,
+    zhou2019,
+    zhou2021,
+)
+from reidkit.recipes.luo2019.ladder import STRONG, short, start, started
+from reidkit.recipes.paper_table import DUKE, MARKET, MSMT17, Row, Table, Twin, scores
+
+if TYPE_CHECKING:
+    from reidkit.recipe import BackboneName, Optim, Recipe
+
+BASELINE = "strong-baseline"
+
+PAPERS = (
+    zheng2016, hermans2017, ristani2018, sun2017, sun2018, luo2019_aligned, fan2018, li2018, wang2018_mancs, wang2018,
+    dai2019, zheng2019, pan2018, zhou2019, he2021, zhou2021, ye2021, he2020, sun2020, khosla2020, wieczorek2021, deng2019,
+)  # fmt: skip
+"""The modules with a method each; another one is a name in here."""
+
+METHODS: tuple[Row, ...] = tuple(replace(row, parent=BASELINE) for paper in PAPERS for row in paper.ROWS)
+
+ROWS = (
+    Row(
+        name=BASELINE,
+        title="The strong baseline",
+        recipe=STRONG,
+        published=scores((94.5, 85.9), (86.4, 76.4), (74.1, 50.2)),
+        note="fast-reid's on MSMT17, trained on train alone.",
+    ),
+    *METHODS,
+)
+
+LENGTHS = {"pcb": 64, "rpp": 64, "mgn": 64, "bdb": 64, "pyramid": 32, "trinet": 32, "svdnet": 64, "windows": 128}
+"""Numbers of a branch in a narrow network; heads that are not here keep what the recipe says."""
+
+STRIPES = {"pcb": 4, "rpp": 4, "pyramid": 4}
+"""Of a map with eight rows, which six do not divide."""
+
+
+def small(recipe: Recipe) -> Recipe:
+    """Return the twin of a method for a CPU: a quarter-width network, 128x64, and one schedule length for all."""
+    twin = started(recipe)
+    network, head = recipe.network, recipe.network.head
+    narrow = replace(
+        network,
+        backbone=cast("BackboneName", network.backbone.replace("resnet50", "resnet18")),
+        width=0.25,
+        embedding=LENGTHS.get(head, 128 if network.embedding else 0),
+        stripes=STRIPES.get(head, 0),
+    )
+    size = replace(recipe.images, height=160 if network.backbone == "hacnn" else 128, width=64, pad=5)
+    return replace(twin, name=f"small-{recipe.name}", network=narrow, images=size, optim=_optim(recipe.optim, 40))
+
+
+def brief(recipe: Recipe) -> Recipe:
+    """Return the twin of a method for an hour or two: its own network at half the size, 24 epochs for all."""
+    twin, head = short(recipe), recipe.network.head
+    network = replace(recipe.network, stripes=STRIPES.get(head, 0))
+    size = replace(recipe.images, height=128, width=64, pad=5)
+    return replace(twin, network=network, images=size, optim=_optim(recipe.optim, 24))
+
+
+def _optim(optim: Optim, epochs: int) -> Optim:
+    """The baseline's rate and length for all; what is left of a method's own are the optimiser and the schedule."""
+    drops = (round(0.8 * epochs), round(0.95 * epochs))
+    rate = optim.lr if optim.name == "sgd" else min(optim.lr, STRONG.optim.lr)
+    return replace(
+        optim, lr=rate, epochs=epochs, drops=drops, flat=epochs // 2, warmup_epochs=3, warmup_steps=0, freeze=0
+    )
+
+
+TWINS = {
+    "small": Twin(make=small, words="Small twins: quarter-width networks, images of 128x64, 40 epochs", start=start),
+    "short": Twin(make=brief, words="Short twins: images of 128x64, 24 epochs"),
+}
+
+SMALL = tuple(
+    Row(name=twin.name, title=row.title, recipe=twin) for row in METHODS if row.recipe for twin in (small(row.recipe),)
+)
+"""The twins by name."""
+
+TABLE = Table(
+    name="beyond",
+    title="Beyond the paper: methods on the strong baseline, one change each",
+    rows=ROWS,
+    notes=(
+        "Claimed scores are those of papers and of their programs, in settings of their own.",
+        "Parameters and GFLOP (two for each multiply-add) are those of one image without the classifiers.",
+    ),
+    datasets=(MARKET, DUKE, MSMT17),
+    twins=TWINS,
+    beyond=True,
+)

@@ -1,0 +1,23 @@
+"""Mancs: attention, and focal losses on two inner stages (Wang et al., ECCV 2018), by its paper alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reidkit.recipe import Center
+from reidkit.recipes.luo2019.ladder import STRONG
+from reidkit.recipes.paper_table import Row, scores
+
+MANCS = replace(
+    STRONG, name="mancs", network=replace(STRONG.network, head="mancs", blocks="attention"), center=Center()
+)
+
+ROWS = (
+    Row(
+        name="mancs",
+        title="Mancs",
+        recipe=MANCS,
+        published=scores((93.1, 82.3), (84.9, 71.8)),
+        note="Its program is not public; curriculum sampling is left out.",
+    ),
+)
