@@ -29,7 +29,7 @@ from reidkit.recipes import (
     zhou2019,
     zhou2021,
 )
-from reidkit.recipes.luo2019.ladder import STRONG, short, start, started
+from reidkit.recipes.luo2019.ladder import STRONG, start
 from reidkit.recipes.paper_table import DUKE, MARKET, MSMT17, Row, Table, Twin, scores
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ BASELINE = "strong-baseline"
 
 PAPERS = (
     zheng2016, hermans2017, ristani2018, sun2017, sun2018, luo2019_aligned, fan2018, li2018, wang2018_mancs, wang2018,
-    dai2019, zheng2019, pan2018, zhou2019, he2021, zhou2021, ye2021, he2020, sun2020, khosla2020, wieczorek2021, deng2019,
+    dai2019, zheng2019, pan2018, zhou2019, he2021, zhou2021, ye2021, he2020, sun2020, khosla2020, wieczorek2021,
+    deng2019,
 )  # fmt: skip
 """The modules with a method each; another one is a name in here."""
 
@@ -65,7 +66,6 @@ STRIPES = {"pcb": 4, "rpp": 4, "pyramid": 4}
 
 def small(recipe: Recipe) -> Recipe:
     """Return the twin of a method for a CPU: a quarter-width network, 128x64, and one schedule length for all."""
-    twin = started(recipe)
     network, head = recipe.network, recipe.network.head
     narrow = replace(
         network,
@@ -75,15 +75,15 @@ def small(recipe: Recipe) -> Recipe:
         stripes=STRIPES.get(head, 0),
     )
     size = replace(recipe.images, height=160 if network.backbone == "hacnn" else 128, width=64, pad=5)
-    return replace(twin, name=f"small-{recipe.name}", network=narrow, images=size, optim=_optim(recipe.optim, 40))
+    return replace(recipe, name=f"small-{recipe.name}", network=narrow, images=size, optim=_optim(recipe.optim, 40))
 
 
 def brief(recipe: Recipe) -> Recipe:
     """Return the twin of a method for an hour or two: its own network at half the size, 24 epochs for all."""
-    twin, head = short(recipe), recipe.network.head
-    network = replace(recipe.network, stripes=STRIPES.get(head, 0))
-    size = replace(recipe.images, height=128, width=64, pad=5)
-    return replace(twin, network=network, images=size, optim=_optim(recipe.optim, 24))
+    network = replace(recipe.network, stripes=STRIPES.get(recipe.network.head, 0))
+    size = replace(recipe.images, height=160 if network.backbone == "hacnn" else 128, width=64, pad=5)
+    optim = _optim(recipe.optim, 24)
+    return replace(recipe, name=f"short-{recipe.name}", network=network, images=size, optim=optim)
 
 
 def _optim(optim: Optim, epochs: int) -> Optim:
