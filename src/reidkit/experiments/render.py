@@ -103,7 +103,7 @@ def grid(table: ResultTable) -> tuple[list[str], list[list[str]]]:
             if (name, show) in _PAPER and not table.compared[i]:
                 continue
             shown = [show(cell) for cell in cells]
-            if name == "measured" or any(each != NONE for each in shown):
+            if (name == "measured" and not table.beyond) or any(each != NONE for each in shown):
                 head.append(f"{column.name} {name}")
                 columns.append(shown)
         if table.beyond and any(cell.minp.values for cell in cells):
