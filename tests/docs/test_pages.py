@@ -11,7 +11,8 @@ import typer
 
 from reidkit import recipe as recipes
 from reidkit.cli.main import app
-from reidkit.recipes import ROWS
+from reidkit.recipes import ROWS, beyond
+from reidkit.recipes.luo2019 import ladder
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -60,11 +61,17 @@ def test_readme_has_calls_to_check():
 
 def test_recipes_page_names_the_ladder():
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    for row in ROWS:
+    for row in ladder.ROWS:
         if row.published:
             rank1, map_ = row.published["market1501"]
             assert f"`{row.name}`" in text
             assert f"{100 * rank1:.1f} / {100 * map_:.1f}" in text
+
+
+def test_methods_page_names_every_method():
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    for row in beyond.METHODS:
+        assert f"`{row.name}`" in text or row.name in {"osnet-x0_75", "osnet-x0_5", "strong-resnet50-ibn-b"}, row.name
 
 
 def test_recipes_page_names_values_that_exist():
