@@ -148,6 +148,8 @@ def test_what_is_refused_adds_nothing(gallery, tmp_path):
         gallery.search(colour(0, 0, 0))
     with pytest.raises(UsageError, match="a query without an image, a feature or a key"):
         gallery.search(Query())
+    with pytest.raises(UsageError, match=r"keys='a' is one: pass a list"):
+        Query(keys="a")
     with pytest.raises(DataError, match="features are of the model beef, and the gallery's of c0105125c0105125"):
         gallery.add_vectors([RED], [Row("b")], model="beef")
     with pytest.raises(DataError, match="features are of the model beef"):

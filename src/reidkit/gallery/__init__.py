@@ -6,7 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from reidkit.errors import UsageError
+from reidkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from reidkit.encoder import Encoder
@@ -62,7 +62,11 @@ def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> G
     from reidkit.gallery.local import LocalGallery
 
     if model is not None and not os.path.lexists(place):
-        return LocalGallery.create(place, model)
+        try:
+            return LocalGallery.create(place, model)
+        except DataError:
+            if not os.path.lexists(place):  # and not made by another process meanwhile
+                raise
     return LocalGallery(place, model)
 
 

@@ -60,7 +60,7 @@ class Filter:
         tracks: One of these tracks.
         keys: One of these keys.
         not_keys: None of these.
-        since: Taken at this time or later.
+        since: Taken at this time or later; a time may also be given as text of ISO 8601, or in seconds since 1970.
         until: Taken before this time.
         older_than: Taken before this time or, where that is not known, added before it: what retention removes.
         attributes: Each of these attributes has this value, or one of these values.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
@@ -94,6 +95,9 @@ class Query:
 
     With feedback the query is q + 0.75 mean(positive) - 0.25 mean(negative) over features of length one, scaled to the
     length of q, so that similarities stay comparable (Rocchio 1971).
+
+    Raises:
+        UsageError: one image or key where a list is needed.
     """
 
     images: Sequence[Image] = ()
@@ -104,6 +108,11 @@ class Query:
     negative: Sequence[str] = ()
     camera: Camera = None
     model: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("images", "keys", "positive", "negative"):
+            if isinstance(getattr(self, name), str | os.PathLike):
+                raise UsageError(f"{name}={getattr(self, name)!r} is one: pass a list, [...]", argument=name)
 
 
 @dataclass(frozen=True, kw_only=True)
