@@ -37,7 +37,9 @@ def train(
     recipe: options.RecipeName,
     data: Annotated[list[Path], typer.Option(help="A data set; several are trained on together.")],
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Start from these: .safetensors, or torchvision's .pth.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Start from these: .safetensors, torchvision's .pth, or imagenet.")
+    ] = None,
     network: options.NetworkOption = None,
     teacher: Annotated[Path | None, typer.Option(help="Learn from this model, too (distil.* of the recipe).")] = None,
     settings: options.Settings = None,

@@ -44,6 +44,7 @@ from reidkit.train.inputs import (
 from reidkit.train.log import Log
 from reidkit.train.loop import LoopOptions, fit
 from reidkit.train.parallel import micro_batches_here
+from reidkit.train.public_weights import find_weights
 
 if TYPE_CHECKING:
     import os
@@ -145,7 +146,8 @@ def train(  # noqa: PLR0913  (what a run is made of)
         recipe: A recipe, or the name of one.
         data: A data set, its folder, several of these to be trained on together, or just samples.
         out: The run folder: `model.safetensors`, `recipe.json`, `log.jsonl`, and `state.pt` to go on from.
-        weights: A file that the backbone starts from: `.safetensors`, or torchvision's `.pth`.
+        weights: A file that the backbone starts from: `.safetensors`, or torchvision's `.pth`; or `imagenet`, for the
+            file that its authors publish, which is fetched once.
         seed: Decides order, augmentation and first weights.
         resume: Go on with the run in the folder, if there is one.
         network: Your own network in place of the recipe's: a module, or what makes one, that maps images [B, 3, H, W]
@@ -163,12 +165,13 @@ def train(  # noqa: PLR0913  (what a run is made of)
     Raises:
         ReidkitError: anything that keeps the run from starting or going on, in one sentence.
     """
+    chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
     with joined() as group:
         job = Job(
-            recipe=get_recipe(recipe) if isinstance(recipe, str) else recipe,
+            recipe=chosen,
             data=data,
             out=Path(out),
-            weights=None if weights is None else Path(weights),
+            weights=find_weights(weights, chosen.network.backbone, chosen.network.width),
             seed=seed,
             resume=resume,
             evaluate_on=evaluate_on,
