@@ -6,11 +6,12 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from reidkit.data.images import read_for_display
 from reidkit.plots.image_grid import Grid, Tile, draw_grid
-from reidkit.plots.style import DPI, FALSE, INK, TRUE
+from reidkit.plots.style import DPI, INK, TRUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 10
 NOTE = (
-    "The query, then what was found with rank, similarity and probability; a frame and a tick from the threshold on.",
+    "The query, then what was found: rank and similarity, probability and camera; a tick from the threshold on.",
     "A person must check every match.",
 )
 
@@ -46,15 +47,16 @@ def hits_figure(
     asked: list[Tile | None] = [Tile(read_for_display(Path(str(query)), box), "query", INK) for query in queries]
     tiles: list[Tile | None] = [_tile(gallery, hit, folder or Path(), box) for hit in hits]
     rows = [*([asked] if asked else []), *(tiles[at : at + columns] for at in range(0, len(tiles), columns))]
-    return draw_grid(Grid(rows=rows or [[None]], title=f"{len(hits)} hits in {hits.passed:,} images", note=NOTE))
+    nobody: list[Tile | None] = [Tile(np.full((2, 1, 3), 255, np.uint8), "nobody")]
+    return draw_grid(Grid(rows=rows or [nobody], title=f"{len(hits)} hits in {hits.passed:,} images", note=NOTE))
 
 
 def _tile(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Tile:
-    chance = "" if hit.probability is None else f" {100 * hit.probability:.0f} %"
-    caption = f"{hit.rank}: {hit.similarity:.2f}{chance}\n{(hit.camera or '')[:10]}"
-    frame = {None: "", True: TRUE, False: FALSE}[hit.same]
-    mark = {None: "", True: "✓", False: "✗"}[hit.same]
-    return Tile(_picture(gallery, hit, folder, box), caption, frame, mark)
+    chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} %"
+    words = " ".join(word for word in (chance, (hit.camera or "")[:8]) if word)
+    # What is below the threshold is no false match: nobody has said so.
+    frame, mark = (TRUE, "✓") if hit.same else ("", "")
+    return Tile(_picture(gallery, hit, folder, box), f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip(), frame, mark)
 
 
 def _picture(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Image.Image | None:
