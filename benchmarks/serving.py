@@ -145,7 +145,9 @@ async def answered_within(address: str, seconds: str) -> float:
     text = (await reader.read()).decode()
     writer.close()
     name = "reidkit_http_request_duration_seconds"
-    counts = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if name in line}
+    counts = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name)
+    }
     soon = counts[f'{name}_bucket{{le="{seconds}",route="/v1/embed"}}']
     return soon / counts[f'{name}_count{{route="/v1/embed"}}']
 

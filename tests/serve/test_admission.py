@@ -68,3 +68,15 @@ def test_what_failed_was_not_done():
     with pytest.raises(KeyError), admission.place(), admission.work():
         raise KeyError
     assert admission._done == 0
+
+
+def test_bodies_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("reidkit.serve.admission.MOST_BYTES", 100)
+    admission = Admission(lambda: 10.0)
+    with admission.place() as first, admission.place() as second:
+        first.take(60)
+        second.take(40)
+        with pytest.raises(Problem) as refused:
+            second.take(1)
+        assert (refused.value.name, admission.bytes) == ("overloaded", 100)
+    assert admission.bytes == 0

@@ -334,4 +334,4 @@ def test_no_description_of_the_interface_leads_to_a_failure(client):
         assert answer.status_code < 500 or answer.status_code == 503, (case, answer.text)
 
     call()
-    assert len(set(seen)) > 3
+    assert len(set(seen)) > 1

@@ -15,10 +15,29 @@ if TYPE_CHECKING:
 
 LEAST_RATE = 0.5
 """Images a second that are expected of the slowest machine: a rate of 0 would refuse everybody forever."""
+MOST_BYTES = 2**29
+"""Of all bodies at one time."""
 MEMORY = 5.0
 """Seconds of work after which a measurement counts for 1/e of a new one."""
 ENOUGH = 4
 """Images that have to be done before the measured rate is believed."""
+
+
+class Place:
+    """A place that a request holds, and the bytes of its body."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.bytes = 0
+        self._admission = admission
+
+    def take(self, count: int) -> None:
+        """Count bytes of the body as they arrive, or give them back.
+
+        Raises:
+            Problem: `overloaded`: all bodies together would take too much memory.
+        """
+        self._admission.count_bytes(count)
+        self.bytes += count
 
 
 class Admission:
@@ -31,11 +50,12 @@ class Admission:
     Attributes:
         longest: Seconds that a request may have to wait.
         places: Places that are taken.
+        bytes: Bytes of all bodies that are in memory.
     """
 
     def __init__(self, expected: Callable[[], float], longest: float = 2.0) -> None:
         """`expected` gives the images a second that are counted on before anything has been measured."""
-        self.longest, self.places = longest, 0
+        self.longest, self.places, self.bytes = longest, 0, 0
         self._expected = expected
         self._lock = threading.Lock()
         self._working = 0  # places whose bodies have been read
@@ -53,7 +73,7 @@ class Admission:
         return (self.places + images) / self.rate
 
     @contextmanager
-    def place(self, images: int = 1, *, more: bool = False) -> Iterator[None]:
+    def place(self, images: int = 1, *, more: bool = False) -> Iterator[Place]:
         """Hold places for images. With `more` they are for a request that has one already, and is at work.
 
         Raises:
@@ -68,15 +88,24 @@ class Admission:
                     retry_after=math.ceil(wait - self.longest),
                 )
             self.places += images
+        place = Place(self)
         try:
             if more:
                 with self.work(images):
-                    yield
+                    yield place
             else:
-                yield
+                yield place
         finally:
             with self._lock:
                 self.places -= images
+                self.bytes -= place.bytes
+
+    def count_bytes(self, count: int) -> None:
+        """Count bytes of a body, or give them back: see `Place.take`."""
+        with self._lock:
+            if self.bytes + count > MOST_BYTES:
+                raise Problem("overloaded", "The bodies of other requests fill the memory.", retry_after=1)
+            self.bytes += count
 
     @contextmanager
     def work(self, images: int = 1) -> Iterator[None]:

@@ -12,6 +12,8 @@ from reidkit.serve.problems import Problem
 from reidkit.serve.uploads import kind_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from reidkit.serve.settings import ServiceSettings
@@ -36,10 +38,16 @@ class Body:
         return [data for part, data in self.images if part == name]
 
 
-async def read_body(request: Request, settings: ServiceSettings, json_bytes: int = JSON_BYTES) -> Body:
+async def read_body(
+    request: Request,
+    settings: ServiceSettings,
+    take: Callable[[int], None] | None = None,
+    *,
+    json_bytes: int = JSON_BYTES,
+) -> Body:
     """Read the body of a request: JSON, one picture, or a form with a part `request` of JSON and parts of pictures.
 
-    File names are ignored, and so is what a part says of its own type.
+    File names are ignored, and so is what a part says of its own type. `take` is told of bytes as they arrive.
 
     Raises:
         Problem: `unsupported-type`, `too-large`, `body-too-slow`, `bad-request`.
@@ -48,11 +56,11 @@ async def read_body(request: Request, settings: ServiceSettings, json_bytes: int
         raise Problem("unsupported-type", "Bodies are not taken compressed.")
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared == "application/json":
-        return Body(parse_json(await _whole(request, json_bytes, settings)))
+        return Body(parse_json(await _whole(request, json_bytes, settings, take)))
     if declared == "multipart/form-data":
         most = settings.images_per_request * settings.upload.bytes + JSON_BYTES + PARTS * HEADER_BYTES
-        return _Form(request.headers["content-type"], settings).parts(await _whole(request, most, settings))
-    data = await _whole(request, settings.upload.bytes, settings)
+        return _Form(request.headers["content-type"], settings).parts(await _whole(request, most, settings, take))
+    data = await _whole(request, settings.upload.bytes, settings, take)
     if not declared.startswith("image/") and kind_of(data) is None:
         raise Problem("unsupported-type", "Send application/json, multipart/form-data, or a picture.")
     return Body(images=[("image", data)])
@@ -71,7 +79,7 @@ def parse_json(data: bytes) -> Any:
     return value
 
 
-async def _whole(request: Request, limit: int, settings: ServiceSettings) -> bytes:
+async def _whole(request: Request, limit: int, settings: ServiceSettings, take: Callable[[int], None] | None) -> bytes:
     """Read a body, counting: what `Content-Length` says is believed only where it says too much."""
     said = request.headers.get("content-length", "0")
     if re.fullmatch(r"\d{1,18}", said, re.ASCII) is None or int(said) > limit:
@@ -83,6 +91,8 @@ async def _whole(request: Request, limit: int, settings: ServiceSettings) -> byt
                 count += len(chunk)
                 if count > limit:
                     raise Problem("too-large", limit_bytes=limit)
+                if take:
+                    take(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         raise Problem("body-too-slow") from None

@@ -45,8 +45,8 @@ async def put_row(request: Request) -> Response:
     service = service_of(request)
     service.actor(request, "write")
     key = key_of(request)
-    with service.admission.place():
-        body = await read_body(request, service.settings)
+    with service.admission.place() as place:
+        body = await read_body(request, service.settings, place.take)
         with service.admission.work():
             if len(body.images) > 1:
                 raise invalid("/image", "a row has one picture")
@@ -67,8 +67,8 @@ async def post_rows(request: Request) -> Response:
     """Add or replace up to 1,000 rows. They are on the disk when this is answered; each may fail alone."""
     service = service_of(request)
     service.actor(request, "write")
-    with service.admission.place():
-        body = await read_body(request, service.settings, json_bytes=ROWS_BYTES)
+    with service.admission.place() as place:
+        body = await read_body(request, service.settings, place.take, json_bytes=ROWS_BYTES)
         with service.admission.work():
             wanted = validated(RowsRequest, body.value)
             found = await _made(service, request, wanted.rows, body)

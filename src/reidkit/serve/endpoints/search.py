@@ -38,8 +38,8 @@ async def embed(request: Request) -> Response:
     encoding = request.query_params.get("encoding", "float")
     if encoding not in ("float", "base64"):
         raise invalid("/encoding", "it is float or base64")
-    with service.admission.place():
-        body = await read_body(request, service.settings)
+    with service.admission.place() as place:
+        body = await read_body(request, service.settings, place.take)
         with service.admission.work():
             if not body.images:
                 raise invalid("/image", "there is no picture: send one as the body, or parts `image` of a form")
@@ -60,8 +60,8 @@ async def compare(request: Request) -> Response:
     """Say how similar two pictures or rows are, and whether they show one person."""
     service = service_of(request)
     service.actor(request, "search")
-    with service.admission.place():
-        body = await read_body(request, service.settings)
+    with service.admission.place() as place:
+        body = await read_body(request, service.settings, place.take)
         with service.admission.work():
             wanted = validated(CompareRequest, body.value)
             purpose = service.purpose(request, wanted.purpose)
@@ -116,8 +116,8 @@ async def search(request: Request) -> Response:
     service = service_of(request)
     service.actor(request, "search")
     started = time.monotonic()
-    with service.admission.place():
-        body = await read_body(request, service.settings)
+    with service.admission.place() as place:
+        body = await read_body(request, service.settings, place.take)
         with service.admission.work():
             wanted = validated(SearchRequest, body.value)
             purpose = service.purpose(request, wanted.purpose)
@@ -134,8 +134,8 @@ async def search_batch(request: Request) -> Response:
     service = service_of(request)
     service.actor(request, "search")
     results: list[dict[str, Any]] = []
-    with service.admission.place():
-        body = await read_body(request, service.settings)
+    with service.admission.place() as place:
+        body = await read_body(request, service.settings, place.take)
         with service.admission.work():
             batch = validated(BatchRequest, body.value)
             purpose = service.purpose(request, batch.purpose)
