@@ -52,19 +52,18 @@ def main() -> None:
     pictures = [jpeg(seed) for seed in range(32)]
     for size, rate in network_alone(given.model).items():
         print(f"network alone, batches of {size:2d}: {rate:6.0f} pictures per CPU second")
-    print("batch  clients  answered  per CPU s  p50 ms  p99 ms  within 2.5 s in the server  refused  failed")
+    print("batch  clients  answered  per CPU s  p50 ms  p99 ms  refused  failed")
     for batch in (32, 1):
         with served(given.model, batch) as (pid, address):
             for clients in given.clients:
                 before = cpu_seconds(pid)
                 load = asyncio.run(press(address, clients, given.seconds, pictures))
                 spent = cpu_seconds(pid) - before
-                soon = asyncio.run(answered_within(address, "2.5"))
                 p50, p99 = np.percentile(load.seconds or [np.nan], (50, 99)) * 1000
                 done = len(load.seconds)
                 print(
                     f"{batch:5d}  {clients:7d}  {done:8d}  {done / spent:9.0f}  {p50:6.0f}  {p99:6.0f}  "
-                    f"{100 * soon:23.1f} %  {load.refused:7d}  {load.failed:6d}",
+                    f"{load.refused:7d}  {load.failed:6d}",
                     flush=True,
                 )
 
@@ -135,21 +134,6 @@ async def until_ready(address: str) -> None:
         if ready:
             return
         await asyncio.sleep(0.2)
-
-
-async def answered_within(address: str, seconds: str) -> float:
-    """Return the part of all requests so far that took at most so long, from the first byte that the server read."""
-    where = urlsplit(address)
-    reader, writer = await asyncio.open_connection(where.hostname, where.port)
-    writer.write(f"GET /metrics HTTP/1.1\r\nHost: {where.netloc}\r\nConnection: close\r\n\r\n".encode())
-    text = (await reader.read()).decode()
-    writer.close()
-    name = "reidkit_http_request_duration_seconds"
-    counts = {
-        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name)
-    }
-    soon = counts[f'{name}_bucket{{le="{seconds}",route="/v1/embed"}}']
-    return soon / counts[f'{name}_count{{route="/v1/embed"}}']
 
 
 async def press(address: str, clients: int, seconds: float, pictures: list[bytes]) -> Load:
