@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -333,3 +334,31 @@ def test_a_calibration_is_kept_for_those_without_the_model(path):
     with open_gallery(path) as gallery:
         assert gallery.calibration == Calibrated.calibration
         assert gallery.search_vectors([RED])[0][0].probability == pytest.approx(0.9)
+
+
+def test_a_calibration_of_other_features_is_not_used(path, caplog):
+    class Flipped(Colours):
+        calibration = replace(Calibrated.calibration, flip=True)
+
+    open_gallery(path, Colours()).close()
+    with open_gallery(path, Flipped()) as gallery:
+        gallery.add_vectors([RED], [Row("a")])
+        assert gallery.search_vectors([RED])[0][0].probability is None
+    assert "was calibrated with --flip, and the gallery's features are made without it" in caplog.text
+    with open_gallery(path.with_name("other.db"), Flipped()) as gallery:
+        assert gallery.flip
+        assert gallery.search_vectors([RED])[0].threshold == 0.5
+
+
+def test_flipped_features_are_means_over_an_image_and_its_mirror_image(path):
+    class Left(Colours):
+        calibration = replace(Calibrated.calibration, flip=True)
+
+        def encode(self, images):
+            return images[:, 0, 0].astype(np.float32)
+
+    with open_gallery(path, Left()) as gallery:
+        image = np.zeros((2, 2, 3), np.uint8)
+        image[:, 0] = (200, 0, 0)
+        image[:, 1] = (0, 100, 0)
+        np.testing.assert_array_equal(gallery.embed([image]), [[100, 50, 0]])

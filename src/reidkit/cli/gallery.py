@@ -153,17 +153,18 @@ def remove(
 
     Retention: run it every hour with --older-than. Rows without a time are as old as they are in the gallery.
     """
+    from reidkit.gallery import open_gallery
     from reidkit.gallery.local import LocalGallery
 
     matching = which.filter()
-    with LocalGallery(uri) as opened:
+    with open_gallery(uri) as opened:
         if keys and not matching:
             # All of these keys, or none: a key that is not there is a mistake.
             expect = len(set(keys)) if expect is None else expect
         if keys:
             matching = dataclasses.replace(matching, keys=keys)
         count = opened.remove_matching(matching, expect=expect, dry_run=dry_run)
-        if compact and not dry_run:
+        if compact and not dry_run and isinstance(opened, LocalGallery):
             opened.compact()
         left = opened.count()
     _audit(uri, "remove", filter=str(matching), removed=0 if dry_run else count)
@@ -252,9 +253,9 @@ def search(
 @options.spread
 def info(uri: Uri, as_json: options.Json = False) -> None:
     """Describe a gallery: its model, its cameras, from when to when, how large."""
-    from reidkit.gallery.local import LocalGallery
+    from reidkit.gallery import open_gallery
 
-    with LocalGallery(uri) as opened:
+    with open_gallery(uri) as opened:
         print_info(opened, as_json=as_json)
 
 
@@ -267,14 +268,14 @@ def check(
     as_json: options.Json = False,
 ) -> int:
     """Read everything and compare it with what was written; with --against, with another gallery (exit status 1)."""
-    from reidkit.gallery.local import LocalGallery
+    from reidkit.gallery import open_gallery
     from reidkit.gallery.transfer import compare_galleries
 
-    with LocalGallery(uri) as opened:
+    with open_gallery(uri) as opened:
         found = opened.check()
         compared = None
         if against is not None:
-            with LocalGallery(against) as truth:
+            with open_gallery(against) as truth:
                 compared = compare_galleries(opened, truth)
     problems = list(found.problems)
     if compared:
@@ -304,10 +305,11 @@ def copy(
     as_json: options.Json = False,
 ) -> None:
     """Copy all rows of a gallery into another one; a copy that was stopped goes on when repeated."""
+    from reidkit.gallery import open_gallery
     from reidkit.gallery.local import LocalGallery
     from reidkit.gallery.transfer import copy_gallery
 
-    with LocalGallery(source) as ours, progress() as tell:
+    with open_gallery(source) as ours, progress() as tell:
         new = not Path(target).exists()
         made = LocalGallery.create(target, fingerprint=ours.model, dim=ours.dim) if new else LocalGallery(target)
         with made as theirs:
@@ -331,10 +333,10 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Write rows with their features to a features file, which `reidkit gallery add` takes again."""
-    from reidkit.gallery.local import LocalGallery
+    from reidkit.gallery import open_gallery
     from reidkit.gallery.transfer import export_gallery
 
-    with LocalGallery(uri) as opened, progress() as tell:
+    with open_gallery(uri) as opened, progress() as tell:
         count = export_gallery(opened, out, which.filter(), lambda done, total: tell("rows", done, total))
     _audit(uri, "export", rows=count, filter=str(which.filter()))
     if as_json:
@@ -348,10 +350,9 @@ def _opened(
 ) -> Gallery:
     """Open a gallery with a model, or without."""
     from reidkit.gallery import open_gallery
-    from reidkit.gallery.local import LocalGallery
 
     if model is None or must_exist:
-        LocalGallery(uri).close()  # before a model is loaded for nothing
+        open_gallery(uri).close()  # before a model is loaded for nothing
     return open_gallery(uri, options.open_model(model, network, input_spec) if model else None)
 
 

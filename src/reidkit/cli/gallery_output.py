@@ -65,9 +65,8 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
 
     if as_json:
         values = [dataclasses.asdict(hit) | {"time": as_text(hit.time), "added": as_text(hit.added)} for hit in hits]
-        facts = {
-            name: getattr(hits, name) for name in ("searched", "passed", "candidates", "exact", "threshold", "far")
-        }
+        names = ("searched", "passed", "candidates", "exact", "threshold", "far", "next")
+        facts = {name: getattr(hits, name) for name in names}
         print_json({**facts, "hits": values})
         return
     if not hits:

@@ -154,6 +154,13 @@ class LocalGallery(BaseGallery):
         known = calibration_of(encoder)
         if known and known.flip == self.flip:
             self.calibration = known
+        elif known:
+            _log.warning(
+                "%s: the model was calibrated %s --flip, and the gallery's features are made %s it, so that its "
+                "thresholds are not used: calibrate again, or make another gallery",
+                path,
+                *(("with", "without") if known.flip else ("without", "with")),
+            )
 
     def close(self) -> None:
         """Close the file and let go of the index."""
