@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from reidkit.comparison import compare
 from reidkit.encoder import Encoder, InferenceOptions, InputSpec, Model, as_image_encoder, embed_samples, read_images
 from reidkit.encoder.onnx_runtime import OnnxEncoder
 from reidkit.encoder.openvino_runtime import OpenVinoEncoder
 from reidkit.errors import DataError, UsageError
-from reidkit.evaluation import EvaluationProtocol, compare, evaluate
+from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.gallery import open_gallery
 from reidkit.model.network import build_network
 from reidkit.types import Sample

@@ -25,7 +25,7 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Compare two images: how similar they are, and whether they show the same person."""
-    from reidkit.evaluation import compare as compare_images
+    from reidkit.comparison import compare as compare_images
     from reidkit.plots.style import figure_format
 
     if picture:
