@@ -210,7 +210,8 @@ class ViT(nn.Module):
         """Images, normalised, and the numbers of their cameras where the network takes them, to the map."""
         patches_bdhw = self.patch_embed(images)
         height, width = patches_bdhw.shape[2:]
-        x = torch.cat([self.cls_token.expand(len(images), -1, -1), patches_bdhw.flatten(2).transpose(1, 2)], dim=1)
+        # The size of the batch from the shape: len() would make it a constant of an exported graph.
+        x = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches_bdhw.flatten(2).transpose(1, 2)], dim=1)
         x = x + resized(self.pos_embed, self.grid, (height, width))
         if self.cameras is not None:
             x = x + self.cameras(camera_b)
