@@ -95,12 +95,15 @@ def test_a_service_runs_and_stops(nursery, model, token_file):
     assert token not in result.err
 
 
-def test_ctrl_c_stops_it_too(nursery, model):
+def test_ctrl_c_stops_it_too_and_twice_at_once(nursery, model):
     command = nursery.start("serve", "memory", "--model", model, "--port", 0, "--json")
     started(command)
-    command.send(signal.SIGINT)
+    for _ in range(2):
+        command.send(signal.SIGINT)
+        time.sleep(0.05)
     result = command.wait()
     assert result.status == 0, result.err
+    assert "Traceback" not in result.err
 
 
 def test_a_token(nursery):

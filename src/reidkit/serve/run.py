@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import Encoder
 
 LOG = logging.getLogger("reidkit.serve")
+_UVICORN = logging.getLogger("uvicorn.error")
 GRACE = 15
 """Seconds in which requests are finished after the first signal."""
 CONNECTIONS = 1024
@@ -156,7 +157,11 @@ def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, star
         forwarded_allow_ips=settings.proxy or "",
     )
     server = Server(config)
-    server.run(sockets=[listening])
+    level = _UVICORN.level
+    try:
+        server.run(sockets=[listening])
+    finally:
+        _UVICORN.setLevel(level)
     if not server.started:
         raise RunError("the service could not be started: its log says why")
 
@@ -170,7 +175,9 @@ def _signals(server: Any, app: FastAPI) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         app.state.service.state = "stopping"
-        server.force_exit = server.should_exit
+        if server.should_exit:
+            server.force_exit = True
+            _UVICORN.setLevel(logging.CRITICAL)  # which would show where the application was cut short
         server.should_exit = True
 
     def reload(*_: object) -> None:
