@@ -180,20 +180,23 @@ def _signals(server: Any, app: FastAPI) -> Iterator[None]:
             _UVICORN.setLevel(logging.CRITICAL)  # which would show where the application was cut short
         server.should_exit = True
 
-    def reload(*_: object) -> None:
-        try:
-            if app.state.service.tokens:
-                app.state.service.tokens.reload()
-                LOG.warning("read %d tokens", len(app.state.service.tokens))
-        except ReidkitError as error:
-            LOG.warning("the tokens stay as they were: %s", error)
-
     wanted: dict[int, Any] = {signal.SIGTERM: stop, signal.SIGINT: stop}
     if hasattr(signal, "SIGHUP"):
-        wanted[signal.SIGHUP] = reload
+        wanted[signal.SIGHUP] = lambda *_: _reload(app)
     before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _reload(app: FastAPI) -> None:
+    """Read the file of tokens again; one that cannot be read changes nothing."""
+    tokens = app.state.service.tokens
+    try:
+        if tokens:
+            tokens.reload()
+            LOG.warning("read %d tokens", len(tokens))
+    except ReidkitError as error:
+        LOG.warning("the tokens stay as they were: %s", error)
