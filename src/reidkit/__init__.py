@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from reidkit.synth import synthesize
     from reidkit.train import Callback, Run, TrainOptions, train
     from reidkit.train.adapt import adapt
+    from reidkit.train.import_weights import import_weights
     from reidkit.train.reduce import reduce
     from reidkit.types import Dataset, Embeddings, Sample
 
@@ -64,6 +65,7 @@ __all__ = [
     "export_model",
     "find_input_spec",
     "get_recipe",
+    "import_weights",
     "load_dataset",
     "load_model",
     "open_gallery",
@@ -92,6 +94,7 @@ _NAMES = {
     "reidkit.synth": ("synthesize",),
     "reidkit.train": ("Callback", "Run", "TrainOptions", "train"),
     "reidkit.train.adapt": ("adapt",),
+    "reidkit.train.import_weights": ("import_weights",),
     "reidkit.train.reduce": ("reduce",),
     "reidkit.types": ("Dataset", "Embeddings", "Sample"),
 }

@@ -24,6 +24,7 @@ from reidkit.model.weights import save_model
 from reidkit.recipe import override
 from tests.commands import SIZE, settings
 from tests.encoder.files import mean_colour
+from tests.model.convert.families import fast_reid_bot
 from tests.noise import draw_noise
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_model(folder / "runs" / name / "model.safetensors", build_network(recipe.network), recipe)
     calibrate(load_model(folder / "runs" / "calibrated"), load_dataset(market), far=0.1)
     shutil.copy(folder / "runs" / "strong" / "model.safetensors", folder / "resnet50.safetensors")
+    torch.save(fast_reid_bot().state, folder / "fastreid_bot.pth")
     mean_colour(folder / "osnet_x0_25.onnx", size=(32, 16))
     return folder
 

@@ -52,6 +52,7 @@ OWN = {
     "serve": {"Inference": "model"},
     "audit": {"Access": "verify actor"},
     "score": {"Scores": "query_sequences gallery_sequences"},
+    "import": {"Data": "family settings"},
     "adapt": {"Data": "cameras", "Training": "network"},
 }
 """Where a name means something else in one command than in the others."""
@@ -68,7 +69,7 @@ SMALLER = {
 RENAMED = {"--judge-every": "--evaluate-every", "--skip-broken": "--skip-unreadable"}
 """Options by their names in earlier versions, which are still taken."""
 
-CALLED = {"cache_dir": "--cache, --no-cache", "evaluate_on": "--val-data", "lambda_": "--lambda"}
+CALLED = {"cache_dir": "--cache, --no-cache", "evaluate_on": "--val-data", "lambda_": "--lambda", "family": "--from"}
 """Options that are not named as the arguments of the library that they set."""
 
 

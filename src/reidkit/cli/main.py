@@ -25,6 +25,7 @@ from reidkit.cli.export import export
 from reidkit.cli.gallery import gallery
 from reidkit.cli.gallery_audit import audit
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
+from reidkit.cli.import_weights import import_
 from reidkit.cli.options import spread
 from reidkit.cli.paper import paper
 from reidkit.cli.recipes import recipes
@@ -68,6 +69,11 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     distil: "reidkit distil runs/large small-strong-baseline --data people --out runs/small",
     adapt: "reidkit adapt runs/small --data crops --set adapt.eps=0.5 --out runs/adapted",
     reduce: "reidkit reduce runs/small --data crops --dim 64",
+    import_: """
+        reidkit import resnet50_market.pth --out runs/theirs
+        reidkit import model_final.pth --from fast-reid-sbs --out runs/sbs
+        reidkit import net.pth --set network.last_stride=2 --out runs/theirs
+        """,
     evaluate: "reidkit evaluate runs/small --data people --rerank --flip",
     score: "reidkit score query.npz gallery.npz --rerank",
     calibrate: "reidkit calibrate runs/small --data people --far 0.01",
@@ -91,7 +97,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
 """The commands in their order, and how each is called."""
 
 for _command, _example in EXAMPLES.items():
-    app.command(cls=Command, epilog=_example)(spread(_command))
+    app.command(_command.__name__.rstrip("_").replace("_", "-"), cls=Command, epilog=_example)(spread(_command))
 app.add_typer(show, name="show")
 gallery.command(cls=Command, epilog="reidkit gallery audit people.db --verify")(spread(audit))
 app.add_typer(gallery, name="gallery")

@@ -29,6 +29,7 @@ COMMANDS = {
     "synthesize": "synth",
     "rerank": "score",
     "threshold": "calibrate",
+    "convert": "import",
     "version": "--version",
 }
 """Commands by the names that other programs give them."""
@@ -134,6 +135,13 @@ def recipe_names() -> list[str]:
     from reidkit.recipes import by_name
 
     return list(by_name())
+
+
+def families() -> list[str]:
+    """Return every layout of keys that `import` knows by name."""
+    from reidkit.model.convert.families import FAMILIES
+
+    return [family.name for family in FAMILIES if not family.unsupported]
 
 
 def recipe_keys() -> dict[str, Any]:

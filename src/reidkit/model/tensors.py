@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import warnings
 import zipfile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from reidkit.errors import WeightsError
+from reidkit.model import inert
 from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
@@ -39,16 +42,21 @@ _FOREIGN = (
 """The first bytes (in lower case) of other files that are given as weights, what they are, and a remedy."""
 
 
+NO_WORDS: Mapping[str, str] = MappingProxyType({})
+
+
 class Contents(NamedTuple):
     """What a weights file holds.
 
     `tensors`: the plain arrays of numbers, under dotted names where they are nested; `unusable`: why each of the other
-    tensors is none; `metadata` of a safetensors file, {} for a torch file.
+    tensors is none; `metadata` of a safetensors file, {} for a torch file; `words`: texts beside the tensors of a torch
+    file, by their keys, as a trainer writes the name of its model.
     """
 
     tensors: dict[str, Tensor]
     unusable: dict[str, str]
     metadata: dict[str, str]
+    words: Mapping[str, str] = NO_WORDS
 
 
 def weights_file(path: Path) -> Path:
@@ -88,13 +96,13 @@ def read_contents(path: Path) -> Contents:
     if not torch_file and not safetensors:
         _refuse_foreign(path, head)
     if safetensors or (path.suffix == ".safetensors" and not torch_file):
-        found, metadata = _read_safetensors(path)
+        (found, metadata), words = _read_safetensors(path), NO_WORDS
     else:
-        found, metadata = _read_torch(path), {}
+        (found, words), metadata = _read_torch(path), {}
     odd = {name: why for name, tensor in found.items() if (why := unusable(tensor))}
     tensors = {name: tensor.detach() for name, tensor in found.items() if name not in odd}
     _refuse_shared(path, tensors)
-    return Contents(tensors, odd, metadata)
+    return Contents(tensors, odd, metadata, words)
 
 
 def _of_folder(folder: Path) -> Path:
@@ -135,16 +143,23 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a torch file under dotted names, without a leading `state_dict.` where it has them all."""
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """Read the tensors of a torch file under dotted names, without a leading `state_dict.` where it has them all.
+
+    A whole module (`torch.save(model)`) gives the tensors of its `state_dict()`, and nothing of it is executed.
+
+    Returns:
+        The tensors, and texts beside them.
+    """
     _refuse_packed(path)
     try:
         with warnings.catch_warnings(), path.open("rb") as file:  # not the path: torch would go by its suffix
             warnings.simplefilter("ignore")  # torch's own words on old and odd kinds of tensors
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = _load(file)
     except Exception as error:  # torch.load raises whatever its zip and pickle readers do
         reason, remedy = _why_unreadable(error)
         raise WeightsError(f"{path} is no torch weights file ({reason}): {remedy}") from None
+    words = _words(content)
     if isinstance(content, dict) and {"place", "recipe", "network", "optimizer"} <= content.keys():
         raise WeightsError(
             f"{path} is the checkpoint of a run, from which training goes on with resume=True: "
@@ -159,7 +174,27 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         found[name] = tensor
     if not found:
         raise WeightsError(f"{path} holds no state dict: save `model.state_dict()` and give that")
-    return found
+    return found, words
+
+
+def _load(file: BinaryIO) -> Any:
+    """Read a torch file that holds tensors in plain containers, or else objects, of which only their tensors are read.
+
+    Raises:
+        Exception: whatever torch's readers raise.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        return inert.load(file)
+
+
+def _words(content: object) -> dict[str, str]:
+    """Return the short texts of a dictionary, by their keys."""
+    if not isinstance(content, dict):
+        return {}
+    pairs = [pair for pair in content.items() if all(isinstance(each, str) and len(each) <= 80 for each in pair)]
+    return dict(pairs[:32])
 
 
 def _refuse_packed(path: Path) -> None:

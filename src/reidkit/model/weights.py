@@ -14,6 +14,7 @@ from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import UsageError, WeightsError
+from reidkit.model.convert.convert import start_of
 from reidkit.model.network import build_network
 from reidkit.model.own import own_network
 from reidkit.model.tensors import Contents, read_contents, weights_file
@@ -65,7 +66,8 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 def load_backbone(network: Network, path: Path) -> str:
     """Fill the backbone, in place, from a file with torchvision's names under any prefix; copies of its stages, too.
 
-    A classifier and other parts beside the backbone are left out. Variants have the names of their authors: IBN-Net's,
+    Layouts of which more than a prefix differs, as TransReID's, are renamed first (see `model.convert`). A classifier
+    and other parts beside the backbone are left out. Variants have the names of their authors: IBN-Net's,
     and those of the SE networks for torch, which call the stem `layer0`.
 
     Returns:
@@ -77,6 +79,7 @@ def load_backbone(network: Network, path: Path) -> str:
     contents = read_contents(path)
     parts = [network.backbone, *(module for module in network.head.modules() if isinstance(module, Tail))]
     aliases = {name: name for part in parts for name in part.state_dict()}
+    contents = start_of(contents, path, aliases)
     aliases |= {f"layer0.{name}": name for name in aliases if name.startswith(("conv1.", "bn1."))}
     found = locate([*contents.tensors, *contents.unusable], aliases)
     if found is None:
@@ -91,7 +94,7 @@ def load_backbone(network: Network, path: Path) -> str:
         known = known._replace(tensors=adapt(known.tensors))
     elsewhere = {name for name in (*known.tensors, *known.unusable) if name in aliases}
     for part in parts:  # a name that is none of any part's is refused by each
-        _fit(part, _without(known, elsewhere - part.state_dict().keys()), path, added=_added(part))
+        fit(part, _without(known, elsewhere - part.state_dict().keys()), path, added=_added(part))
         filled |= {id(tensor) for name, tensor in part.state_dict(keep_vars=True).items() if name in known.tensors}
     network.filled = frozenset(name for name, parameter in network.named_parameters() if id(parameter) in filled)
     beside = [n for n in (*contents.tensors, *contents.unusable) if n not in names and not n.endswith(COUNTER)]
@@ -202,7 +205,7 @@ def load_network(path: Path, network: OwnModule | None = None) -> Stored:
     name = fingerprint(contents.tensors)
     if name != contents.metadata.get("fingerprint"):
         raise WeightsError(f"{file} is damaged: its weights are not those its fingerprint names; copy it again")
-    _fit(made, contents, file)
+    fit(made, contents, file)
     return Stored(made.eval(), recipe, name)
 
 
@@ -226,7 +229,7 @@ def load_own(network: AnyNetwork, path: Path) -> None:
     Raises:
         WeightsError: keys or shapes that do not fit, or values that are not finite, the first of them named.
     """
-    _fit(network, read_contents(weights_file(path) if path.is_dir() else path), path)
+    fit(network, read_contents(weights_file(path) if path.is_dir() else path), path)
     network.filled = frozenset(name for name, _ in network.named_parameters())
 
 
@@ -237,7 +240,7 @@ def _recipe(text: str, path: Path) -> recipes.Recipe:
         raise WeightsError(f"{path} carries a recipe that this reidkit cannot read: {error}") from None
 
 
-def _fit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> None:
+def fit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> None:
     """Load the tensors into `module`, or say in one sentence what does not fit; those of `added` may be missing."""
     _refuse_unfit(module, contents, path, added)
     wanted = module.state_dict()
@@ -251,6 +254,19 @@ def _fit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str
 
 
 def _refuse_unfit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> None:
+    if problems := misfit(module, contents, path, added):
+        raise WeightsError(
+            f"{path} does not fit the network ({problems}): set network.backbone to the backbone it was made for",
+            argument="network.backbone",
+        )
+
+
+def misfit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> str:
+    """Return what is missing, too much or of another shape; "" where all fits.
+
+    Raises:
+        WeightsError: a tensor that is needed holds no plain numbers.
+    """
     state, wanted = contents.tensors, module.state_dict()
     missing = added - state.keys() - contents.unusable.keys()
     needed = {name for name in wanted if not name.endswith(COUNTER) and name not in missing}
@@ -265,12 +281,7 @@ def _refuse_unfit(module: nn.Module, contents: Contents, path: Path, added: froz
         _first("it has besides", sorted(given - needed)),
         _first("shapes differ at", (f"{n} {list(state[n].shape)} for {list(wanted[n].shape)}" for n in shapes)),
     ]
-    if any(problems):
-        raise WeightsError(
-            f"{path} does not fit the network ({'; '.join(p for p in problems if p)}): "
-            "set network.backbone to the backbone it was made for",
-            argument="network.backbone",
-        )
+    return "; ".join(filter(None, problems))
 
 
 def refuse_not_finite(state: Mapping[str, Tensor], path: Path) -> None:

@@ -1,0 +1,109 @@
+"""Tensors out of files in which a whole program's objects lie (`torch.save(model)`), without executing any of it.
+
+torch's reader for weights alone knows no classes but tensors and containers. Here every other class of the file is
+stood for by an empty one, which takes what it is given, keeps its attributes, and has no behaviour. Functions of
+Python's library are refused: no model needs them, and an attack does.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+import pickle
+import re
+import sys
+from typing import Any, BinaryIO
+
+import torch
+
+ALLOWED = frozenset({"argparse", "collections", "datetime", "enum", "functools", "pathlib", "types"})
+"""Modules of Python's library whose classes stand in files of models, as a trainer's options."""
+MOST = 512
+"""Classes that a file may name."""
+LARGEST = 20_000
+"""Modules of a network, at most."""
+
+_REFUSED = re.compile(r"(?:GLOBAL|Unsupported class)\s+([A-Za-z_][\w.]{0,200})")
+
+
+def load(file: BinaryIO) -> Any:
+    """Return what a torch file holds, with modules as dictionaries of tensors by their dotted names.
+
+    Raises:
+        UnpicklingError: it asks for something that is no class of a model, the first of which is named.
+    """
+    names: dict[str, Any] = {}
+    while True:
+        file.seek(0)
+        try:
+            with torch.serialization.safe_globals([(stood_for, name) for name, stood_for in names.items()]):
+                return _plain(torch.load(file, map_location="cpu", weights_only=True))
+        except pickle.UnpicklingError as error:
+            found = _REFUSED.search(str(error))
+            if found is None or found[1] in names or not _harmless(found[1]) or len(names) >= MOST:
+                raise
+            names[found[1]] = _stand_in(found[1])
+
+
+def _harmless(name: str) -> bool:
+    """Whether a name can be a class of a project's, or one of the few of Python's that models hold."""
+    root = name.partition(".")[0]
+    pythons = root in sys.stdlib_module_names or root in _compat_pickle.IMPORT_MAPPING  # by its name in Python 2
+    return "." in name and (not pythons or root in ALLOWED)
+
+
+class Inert:
+    """An object of which the attributes are known, and nothing else."""
+
+    def __new__(cls, *_: object, **__: object) -> Inert:
+        """Take anything."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Do nothing with it."""
+
+    def __setstate__(self, state: object) -> None:
+        """Keep attributes."""
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, dict):
+                self.__dict__.update({key: value for key, value in part.items() if isinstance(key, str)})
+
+
+def _stand_in(name: str) -> type[Inert]:
+    module, _, kind = name.rpartition(".")
+    return type(kind, (Inert,), {"__module__": module})
+
+
+def _plain(content: Any) -> Any:
+    """Return a module's tensors in the place of it; so, too, in a dictionary of modules."""
+    if isinstance(content, Inert):
+        return _tensors(content)
+    if isinstance(content, dict):
+        return {key: _tensors(value) if isinstance(value, Inert) else value for key, value in content.items()}
+    return content
+
+
+def _tensors(module: Inert) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers of a module and of those in it, as its `state_dict()` names them.
+
+    Raises:
+        UnpicklingError: there is no end of them, as of modules that lie in themselves.
+    """
+    found: dict[str, torch.Tensor] = {}
+    waiting, seen = [("", module)], 0
+    while waiting:
+        prefix, place = waiting.pop()
+        seen += 1
+        if seen > LARGEST:
+            raise pickle.UnpicklingError("weights_only: there is no end of modules in modules")
+        left_out = place.__dict__.get("_non_persistent_buffers_set")
+        for name, tensor in (*_items(place, "_parameters"), *_items(place, "_buffers")):
+            if isinstance(tensor, torch.Tensor) and not (isinstance(left_out, set) and name in left_out):
+                found[f"{prefix}{name}"] = tensor
+        inner = [(f"{prefix}{name}.", each) for name, each in _items(place, "_modules") if isinstance(each, Inert)]
+        waiting += reversed(inner)
+    return found
+
+
+def _items(module: Inert, kind: str) -> list[tuple[str, Any]]:
+    held = module.__dict__.get(kind)
+    return [(name, value) for name, value in held.items() if isinstance(name, str)] if isinstance(held, dict) else []

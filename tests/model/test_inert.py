@@ -1,0 +1,98 @@
+"""Whole modules are read for their tensors, and nothing in their files is executed."""
+
+import argparse
+import os
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from reidkit.errors import WeightsError
+from reidkit.model.tensors import read_contents
+
+
+class Net(nn.Module):
+    """What a project saves with `torch.save(model)`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.options = argparse.Namespace(lr=np.float64(0.1), where=None)
+        self.register_buffer("scratch", torch.zeros(2), persistent=False)
+
+
+@pytest.fixture
+def net(monkeypatch):
+    """A network whose class is gone by the time that its file is read."""
+    gone = types.ModuleType("modeling_baseline")
+    gone.Net = Net
+    monkeypatch.setitem(sys.modules, "modeling_baseline", gone)
+    monkeypatch.setattr(Net, "__module__", "modeling_baseline")
+    return Net()
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: {"model": net, "epoch": 3}, nn.DataParallel])
+def test_tensors_of_a_whole_module(net, wrap, tmp_path):
+    torch.save(wrap(net), tmp_path / "net.pth")
+    del sys.modules["modeling_baseline"]
+    found = read_contents(tmp_path / "net.pth").tensors
+    wanted = wrap(net).state_dict() if isinstance(wrap(net), nn.Module) else net.state_dict()
+    names = {name.removeprefix("model."): tensor for name, tensor in found.items()}
+    assert list(names) == list(wanted)
+    assert all(torch.equal(names[name], wanted[name]) for name in wanted)
+    sys.modules["modeling_baseline"] = types.ModuleType("modeling_baseline")
+
+
+class Attack:
+    """Something that is called while a pickle is read."""
+
+    def __init__(self, call, *arguments):
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self):
+        return self.call, self.arguments
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        (os.system, ("touch owned",)),
+        (eval, ("open('owned', 'w')",)),
+        (open, ("owned", "w")),
+        (subprocess.run, (["touch", "owned"],)),
+        (getattr, ("a", "upper")),
+        (__import__, ("os",)),
+        (os.mkdir, ("owned",)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("where", ["alone", "in a module", "beside tensors"])
+def test_an_attack_is_refused_and_does_not_run(net, call, arguments, where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    attack = Attack(call, *arguments)
+    net.attack = attack
+    content = {"alone": attack, "in a module": net, "beside tensors": {"a": torch.zeros(2), "b": attack}}[where]
+    torch.save(content, "net.pth")
+    with pytest.raises(WeightsError, match=r"^net\.pth is no torch weights file \(it holds more than tensors[^\n]*$"):
+        read_contents(tmp_path.joinpath("net.pth").relative_to(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_modules_without_end_are_refused(net, tmp_path):
+    """Each of 40 modules holds the next one twice: 2^40 names."""
+    place = net
+    for _ in range(40):
+        inner = nn.Module()
+        place.add_module("a", inner)
+        place.add_module("b", inner)
+        place = inner
+    torch.save(net, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match="holds more than tensors"):
+        read_contents(tmp_path / "net.pth")

@@ -1,0 +1,99 @@
+"""Another project's file becomes a model like any other: evaluated, embedded, exported, and the export alike."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from reidkit.data.formats.detect import load_dataset
+from reidkit.encoder import InferenceOptions, load_model
+from reidkit.errors import UsageError, WeightsError
+from reidkit.evaluation import evaluate
+from reidkit.export import export_model
+from reidkit.train.import_weights import import_weights
+from tests.model.convert.families import CASES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands import Nursery
+
+SMALL = {"images.height": 64, "images.width": 32}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    torch.save(CASES["fast-reid"]().state, tmp_path / "theirs.pth")
+    return tmp_path / "theirs.pth"
+
+
+def test_a_round_trip(file: Path, noise: Path, tmp_path: Path) -> None:
+    found = import_weights(file, settings=SMALL, out=tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    assert (model.fingerprint, found.family, found.left_out) == (
+        found.model.fingerprint, "fast-reid", ("model.heads.weight", "model.pixel_mean")
+    )  # fmt: skip
+    assert (model.input.height, model.input.width, model.input.resize) == (64, 32, "bicubic")
+    data = load_dataset(noise)
+    exported = export_model(model, tmp_path / "net.onnx", calibration=noise / "query")
+    again = load_model(exported.path)
+    options = InferenceOptions(device="cpu", precision="fp32")
+    ours, theirs = (each.embed(data.query[:4], device="cpu", precision="fp32").vectors for each in (model, again))
+    assert np.linalg.norm(ours - theirs) < 1e-4 * np.linalg.norm(ours)
+    first, second = (evaluate(each, data, options=options).scores for each in (model, again))
+    assert first.map == pytest.approx(second.map, abs=1e-4)
+
+
+def test_the_command(nursery: Nursery, file: Path, tmp_path: Path) -> None:
+    told = nursery.run("import", file, "--set", "images.height=64", "--json", "--out", tmp_path / "run").json()
+    assert (told["family"], told["backbone"], told["dim"]) == ("fast-reid", "resnet18", 64)
+    assert told["input"]["height"] == 64
+    assert told["left_out"] == ["model.heads.weight", "model.pixel_mean"]
+    assert json.dumps(told["remarks"]).count("network.last_stride") == 1
+    assert load_model(told["out"]).fingerprint == told["model"]
+
+    again = nursery.run("import", file, "--out", tmp_path / "run")
+    assert (again.status, "(--out)" in again.line(), "choose another folder" in again.line()) == (2, True, True)
+    wrong = nursery.run("import", file, "--from", "fastreid", "--out", tmp_path / "other")
+    assert (wrong.status, "did you mean fast-reid? (--from)" in wrong.line()) == (2, True)
+    text = nursery.run("import", file, "--from", "fast-reid-sbs", folder=tmp_path)
+    assert text.status == 0
+    assert "384x128" in text.out
+    assert (tmp_path / "theirs-imported" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("net.onnx", "needs no import"),
+        ("net.xml", "needs no import"),
+        ("net.etlt", "encrypted"),
+        ("net.tlt", "encrypted"),
+        ("none.pth", "is not there"),
+    ],
+)
+def test_files_that_are_no_weights(name: str, words: str, tmp_path: Path) -> None:
+    if name != "none.pth":
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(WeightsError, match=words):
+        import_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "stride"), [("name: x\nstride: 1\n", 1), ("stride: 2\n", 2), ("stride: 9\n", 2), ("", 2)]
+)
+def test_layumis_options_beside_the_file(text: str, stride: int, tmp_path: Path) -> None:
+    torch.save(CASES["layumi"]().state, tmp_path / "net_last.pth")
+    (tmp_path / "opts.yaml").write_text(text)
+    assert import_weights(tmp_path / "net_last.pth").model.recipe.network.last_stride == stride
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(UsageError, match="choose another folder"):
+        import_weights(file, out=tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
