@@ -56,6 +56,11 @@ def test_a_third_of_the_rows(height, dropped):
     assert tops == set(range(height - dropped + 1))
 
 
+def test_a_map_of_one_row_stays():
+    one = torch.ones(2, 3, 1, 4)
+    assert torch.equal(DropRows(0.33).train()(one), one)
+
+
 def test_the_block_is_the_same_in_every_part_and_pass():
     view, map_bchw = DropRows(), torch.ones(2, 1, 24, 1)
     reseed(view, 0, 5)

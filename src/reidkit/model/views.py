@@ -50,10 +50,10 @@ class DropRows(Chance):
 
     def forward(self, map_bchw: Tensor) -> Tensor:
         """[B, C, h, w] to the same shape; the same map in evaluation mode."""
-        if not self.training:
-            return map_bchw
         height = map_bchw.shape[2]
         rows = max(1, round(self.share * height))
+        if not self.training or rows >= height:  # a map of one row would be nothing without it
+            return map_bchw
         top = int(torch.randint(height - rows + 1, (), generator=self.generator(), device="cpu"))
         kept_h = torch.ones(height, dtype=map_bchw.dtype, device=map_bchw.device)
         kept_h[top : top + rows] = 0

@@ -1,7 +1,7 @@
 """PCB with refined part pooling (RPP): each place belongs to every part by a learned probability (arXiv:1711.09349).
 
-The paper trains PCB first, then the assignment alone, then all; the authors' program goes on from PCB at one rate. To
-do so here, train `head=pcb` and start this head from its model. No third party reports the published gain.
+The paper trains PCB first, then the assignment alone, then all; the authors' program goes on from PCB at one rate.
+Here the backbone of a trained PCB can be the weights that this head starts with. No third party reports the gain.
 """
 
 from __future__ import annotations
