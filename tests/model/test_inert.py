@@ -36,9 +36,10 @@ def net(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
 @pytest.mark.parametrize("wrap", [lambda net: net, lambda net: {"model": net, "epoch": 3}, nn.DataParallel])
-def test_tensors_of_a_whole_module(net, wrap, tmp_path):
-    torch.save(wrap(net), tmp_path / "net.pth")
+def test_tensors_of_a_whole_module(net, wrap, zipped, tmp_path):
+    torch.save(wrap(net), tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
     del sys.modules["modeling_baseline"]
     found = read_contents(tmp_path / "net.pth").tensors
     wanted = wrap(net).state_dict() if isinstance(wrap(net), nn.Module) else net.state_dict()
@@ -60,7 +61,7 @@ class Attack:
 
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
 @pytest.mark.parametrize(
-    ("call", "arguments"),
+    "attack",
     [
         (os.system, ("touch owned",)),
         (eval, ("open('owned', 'w')",)),
@@ -72,13 +73,13 @@ class Attack:
     ],
     ids=str,
 )
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
 @pytest.mark.parametrize("where", ["alone", "in a module", "beside tensors"])
-def test_an_attack_is_refused_and_does_not_run(net, call, arguments, where, tmp_path, monkeypatch):
+def test_an_attack_is_refused_and_does_not_run(net, attack, where, zipped, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    attack = Attack(call, *arguments)
-    net.attack = attack
-    content = {"alone": attack, "in a module": net, "beside tensors": {"a": torch.zeros(2), "b": attack}}[where]
-    torch.save(content, "net.pth")
+    net.attack = called = Attack(attack[0], *attack[1])
+    content = {"alone": called, "in a module": net, "beside tensors": {"a": torch.zeros(2), "b": called}}[where]
+    torch.save(content, "net.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(WeightsError, match=r"^net\.pth is no torch weights file \(it holds more than tensors[^\n]*$"):
         read_contents(tmp_path.joinpath("net.pth").relative_to(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
@@ -96,3 +97,21 @@ def test_modules_without_end_are_refused(net, tmp_path):
     torch.save(net, tmp_path / "net.pth")
     with pytest.raises(WeightsError, match="holds more than tensors"):
         read_contents(tmp_path / "net.pth")
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_old_files_that_are_cut_or_changed_are_refused(net, tmp_path):
+    """Each byte of the pickles changed in turn, and each tenth length: one line, or tensors."""
+    torch.save(net, tmp_path / "good.pth", _use_new_zipfile_serialization=False)
+    good = (tmp_path / "good.pth").read_bytes()
+    path = tmp_path / "bad.pth"
+    bad = [good[:length] for length in range(1, len(good), len(good) // 40)]
+    bad += [good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :] for at in range(0, len(good), len(good) // 160)]
+    for content in bad:
+        path.write_bytes(content)
+        try:
+            found = read_contents(path).tensors
+        except WeightsError as error:
+            found = {}
+            assert "\n" not in str(error)  # noqa: PT017
+        assert all(isinstance(tensor, torch.Tensor) for tensor in found.values())

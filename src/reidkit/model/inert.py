@@ -36,19 +36,27 @@ def load(file: BinaryIO) -> Any:
         file.seek(0)
         try:
             with torch.serialization.safe_globals([(stood_for, name) for name, stood_for in names.items()]):
-                return _plain(torch.load(file, map_location="cpu", weights_only=True))
+                return plain(torch.load(file, map_location="cpu", weights_only=True))
         except pickle.UnpicklingError as error:
             found = _REFUSED.search(str(error))
-            if found is None or found[1] in names or not _harmless(found[1]) or len(names) >= MOST:
+            if found is None or found[1] in names or not is_harmless(found[1]) or len(names) >= MOST:
                 raise
-            names[found[1]] = _stand_in(found[1])
+            names[found[1]] = stand_in(found[1])
 
 
-def _harmless(name: str) -> bool:
+def is_harmless(name: str) -> bool:
     """Whether a name can be a class of a project's, or one of the few of Python's that models hold."""
     root = name.partition(".")[0]
     pythons = root in sys.stdlib_module_names or root in _compat_pickle.IMPORT_MAPPING  # by its name in Python 2
     return "." in name and (not pythons or root in ALLOWED)
+
+
+class Planned:
+    """A tensor whose numbers come later in the file: at `offset` of those called `key`."""
+
+    def __init__(self, key: str, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> None:
+        self.key, self.offset, self.size, self.stride = key, offset, size, stride
+        self.tensor = torch.empty(0)
 
 
 class Inert:
@@ -68,17 +76,20 @@ class Inert:
                 self.__dict__.update({key: value for key, value in part.items() if isinstance(key, str)})
 
 
-def _stand_in(name: str) -> type[Inert]:
+def stand_in(name: str) -> type[Inert]:
+    """Return an empty class for that of this name."""
     module, _, kind = name.rpartition(".")
     return type(kind, (Inert,), {"__module__": module})
 
 
-def _plain(content: Any) -> Any:
+def plain(content: Any) -> Any:
     """Return a module's tensors in the place of it; so, too, in a dictionary of modules."""
     if isinstance(content, Inert):
         return _tensors(content)
+    if isinstance(content, Planned):
+        return content.tensor
     if isinstance(content, dict):
-        return {key: _tensors(value) if isinstance(value, Inert) else value for key, value in content.items()}
+        return {key: plain(value) if isinstance(value, Inert | Planned) else value for key, value in content.items()}
     return content
 
 
@@ -97,8 +108,8 @@ def _tensors(module: Inert) -> dict[str, torch.Tensor]:
             raise pickle.UnpicklingError("weights_only: there is no end of modules in modules")
         left_out = place.__dict__.get("_non_persistent_buffers_set")
         for name, tensor in (*_items(place, "_parameters"), *_items(place, "_buffers")):
-            if isinstance(tensor, torch.Tensor) and not (isinstance(left_out, set) and name in left_out):
-                found[f"{prefix}{name}"] = tensor
+            if isinstance(tensor, torch.Tensor | Planned) and not (isinstance(left_out, set) and name in left_out):
+                found[f"{prefix}{name}"] = plain(tensor)
         inner = [(f"{prefix}{name}.", each) for name, each in _items(place, "_modules") if isinstance(each, Inert)]
         waiting += reversed(inner)
     return found

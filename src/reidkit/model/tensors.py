@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from reidkit.errors import WeightsError
 from reidkit.model import inert
+from reidkit.model.inert_legacy import load_legacy
 from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
@@ -186,7 +187,10 @@ def _load(file: BinaryIO) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        return inert.load(file)
+        if zipfile.is_zipfile(file):
+            return inert.load(file)
+        file.seek(0)
+        return load_legacy(file)
 
 
 def _words(content: object) -> dict[str, str]:
