@@ -239,7 +239,7 @@ def pair_figure(paths: tuple[ImageFile, ImageFile], same: bool | None, similarit
     size = (1.4, 2.8)
     frame, mark = {True: (TRUE, "✓"), False: (FALSE, "✗"), None: (INK, "")}[same]
     tiles = [
-        Tile(read_for_display(path, _pixels(size)), one_line(Path(path.name).name, 18), frame, mark) for path in paths
+        Tile(read_for_display(path, _pixels(size)), one_line(Path(path.name).name, 14), frame, mark) for path in paths
     ]
     note = textwrap.wrap(title, 44)
     return draw_grid(Grid(rows=[tiles], size=size, title=f"similarity {similarity:.3f}", note=note))
