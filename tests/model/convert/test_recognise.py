@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from reidkit.errors import ReidkitError, UsageError, WeightsError
 from reidkit.model.convert.families import FAMILIES
@@ -11,7 +12,7 @@ from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone
 from reidkit.recipe import Network
 from tests.model.convert.families import CASES, agw, fast_reid_mgn, strong_baseline, torchreid, transreid_jpm
-from tests.model.convert.theirs import Maker
+from tests.model.convert.theirs import DEEP, Maker
 
 
 def saved(tmp_path, content, name="net.pth"):
@@ -105,6 +106,14 @@ def test_settings_are_the_recipes_last_word(tmp_path):
     assert import_network(path, settings=["network.last_stride=1"]).recipe.network.last_stride == 1
     with pytest.raises(UsageError, match=r"there is no network\.stride"):
         import_network(path, settings={"network.stride": 1})
+
+
+def test_a_file_says_where_its_stride_is(tmp_path):
+    make = Maker()
+    make.resnet("", DEEP)
+    for said, placed in (({"stride_in": "1x1"}, "1x1"), ({}, "auto")):
+        save_file(make.state, tmp_path / "net.safetensors", said)
+        assert import_network(tmp_path / "net.safetensors").recipe.network.stride_in == placed
 
 
 def test_a_dictionary_of_boxmots(tmp_path):

@@ -53,10 +53,12 @@ def import_network(
     contents = read_contents(path)
     if contents.metadata.get("format") == FORMAT:
         raise WeightsError(f"{path} is a model of reidkit's already: give it to any command as the model")
-    words = contents.words
+    words, metadata = contents.words, contents.metadata
     contents, told, found, left_out = convert(contents, path, family)
     if beside and found.name == "layumi":
         told |= beside
+    if "1x1" in metadata.get("stride_in", ""):  # caffe's weights in a .safetensors, which says so
+        told["network.stride_in"] = "1x1"
     try:
         recipe = override(Recipe(), told)
     except UsageError as error:
