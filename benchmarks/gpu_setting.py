@@ -104,8 +104,8 @@ def gflop(recipe: Recipe) -> tuple[float, float]:
     with FlopCounterMode(display=False) as forth, torch.no_grad():
         network.eval()(images)
     with FlopCounterMode(display=False) as both, torch.enable_grad():
-        metric, search = network.train()(images)
-        (metric.sum() + search.sum()).backward()
+        features = network.train()(images)
+        (features.f_t.sum() + features.f_i.sum()).backward()
     return both.get_total_flops() / 2e9, forth.get_total_flops() / 2e9
 
 
