@@ -13,8 +13,8 @@ from reidkit.cli import suggest
     ("incomplete", "offered"),
     [
         ("optim.warmup_", ["optim.warmup_epochs=", "optim.warmup_steps="]),
-        ("network.neck=", ["network.neck=none", "network.neck=bnneck", "network.neck=l2"]),
-        ("network.neck=b", ["network.neck=bnneck"]),
+        ("network.neck=", ["network.neck=none", "network.neck=bnneck", "network.neck=l2", "network.neck=bn-relu"]),
+        ("network.neck=bnn", ["network.neck=bnneck"]),
         ("network.stem_relu=", ["network.stem_relu=true", "network.stem_relu=false"]),
         ("network.last_stride=", ["network.last_stride=1", "network.last_stride=2"]),
         ("optim.lr=", []),
@@ -30,7 +30,7 @@ def test_settings(incomplete: str, offered: list[str]) -> None:
     ("line", "offered"),
     [
         ("reidkit tr", ["train"]),
-        ("reidkit train small-str", ["small-strong-baseline"]),
+        ("reidkit train small-strong-b", ["small-strong-baseline"]),
         ("reidkit train x --set optim.lr", ["optim.lr="]),
         ("reidkit recipes strong-b", ["strong-baseline"]),
         ("reidkit paper diff", ["differences"]),

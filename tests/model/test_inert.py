@@ -71,7 +71,7 @@ class Attack:
         (__import__, ("os",)),
         (os.mkdir, ("owned",)),
     ],
-    ids=str,
+    ids=lambda attack: attack[0].__name__,
 )
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
 @pytest.mark.parametrize("where", ["alone", "in a module", "beside tensors"])

@@ -9,7 +9,6 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, remark
-from reidkit.npz import words
 
 if TYPE_CHECKING:
     from reidkit.export import Exported, Parity
@@ -77,6 +76,8 @@ def export(
 
 
 def _print(made: Exported, *, int8: bool) -> None:
+    from reidkit.npz import words
+
     print_line(f"{made.path}: {words(made.bytes)}, features [N, {made.dim}]")
     print_line(f"input {made.input}")
     print_line(f"checked on {made.parity.images} images against torch: {_of(made.parity)}")
