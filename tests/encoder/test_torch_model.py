@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from reidkit.encoder import embed
 from reidkit.encoder import torch_model as module
 from reidkit.hardware import choose_batch
+from reidkit.model.contracts import Features
 from reidkit.model.network import Network, build_network
 from tests.train.tiny import RECIPE
 
@@ -41,7 +42,7 @@ def test_features_come_in_the_order_of_the_images(network: Network, images: Tens
 
 def test_the_feature_before_and_after_the_neck(network: Network, images: Tensor) -> None:
     with torch.inference_mode():
-        metric, search = network(images)
+        metric, search, _ = network(images)
     np.testing.assert_allclose(embed(network, [images], feature="before"), metric.numpy(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(embed(network, [images], feature="after"), search.numpy(), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(metric, search)
@@ -60,8 +61,8 @@ def test_a_network_that_only_adds_up() -> None:
     class First(nn.Module):
         channels = 1
 
-        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-            return images[:, 0, 0, :1], 10 * images[:, 0, 0, :1]
+        def forward(self, images: Tensor) -> Features:
+            return Features(images[:, 0, 0, :1], 10 * images[:, 0, 0, :1])
 
     row = torch.tensor([1.0, 2.0, 3.0]).expand(1, 3, 1, 3)
     network: Network = First()  # type: ignore[assignment]

@@ -472,7 +472,7 @@ def test_comparing(page):
     search(page, 3)
     page.locator("#hits .choose").nth(0).check()
     page.click("text=Compare with the query")
-    page.get_by_text("same person.").wait_for()
+    page.locator("#compare-words", has_text="same person.").wait_for()
     assert "at or above the threshold" in page.inner_text("#compare-words")
     page.keyboard.press("Escape")
     page.locator("#hits .choose").nth(1).check()
