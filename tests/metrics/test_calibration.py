@@ -378,3 +378,11 @@ def test_the_same_seed_gives_the_same_file():
     assert first == again
     assert first["eer"] == other["eer"]
     assert first["eer_interval"] != other["eer_interval"]
+
+
+def test_a_probability_has_a_value_at_each_point():
+    assert Isotonic((0.0, 1.0), (0.0, 0.5))(0.5) == 0.25
+    with pytest.raises(UsageError, match=r"1 probabilities for 2 similarities: give one for each"):
+        Isotonic((0.0, 1.0), (0.5,))
+    with pytest.raises(UsageError, match=r"at least one"):
+        Isotonic((), ())

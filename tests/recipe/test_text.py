@@ -77,7 +77,7 @@ def test_override_leaves_its_argument_alone() -> None:
         ("optim.epochs=1.5", "optim.epochs must be a whole number, not 1.5"),
         (f"optim.epochs={'9' * 5000}", "optim.epochs must be a whole number, not "),
         (f"optim.epochs={'[' * 100_000}", "optim.epochs must be a whole number, not "),
-        ("network.neck=bnnek", "network.neck must be none, bnneck or l2, not bnnek; did you mean bnneck?"),
+        ("network.neck=bnnek", "network.neck must be none, bnneck, l2 or bn-relu, not bnnek; did you mean bnneck?"),
         ("erasing.area=[0.1]", "erasing.area must be a list of 2 numbers, not [0.1]"),
     ],
 )
@@ -220,7 +220,7 @@ def test_a_list_may_be_written_as_others_write_it(text: str) -> None:
         ("SOLVER.MAX_EPOCHS=3", "did you mean optim.epochs?"),
         ("network.neck=BNNeck", "not BNNeck; did you mean bnneck?"),
         ("network.backbone=resnet50_ibn_a", "did you mean resnet50-ibn-a?"),
-        ("optim.momentum=0.9", "optim has lr, weight_decay, epochs"),
+        ("optim.betas=0.9", "optim has lr, weight_decay, epochs"),
         ("erasing.fill=imagenet_mean", "did you mean imagenet-mean?"),
         ("batch.ids=true", "batch.ids must be a whole number, not true"),
         ("optim.lr=true", "optim.lr must be a number, not true"),

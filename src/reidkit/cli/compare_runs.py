@@ -39,7 +39,15 @@ def compare_runs(
     with progress() as tell:
         dataset = None if data is None else load_dataset(data, format_)
         settings = inference.for_library(tell)
-        found = compare_runs(first, second, dataset, protocol=protocol, options=settings, network=network)
+        found = compare_runs(
+            first,
+            second,
+            dataset,
+            protocol=protocol,
+            options=settings,
+            network=network,
+            input_spec=inference.input_spec,
+        )
     if as_json:
         print_json(_json(found))
     else:

@@ -56,10 +56,21 @@ class Counts:
 
 @dataclass(frozen=True)
 class Isotonic:
-    """A probability that rises with similarity: straight lines between `similarity` (rising) and `probability`."""
+    """A probability that rises with similarity: straight lines between `similarity` (rising) and `probability`.
+
+    Raises:
+        UsageError: there is no point, or one has no probability.
+    """
 
     similarity: tuple[float, ...]
     probability: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.similarity or len(self.similarity) != len(self.probability):
+            raise UsageError(
+                f"there are {len(self.probability)} probabilities for {len(self.similarity)} similarities: "
+                "give one for each, and at least one"
+            )
 
     def __call__(self, similarity: ArrayLike) -> Doubles:
         """The probabilities of these similarities."""

@@ -251,7 +251,7 @@ SIZES = {"size", "img_size", "input_size", "image_size", "size_train", "size_tes
 """One setting in other programs, two here: images.height and images.width."""
 
 NEAR = 0.75
-"""How similar a key must be to one that exists: `optim.epoch` is `optim.epochs`, `optim.momentum` is nothing."""
+"""How similar a key must be to one that exists: `optim.epoch` is `optim.epochs`, `optim.betas` is nothing."""
 
 
 def nearest(key: str, known: Sequence[str]) -> str:

@@ -18,11 +18,12 @@ from reidkit.metrics.intervals import Values, compare_paired
 from reidkit.recipe import differences, load
 from reidkit.terminal import cell_text
 from reidkit.train import log
+from reidkit.types import EXPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reidkit.encoder import InferenceOptions
+    from reidkit.encoder import InferenceOptions, InputSpec
     from reidkit.evaluation import Evaluation
     from reidkit.metrics.intervals import PairedComparison
     from reidkit.model.own import OwnModule
@@ -77,7 +78,7 @@ class RunComparison:
         return [int(row) for row in order if apart[row] > 0]
 
 
-def compare_runs(
+def compare_runs(  # noqa: PLR0913
     a: str | os.PathLike[str],
     b: str | os.PathLike[str],
     data: str | os.PathLike[str] | Dataset | None = None,
@@ -85,6 +86,7 @@ def compare_runs(
     protocol: EvaluationProtocol | None = None,
     options: InferenceOptions | None = None,
     network: OwnModule | None = None,
+    input_spec: InputSpec | str | None = None,
 ) -> RunComparison:
     """Compare two runs, models or files of queries.
 
@@ -95,6 +97,7 @@ def compare_runs(
         protocol: How they are evaluated; None is the usual one.
         options: Device, precision, cache and batch.
         network: Your own network, as for `load_model`.
+        input_spec: How the images of foreign `.onnx` and `.xml` files are made, as for `load_model`.
 
     Raises:
         UsageError: nothing of the two can be compared.
@@ -106,7 +109,8 @@ def compare_runs(
         for side, path in zip(sides, (a, b), strict=True):
             if side.values:
                 raise UsageError(f"{path} is a result already: leave out data, or give a run's folder", argument="data")
-            model = load_model(path, network=network)
+            foreign = Path(path).suffix.lower() in EXPORTED
+            model = load_model(path, network=network, input_spec=input_spec if foreign else None)
             side.recipe = side.recipe or getattr(model, "recipe", None)
             _take(side, evaluate(model, dataset, protocol, options))
     first, second = sides
