@@ -15,8 +15,9 @@ import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -124,8 +125,7 @@ def fill(path: Path, options: argparse.Namespace) -> tuple[NDArray[np.float32], 
 
 def compare(gallery: LocalGallery, vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> None:
     """Search with both, and print times, their ratio, recall and how many rows were computed exactly."""
-    import faiss
-
+    faiss: Any = import_module("faiss")
     faiss.omp_set_num_threads(1)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
@@ -140,7 +140,7 @@ def compare(gallery: LocalGallery, vectors: NDArray[np.float32], queries: NDArra
         ("64 queries, one camera in 16", 64, camera),
     ):
         blocks = [queries[at : at + count] for at in range(0, min(len(queries), 16 * count), count)]
-        settings = faiss.SearchParameters(sel=faiss.IDSelectorBatch(inside)) if matching else None  # type: ignore[call-arg]
+        settings = faiss.SearchParameters(sel=faiss.IDSelectorBatch(inside)) if matching else None
         ours = [gallery.search_vectors(block, top=TOP, filter=matching) for block in blocks]
         theirs = [index.search(block, TOP, params=settings)[1] for block in blocks[:4]]
         recall = np.mean(
