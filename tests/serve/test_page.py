@@ -385,8 +385,9 @@ def test_cropping_by_keys_numbers_and_pointer(page):
     page.click("text=Use this part")
     assert set(search(page)[0]) == {2}
     page.click("text=Crop")
+    page.wait_for_selector("body[data-state=cropping]")
     page.keyboard.press("Escape")
-    assert page.get_attribute("body", "data-state") == "results"
+    page.wait_for_selector("body[data-state=results]")
 
 
 def test_dropping_and_pasting(page):
