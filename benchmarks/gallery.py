@@ -23,7 +23,7 @@ import numpy as np
 
 from reidkit.gallery.filters import Filter
 from reidkit.gallery.local import LocalGallery
-from reidkit.gallery.rows import Row, from_micros
+from reidkit.gallery.row import Row, from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,7 @@ WRITER = f"""
 import json, sys
 import numpy as np
 from reidkit.gallery.local import LocalGallery
-from reidkit.gallery.rows import Row
+from reidkit.gallery.row import Row
 path, name = sys.argv[1:]
 with LocalGallery(path) as gallery:
     for batch in range(1_000_000):

@@ -17,7 +17,7 @@ from tests.model.convert.families import CASES
 
 from reidkit.encoder import load_model
 from reidkit.export import export_model
-from reidkit.train.import_weights import import_weights
+from reidkit.train.foreign_models import import_weights
 
 SMALL = {"images.height": 96, "images.width": 48}
 """The size of images, but of transformers, whose table of positions says theirs."""

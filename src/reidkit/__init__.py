@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from reidkit.recipes import get_recipe
     from reidkit.synth import synthesize
     from reidkit.train import Callback, Run, TrainOptions, train
-    from reidkit.train.adapt import adapt
-    from reidkit.train.import_weights import import_weights
-    from reidkit.train.reduce import reduce
+    from reidkit.train.cluster_contrast import adapt
+    from reidkit.train.feature_reduction import reduce
+    from reidkit.train.foreign_models import import_weights
     from reidkit.types import Dataset, Embeddings, Sample
 
 __all__ = [
@@ -93,9 +93,9 @@ _NAMES = {
     "reidkit.recipes": ("get_recipe",),
     "reidkit.synth": ("synthesize",),
     "reidkit.train": ("Callback", "Run", "TrainOptions", "train"),
-    "reidkit.train.adapt": ("adapt",),
-    "reidkit.train.import_weights": ("import_weights",),
-    "reidkit.train.reduce": ("reduce",),
+    "reidkit.train.cluster_contrast": ("adapt",),
+    "reidkit.train.foreign_models": ("import_weights",),
+    "reidkit.train.feature_reduction": ("reduce",),
     "reidkit.types": ("Dataset", "Embeddings", "Sample"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -11,7 +11,7 @@ import torch
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from tests.commands import SIZE
-from tests.train.test_adapt import TINY
+from tests.train.test_cluster_contrast import TINY
 from tests.train.tiny import RECIPE
 
 if TYPE_CHECKING:

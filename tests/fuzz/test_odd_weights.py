@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from reidkit.errors import ReidkitError
-from reidkit.train.import_weights import import_weights
+from reidkit.train.foreign_models import import_weights
 from tests.model.convert.families import CASES
 
 if TYPE_CHECKING:

@@ -272,7 +272,7 @@ WRITER = """
 import resource, sys
 import numpy as np
 from reidkit.gallery.local import LocalGallery
-from reidkit.gallery.rows import Row
+from reidkit.gallery.row import Row
 path, name, size, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

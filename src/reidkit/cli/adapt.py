@@ -54,8 +54,8 @@ def adapt(
     from reidkit.distributed import joined
     from reidkit.encoder import load_model, require_torch
     from reidkit.train import TensorBoard, TrainOptions
-    from reidkit.train.adapt import adapt as run_adaptation
-    from reidkit.train.adapt import adaptation_recipe
+    from reidkit.train.cluster_contrast import adapt as run_adaptation
+    from reidkit.train.cluster_contrast import adaptation_recipe
 
     loaded = require_torch(load_model(model, network=options.import_network(network)), "adaptation")
     recipe = adaptation_recipe(loaded.recipe, settings or [])

@@ -51,7 +51,7 @@ def export(
     """Write a trained network as an ONNX or OpenVINO file, once its features are those of torch."""
     from reidkit.encoder import load_model
     from reidkit.export import ExportOptions, export_model
-    from reidkit.export.run import LICENCE
+    from reidkit.export.exporter import LICENCE
 
     settings = ExportOptions(
         format=format_,

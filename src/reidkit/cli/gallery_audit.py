@@ -47,7 +47,7 @@ def audit(
 
 
 def _read(path: Path, actor: str, since: str | None, until: str | None) -> list[dict[str, Any]]:
-    from reidkit.gallery.rows import from_micros, to_micros
+    from reidkit.gallery.row import from_micros, to_micros
     from reidkit.serve.audit import AuditLog
 
     first, last = (None if text is None else to_micros(parse_time(text)) for text in (since, until))

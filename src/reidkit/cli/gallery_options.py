@@ -58,7 +58,7 @@ def parse_time(text: str) -> datetime:
         UsageError: it is neither.
     """
     from reidkit.errors import DataError
-    from reidkit.gallery.rows import as_time
+    from reidkit.gallery.row import as_time
 
     if age := _AGE.fullmatch(text.strip()):
         return datetime.now(UTC) - timedelta(seconds=float(age[1]) * _SECONDS[age[2]])

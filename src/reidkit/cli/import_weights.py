@@ -12,7 +12,7 @@ from reidkit.cli.output import print_json, print_line
 from reidkit.cli.suggest import families
 
 if TYPE_CHECKING:
-    from reidkit.train.import_weights import ImportedModel
+    from reidkit.train.foreign_models import ImportedModel
 
 
 def import_(
@@ -31,7 +31,7 @@ def import_(
     as_json: options.Json = False,
 ) -> None:
     """Make a model of another project's weights, without executing what their file holds."""
-    from reidkit.train.import_weights import import_weights
+    from reidkit.train.foreign_models import import_weights
 
     folder = out or file.with_name(f"{file.stem}-imported")
     found = import_weights(file, family=family, settings=settings or (), out=folder)

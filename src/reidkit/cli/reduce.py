@@ -14,7 +14,7 @@ from reidkit.terminal import percent
 
 if TYPE_CHECKING:
     from reidkit.metrics.retrieval import Scores
-    from reidkit.train.reduce import Reduction
+    from reidkit.train.feature_reduction import Reduction
 
 
 def reduce(
@@ -31,7 +31,7 @@ def reduce(
 ) -> None:
     """Shorten a model's features by PCA on images without labels; evaluate it before and after."""
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.train.reduce import reduce as run_reduction
+    from reidkit.train.feature_reduction import reduce as run_reduction
 
     loaded = inference.load_model(model)
     folder = out or model.with_name(f"{model.stem if model.is_file() else model.name}-{dim}")

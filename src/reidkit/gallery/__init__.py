@@ -11,9 +11,9 @@ from reidkit.errors import DataError, UsageError
 if TYPE_CHECKING:
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.gallery import Added, Gallery, Info, Page
+    from reidkit.gallery.protocol import Added, Gallery, Info, Page
     from reidkit.gallery.query import Hit, Hits, Query, SearchOptions
-    from reidkit.gallery.rows import Row
+    from reidkit.gallery.row import Row
 
 __all__ = [
     "Added",
@@ -31,9 +31,9 @@ __all__ = [
 
 _MODULES = {
     "reidkit.gallery.filters": ("Filter",),
-    "reidkit.gallery.gallery": ("Added", "Gallery", "Info", "Page"),
+    "reidkit.gallery.protocol": ("Added", "Gallery", "Info", "Page"),
     "reidkit.gallery.query": ("Hit", "Hits", "Query", "SearchOptions"),
-    "reidkit.gallery.rows": ("Row",),
+    "reidkit.gallery.row": ("Row",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

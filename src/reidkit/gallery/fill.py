@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from reidkit.errors import DataError, MissingFileError, ReidkitError
 from reidkit.gallery.filters import Filter
-from reidkit.gallery.rows import Row
+from reidkit.gallery.row import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from reidkit.gallery.gallery import Gallery, OnConflict, Status
+    from reidkit.gallery.protocol import Gallery, OnConflict, Status
     from reidkit.types import Dataset
 
     OnProgress: TypeAlias = Callable[[str, int, int], None]

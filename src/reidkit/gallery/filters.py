@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.rows import as_time, camera_name, check_name, check_texts, check_value, to_micros
+from reidkit.gallery.row import as_time, camera_name, check_name, check_texts, check_value, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.gallery.rows import Row, Value
+    from reidkit.gallery.row import Row, Value
 
 UNKNOWN = np.iinfo(np.int64).min
 """A pid or a time that is not known, in a column."""

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.base import PAGE, BaseGallery, calibration_of, refuse_other_count
+from reidkit.gallery.base_gallery import PAGE, BaseGallery, calibration_of, refuse_other_count
 from reidkit.gallery.database import Database, create, now_micros, read_meta
 from reidkit.gallery.filters import EVERYTHING
-from reidkit.gallery.gallery import Added, CameraInfo, Changes, Check, Info, Page
-from reidkit.gallery.index import Index
 from reidkit.gallery.memory import (
     calibration_facts,
     conflict,
@@ -28,6 +26,7 @@ from reidkit.gallery.memory import (
     read_changes,
     read_position,
 )
+from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
 from reidkit.gallery.records import (
     COLUMNS,
     FROM,
@@ -44,7 +43,8 @@ from reidkit.gallery.records import (
     sequences,
     time_of,
 )
-from reidkit.gallery.rows import from_micros
+from reidkit.gallery.row import from_micros
+from reidkit.gallery.vector_index import Index
 
 if TYPE_CHECKING:
     import os
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.gallery import OnConflict, Status
-    from reidkit.gallery.index import Snapshot
-    from reidkit.gallery.rows import Row
-    from reidkit.gallery.search import Found
+    from reidkit.gallery.protocol import OnConflict, Status
+    from reidkit.gallery.query_search import Found
+    from reidkit.gallery.row import Row
+    from reidkit.gallery.vector_index import Snapshot
     from reidkit.metrics.calibration_file import Calibration
 
 _log = logging.getLogger(__name__)

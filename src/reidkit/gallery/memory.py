@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.base import PAGE, BaseGallery, calibration_of, refuse_other_count
+from reidkit.gallery.base_gallery import PAGE, BaseGallery, calibration_of, refuse_other_count
 from reidkit.gallery.filters import EVERYTHING
-from reidkit.gallery.gallery import Added, CameraInfo, Changes, Check, Info, Page
-from reidkit.gallery.scan import cosines
-from reidkit.gallery.search import Found
+from reidkit.gallery.kernels import cosines
+from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
+from reidkit.gallery.query_search import Found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.gallery import OnConflict, Status
-    from reidkit.gallery.rows import Row
+    from reidkit.gallery.protocol import OnConflict, Status
+    from reidkit.gallery.row import Row
     from reidkit.metrics.calibration_file import Calibration
 
 SAME = 0.9995

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from reidkit.errors import UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
-from reidkit.gallery.rows import Row
+from reidkit.gallery.row import Row
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from reidkit.encoder import Image
-    from reidkit.gallery.rows import Camera
+    from reidkit.gallery.row import Camera
 
 GroupBy: TypeAlias = Literal["person", "track", "camera"]
 

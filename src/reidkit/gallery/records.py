@@ -11,8 +11,8 @@ import numpy as np
 from reidkit.errors import DataError
 from reidkit.gallery.database import now_micros
 from reidkit.gallery.filters import UNKNOWN
-from reidkit.gallery.index import NewRows
-from reidkit.gallery.rows import Row, from_micros, made_of, to_micros
+from reidkit.gallery.row import Row, from_micros, made_of, to_micros
+from reidkit.gallery.vector_index import NewRows
 
 if TYPE_CHECKING:
     import sqlite3

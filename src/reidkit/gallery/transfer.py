@@ -12,8 +12,8 @@ from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.errors import DataError, UsageError
 from reidkit.extras import install
 from reidkit.gallery.filters import EVERYTHING, Filter
-from reidkit.gallery.gallery import Added
-from reidkit.gallery.rows import Row
+from reidkit.gallery.protocol import Added
+from reidkit.gallery.row import Row
 from reidkit.types import NO_CAMERA, Embeddings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.gallery.gallery import Gallery, Status
+    from reidkit.gallery.protocol import Gallery, Status
 
 PAGE = 1000
 TEXTS = ("keys", "cameras", "tracks", "times", "images", "attributes")

@@ -1,10 +1,15 @@
 """What training minimises: losses that take plain arguments, and the objective that they are the terms of."""
 
-from reidkit.losses.beside import aligned_triplet, shortest_path, stripe_error
+from reidkit.losses.aside import aligned_triplet, shortest_path, stripe_error
 from reidkit.losses.center import CenterLoss
 from reidkit.losses.identity import FocalLoss, IdentityLoss, margin_logits
 from reidkit.losses.objective import Objective, Sides, Term, build_objective
-from reidkit.losses.pairs import centroid_triplet, centroid_triplet_as_published, circle_loss, supervised_contrastive
+from reidkit.losses.pair_losses import (
+    centroid_triplet,
+    centroid_triplet_as_published,
+    circle_loss,
+    supervised_contrastive,
+)
 from reidkit.losses.partial_fc import PartialFC
 from reidkit.losses.triplet import (
     batch_hard_triplet,

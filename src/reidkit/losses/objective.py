@@ -9,10 +9,15 @@ from torch import Tensor, nn
 
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
-from reidkit.losses.beside import aligned_triplet, stripe_error
+from reidkit.losses.aside import aligned_triplet, stripe_error
 from reidkit.losses.center import CenterLoss
 from reidkit.losses.identity import FocalLoss, IdentityLoss
-from reidkit.losses.pairs import centroid_triplet, centroid_triplet_as_published, circle_loss, supervised_contrastive
+from reidkit.losses.pair_losses import (
+    centroid_triplet,
+    centroid_triplet_as_published,
+    circle_loss,
+    supervised_contrastive,
+)
 from reidkit.losses.partial_fc import PartialFC
 from reidkit.losses.triplet import triplet_loss
 from reidkit.recipe.checks import check_choice

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from reidkit.gallery.gallery import Gallery
+    from reidkit.gallery.protocol import Gallery
     from reidkit.gallery.query import Hit, Hits
 
 COLUMNS = 10

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reidkit.serve.app import create_app
-    from reidkit.serve.run import serve
+    from reidkit.serve.server import serve
     from reidkit.serve.settings import ServiceSettings
 
 __all__ = ["ServiceSettings", "create_app", "serve"]

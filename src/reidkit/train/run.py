@@ -27,7 +27,6 @@ from reidkit.recipes import get_recipe
 from reidkit.train import run_folder
 from reidkit.train.checkpoint import Interrupt
 from reidkit.train.device import FreedMemory, compile_network, prepare
-from reidkit.train.distil import lessons_of, save_classifier, taught, the_classifier
 from reidkit.train.inputs import (
     Job,
     TrainOptions,
@@ -45,6 +44,7 @@ from reidkit.train.log import Log
 from reidkit.train.loop import LoopOptions, fit
 from reidkit.train.parallel import micro_batches_here
 from reidkit.train.public_weights import find_weights
+from reidkit.train.teacher import lessons_of, save_classifier, taught, the_classifier
 
 if TYPE_CHECKING:
     import os

@@ -6,7 +6,7 @@ import torch
 from reidkit.data.transforms import MEAN, STD
 from reidkit.model.convert import convert
 from reidkit.model.convert.families import FAMILIES
-from reidkit.model.convert.network import import_network
+from reidkit.model.convert.imported import import_network
 from tests.model.convert.families import CASES
 from tests.model.convert.theirs import imagenet
 

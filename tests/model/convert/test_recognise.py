@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from reidkit.errors import ReidkitError, UsageError, WeightsError
 from reidkit.model.convert.families import FAMILIES
-from reidkit.model.convert.network import import_network
+from reidkit.model.convert.imported import import_network
 from reidkit.model.convert.recognise import WRAPPERS, recognise
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from reidkit.errors import DataError
-from reidkit.gallery.rows import as_time, from_micros, to_micros
+from reidkit.gallery.row import as_time, from_micros, to_micros
 from reidkit.serve import problems
 from reidkit.serve.answers import moment
 from reidkit.serve.bodies import read_body

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter
-from reidkit.gallery.rows import LONGEST_KEY, check_text
+from reidkit.gallery.row import LONGEST_KEY, check_text
 from reidkit.serve.answers import row_answer
 from reidkit.serve.bodies import ROWS_BYTES, Body, read_body
 from reidkit.serve.messages import (

@@ -15,7 +15,7 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.query import Hit, Hits
-from reidkit.gallery.rows import made_of
+from reidkit.gallery.row import made_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from reidkit.gallery.filters import Filter
     from reidkit.gallery.query import SearchOptions
-    from reidkit.gallery.rows import Row
+    from reidkit.gallery.row import Row
     from reidkit.metrics.calibration_file import Calibration, CameraThreshold
 
     Doubles = NDArray[np.float64]

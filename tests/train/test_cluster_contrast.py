@@ -17,7 +17,7 @@ from reidkit.metrics.clustering import jaccard_clusters
 from reidkit.model.weights import fingerprint
 from reidkit.recipe import digest, override
 from reidkit.train import log
-from reidkit.train.adapt import ClusterSampler, adapt, adaptation_recipe
+from reidkit.train.cluster_contrast import ClusterSampler, adapt, adaptation_recipe
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import TIMINGS, Callback
 from reidkit.train.run import Run, train

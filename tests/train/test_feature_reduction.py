@@ -17,7 +17,7 @@ from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.network import build_network
 from reidkit.model.weights import fingerprint, save_model
 from reidkit.recipe import digest, override
-from reidkit.train.reduce import Reduction, reduce
+from reidkit.train.feature_reduction import Reduction, reduce
 from reidkit.types import Dataset
 from tests.train.tiny import RECIPE
 

@@ -18,10 +18,10 @@ from reidkit.losses.identity import IdentityLoss
 from reidkit.model.weights import save_model
 from reidkit.recipe import override
 from reidkit.train import log
-from reidkit.train.distil import CLASSIFIER, Teacher, load_classifier, normalised_for, save_classifier
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import TIMINGS, Callback
 from reidkit.train.run import Run, train
+from reidkit.train.teacher import CLASSIFIER, Teacher, load_classifier, normalised_for, save_classifier
 from tests.train.tiny import RECIPE, same_weights
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from reidkit.encoder import InferenceOptions, load_model
 from reidkit.errors import UsageError, WeightsError
 from reidkit.evaluation import evaluate
 from reidkit.export import export_model
-from reidkit.train.import_weights import import_weights
+from reidkit.train.foreign_models import import_weights
 from tests.model.convert.families import CASES
 
 if TYPE_CHECKING:

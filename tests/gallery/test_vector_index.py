@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reidkit.gallery import index as module
+from reidkit.gallery import vector_index as module
 from reidkit.gallery.filters import UNKNOWN, Filter
-from reidkit.gallery.index import Index, NewRows, members
-from reidkit.gallery.scan import Coded, Rotation, cosines, largest, possible, quantise
+from reidkit.gallery.kernels import Coded, Rotation, cosines, largest, possible, quantise
+from reidkit.gallery.vector_index import Index, NewRows, members
 
 
 def brute(vectors, weights):

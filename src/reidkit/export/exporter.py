@@ -19,8 +19,8 @@ from reidkit.data.check import RECORD
 from reidkit.data.decode import decode
 from reidkit.encoder import InputSpec, load_model, require_torch
 from reidkit.errors import UsageError
+from reidkit.export.check_images import CHECKED, CheckImages, read_check_images
 from reidkit.export.graph import ExportedNetwork
-from reidkit.export.images import CHECKED, CheckImages, read_check_images
 from reidkit.export.int8 import MOST, quantise
 from reidkit.export.onnx_file import graph_digest, halve_weights, require_onnx, set_metadata, to_onnx
 from reidkit.export.openvino_file import require_openvino, save_openvino

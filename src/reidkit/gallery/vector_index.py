@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.gallery.filters import Columns
-from reidkit.gallery.scan import Coded, Rotation, cosines, largest, possible, quantise, scale_products, scan, scan_rows
-from reidkit.gallery.search import Found
+from reidkit.gallery.kernels import (
+    Coded,
+    Rotation,
+    cosines,
+    largest,
+    possible,
+    quantise,
+    scale_products,
+    scan,
+    scan_rows,
+)
+from reidkit.gallery.query_search import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -23,7 +23,7 @@ from reidkit.encoder import InferenceOptions, Model, load_model, require_torch
 from reidkit.encoder.exported import ExportedEncoder
 from reidkit.errors import DataError, UsageError, WeightsError
 from reidkit.evaluation import calibrate, evaluate
-from reidkit.export import Exported, ParityError, export_model, parity, run
+from reidkit.export import Exported, ParityError, export_model, exporter, parity
 from reidkit.export.int8 import floats
 from reidkit.export.onnx_file import halve_weights
 from reidkit.export.parity import measure_parity
@@ -165,7 +165,7 @@ def test_a_file_over_the_bound_is_not_put_in_place(
     model: Model, plain: Exported, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "m.onnx").write_bytes(b"the file before")
-    monkeypatch.setattr(run, "to_onnx", lambda *_: onnx.load(plain.path))  # traced once is enough
+    monkeypatch.setattr(exporter, "to_onnx", lambda *_: onnx.load(plain.path))  # traced once is enough
     monkeypatch.setitem(parity.BOUNDS, "fp32", replace(parity.BOUNDS["fp32"], largest=-1.0))
     with pytest.raises(ParityError, match=r"at .*\.jpg, over 1e-05 and -1; try another opset"):
         export_model(model, tmp_path / "m.onnx", calibration=noise)

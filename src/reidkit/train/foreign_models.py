@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.encoder import Model
 from reidkit.errors import UsageError, WeightsError
-from reidkit.model.convert.network import import_network
+from reidkit.model.convert.imported import import_network
 from reidkit.model.weights import fingerprint, save_model
 from reidkit.train.run_folder import held, holds_run, locked
 from reidkit.types import EXPORTED

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Image
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.rows import Camera, Row, Time, Value
+    from reidkit.gallery.row import Camera, Row, Time, Value
     from reidkit.metrics.calibration_file import Calibration
 
 __all__ = [

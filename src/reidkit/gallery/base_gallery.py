@@ -12,10 +12,10 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
-from reidkit.gallery.gallery import Added
+from reidkit.gallery.protocol import Added
 from reidkit.gallery.query import Hits, Query, SearchOptions
-from reidkit.gallery.rows import Row, camera_name
-from reidkit.gallery.search import Target, find, make_target
+from reidkit.gallery.query_search import Target, find, make_target
+from reidkit.gallery.row import Row, camera_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from reidkit.encoder import Encoder, Image
-    from reidkit.gallery.gallery import OnConflict, Page
-    from reidkit.gallery.rows import Camera, Time, Value
-    from reidkit.gallery.search import View
+    from reidkit.gallery.protocol import OnConflict, Page
+    from reidkit.gallery.query_search import View
+    from reidkit.gallery.row import Camera, Time, Value
     from reidkit.metrics.calibration_file import Calibration
 
 PAGE = 1000
