@@ -300,7 +300,7 @@ class _Decoded:
     """Images in memory, an `ImageSource`."""
 
     def __init__(self, pixels: NDArray[np.uint8], samples: Samples) -> None:
-        self.samples, self.kept = samples, np.arange(len(pixels), dtype=np.int64)
+        self.samples, self.readable = samples, np.arange(len(pixels), dtype=np.int64)
         self.size = (pixels.shape[1], pixels.shape[2])
         self._pixels = pixels
         self._pixels.flags.writeable = False

@@ -64,7 +64,7 @@ def test_images_come_back(tmp_path: Path, cache_dir: Path | None) -> None:
     samples = write(tmp_path / "set", 70)
     source = open_images(samples, SIZE, cache_dir=cache_dir)
     assert source.samples == tuple(samples)
-    assert source.kept.tolist() == list(range(70))
+    assert source.readable.tolist() == list(range(70))
     assert (len(source), source.size) == (70, (H, W))
     assert np.array_equal(pixels(source), np.stack([picture(i) for i in range(70)]))
     assert np.array_equal(pixels(source, 69, 0, 0, 33), np.stack([picture(i) for i in (69, 0, 0, 33)]))
@@ -109,7 +109,7 @@ def test_broken_images_are_left_out(tmp_path: Path, cache_dir: Path | None) -> N
     samples = write(tmp_path / "set", 5)
     file_of(samples[1]).write_bytes(b"no image")
     source = open_images(samples, SIZE, cache_dir=cache_dir, skip_unreadable=True)
-    assert source.kept.tolist() == [0, 2, 3, 4]
+    assert source.readable.tolist() == [0, 2, 3, 4]
     assert [sample.pid for sample in source.samples] == [0, 2, 3, 4]
     assert np.array_equal(pixels(source, 1, 3), np.stack([picture(2), picture(4)]))
     with pytest.raises(DataError, match="1 of 5"):
@@ -242,7 +242,7 @@ def tell(*progress):
 
 samples = [Sample(path, 0, 0) for path in sorted(Path(sys.argv[1]).iterdir())]
 source = open_images(samples, (12, 8), cache_dir=Path(sys.argv[2]), progress=tell)
-images, _ = source.rows(source.kept)
+images, _ = source.rows(source.readable)
 print(images.tobytes().hex()[:64], int(images.sum()), bool(told))
 """
 

@@ -53,7 +53,7 @@ class Troubled(MappedImages):
 
     def __init__(self, delay: float = 0.0, broken: bool = False) -> None:
         whole = images()
-        super().__init__(whole._pixels, whole.samples, whole.kept)
+        super().__init__(whole._pixels, whole.samples, whole.readable)
         self.asked, self.delay, self.broken = 0, delay, broken
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -69,7 +69,7 @@ class Spoilt(MappedImages):
 
     def __init__(self, broken: set[int]) -> None:
         whole = images()
-        super().__init__(whole._pixels, whole.samples, whole.kept)
+        super().__init__(whole._pixels, whole.samples, whole.readable)
         self.broken = broken
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -120,7 +120,7 @@ def test_a_resumed_epoch_is_the_unbroken_one(start: int) -> None:
 
 def test_cameras_are_those_of_the_images_of_each_process() -> None:
     whole = images()
-    source = MappedImages(whole._pixels, [Sample(Path("none"), i, 10 * i) for i in range(40)], whole.kept)
+    source = MappedImages(whole._pixels, [Sample(Path("none"), i, 10 * i) for i in range(40)], whole.readable)
     made = batches(source)
     order = made.sampler.epoch(2)
     assert made.cameras(2, 1).tolist() == (10 * order[1]).tolist()
@@ -296,7 +296,7 @@ def styled(**changes: object) -> Recipe:
 def with_cameras(count: int = 4) -> MappedImages:
     plain = images()
     samples = [Sample(Path("none"), i, i % count) for i in range(40)]
-    return MappedImages(plain._pixels, samples, plain.kept)
+    return MappedImages(plain._pixels, samples, plain.readable)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ def shown(source: WithReplacements) -> list[int]:
 
 def test_nothing_has_changed() -> None:
     source = begun([3], [0, 1, 2, 4, 5, 6, 7])
-    assert source.kept.tolist() == shown(source) == [0, 1, 2, 4, 5, 6, 7]
+    assert source.readable.tolist() == shown(source) == [0, 1, 2, 4, 5, 6, 7]
     assert source.lost.tolist() == []
-    assert [sample.path.name for sample in source.samples] == [f"{i}.jpg" for i in source.kept.tolist()]
+    assert [sample.path.name for sample in source.samples] == [f"{i}.jpg" for i in source.readable.tolist()]
     assert source.size == (1, 1)
 
 
@@ -44,7 +44,7 @@ def test_the_next_image_of_the_id_replaces_a_lost_one_and_after_the_last_the_fir
 def test_what_was_repaired_stays_out_and_replaces_nothing() -> None:
     """Image 2 was unreadable at the start and is repaired; 1 is lost since: 0 replaces it, not 2."""
     source = begun([2], [0, 2, 3, 4, 5, 6, 7])
-    assert source.kept.tolist() == [0, 1, 3, 4, 5, 6, 7]
+    assert source.readable.tolist() == [0, 1, 3, 4, 5, 6, 7]
     assert shown(source) == [0, 0, 3, 4, 5, 6, 7]
 
 

@@ -60,7 +60,7 @@ def open_images(  # noqa: PLR0913 (options by name only)
         size: Height and width in pixels.
         resize: Pillow's filter of that name.
         cache_dir: The folder for the cache; it is made if it is not there. None: no cache.
-        skip_unreadable: Leave out images that cannot be read (see `ImageSource.kept`) instead of refusing.
+        skip_unreadable: Leave out images that cannot be read (see `ImageSource.readable`) instead of refusing.
         progress: Called now and then with the number of images decoded so far and the number of all.
         stream: Read shards on a disk group by group (see `reidkit.data.shards.reader`). None: as the shards need it.
 

@@ -43,7 +43,7 @@ class ImageSource(Rows, Protocol):
         """What the images are, in the order of their indices."""
 
     @property
-    def kept(self) -> NDArray[np.int64]:
+    def readable(self) -> NDArray[np.int64]:
         """Where they stood among the samples that were asked for, int64 [M], rising."""
 
     @property
@@ -81,9 +81,9 @@ class UnreadableImagesError(DataError):
 class MappedImages:
     """Images of a file in memory, as far as there is room: the operating system sees to that."""
 
-    def __init__(self, pixels: NDArray[np.uint8], samples: Sequence[Sample], kept: NDArray[np.int64]) -> None:
-        self.samples = as_samples(samples).take(kept)
-        self.kept = kept
+    def __init__(self, pixels: NDArray[np.uint8], samples: Sequence[Sample], readable: NDArray[np.int64]) -> None:
+        self.samples = as_samples(samples).take(readable)
+        self.readable = readable
         self.size = (pixels.shape[1], pixels.shape[2])
         self._pixels = pixels
 
@@ -92,17 +92,17 @@ class MappedImages:
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return the whole file, and where in it the images are."""
-        return self._pixels, self.kept[indices]
+        return self._pixels, self.readable[indices]
 
 
 class StreamedImages:
     """Images that are decoded, in a few threads, whenever they are asked for."""
 
     def __init__(
-        self, samples: Sequence[Sample], kept: NDArray[np.int64], size: tuple[int, int], by: Filter = "bilinear"
+        self, samples: Sequence[Sample], readable: NDArray[np.int64], size: tuple[int, int], by: Filter = "bilinear"
     ) -> None:
-        self.samples = as_samples(samples).take(kept)
-        self.kept = kept
+        self.samples = as_samples(samples).take(readable)
+        self.readable = readable
         self.size = size
         self._by = by
         self._pool = pool()
@@ -139,18 +139,18 @@ class WithReplacements:
     """
 
     def __init__(self, source: ImageSource, samples: Sequence[Sample], left_out: Sequence[int]) -> None:
-        self.kept = np.setdiff1d(np.arange(len(samples)), np.asarray(left_out, dtype=np.int64))
-        self.samples = as_samples(samples).take(self.kept)
+        self.readable = np.setdiff1d(np.arange(len(samples)), np.asarray(left_out, dtype=np.int64))
+        self.samples = as_samples(samples).take(self.readable)
         self.size = source.size
         self._source = source
-        self.lost = np.setdiff1d(self.kept, source.kept)
+        self.lost = np.setdiff1d(self.readable, source.readable)
         """The indices in `samples` of the images that are replaced, int64 [L], rising."""
         row_of = np.full(len(samples), -1)
-        row_of[source.kept] = np.arange(len(source))
+        row_of[source.readable] = np.arange(len(source))
         row_of[self.lost] = [
-            row_of[i] for i in _replacements(self.lost, np.intersect1d(self.kept, source.kept), samples)
+            row_of[i] for i in _replacements(self.lost, np.intersect1d(self.readable, source.readable), samples)
         ]
-        self._rows = row_of[self.kept]
+        self._rows = row_of[self.readable]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -261,9 +261,9 @@ def keep(count: int, unreadable: dict[int, str], skip_unreadable: bool) -> NDArr
         raise DataError(
             f"{len(unreadable)} of {count} images cannot be read ({names}{more}): {remedy}", argument="skip_unreadable"
         )
-    kept = np.ones(count, dtype=bool)
-    kept[list(unreadable)] = False
-    return np.flatnonzero(kept)
+    readable = np.ones(count, dtype=bool)
+    readable[list(unreadable)] = False
+    return np.flatnonzero(readable)
 
 
 def pool() -> ThreadPoolExecutor:

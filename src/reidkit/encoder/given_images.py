@@ -45,7 +45,7 @@ class GivenImages:
 
     def __init__(self, images: Sequence[Image], spec: InputSpec) -> None:
         self.samples: Samples = SampleTable()
-        self.kept = np.arange(len(images), dtype=np.int64)
+        self.readable = np.arange(len(images), dtype=np.int64)
         self.size = (spec.height, spec.width)
         self._images, self._spec = images, spec
 

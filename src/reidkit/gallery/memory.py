@@ -34,7 +34,7 @@ SAME = 0.9995
 """Features of one image that was embedded twice, among other images, have this cosine at least."""
 
 
-class _Kept(NamedTuple):
+class _Entry(NamedTuple):
     row: Row
     vector: NDArray[np.float32]
     thumbnail: bytes | None
@@ -50,7 +50,7 @@ class MemoryGallery(BaseGallery):
         self.model, self.dim = model.fingerprint, model.dim
         self.calibration: Calibration | None = calibration_of(model)
         self.flip = bool(self.calibration and self.calibration.flip)
-        self._kept: dict[int, _Kept] = {}  # by id, rising
+        self._entries: dict[int, _Entry] = {}  # by id, rising
         self._ids: dict[str, int] = {}
         self._gone: list[int] = []
         self._last = 0
@@ -63,7 +63,7 @@ class MemoryGallery(BaseGallery):
     def count(self, matching: Filter = EVERYTHING) -> int:
         """Return how many rows meet a filter."""
         with self._lock:
-            return len(self._kept) if not matching else sum(1 for _ in self._matching(matching))
+            return len(self._entries) if not matching else sum(1 for _ in self._matching(matching))
 
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
         """Return the rows that meet a filter: see `Gallery.rows`."""
@@ -75,17 +75,17 @@ class MemoryGallery(BaseGallery):
     def keys(self) -> list[str]:
         """Return the keys of all rows, in the order of their ids."""
         with self._lock:
-            return [kept.row.key for kept in self._kept.values()]
+            return [entry.row.key for entry in self._entries.values()]
 
     def thumbnail(self, key: str) -> bytes | None:
         """Return the JPEG that was added with a row; None where there is none."""
         with self._lock:
-            return self._kept[self._ids[key]].thumbnail if key in self._ids else None
+            return self._entries[self._ids[key]].thumbnail if key in self._ids else None
 
     def info(self) -> Info:
         """Return what the gallery is."""
         with self._lock:
-            rows = [kept.row for kept in self._kept.values()]
+            rows = [entry.row for entry in self._entries.values()]
         cameras = tuple(
             _camera_info(name, [row for row in rows if row.camera == name])
             for name in sorted({row.camera for row in rows}, key=lambda name: (name is None, name or ""))
@@ -115,31 +115,31 @@ class MemoryGallery(BaseGallery):
         """Return what has changed since a position: see `Gallery.changes`."""
         seen, gone = read_changes(position, self._uuid)
         with self._lock:
-            added = tuple(kept.row for kept in self._kept.values() if kept.row.id > seen)
+            added = tuple(entry.row for entry in self._entries.values() if entry.row.id > seen)
             now = f"{self._uuid}:{self._last}:{len(self._gone)}"
             return Changes(added, tuple(row for row in self._gone[gone:] if row <= seen), now)
 
     def _matching(self, matching: Filter) -> Iterable[Row]:
-        return (kept.row for kept in self._kept.values() if matching.matches(kept.row))
+        return (entry.row for entry in self._entries.values() if matching.matches(entry.row))
 
     def _write(
         self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
     ) -> Added:
         with self._lock:
-            before = (dict(self._kept), dict(self._ids), list(self._gone), self._last)
+            before = (dict(self._entries), dict(self._ids), list(self._gone), self._last)
             try:
                 status = [
-                    self._put(_Kept(row, vector, picture), how)
+                    self._put(_Entry(row, vector, picture), how)
                     for vector, row, picture in zip(vectors.copy(), rows, thumbnails, strict=True)
                 ]
             except DataError:
-                self._kept, self._ids, self._gone, self._last = before
+                self._entries, self._ids, self._gone, self._last = before
                 raise
         return Added(tuple(row.key for row in rows), tuple(status))
 
-    def _put(self, new: _Kept, how: OnConflict) -> Status:
+    def _put(self, new: _Entry, how: OnConflict) -> Status:
         """Add one row, or replace the one with its key."""
-        old = self._kept.get(self._ids.get(new.row.key, 0))
+        old = self._entries.get(self._ids.get(new.row.key, 0))
         if old and is_same(old.row, old.vector, new.row, new.vector, exactly=how == "replace"):
             return "unchanged"
         if old and how != "replace":
@@ -150,7 +150,7 @@ class MemoryGallery(BaseGallery):
             self._drop(old.row.id)
         self._last += 1
         self._ids[new.row.key] = self._last
-        self._kept[self._last] = new._replace(row=replace(new.row, id=self._last, added=datetime.now(UTC)))
+        self._entries[self._last] = new._replace(row=replace(new.row, id=self._last, added=datetime.now(UTC)))
         return "replaced" if old else "added"
 
     def _remove(self, matching: Filter, expect: int | None) -> int:
@@ -162,25 +162,25 @@ class MemoryGallery(BaseGallery):
         return len(gone)
 
     def _drop(self, number: int) -> None:
-        del self._ids[self._kept.pop(number).row.key]
+        del self._ids[self._entries.pop(number).row.key]
         self._gone.append(number)
 
     @contextmanager
     def _view(self) -> Iterator[_MemoryView]:
         with self._lock:
-            yield _MemoryView(self._kept, self._ids, self.dim)
+            yield _MemoryView(self._entries, self._ids, self.dim)
 
 
 class _MemoryView:
     """A gallery that nobody changes meanwhile."""
 
-    def __init__(self, kept: dict[int, _Kept], ids: dict[str, int], dim: int) -> None:
-        self._kept, self._ids, self._dim = kept, ids, dim
-        self.size = len(kept)
+    def __init__(self, entries: dict[int, _Entry], ids: dict[str, int], dim: int) -> None:
+        self._entries, self._ids, self._dim = entries, ids, dim
+        self.size = len(entries)
 
     def nearest(self, weights: NDArray[np.float64], matching: Filter, count: int, least: float) -> list[Found]:
         """Compare with every row, in double precision."""
-        ids = np.array([number for number, kept in self._kept.items() if matching.matches(kept.row)], np.int64)
+        ids = np.array([number for number, entry in self._entries.items() if matching.matches(entry.row)], np.int64)
         vectors = self.vectors(ids)
         found = []
         for one in weights:
@@ -191,12 +191,12 @@ class _MemoryView:
         return found
 
     def rows(self, ids: NDArray[np.int64]) -> list[Row]:
-        return [self._kept[number].row for number in ids.tolist()]
+        return [self._entries[number].row for number in ids.tolist()]
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         found = np.zeros((len(ids), self._dim), np.float32)
         for at, number in enumerate(ids.tolist()):
-            found[at] = self._kept[number].vector
+            found[at] = self._entries[number].vector
         return found
 
     def ids(self, keys: Sequence[str]) -> NDArray[np.int64]:

@@ -199,7 +199,7 @@ def open_training(samples: Samples, job: Job) -> tuple[ImageSource, dict[str, li
     source = open_for(samples, job)
     if not job.options.skip_unreadable or source.samples.shards:
         return source, {}
-    left_out = np.setdiff1d(np.arange(len(samples)), source.kept).tolist()
+    left_out = np.setdiff1d(np.arange(len(samples)), source.readable).tolist()
     if job.resume and run_folder.holds_run(job.out):
         before = run_folder.left_out(job.out)
         if before != left_out:

@@ -150,7 +150,7 @@ def test_broken_images_are_left_out(broken: Path, stream: bool) -> None:
     told: list[tuple[int, int]] = []
     samples = load_dataset(broken).train
     source = open_images(samples, SIZE, skip_unreadable=True, progress=lambda *now: told.append(now), stream=stream)
-    assert source.kept.tolist() == [0, 2, 3]
+    assert source.readable.tolist() == [0, 2, 3]
     assert [sample.pid for sample in source.samples] == [0, 2, 3]
     assert told[-1] == (5, 5)
     pixels, rows = source.rows(np.array([2]))

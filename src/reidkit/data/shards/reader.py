@@ -128,7 +128,7 @@ def open_shards(
     whole = kind(samples, np.arange(len(samples)), size, resize)
     if not skip_unreadable:
         return whole
-    unreadable = dict(complaints(StreamedShards(samples, whole.kept, size, resize), progress))
+    unreadable = dict(complaints(StreamedShards(samples, whole.readable, size, resize), progress))
     return kind(samples, keep(len(samples), unreadable, skip_unreadable=True), size, resize) if unreadable else whole
 
 
@@ -151,10 +151,10 @@ class ShardImages:
     """Images that are read one by one."""
 
     def __init__(
-        self, samples: ShardSamples, kept: NDArray[np.int64], size: tuple[int, int], resize: Filter = "bilinear"
+        self, samples: ShardSamples, readable: NDArray[np.int64], size: tuple[int, int], resize: Filter = "bilinear"
     ) -> None:
-        self.samples = samples if len(kept) == len(samples) else samples.take(kept)
-        self.kept = kept
+        self.samples = samples if len(readable) == len(samples) else samples.take(readable)
+        self.readable = readable
         self.size = size
         self._by: Filter = resize
         self._pool = pool()
@@ -218,9 +218,9 @@ class StreamedShards(ShardImages):
     """Images that are read group by group, ahead of their use, in memory for two windows of `data.sampler`."""
 
     def __init__(
-        self, samples: ShardSamples, kept: NDArray[np.int64], size: tuple[int, int], resize: Filter = "bilinear"
+        self, samples: ShardSamples, readable: NDArray[np.int64], size: tuple[int, int], resize: Filter = "bilinear"
     ) -> None:
-        super().__init__(samples, kept, size, resize)
+        super().__init__(samples, readable, size, resize)
         self.groups = self.samples.groups
         self.group_bytes = np.bincount(self.groups, weights=self.samples.rows["length"]).astype(np.int64)
         # The images of group g are `_members[_first[g]:_last[g]]`; image i is the `_nth[i]`-th of its group.
