@@ -15,7 +15,7 @@ import typer
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import UsageError
 from reidkit.terminal import percent, text_cell
 from reidkit.types import NO_NAMES, RerankMethod, RescoreMethod
 
@@ -372,6 +372,7 @@ def score(
     from reidkit.metrics import protocols, retrieval
     from reidkit.metrics.features import holds_both, read_both, read_features
     from reidkit.metrics.matching import with_own_known
+    from reidkit.metrics.reranking.sequences import read_sequences
 
     need = scoring.cameras == "cross"
     if gallery is None:
@@ -390,27 +391,9 @@ def score(
     def sequences() -> tuple[NDArray[Any], NDArray[Any]]:
         assert query_sequences is not None  # noqa: S101  (refused above)
         assert gallery_sequences is not None  # noqa: S101
-        return _read_sequences(query_sequences), _read_sequences(gallery_sequences)
+        return read_sequences(query_sequences), read_sequences(gallery_sequences)
 
     found = compute_scores(queries, images, scores, scoring, seconds, sequences)
     print_scores(f"{query.name} in {gallery.name}" if gallery else query.name, found, scoring.ap, as_json=as_json)
     if scoring.per_query:
         write_queries(scoring.per_query, queries, found)
-
-
-def _read_sequences(path: Path) -> NDArray[Any]:
-    """Read an array of numbers from a .npy; nothing in it is executed.
-
-    Raises:
-        DataError: it cannot be read, or holds something else.
-    """
-    import numpy as np
-
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no array of numbers"
-        raise DataError(f"{path} cannot be read ({why}): give [N, S, D] as numpy.save writes it") from None
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
-        raise DataError(f"{path} holds no array of fractions: give [N, S, D] as numpy.save writes it")
-    return found

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 from reidkit.data import transforms, transforms_on_device
-from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.data.sampler import build_sampler
 from reidkit.data.sources import Streamed, UnreadableImagesError
-from reidkit.data.style_exchange import Cameras, exchange_amplitudes, exchange_moments
+from reidkit.data.style_exchange import StyledRows
 from reidkit.data.transforms import build_augmentation
 from reidkit.data.transforms_on_device import DeviceParams
 from reidkit.distributed import ALONE
@@ -210,61 +209,6 @@ class TrainBatches:
         elif params.boxes.any():
             transforms_on_device.erase_inside(images, on_device.boxes, fill, int(params.noise[0]))
         return images, on_device.label
-
-
-class StyledRows:
-    """Pixels on the host after the exchange of styles and AutoAugment, before flip and crop.
-
-    Args:
-        given: Where the pixels come from.
-        source: What the images are.
-        augmentation: How often what is done.
-    """
-
-    def __init__(self, given: Rows, source: ImageSource, augmentation: Augmentation) -> None:
-        self._given, self._augmentation = given, augmentation
-        self._cameras = Cameras(source.samples.camids) if augmentation.exchange else None
-        self._moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-        self._pixels = np.zeros((0, *source.size, 3), dtype=np.uint8)
-
-    def of(self, rng: np.random.Generator, order_b: NDArray[np.int64], mine: slice) -> StyledRows:
-        """Prepare those of the images that are `mine` of a batch `order_b` [B], by draws for all of it."""
-        pixels, rows = self._given.rows(order_b[mine])
-        self._pixels = np.take(pixels, rows, axis=0)
-        if self._cameras is not None:
-            params = self._cameras.sample(rng, order_b, self._augmentation.exchange)
-            self._exchange(order_b[mine], params.camera[mine], params.partner[mine])
-        if self._augmentation.policies:
-            apply_policies(self._pixels, sample_policies(rng, len(order_b), self._augmentation.policies).of(mine))
-        return self
-
-    def exchanged(self, rng: np.random.Generator, order_b: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """Return which images of a batch get another camera's style, by the same draws; None if none ever does."""
-        if self._cameras is None:
-            return None
-        styled_b: NDArray[np.bool_] = self._cameras.sample(rng, order_b, self._augmentation.exchange).camera >= 0
-        return styled_b
-
-    def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Return the images that were prepared last, which have these indices."""
-        return self._pixels, np.arange(len(indices))
-
-    def _exchange(self, index: NDArray[np.int64], camera: NDArray[np.int64], partner: NDArray[np.int64]) -> None:
-        chosen = np.flatnonzero(camera >= 0)
-        if self._cameras is None or not len(chosen):
-            return
-        if self._augmentation.exchange_by == "fourier":
-            pixels, rows = self._given.rows(partner[chosen])
-            for b, row in zip(chosen.tolist(), rows.tolist(), strict=True):
-                self._pixels[b] = exchange_amplitudes(self._pixels[b], pixels[row])
-            return
-        if self._moments is None:
-            self._moments = self._cameras.measure(self._given)
-        means, deviations = self._moments
-        own = self._cameras.of[index]
-        for b in chosen.tolist():
-            before, after = ((means[row], deviations[row]) for row in (own[b], camera[b]))
-            self._pixels[b] = exchange_moments(self._pixels[b], before, after)
 
 
 def build_batches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -17,11 +16,11 @@ from reidkit.errors import DataError, UsageError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, calibration_of, refuse_other_count
 from reidkit.gallery.database import Database, create, now_micros, read_meta
 from reidkit.gallery.filters import EVERYTHING
+from reidkit.gallery.local_view import LocalView
 from reidkit.gallery.memory import (
     calibration_facts,
     conflict,
     is_same,
-    no_such_key,
     page_of,
     read_changes,
     read_position,
@@ -45,6 +44,7 @@ from reidkit.gallery.records import (
 )
 from reidkit.gallery.row import from_micros
 from reidkit.gallery.vector_index import Index
+from reidkit.metrics.calibration_file import calibration_of_text, calibration_text
 
 if TYPE_CHECKING:
     import os
@@ -56,10 +56,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
     from reidkit.gallery.protocol import OnConflict, Status
-    from reidkit.gallery.query_search import Found
     from reidkit.gallery.row import Row
-    from reidkit.gallery.vector_index import Snapshot
-    from reidkit.metrics.calibration_file import Calibration
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +126,7 @@ class LocalGallery(BaseGallery):
             "dim": str(length),
             "flip": str(int(bool(known and known.flip))),
             "created": str(now_micros()),
-            "calibration": _calibration_text(known),
+            "calibration": calibration_text(known),
         }
         create(Path(path), meta)
         return cls(path, model)
@@ -138,7 +135,7 @@ class LocalGallery(BaseGallery):
         try:
             self.model, self.dim, self.flip = meta["model"], int(meta["dim"]), meta["flip"] == "1"
             self._uuid, self._created = meta["uuid"], int(meta["created"])
-            self.calibration = _calibration_of_text(meta["calibration"])
+            self.calibration = calibration_of_text(meta["calibration"])
         except (KeyError, ValueError) as error:
             raise DataError(f"{path} is damaged: what it says of itself cannot be read ({error})") from None
         encoder = self._encoder
@@ -347,7 +344,7 @@ class LocalGallery(BaseGallery):
 
     def _note_calibration(self, connection: sqlite3.Connection) -> None:
         """Keep the calibration of the model in the file, for those who open it without the model."""
-        text = _calibration_text(self.calibration)
+        text = calibration_text(self.calibration)
         connection.execute("UPDATE meta SET value = ? WHERE name = 'calibration' AND value != ?", [text, text])
 
     # Searches.
@@ -357,14 +354,14 @@ class LocalGallery(BaseGallery):
         self._seen, self._seen_removed = 0, 0
 
     @contextmanager
-    def _view(self) -> Iterator[_LocalView]:
+    def _view(self) -> Iterator[LocalView]:
         with ExitStack() as stack:
             # The lock is held while the moment of the file is fixed, so that the index never is ahead of it.
             with self._lock:
                 connection = stack.enter_context(self._database.reading())
                 self._refresh(connection)
                 snapshot = self._index.snapshot()
-            yield _LocalView(connection, snapshot, self.dim)
+            yield LocalView(connection, snapshot, self.dim)
 
     def _refresh(self, connection: sqlite3.Connection) -> None:
         """Bring the index to what the connection sees."""
@@ -383,62 +380,6 @@ class LocalGallery(BaseGallery):
         self._seen, self._seen_removed = last, removed
 
 
-class _LocalView:
-    """A gallery as it is for one connection in a transaction."""
-
-    def __init__(self, connection: sqlite3.Connection, snapshot: Snapshot, dim: int) -> None:
-        self._connection, self._snapshot, self._dim = connection, snapshot, dim
-
-    @property
-    def size(self) -> int:
-        return self._snapshot.size
-
-    def nearest(self, weights: NDArray[np.float64], matching: Filter, count: int, least: float) -> list[Found]:
-        passed = self._snapshot.passed(matching)
-        if passed is None:
-            where, values = matching.sql()
-            ids = self._connection.execute(f"SELECT id FROM rows WHERE {where} ORDER BY id", values)  # noqa: S608
-            passed = self._snapshot.among(np.fromiter((number for (number,) in ids), np.int64))
-        return self._snapshot.nearest(weights, passed, (count, least), self.vectors)
-
-    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
-        return read_rows(self._connection, ids)
-
-    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        return read_vectors(self._connection, ids, self._dim)
-
-    def ids(self, keys: Sequence[str]) -> NDArray[np.int64]:
-        found = known_digests(self._connection, keys)
-        for key in keys:
-            if key not in found:
-                raise no_such_key(key)
-        return np.array([found[key][0] for key in keys], np.int64)
-
-
 def _orphans(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
     for table, number, *_ in connection.execute("PRAGMA foreign_key_check"):
         yield table, number
-
-
-def _calibration_text(known: Calibration | None) -> str:
-    """Return a calibration as JSON, "" for none."""
-    if known is None:
-        return ""
-    from reidkit.metrics.calibration_file import to_json
-
-    return json.dumps(to_json(known), allow_nan=False)
-
-
-def _calibration_of_text(text: str) -> Calibration | None:
-    """Return a calibration of JSON.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not text:
-        return None
-    from reidkit import strict_json
-    from reidkit.metrics.calibration_file import Calibration
-
-    found: Calibration = strict_json.fit(strict_json.parse(text), Calibration)
-    return found

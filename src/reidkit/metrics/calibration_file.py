@@ -221,3 +221,20 @@ def _with_own_numbers(calibration: Calibration) -> Calibration:
         for pair in calibration.camera_pairs
     )
     return replace(calibration, format=Calibration.format, camera_pairs=pairs)
+
+
+def calibration_text(known: Calibration | None) -> str:
+    """Return a calibration as JSON, "" for none."""
+    return "" if known is None else json.dumps(to_json(known), allow_nan=False)
+
+
+def calibration_of_text(text: str) -> Calibration | None:
+    """Return a calibration of JSON; None of "".
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text:
+        return None
+    found: Calibration = strict_json.fit(strict_json.parse(text), Calibration)
+    return found

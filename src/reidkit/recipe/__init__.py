@@ -7,24 +7,20 @@ command. An ablation is a ladder of `dataclasses.replace`, each rung one change 
 from __future__ import annotations
 
 from reidkit.recipe.checks import Section
+from reidkit.recipe.network_section import BACKBONES, BackboneName, BlocksName, Network, family_of
 from reidkit.recipe.sections import (
-    BACKBONES,
     Adapt,
     Aside,
-    BackboneName,
     Batch,
-    BlocksName,
     Center,
     Distil,
     Erasing,
     Identity,
     Images,
-    Network,
     Optim,
     Pair,
     Recipe,
     Triplet,
-    family_of,
 )
 from reidkit.recipe.text import differences, digest, from_json, leaves, load, override, to_json
 

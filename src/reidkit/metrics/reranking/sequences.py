@@ -20,6 +20,7 @@ from reidkit.types import JUNK, RescoreMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -208,4 +209,20 @@ def _cosines(query_sd: ArrayLike, images_ktd: ArrayLike) -> Floats:
 def _softmax(values: Floats) -> Floats:
     powers = np.exp(values - values.max(axis=-1, keepdims=True))
     found: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return found
+
+
+def read_sequences(path: Path) -> NDArray[Any]:
+    """Read an array of numbers from a .npy; nothing in it is executed.
+
+    Raises:
+        DataError: it cannot be read, or holds something else.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no array of numbers"
+        raise DataError(f"{path} cannot be read ({why}): give [N, S, D] as numpy.save writes it") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+        raise DataError(f"{path} holds no array of fractions: give [N, S, D] as numpy.save writes it")
     return found

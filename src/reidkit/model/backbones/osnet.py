@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reidkit.model.blocks import InstanceNorm, MixStyle
 from reidkit.recipe.checks import check_choice
-from reidkit.recipe.sections import OSNets
+from reidkit.recipe.network_section import OSNets
 
 if TYPE_CHECKING:
     from reidkit import recipe

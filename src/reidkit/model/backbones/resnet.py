@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from reidkit.model.blocks import FullAttention, InstanceNorm, MixStyle, NonLocal
 from reidkit.recipe import BackboneName, BlocksName
 from reidkit.recipe.checks import check_choice
-from reidkit.recipe.sections import ResNets
+from reidkit.recipe.network_section import ResNets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from reidkit.errors import UsageError
 from reidkit.model.chance import DropPath
 from reidkit.model.views import Tail
 from reidkit.recipe.checks import check_choice
-from reidkit.recipe.sections import ViTs
+from reidkit.recipe.network_section import ViTs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,62 @@
+"""What a search reads of a gallery in a file: its index in memory, and the rows and features behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.gallery.memory import no_such_key
+from reidkit.gallery.records import known_digests, read_rows, read_vectors
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.gallery.filters import Filter
+    from reidkit.gallery.query_search import Found
+    from reidkit.gallery.row import Row
+    from reidkit.gallery.vector_index import Snapshot
+
+
+class LocalView:
+    """A gallery as it is for one connection in a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, snapshot: Snapshot, dim: int) -> None:
+        self._connection, self._snapshot, self._dim = connection, snapshot, dim
+
+    @property
+    def size(self) -> int:
+        """The number of rows."""
+        return self._snapshot.size
+
+    def nearest(self, weights: NDArray[np.float64], matching: Filter, count: int, least: float) -> list[Found]:
+        """Return the `count` nearest of the rows that match, at least as similar as `least`."""
+        passed = self._snapshot.passed(matching)
+        if passed is None:
+            where, values = matching.sql()
+            ids = self._connection.execute(f"SELECT id FROM rows WHERE {where} ORDER BY id", values)  # noqa: S608
+            passed = self._snapshot.among(np.fromiter((number for (number,) in ids), np.int64))
+        return self._snapshot.nearest(weights, passed, (count, least), self.vectors)
+
+    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
+        """Return the rows with these ids."""
+        return read_rows(self._connection, ids)
+
+    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features of these ids, float32 [N, D]."""
+        return read_vectors(self._connection, ids, self._dim)
+
+    def ids(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Return the ids of keys.
+
+        Raises:
+            DataError: there is no such key.
+        """
+        found = known_digests(self._connection, keys)
+        for key in keys:
+            if key not in found:
+                raise no_such_key(key)
+        return np.array([found[key][0] for key in keys], np.int64)
