@@ -27,8 +27,8 @@ def adapt(
     settings: options.Settings = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order and augmentation.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/NAME-adapted-seedS]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-    save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
+    resume: options.Resume = False,
+    save_every: options.SaveEvery = 5,
     evaluate_every: Annotated[
         int, typer.Option(min=0, help="Epochs between evaluations; 0: before and after only.")
     ] = 0,
@@ -36,14 +36,12 @@ def adapt(
     format_: options.Format = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
-    compiled: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="Compile the network.  [default: long runs on a GPU]")
-    ] = None,
+    compiled: options.Compiled = None,
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
     skip_unreadable: options.SkipUnreadable = False,
     processes: options.Processes = 1,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
 ) -> int:
     """Adapt a trained model to images without labels, by clustering them."""

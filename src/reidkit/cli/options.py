@@ -99,6 +99,12 @@ SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave o
 Processes = Annotated[
     int, typer.Option("--processes", min=1, help="Processes that share the work; torchrun works too.")
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+SaveEvery = Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")]
+Compiled = Annotated[
+    bool | None, typer.Option("--compile/--no-compile", help="Compile the network.  [default: long runs on a GPU]")
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")]
 Stream = Annotated[
     bool | None,
     typer.Option(

@@ -48,16 +48,14 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run's folder.  [default: runs/NAME-seedS, NAME by recipe and --set]")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-    save_every: Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")] = 5,
+    resume: options.Resume = False,
+    save_every: options.SaveEvery = 5,
     evaluate_every: Annotated[int, typer.Option(min=0, help="Epochs between evaluations; 0: only one at the end.")] = 0,
     cameras: options.CamerasOption = "cross",
     format_: options.Format = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
-    compiled: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="Compile the network.  [default: long runs on a GPU]")
-    ] = None,
+    compiled: options.Compiled = None,
     cache: options.CacheDir = None,
     no_cache: options.NoCache = False,
     skip_unreadable: options.SkipUnreadable = False,
@@ -66,7 +64,7 @@ def train(
         bool, typer.Option("--save-classifier", help="Write the classifier of the ids beside the model.")
     ] = False,
     stream: options.Stream = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
 ) -> int:
     """Train a network by a recipe, evaluate it, and write a run folder with weights, log and report."""
