@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import reidkit as rk
 HEAVY = ("torch", "numpy", "numba", "matplotlib", "PIL", "scipy", "safetensors", "typer")
 
 SCRIPT = """
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +99,11 @@ def test_a_script_from_outside_passes_a_strict_type_checker(tmp_path: Path) -> N
 def test_the_version_is_that_of_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert rk.__version__ == project["version"]
+
+
+@pytest.mark.parametrize(
+    "package", ["reidkit", *(f"reidkit.{name}" for name in ("data", "experiments", "gallery", "metrics", "serve"))]
+)
+def test_every_lazy_name_of_a_package_is_where_its_table_says(package: str) -> None:
+    module = import_module(package)
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []

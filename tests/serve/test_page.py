@@ -355,12 +355,16 @@ def test_signing_in_and_out(opened, model, tmp_path):
 # ---- what can be done
 
 
+def open_the_crop(page):
+    page.click("#pictures button >> text=Crop")
+    page.wait_for_selector("body[data-state=cropping]")
+
+
 def test_cropping_by_keys_numbers_and_pointer(page):
     two = Image.new("RGB", (200, 100), COLOURS[7])
     two.paste(COLOURS[2], (100, 0, 200, 100))
     page.set_input_files("#files", [{"name": "two.png", "mimeType": "image/png", "buffer": saved(two, "PNG")}])
-    page.click("text=Crop")
-    page.wait_for_selector("body[data-state=cropping]")
+    open_the_crop(page)
     assert page.evaluate("document.activeElement.id") == "crop-canvas"
     for _ in range(30):
         page.keyboard.press("Shift+ArrowLeft")
@@ -369,14 +373,16 @@ def test_cropping_by_keys_numbers_and_pointer(page):
     assert page.input_value("#crop-x") == "120"
     assert page.input_value("#crop-w") == "80"
     page.click("text=Use this part")
+    page.wait_for_selector("body:not([data-state=cropping])")
     assert set(search(page)[0]) == {2}
-    page.click("text=Crop")
+    open_the_crop(page)
     page.fill("#crop-x", "0")
     page.keyboard.press("Tab")
     assert page.input_value("#crop-x") == "0"
     page.click("text=Use this part")
+    page.wait_for_selector("body:not([data-state=cropping])")
     assert set(search(page)[0]) == {7}
-    page.click("text=Crop")
+    open_the_crop(page)
     box = page.locator("#crop-canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.1)
     page.mouse.down()
@@ -384,9 +390,9 @@ def test_cropping_by_keys_numbers_and_pointer(page):
     page.mouse.up()
     assert abs(int(page.input_value("#crop-x")) - 120) <= 2
     page.click("text=Use this part")
+    page.wait_for_selector("body:not([data-state=cropping])")
     assert set(search(page)[0]) == {2}
-    page.click("text=Crop")
-    page.wait_for_selector("body[data-state=cropping]")
+    open_the_crop(page)
     page.keyboard.press("Escape")
     page.wait_for_selector("body[data-state=results]")
 
@@ -638,7 +644,7 @@ def test_axe_finds_nothing(opened, axe, viewport, scheme):
     page = opened(viewport=viewport, color_scheme=scheme, reduced_motion="reduce", bypass_csp=True)
     assert complaints(page, axe) == [], "ready"
     choose(page, 3)
-    page.click("text=Crop")
+    open_the_crop(page)
     assert complaints(page, axe) == [], "cropping"
     page.keyboard.press("Escape")
     search(page)

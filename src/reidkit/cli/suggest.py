@@ -215,13 +215,12 @@ def settings(incomplete: str) -> list[str]:
 
 def _choices(key: str) -> list[str]:
     """Return the values of a field that has only a few."""
-    from reidkit.recipe import Recipe, sections
+    from reidkit.recipe import Recipe
 
     if key not in recipe_keys():
         return []
     section, leaf = key.split(".")
-    owner = get_type_hints(Recipe, vars(sections))[section]
-    hint = get_type_hints(owner, vars(sections))[leaf]
+    hint = get_type_hints(get_type_hints(Recipe)[section])[leaf]
     if hint is bool:
         return ["true", "false"]
     return [str(value) for value in get_args(hint)] if get_origin(hint) is Literal else []

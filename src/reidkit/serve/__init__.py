@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceSettings", "create_app", "serve"]
 
-_MODULES = {"create_app": "app", "serve": "run", "ServiceSettings": "settings"}
+_MODULES = {"create_app": "app", "serve": "server", "ServiceSettings": "settings"}
 
 
 def __getattr__(name: str) -> Any:
