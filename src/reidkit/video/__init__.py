@@ -1,0 +1,21 @@
+"""People in videos: boxes of a detector or a file, tracked as short pieces, with their best crops and features."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reidkit.video.piece import Piece, read_pieces
+
+__all__ = ["Piece", "read_pieces"]
+
+_MODULES = {"reidkit.video.piece": ("Piece", "read_pieces")}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)

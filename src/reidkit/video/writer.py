@@ -1,0 +1,131 @@
+"""Writing the pieces of one video as they end, in memory that does not grow with the video."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.atomic import os_errors_as
+from reidkit.metrics.features import write_features
+from reidkit.terminal import text_cell
+from reidkit.types import NO_CAMERA, Embeddings
+from reidkit.video.piece import BOXES, COLUMNS, CROPS, FEATURES, MOT, crop_name
+from reidkit.video.record import Record, write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from reidkit.video.piece import Piece
+
+_VECTORS, _KEYS = "features.part", "keys.part"
+
+
+class PieceWriter:
+    """The folder of one video: what lay in it of an earlier run is removed, and pieces are added one after the other.
+
+    After `finish` it is complete; before, `video.json` says that it is not.
+
+    Args:
+        folder: DIR/VIDEO.
+        record: What is known of the video, `finished` being False.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        self.folder, self.record = folder, record
+        with os_errors_as(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_record(folder, replace(record, finished=False))
+            clear(folder)
+            self._boxes: IO[str] = (folder / BOXES).open("w", encoding="utf-8", newline="")
+            self._mot: IO[str] = (folder / MOT).open("w", encoding="utf-8")
+            self._vectors: IO[bytes] = (folder / _VECTORS).open("wb")
+            self._keys: IO[str] = (folder / _KEYS).open("w", encoding="utf-8")
+        self._lines = csv.writer(self._boxes, lineterminator="\n")
+        self._lines.writerow(COLUMNS)
+        self._dim = 0
+        self.boxes = self.pieces = self.crops = 0
+
+    def add(self, piece: Piece, crops: Sequence[bytes] = ()) -> None:
+        """Add a piece; `crops` are the JPEGs of its `best` rows, or none where they are not kept.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        with os_errors_as(self.folder):
+            for row, content in zip(piece.best, crops, strict=False):
+                path = self.folder / crop_name(piece.track, int(piece.frames[row]))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            rank = {row: at for at, row in enumerate(piece.best, 1)}
+            for row in range(len(piece)):
+                self._write_row(piece, row, rank.get(row, 0), kept=0 < rank.get(row, 0) <= len(crops))
+            if piece.feature is not None:
+                self._dim = len(piece.feature)
+                self._vectors.write(np.ascontiguousarray(piece.feature, np.float32).tobytes())
+                self._keys.write(f"{piece.key}\n")
+            for file in (self._boxes, self._mot, self._vectors, self._keys):
+                file.flush()
+        self.boxes, self.pieces, self.crops = self.boxes + len(piece), self.pieces + 1, self.crops + len(crops)
+
+    def _write_row(self, piece: Piece, row: int, rank: int, *, kept: bool) -> None:
+        frame, second, score = int(piece.frames[row]), float(piece.seconds[row]), float(piece.scores[row])
+        x1, y1, x2, y2 = (float(side) for side in piece.boxes[row])
+        time = piece.time(second)
+        self._lines.writerow(
+            (
+                frame,
+                f"{second:.6f}",
+                time.isoformat(timespec="milliseconds") if time else "",
+                text_cell(piece.track),
+                *(f"{side:.2f}" for side in (x1, y1, x2, y2)),
+                f"{score:.4f}",
+                crop_name(piece.track, frame) if kept else "",
+                rank,
+            )
+        )
+        # Pixels of MOT are counted from 1, and its ids are numbers.
+        track = piece.track if piece.track.isdecimal() else str(self.pieces + 1)
+        sides = f"{x1 + 1:.2f},{y1 + 1:.2f},{x2 - x1:.2f},{y2 - y1:.2f}"
+        self._mot.write(f"{frame},{track},{sides},{score:.4f},-1,-1,-1\n")
+
+    def finish(self, record: Record) -> Record:
+        """Write features.npz and the record, which says from now on that the video is finished.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        self.close()
+        if self._dim:
+            keys = (self.folder / _KEYS).read_text(encoding="utf-8").splitlines()
+            vectors = np.memmap(self.folder / _VECTORS, np.float32, "r", shape=(len(keys), self._dim))
+            none = np.full(len(keys), NO_CAMERA, np.int64)
+            write_features(self.folder / FEATURES, Embeddings(vectors, none, none, record.settings.model, keys))
+            del vectors
+        for name in (_VECTORS, _KEYS):
+            (self.folder / name).unlink()
+        counts = replace(record.counts, boxes=self.boxes, pieces=self.pieces, crops=self.crops)
+        self.record = replace(record, counts=counts, finished=True)
+        write_record(self.folder, self.record)
+        return self.record
+
+    def close(self) -> None:
+        """Close the files; pieces that were added stay."""
+        for file in (self._boxes, self._mot, self._vectors, self._keys):
+            file.close()
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run has left in the folder of a video, and nothing else."""
+    for name in (BOXES, MOT, FEATURES, _VECTORS, _KEYS):
+        (folder / name).unlink(missing_ok=True)
+    crops = folder / CROPS
+    if crops.is_dir() and not crops.is_symlink():
+        shutil.rmtree(crops)
