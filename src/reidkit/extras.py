@@ -12,6 +12,7 @@ EXTRAS = {
     "onnxruntime": ("onnx", "onnxruntime"),
     "onnxscript": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino",),
+    "av": ("av",),
 }
 """What to install for each module; URLs of HTTP need two."""
 

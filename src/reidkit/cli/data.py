@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reidkit.data.check import Description, Unreadable
-    from reidkit.synth import Shards
+    from reidkit.synth import Size
     from reidkit.types import ImageFile
 
 
@@ -75,7 +74,7 @@ def data(
         names = [{"path": str(item.path), "reason": item.reason} for item in unreadable]
         print_json(
             {
-                **asdict(describe(dataset)),
+                **dataclasses.asdict(describe(dataset)),
                 "shared": shared.as_json(),
                 "checked": check,
                 "unreadable": names,
@@ -106,43 +105,94 @@ def _print_plain(plain: Sequence[ImageFile]) -> None:
 
 def synth(
     out: Annotated[Path, typer.Argument(help="The folder to draw into.")],
-    ids: Annotated[int, typer.Option(help="Ids; half are for training, half for the test.")] = 200,
+    ids: Annotated[
+        int | None,
+        typer.Option(help="Ids; half are for training, half for the test.  [default: 200, and 12 in videos]"),
+    ] = None,
     cameras: Annotated[int, typer.Option(help="Cameras, each with its own colours, light and view.")] = 6,
     seed: Annotated[int, typer.Option(help="Another seed, other ids.")] = 0,
     images_per_camera: Annotated[int, typer.Option(help="Images of an id by a camera.")] = 4,
-    height: Annotated[int, typer.Option(help="Pixels.")] = 128,
-    width: Annotated[int, typer.Option(help="Pixels.")] = 64,
+    height: Annotated[int | None, typer.Option(help="Pixels.  [default: 128, and 270 of a video]")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels.  [default: 64, and 480 of a video]")] = None,
+    videos: Annotated[
+        int, typer.Option(min=0, help="Make so many videos instead: people who walk past a camera each.")
+    ] = 0,
+    seconds: Annotated[float, typer.Option(help="How long each video is.")] = 30.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.  [default: one per core]")] = None,
     shards: Annotated[int, typer.Option(min=0, help="Write tars of so many images instead; 0: loose files.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Make a synthetic multi-camera data set, in the layout of Market-1501. Nobody in it exists."""
-    from reidkit.synth import Plan, draw_shards, synthesize
+    """Make a synthetic multi-camera data set, in the layout of Market-1501. Nobody in it exists.
 
-    plan = Plan(ids=ids, cameras=cameras, seed=seed, height=height, width=width, images_per_camera=images_per_camera)
+    With --videos OUT holds videos instead, with the truth about who is where in the format of MOTChallenge, and a photo
+    of somebody to look for.
+    """
+    from reidkit.synth import Size, synthesize
+
+    if videos:
+        given = {"ids": ids, "height": height, "width": width, "seconds": seconds}
+        _draw_videos(out, videos, seed, {name: value for name, value in given.items() if value is not None}, as_json)
+        return
+    size = Size(height=height or 128, width=width or 64, images_per_camera=images_per_camera)
+    ids = 200 if ids is None else ids
+    if shards:
+        _draw_shards(out, (ids, cameras, seed), size, shards, workers, as_json=as_json)
+        return
     with progress() as tell:
-        how: Any = {"workers": workers, "progress": partial(tell, "drawing")}
-        counts = draw_shards(out, plan, _tars(shards), **how) if shards else synthesize(out, **asdict(plan), **how)
+        counts = synthesize(
+            out,
+            ids,
+            cameras,
+            seed,
+            workers=workers,
+            progress=lambda done, total: tell("drawing", done, total),
+            **size,
+        )
     if as_json:
         print_json({"folder": str(out), **counts})
-    elif shards:
-        print_line(
-            f"{out}: {counts['shards']} shards; {counts['train']} training images, {counts['query']} queries and "
-            f"{counts['gallery']} gallery images, junk included; synthetic"
-        )
-    else:
-        print_line(
-            f"{out}: {counts['train']} training images of {counts['train_ids']} ids; {counts['query']} queries and "
-            f"{counts['gallery']} gallery images of {counts['test_ids']} others, distractors included; synthetic"
-        )
+        return
+    print_line(
+        f"{out}: {counts['train']} training images of {counts['train_ids']} ids; {counts['query']} queries and "
+        f"{counts['gallery']} gallery images of {counts['test_ids']} others, distractors included; synthetic"
+    )
 
 
-def _tars(images: int) -> Shards:
-    """Return tars of so many images as the way of writing shards."""
+def _draw_videos(out: Path, videos: int, seed: int, settings: dict[str, Any], as_json: bool) -> None:
+    from reidkit.video.synthetic import draw_videos
+
+    with progress() as tell:
+        counts = draw_videos(out, videos, seed, progress=lambda done, total: tell("drawing", done, total), **settings)
+    if as_json:
+        print_json({"folder": str(out), **counts})
+        return
+    print_line(
+        f"{out}: {counts['videos']} videos, {counts['frames']} frames and {counts['boxes']} boxes of {counts['ids']} "
+        f"ids, {counts['across']} of them in several videos; photo.png is id {counts['photo']}; synthetic"
+    )
+
+
+def _draw_shards(
+    out: Path, numbers: tuple[int, int, int], size: Size, shards: int, workers: int | None, *, as_json: bool
+) -> None:
     from reidkit.data.shards.writer import finish, write_tar
-    from reidkit.synth import Shards
+    from reidkit.synth import Plan, Shards, draw_shards
 
-    return Shards(images=images, write=write_tar, finish=partial(finish, kind="webdataset"))
+    ids, cameras, seed = numbers
+    with progress() as tell:
+        counts = draw_shards(
+            out,
+            Plan(ids=ids, cameras=cameras, seed=seed, **size),
+            Shards(images=shards, write=write_tar, finish=lambda folder: finish(folder, "webdataset")),
+            workers=workers,
+            progress=lambda done, total: tell("drawing", done, total),
+        )
+    if as_json:
+        print_json({"folder": str(out), **counts})
+        return
+    print_line(
+        f"{out}: {counts['shards']} shards; {counts['train']} training images, {counts['query']} queries and "
+        f"{counts['gallery']} gallery images, junk included; synthetic"
+    )
 
 
 def split(

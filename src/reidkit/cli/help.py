@@ -39,7 +39,7 @@ GROUPS = {
 """The groups in their order, with the names of the parameters in each."""
 
 OWN = {
-    "synth": {"Data": "cameras seed images_per_camera height width"},
+    "synth": {"Data": "cameras seed images_per_camera height width videos seconds"},
     "calibrate": {"Threshold": "seed"},
     "ranks": {"Picture": "seed"},
     "attention": {"Picture": "seed"},

@@ -60,7 +60,10 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     data: "reidkit data Market-1501-v15.09.15 --sheet sheet.png",
     split: "reidkit split people people-split --share 0.3",
     shard: "reidkit shard Market-1501-v15.09.15 market-shards",
-    synth: "reidkit synth people --ids 120 --seed 1",
+    synth: """
+        reidkit synth people --ids 120 --seed 1
+        reidkit synth street --videos 2
+        """,
     train: """
         reidkit train small-strong-baseline --data people --out runs/small
         reidkit train strong-baseline --data DIR --weights resnet50.safetensors

@@ -53,7 +53,7 @@ def draw_image(seed: int, shot: Shot, height: int, width: int) -> bytes:
     if rng.random() < COMPANY:
         _company(rng, seed, canvas, view, nearer=False)
     who = person(seed, shot.pid)
-    _shadow(canvas, view, eye.shade)
+    draw_shadow(canvas, view, eye.shade)
     draw_person(canvas, who, _pose(rng, eye), replace(view, scale=view.scale * who.height))
     if rng.random() < HIDDEN:
         _hide(rng, seed, canvas, view)
@@ -85,7 +85,8 @@ def _box(rng: np.random.Generator, eye: Camera, wide: int, tall: int, *, bad: bo
     return View(pitch=eye.pitch, tilt=tilt, scale=scale, x=(0.5 + x) * wide, y=(0.5 + y) * tall + 0.48 * scale)
 
 
-def _shadow(canvas: Canvas, view: View, shade: float) -> None:
+def draw_shadow(canvas: Canvas, view: View, shade: float) -> None:
+    """Darken the floor round the feet of whoever is seen so."""
     turns = np.linspace(0.0, 2 * math.pi, 12, endpoint=False)
     x = view.x + (0.1 * shade + 0.19 * np.cos(turns)) * view.scale
     canvas.darken(np.stack((x, view.y + 0.03 * view.scale * np.sin(turns)), axis=1), 0.7)
@@ -112,15 +113,15 @@ def _hide(rng: np.random.Generator, seed: int, canvas: Canvas, view: View) -> No
         _company(rng, seed, canvas, view, nearer=True)
     elif what == "post":
         left, half = a * wide, (0.03 + 0.06 * b) * wide
-        canvas.fill(_rectangle(left - half, 0, left + half, tall), rgb, 0.95)
-        canvas.darken(_rectangle(left, 0, left + half, tall), 0.7)
+        canvas.fill(rectangle(left - half, 0, left + half, tall), rgb, 0.95)
+        canvas.darken(rectangle(left, 0, left + half, tall), 0.7)
     elif what == "wall":
         top = tall * (0.55 + 0.3 * a)
-        canvas.fill(_rectangle(0, top, wide, tall if b < 0.6 else top + 0.1 * tall), rgb, 0.9)
-        canvas.darken(_rectangle(0, top, wide, top + 0.02 * tall), 1.0)
+        canvas.fill(rectangle(0, top, wide, tall if b < 0.6 else top + 0.1 * tall), rgb, 0.9)
+        canvas.darken(rectangle(0, top, wide, top + 0.02 * tall), 1.0)
     elif what == "board":
         left, top = wide * (a - 0.25), tall * (0.2 + 0.5 * b)
-        canvas.fill(_rectangle(left, top, left + 0.5 * wide, top + 0.3 * tall), rgb, 0.95)
+        canvas.fill(rectangle(left, top, left + 0.5 * wide, top + 0.3 * tall), rgb, 0.95)
     else:
         for x, y, size in rng.random((22, 3)).tolist():
             green = int(50 + 90 * size)
@@ -130,7 +131,8 @@ def _hide(rng: np.random.Generator, seed: int, canvas: Canvas, view: View) -> No
             )
 
 
-def _rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+def rectangle(left: float, top: float, right: float, bottom: float) -> NDArray[np.float64]:
+    """Return the corners [4, 2] of an upright rectangle."""
     return np.array(((left, top), (right, top), (right, bottom), (left, bottom)))
 
 
@@ -173,17 +175,27 @@ class Camera:
 
     def develop(self, rng: np.random.Generator, image: Image.Image, light: Image.Image) -> bytes:
         """Return the JPEG file of a drawn image and the light on it (modes RGB and L, of one size)."""
-        blurred = image.filter(ImageFilter.BoxBlur(self.blur * (0.5 + float(rng.random()))))
+        blur = 0.5 + float(rng.random())
+        flicker = 0.85 + 0.3 * float(rng.random())
+        start = int(rng.integers(0, self.grain.size - 3 * image.width * image.height))
+        pixels = self.expose(image, light, (blur, flicker, start))
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=self.quality - int(rng.integers(0, 12)))
+        return file.getvalue()
+
+    def expose(self, image: Image.Image, light: Image.Image, moment: tuple[float, float, int]) -> NDArray[np.uint8]:
+        """Return the pixels [H, W, 3] of a drawn image and the light on it (modes RGB and L, of one size).
+
+        `moment` is what differs from image to image: factors of blur and exposure, and where in `grain` to begin.
+        """
+        blur, flicker, start = moment
+        blurred = image.filter(ImageFilter.BoxBlur(self.blur * blur))
         pixels = self.curve[np.asarray(blurred.convert("RGB", self.mix))]
-        flicker = self.exposure * (0.85 + 0.3 * float(rng.random()))
-        shine = np.asarray(light, np.float32) * (flicker / 255.0) * self.slope
+        shine = np.asarray(light, np.float32) * (self.exposure * flicker / 255.0) * self.slope
         pixels *= shine[:, :, None]
-        start = int(rng.integers(0, self.grain.size - pixels.size))
         pixels += self.grain[start : start + pixels.size].reshape(pixels.shape)
         np.clip(pixels, 0.0, 255.0, out=pixels)
-        file = io.BytesIO()
-        Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=self.quality - int(rng.integers(0, 12)))
-        return file.getvalue()
+        return np.asarray(pixels, np.uint8)
 
 
 @lru_cache(maxsize=64)
@@ -227,7 +239,19 @@ def clouds(rng: np.random.Generator, height: int, width: int, cell: int) -> NDAr
 def _scene(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
     """Draw a wall or a hedge above a floor, wide enough for people to stand in many places."""
     rows, columns = int(1.25 * height), 5 * width
-    horizon = int(rows * rng.uniform(0.25, 0.6))
+    return paint_scene(rng, (columns, rows), int(rows * rng.uniform(0.25, 0.6)), height)
+
+
+def paint_scene(rng: np.random.Generator, size: tuple[int, int], horizon: int, height: int) -> NDArray[np.uint8]:
+    """Draw a wall or a hedge above a floor, uint8 [rows, columns, 3].
+
+    Args:
+        rng: What decides how it looks.
+        size: Columns and rows.
+        horizon: The row where the floor begins.
+        height: Pixels of a person, about: what stands on the floor is in proportion to it.
+    """
+    columns, rows = size
     image = Image.new("RGB", (columns, rows), _muted(rng, 90, 190))
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, horizon, columns, rows), fill=_muted(rng, 90, 190))

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reidkit.video.piece import Piece, read_pieces
+    from reidkit.video.synthetic import draw_videos
 
-__all__ = ["Piece", "read_pieces"]
+__all__ = ["Piece", "draw_videos", "read_pieces"]
 
-_MODULES = {"reidkit.video.piece": ("Piece", "read_pieces")}
+_MODULES = {
+    "reidkit.video.piece": ("Piece", "read_pieces"),
+    "reidkit.video.synthetic": ("draw_videos",),
+}
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 

@@ -1,1 +1,0 @@
-"""Detectors of people: files of ONNX and OpenVINO in the conventions that are in use."""
