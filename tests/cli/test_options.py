@@ -10,11 +10,11 @@ from reidkit.errors import UsageError
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert options.cache_dir(None, no_cache=False) == Path("/elsewhere/reidkit")
-    assert options.cache_dir(Path("mine"), no_cache=False) == Path("mine")
-    assert options.cache_dir(None, no_cache=True) is None
+    assert options.Machine().cache_dir() == Path("/elsewhere/reidkit")
+    assert options.Machine(cache=Path("mine")).cache_dir() == Path("mine")
+    assert options.Machine(no_cache=True).cache_dir() is None
     with pytest.raises(UsageError, match="exclude each other"):
-        options.cache_dir(Path("mine"), no_cache=True)
+        options.Machine(cache=Path("mine"), no_cache=True).cache_dir()
 
 
 def test_no_home_is_needed_where_the_cache_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_no_home_is_needed_where_the_cache_is_named(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    assert options.cache_dir(Path("mine"), no_cache=False) == Path("mine")
-    elsewhere = options.cache_dir(None, no_cache=False)
+    assert options.Machine(cache=Path("mine")).cache_dir() == Path("mine")
+    elsewhere = options.Machine().cache_dir()
     assert elsewhere is not None
     assert elsewhere.name == "cache"

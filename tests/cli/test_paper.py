@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reidkit.cli import options
 from reidkit.cli.paper import _weights, paper
 from reidkit.errors import UsageError
 from tests.commands import training
@@ -92,4 +93,4 @@ def test_train_as_a_reading(nursery, tmp_path, noise):
 def test_help_names_every_table():
     assert paper.__doc__
     with pytest.raises(UsageError, match="table1, table2"):
-        paper("zzz")
+        paper("zzz", machine=options.Machine())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reidkit.data.check import Description, Unreadable
-    from reidkit.synth import Size
+    from reidkit.synth import Shards
     from reidkit.types import ImageFile
 
 
@@ -74,7 +75,7 @@ def data(
         names = [{"path": str(item.path), "reason": item.reason} for item in unreadable]
         print_json(
             {
-                **dataclasses.asdict(describe(dataset)),
+                **asdict(describe(dataset)),
                 "shared": shared.as_json(),
                 "checked": check,
                 "unreadable": names,
@@ -127,34 +128,35 @@ def synth(
     With --videos OUT holds videos instead, with the truth about who is where in the format of MOTChallenge, and a photo
     of somebody to look for.
     """
-    from reidkit.synth import Size, synthesize
+    from reidkit.synth import Plan, draw_shards, synthesize
 
     if videos:
         given = {"ids": ids, "height": height, "width": width, "seconds": seconds}
         _draw_videos(out, videos, seed, {name: value for name, value in given.items() if value is not None}, as_json)
         return
-    size = Size(height=height or 128, width=width or 64, images_per_camera=images_per_camera)
-    ids = 200 if ids is None else ids
-    if shards:
-        _draw_shards(out, (ids, cameras, seed), size, shards, workers, as_json=as_json)
-        return
+    plan = Plan(
+        ids=200 if ids is None else ids,
+        cameras=cameras,
+        seed=seed,
+        height=height or 128,
+        width=width or 64,
+        images_per_camera=images_per_camera,
+    )
     with progress() as tell:
-        counts = synthesize(
-            out,
-            ids,
-            cameras,
-            seed,
-            workers=workers,
-            progress=lambda done, total: tell("drawing", done, total),
-            **size,
-        )
+        how: Any = {"workers": workers, "progress": partial(tell, "drawing")}
+        counts = draw_shards(out, plan, _tars(shards), **how) if shards else synthesize(out, **asdict(plan), **how)
     if as_json:
         print_json({"folder": str(out), **counts})
-        return
-    print_line(
-        f"{out}: {counts['train']} training images of {counts['train_ids']} ids; {counts['query']} queries and "
-        f"{counts['gallery']} gallery images of {counts['test_ids']} others, distractors included; synthetic"
-    )
+    elif shards:
+        print_line(
+            f"{out}: {counts['shards']} shards; {counts['train']} training images, {counts['query']} queries and "
+            f"{counts['gallery']} gallery images, junk included; synthetic"
+        )
+    else:
+        print_line(
+            f"{out}: {counts['train']} training images of {counts['train_ids']} ids; {counts['query']} queries and "
+            f"{counts['gallery']} gallery images of {counts['test_ids']} others, distractors included; synthetic"
+        )
 
 
 def _draw_videos(out: Path, videos: int, seed: int, settings: dict[str, Any], as_json: bool) -> None:
@@ -171,28 +173,12 @@ def _draw_videos(out: Path, videos: int, seed: int, settings: dict[str, Any], as
     )
 
 
-def _draw_shards(
-    out: Path, numbers: tuple[int, int, int], size: Size, shards: int, workers: int | None, *, as_json: bool
-) -> None:
+def _tars(images: int) -> Shards:
+    """Return tars of so many images as the way of writing shards."""
     from reidkit.data.shards.writer import finish, write_tar
-    from reidkit.synth import Plan, Shards, draw_shards
+    from reidkit.synth import Shards
 
-    ids, cameras, seed = numbers
-    with progress() as tell:
-        counts = draw_shards(
-            out,
-            Plan(ids=ids, cameras=cameras, seed=seed, **size),
-            Shards(images=shards, write=write_tar, finish=lambda folder: finish(folder, "webdataset")),
-            workers=workers,
-            progress=lambda done, total: tell("drawing", done, total),
-        )
-    if as_json:
-        print_json({"folder": str(out), **counts})
-        return
-    print_line(
-        f"{out}: {counts['shards']} shards; {counts['train']} training images, {counts['query']} queries and "
-        f"{counts['gallery']} gallery images, junk included; synthetic"
-    )
+    return Shards(images=images, write=write_tar, finish=partial(finish, kind="webdataset"))
 
 
 def split(

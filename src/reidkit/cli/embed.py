@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import command, print_json, print_line, progress, remark
+from reidkit.cli.output import command, join, print_json, print_line, progress, remark
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
@@ -35,13 +35,12 @@ def embed(
     if shared(processes):
         return run_as(processes, command())
 
-    from reidkit.distributed import joined
     from reidkit.embedding import embed_images
 
     loaded = inference.load_model(model)
     found = _listed(images, format_)
     as_child()
-    with joined() as group, progress(group.first) as tell:
+    with join() as group, progress(group.first) as tell:
         made = embed_images(loaded, found, out, flip=flip, options=inference.for_library(tell, group))
     if not group.first:
         return 0

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reidkit.distributed import Group
     from reidkit.encoder import ImageEncoder, InferenceOptions
     from reidkit.evaluation import EvaluationProtocol
+    from reidkit.train import Callback, TrainOptions
 
     Progress = Callable[[str, int, int], None]
 
@@ -158,17 +159,33 @@ def import_network(name: str | None) -> Callable[[], Module] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inference:
-    """The network of a model, and how images are read and run through it."""
+class Machine:
+    """What a network is run on, and how the images for it are read."""
 
-    network: NetworkOption = None
-    input_spec: InputSpecOption = None
-    batch: Annotated[int, typer.Option("--batch", min=0, help="Images at a time; 0: what fills the device.")] = 0
     device: Device = "auto"
     precision: PrecisionOption = "auto"
     cache: CacheDir = None
     no_cache: NoCache = False
     skip_unreadable: SkipUnreadable = False
+
+    def cache_dir(self) -> Path | None:
+        """Return the folder of decoded images, or None for none.
+
+        Raises:
+            UsageError: `--cache` with `--no-cache`.
+        """
+        if self.no_cache and self.cache is not None:
+            raise UsageError("--cache and --no-cache exclude each other: give one of them")
+        return None if self.no_cache else cache_folder(self.cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference(Machine):
+    """The network of a model, and how images are read and run through it."""
+
+    network: NetworkOption = None
+    input_spec: InputSpecOption = None
+    batch: Annotated[int, typer.Option("--batch", min=0, help="Images at a time; 0: what fills the device.")] = 0
 
     def load_model(self, path: Path) -> ImageEncoder:
         """Load a model, with a network of the user's own, or the input spec of a foreign file, where it is named."""
@@ -184,7 +201,7 @@ class Inference:
         from reidkit.encoder import InferenceOptions
 
         return InferenceOptions(
-            cache_dir=cache_dir(self.cache, self.no_cache),
+            cache_dir=self.cache_dir(),
             skip_unreadable=self.skip_unreadable,
             device=self.device,
             precision=self.precision,
@@ -192,6 +209,45 @@ class Inference:
             progress=progress,
             group=group or ALONE,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Machine):
+    """How a run is made: what `train` and `adapt` have in common."""
+
+    save_every: SaveEvery = 5
+    cameras: CamerasOption = "cross"
+    format_: Format = None
+    compiled: Compiled = None
+    tensorboard: TensorBoard = False
+
+    def for_library(self, evaluate_every: int, resume_command: str, **more: Any) -> TrainOptions:
+        """Return these options, and `more` of `TrainOptions`, as the library takes them.
+
+        Raises:
+            UsageError: `--cache` with `--no-cache`.
+        """
+        from reidkit.train import TrainOptions
+
+        return TrainOptions(
+            format=self.format_,
+            device=self.device,
+            precision=self.precision,
+            compile=self.compiled,
+            save_every=self.save_every,
+            evaluate_every=evaluate_every,
+            cameras=self.cameras,
+            cache_dir=self.cache_dir(),
+            skip_unreadable=self.skip_unreadable,
+            resume_command=resume_command,
+            **more,
+        )
+
+    def callbacks(self, console: Callback, folder: Path) -> tuple[Callback, ...]:
+        """Return what follows a run into `folder`: the console, and TensorBoard where it is asked for."""
+        from reidkit.train import TensorBoard
+
+        return (console, TensorBoard(folder / "tensorboard")) if self.tensorboard else (console,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,19 +272,6 @@ class Features:
         return EvaluationProtocol(
             feature=self.feature, metric=comparing.metric, cameras=comparing.cameras, flip=self.flip
         )
-
-
-def cache_dir(cache: Path | None, no_cache: bool) -> Path | None:
-    """Return the folder of the image cache, or None for none.
-
-    Raises:
-        UsageError: both are asked for.
-    """
-    if no_cache and cache is not None:
-        raise UsageError("--cache and --no-cache exclude each other: give one of them")
-    if no_cache:
-        return None
-    return cache_folder(cache)
 
 
 def cache_folder(cache: Path | None) -> Path:

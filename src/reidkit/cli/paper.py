@@ -50,11 +50,8 @@ def paper(
     settings: options.Settings = None,
     interpretation: options.As = None,
     measured: Annotated[list[str] | None, typer.Option(help="figure1: NAME=RANK1,MAP, or a run's folder.")] = None,
-    device: options.Device = "auto",
-    precision: options.PrecisionOption = "auto",
-    cache: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    skip_unreadable: options.SkipUnreadable = False,
+    *,
+    machine: options.Machine,
     as_json: options.Json = False,
 ) -> None:
     """Check a table of the paper: train what it needs, and set paper and measurement side by side; or draw a figure.
@@ -77,7 +74,7 @@ def paper(
             data=next(iter(named.values()), None),
             measured=measured or (),
             settings=settings or (),
-            device=device,
+            device=machine.device,
             command=command(),
             say=remark,
         )
@@ -106,10 +103,10 @@ def paper(
         run_options = RunOptions(
             command=command(),
             shown_command=shown_command(),
-            device=device,
-            precision=precision,
-            cache_dir=options.cache_dir(cache, no_cache),
-            skip_unreadable=skip_unreadable,
+            device=machine.device,
+            precision=machine.precision,
+            cache_dir=machine.cache_dir(),
+            skip_unreadable=machine.skip_unreadable,
             say=remark,
             progress=tell,
         )

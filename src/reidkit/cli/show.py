@@ -17,9 +17,10 @@ from reidkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reidkit.encoder import ImageEncoder, InferenceOptions
+    import torch
+
+    from reidkit.encoder import ImageEncoder
     from reidkit.evaluation import Evaluation, EvaluationProtocol
-    from reidkit.types import Dataset
 
 show = typer.Typer(
     cls=Commands,
@@ -60,12 +61,9 @@ def ranks(
     from reidkit.report.build import ranked_lists
 
     figure_format(out)
-    with progress() as tell:
-        seen = _evaluate(model, data, format_, inference, tell)
-    rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
-    title = f"{seen.model.name} on {seen.dataset.name}"
-    write_figure(ranked_figure(ranked_lists(seen.evaluation, seen.protocol, rows), answers, title), out)
-    _say(out, as_json=as_json)
+    found = _evaluate(model, data, format_, inference, (queries, seed))
+    write_figure(ranked_figure(ranked_lists(found.evaluation, found.protocol, found.rows), answers, found.title), out)
+    _print_path(out, as_json=as_json)
 
 
 @show.command(cls=Command, epilog="reidkit show attention runs/small --data people --out attention.png")
@@ -87,12 +85,10 @@ def attention(
     from reidkit.report.attention import compare_attention
 
     figure_format(out)
-    with progress() as tell:
-        seen = _evaluate(model, data, format_, inference, tell)
-    rows = choose_queries(queries, seen.evaluation.query.paths, _scored(seen.evaluation), seed)
-    compared = compare_attention(seen.model, seen.evaluation, seen.protocol, rows, answers, seen.inference.device)
-    write_figure(comparison_figure(compared, f"{seen.model.name} on {seen.dataset.name}"), out)
-    _say(out, as_json=as_json)
+    found = _evaluate(model, data, format_, inference, (queries, seed))
+    compared = compare_attention(found.model, found.evaluation, found.protocol, found.rows, answers, found.device)
+    write_figure(comparison_figure(compared, found.title), out)
+    _print_path(out, as_json=as_json)
 
 
 @show.command(cls=Command, epilog="reidkit show embedding runs/small --data people --method tsne")
@@ -128,11 +124,17 @@ def embedding(
         panels, pids = embedding_panels(loaded, samples, settings, method, perplexity)
     title = f"{loaded.name} on {dataset.name}: {len(samples)} {part} images with {len(set(pids))} ids"
     write_figure(points_figure(panels, pids, title), out)
-    _say(out, as_json=as_json)
+    _print_path(out, as_json=as_json)
 
 
 def choose_queries(wanted: str, paths: Sequence[str], scored: Sequence[int], seed: int) -> list[int]:
-    """Return the numbers of the queries that are meant: so many of those with a match, or those of these names.
+    """Return the rows of the queries to show: a number of those with a match, sampled, or the files named.
+
+    Args:
+        wanted: A number from 1 to 50, or file names with commas between them.
+        paths: The path of each query.
+        scored: The rows of the queries that have a match.
+        seed: Which ones are sampled.
 
     Raises:
         UsageError: no such number or name.
@@ -156,33 +158,35 @@ def choose_queries(wanted: str, paths: Sequence[str], scored: Sequence[int], see
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """An evaluated model with what it was evaluated on."""
+class _Evaluated:
+    """An evaluated model, and the rows of the queries to show."""
 
     model: ImageEncoder
-    dataset: Dataset
+    device: torch.device
     protocol: EvaluationProtocol
-    inference: InferenceOptions
     evaluation: Evaluation
+    rows: list[int]
+    title: str
 
 
 def _evaluate(
-    model: Path, data: Path, format_: str | None, inference: options.Inference, progress: options.Progress
-) -> _Seen:
+    model: Path, data: Path, format_: str | None, inference: options.Inference, chosen: tuple[str, int]
+) -> _Evaluated:
+    """Evaluate a model; `chosen` are `--queries` and `--seed`."""
     from reidkit.data.formats.detect import load_dataset
     from reidkit.evaluation import EvaluationProtocol, evaluate
 
     loaded, dataset, protocol = inference.load_model(model), load_dataset(data, format_), EvaluationProtocol()
-    settings = inference.for_library(progress)
-    return _Seen(loaded, dataset, protocol, settings, evaluate(loaded, dataset, protocol, settings))
+    with progress() as tell:
+        settings = inference.for_library(tell)
+        evaluation = evaluate(loaded, dataset, protocol, settings)
+    queries, seed = chosen
+    with_match = [row for row, value in enumerate(evaluation.scores.average_precision) if not math.isnan(value)]
+    rows = choose_queries(queries, evaluation.query.paths, with_match, seed)
+    return _Evaluated(loaded, settings.device, protocol, evaluation, rows, f"{loaded.name} on {dataset.name}")
 
 
-def _scored(evaluation: Evaluation) -> list[int]:
-    """Return the queries that have a match in the gallery."""
-    return [number for number, value in enumerate(evaluation.scores.average_precision) if not math.isnan(value)]
-
-
-def _say(path: Path, *, as_json: bool) -> None:
+def _print_path(path: Path, *, as_json: bool) -> None:
     paths: dict[str, Any] = {"paths": [str(path)]}
     if as_json:
         print_json(paths)

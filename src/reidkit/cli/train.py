@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,9 +25,10 @@ from reidkit.train.run_folder import begun_as, default_folder, held, holds_run
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from reidkit.cli.output import Tell
+    from reidkit.distributed import Group
     from reidkit.train.checkpoint import Progress
     from reidkit.train.log import Row
     from reidkit.train.run import Run
@@ -49,26 +51,17 @@ def train(
         Path | None, typer.Option(help="The run's folder.  [default: runs/NAME-seedS, NAME by recipe and --set]")
     ] = None,
     resume: options.Resume = False,
-    save_every: options.SaveEvery = 5,
+    *,
+    running: options.Running,
     evaluate_every: Annotated[int, typer.Option(min=0, help="Epochs between evaluations; 0: only one at the end.")] = 0,
-    cameras: options.CamerasOption = "cross",
-    format_: options.Format = None,
-    device: options.Device = "auto",
-    precision: options.PrecisionOption = "auto",
-    compiled: options.Compiled = None,
-    cache: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    skip_unreadable: options.SkipUnreadable = False,
     processes: options.Processes = 1,
     save_classifier: Annotated[
         bool, typer.Option("--save-classifier", help="Write the classifier of the ids beside the model.")
     ] = False,
     stream: options.Stream = None,
-    tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
 ) -> int:
     """Train a network by a recipe, evaluate it, and write a run folder with weights, log and report."""
-    option = partial(option_of, params=context.command.params)
     found = get_recipe(recipe)
     changed = recipe_file.override(interpret(found, interpretation) if interpretation else found, settings or [])
     chosen = named(changed, found)
@@ -81,11 +74,9 @@ def train(
         return run_as(processes, resume_command())
 
     from reidkit.encoder import load_model
-    from reidkit.train import TensorBoard, TrainOptions
     from reidkit.train import train as run_training
 
-    as_child()
-    with join() as group, progress(group.first) as tell, log_lines(remark if group.first else _quiet, option):
+    with open_console(context) as (group, tell):
         run = run_training(
             chosen,
             data,
@@ -96,21 +87,10 @@ def train(
             network=options.import_network(network),
             teacher=load_model(teacher) if teacher else None,
             evaluate_on=val_data,
-            options=TrainOptions(
-                format=format_,
-                device=device,
-                precision=precision,
-                compile=compiled,
-                save_every=save_every,
-                evaluate_every=evaluate_every,
-                cameras=cameras,
-                cache_dir=options.cache_dir(cache, no_cache),
-                skip_unreadable=skip_unreadable,
-                save_classifier=save_classifier,
-                stream=stream,
-                resume_command=resume_command(),
+            options=running.for_library(
+                evaluate_every, resume_command(), save_classifier=save_classifier, stream=stream
             ),
-            callbacks=(Console(chosen, tell), *((TensorBoard(folder / "tensorboard"),) if tensorboard else ())),
+            callbacks=running.callbacks(Console(chosen, tell), folder),
         )
     if group.first:
         print_run(run, as_json=as_json)  # first, as the page may find no room
@@ -129,8 +109,20 @@ def _begun(folder: Path, before: Path | None, recipe: recipe_file.Recipe) -> tup
     return folder, recipe
 
 
-def _quiet(line: str) -> None:
-    """Drop the messages of all processes but the first."""
+@contextmanager
+def open_console(context: typer.Context) -> Iterator[tuple[Group, Tell]]:
+    """Join the processes of a run; yield their group, and how progress is shown.
+
+    The first process alone shows progress and the run's messages; these name the options of the command.
+    """
+    option = partial(option_of, params=context.command.params)
+    as_child()
+    with join() as group, progress(group.first) as tell, log_lines(remark if group.first else _drop, option):
+        yield group, tell
+
+
+def _drop(line: str) -> None:
+    """Show nothing."""
 
 
 class Console(Callback):

@@ -61,7 +61,7 @@ class OnnxRuntime:
         model = read_onnx(path)
         self._content = model.SerializeToString()  # so that no path leads from it to another file
         self._graph = model.graph.SerializeToString(deterministic=True)
-        self._sessions = {"cpu": _open(self._content, path, ["CPUExecutionProvider"])}
+        self._sessions = {"cpu": open_session(self._content, path, ["CPUExecutionProvider"])}
         session = self._sessions["cpu"]
         inputs = [(one.name, _shape(one.shape), _type(one.type)) for one in session.get_inputs()]
         check_input(path, inputs)
@@ -97,12 +97,12 @@ class OnnxRuntime:
                 log.warning("onnxruntime has no GPU here and runs on the processor: %s", "pip install onnxruntime-gpu")
                 self._sessions[device] = self._sessions["cpu"]
             else:
-                self._sessions[device] = _open(self._content, self._path, ["CUDAExecutionProvider"])
+                self._sessions[device] = open_session(self._content, self._path, ["CUDAExecutionProvider"])
         return self._sessions[device]
 
 
-def _open(content: bytes, path: Path, providers: list[str]) -> Any:
-    """Return a session.
+def open_session(content: bytes, path: Path, providers: list[str]) -> Any:
+    """Return a session of ONNX Runtime for the bytes of a file that `read_onnx` has let pass.
 
     Raises:
         UsageError: onnxruntime is not installed.

@@ -59,7 +59,7 @@ class OpenVinoRuntime:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._core, self._model = _read(path)
+        self._core, self._model = read_openvino(path)
         try:
             self.graph = _describe(path, self._model)
         except RuntimeError as error:
@@ -95,7 +95,7 @@ class OpenVinoRuntime:
         return self._compiled[precision]
 
 
-def _read(path: Path) -> tuple[Any, Any]:
+def read_openvino(path: Path) -> tuple[Any, Any]:
     """Return OpenVINO's core and the model, whose batch may have any size if that can be.
 
     Raises:

@@ -1,0 +1,82 @@
+"""Boxes as arrays [N, 4] of x1, y1, x2, y2: areas, overlaps, non-maximum suppression, and boxes within an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Boxes = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Boxes of people in one frame.
+
+    Attributes:
+        boxes: x1, y1, x2, y2 in pixels of the frame, float32 [N, 4].
+        scores: How sure the detector is, 0 to 1, float32 [N].
+        tracks: The ids that a file gives, int64 [N]; None where there are none.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    tracks: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Detections:
+        """Return some of them."""
+        return Detections(self.boxes[chosen], self.scores[chosen], None if self.tracks is None else self.tracks[chosen])
+
+
+NOBODY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+
+def areas(boxes: Boxes) -> NDArray[np.float32]:
+    """Return the area of each box [N]; a box without one has 0."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    product: NDArray[np.float32] = sides[:, 0] * sides[:, 1]
+    return product
+
+
+def intersections(first: Boxes, second: Boxes) -> NDArray[np.float32]:
+    """Return the area that each of the first [N, 4] shares with each of the second [M, 4], as [N, M]."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    sides = np.maximum(high - low, 0)
+    shared: NDArray[np.float32] = sides[..., 0] * sides[..., 1]
+    return shared
+
+
+def overlaps(first: Boxes, second: Boxes) -> NDArray[np.float32]:
+    """Return intersection over union of each of the first [N, 4] with each of the second [M, 4], as [N, M]."""
+    shared = intersections(first, second)
+    union = areas(first)[:, None] + areas(second)[None, :] - shared
+    ratio: NDArray[np.float32] = np.where(union > 0, shared / np.where(union > 0, union, 1), 0)
+    return ratio
+
+
+def suppress(boxes: Boxes, scores: NDArray[np.float32], most: float) -> NDArray[np.int64]:
+    """Return the rows that non-maximum suppression keeps, by falling score: none overlaps a better one above `most`."""
+    waiting = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(waiting):
+        best, others = waiting[0], waiting[1:]
+        kept.append(best)
+        waiting = others[overlaps(boxes[best : best + 1], boxes[others])[0] <= most]
+    return np.array(kept, np.int64)
+
+
+def within(found: Detections, width: int, height: int) -> Detections:
+    """Return the boxes cut at the edges of an image, without those that are NaN or keep less than a pixel each way."""
+    finite = np.asarray(np.isfinite(np.column_stack([found.boxes, found.scores])).all(axis=1))
+    found = found.rows(finite)
+    cut = np.clip(found.boxes, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
+    large = np.asarray((cut[:, 2:] - cut[:, :2] >= 1).all(axis=1))
+    return Detections(cut, found.scores, found.tracks).rows(large)
