@@ -239,11 +239,11 @@ class TestWorkers:
     def test_one_that_trains_is_killed(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
         """The other goes on; the table says what happened, and a second call trains what is missing."""
         rows = ["--rows", "fi-cosine", "--seeds", "2", "--processes", "2", "--no-cache", "--data", f"noise={noise}"]
-        sets = [word for setting in settings(SIZE | {"optim.epochs": 8}) for word in ("--set", setting)]
+        sets = [word for setting in settings(SIZE | {"optim.epochs": 20}) for word in ("--set", setting)]
         words = ["paper", "table2", "--out", tmp_path / "paper", *rows, *sets]
         command = nursery.start(*words)
         runs = tmp_path / "paper" / "runs"
-        until(lambda: len(list(runs.glob("*/log.jsonl"))) == 2)
+        until(lambda: any(runs.glob("*/log.jsonl")))  # long before the last of its 20 epochs
         os.kill(_children(command.pid)[0], signal.SIGKILL)
         expect(command.wait(), "1 run failed", "killed", "memory")
         assert len(list(runs.glob("*/model.safetensors"))) == 1
