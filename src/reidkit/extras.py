@@ -8,6 +8,8 @@ EXTRAS = {
     "aiohttp": ("fsspec", "aiohttp"),
     "pyarrow": ("pyarrow",),
     "fastapi": ("fastapi", "prometheus-client", "python-multipart", "uvicorn"),
+    "pymilvus": ("pymilvus",),
+    "ray": ("ray[data]",),
     "timm": ("timm",),
     "onnxruntime": ("onnx", "onnxruntime"),
     "onnxscript": ("onnx", "onnxruntime", "onnxscript"),

@@ -16,6 +16,7 @@ from PIL import Image
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter, Gallery, Query, Row, SearchOptions, open_gallery
+from tests.gallery import milvus_service
 from tests.gallery.made import Colours, colour, keys, similarities
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 GALLERIES: dict[str, Callable[[Path, Encoder], Gallery]] = {
     "memory": lambda _, encoder: open_gallery("memory", encoder),
     "local": lambda folder, encoder: open_gallery(folder / "people.db", encoder),
+    "milvus": lambda _, encoder: milvus_service.reused(encoder),
 }
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -453,7 +455,7 @@ def test_as_sorting_all_similarities_by_hand(kind, tmp_path_factory, data):
 
 
 def test_there_is_no_other_kind_yet():
-    with pytest.raises(UsageError, match=r"there are no galleries at milvus://here:19530/people yet"):
-        open_gallery("milvus://here:19530/people", Colours())
+    with pytest.raises(UsageError, match=r"there are no galleries at redis://here/0: name a file, as people.db"):
+        open_gallery("redis://me:secret@here/0", Colours())
     with pytest.raises(UsageError, match="a gallery in memory is empty, and needs a model"):
         open_gallery("memory")

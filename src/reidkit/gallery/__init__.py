@@ -11,6 +11,8 @@ from reidkit.errors import DataError, UsageError
 if TYPE_CHECKING:
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
+    from reidkit.gallery.local import LocalGallery
+    from reidkit.gallery.milvus import MilvusGallery
     from reidkit.gallery.protocol import Added, Gallery, Info, Page
     from reidkit.gallery.query import Hit, Hits, Query, SearchOptions
     from reidkit.gallery.row import Row
@@ -26,6 +28,7 @@ __all__ = [
     "Query",
     "Row",
     "SearchOptions",
+    "create_gallery",
     "open_gallery",
 ]
 
@@ -42,12 +45,14 @@ def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> G
     """Open the gallery at `uri`, whose features are those of `model`; where there is none, make one.
 
     Args:
-        uri: A file, as `people.db`; `memory` is an empty gallery that ends with the program.
+        uri: A file, as `people.db`, or a collection of a Milvus server, as `milvus://host:19530/people`; `memory` is an
+            empty gallery that ends with the program.
         model: What embeds images. Without one, the gallery must be there, and only features can be added and searched
             for.
 
     Raises:
         DataError: no gallery, a damaged one, or one of another model.
+        GalleryError: a server that does not answer.
         UsageError: an address of another kind.
     """
     place = os.fspath(uri)
@@ -57,17 +62,66 @@ def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> G
         if model is None:
             raise UsageError("a gallery in memory is empty, and needs a model to be filled: pass one", argument="model")
         return MemoryGallery(model)
+    kind = _kind_of(place)
+    if model is not None and not _is_there(place):
+        try:
+            return kind.create(place, model)
+        except DataError:
+            if not _is_there(place):  # and not made by another process meanwhile
+                raise
+    return kind(place, model)
+
+
+def create_gallery(
+    uri: str | os.PathLike[str], model: Encoder | None = None, *, fingerprint: str = "", dim: int = 0
+) -> Gallery:
+    """Make an empty gallery at `uri`, and open it.
+
+    Args:
+        uri: As for `open_gallery`.
+        model: What embeds images. Without one, `fingerprint` and `dim` say which features the gallery is for.
+        fingerprint: The fingerprint of the model of these features; "": not known.
+        dim: Their length.
+
+    Raises:
+        DataError: it is there, or cannot be made.
+        UsageError: no length of features, or an address of another kind.
+    """
+    place = os.fspath(uri)
+    if place == "memory":
+        return open_gallery(place, model)
+    return _kind_of(place).create(place, model, fingerprint=fingerprint, dim=dim)
+
+
+def _kind_of(place: str) -> type[LocalGallery] | type[MilvusGallery]:
+    """Return the class of the gallery at an address.
+
+    Raises:
+        UsageError: there is none for it.
+    """
+    if place.startswith("milvus://"):
+        from reidkit.gallery.milvus import MilvusGallery
+
+        return MilvusGallery
     if "://" in place:
-        raise UsageError(f"there are no galleries at {place} yet: name a file, as people.db, or memory", argument="uri")
+        from reidkit.gallery.milvus_address import shown
+
+        raise UsageError(
+            f"there are no galleries at {shown(place)}: name a file, as people.db, a collection, as "
+            "milvus://host:19530/people, or memory",
+            argument="uri",
+        )
     from reidkit.gallery.local import LocalGallery
 
-    if model is not None and not os.path.lexists(place):
-        try:
-            return LocalGallery.create(place, model)
-        except DataError:
-            if not os.path.lexists(place):  # and not made by another process meanwhile
-                raise
-    return LocalGallery(place, model)
+    return LocalGallery
+
+
+def _is_there(place: str) -> bool:
+    if not place.startswith("milvus://"):
+        return os.path.lexists(place)
+    from reidkit.gallery.milvus import is_there
+
+    return is_there(place)
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 UNKNOWN = np.iinfo(np.int64).min
 """A pid or a time that is not known, in a column."""
 
+MILVUS_UNKNOWN = -(2**62)
+"""The same in Milvus, whose language cannot write the smallest int64."""
+
+_EXACT = 2**53
+"""From here on Milvus compares whole numbers with fractions by rounding, and so takes different ones for equal."""
+
 _LISTED = "(SELECT value FROM json_each(?))"
 _CAMERAS = "(SELECT id FROM cameras WHERE name IN (SELECT value FROM json_each(?)))"
 _VALUE = f"AND json_extract(rows.attributes, ?) IN {_LISTED}"
@@ -154,20 +160,23 @@ class Filter:
         """Return the filter in Milvus's language, over fields of the names of `Row`; times are in microseconds.
 
         Values go through JSON and names are fixed, so that none can end its place. Fields that are not known hold ""
-        or, for pids and times, the smallest int64.
+        or, for pids and times, `MILVUS_UNKNOWN`; numbers of attributes that are large are text in `large`.
         """
-        wanted = (("camera", self.cameras), ("pid", self.pids), ("track", self.tracks), ("key", self.keys))
-        unwanted = (("camera", self.not_cameras), ("pid", self.not_pids), ("key", self.not_keys))
+        # No row has a pid below 0, and one that is not known must not be found by its number.
+        pids = None if self.pids is None else tuple(pid for pid in self.pids if pid >= 0)
+        not_pids = tuple(pid for pid in self.not_pids if pid >= 0)
+        wanted = (("camera", self.cameras), ("pid", pids), ("track", self.tracks), ("key", self.keys))
+        unwanted = (("camera", self.not_cameras), ("pid", not_pids), ("key", self.not_keys))
         parts = [f"{name} in {_json(values)}" for name, values in wanted if values is not None]
         parts += [f"{name} not in {_json(values)}" for name, values in unwanted if values]
         parts += self._times_in_milvus()
         for name, values in self._wanted():
-            alternatives = [f"attributes[{_json(name)}] == {_json(value)}" for value in values]
+            alternatives = [_attribute_milvus(name, value) for value in values]
             parts.append(f"({' or '.join(alternatives)})" if alternatives else "key in []")
         return " and ".join(parts)
 
     def _times_in_milvus(self) -> Iterator[str]:
-        known, unknown = f"time != {UNKNOWN}", f"time == {UNKNOWN}"
+        known, unknown = f"time != {MILVUS_UNKNOWN}", f"time == {MILVUS_UNKNOWN}"
         if self.since:
             yield f"time >= {to_micros(self.since)}"
         if self.until:
@@ -208,6 +217,17 @@ def _attribute_sql(name: str, values: tuple[Value, ...]) -> tuple[str, list[Any]
             conditions.append("json_type(rows.attributes, ?) = ?")
             given += [path, "true" if value else "false"]
     return f"({' OR '.join(conditions)})" if conditions else "0", given
+
+
+def is_large(value: Value) -> bool:
+    """Return whether Milvus would round a number when it compares it."""
+    return not isinstance(value, str | bool) and abs(value) >= _EXACT
+
+
+def _attribute_milvus(name: str, value: Value) -> str:
+    if is_large(value):
+        return f"large[{_json(name)}] == {_json(str(int(value)))}"
+    return f"attributes[{_json(name)}] == {_json(value)}"
 
 
 def _is_one_of(value: Value | None, wanted: tuple[Value, ...]) -> bool:

@@ -5,26 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from reidkit.errors import DataError, UsageError
-from reidkit.gallery.base_gallery import PAGE, BaseGallery, calibration_of, refuse_other_count
+from reidkit.errors import DataError
+from reidkit.gallery.base_gallery import PAGE, BaseGallery, refuse_other_count
 from reidkit.gallery.database import Database, create, now_micros, read_meta
 from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.local_view import LocalView
 from reidkit.gallery.memory import (
     calibration_facts,
-    conflict,
-    is_same,
     page_of,
     read_changes,
     read_position,
 )
+from reidkit.gallery.meta import new_meta, parse_meta
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
 from reidkit.gallery.records import (
     COLUMNS,
@@ -40,28 +38,26 @@ from reidkit.gallery.records import (
     read_rows,
     read_vectors,
     sequences,
+    status_of,
     time_of,
 )
 from reidkit.gallery.row import from_micros
 from reidkit.gallery.vector_index import Index
-from reidkit.metrics.calibration_file import calibration_of_text, calibration_text
+from reidkit.metrics.calibration_file import calibration_text
 
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.protocol import OnConflict, Status
+    from reidkit.gallery.protocol import OnConflict
     from reidkit.gallery.row import Row
 
 _log = logging.getLogger(__name__)
-
-LARGEST_DIM = 65_536
-"""Above this a sum of products of eight bits could leave 32 bits."""
 
 ERASING = 5.0
 """Seconds that a removal waits for readers, until what it removed is overwritten everywhere."""
@@ -87,7 +83,8 @@ class LocalGallery(BaseGallery):
         self._lock = threading.Lock()  # of the index and of what it has seen
         try:
             with self._database.reading() as connection:
-                self._read_meta(read_meta(connection), path)
+                self._meta = meta = parse_meta(read_meta(connection), str(path), model)
+                self.model, self.dim, self.flip, self.calibration = meta.model, meta.dim, meta.flip, meta.calibration
         except BaseException:
             self._database.close()
             raise
@@ -114,50 +111,8 @@ class LocalGallery(BaseGallery):
             DataError: the file is there, or cannot be made.
             UsageError: no length of features.
         """
-        known = calibration_of(model)
-        length = model.dim if model else dim
-        if not 0 < length <= LARGEST_DIM:
-            raise UsageError(
-                f"features of {length} numbers: pass a model, or dim from 1 to {LARGEST_DIM}", argument="dim"
-            )
-        meta = {
-            "uuid": str(uuid.uuid4()),
-            "model": model.fingerprint if model else fingerprint,
-            "dim": str(length),
-            "flip": str(int(bool(known and known.flip))),
-            "created": str(now_micros()),
-            "calibration": calibration_text(known),
-        }
-        create(Path(path), meta)
+        create(Path(path), new_meta(model, fingerprint, dim, now_micros()))
         return cls(path, model)
-
-    def _read_meta(self, meta: dict[str, Any], path: str | os.PathLike[str]) -> None:
-        try:
-            self.model, self.dim, self.flip = meta["model"], int(meta["dim"]), meta["flip"] == "1"
-            self._uuid, self._created = meta["uuid"], int(meta["created"])
-            self.calibration = calibration_of_text(meta["calibration"])
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{path} is damaged: what it says of itself cannot be read ({error})") from None
-        encoder = self._encoder
-        if encoder is None:
-            return
-        if encoder.fingerprint != self.model or encoder.dim != self.dim:
-            raise DataError(
-                f"{path} holds features of the model {self.model or '(not known)'} with {self.dim} numbers, and not of "
-                f"{encoder.fingerprint} with {encoder.dim}, which cannot be compared with them: open it with its own "
-                "model, or make another gallery",
-                argument="model",
-            )
-        known = calibration_of(encoder)
-        if known and known.flip == self.flip:
-            self.calibration = known
-        elif known:
-            _log.warning(
-                "%s: the model was calibrated %s --flip, and the gallery's features are made %s it, so that its "
-                "thresholds are not used: calibrate again, or make another gallery",
-                path,
-                *(("with", "without") if known.flip else ("without", "with")),
-            )
 
     def close(self) -> None:
         """Close the file and let go of the index."""
@@ -207,7 +162,7 @@ class LocalGallery(BaseGallery):
         return Info(
             uri=str(self._database.path),
             kind=self.kind,
-            uuid=self._uuid,
+            uuid=self._meta.uuid,
             model=self.model,
             dim=self.dim,
             flip=self.flip,
@@ -215,7 +170,7 @@ class LocalGallery(BaseGallery):
             cameras=cameras,
             first=min((camera.first for camera in cameras if camera.first), default=None),
             last=max((camera.last for camera in cameras if camera.last), default=None),
-            created=from_micros(self._created),
+            created=from_micros(self._meta.created),
             bytes=self._database.size(),
             memory=self._index.nbytes,
             **calibration_facts(self.calibration),
@@ -223,7 +178,7 @@ class LocalGallery(BaseGallery):
 
     def changes(self, position: str = "") -> Changes:
         """Return what has changed since a position: see `Gallery.changes`."""
-        seen, gone = read_changes(position, self._uuid)
+        seen, gone = read_changes(position, self._meta.uuid)
         asked = f"SELECT {COLUMNS} FROM {FROM} WHERE rows.id > ? ORDER BY rows.id"  # noqa: S608
         with self._database.reading() as connection:
             last, removed = sequences(connection)
@@ -231,7 +186,7 @@ class LocalGallery(BaseGallery):
                 raise DataError('that position is too old for its changes to be known: begin again with ""')
             added = tuple(make_row(record) for record in connection.execute(asked, [seen]))
             log = connection.execute("SELECT id FROM removed WHERE seq > ? AND id <= ? ORDER BY seq", [gone, seen])
-            return Changes(added, tuple(number for (number,) in log), f"{self._uuid}:{last}:{removed}")
+            return Changes(added, tuple(number for (number,) in log), f"{self._meta.uuid}:{last}:{removed}")
 
     def check(self) -> Check:
         """Read everything and compare it with what was written."""
@@ -275,7 +230,7 @@ class LocalGallery(BaseGallery):
         with self._database.writing() as connection:
             known = known_digests(connection, [each.row.key for each in new])
             fresh: dict[str, NewRow] = {}  # what is to be written, the last of each key
-            status = [self._status(connection, each, known, fresh, how) for each in new]
+            status = [status_of(each, known, fresh, how, self._reader(connection, known)) for each in new]
             replaced = [known[key][0] for key in fresh if key in known]
             delete_rows(connection, replaced)
             insert_rows(connection, list(fresh.values()))
@@ -284,37 +239,16 @@ class LocalGallery(BaseGallery):
             self._erase()
         return Added(tuple(row.key for row in rows), tuple(status))
 
-    def _status(
-        self,
-        connection: sqlite3.Connection,
-        new: NewRow,
-        known: dict[str, tuple[int, bytes]],
-        fresh: dict[str, NewRow],
-        how: OnConflict,
-    ) -> Status:
-        """Say what becomes of a row, and note it in `fresh` where it is to be written."""
-        key = new.row.key
-        before = fresh.get(key)
-        old = before.digest if before else known[key][1] if key in known else None
-        if old == new.digest or (old and how != "replace" and self._is_same(connection, new, known.get(key), before)):
-            return "unchanged"
-        if old and how == "skip":
-            return "conflict"
-        if old and how == "raise":
-            raise conflict(key)
-        fresh[key] = new
-        return "replaced" if old else "added"
+    def _reader(
+        self, connection: sqlite3.Connection, known: dict[str, tuple[int, bytes]]
+    ) -> Callable[[str], tuple[Row, NDArray[np.float32]]]:
+        """Return what reads a row with its feature by its key."""
 
-    def _is_same(
-        self, connection: sqlite3.Connection, new: NewRow, known: tuple[int, bytes] | None, before: NewRow | None
-    ) -> bool:
-        """Return whether a row is the one that is there, up to rounding of its feature."""
-        if before:
-            row, vector = before.row, before.vector
-        else:
-            ids = np.array([known[0] if known else 0])
-            row, vector = read_rows(connection, ids)[0], read_vectors(connection, ids, self.dim)[0].tobytes()
-        return is_same(row, np.frombuffer(vector, "<f4"), new.row, np.frombuffer(new.vector, "<f4"), exactly=False)
+        def read(key: str) -> tuple[Row, NDArray[np.float32]]:
+            ids = np.array([known[key][0]])
+            return read_rows(connection, ids)[0], read_vectors(connection, ids, self.dim)[0]
+
+        return read
 
     def _remove(self, matching: Filter, expect: int | None) -> int:
         where, values = matching.sql()

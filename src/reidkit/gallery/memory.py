@@ -250,7 +250,7 @@ def read_position(cursor: str, limit: int) -> int:
         raise UsageError(f"a page of {limit} rows: pass limit=1 or more", argument="limit")
     if not cursor:
         return 0
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 20 and int(cursor) < 2**63):
         raise UsageError("that is no cursor of rows: pass next of the page before", argument="cursor")
     return int(cursor)
 

@@ -36,7 +36,7 @@ TOWARDS, AWAY = 0.75, 0.25
 ALPHA = 3.0
 """The power of a cosine by which a neighbour counts in query expansion (Radenović et al. 2018)."""
 
-_CURSOR = re.compile(r"(\d{1,9})(?::(-?0x[01]\.[0-9a-f]+p[+-]\d{1,4}):(\d{1,18}))?")
+_CURSOR = re.compile(r"(\d{1,9})(?::(-?0x[01]\.[0-9a-f]+p[+-]\d{1,4}):(\d{1,19}))?")
 
 
 class Found(NamedTuple):

@@ -11,15 +11,18 @@ import numpy as np
 from reidkit.errors import DataError
 from reidkit.gallery.database import now_micros
 from reidkit.gallery.filters import UNKNOWN
+from reidkit.gallery.memory import conflict, is_same
 from reidkit.gallery.row import Row, from_micros, made_of, to_micros
 from reidkit.gallery.vector_index import NewRows
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
+
+    from reidkit.gallery.protocol import OnConflict, Status
 
 LOADED = 1024
 """Rows that are read into the index at a time."""
@@ -38,6 +41,36 @@ class NewRow(NamedTuple):
     vector: bytes
     thumbnail: bytes | None
     digest: bytes
+
+
+def status_of(
+    new: NewRow,
+    known: Mapping[str, tuple[int, bytes]],
+    fresh: dict[str, NewRow],
+    how: OnConflict,
+    read: Callable[[str], tuple[Row, NDArray[np.float32]]],
+) -> Status:
+    """Say what becomes of a row, and note it in `fresh` where it is to be written.
+
+    `known` has the id and the digest of keys that are there, `read` gives what is there.
+
+    Raises:
+        DataError: with `how="raise"`, its key is there with other contents.
+    """
+    key = new.row.key
+    before = fresh.get(key)
+    old = before.digest if before else known[key][1] if key in known else None
+    if old == new.digest:
+        return "unchanged"
+    if old and how != "replace":
+        row, vector = (before.row, np.frombuffer(before.vector, "<f4")) if before else read(key)
+        if is_same(row, vector, new.row, np.frombuffer(new.vector, "<f4"), exactly=False):
+            return "unchanged"
+        if how == "skip":
+            return "conflict"
+        raise conflict(key)
+    fresh[key] = new
+    return "replaced" if old else "added"
 
 
 def sequences(connection: sqlite3.Connection) -> tuple[int, int]:
