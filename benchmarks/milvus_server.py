@@ -91,7 +91,7 @@ def serving(python: str, folder: Path, settings: Sequence[str] = ()) -> Iterator
     watch = subprocess.Popen([sys.executable, "-c", words], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         _wait(server)
-        threading.Thread(target=_relay, args=[outside], daemon=True).start()
+        Relay(outside, ("127.0.0.1", INSIDE))
         yield f"127.0.0.1:{outside.getsockname()[1]}"
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -127,26 +127,42 @@ def _answers() -> bool:
         return False
 
 
-def _relay(outside: socket.socket) -> None:
-    """Connect whoever comes from outside with the server inside."""
-    while True:
-        try:
-            caller, _ = outside.accept()
-            inside = socket.create_connection(("127.0.0.1", INSIDE))
-        except OSError:
-            return
-        for one, other in ((caller, inside), (inside, caller)):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=_pump, args=[one, other], daemon=True).start()
+class Relay:
+    """Connects whoever comes to a listening socket with a server."""
 
+    def __init__(self, outside: socket.socket, target: tuple[str, int]) -> None:
+        self._outside, self._target = outside, target
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 18):
-            target.sendall(data)
-    for end in (source, target):
+    def close(self) -> None:
+        """End all connections, and take no more."""
+        for end in (self._outside, *self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._outside.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                caller, _ = self._outside.accept()
+                inside = socket.create_connection(self._target)
+            except OSError:
+                return
+            self._ends += [caller, inside]
+            for one, other in ((caller, inside), (inside, caller)):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(target=self._pump, args=[one, other], daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+            while data := source.recv(1 << 18):
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+                self._ends.remove(end)
+            end.close()
 
 
 def main() -> None:

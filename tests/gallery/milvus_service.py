@@ -1,6 +1,6 @@
 """A Milvus server for tests: one that is named, one that is started here, or a reason why there is none.
 
-REIDKIT_MILVUS names one by its address, as `127.0.0.1:19530`; collections `reidkit_test_...` are made there and dropped.
+REIDKIT_MILVUS names one by its address, as `127.0.0.1:19530`; collections `reidkit_test_...` come and go there.
 Else REIDKIT_MILVUS_PYTHON names a Python in whose environment the package milvus (2.3.5) is installed: all workers of a
 test run share one server, which ends with the last of them.
 """

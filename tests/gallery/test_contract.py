@@ -393,6 +393,7 @@ def test_changes(gallery):
 def test_thumbnails(gallery):
     gallery.add_vectors([RED, GREEN], [Row("a"), Row("b")], thumbnails=[b"jpeg", None])
     assert (gallery.thumbnail("a"), gallery.thumbnail("b"), gallery.thumbnail("c")) == (b"jpeg", None, None)
+    assert gallery.thumbnails(["c", "b", "a"]) == [None, None, b"jpeg"]
 
 
 def test_info(gallery):

@@ -115,7 +115,9 @@ def test_the_language_of_milvus_by_hand():
         == 'camera in ["do\\"or", "2"] and pid not in [7] and time >= 1767225600000000 '
         'and (attributes["n"] == 1 or attributes["n"] == true)'
     )
-    assert Filter(until=START).milvus() == f"(time != {-(2**63)} and time < 1767225600000000)"
+    large = Filter(pids=[-1, 3], attributes={"n": 2**60})
+    assert large.milvus() == 'pid in [3] and (large["n"] == "1152921504606846976")'
+    assert Filter(until=START).milvus() == f"(time != {-(2**62)} and time < 1767225600000000)"
 
 
 def test_an_infinite_list_is_no_problem_for_sql(tmp_path):

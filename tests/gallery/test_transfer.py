@@ -10,9 +10,10 @@ import pytest
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter, Row
 from reidkit.gallery import transfer as module
+from reidkit.gallery.comparison import compare_galleries
 from reidkit.gallery.fill import fill_from_features
 from reidkit.gallery.local import LocalGallery
-from reidkit.gallery.transfer import compare_galleries, copy_gallery, export_gallery
+from reidkit.gallery.transfer import copy_gallery, export_gallery
 from reidkit.metrics.features import read_features
 
 VECTORS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
@@ -98,7 +99,8 @@ def test_a_comparison_by_hand(gallery, tmp_path):
         copy_gallery(gallery, copy)
         whole = compare_galleries(copy, gallery, queries=10)
         assert (whole.missing, whole.extra, whole.different, whole.least()) == (0, 0, 0, 1.0)
-        assert set(whole.recall) == {"all", "one camera"}
+        assert set(whole.recall) == {"all", "one camera", "smallest camera", "1/16 of the time"}
+        assert whole.passed["one camera"] == pytest.approx(1 / 3)
         copy.remove(["ü/1.jpg", "ü/2.jpg"])
         copy.add_vectors(VECTORS[:1], [Row("new")])
         copy.add_vectors(-VECTORS[3:4], ROWS[3:4], on_conflict="replace")

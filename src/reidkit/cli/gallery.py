@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.gallery_audit import write_audit
 from reidkit.cli.gallery_options import Which, parse_attributes, parse_radius, parse_time
-from reidkit.cli.gallery_output import SHOWN, print_filled, print_hits, print_info
+from reidkit.cli.gallery_output import print_filled, print_hits, print_info
 from reidkit.cli.help import Command, Commands
 from reidkit.cli.output import print_json, print_line, progress
-from reidkit.errors import GalleryError, UsageError
+from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from reidkit.gallery import Gallery, Hits, Query, SearchOptions
@@ -32,7 +31,7 @@ gallery = typer.Typer(
     """,
 )
 
-Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db.")]
+Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db, or milvus://host:port/name.")]
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="The gallery's model: a run's folder, a .safetensors, .onnx or .xml.")
 ]
@@ -57,12 +56,12 @@ def create(
     as_json: options.Json = False,
 ) -> None:
     """Make an empty gallery for the features of a model."""
-    from reidkit.gallery.local import LocalGallery
+    from reidkit.gallery import create_gallery
 
     if model is None and not dim:
         raise UsageError("a gallery is for the features of one model: name it by --model, or give --dim")
     encoder = options.open_model(model, network, input_spec) if model else None
-    with LocalGallery.create(uri, encoder, fingerprint=fingerprint, dim=dim) as made:
+    with create_gallery(uri, encoder, fingerprint=fingerprint, dim=dim) as made:
         print_info(made, as_json=as_json)
 
 
@@ -154,7 +153,6 @@ def remove(
     Retention: run it every hour with --older-than. Rows without a time are as old as they are in the gallery.
     """
     from reidkit.gallery import open_gallery
-    from reidkit.gallery.local import LocalGallery
 
     matching = which.filter()
     with open_gallery(uri) as opened:
@@ -164,10 +162,10 @@ def remove(
         if keys:
             matching = dataclasses.replace(matching, keys=keys)
         count = opened.remove_matching(matching, expect=expect, dry_run=dry_run)
-        if compact and not dry_run and isinstance(opened, LocalGallery):
+        if compact and not dry_run:
             opened.compact()
         left = opened.count()
-    _audit(uri, "remove", filter=str(matching), removed=0 if dry_run else count)
+    write_audit(uri, "remove", filter=str(matching), removed=0 if dry_run else count)
     if as_json:
         print_json({"removed": 0 if dry_run else count, "matching": count, "rows": left})
     else:
@@ -241,7 +239,7 @@ def search(
         raise UsageError("images need the gallery's model to be embedded: name it by --model, or search by --key")
     with _opened(uri, model, network, input_spec, must_exist=True) as opened:
         hits = opened.search(asked, how)
-        _audit(uri, "search", purpose=purpose, **_noted(asked, how, hits))
+        write_audit(uri, "search", purpose=purpose, **_noted(asked, how, hits))
         if sheet:
             _draw(opened, asked, hits, (sheet, pictures))
     print_hits(hits, as_json=as_json)
@@ -257,92 +255,6 @@ def info(uri: Uri, as_json: options.Json = False) -> None:
 
     with open_gallery(uri) as opened:
         print_info(opened, as_json=as_json)
-
-
-@gallery.command(cls=Command, epilog="reidkit gallery check people.db --against copy.db")
-@options.spread
-def check(
-    uri: Uri,
-    against: Annotated[str | None, typer.Option(help="Another gallery, taken for the truth.")] = None,
-    min_recall: Annotated[float, typer.Option(min=0, max=1, help="For --against: the least recall.")] = 0.99,
-    as_json: options.Json = False,
-) -> int:
-    """Read everything and compare it with what was written; with --against, with another gallery (exit status 1)."""
-    from reidkit.gallery import open_gallery
-    from reidkit.gallery.transfer import compare_galleries
-
-    with open_gallery(uri) as opened:
-        found = opened.check()
-        compared = None
-        if against is not None:
-            with open_gallery(against) as truth:
-                compared = compare_galleries(opened, truth)
-    problems = list(found.problems)
-    if compared:
-        counts = (("missing", compared.missing), ("extra", compared.extra), ("different", compared.different))
-        problems += [f"{count} rows are {what}" for what, count in counts if count]
-        problems += [f"recall is {compared.least():.4f}"] if compared.least() < min_recall else []
-    if as_json:
-        print_json(
-            {"rows": found.rows, "problems": problems, "against": dataclasses.asdict(compared) if compared else None}
-        )
-    else:
-        for problem in problems[:SHOWN]:
-            print_line(problem)
-        if compared:
-            for name, recall in compared.recall.items():
-                words = ", ".join(f"@{top} {value:.4f}" for top, value in recall.items())
-                print_line(f"recall ({name}): {words}")
-        print_line(f"{found.rows:,} rows read, {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
-    return int(bool(problems))
-
-
-@gallery.command(cls=Command, epilog="reidkit gallery copy people.db copy.db")
-@options.spread
-def copy(
-    source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery.")],
-    target: Annotated[str, typer.Argument(metavar="TO", help="Another one; made where it is not there.")],
-    as_json: options.Json = False,
-) -> None:
-    """Copy all rows of a gallery into another one; a copy that was stopped goes on when repeated."""
-    from reidkit.gallery import open_gallery
-    from reidkit.gallery.local import LocalGallery
-    from reidkit.gallery.transfer import copy_gallery
-
-    with open_gallery(source) as ours, progress() as tell:
-        new = not Path(target).exists()
-        made = LocalGallery.create(target, fingerprint=ours.model, dim=ours.dim) if new else LocalGallery(target)
-        with made as theirs:
-            if new:
-                theirs.calibration = ours.calibration
-            done = copy_gallery(ours, theirs, lambda count, total: tell("rows", count, total))
-            rows = theirs.count()
-    counts = {name: done.count(name) for name in ("added", "replaced", "unchanged")}
-    if as_json:
-        print_json({**counts, "rows": rows})
-    else:
-        print_line(f"{', '.join(f'{count:,} {name}' for name, count in counts.items())}: {rows:,} rows in {target}")
-
-
-@gallery.command(cls=Command, epilog="reidkit gallery export people.db people.npz --camera door")
-@options.spread
-def export(
-    uri: Uri,
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="A features file to write, .npz or .parquet.")],
-    which: Which,
-    as_json: options.Json = False,
-) -> None:
-    """Write rows with their features to a features file, which `reidkit gallery add` takes again."""
-    from reidkit.gallery import open_gallery
-    from reidkit.gallery.transfer import export_gallery
-
-    with open_gallery(uri) as opened, progress() as tell:
-        count = export_gallery(opened, out, which.filter(), lambda done, total: tell("rows", done, total))
-    _audit(uri, "export", rows=count, filter=str(which.filter()))
-    if as_json:
-        print_json({"rows": count, "file": str(out)})
-    else:
-        print_line(f"{count:,} rows in {out}")
 
 
 def _opened(
@@ -380,21 +292,3 @@ def _noted(asked: Query, how: SearchOptions, hits: Hits) -> dict[str, Any]:
         "filter": str(how.filter),
         "hits": [{"key": hit.key, "similarity": round(hit.similarity, 6)} for hit in hits],
     }
-
-
-def _audit(uri: str, action: str, **facts: Any) -> None:
-    """Note what is done in the audit log of the gallery, where it has one; without it nothing is shown."""
-    log = Path(f"{uri}-audit")
-    if not log.is_file():
-        return
-    import getpass
-
-    from reidkit.serve.audit import AuditLog
-
-    with closing(AuditLog(log)) as audit:
-        try:
-            audit.write(f"command line: {getpass.getuser()}", action, **facts).result()
-        except sqlite3.Error as error:
-            raise GalleryError(
-                f"{log} cannot be written ({error}), so that nothing is shown: make room for it"
-            ) from None

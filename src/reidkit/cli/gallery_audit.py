@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.gallery_options import parse_time
 from reidkit.cli.output import print_json, print_line
-from reidkit.errors import DataError, MissingFileError
+from reidkit.errors import DataError, GalleryError, MissingFileError
 
 SHOWN = 120
 """Characters of what an entry holds beside time, actor and action."""
@@ -74,3 +75,21 @@ def _verify(path: Path, *, as_json: bool) -> None:
             print_line(fault)
     if found.faults:
         raise DataError(f"{path} has been changed: compare it with a copy that nobody could write to")
+
+
+def write_audit(uri: str, action: str, **facts: Any) -> None:
+    """Note what is done in the audit log of the gallery, where it has one; without it nothing is shown."""
+    log = Path(f"{uri}-audit")
+    if not log.is_file():
+        return
+    import getpass
+
+    from reidkit.serve.audit import AuditLog
+
+    with closing(AuditLog(log)) as audit:
+        try:
+            audit.write(f"command line: {getpass.getuser()}", action, **facts).result()
+        except sqlite3.Error as error:
+            raise GalleryError(
+                f"{log} cannot be written ({error}), so that nothing is shown: make room for it"
+            ) from None

@@ -50,7 +50,8 @@ def print_info(opened: Gallery, *, as_json: bool) -> None:
         print_line(f"threshold {found.threshold:.4f} at a false accept rate of {found.far:g}{pairs}")
     else:
         print_line("not calibrated: hits have no probabilities (reidkit calibrate)")
-    print_line(f"{found.bytes / 2**20:,.1f} MiB, made {as_text(found.created)}")
+    size = f"{found.bytes / 2**20:,.1f} MiB, " if found.bytes else ""
+    print_line(f"{size}made {as_text(found.created)}{'' if found.exact else '; a search may miss some (its index)'}")
     if found.cameras:
         cells = [
             [each.name or "(not known)", f"{each.rows:,}", as_text(each.first) or "", as_text(each.last) or ""]

@@ -24,6 +24,8 @@ from reidkit.cli.evaluate import evaluate
 from reidkit.cli.export import export
 from reidkit.cli.gallery import gallery
 from reidkit.cli.gallery_audit import audit
+from reidkit.cli.gallery_transfer import check, copy
+from reidkit.cli.gallery_transfer import export as export_rows
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.import_weights import import_
 from reidkit.cli.options import spread
@@ -102,6 +104,11 @@ EXAMPLES: dict[Callable[..., Any], str] = {
 for _command, _example in EXAMPLES.items():
     app.command(_command.__name__.rstrip("_").replace("_", "-"), cls=Command, epilog=_example)(spread(_command))
 app.add_typer(show, name="show")
+gallery.command(cls=Command, epilog="reidkit gallery check people.db --against copy.db")(spread(check))
+gallery.command(cls=Command, epilog="reidkit gallery copy people.db milvus://host:19530/people")(spread(copy))
+gallery.command("export", cls=Command, epilog="reidkit gallery export people.db people.npz --camera door")(
+    spread(export_rows)
+)
 gallery.command(cls=Command, epilog="reidkit gallery audit people.db --verify")(spread(audit))
 app.add_typer(gallery, name="gallery")
 

@@ -77,6 +77,14 @@ class BaseGallery(ABC):
         """Return the keys of all rows, in the order of their ids."""
 
     @abstractmethod
+    def thumbnail(self, key: str) -> bytes | None:
+        """Return the JPEG that was added with a row; None where there is none."""
+
+    def thumbnails(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the JPEGs that were added with rows: see `Gallery.thumbnails`."""
+        return [self.thumbnail(key) for key in keys]
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of files and memory."""
 

@@ -111,6 +111,9 @@ class MemoryGallery(BaseGallery):
         """Find nothing, as there is no file that can be damaged."""
         return Check(len(self))
 
+    def compact(self) -> None:
+        """Do nothing: what was removed is gone."""
+
     def changes(self, position: str = "") -> Changes:
         """Return what has changed since a position: see `Gallery.changes`."""
         seen, gone = read_changes(position, self._uuid)

@@ -23,8 +23,16 @@ from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.memory import calibration_facts, page_of, read_changes, read_position
 from reidkit.gallery.meta import new_meta, parse_meta
 from reidkit.gallery.milvus_address import parse_address
-from reidkit.gallery.milvus_records import COLUMNS, check_lengths, check_thumbnails, to_record, to_row, to_vector
-from reidkit.gallery.milvus_store import Store, rows_at_once
+from reidkit.gallery.milvus_records import (
+    COLUMNS,
+    LONGEST_THUMBNAIL,
+    check_lengths,
+    check_thumbnails,
+    to_record,
+    to_row,
+    to_vector,
+)
+from reidkit.gallery.milvus_store import MESSAGE_BYTES, Store, rows_at_once
 from reidkit.gallery.milvus_view import FIELDS, MilvusView
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
 from reidkit.gallery.records import KEPT_DAYS, NewRow, digest_of, status_of, time_of
@@ -120,8 +128,13 @@ class MilvusGallery(BaseGallery):
 
     def thumbnail(self, key: str) -> bytes | None:
         """Return the JPEG that was added with a row; None where there is none."""
-        found = self._records([key], ("key", "thumbnail"))
-        return base64.b64decode(found[0]["thumbnail"]) or None if found else None
+        return self.thumbnails([key])[0]
+
+    def thumbnails(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the JPEGs that were added with rows: see `Gallery.thumbnails`."""
+        found = self._records(keys, ("key", "thumbnail"), size=MESSAGE_BYTES // LONGEST_THUMBNAIL)
+        pictures = {record["key"]: base64.b64decode(record["thumbnail"]) for record in found}
+        return [pictures.get(key) or None for key in keys]
 
     def keys(self) -> list[str]:
         """Return the keys of all rows, in the order of their ids."""
@@ -245,7 +258,7 @@ class MilvusGallery(BaseGallery):
     def _write(
         self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
     ) -> Added:
-        check_lengths(vectors)
+        check_lengths(vectors, rows)
         check_thumbnails(thumbnails)
         blobs = (vector.astype("<f4", copy=False).tobytes() for vector in vectors)
         new = [
@@ -287,12 +300,12 @@ class MilvusGallery(BaseGallery):
         record = self._records([key], FIELDS)[0]
         return to_row(record), to_vector(record)
 
-    def _records(self, keys: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
+    def _records(self, keys: Sequence[str], fields: Sequence[str], *, size: int = PAGE) -> list[dict[str, Any]]:
         try:
             wanted = list(Filter(keys=keys).keys or ())
         except ValueError:  # no row can have such a key
             return []
-        return list(self._store.by_key(wanted, fields, size=PAGE, level="strong").values())
+        return list(self._store.by_key(wanted, fields, size=size, level="strong").values())
 
     def _remove(self, matching: Filter, expect: int | None) -> int:
         with self._lock:

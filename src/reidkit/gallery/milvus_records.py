@@ -12,7 +12,7 @@ from reidkit.gallery.filters import MILVUS_UNKNOWN, is_large
 from reidkit.gallery.row import Row, from_micros, made_of, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -84,16 +84,16 @@ def check_thumbnails(thumbnails: Iterable[bytes | None]) -> None:
             )
 
 
-def check_lengths(vectors: NDArray[np.float32]) -> None:
+def check_lengths(vectors: NDArray[np.float32], rows: Sequence[Row]) -> None:
     """Refuse features whose cosines single precision cannot tell.
 
     Raises:
-        DataError: one is nearly zero or nearly infinite.
+        DataError: one is zero, nearly zero or nearly infinite.
     """
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    bad = np.flatnonzero((lengths > 0) & ((lengths < SHORTEST) | (lengths > LONGEST)))
+    bad = np.flatnonzero((lengths < SHORTEST) | (lengths > LONGEST))
     if len(bad):
         raise DataError(
-            f"feature {bad[0]} has the length {lengths[bad[0]]:.3g}, which Milvus cannot compare: scale features to "
-            "about one"
+            f"the feature of {rows[bad[0]].key} has the length {lengths[bad[0]]:.3g}, which Milvus cannot compare: "
+            "scale features to about one, and leave out those of zeros"
         )

@@ -7,6 +7,7 @@ ids of rows that are gone, for those who follow the changes. What the gallery is
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -211,22 +212,29 @@ class Store:
     def pages(
         self, expression: str, fields: Sequence[str], *, size: int = MOST, log: bool = False
     ) -> Iterator[list[dict[str, Any]]]:
-        """Yield all rows that meet an expression, some at a time, in the order of their keys."""
-        size = max(1, min(size, MOST))
+        """Yield all rows that meet an expression, some at a time, in the order of their keys.
+
+        Each is read strongly consistent, as the collection was made. pymilvus has an iterator for this, which writes
+        keys into its expressions as they are, so that a key with a quote ends it.
+        """
+        name, key = (self.log, "seq") if log else (self.address.name, "key")
+        size, after = max(1, min(size, MOST)), ""
         with self.errors():
-            iterator = self._client.query_iterator(
-                self.log if log else self.address.name,
-                batch_size=size,
-                filter=expression,
-                output_fields=list(fields),
-                consistency_level="Strong",
-                timeout=PATIENCE,
-            )
-            try:
-                while page := iterator.next():
+            while True:
+                page = self._client.query(
+                    name,
+                    filter=" and ".join(f"({each})" for each in (expression, after) if each),
+                    output_fields=list(fields),
+                    limit=size,
+                    iterator="True",  # the first ones by key, of all segments
+                    reduce_stop_for_best="True",
+                    timeout=PATIENCE,
+                )
+                if page:
                     yield list(page)
-            finally:
-                iterator.close()
+                if len(page) < size:
+                    return
+                after = f"{key} > {json.dumps(max(record[key] for record in page), ensure_ascii=False)}"
 
     def by_key(self, keys: Iterable[str], fields: Sequence[str], *, size: int, level: str) -> dict[str, dict[str, Any]]:
         """Return the fields of those keys that are there, asking for `size` at a time."""

@@ -138,8 +138,8 @@ class Gallery(Protocol):
     """Images of people by their keys, and the search for those that are most similar to another one.
 
     It may be used by several threads at once. What has been added is there, and what was removed is gone, when the call
-    returns; a search sees all changes that were made before it began, whichever process made them. A gallery is closed
-    at the end of a `with` block.
+    returns; a search sees all changes that were made before it began, whichever process made them (in Milvus, unless
+    its address asks for less). A gallery is closed at the end of a `with` block.
     """
 
     model: str
@@ -257,6 +257,9 @@ class Gallery(Protocol):
     def thumbnail(self, key: str) -> bytes | None:
         """Return the JPEG that was added with a row; None where there is none."""
 
+    def thumbnails(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the JPEGs that were added with rows; None for those without one."""
+
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = 1000, cursor: str = "") -> Page:
         """Return the rows that meet a filter, in the order of their ids, `limit` at a time.
 
@@ -275,6 +278,9 @@ class Gallery(Protocol):
 
     def check(self) -> Check:
         """Read everything and compare it with what was written."""
+
+    def compact(self) -> None:
+        """Give back to the disk what removed rows have left free."""
 
     def changes(self, position: str = "") -> Changes:
         """Return what has changed since a position, which an earlier call returned; "": since the beginning.

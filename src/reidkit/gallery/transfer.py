@@ -1,35 +1,35 @@
-"""Galleries to files and to other galleries: export, copies that go on where they stopped, comparisons."""
+"""Galleries to files and to other galleries: export, and copies that go on where they stopped."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reidkit.atomic import atomic_write, os_errors_as
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.extras import install
-from reidkit.gallery.filters import EVERYTHING, Filter
+from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.protocol import Added
 from reidkit.gallery.row import Row
 from reidkit.types import NO_CAMERA, Embeddings
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from reidkit.gallery.filters import Filter
     from reidkit.gallery.protocol import Gallery, Status
 
 PAGE = 1000
 TEXTS = ("keys", "cameras", "tracks", "times", "images", "attributes")
 """Columns of a file of a gallery beside those of every features file, as text, "" where there is nothing."""
-
-SAMPLED = 1000
 
 
 def export_gallery(
@@ -186,6 +186,23 @@ def _own_texts(path: Path, count: int) -> tuple[dict[str, list[str]], str]:
     return {name: column.tolist() for name, column in texts.items()}, ""
 
 
+def open_copy(source: Gallery, target: str | os.PathLike[str]) -> Gallery:
+    """Open the gallery that another one is to be copied into; where there is none, make it for the same features.
+
+    Raises:
+        GalleryError: a server that does not answer.
+        DataError: something else is there.
+    """
+    from reidkit.gallery import create_gallery, open_gallery
+
+    try:
+        return open_gallery(target)
+    except MissingFileError:
+        made = create_gallery(target, fingerprint=source.model, dim=source.dim)
+        made.calibration = source.calibration
+        return made
+
+
 def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int], None] | None = None) -> Added:
     """Copy all rows that the target does not have with the same contents; what became of them.
 
@@ -204,7 +221,7 @@ def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int]
     total, done = source.count(), 0
     for some in pages(source):
         names = [row.key for row in some]
-        pictures = [source.thumbnail(name) for name in names]
+        pictures = source.thumbnails(names)
         added = target.add_vectors(source.vectors(names), some, thumbnails=pictures, on_conflict="replace")
         keys += added.keys
         status += added.status
@@ -212,70 +229,6 @@ def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int]
         if progress:
             progress(done, total)
     return Added(tuple(keys), tuple(status))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How a gallery compares with another one, which is taken for the truth.
-
-    Attributes:
-        missing: Rows that only the other one has; `extra`: rows that only this one has; `different`: rows of one key
-            with other columns or another feature, among those that were looked at.
-        recall: For each number of hits, the part of the other one's that this one finds, without a filter and with one
-            camera alone.
-    """
-
-    missing: int
-    extra: int
-    different: int
-    recall: dict[str, dict[int, float]]
-
-    def least(self) -> float:
-        """Return the lowest recall."""
-        return min((value for each in self.recall.values() for value in each.values()), default=1.0)
-
-
-def compare_galleries(gallery: Gallery, truth: Gallery, *, queries: int = 100, seed: int = 0) -> Comparison:
-    """Compare a gallery with another one: which rows it has, and which of the other's hits it finds.
-
-    Queries are rows of the other one, drawn at random, each searched for without itself.
-    """
-    ours, theirs = set(gallery.keys()), set(truth.keys())
-    shared = sorted(ours & theirs)
-    rng = np.random.default_rng(seed)
-    sampled = [shared[at] for at in rng.permutation(len(shared))[: max(SAMPLED, queries)].tolist()]
-    different = _different(gallery, truth, sampled)
-    asked, recall = sampled[:queries], {}
-    cameras = [camera.name for camera in truth.info().cameras if camera.name]
-    filters = {"all": EVERYTHING} | ({"one camera": Filter(cameras=cameras[:1])} if cameras else {})
-    if asked:
-        vectors = truth.vectors(asked)
-        for name, matching in filters.items():
-            mine, other = (
-                [[hit.key for hit in hits] for hits in each.search_vectors(vectors, top=100, filter=matching)]
-                for each in (gallery, truth)
-            )
-            recall[name] = {top: _recall(mine, other, top) for top in (1, 10, 100)}
-    return Comparison(len(theirs - ours), len(ours - theirs), different, recall)
-
-
-def _recall(mine: list[list[str]], other: list[list[str]], top: int) -> float:
-    found = [len(set(a[:top]) & set(b[:top])) / len(b[:top]) for a, b in zip(mine, other, strict=True) if b]
-    return float(np.mean(found)) if found else 1.0
-
-
-def _different(gallery: Gallery, truth: Gallery, keys: Sequence[str]) -> int:
-    """Count the rows of which columns or features differ."""
-    count = 0
-    for first in range(0, len(keys), PAGE):
-        some = keys[first : first + PAGE]
-        mine, other = (
-            {row.key: replace(row, id=0, added=None) for row in each.rows(Filter(keys=some), limit=PAGE).rows}
-            for each in (gallery, truth)
-        )
-        equal = (gallery.vectors(some) == truth.vectors(some)).all(axis=1)
-        count += sum(mine.get(key) != other.get(key) or not same for key, same in zip(some, equal, strict=True))
-    return count
 
 
 def as_text(time: datetime | None) -> str | None:

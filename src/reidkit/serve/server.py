@@ -54,6 +54,7 @@ def serve(
         RunError: the address cannot be listened on.
     """
     from reidkit.gallery import open_gallery
+    from reidkit.gallery.milvus_address import shown
 
     _require_packages()
     from reidkit.serve.app import create_app
@@ -64,15 +65,15 @@ def serve(
         settings = replace(settings, port=port, audit=settings.audit or audit_path(uri))
         gallery = open_gallery(uri, model)
         if not len(gallery):
-            LOG.warning("%s is empty: add images with `reidkit gallery add`, or by the service", uri)
+            LOG.warning("%s is empty: add images with `reidkit gallery add`, or by the service", shown(uri))
         try:
             app = create_app(gallery, model, settings)
         except BaseException:
             gallery.close()
             raise
         _set_threads()
-        shown = f"[{host}]" if ":" in host else host
-        _run(app, settings, listening, lambda: ready(f"http://{shown}:{port}/") if ready else None)
+        named = f"[{host}]" if ":" in host else host
+        _run(app, settings, listening, lambda: ready(f"http://{named}:{port}/") if ready else None)
 
 
 def _require_packages() -> None:
@@ -92,11 +93,15 @@ def audit_path(uri: str | os.PathLike[str]) -> Path | None:
     Raises:
         UsageError: the gallery is no file here.
     """
+    from reidkit.gallery.milvus_address import shown
+
     text = os.fspath(uri)
     if text == "memory":
         return None
     if "://" in text:
-        raise UsageError(f"{text} is no file that an audit log could lie beside: name one as audit", argument="audit")
+        raise UsageError(
+            f"{shown(text)} is no file that an audit log could lie beside: name one as audit", argument="audit"
+        )
     return Path(f"{text}-audit")
 
 

@@ -1,0 +1,104 @@
+"""`reidkit gallery check`, `copy` and `export`: a gallery beside another one, or in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reidkit.cli import options
+from reidkit.cli.gallery_audit import write_audit
+from reidkit.cli.gallery_options import Which
+from reidkit.cli.gallery_output import SHOWN
+from reidkit.cli.output import print_json, print_line, progress
+
+if TYPE_CHECKING:
+    from reidkit.gallery.comparison import Comparison
+
+Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db, or milvus://host:port/name.")]
+
+
+def check(
+    uri: Uri,
+    against: Annotated[str | None, typer.Option(help="Another gallery, taken for the truth.")] = None,
+    queries: Annotated[int, typer.Option(min=1, help="For --against: rows that are searched for.")] = 100,
+    min_recall: Annotated[float, typer.Option(min=0, max=1, help="For --against: the least recall.")] = 0.99,
+    as_json: options.Json = False,
+) -> int:
+    """Read everything and compare it with what was written; with --against, with another gallery.
+
+    Compared are keys, columns and features of sampled rows, and for sampled queries, with and without filters, how many
+    of the other gallery's first 1, 10 and 100 hits are found. The exit status is 1 where there is a problem.
+    """
+    from reidkit.gallery import open_gallery
+    from reidkit.gallery.comparison import compare_galleries
+
+    with open_gallery(uri) as opened:
+        found = opened.check()
+        compared = None
+        if against is not None:
+            with open_gallery(against) as truth:
+                compared = compare_galleries(opened, truth, queries=queries)
+    problems = list(found.problems)
+    if compared:
+        counts = (("missing", compared.missing), ("extra", compared.extra), ("different", compared.different))
+        problems += [f"{count} rows are {what}" for what, count in counts if count]
+        problems += [f"recall is {compared.least():.4f}"] if compared.least() < min_recall else []
+    if as_json:
+        print_json({"rows": found.rows, "problems": problems, "against": _as_json(compared)})
+    else:
+        for problem in problems[:SHOWN]:
+            print_line(problem)
+        if compared:
+            print_line(f"{compared.queries} queries, by part of the rows that passes the filter:")
+            for name, recall in compared.recall.items():
+                words = ", ".join(f"@{top} {value:.4f}" for top, value in recall.items())
+                print_line(f"recall ({name}, {compared.passed[name]:.1%}): {words}")
+        print_line(f"{found.rows:,} rows read, {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
+    return int(bool(problems))
+
+
+def _as_json(compared: Comparison | None) -> dict[str, Any] | None:
+    return dataclasses.asdict(compared) if compared else None
+
+
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="Another one; made where it is not there.")],
+    as_json: options.Json = False,
+) -> None:
+    """Copy all rows of a gallery into another one, of any kind; a copy that was stopped goes on when repeated."""
+    from reidkit.gallery import open_gallery
+    from reidkit.gallery.milvus_address import shown
+    from reidkit.gallery.transfer import copy_gallery, open_copy
+
+    with open_gallery(source) as ours, open_copy(ours, target) as theirs, progress() as tell:
+        done = copy_gallery(ours, theirs, lambda count, total: tell("rows", count, total))
+        rows = theirs.count()
+    counts = {name: done.count(name) for name in ("added", "replaced", "unchanged")}
+    if as_json:
+        print_json({**counts, "rows": rows})
+    else:
+        words = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        print_line(f"{words}: {rows:,} rows in {shown(target)}")
+
+
+def export(
+    uri: Uri,
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="A features file to write, .npz or .parquet.")],
+    which: Which,
+    as_json: options.Json = False,
+) -> None:
+    """Write rows with their features to a features file, which `reidkit gallery add` takes again."""
+    from reidkit.gallery import open_gallery
+    from reidkit.gallery.transfer import export_gallery
+
+    with open_gallery(uri) as opened, progress() as tell:
+        count = export_gallery(opened, out, which.filter(), lambda done, total: tell("rows", done, total))
+    write_audit(uri, "export", rows=count, filter=str(which.filter()))
+    if as_json:
+        print_json({"rows": count, "file": str(out)})
+    else:
+        print_line(f"{count:,} rows in {out}")
