@@ -112,4 +112,5 @@ def _start(python: str, folder: Path, address: Path) -> None:
         if started.poll() is not None or time.monotonic() > until:
             raise RuntimeError(f"Milvus did not start: {(folder / 'errors').read_text()[-500:]}")
         time.sleep(0.2)
+    started.returncode = 0  # it may outlive this process, which is no reason for a warning
     part.rename(address)
