@@ -18,6 +18,7 @@ from reidkit.gallery.local import LocalGallery
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from reidkit.serve.audit import AuditLog, verify
+from tests.gallery import milvus_service
 from tests.train.tiny import RECIPE
 
 
@@ -106,7 +107,7 @@ def test_export_copy_check_and_remove(place, call):
     assert call("export", "people.db", "people.npz", "--json") == {"rows": 6, "file": "people.npz"}
     assert "6 added" in call("copy", "people.db", "copy.db")
     assert call("copy", "people.db", "copy.db", "--json") == {"added": 0, "replaced": 0, "unchanged": 6, "rows": 6}
-    assert "recall (all): @1 1.0000" in call("check", "copy.db", "--against", "people.db")
+    assert "recall (all, 100.0%): @1 1.0000" in call("check", "copy.db", "--against", "people.db")
     assert call("remove", "copy.db", "--older-than", "72h", "--camera", "door", "--dry-run", "--json")["matching"] == 2
     assert "1 rows would be removed" in call("remove", "copy.db", "0", "--dry-run")
     assert "3 rows meet the filter, and not 5" in call("remove", "copy.db", "--camera", "door", "--expect", 5, status=1)
@@ -176,3 +177,20 @@ def test_searches_are_noted_where_there_is_an_audit_log(place, call, model):
     assert verify(place / "people.db-audit").faults == ()
     (place / "people.db-audit").write_bytes(b"no log")
     assert "audit" in call("search", "people.db", "who.png", "--model", model, status=1)
+
+
+def test_a_gallery_in_milvus(place, call, model):
+    """From images to hits, there and back: as in a file."""
+    uri = milvus_service.fresh("command")
+    secret = uri.replace("//", "//me:hunter2@")
+    assert call("create", secret, "--model", model, "--json")["uri"] == uri
+    assert call("add", uri, "crops.csv", "--model", model, "--thumbnails", "--json")["added"] == 3
+    found = call("search", uri, "crops/a.png", "--model", model, "--camera", "door", "--json")
+    assert ([hit["key"] for hit in found["hits"]], found["exact"]) == (["crops/a.png", "crops/sub/c.png"], True)
+    assert "3 added, 0 replaced, 0 unchanged: 3 rows in copy.db" in call("copy", uri, "copy.db")
+    assert f"0 added, 0 replaced, 3 unchanged: 3 rows in {uri}" in call("copy", "copy.db", secret)
+    assert "no problems" in call("check", secret, "--against", "copy.db")
+    assert "1 rows removed, 2 are" in call("remove", uri, "crops/b.png", "--compact")
+    assert "1 rows are missing" in call("check", uri, "--against", "copy.db", status=1)
+    assert f"{uri}: 2 images" in call("info", secret)
+    assert "milvus://host:19530/name" in call("info", "milvus://me:hunter2@here/1", status=2)
