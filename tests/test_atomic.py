@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reidkit.atomic import atomic_write, final_name
+from reidkit.atomic import atomic_write, final_name, new_file, new_folder
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
@@ -53,6 +53,49 @@ def test_what_a_kill_has_left_is_removed(tmp_path):
         second.write(b"second")
     assert path.read_bytes() == b"first", "the last to finish"
     assert {file.name for file in tmp_path.iterdir()} == {"scores.json", *others}
+
+
+def test_a_new_file_never_replaces_another(tmp_path):
+    path = tmp_path / "people.db"
+    (tmp_path / "people.db.0123abcd.partial").write_bytes(b"left by a kill")
+    with new_file(path) as file:
+        file.write(b"whole")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    with pytest.raises(FileExistsError), new_file(path) as file:
+        file.write(b"another")
+    assert path.read_bytes() == b"whole"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_new_folder_appears_with_all_that_is_in_it(tmp_path):
+    """What a kill has left goes; what another process is filling stays, and so does what is called otherwise."""
+    path = tmp_path / "split"
+    for name in ("split.0123abcd.partial", "split.partial", "other.0123abcd.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+    with new_folder(path) as first:
+        (first / "whole").touch()
+        assert not path.exists()
+        with new_folder(tmp_path / "split") as second:
+            assert first.is_dir()
+            (second / "quicker").touch()
+        assert [file.name for file in path.iterdir()] == ["quicker"]
+        path.joinpath("quicker").unlink()
+    assert [file.name for file in path.iterdir()] == ["whole"]
+    assert {each.name for each in tmp_path.iterdir()} == {"split", "split.partial", "other.0123abcd.partial"}
+
+
+def test_a_folder_that_holds_something_is_never_replaced(tmp_path):
+    path = tmp_path / "split"
+    path.mkdir()
+    (path / "mine").touch()
+    with pytest.raises(OSError, match="not empty"), new_folder(path) as partial:
+        (partial / "new").touch()
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "other"):
+        raise KeyboardInterrupt
+    assert [*tmp_path.rglob("*")] == [path, path / "mine"]
 
 
 def test_names_of_partial_files():

@@ -127,6 +127,25 @@ def test_parts_of_another_model_or_list_are_not_used(folder: Path, tmp_path: Pat
         assert made.features == (6 if change == "list" else 10)
 
 
+def test_an_image_that_was_changed_after_a_kill_is_embedded_as_it_is(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.npz"
+    with pytest.raises(KeyboardInterrupt):
+        embed_images(Colours(left=9), folder, out)
+    Image.new("RGB", (6, 9), (200, 100, 50)).save(folder / "00.png")
+    made = embed_images(Colours(), folder, out)
+    assert made.reused == 0
+    assert np.asarray(read_features(out).vectors).tolist() == [[200, 100, 50], *WANTED[1:]]
+
+
+def test_a_folder_of_the_users_is_never_taken_for_parts(folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "f.npz.parts" / "letters.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(DataError, match=r"f\.npz\.parts holds something else than parts of f\.npz \(letters\.txt\)"):
+        embed_images(Colours(), folder, tmp_path / "f.npz")
+    assert mine.read_text() == "mine"
+
+
 def test_processes_take_every_other_part(folder: Path, tmp_path: Path) -> None:
     """The second of two makes the part of rows 4 to 7; the first alone would then make the others."""
 

@@ -81,6 +81,71 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """What to write the bytes of a file to that is not there yet. It appears with the last of them.
+
+    What a kill leaves is removed as that of `atomic_write` is.
+
+    Raises:
+        FileExistsError: `path` is there, or another process has been quicker.
+        OSError: the file cannot be written.
+    """
+    remove_stale(path)
+    with _new_partial(path) as file:
+        partial = Path(file.name)
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is None:
+                file.close()  # Windows links no open file
+            os.link(partial, path)  # which, unlike a rename, never replaces another's file
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `path` at the end; an error takes it away.
+
+    Until then it is `NAME.RANDOM.partial`. What a kill leaves is removed by the next call for the same folder.
+
+    Raises:
+        OSError: the folder cannot be made, or `path` is there and not empty.
+    """
+    for left in _partials(path):
+        with contextlib.suppress(OSError), _locked_folder(left):
+            shutil.rmtree(left)
+    partial = path.with_name(f"{_stem(path)}.{secrets.token_hex(4)}.partial")
+    partial.mkdir()
+    try:
+        with _locked_folder(partial):
+            yield partial
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder, so that nobody takes it for stale.
+
+    Raises:
+        OSError: it is no folder, or another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
 def final_name(name: str) -> str:
     """Return the name of the file that a partial file of this name becomes; any other name stays as it is."""
     match = _PARTIAL.fullmatch(name)
@@ -89,11 +154,16 @@ def final_name(name: str) -> str:
 
 def remove_stale(path: Path) -> None:
     """Remove the partial files of `path` that killed processes have left. What is still being written stays."""
-    start = f"{_stem(path)}."
+    for left in _partials(path):
+        remove_if_stale(left)
+
+
+def _partials(path: Path) -> list[Path]:
+    """Return what lies under the names of partial files of `path`."""
+    stem = _stem(path)
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            if entry.name.startswith(start) and final_name(entry.name) == _stem(path):
-                remove_if_stale(Path(entry.path))
+        return [Path(one.path) for one in entries if one.name.startswith(f"{stem}.") and final_name(one.name) == stem]
+    return []
 
 
 def remove_if_stale(partial: Path) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import re
 import shutil
 import time
 import zipfile
@@ -16,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reidkit import strict_json
-from reidkit.atomic import atomic_write, os_errors_as
+from reidkit.atomic import atomic_write, final_name, os_errors_as
 from reidkit.data.image_list import ImageList, list_images
 from reidkit.data.sources import decode_all
 from reidkit.distributed import ALONE
@@ -25,7 +27,6 @@ from reidkit.errors import DataError, UsageError
 from reidkit.extras import install
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -41,6 +42,7 @@ PART = 1024
 """Images whose pixels and features are in memory at a time, and which a kill costs at most."""
 
 ENDINGS = (".npz", ".parquet")
+_OURS = re.compile(r"plan\.json|\d{7}\.npz")
 
 
 class Unreadable(NamedTuple):
@@ -161,8 +163,7 @@ class _Work:
             if strict_json.read(plan) == wanted:
                 return sum(len(self._rows(at)) for at in range(self.count) if self._file(at).is_file())
         if self.options.group.first:
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
+            self._clear()
             self.folder.mkdir(parents=True)
             with atomic_write(plan) as file:
                 file.write(json.dumps(wanted).encode())
@@ -196,7 +197,7 @@ class _Work:
         vectors = (part.vectors for part in self._parts())
         with atomic_write(self.path) as file:
             write(file, vectors, (len(kept), self.encoder.dim), columns, listed, result)
-        shutil.rmtree(self.folder)
+        self._clear()
 
     def result(self, reused: int) -> Embedded:
         """Return what the parts hold."""
@@ -276,6 +277,23 @@ class _Work:
     def _rows(self, at: int) -> NDArray[np.int64]:
         return np.arange(at * PART, min((at + 1) * PART, len(self.samples)))
 
+    def _clear(self) -> None:
+        """Remove the parts.
+
+        Raises:
+            DataError: something else lies beside them.
+        """
+        if not os.path.lexists(self.folder):
+            return
+        others = [entry.name for entry in self.folder.iterdir() if not _OURS.fullmatch(final_name(entry.name))]
+        if others:
+            raise DataError(
+                f"{self.folder} holds something else than parts of {self.path.name} ({others[0]}): move it away, or "
+                "name another file",
+                argument="out",
+            )
+        shutil.rmtree(self.folder)
+
     def _file(self, at: int) -> Path:
         return self.folder / f"{at:07d}.npz"
 
@@ -284,6 +302,9 @@ class _Work:
         spec, names = self.encoder.input, hashlib.sha256()
         for path in self.samples.paths:
             names.update(f"{path}\0".encode(errors="surrogateescape"))
+            with contextlib.suppress(OSError, ValueError):  # those in shards are no files of their own
+                found = Path(path).stat()
+                names.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
         return {
             "format": FORMAT,
             "model": self.encoder.fingerprint,

@@ -72,7 +72,7 @@ def stuck_weights() -> None:
         yield content[: len(content) // 2]
         time.sleep(600)
 
-    mock.patch.object(weights, "_in_order", stuck).start()
+    mock.patch.object(weights, "in_order", stuck).start()
 
 
 def stuck_decoding() -> None:

@@ -51,6 +51,14 @@ def test_what_was_added_is_there_when_it_is_opened_again(path):
     assert [file.name for file in path.parent.iterdir()] == ["people.db"]
 
 
+def test_a_new_gallery_leaves_nothing_of_a_call_that_was_killed(path):
+    path.with_name("people.db.0123abcd.partial").write_bytes(b"half")
+    path.with_name("other.db.0123abcd.partial").write_bytes(b"another's")
+    LocalGallery.create(path, dim=3).close()
+    assert sorted(file.name for file in path.parent.iterdir()) == ["other.db.0123abcd.partial", "people.db"]
+    assert path.read_bytes()[18:20] == b"\2\2", "written ahead from the first time on"
+
+
 def test_another_models_features_are_refused(path):
     class Other(Colours):
         fingerprint = "0123456789abcdef"

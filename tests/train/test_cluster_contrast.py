@@ -21,7 +21,7 @@ from reidkit.train.cluster_contrast import ClusterSampler, adapt, adaptation_rec
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import TIMINGS, Callback
 from reidkit.train.run import Run, train
-from reidkit.types import Dataset, Sample, SampleTable
+from reidkit.types import Dataset, Sample, SampleTable, as_samples
 from tests.train.tiny import RECIPE, CrashError, same_weights
 
 if TYPE_CHECKING:
@@ -149,6 +149,16 @@ def test_a_killed_run_goes_on_from_its_checkpoint(finished: Run, model: Model, n
         adapt(model, unseen, out=out, settings=TINY, options=CPU, callbacks=[At(5, crash)])
     adapt(model, unseen, out=out, settings=TINY, options=CPU, resume=True)
     assert file_of(out) == file_of(finished.folder)
+
+
+def test_images_without_ids_share_none_with_query_and_gallery(model: Model, noise: Path, tmp_path: Path) -> None:
+    """All of them have the pid 0, as the distractors of Market-1501 have."""
+    dataset = load_dataset(noise)
+    first = dataset.gallery[0]
+    distracted = replace(dataset, gallery=as_samples([*dataset.gallery, Sample(first.path, 0, first.camid)]))
+    settings = {**TINY, "optim.epochs": 1, "adapt.steps": 1}
+    run = adapt(model, distracted, out=tmp_path / "run", settings=settings, options=CPU)
+    assert not [warning for warning in run.warnings if "share" in warning]
 
 
 def test_the_model_that_is_adapted_stays_as_it_is(finished: Run, model: Model) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from reidkit.data.check import RECORD
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, Model, load_model
 from reidkit.errors import DataError, UsageError
@@ -17,6 +18,7 @@ from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.network import build_network
 from reidkit.model.weights import fingerprint, save_model
 from reidkit.recipe import digest, override
+from reidkit.train import feature_reduction
 from reidkit.train.feature_reduction import Reduction, reduce
 from reidkit.types import Dataset
 from tests.train.tiny import RECIPE
@@ -109,6 +111,38 @@ def test_refuses(reduced: Reduction, model: Model, noise: Path, tmp_path: Path) 
     exported: Any = object()
     with pytest.raises(UsageError, match="exported"):
         reduce(exported, noise, options=CPU)
+
+
+def test_a_call_that_was_killed_ends_as_an_undisturbed_one_when_repeated(
+    model: Model, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the evaluation of the model that it had just written."""
+    out = tmp_path / "small"
+    with monkeypatch.context() as patched:
+        patched.setattr(feature_reduction, "evaluate", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            reduce(model, noise, dim=8, out=out, options=CPU)
+    before = (out / "model.safetensors").read_bytes()
+    again = reduce(model, noise, dim=8, out=out, options=CPU)
+    assert again.after is not None
+    assert (out / "model.safetensors").read_bytes() == before
+    with pytest.raises(UsageError, match="holds a run already: choose another folder"):
+        reduce(model, noise, dim=4, out=out, options=CPU)
+    with pytest.raises(UsageError, match="holds a run already: choose another folder"):
+        reduce(model, noise, dim=8, power=0.5, out=out, options=CPU)
+
+
+def test_the_model_is_never_there_without_what_it_was_trained_on(
+    model: Model, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_reduction, "save_model", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        reduce(model, noise, dim=8, out=tmp_path / "small", options=CPU)
+    assert (tmp_path / "small" / RECORD).is_file()
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_as_a_command(nursery: Nursery, model: Model, noise: Path, tmp_path: Path) -> None:

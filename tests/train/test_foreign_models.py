@@ -92,6 +92,16 @@ def test_layumis_options_beside_the_file(text: str, stride: int, tmp_path: Path)
     assert import_weights(tmp_path / "net_last.pth").model.recipe.network.last_stride == stride
 
 
+def test_a_call_that_was_killed_when_all_was_written_is_repeated_as_if_it_were_the_first(
+    file: Path, tmp_path: Path
+) -> None:
+    first = import_weights(file, settings=SMALL, out=tmp_path / "run")
+    again = import_weights(file, settings=SMALL, out=tmp_path / "run")
+    assert again.model.fingerprint == first.model.fingerprint
+    with pytest.raises(UsageError, match="choose another folder"):
+        import_weights(file, out=tmp_path / "run")
+
+
 def test_a_folder_that_holds_a_run_is_left_alone(file: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{}")
     with pytest.raises(UsageError, match="choose another folder"):

@@ -156,6 +156,13 @@ def test_the_classifier_comes_back(teacher: Run, noise: Path) -> None:
     assert torch.equal(found.weight, state["objective"]["identity.classifier.weight"])
 
 
+def test_equal_classifiers_are_equal_files(teacher: Run) -> None:
+    """The library writes metadata in an order that differs from process to process."""
+    content = (teacher.folder / CLASSIFIER).read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert list(header["__metadata__"]) == ["format", "model", "scale"]
+
+
 def test_refuses_a_classifier_that_is_of_no_use(teacher: Run, noise: Path, tmp_path: Path) -> None:
     pids = np.unique(load_dataset(noise).train.pids)
     with pytest.raises(UsageError, match="8 ids, which are not the 7"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from reidkit.atomic import new_folder
 from reidkit.data.formats.folder import NO_IDS
 from reidkit.data.formats.scan import label
 from reidkit.errors import DataError, UsageError
@@ -103,18 +103,12 @@ def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
     """
     if os.path.lexists(out):
         raise DataError(f"{out} is there already: name a new folder")
-    partial = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        (_write_table if how == "table" else _write_folders)(dataset, partial, how)
-        partial.chmod(0o777 & ~_umask())
-        partial.rename(out)
+        with new_folder(out) as partial:
+            (_write_table if how == "table" else _write_folders)(dataset, partial, how)
     except OSError as error:
         raise DataError(f"{error.filename or out} cannot be read or written ({error.strerror})") from None
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _to_ask_for(images: dict[int, list[Sample]]) -> list[list[Sample]]:
@@ -196,9 +190,3 @@ def _comes_back(name: str) -> bool:
     except DataError:
         return False
     return same and name[0] not in ".-" and not set(name) & set("/\\:") and name.lower() not in NO_IDS
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -34,6 +34,10 @@ LARGEST_TEXT = 1 << 26
 """Bytes of an .xml, at most: the weights lie in the .bin, and a ResNet-50 has 300 kB."""
 
 
+WEIGHTS = "reidkit.weights"
+"""The metadata of an .xml that hold the SHA-256 of its .bin, where reidkit has written both."""
+
+
 class OpenVinoEncoder(ExportedEncoder):
     """A network in an OpenVINO model, which computes in float32 unless another precision is asked for.
 
@@ -43,7 +47,7 @@ class OpenVinoEncoder(ExportedEncoder):
 
     Raises:
         MissingFileError: the .xml or its .bin is not there.
-        WeightsError: no OpenVINO model, or no network of images.
+        WeightsError: no OpenVINO model, or no network of images; the .bin is of another export.
         UsageError: nothing says how its images are made; openvino is not installed.
     """
 
@@ -51,7 +55,14 @@ class OpenVinoEncoder(ExportedEncoder):
         files = [path, path.with_suffix(".bin")]
         for file in files:
             require_file(file)
-        super().__init__(path, OpenVinoRuntime(path), digest_of_files(files), input_spec)
+        runtime = OpenVinoRuntime(path)
+        told = runtime.graph.metadata.get(WEIGHTS)
+        if told and told != digest_of_files(files[1:]):
+            raise WeightsError(
+                f"{files[1]} holds other weights than {path} was written with (a stopped export, or a copy of one "
+                "of them): export the model again, or copy both"
+            )
+        super().__init__(path, runtime, digest_of_files(files), input_spec)
 
 
 class OpenVinoRuntime:

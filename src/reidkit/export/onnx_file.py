@@ -26,6 +26,9 @@ LARGEST_BATCH = 4096
 HALVED = 1024
 """Numbers of a tensor from which it is stored as float16: smaller ones save nothing."""
 
+EMPTY_AXES = 18
+"""The version from which means, maxima and the like have the attribute noop_with_empty_axes; sums have it before."""
+
 NOISY = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 
 
@@ -70,7 +73,6 @@ def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int 
                 dynamic_shapes=(axes,),
                 input_names=[front.input_name],
                 output_names=[front.output_name],
-                opset_version=opset,
                 verbose=False,
             )
     except Exception as error:  # whatever a network's code raises when it is traced
@@ -79,11 +81,36 @@ def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int 
     if program is None:
         raise WeightsError("torch cannot express this network in ONNX")
     model = program.model_proto
+    if opset is not None:
+        model = _in_version(model, opset)
     _forget_source(model)
-    found = {entry.domain: entry.version for entry in model.opset_import}.get("")
-    if opset is not None and found != opset:
-        raise WeightsError(f"the network cannot be expressed in the operators of version {opset}: leave out opset")
     return model
+
+
+def _in_version(model: Any, opset: int) -> Any:
+    """Return a model in the operators of a version.
+
+    torch can be asked for one itself, but hides the numbers from ONNX's converter, which older versions need to see.
+    """
+    from onnx import version_converter
+
+    if {entry.domain: entry.version for entry in model.opset_import}.get("") == opset:
+        return model
+    try:
+        with quiet():
+            converted = version_converter.convert_version(model, opset)
+    except Exception:  # its errors have no common class but Exception
+        raise WeightsError(
+            f"the network cannot be expressed in the operators of version {opset}: give opset 14 or later, or leave it "
+            "out"
+        ) from None
+    if opset < EMPTY_AXES:  # the converter leaves an attribute in place that these versions do not know
+        for node in converted.graph.node:
+            if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum":
+                kept = [one for one in node.attribute if one.name != "noop_with_empty_axes"]
+                del node.attribute[:]
+                node.attribute.extend(kept)
+    return converted
 
 
 def halve_weights(model: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reidkit.encoder.exported import digest_of_files
+from reidkit.encoder.openvino_runtime import WEIGHTS
 from reidkit.errors import UsageError, WeightsError
 from reidkit.extras import install
 
@@ -41,6 +43,10 @@ def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: 
         converted = openvino.convert_model(source)
         for key, value in metadata.items():
             converted.set_rt_info(value, ["reidkit", key.removeprefix("reidkit.")])
+        openvino.save_model(converted, path, compress_to_fp16=half)
+        # Two files cannot be put in place at once: by this a reader sees that they belong together.
+        digest = digest_of_files([path.with_suffix(".bin")])
+        converted.set_rt_info(digest, ["reidkit", WEIGHTS.removeprefix("reidkit.")])
         openvino.save_model(converted, path, compress_to_fp16=half)
     except RuntimeError as error:
         raise WeightsError(f"OpenVINO cannot convert the network: {str(error).splitlines()[0]}") from None

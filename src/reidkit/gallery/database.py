@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import sqlite3
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reidkit.atomic import new_file
 from reidkit.errors import DataError, GalleryError, MissingFileError
 
 if TYPE_CHECKING:
@@ -218,16 +218,10 @@ def create(path: Path, meta: Mapping[str, str]) -> None:
     Raises:
         DataError: there is a file already, or it cannot be written.
     """
-    partial = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}.partial")
     try:
         _refuse_there(path)
-        partial.touch(exist_ok=False)
-        try:
-            _write_empty(partial, meta)
-            os.link(partial, path)  # which, unlike a rename, never replaces another's file
-        finally:
-            for end in ("", "-journal", "-wal", "-shm"):
-                Path(f"{partial}{end}").unlink(missing_ok=True)
+        with new_file(path) as file:
+            file.write(_empty(meta))
     except FileExistsError:
         raise DataError(f"{path} is there already: open it, or name another file") from None
     except OSError as error:
@@ -241,18 +235,18 @@ def _refuse_there(path: Path) -> None:
         raise FileExistsError(errno.EEXIST, "it is there already")
 
 
-def _write_empty(partial: Path, meta: Mapping[str, str]) -> None:
-    with contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+def _empty(meta: Mapping[str, str]) -> bytes:
+    """Return the bytes of an empty gallery's file."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.execute(f"PRAGMA user_version={VERSION}")
         for statement in _statements():
             connection.execute(statement)
         connection.executemany("INSERT INTO meta VALUES(?, ?)", meta.items())
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        content = bytearray(connection.serialize())
+    content[18:20] = b"\2\2"  # the file is read and written with a log that is written ahead, from the first time on
+    return bytes(content)
 
 
 def _statements() -> Iterator[str]:

@@ -165,14 +165,14 @@ def save_model(path: Path, network: nn.Module, recipe: recipes.Recipe, own: str 
         metadata["network"] = own
     try:
         with atomic_write(path) as file:
-            for part in _in_order(to_bytes(state, metadata)):
+            for part in in_order(to_bytes(state, metadata)):
                 file.write(part)
     except OSError as error:
         raise WeightsError(f"{path} cannot be written ({error.strerror}): make room and run again") from None
     return name
 
 
-def _in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
+def in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
     """Return the parts of a safetensors file (length, header, numbers) with its metadata sorted by key.
 
     The library writes metadata in an order that differs from process to process, so that equal weights would not be

@@ -44,6 +44,7 @@ from reidkit.train.inputs import (
 )
 from reidkit.train.parallel import micro_batches_here, share_statistics
 from reidkit.train.run import Run, fit_and_save, open_log, opened
+from reidkit.types import as_samples
 
 if TYPE_CHECKING:
     import os
@@ -152,7 +153,9 @@ def _run(model: Model, job: Job) -> Run:
     micro_batches_here(recipe.batch, job.group.size)
     prepare(job.device)
     dataset = open_unlabelled(job.data, job.options.format)
-    evaluated = open_evaluated(dataset, job) if job.evaluate_on is not None or dataset.query else None
+    # The one pid of images without ids says nothing of what they share with query and gallery.
+    tested = dataclasses.replace(dataset, train=as_samples(()))
+    evaluated = open_evaluated(tested, job) if job.evaluate_on is not None or dataset.query else None
     source, left_out = open_training(dataset.train, job)
     _refuse_unfit(source, recipe)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from reidkit.atomic import write_text_atomic
 from reidkit.data.check import RECORD
 from reidkit.data.unlabelled import open_unlabelled
 from reidkit.encoder import InferenceOptions, Model, embed_samples, require_torch
@@ -20,7 +20,7 @@ from reidkit.metrics.reduction import principal_axes
 from reidkit.model.heads.reduced import Reduced
 from reidkit.model.network import Network
 from reidkit.model.weights import fingerprint, save_model
-from reidkit.train.run_folder import held, holds_run, locked
+from reidkit.train.run_folder import locked, require_room
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import Encoder
     from reidkit.metrics.reduction import Axes
     from reidkit.metrics.retrieval import Scores
+    from reidkit.recipe import Recipe
     from reidkit.types import Dataset
 
 
@@ -78,17 +79,17 @@ def reduce(  # noqa: PLR0913
     Raises:
         DataError: an image cannot be read, or there are too few.
         UsageError: numbers that make no sense; a model that is exported, somebody's own or reduced already; the folder
-            holds a run.
+            holds a run, or another model.
     """
     loaded = _reducible(model)
     folder = None if out is None else Path(out)
-    if folder is not None and holds_run(folder):
-        raise UsageError(held(folder).partition(":")[0] + ": choose another folder as out", argument="out")
-    options = options or InferenceOptions()
-    dataset = open_unlabelled(data)
-    # A cheap refusal before minutes are spent: the axes themselves check the rest.
+    # Cheap refusals before minutes are spent: the axes themselves check the rest.
     if not 1 <= dim <= loaded.dim:
         raise UsageError(f"dim={dim} of features of length {loaded.dim}: choose 1 to {loaded.dim}", argument="dim")
+    if folder is not None:
+        require_room(folder, _recipe_with(loaded, dim))
+    options = options or InferenceOptions()
+    dataset = open_unlabelled(data)
     found = embed_samples(loaded, dataset.train, "images", options)
     axes = principal_axes(found.vectors, dim, power=power)
     reduced = with_axes(loaded, axes)
@@ -110,12 +111,15 @@ def with_axes(model: Model, axes: Axes) -> Model:
         head.reduction.weight.copy_(torch.from_numpy(axes.weight))
         head.reduction.bias.copy_(torch.from_numpy(axes.bias))
     whole = Network(network.backbone, head).eval()  # type: ignore[arg-type]
-    recipe = dataclasses.replace(
+    return Model(whole, _recipe_with(model, dim), fingerprint(whole.state_dict()))
+
+
+def _recipe_with(model: Model, dim: int) -> Recipe:
+    return dataclasses.replace(
         model.recipe,
         name=f"{model.recipe.name[:190]}-{dim}",
         network=dataclasses.replace(model.recipe.network, reduced=dim),
     )
-    return Model(whole, recipe, fingerprint(whole.state_dict()))
 
 
 def _reducible(model: Encoder) -> Model:
@@ -135,10 +139,11 @@ def _reducible(model: Encoder) -> Model:
 
 
 def _written(model: Model, folder: Path, source: Path | None) -> Model:
-    """Write the model into a folder, with what is known of the images it was trained on."""
-    with locked(folder):
-        name = save_model(folder / "model.safetensors", model.network, model.recipe)
-        record = None if source is None else (source if source.is_dir() else source.parent) / RECORD
-        if record is not None and record.is_file():
-            shutil.copyfile(record, folder / RECORD)
-    return Model(model.network, model.recipe, name, folder)
+    """Write the model into a folder, after what is known of the images it was trained on: it is never without that."""
+    if require_room(folder, model.recipe, model.fingerprint):
+        with locked(folder):
+            record = None if source is None else (source if source.is_dir() else source.parent) / RECORD
+            if record is not None and record.is_file():
+                write_text_atomic(folder / RECORD, record.read_bytes())
+            save_model(folder / "model.safetensors", model.network, model.recipe)
+    return Model(model.network, model.recipe, model.fingerprint, folder)

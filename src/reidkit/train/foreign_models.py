@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit.encoder import Model
-from reidkit.errors import UsageError, WeightsError
+from reidkit.errors import WeightsError
 from reidkit.model.convert.imported import import_network
 from reidkit.model.weights import fingerprint, save_model
-from reidkit.train.run_folder import held, holds_run, locked
+from reidkit.train.run_folder import locked, require_room
 from reidkit.types import EXPORTED
 
 if TYPE_CHECKING:
@@ -64,16 +64,14 @@ def import_weights(
     Raises:
         WeightsError: no weights; a layout that is not known or not supported, with the key that says so; tensors that
             do not fit, or hold NaN.
-        UsageError: there is no such layout or setting; the folder holds a run.
+        UsageError: there is no such layout or setting; the folder holds a run, or another model.
     """
     path, folder = Path(path), None if out is None else Path(out)
-    if folder is not None and holds_run(folder):
-        raise UsageError(held(folder).partition(":")[0] + ": choose another folder as out", argument="out")
     _refuse_other_kinds(path)
     beside = _stride_beside(path)
     found = import_network(path, family, settings, beside=beside)
     name = fingerprint(found.network.state_dict())
-    if folder is not None:
+    if folder is not None and require_room(folder, found.recipe, name):
         with locked(folder):
             name = save_model(folder / "model.safetensors", found.network, found.recipe)
     return ImportedModel(

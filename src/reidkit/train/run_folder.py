@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write, hold
-from reidkit.errors import RunError, UsageError
+from reidkit.errors import RunError, UsageError, WeightsError
+from reidkit.model.weights import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +144,30 @@ def begun_as(folder: Path, recipe: Recipe) -> Recipe | None:
             recipe, network=dataclasses.replace(recipe.network, stride_in=begun.network.stride_in)
         )
     return None if recipes.differences(placed, begun) else dataclasses.replace(recipe, name=begun.name)
+
+
+def require_room(folder: Path, recipe: Recipe, fingerprint: str = "") -> bool:
+    """Return whether a model without a run may be written into a folder; False where that very model is there already.
+
+    So a call that was killed after it had written its model ends as an undisturbed one when it is repeated.
+
+    Args:
+        folder: The folder.
+        recipe: The recipe of the model.
+        fingerprint: That of its weights; "": not yet known, and any weights by this recipe may be these.
+
+    Raises:
+        UsageError: the folder holds a run, or another model.
+    """
+    if not holds_run(folder):
+        return True
+    if not any((folder / name).is_file() for name in ("recipe.json", "state.pt")):
+        with contextlib.suppress(WeightsError):
+            _, there = read(folder / "model.safetensors")
+            same_recipe = there.get("recipe") == json.dumps(recipes.to_json(recipe))
+            if same_recipe and fingerprint in ("", there.get("fingerprint")):
+                return False
+    raise UsageError(held(folder).partition(":")[0] + ": choose another folder as out", argument="out")
 
 
 def held(folder: Path) -> str:

@@ -21,7 +21,7 @@ from reidkit.losses.distillation import logit_distillation, similarity_distillat
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Term
 from reidkit.model.fuse import fuse_batch_norms
-from reidkit.model.weights import read
+from reidkit.model.weights import in_order, read
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -270,7 +270,8 @@ def save_classifier(folder: Path, loss: IdentityLoss, pids: NDArray[np.int64], f
     metadata = {"format": FORMAT, "model": fingerprint, "scale": json.dumps(found.scale)}
     try:
         with atomic_write(folder / CLASSIFIER) as file:
-            file.write(to_bytes(state, metadata))
+            for part in in_order(to_bytes(state, metadata)):
+                file.write(part)
     except OSError as error:
         raise RunError(f"{folder / CLASSIFIER} cannot be written ({error.strerror}): make room and run again") from None
 
