@@ -4,7 +4,7 @@
 
 A small synthetic set, models, features and a gallery are made first. Each command then runs once in peace, which says
 how long it takes, how often it changes its files and what it writes. Then it is killed by SIGKILL (no handler runs): at
-a moment drawn from all of its time, the start included; at one drawn mostly from its end; at one of its writes, and
+one of its writes; at a moment drawn from all of its time, the start included; at one drawn mostly from its end; and
 again in that order. What lies under a result's name is then the old result or the new one, whole. Run again as a user
 would, the command leaves what the undisturbed call left: byte for byte where a file holds no time of day and no rate,
 the same rows and features in a gallery and the same arrays in an archive; and nothing else. What was there before is
@@ -48,7 +48,7 @@ GROWS = re.compile(r"log\.jsonl$|/cache/|\.parts/|/(?:set|shards|split|p)/|tfeve
 TRIES = 6
 """How often a kill that came too late is tried again, each time a fifth earlier."""
 TIMES = re.compile(rb'"(?:images_per_s|memory_mb|seconds|wait_share|created|added)": [^,}\n]+')
-MOMENTS = ("all", "end", "write")
+MOMENTS = ("write", "all", "end")
 
 
 @dataclass(frozen=True)
@@ -365,13 +365,13 @@ class Tally:
     equal: int = 0
 
 
-def kill_each(cases: list[Case], kills: int, rng: random.Random, place: Path) -> dict[str, Tally]:
+def kill_each(cases: list[Case], kills: int, seed: int, place: Path) -> dict[str, Tally]:
     """Kill each of the commands so often; one row for each of them."""
     if not (place / "cache").exists():  # the last that is made
         prepare(place)
     rows: dict[str, Tally] = {}
     for case in cases:
-        peace = undisturbed(case, place)
+        peace, rng = undisturbed(case, place), random.Random(f"{seed} {case.name}")
         row = rows[case.name] = Tally(round(peace.seconds, 1))
         for number in range(kills):
             out, how = killed_at(case, place, peace, MOMENTS[number % len(MOMENTS)], rng)
@@ -396,7 +396,7 @@ def main() -> int:
     options = parser.parse_args()
     cases = [case for case in CASES if re.search(options.only, case.name)]
     with tempfile.TemporaryDirectory(prefix="reidkit-kill-") as spare:
-        rows = kill_each(cases, options.kills, random.Random(options.seed), options.place or Path(spare))
+        rows = kill_each(cases, options.kills, options.seed, options.place or Path(spare))
     if options.json:
         print(json.dumps({name: asdict(row) for name, row in rows.items()}, indent=2))
     else:
