@@ -35,7 +35,7 @@ def test_a_start_is_made_once_and_all_rows_begin_with_it(tmp_path, noise, tiny, 
     (file,) = set(first.weights.values())
     assert file.parent.parent == tmp_path / "start"
     assert file.is_file()
-    assert "drawing people" in said[0]
+    assert "making synthetic people" in said[0]
     runs = plan_runs(first)
     assert len(runs) == 14
     assert {run.weights for run in runs} == {file}

@@ -103,7 +103,7 @@ def _trained(recipe: Recipe, parent: Path, options: RunOptions) -> Path:
     if not is_trained(folder):
         people = parent / "people"
         if not people.is_dir():
-            options.say(f"a start for {recipe.network.backbone}: drawing people into {people}")
+            options.say(f"a start for {recipe.network.backbone}: making synthetic people in {people}")
             synthesize(people, IDS, CAMERAS, SEED, progress=partial(options.progress, "drawing"))
         run_ = PlannedRun(
             recipe=recipe, data=_SYNTHETIC, seed=0, folder=folder, weights=None, searches={}, titles=("start",)
