@@ -8,7 +8,7 @@ DEMO := demo
 SOURCE = $(if $(DATA),$(DATA),$(DEMO)/people)
 RUN = $(DEMO)/$(if $(DATA),run-$(notdir $(patsubst %/,%,$(DATA))),run)
 
-.PHONY: install demo serve test check bench docs wheel format clean
+.PHONY: install demo serve test check bench docs figures wheel format clean
 
 install: $(VENV)/.installed
 
@@ -49,9 +49,14 @@ bench: install
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/reranking.py
 
+# The site, in build/site: open index.html there. A link that leads nowhere is an error.
 docs: install
-	$(BIN)/python docs/figures.py
 	$(BIN)/python -m docs.api
+	$(BIN)/python -m docs.site
+
+# The pictures of the pages; those of the demonstration only after `make demo`.
+figures: install
+	$(BIN)/python -m docs.figures
 
 # The wheel in an environment of its own, with nothing of this folder on its path.
 wheel: install
@@ -68,4 +73,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(VENV)-wheel $(DEMO) dist
+	rm -rf $(VENV) $(VENV)-wheel $(DEMO) build dist

@@ -81,11 +81,16 @@ def table_lines(
     return [line.rstrip() for line in written.getvalue().splitlines()]
 
 
+FIRST = 20
+"""The columns that a path keeps at least where a table is too wide."""
+
+
 def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
     """Return the widths of a table's columns, two spaces apart, in `room`; None is room for everything.
 
     What is too wide first breaks between the words of its columns, then between those of the names in the first one.
-    Where there is not even room for whole words, the others than the first share the room, and break anywhere.
+    Where there is not even room for whole words, the first, a path as a rule, breaks anywhere, down to 20 columns; where
+    that is not enough either, the others share half of the room, and break anywhere.
     """
     from rich.cells import cell_len
 
@@ -100,6 +105,8 @@ def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
             break
     else:
         first = min(wanted[0], room // 2)
+        if sum(words[1:]) + min(first, FIRST) <= room:
+            return [room - sum(words[1:]), *words[1:]]
         widths = [first, *[max(1, (room - first) // max(1, count - 1))] * (count - 1)]
     for i in range(count):  # what room is left goes to the first columns that can use it
         widths[i] += max(0, min(wanted[i] - widths[i], room - sum(widths)))

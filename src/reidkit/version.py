@@ -1,3 +1,3 @@
 """The version of reidkit, beside the public names, which import what asks for it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -50,6 +50,7 @@ def test_a_table_that_is_too_wide_takes_more_lines_and_loses_nothing(capsys: pyt
         ([["ab cd", "efg hi"]], 8, [2 + 1, 3]),
         ([["abcd", "efghij"]], 6, [2, 2]),
         ([["", ""]], 80, [1, 1]),
+        ([["x" * 70, "ab cd"]], 40, [36, 2]),  # a path breaks before the words of the other columns do
     ],
 )
 def test_widths(rows: list[list[str]], room: int, widths: list[int]) -> None:

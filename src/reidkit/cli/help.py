@@ -69,7 +69,13 @@ SMALLER = {
 RENAMED = {"--judge-every": "--evaluate-every", "--skip-broken": "--skip-unreadable"}
 """Options by their names in earlier versions, which are still taken."""
 
-CALLED = {"cache_dir": "--cache, --no-cache", "evaluate_on": "--val-data", "lambda_": "--lambda", "family": "--from"}
+CALLED = {
+    "cache_dir": "--cache, --no-cache",
+    "evaluate_on": "--val-data",
+    "family": "--from",
+    "lambda_": "--lambda",
+    "query_camera": "--from-camera",
+}
 """Options that are not named as the arguments of the library that they set."""
 
 

@@ -159,7 +159,10 @@ def _by_filter(targets: Sequence[Target], options: SearchOptions) -> list[tuple[
             matching = replace(matching, not_keys=(*matching.not_keys, *target.without))
         if options.other_cameras:
             if target.camera is None:
-                raise UsageError("the query's own camera cannot be left out, as it is not known: pass camera")
+                raise UsageError(
+                    "the query's own camera cannot be left out, as it is not known: pass camera",
+                    argument="query_camera",
+                )
             matching = replace(matching, not_cameras=(*matching.not_cameras, target.camera))
         for known, numbers in found:
             if known == matching:

@@ -54,6 +54,9 @@ def test_the_neck_of_each(standard, strong):
     assert [box.title for box in second.above["f_t"]] == ["triplet loss", "centre loss"]
     assert [box.title for box in first.above["f_t"]] == ["triplet loss"]
     assert [box.title for box in second.after] == ["FC", "ID loss"]
+    assert first.after[1].lines == ()  # a linear classifier has no margin
+    assert second.after[1].lines == ("smoothing 0.1",)
+    assert second.above["f_t"][0].lines == ("margin 0.3",)
 
 
 def test_what_differs_from_standard_to_strong_is_the_six_tricks(standard, strong):

@@ -283,7 +283,9 @@ def _words(stage: Stage) -> tuple[str, tuple[str, ...]]:
 
 def _loss(loss: Loss) -> Box:
     names = {"identity": "ID loss", "triplet": "triplet loss", "center": "centre loss"}
-    settings = loss.settings
+    settings = dict(loss.settings)
+    if settings.get("logits") == "linear" or settings.get("form") == "soft":
+        del settings["margin"]  # these have none
     lines = [f"{key} {settings[key]:g}" for key in ("margin", "smoothing") if settings.get(key)]
     if settings.get("weight", 1.0) != 1.0:
         lines.append(f"weight {settings['weight']:g}")
