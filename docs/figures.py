@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation: the paper's figures 2 to 5, and those of the demonstration's run (`make demo`).
+"""Draw the pictures of the pages: the paper's figures 2 to 5, and those of the demonstration's run (`make demo`).
 
 python -m docs.figures
 

@@ -89,8 +89,8 @@ def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
     """Return the widths of a table's columns, two spaces apart, in `room`; None is room for everything.
 
     What is too wide first breaks between the words of its columns, then between those of the names in the first one.
-    Where there is not even room for whole words, the first, a path as a rule, breaks anywhere, down to 20 columns; where
-    that is not enough either, the others share half of the room, and break anywhere.
+    Where there is not even room for whole words, the first, a path as a rule, breaks anywhere, down to `FIRST` columns;
+    where that is not enough either, the others share half of the room, and break anywhere.
     """
     from rich.cells import cell_len
 

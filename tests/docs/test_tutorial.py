@@ -10,11 +10,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.commands import SIZE, settings
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.commands import Nursery
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
