@@ -11,7 +11,7 @@ import pytest
 from docs import site
 
 ROOT = Path(__file__).parents[2]
-COMING: set[str] = set()
+COMING = {"video.md"}
 """Pages that may be missing from the navigation."""
 
 
