@@ -6,12 +6,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reidkit.video.joining import Tracks, join, propose_threshold
+    from reidkit.video.people import confirm_people, forget_people, join_people, unconfirm_people, write_people
     from reidkit.video.piece import Piece, read_pieces
     from reidkit.video.synthetic import draw_videos
 
-__all__ = ["Piece", "draw_videos", "read_pieces"]
+__all__ = [
+    "Piece",
+    "Tracks",
+    "confirm_people",
+    "draw_videos",
+    "forget_people",
+    "join",
+    "join_people",
+    "propose_threshold",
+    "read_pieces",
+    "unconfirm_people",
+    "write_people",
+]
 
 _MODULES = {
+    "reidkit.video.joining": ("Tracks", "join", "propose_threshold"),
+    "reidkit.video.people": (
+        "confirm_people",
+        "forget_people",
+        "join_people",
+        "unconfirm_people",
+        "write_people",
+    ),
     "reidkit.video.piece": ("Piece", "read_pieces"),
     "reidkit.video.synthetic": ("draw_videos",),
 }

@@ -167,7 +167,7 @@ def together(tracks: Tracks, rows: slice, *, cameras_overlap: bool = False) -> N
     return np.asarray(apart & (numbers[rows, None] != numbers))
 
 
-def propose_threshold(tracks: Tracks, *, far: float = 0.01, cameras_overlap: bool = False) -> Proposal:
+def propose_threshold(tracks: Tracks, *, far: float = 0.02, cameras_overlap: bool = False) -> Proposal:
     """Return the least similarity that at most `far` of all pairs of tracks that are seen together reach.
 
     Raises:

@@ -92,7 +92,7 @@ def join_people(
     gallery: Gallery,
     *,
     threshold: float | None = None,
-    far: float = 0.01,
+    far: float = 0.02,
     linkage: Linkage = "average",
     cameras_overlap: bool = False,
     matching: Filter = EVERYTHING,
