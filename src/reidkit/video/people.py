@@ -254,7 +254,7 @@ def _change(gallery: Gallery, keys: Iterable[str], change: Callable[[Row], Row])
 
 def _track(name: str, rows: list[Row]) -> Track:
     """Return what rows of one track say of it; of several cameras or pids, that of the first row that has one."""
-    spans = [_span(row) for row in rows]
+    spans = [span_of_row(row) for row in rows]
     clocks = {clock for clock, _, _ in spans}
     clock = min(clocks) if len(clocks) == 1 else ""
     first, last = (min(span[1] for span in spans), max(span[2] for span in spans)) if clock else (None, None)
@@ -275,7 +275,7 @@ def _track(name: str, rows: list[Row]) -> Track:
     )
 
 
-def _span(row: Row) -> tuple[str, float, float]:
+def span_of_row(row: Row) -> tuple[str, float, float]:
     """Return the clock of a row, and from when to when it lasts on it: "" where that is not known."""
     second, first, last = (row.attributes.get(name) for name in ("second", "first", "last"))
     known = _is_number(second) and _is_number(first) and _is_number(last)
