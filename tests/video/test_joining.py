@@ -122,7 +122,7 @@ def test_a_threshold_needs_pairs():
     [
         (lambda tracks: join(tracks, 2.0), "threshold"),
         (lambda tracks: join(tracks, float("nan")), "threshold"),
-        (lambda tracks: join(tracks, 0.5, linkage="single"), "no linkage"),
+        (lambda tracks: join(tracks, 0.5, linkage="single"), "no linkage"),  # type: ignore[arg-type]
         (lambda tracks: propose_threshold(tracks, far=1.0), "false accept rate"),
     ],
     ids=["high", "nan", "linkage", "far"],
