@@ -20,9 +20,10 @@ import numpy as np
 from reidkit import strict_json
 from reidkit.atomic import atomic_write, final_name, os_errors_as
 from reidkit.data.image_list import ImageList, list_images
+from reidkit.data.masks import find_masks
 from reidkit.data.sources import decode_all
 from reidkit.distributed import ALONE
-from reidkit.encoder import InferenceOptions, as_image_encoder, refuse_diverged
+from reidkit.encoder import InferenceOptions, Model, as_image_encoder, refuse_diverged
 from reidkit.errors import DataError, UsageError
 from reidkit.extras import install
 
@@ -129,6 +130,8 @@ def embed_images(
     listed = images if isinstance(images, ImageList) else list_images(images, format)
     if not listed.samples:
         raise DataError("there are no images to embed: give files, folders, lists or shards", argument="images")
+    if chosen.masks is not None and isinstance(encoder, Model) and encoder.recipe.network.masks != "none":
+        find_masks(chosen.masks, listed.samples, encoder.recipe.network.masks, chosen.missing_masks)
     work = _Work(encoder, listed.samples, path, flip=flip, options=chosen)
     with os_errors_as(path):
         if path.is_dir():
@@ -314,6 +317,7 @@ class _Work:
             "images": len(self.samples),
             "names": names.hexdigest(),
             "part": PART,
+            **({} if self.options.masks is None else {"masks": str(self.options.masks)}),
         }
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder, InputSpec, OnProgress
     from reidkit.metrics.retrieval import Scores
-    from reidkit.types import Cameras, Embeddings, Metric, RerankMethod, RescoreMethod, Samples
+    from reidkit.types import Cameras, Embeddings, Metric, Missing, RerankMethod, RescoreMethod, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,8 @@ class Changes(TypedDict, total=False):
     cache_dir: str | os.PathLike[str] | None
     skip_unreadable: bool
     progress: OnProgress | None
+    masks: str | os.PathLike[str] | None
+    missing_masks: Missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,7 @@ def evaluate(  # noqa: PLR0913
             of `rerank`; of a network in torch.
         rescore_top: How many of each list.
         changes: Single fields of both, by name: `feature`, `metric`, `cameras`, `flip`, and `device`, `precision`,
-            `batch`, `cache_dir`, `skip_unreadable`, `progress`.
+            `batch`, `cache_dir`, `skip_unreadable`, `progress`, `masks`, `missing_masks`.
 
     Raises:
         DataError: the data set has no queries or no gallery; images that cannot be read; no query has a true match.

@@ -45,6 +45,9 @@ original distance (Sarfraz et al. 2018). `expansion`: alpha query expansion (Rad
 RescoreMethod = Literal["path", "attention"]
 """How the top of ranked lists is put in another order by sequences of vectors: rows, or places, of feature maps."""
 
+Missing = Literal["refuse", "ones"]
+"""What is done where images have no mask: nothing is begun, or all ones are taken for it."""
+
 Precision = Literal["auto", "fp32", "bf16"]
 """What a network computes in; `auto` is bf16 where the device has it."""
 

@@ -121,6 +121,9 @@ def synth(
     seconds: Annotated[float, typer.Option(help="How long each video is.")] = 30.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.  [default: one per core]")] = None,
     shards: Annotated[int, typer.Option(min=0, help="Write tars of so many images instead; 0: loose files.")] = 0,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Write masks, label images and keypoints too, in OUT/masks.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Make a synthetic multi-camera data set, in the layout of Market-1501. Nobody in it exists.
@@ -128,8 +131,10 @@ def synth(
     With --videos OUT holds videos instead, with the truth about who is where in the format of MOTChallenge, and a photo
     of somebody to look for.
     """
-    from reidkit.synth import Plan, draw_shards, synthesize
+    from reidkit.synth import Plan, draw_shards
 
+    if masks and (shards or videos):
+        raise UsageError("shards and videos hold no masks: leave out --masks, or these")
     if videos:
         given = {"ids": ids, "height": height, "width": width, "seconds": seconds}
         _draw_videos(out, videos, seed, {name: value for name, value in given.items() if value is not None}, as_json)
@@ -144,9 +149,9 @@ def synth(
     )
     with progress() as tell:
         how: Any = {"workers": workers, "progress": partial(tell, "drawing")}
-        counts = draw_shards(out, plan, _tars(shards), **how) if shards else synthesize(out, **asdict(plan), **how)
+        counts = draw_shards(out, plan, _tars(shards), **how) if shards else _images(out, plan, masks, how)
     if as_json:
-        print_json({"folder": str(out), **counts})
+        print_json({"folder": str(out), **counts, **({"masks": str(out / "masks")} if masks else {})})
     elif shards:
         print_line(
             f"{out}: {counts['shards']} shards; {counts['train']} training images, {counts['query']} queries and "
@@ -157,6 +162,14 @@ def synth(
             f"{out}: {counts['train']} training images of {counts['train_ids']} ids; {counts['query']} queries and "
             f"{counts['gallery']} gallery images of {counts['test_ids']} others, distractors included; synthetic"
         )
+        if masks:
+            print_line(f"{out / 'masks'}: their masks (grey, labels) and keypoints.json")
+
+
+def _images(out: Path, plan: Plan, masks: bool, how: dict[str, Any]) -> dict[str, int]:
+    from reidkit.synth import synthesize
+
+    return synthesize(out, **asdict(plan), **how, masks=masks)
 
 
 def _draw_videos(out: Path, videos: int, seed: int, settings: dict[str, Any], as_json: bool) -> None:

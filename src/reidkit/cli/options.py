@@ -17,7 +17,7 @@ import typer
 from reidkit.cli import suggest
 from reidkit.cli.output import remark
 from reidkit.errors import UsageError
-from reidkit.types import Cameras, Feature, Metric, Precision
+from reidkit.types import Cameras, Feature, Metric, Missing, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,6 +97,15 @@ CacheDir = Annotated[
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode images for every batch instead.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 where the device has it.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
+Masks = Annotated[
+    Path | None,
+    typer.Option(
+        "--masks",
+        "--keypoints",
+        help="Masks beside the images, for a recipe that takes them: a folder, or COCO keypoints.",
+    ),
+]
+MissingMasks = Annotated[Missing, typer.Option("--missing-masks", help="ones: take all ones for a mask not there.")]
 Processes = Annotated[
     int, typer.Option("--processes", min=1, help="Processes that share the work; torchrun works too.")
 ]
@@ -167,6 +176,8 @@ class Machine:
     cache: CacheDir = None
     no_cache: NoCache = False
     skip_unreadable: SkipUnreadable = False
+    masks: Masks = None
+    missing_masks: MissingMasks = "refuse"
 
     def cache_dir(self) -> Path | None:
         """Return the folder of decoded images, or None for none.
@@ -208,6 +219,8 @@ class Inference(Machine):
             batch=self.batch,
             progress=progress,
             group=group or ALONE,
+            masks=self.masks,
+            missing_masks=self.missing_masks,
         )
 
 

@@ -52,6 +52,7 @@ def paper(
     measured: Annotated[list[str] | None, typer.Option(help="figure1: NAME=RANK1,MAP, or a run's folder.")] = None,
     *,
     machine: options.Machine,
+    masks: options.Masks = None,
     as_json: options.Json = False,
 ) -> None:
     """Check a table of the paper: train what it needs, and set paper and measurement side by side; or draw a figure.
@@ -98,6 +99,7 @@ def paper(
         rows=tuple(name.strip() for name in rows.split(",") if name.strip()) if rows else (),
         seeds=seeds,
         weights=_weights(weights or []),
+        masks=masks,
     )
     with progress() as tell:
         run_options = RunOptions(
@@ -107,6 +109,7 @@ def paper(
             precision=machine.precision,
             cache_dir=machine.cache_dir(),
             skip_unreadable=machine.skip_unreadable,
+            masks=masks,
             say=remark,
             progress=tell,
         )

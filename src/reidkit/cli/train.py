@@ -44,6 +44,8 @@ def train(
     ] = None,
     network: options.NetworkOption = None,
     teacher: Annotated[Path | None, typer.Option(help="Learn from this model, too (distil.* of the recipe).")] = None,
+    masks: options.Masks = None,
+    missing_masks: options.MissingMasks = "refuse",
     settings: options.Settings = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Order, augmentation and first weights.")] = 0,
     interpretation: options.As = None,
@@ -86,9 +88,14 @@ def train(
             resume=resume,
             network=options.import_network(network),
             teacher=load_model(teacher) if teacher else None,
+            masks=masks,
             evaluate_on=val_data,
             options=running.for_library(
-                evaluate_every, resume_command(), save_classifier=save_classifier, stream=stream
+                evaluate_every,
+                resume_command(),
+                save_classifier=save_classifier,
+                stream=stream,
+                missing_masks=missing_masks,
             ),
             callbacks=running.callbacks(Console(chosen, tell), folder),
         )

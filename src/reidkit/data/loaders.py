@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from reidkit.data import transforms, transforms_on_device
+from reidkit.data.masks import with_masks
 from reidkit.data.sampler import build_sampler
 from reidkit.data.sources import Streamed, UnreadableImagesError
 from reidkit.data.style_exchange import StyledRows
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from reidkit.data.masks import Masks
     from reidkit.data.sampler import Sampler
     from reidkit.data.sources import ImageSource, Rows
     from reidkit.data.transforms import Augmentation
@@ -79,6 +81,9 @@ class TrainBatches:
     resident: bool | None = None
     """Whether the images are copied to the device; None: if it is a GPU that has room for them."""
 
+    masks: Masks | None = None
+    """Those of the images of `source`: they stand behind the colours of each batch, cropped as its images."""
+
     wait_seconds: float = field(default=0.0, init=False)
     """How long the consumer has waited for data so far."""
 
@@ -91,7 +96,8 @@ class TrainBatches:
                 argument="images.exchange",
             )
         if self.resident is None:
-            self.resident = fits_on(self.device, self.source) and not self.augmentation.changes_pixels
+            on_host = self.augmentation.changes_pixels or self.masks is not None
+            self.resident = fits_on(self.device, self.source) and not on_host
         self._styles = StyledRows(self, self.source, self.augmentation) if self.augmentation.changes_pixels else None
         self._order = lru_cache(maxsize=2)(self.sampler.epoch)
         self._missing: set[int] = set()
@@ -131,7 +137,8 @@ class TrainBatches:
 
         Yields:
             Images float32 [B, 3, H, W], normalised and erased, channels last in memory, and labels int64 [B], both
-            on the device. One of n processes gets its [B/n, 3, H, W] and all labels.
+            on the device. One of n processes gets its [B/n, 3, H, W] and all labels. With masks images are
+            [B, 3 + K, H, W].
 
         Raises:
             DataError: too few ids; an image that is not mapped cannot be read any more.
@@ -156,12 +163,14 @@ class TrainBatches:
                     styles = np.random.default_rng((self.seed, epoch, batch, _STYLE))
                     rows = self._styles.of(styles, order[batch], mine)
                 transforms.crop_flip(rows, index, params, pad, slot.images.numpy())
+            if self.masks is not None:
+                self.masks.flipped(index, params, pad, slot.masks.numpy())
             transforms_on_device.write_params(index, self.labels[order[batch]], params, pad, slot.numbers.numpy())
             return params
 
         size = (0, 0) if self.resident else self.source.size
         count = mine.stop - mine.start
-        slots = [_Slot.empty(count, order.shape[1], size, self.device) for _ in range(AHEAD)]
+        slots = [_Slot.empty(count, order.shape[1], size, self.device, self.masks) for _ in range(AHEAD)]
         with contextlib.closing(_prefetch(fill, range(start, len(order)), slots)) as ready:
             while True:
                 began = time.perf_counter()
@@ -208,6 +217,8 @@ class TrainBatches:
             transforms.erase(images, params.boxes, fill, params.noise)
         elif params.boxes.any():
             transforms_on_device.erase_inside(images, on_device.boxes, fill, int(params.noise[0]))
+        if self.masks is not None:
+            images = with_masks(images, slot.masks.to(self.device), self.masks)
         return images, on_device.label
 
 
@@ -230,11 +241,18 @@ def build_batches(
 
 
 def eval_batches(
-    source: ImageSource, batch_size: int, device: torch.device, flip: bool = False, part: slice | None = None
+    source: ImageSource,
+    batch_size: int,
+    device: torch.device,
+    flip: bool = False,
+    part: slice | None = None,
+    *,
+    masks: Masks | None = None,
 ) -> Generator[Tensor, None, None]:
     """All images in order, normalised, not augmented: float32 [B, 3, H, W] on the device, the last one smaller.
 
-    With `flip` every image is mirrored. With a `part` only those images.
+    With `flip` every image is mirrored. With a `part` only those images. With the `masks` of the images of `source`,
+    which are not mirrored, [B, 3 + K, H, W].
 
     Raises:
         DataError: an image that is not mapped cannot be read any more.
@@ -246,12 +264,15 @@ def eval_batches(
     def fill(batch: int, slot: _Slot) -> int:
         indices = wanted[batch * batch_size : (batch + 1) * batch_size]
         transforms.copy(source, indices, flip, slot.images.numpy()[: len(indices)])
+        if masks is not None:
+            slot.masks.numpy()[: len(indices)] = masks.rows(indices)
         return len(indices)
 
-    slots = [_Slot.empty(min(batch_size, total), 0, source.size, device) for _ in range(AHEAD)]
+    slots = [_Slot.empty(min(batch_size, total), 0, source.size, device, masks) for _ in range(AHEAD)]
     with contextlib.closing(_prefetch(fill, range(-(-total // batch_size)), slots)) as ready:
         for slot, count in ready:
-            yield transforms.normalise(slot.to(device, count)[0])
+            images = transforms.normalise(slot.to(device, count)[0])
+            yield images if masks is None else with_masks(images, slot.masks[:count].to(device), masks)
 
 
 def fits_on(device: torch.device, source: ImageSource) -> bool:
@@ -284,18 +305,25 @@ def _announce(source: ImageSource, order: NDArray[np.int64]) -> None:
 
 @dataclass
 class _Slot:
-    """Room for one batch in host memory: pixels uint8 [B, H, W, 3], parameters int64 [9, L] (see `DeviceParams`)."""
+    """Room for one batch in host memory: pixels uint8 [B, H, W, 3], parameters int64 [9, L] (see `DeviceParams`).
+
+    `masks` uint8 [B, H, W, M] is empty where there are none.
+    """
 
     images: Tensor
     numbers: Tensor
+    masks: Tensor
     copied: torch.cuda.Event | None = None
 
     @classmethod
-    def empty(cls, count: int, labelled: int, size: tuple[int, int], device: torch.device) -> _Slot:
+    def empty(
+        cls, count: int, labelled: int, size: tuple[int, int], device: torch.device, masks: Masks | None = None
+    ) -> _Slot:
         pinned = device.type == "cuda"
         images = torch.empty((count, *size, 3), dtype=torch.uint8, pin_memory=pinned)
         numbers = torch.zeros((transforms_on_device.PARAM_ROWS, labelled), dtype=torch.int64, pin_memory=pinned)
-        return cls(images, numbers, torch.cuda.Event() if pinned else None)
+        beside = torch.empty((count, *size, masks.stored) if masks else 0, dtype=torch.uint8)
+        return cls(images, numbers, beside, torch.cuda.Event() if pinned else None)
 
     def to(self, device: torch.device, count: int) -> tuple[Tensor, DeviceParams]:
         """The pixels of the first `count` images, on a CPU still those of the slot, and a copy of all numbers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from reidkit.encoder.given_images import Image
     from reidkit.encoder.inference import OnProgress
     from reidkit.encoder.input_spec import InputSpec
+    from reidkit.types import Missing
 
 
 class Encoder(Protocol):
@@ -119,6 +120,8 @@ class ImageEncoder(ABC):
                 "folder or the .safetensors of a model has",
                 argument="feature",
             )
+        if options.masks is not None:
+            raise UsageError(f"{self.name} takes no masks: leave them out", argument="masks")
         size = options.batch or choose_batch(options.device)
         rows = np.arange(len(source))[options.group.slice_of(len(source))]
         parts = [np.zeros((0, self.dim), np.float32)]
@@ -149,6 +152,8 @@ class ImageEncoder(ABC):
         device: str | torch.device = ...,
         precision: str | torch.dtype = ...,
         progress: OnProgress | None = ...,
+        masks: str | os.PathLike[str] | None = ...,
+        missing_masks: Missing = ...,
     ) -> NDArray[np.float32]: ...
 
     @overload
@@ -162,6 +167,8 @@ class ImageEncoder(ABC):
         device: str | torch.device = ...,
         precision: str | torch.dtype = ...,
         progress: OnProgress | None = ...,
+        masks: str | os.PathLike[str] | None = ...,
+        missing_masks: Missing = ...,
     ) -> Embeddings: ...
 
     def embed(  # noqa: PLR0913
@@ -174,6 +181,8 @@ class ImageEncoder(ABC):
         device: str | torch.device = "auto",
         precision: str | torch.dtype = "auto",
         progress: OnProgress | None = None,
+        masks: str | os.PathLike[str] | None = None,
+        missing_masks: Missing = "refuse",
     ) -> Embeddings | NDArray[np.float32]:
         """Return the features of images: with their labels where these have labels.
 
@@ -187,6 +196,8 @@ class ImageEncoder(ABC):
             precision: `auto` (bf16 where the device computes with it), `fp32` or `bf16`. What an exported file
                 computes in is in the file; OpenVINO alone can be told, and takes fp32 otherwise.
             progress: Called as `progress("images", done, total)`.
+            masks: The folder of masks of images given as paths or samples, for a network that takes them.
+            missing_masks: Whether images without a mask are refused (`refuse`), or have all `ones`.
 
         Returns:
             `Embeddings` of samples; float32 [N, D] of other images.
@@ -196,7 +207,8 @@ class ImageEncoder(ABC):
             DivergedError: the network gives features that are NaN or infinite.
             UsageError: something that is no list of images; an option that this machine does not have.
         """
-        options = InferenceOptions(device=device, precision=precision, batch=batch, progress=progress)
+        how: dict[str, Any] = {"masks": masks, "missing_masks": missing_masks}
+        options = InferenceOptions(device=device, precision=precision, batch=batch, progress=progress, **how)
         if isinstance(images, str | os.PathLike):
             raise UsageError(f"{images} is one image, or a folder: pass a list of images, [{str(images)!r}]")
         if not isinstance(images, Sequence | np.ndarray):

@@ -49,6 +49,12 @@ class GivenImages:
         self.size = (spec.height, spec.width)
         self._images, self._spec = images, spec
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the images that are paths; of none where one is not."""
+        files = [os.fspath(image) for image in self._images if isinstance(image, str | os.PathLike)]
+        return tuple(files) if len(files) == len(self._images) else ()
+
     def __len__(self) -> int:
         return len(self._images)
 

@@ -12,6 +12,8 @@ import torch
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.hardware import choose_device, choose_precision
+from reidkit.recipe.checks import check_choice
+from reidkit.types import Missing
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +38,8 @@ class InferenceOptions:
     the device computes with it), "fp32", "bf16" or a torch type. `batch` images are run at a time; 0: what fills the
     device. Decoded images are kept in `cache_dir`; None: no cache. `progress` is called as
     `progress(what, done, total)`. `group` are the processes that share the embedding; each gets all features.
+    `masks`: the folder of masks beside the images, or a file of keypoints, for a network that takes them; images
+    without one are refused, or have all `ones` (`missing_masks`; see `reidkit.data.open_masks`).
     `own_precision`: nobody asked for a precision, so that an exported file computes in its own.
 
     Raises:
@@ -49,6 +53,8 @@ class InferenceOptions:
     skip_unreadable: bool
     progress: OnProgress | None
     group: Group
+    masks: Path | None
+    missing_masks: Missing
     own_precision: bool
 
     def __init__(  # noqa: PLR0913
@@ -61,6 +67,8 @@ class InferenceOptions:
         skip_unreadable: bool = False,
         progress: OnProgress | None = None,
         group: Group = ALONE,
+        masks: str | os.PathLike[str] | None = None,
+        missing_masks: Missing = "refuse",
         own_precision: bool = False,
     ) -> None:
         if batch < 0:
@@ -74,6 +82,8 @@ class InferenceOptions:
             "skip_unreadable": skip_unreadable,
             "progress": progress,
             "group": group,
+            "masks": None if masks is None else Path(masks),
+            "missing_masks": check_choice(missing_masks, Missing, "missing_masks"),
             # `dataclasses.replace` passes the type that "auto" has become, and what was known of it.
             "own_precision": precision == "auto" or (own_precision and isinstance(precision, torch.dtype)),
         }

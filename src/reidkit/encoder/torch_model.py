@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 
 from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
+from reidkit.data.masks import masks_of
 from reidkit.encoder.base import ImageEncoder, check_pixels, refuse_diverged
 from reidkit.encoder.given_images import GivenImages
 from reidkit.encoder.inference import InferenceOptions, feature_name
@@ -16,21 +19,24 @@ from reidkit.encoder.input_spec import InputSpec
 from reidkit.errors import UsageError
 from reidkit.hardware import choose_batch
 from reidkit.model.fuse import fuse_batch_norms
+from reidkit.model.masks import mirror
 from reidkit.model.network import Network
 from reidkit.recipe.checks import check_choice
-from reidkit.types import Sample, Samples, as_samples
+from reidkit.types import JUNK, NO_CAMERA, Sample, Samples, as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from reidkit.data.masks import Masks
     from reidkit.data.sources import ImageSource
     from reidkit.encoder.given_images import Image
     from reidkit.encoder.inference import Feature
     from reidkit.recipe import Recipe
+
+LOGGER = logging.getLogger("reidkit.encoder")
 
 Part = Literal["rows", "places"]
 """What a sequence is made of: the mean of each row of the map, from top to bottom, or each place of it, row by row."""
@@ -97,11 +103,36 @@ class Model(ImageEncoder):
         """Features float32 [S, D] of the images of a source: see `ImageEncoder.features`."""
         self.network.to(options.device)
         part = options.group.slice_of(len(source))
-        batches = eval_batches(source, options.batch or choose_batch(options.device), options.device, part=part)
+        masks = self.masks_of(source, options)
+        size = options.batch or choose_batch(options.device)
+        batches = eval_batches(source, size, options.device, part=part, masks=masks)
         # Images without labels come from no camera that the network could know.
         labelled = len(source.samples) == len(source) and getattr(self.network, "takes_cameras", False)
         camids = source.samples.camids[part].astype(np.int64) if labelled else None
         return embed(self.network, batches, options.precision, feature=feature, flip=flip, progress=tell, camids=camids)
+
+    def masks_of(self, source: ImageSource, options: InferenceOptions) -> Masks | None:
+        """Open the masks of a source's images where the network takes them: those that `options` name.
+
+        Raises:
+            DataError: masks are missing or cannot be read.
+            UsageError: there are none, or some for a network that takes none; images without names.
+        """
+        recipe, paths = self.recipe, getattr(source, "paths", None)
+        samples = source.samples if paths is None else [Sample(Path(path), JUNK, NO_CAMERA) for path in paths]
+        if len(samples) != len(source) and recipe.network.masks != "none" and options.masks is not None:
+            raise UsageError(
+                "the network takes a mask beside each image, found by the name of its file: give paths, or samples",
+                argument="images",
+            )
+        how: Any = {"missing": options.missing_masks, "progress": options.progress}
+        masks = masks_of(options.masks, samples, recipe.images, recipe.network, **how)
+        if masks is not None and masks.missing:
+            LOGGER.warning(
+                "%d of %d images have no mask: all ones are taken for it", masks.missing, len(masks),
+                extra={"argument": "missing_masks"},
+            )  # fmt: skip
+        return masks
 
     def sequences(
         self, images: Sequence[Sample] | Sequence[Image], *, part: Part = "rows", **options: Any
@@ -151,6 +182,8 @@ def map_sequences(
     if not isinstance(model.network, Network):
         raise UsageError("re-scoring needs a backbone that gives a map, which your own network hides", argument="model")
     source = _source(images, model.input, options)
+    if model.network.mask_channels:
+        raise UsageError("re-scoring takes no network with masks: leave out rescore", argument="rescore")
     backbone = fuse_batch_norms(model.network).to(options.device).backbone
     mine = options.group.slice_of(len(source))
     found: list[Tensor] = []
@@ -217,7 +250,8 @@ def embed(  # noqa: PLR0913
         with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
             features = _run(fused, inputs, side)
             if flip:
-                features = (features + _run(fused, (images.flip(3), *inputs[1:]), side)) / 2
+                mirrored = mirror(images, getattr(network, "mirrored", ()))
+                features = (features + _run(fused, (mirrored, *inputs[1:]), side)) / 2
         waiting.append(features)
         if sum(some.nbytes for some in waiting) >= CHUNK:
             copied.append(torch.cat(waiting).cpu().numpy())

@@ -34,7 +34,7 @@ def network_cost(network: Network, size: tuple[int, int]) -> Cost:
     with torch.device("meta"):
         made = build_network(network).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            made(torch.empty(1, 3, *size))
+            made(torch.empty(1, 3 + made.mask_channels, *size))
     parameters = sum(parameter.numel() for parameter in made.parameters())
     return Cost(parameters=parameters / 1e6, gflop=counter.get_total_flops() / 1e9)
 

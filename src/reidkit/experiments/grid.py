@@ -178,14 +178,15 @@ def to_json(run: PlannedRun, folders: Mapping[str, Path], options: RunOptions) -
             "precision": options.precision,
             "cache_dir": str(options.cache_dir) if options.cache_dir else None,
             "skip_unreadable": options.skip_unreadable,
+            "masks": str(options.masks) if options.masks else None,
         },
     }
 
 
 def from_json(value: dict[str, Any]) -> tuple[PlannedRun, dict[str, Path], RunOptions]:
     """Return what `to_json` was given."""
-    cache = value["options"]["cache_dir"]
-    options = RunOptions(**{**value["options"], "cache_dir": Path(cache) if cache else None})
+    paths = {name: path and Path(path) for name in ("cache_dir", "masks") for path in (value["options"][name],)}
+    options = RunOptions(**{**value["options"], **paths})
     run = PlannedRun(
         recipe=recipes.from_json(value["recipe"]),
         data=value["data"],

@@ -54,6 +54,7 @@ class RunOptions:
         precision: `auto`, `fp32` or `bf16`.
         cache_dir: the folder for decoded images; None decodes them for every batch.
         skip_unreadable: leave out images that cannot be read.
+        masks: the folder of masks for networks that take them.
         say: called with each line about the progress.
         progress: called with (what, done, total) while something takes long.
     """
@@ -64,6 +65,7 @@ class RunOptions:
     precision: str = "auto"
     cache_dir: Path | None = None
     skip_unreadable: bool = False
+    masks: Path | None = None
     say: Callable[[str], None] = silent
     progress: Callable[[str, int, int], None] = silent
 
@@ -184,6 +186,8 @@ def measure(planned: PlannedRun, folders: Mapping[str, Path], options: RunOption
     Raises:
         ReidkitError: what keeps it from coming to its end, in one sentence; what is done is kept.
     """
+    if planned.recipe.network.masks == "none":
+        options = dataclasses.replace(options, masks=None)
     datasets = {name: load_dataset(folders[name]) for name in {planned.data, *planned.searches}}
     digests = {name: DatasetDigest.of(name, dataset) for name, dataset in datasets.items()}
     trained = digests[planned.data].trained
@@ -219,6 +223,7 @@ def _evaluate(
         device=device,
         precision=choose_precision(options.precision, device),
         progress=options.progress,
+        masks=options.masks,
     )
     pairs = {"after": fresh} if fresh else {}
     scores = {}
@@ -251,6 +256,7 @@ def _train(planned: PlannedRun, dataset: Dataset, options: RunOptions) -> Run:
             weights=planned.weights,
             seed=planned.seed,
             resume=True,
+            masks=options.masks,
             options=TrainOptions(
                 device=options.device,
                 precision=options.precision,

@@ -43,6 +43,8 @@ class Experiment:
         rows: the names of the rows that are trained; () is all of them.
         seeds: the number of runs of each row, with seeds 0, 1, ...
         weights: the file that each backbone starts from, "" being any other backbone; None starts from scratch.
+        masks: the folder of masks for rows that take them, with `grey`, `labels` and `keypoints` in it where there are
+            several kinds; without one these rows are not trained.
     """
 
     table: Table
@@ -54,6 +56,7 @@ class Experiment:
     rows: tuple[str, ...] = ()
     seeds: int = 1
     weights: Mapping[str, Path | None] = field(default_factory=dict)
+    masks: Path | None = None
 
     def __post_init__(self) -> None:
         """Take paths as text, too."""
@@ -100,7 +103,14 @@ class Experiment:
                 raise UsageError(f"{self.table.name} has no row {name}; {remedy}", argument="rows")
             if known[name].recipe is None:
                 raise UsageError(f"{name} is only shown as published: name rows that are trained here", argument="rows")
+            if self.masks is None and takes_masks(known[name]):
+                raise UsageError(f"{name} takes masks beside the images: give the folder of them", argument="masks")
         return tuple(known[name] for name in known if not self.rows or name in self.rows)
+
+
+def takes_masks(row: Row) -> bool:
+    """Return whether the network of a row takes masks."""
+    return row.recipe is not None and row.recipe.network.masks != "none"
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,7 @@ def plan_runs(experiment: Experiment) -> list[PlannedRun]:
     """
     runs: dict[Path, PlannedRun] = {}
     for row in experiment.selected_rows():
-        recipe = experiment.recipe(row)
+        recipe = None if experiment.masks is None and takes_masks(row) else experiment.recipe(row)
         for column in columns(experiment.table, experiment.data) if recipe else ():
             if recipe is None or not {column.train, column.test} <= set(experiment.data):
                 continue

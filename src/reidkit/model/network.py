@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
+from reidkit.model.masks import masked_features, widen
 from reidkit.recipe import family_of
+from reidkit.recipe.mask_channels import MIRRORED, mask_channels
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -32,6 +34,10 @@ class Network(nn.Module):
         """The spans that a triplet loss stands on."""
         self.aside: Spans = dict(getattr(head, "aside", {}))
         """The parts of what the head has for losses alone, by name; empty where it has nothing."""
+        self.mask_channels = 0
+        """How many maps stand beside the colours of its images (see `model.masks`)."""
+        self.mirrored: tuple[int, ...] = ()
+        """Of a mirrored image, which of these maps each comes from, where they change places."""
         # Files and checkpoints of every release have `neck.weight`, not `head.neck.weight`.
         leave_out_of_names(self, "head", beside=("backbone",))
 
@@ -43,8 +49,11 @@ class Network(nn.Module):
     def forward(self, images: Tensor, camera_b: Tensor | None = None) -> Features:
         """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each, and what the head has aside.
 
-        A backbone that `takes_cameras` is told the numbers [B] of the cameras, where they are given.
+        A backbone that `takes_cameras` is told the numbers [B] of the cameras, where they are given. With masks images
+        are [B, 3 + `mask_channels`, H, W].
         """
+        if self.mask_channels:
+            return masked_features(self, images)
         map_bchw = self.backbone(images, camera_b) if self.takes_cameras else self.backbone(images)
         features: Features = self.head(map_bchw)
         return features
@@ -85,6 +94,18 @@ def build_network(recipe: recipe.Network) -> Network:
         head = module.build_tailed_head(recipe, backbone)
     else:
         head = module.build_head(recipe, backbone.channels)
+    if masks := mask_channels(recipe):
+        return _masked(backbone, head, recipe, masks)
     if recipe.reduced:
         head = import_module("reidkit.model.heads.reduced").Reduced(head, recipe.reduced)
     return Network(backbone, head)
+
+
+def _masked(backbone: Backbone, head: Head, recipe: recipe.Network, channels: int) -> Network:
+    """Make a network whose images have so many masks beside them."""
+    if not getattr(head, "takes_masks", False):
+        widen(backbone, channels)
+    network = Network(backbone, head)
+    network.mask_channels = channels
+    network.mirrored = MIRRORED if recipe.masks == "keypoints" else ()
+    return network

@@ -34,6 +34,7 @@ class OwnNetwork(nn.Module):
         spans: The parts of the features that loss terms may name; "" is the whole.
         filled: The names of the parameters that a weights file has filled before the first step.
         takes_cameras: Whether `forward` takes the cameras of the images: never.
+        mask_channels: How many maps it takes beside an image: none.
         ranked: The spans with a triplet loss each.
         aside: The parts of what losses alone see (`Features.aside`).
     """
@@ -44,6 +45,7 @@ class OwnNetwork(nn.Module):
         self.spans: Spans = dict(getattr(network, "spans", {"": slice(0, channels)}))
         self.filled: frozenset[str] = frozenset()
         self.takes_cameras = False
+        self.mask_channels = 0
         self.ranked: tuple[str, ...] = tuple(getattr(network, "ranked", ("",)))
         self.aside: Spans = dict(getattr(network, "aside", {}))
         leave_out_of_names(self, "network")

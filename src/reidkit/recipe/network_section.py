@@ -37,11 +37,17 @@ BackboneName = Literal[
 ]
 """Every backbone; another family is one more name in here, and an entry of `BACKBONES`."""
 
+MaskKind = Literal["none", "grey", "labels", "keypoints"]
+"""`grey`: one map, 0 to 1. `labels`: one map for each number from 1 on. `keypoints`: one for each joint."""
+
 HeadName = Literal[
     "single", "pcb", "rpp", "mgn", "bdb", "pyramid", "trinet", "svdnet", "aligned", "scpnet", "mancs",
-    "token", "jigsaw", "windows",
+    "token", "jigsaw", "windows", "regions", "spreid", "glad", "pie",
 ]  # fmt: skip
 """Every head, each a module in `model/heads/`."""
+
+POOLED = {"regions": (), "spreid": ("labels",), "glad": ("keypoints",), "pie": ("keypoints",)}
+"""The heads that pool by masks, and the only kind of them that a head takes; () is any."""
 
 BACKBONES: dict[str, tuple[str, ...]] = {
     "resnet": get_args(ResNets),
@@ -83,6 +89,8 @@ class Network(Section):
     `dropout`: the share of f_i that the ID loss does not see.
     `unit`: in evaluation, each branch of f_i has length 1.
     `orthogonal_every`: the epochs between two replacements of the embedding of the head `svdnet`; 0 is none.
+    `masks`: what stands beside each image, from outside: a `grey` map, the maps of a label image with `regions` numbers
+    from 1 on, or those of `keypoints`. Heads of regions pool by them; for others they are channels of the input.
     `reduced`: the length of the feature behind all that, of a model that `reidkit reduce` has made; 0 is none.
     """
 
@@ -107,6 +115,8 @@ class Network(Section):
     dropout: float = 0.0
     unit: bool = False
     orthogonal_every: int = 10
+    masks: MaskKind = "none"
+    regions: int = 4
     reduced: int = 0
 
     def rules(self) -> Iterator[Rule]:
@@ -135,6 +145,17 @@ class Network(Section):
         yield resnet, "backbone", f"must be a ResNet for the head {self.head}, which takes its last stages"
         whole = self.head != "scpnet" or not self.embedding
         yield whole, "embedding", "must be 0 for the head scpnet, whose branches are as long as the stripes of the map"
+        yield from self._rules_of_masks()
         yield 0 < self.width <= 4, "width", "must be above 0 and at most 4"
         yield 0 <= self.reduced <= 65536, "reduced", "must be between 0 (none) and 65536"
         yield 0 <= self.embedding <= 65536, "embedding", "must be between 0 (none) and 65536"
+
+    def _rules_of_masks(self) -> Iterator[Rule]:
+        yield 1 <= self.regions <= 64, "regions", "must be between 1 and 64"
+        pooled = self.head in POOLED
+        yield not pooled or self.masks != "none", "masks", f"must not be none for the head {self.head}"
+        kinds = POOLED.get(self.head, ())
+        yield not kinds or self.masks in kinds, "masks", f"must be {' or '.join(kinds)} for the head {self.head}"
+        yield not self.reduced or self.masks == "none", "reduced", "must be 0 (none) with network.masks"
+        resnet = self.masks == "none" or self.backbone in BACKBONES["resnet"]
+        yield resnet, "backbone", "must be a ResNet for network.masks"

@@ -338,5 +338,7 @@ class Recipe(Section):
         yield self.name.isprintable() and len(self.name) <= 200, "name", "must be one line of at most 200 characters"
         some = self.identity.weight + self.triplet.weight + self.pair.weight > 0
         yield some, "identity.weight", "and triplet.weight cannot both be 0 without pair.weight"
+        upright = self.network.masks == "none" or not self.images.augment
+        yield upright, "images.augment", "must be 0 with network.masks: masks do not follow its shears and turns"
         enough = self.identity.sampled == 0 or self.identity.sampled >= self.batch.ids
         yield enough, "identity.sampled", "must be 0 (all ids) or at least batch.ids: those of the batch always enter"

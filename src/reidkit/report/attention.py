@@ -50,7 +50,7 @@ def attend(model: Encoder, samples: Sequence[Sample], device: torch.device) -> A
     """
     model = require_torch(model, "attention")
     network = model.network.to(device).eval()
-    if not isinstance(network, Network) or not isinstance(network.head, Single):
+    if not isinstance(network, Network) or not isinstance(network.head, Single) or network.mask_channels:
         raise DataError("attention maps need a network of a backbone and a head of one branch, which this one is not")
     source = open_images(samples, model.recipe.images.size, resize=model.recipe.images.resize)
     maps = torch.cat([network.backbone(images).float().cpu() for images in eval_batches(source, 32, device)])

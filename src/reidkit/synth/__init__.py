@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from reidkit.atomic import final_name, hold
 from reidkit.errors import DataError, UsageError
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
+from reidkit.synth.truth import MASKS, Note, are_ours, draw_files, write_keypoints
 from reidkit.types import JUNK, SYNTHETIC
 from reidkit.workers import map_in_processes
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     Item = tuple[str, bytes, int, int, str]
 
+    Progress = Callable[[int, int], None]
     Write = Callable[[Path, Iterator[Item]], int]
 
 
@@ -123,14 +125,15 @@ Names are as in Market-1501: PERSON_cCAMERAs1_FRAME_01.jpg.
 """
 
 
-def synthesize(
+def synthesize(  # noqa: PLR0913
     out: str | os.PathLike[str],
     ids: int = 200,
     cameras: int = 6,
     seed: int = 0,
     *,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    masks: bool = False,
     **size: Unpack[Size],
 ) -> dict[str, int]:
     """Draw a synthetic data set in the layout of Market-1501 into the folder `out`, which appears when it is complete.
@@ -138,6 +141,9 @@ def synthesize(
     The files depend on all arguments but `workers` (processes; None is one per core) and `progress(done, total)`,
     which is called after each group of images. An earlier synthetic set in `out` is replaced. A script has to call
     this below `if __name__ == "__main__":`, because the processes import the script.
+
+    With `masks` the folder `masks` in it holds what is true of each image: `labels` (1 head, 2 upper body, 3 lower
+    body, 4 shoes), `grey` (255 where the person is) and `keypoints.json`, as COCO has them. The images stay the same.
 
     Returns:
         The numbers of images in each part (`train`, `query`, `gallery`, which includes the `distractors`, and `junk`)
@@ -152,7 +158,10 @@ def synthesize(
         shots = tuple(plan.shots())
         for name in FOLDERS:
             (unfinished / name).mkdir()
-        _draw_all(unfinished, plan, shots, workers or os.cpu_count() or 1, progress)
+        draw = partial(draw_files, unfinished, plan, masks)
+        notes = _draw_all(draw, shots, workers or os.cpu_count() or 1, progress)
+        if masks:
+            write_keypoints(unfinished, plan, notes)
     return _count(plan, shots)
 
 
@@ -248,14 +257,13 @@ def _is_ours(folder: Path) -> bool:
     if not entries:
         return True
     inside = (file.name for name in FOLDERS if (folder / name).is_dir() for file in (folder / name).iterdir())
+    readme = (folder / README).read_bytes() if (folder / README).is_file() else b""
+    if not are_ours(folder / MASKS, FOLDERS):
+        return False
     entries = {name for name in map(final_name, entries) if not _SHARD.fullmatch(name)}
-    if not entries <= {README, INDEX, *FOLDERS} or not _has_title(folder / README):
+    if not entries <= {README, INDEX, MASKS, *FOLDERS} or not readme.startswith(SYNTHETIC.encode()):
         return False
     return all(map(_NAME.fullmatch, inside))
-
-
-def _has_title(readme: Path) -> bool:
-    return readme.is_file() and readme.read_bytes().startswith(SYNTHETIC.encode())
 
 
 def _discard(*folders: Path) -> None:
@@ -265,24 +273,18 @@ def _discard(*folders: Path) -> None:
 
 
 def _draw_all(
-    folder: Path, plan: Plan, shots: tuple[Shot, ...], workers: int, progress: Callable[[int, int], None] | None
-) -> None:
+    draw: Callable[[tuple[Shot, ...]], list[Note]], shots: tuple[Shot, ...], workers: int, progress: Progress | None
+) -> list[Note]:
     batches = [shots[start : start + _BATCH] for start in range(0, len(shots), _BATCH)]
-    draw = partial(_draw_batch, folder, plan)
+    notes: list[Note] = []
     # Starting a process takes as long as drawing a few hundred images.
     workers = min(workers, 1 + len(shots) // 400)
-    done = 0
-    with closing(map_in_processes(draw, batches, workers)) as counts:
-        for count in counts:
-            done += count
+    with closing(map_in_processes(draw, batches, workers)) as drawn:
+        for some in drawn:
+            notes += some
             if progress:
-                progress(done, len(shots))
-
-
-def _draw_batch(folder: Path, plan: Plan, shots: tuple[Shot, ...]) -> int:
-    for shot in shots:
-        (folder / shot.name).write_bytes(draw_image(plan.seed, shot, plan.height, plan.width))
-    return len(shots)
+                progress(len(notes), len(shots))
+    return notes
 
 
 def _count(plan: Plan, shots: tuple[Shot, ...]) -> dict[str, int]:
@@ -343,7 +345,7 @@ def draw_shards(
     shards: Shards,
     *,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, int]:
     """Draw the images of `synthesize`, the same bytes, into shards in the folder `out`, which appears when complete.
 

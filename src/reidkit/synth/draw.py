@@ -9,7 +9,7 @@ import io
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.synth.figure import Rgb
+
+C = TypeVar("C", bound=Canvas)
 
 STRANGERS = 10_000
 """People from this number on have no label: passers-by and distractors."""
@@ -44,22 +46,29 @@ class Shot:
 
 def draw_image(seed: int, shot: Shot, height: int, width: int) -> bytes:
     """Return the JPEG file of a shot: the same bytes for the same arguments, whatever was drawn before."""
+    return draw_on(seed, shot, height, width, Canvas)[0]
+
+
+def draw_on(seed: int, shot: Shot, height: int, width: int, kind: type[C]) -> tuple[bytes, C]:
+    """Draw a shot on a canvas of a kind; return the JPEG file, and the canvas with what it has kept."""
     rng = np.random.default_rng((seed, IMAGES, shot.pid, shot.camid, shot.number, int(shot.bad)))
     eye = camera(seed, shot.camid, height, width)
     tall = height * OVERSAMPLING
     wide = round(width * OVERSAMPLING / (eye.stretch * (0.94 + 0.12 * float(rng.random()))))
-    canvas = Canvas(eye.backdrop(rng, (wide, tall)), eye.shade)
+    canvas = kind(eye.backdrop(rng, (wide, tall)), eye.shade)
     view = _box(rng, eye, wide, tall, bad=shot.bad)
     if rng.random() < COMPANY:
         _company(rng, seed, canvas, view, nearer=False)
     who = person(seed, shot.pid)
     draw_shadow(canvas, view, eye.shade)
+    canvas.alone = True
     draw_person(canvas, who, _pose(rng, eye), replace(view, scale=view.scale * who.height))
+    canvas.alone = False
     if rng.random() < HIDDEN:
         _hide(rng, seed, canvas, view)
     size = (width, height)
     image = canvas.image.resize(size, Image.Resampling.BOX)
-    return eye.develop(rng, image, canvas.light.resize(size, Image.Resampling.BOX))
+    return eye.develop(rng, image, canvas.light.resize(size, Image.Resampling.BOX)), canvas
 
 
 def _pose(rng: np.random.Generator, eye: Camera) -> Pose:

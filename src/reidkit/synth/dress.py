@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.synth.figure import ROWS, SHOULDER, Canvas, Points, Pose, Strip, View, draw_head, limb
+from reidkit.synth.figure import (
+    LOWER,
+    ROWS,
+    SHOES,
+    SHOULDER,
+    UPPER,
+    Canvas,
+    Points,
+    Pose,
+    Strip,
+    View,
+    draw_head,
+    limb,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +59,11 @@ def draw_person(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
     for _, draw in sorted(parts, key=lambda part: part[0]):
         draw()
     draw_head(canvas, person, pose, view)
+    canvas.region = 0
 
+
+_SIDES = {-1: "right", 1: "left"}
+"""A person at yaw 0 looks at the camera, so that the own left side is on the right of the image."""
 
 Part = tuple[float, "Callable[[], None]"]
 
@@ -83,12 +100,17 @@ class _Figure:
 
     def _draw_leg(self, seen: Points, side: int, light: float) -> None:
         person, canvas, size = self.person, self.canvas, self.size
+        for name, (x, y) in zip(("hip", "knee", "ankle"), seen[:3].tolist(), strict=True):
+            canvas.joint(f"{_SIDES[side]}_{name}", x, y)
+        canvas.region = LOWER
         radii = (0.058 * size * person.hips, 0.04 * size, 0.024 * size)
         if person.lower != "trousers" or person.upper == "dress":
             canvas.strip(limb(seen[:3], radii, self.pose.yaw), person.skin, light)
+        canvas.region = SHOES
         toe = limb(seen[2:], (0.027 * size, 0.02 * size), self.pose.yaw)
         canvas.strip(toe, person.shoes_rgb, light)
         canvas.oval(seen[2, 0], seen[2, 1], (0.027 * size, 0.022 * size), person.shoes_rgb, light)
+        canvas.region = LOWER
         if person.lower == "skirt" or person.upper == "dress":
             return
         last = {"trousers": ROWS - 1, "cropped": 12, "shorts": 7}[person.lower]
@@ -125,6 +147,9 @@ class _Figure:
 
     def _draw_arm(self, seen: Points, side: int, light: float) -> None:
         person, canvas, size = self.person, self.canvas, self.size
+        for name, (x, y) in zip(("shoulder", "elbow", "wrist"), seen.tolist(), strict=True):
+            canvas.joint(f"{_SIDES[side]}_{name}", x, y)
+        canvas.region = UPPER
         thick = {"tee": 1.0, "dress": 0.95, "long": 1.05}.get(person.upper, 1.2)
         radii = (0.03 * size * thick, 0.028 * size * thick, 0.021 * size * thick)
         short = person.upper in {"tee", "dress"}
@@ -168,10 +193,12 @@ class _Figure:
 
     def _draw_torso(self) -> None:
         person, canvas = self.person, self.canvas
+        canvas.region = UPPER if person.upper == "dress" else LOWER
         if person.lower == "skirt" and person.upper != "dress":
             canvas.strip(self._trunk(0.3), person.lower_rgb)
         else:
             canvas.strip(self._trunk(0.45), person.upper_rgb if person.upper == "dress" else person.lower_rgb)
+        canvas.region = UPPER
         trunk = self._trunk(_HEMS[person.upper])
         canvas.strip(trunk, person.upper_rgb)
         self._draw_pattern(trunk)
@@ -216,6 +243,7 @@ class _Figure:
         high = 0.12 if person.bag == "backpack" else 0.06
 
         def draw() -> None:
+            self.canvas.region = UPPER
             x, y = seen[0]
             corners = _box(x, y, self.size, half, high)
             self.canvas.fill(corners, person.bag_rgb, 0.95)

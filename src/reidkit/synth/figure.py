@@ -212,8 +212,18 @@ class View:
         return self.x + across * cos + above * sin, self.y - above * cos + across * sin, near
 
 
+HEAD, UPPER, LOWER, SHOES = 1, 2, 3, 4
+"""The regions of a person in label images; 0 is everything else."""
+
+
 class Canvas:
-    """Colours and light, drawn together: whatever covers a colour also covers the shade on it."""
+    """Colours and light, drawn together: whatever covers a colour also covers the shade on it.
+
+    `region` says what is being drawn, and `alone` whether it is the person whom the image is of: see `synth.truth`.
+    """
+
+    region = 0
+    alone = False
 
     def __init__(self, image: Image.Image, shade: float) -> None:
         """Draw on `image`; `shade` from -1 to 1 is the side that lies in the shade, and how much."""
@@ -248,6 +258,9 @@ class Canvas:
     def cell(self, outline: Points, rgb: Rgb) -> None:
         """Change the colour within a polygon [N, 2] and leave the light as it is."""
         self._colour.polygon(outline.ravel().tolist(), fill=rgb)
+
+    def joint(self, name: str, x: float, y: float) -> None:
+        """Say where a joint of the person is, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,8 +317,10 @@ _DOWN_THE_BACK = {"long": (0.16, 0.056), "tail": (0.14, 0.018), "bob": (0.07, 0.
 
 def draw_head(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
     """Draw the head above the shoulders, which have been drawn."""
+    canvas.region = HEAD
     points = ((0.0, SHOULDER + 0.01, 0.0), (0.0, 0.865, 0.01), (0.0, 0.93, 0.015), (0.0, 0.8, -0.035))
     throat, chin, middle, nape = (view.project(point, pose.yaw)[:2] for point in points)
+    canvas.joint("nose", *middle)
     head = _Head(canvas, middle, view.scale * person.head * LARGER)
     away = math.cos(pose.yaw) < -0.2
     if person.hair == "long" and not away:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from reidkit.model.own import OwnModule
     from reidkit.recipe import Optim, Recipe
     from reidkit.train.log import Callback
-    from reidkit.types import Cameras, Sample, Samples
+    from reidkit.types import Cameras, Missing, Sample, Samples
 
     Data = str | os.PathLike[str] | Dataset | Sequence[Sample] | Sequence[str | os.PathLike[str] | Dataset]
 
@@ -62,6 +62,7 @@ class TrainOptions:
         skip_unreadable: Leave out images that cannot be read.
         save_classifier: Write the classifier of the ID loss, which is no part of the model, beside it.
         stream: Read shards in order and shuffle in memory; None: at a URL, and Parquet.
+        missing_masks: Whether images without a mask are refused, or have all `ones`.
         resume_command: What to tell a user who wants to go on with a stopped run.
     """
 
@@ -76,6 +77,7 @@ class TrainOptions:
     skip_unreadable: bool = False
     save_classifier: bool = False
     stream: bool | None = None
+    missing_masks: Missing = "refuse"
     resume_command: str = "the same training with resume=True"
 
 
@@ -97,6 +99,7 @@ class Job:
     callbacks: tuple[Callback, ...]
     group: Group
     teacher: Encoder | None = None
+    masks: Path | None = None
 
     @cached_property
     def device(self) -> torch.device:
@@ -123,6 +126,8 @@ class Job:
             precision=self.precision,
             progress=self.show_progress,
             group=self.group,
+            masks=self.masks,
+            missing_masks=self.options.missing_masks,
         )
 
     @property

@@ -174,7 +174,8 @@ def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, op
     if progress.epoch > 1 and progress.batch == 0:
         share_statistics(options.group, network)
         source, part = batches.source, options.group.slice_of(len(batches.source))
-        images = eval_batches(source, choose_batch(options.device), options.device, part=part)
+        size, masks = choose_batch(options.device), getattr(batches, "masks", None)
+        images = eval_batches(source, size, options.device, part=part, masks=masks)
         vectors = torch.from_numpy(embed(network, images, options.precision))
         sampler.meet(options.group.gather_rows(vectors).numpy())
     cast("Any", batches).forget_order()

@@ -42,6 +42,7 @@ from reidkit.train.inputs import (
 )
 from reidkit.train.log import Log
 from reidkit.train.loop import LoopOptions, fit
+from reidkit.train.masks import open_training_masks
 from reidkit.train.parallel import micro_batches_here
 from reidkit.train.public_weights import find_weights
 from reidkit.train.teacher import lessons_of, save_classifier, taught, the_classifier
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from reidkit.data.sampler import Sampler
-    from reidkit.data.sources import ImageSource
     from reidkit.encoder import Encoder, InferenceOptions
     from reidkit.evaluation import Evaluation
     from reidkit.losses.objective import Term
@@ -133,6 +133,7 @@ def train(  # noqa: PLR0913  (what a run is made of)
     terms: Sequence[Term] | None = None,
     sampler: Sampler | None = None,
     teacher: Encoder | None = None,
+    masks: str | os.PathLike[str] | None = None,
     evaluate_on: str | os.PathLike[str] | Dataset | None = None,
     options: TrainOptions | None = None,
     callbacks: Sequence[Callback] = (),
@@ -158,6 +159,8 @@ def train(  # noqa: PLR0913  (what a run is made of)
             indices of the training images, the same ones whenever it is called.
         teacher: What `load_model` returns: a trained network, or any other encoder, that the network learns from as the
             recipe's `distil` says.
+        masks: For a recipe with `network.masks`, the folder of masks beside the images that are trained and evaluated
+            on, or a file of keypoints (see `reidkit.data.open_masks`).
         evaluate_on: A data set with a query and a gallery; None: those of `data`.
         options: How the run is made.
         callbacks: Objects that follow the run.
@@ -179,6 +182,7 @@ def train(  # noqa: PLR0913  (what a run is made of)
             terms=tuple(terms or ()),
             sampler=sampler,
             teacher=teacher,
+            masks=None if masks is None else Path(masks),
             options=options or TrainOptions(),
             callbacks=tuple(callbacks) if group.first else (),
             group=group,
@@ -200,6 +204,7 @@ def _run(job: Job) -> Run:
     source, left_out = open_training(dataset.train, job)
     pids, labels = np.unique(source.samples.pids, return_inverse=True)
     sampler = open_sampler(source, labels, job)
+    masks = open_training_masks(source, job)
 
     # The network and its losses, as they are before the first step.
     if job.teacher is not None:
@@ -212,13 +217,14 @@ def _run(job: Job) -> Run:
     compiled = compile_network(network, job.device, job.options.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(job.precision).removeprefix("torch."), "people": len(pids)}
     facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights)}
-    facts |= {**left_out, **_own_facts(network, job)}
+    facts |= {**left_out, **_own_facts(network, job), **({"masks": masks.digest} if masks else {})}
 
     with opened(job, facts):
         job.info(_first_line(job, len(source), len(pids), compiled))
         augmentation = build_augmentation(recipe.images, recipe.erasing)
         batches = TrainBatches(source, labels.astype(np.int64), sampler, augmentation, job.seed, job.device, job.group)
-        batches.replaced = job.warn if job.options.skip_unreadable else None
+        batches.masks = masks
+        batches.replaced = job.warn if job.options.skip_unreadable and masks is None else None
         warnings = warn_before(dataset, evaluated, source, labels, batches.count(1), job)
 
         given = batches if job.teacher is None else taught(batches, job.teacher, objective, job)
@@ -283,7 +289,7 @@ def fit_and_save(
 
     file = job.out / "model.safetensors"
     with _never_diverged(file):
-        _probe(network, batches.source, job.inference)
+        _probe(network, batches, job.inference)
         own = network_name(network) if job.network is not None else ""
         name = save_model(file, network, job.recipe, own) if job.group.first else ""
         model = Model(network.eval(), job.recipe, name)
@@ -380,13 +386,14 @@ def _never_diverged(file: Path) -> Iterator[None]:
         raise RunError(f"no model is saved: {error}, in another folder", argument="optim.lr") from None
 
 
-def _probe(network: nn.Module, source: ImageSource, inference: InferenceOptions) -> None:
+def _probe(network: nn.Module, given: Batches, inference: InferenceOptions) -> None:
     """Run the trained network on a few training images, as there may be nothing to evaluate it on.
 
     Raises:
         DivergedError: its features are not finite.
     """
-    few = slice(0, min(len(source), 8))
+    few = slice(0, min(len(given.source), 8))
     with suppress(DataError):  # images that cannot be read any more: the run has ended all the same
-        batches = eval_batches(source, few.stop, inference.device, part=few)
+        masks = getattr(given, "masks", None)
+        batches = eval_batches(given.source, few.stop, inference.device, part=few, masks=masks)
         refuse_diverged(embed(network.eval(), batches, inference.precision))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from reidkit.data.loaders import TrainBatches
+    from reidkit.data.masks import Masks
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.encoder import Encoder, InputSpec
@@ -58,6 +59,8 @@ class Teacher:
         self._device, self._precision = device, precision
         self._network: nn.Module | None = None
         if isinstance(encoder, Model):
+            if encoder.network.mask_channels:
+                raise UsageError("the teacher takes masks, which teachers are not given: take another", "teacher")
             self._network = fuse_batch_norms(encoder.network).to(device).requires_grad_(False)
 
     @torch.no_grad()
@@ -161,6 +164,11 @@ class TaughtBatches:
         """How long the consumer has waited for data so far."""
         return self._batches.wait_seconds
 
+    @property
+    def masks(self) -> Masks | None:
+        """Those of the images, which the student alone sees."""
+        return self._batches.masks
+
     def cameras(self, epoch: int, batch: int) -> Tensor:
         """Return the cameras of the images of a batch (see `TrainBatches.cameras`)."""
         return self._batches.cameras(epoch, batch)
@@ -173,7 +181,7 @@ class TaughtBatches:
         """Yield the batches of an epoch from `start` on, as the batches inside do."""
         with contextlib.closing(self._batches.epoch(epoch, start)) as batches:
             for images, labels in batches:
-                target = self._group.gather(self._teacher(images))
+                target = self._group.gather(self._teacher(images[:, :3]))
                 for lesson in self._lessons:
                     lesson.target = target
                 yield images, labels
