@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from reidkit.data.formats.detect import load_dataset, merge_datasets
     from reidkit.data.images import open_images
     from reidkit.data.loaders import TrainBatches
+    from reidkit.data.masks import Masks, open_masks
     from reidkit.data.sampler import PKSampler
     from reidkit.data.transforms import Augmentation, RandomErasing
     from reidkit.types import Dataset, Sample, Samples, SampleTable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Augmentation",
     "Dataset",
+    "Masks",
     "PKSampler",
     "RandomErasing",
     "Sample",
@@ -28,6 +30,7 @@ __all__ = [
     "load_dataset",
     "merge_datasets",
     "open_images",
+    "open_masks",
 ]
 
 _MODULES = {
@@ -35,6 +38,7 @@ _MODULES = {
     "reidkit.data.formats.detect": ("load_dataset", "merge_datasets"),
     "reidkit.data.images": ("open_images",),
     "reidkit.data.loaders": ("TrainBatches",),
+    "reidkit.data.masks": ("Masks", "open_masks"),
     "reidkit.data.sampler": ("PKSampler",),
     "reidkit.data.transforms": ("Augmentation", "RandomErasing"),
 }

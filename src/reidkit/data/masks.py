@@ -377,7 +377,7 @@ def masks_of(
             raise UsageError("the network takes no masks (network.masks=none): leave them out", argument="masks")
         return None
     if path is None:
-        what = "keypoints" if network.masks == "keypoints" else f"a {network.masks} mask"
+        what = {"grey": "a grey mask", "labels": "a label image"}.get(network.masks, "keypoints")
         raise UsageError(
             f"the network takes {what} beside each image (network.masks={network.masks}): give the folder of them as "
             "masks, in a training, an evaluation or an embedding",

@@ -170,13 +170,16 @@ def export_model(
 
     Raises:
         ParityError: the file gives other features than torch; it is not put in place.
-        UsageError: an exported file as `model`; options that exclude each other; a package that is not installed.
+        UsageError: an exported file as `model`, or one that takes masks; options that exclude each other; a package that
+            is not installed.
         WeightsError: the network cannot be expressed in the format.
         DataError: images that cannot be read; the file cannot be written.
     """
     started = time.perf_counter()
     options = replace(options or ExportOptions(), **changes)
     trained = require_torch(model, "an export")
+    if trained.network.mask_channels:
+        raise UsageError("an exported file takes images alone, and this network masks too: export one without masks")
     require_onnx()
     if options.format == "openvino":
         require_openvino()

@@ -179,13 +179,13 @@ def add_pictures(
     """Add what makes some queries like their true matches, and the features of some ids of the gallery.
 
     Either is left out where an image cannot be read, where the model is an exported file, whose inside is not seen, or
-    where there is nothing to show.
+    takes masks, or where there is nothing to show.
     """
     rows = draw_queries(evaluation.scores.average_precision, MAPS).tolist()
     with contextlib.suppress(DataError, UsageError):
         pairs = matched_pairs(model, evaluation, protocol or EvaluationProtocol(), rows, device)
         report = dataclasses.replace(report, attention=pairs)
-    with contextlib.suppress(DataError):
+    with contextlib.suppress(DataError, UsageError):
         report = dataclasses.replace(report, embedding=_features_uri(model, evaluation.gallery, device))
     return report
 
