@@ -170,8 +170,8 @@ def export_model(
 
     Raises:
         ParityError: the file gives other features than torch; it is not put in place.
-        UsageError: an exported file as `model`, or one that takes masks; options that exclude each other; a package that
-            is not installed.
+        UsageError: an exported file as `model`, or one that takes masks; options that exclude each other; a package is
+            not installed.
         WeightsError: the network cannot be expressed in the format.
         DataError: images that cannot be read; the file cannot be written.
     """
