@@ -29,7 +29,7 @@ TINY = {
 }
 OWN = {"hacnn": {"images.height": 160, "images.width": 64}}
 """HA-CNN's windows have the size of its maps."""
-MASKED = {row.name for row in beyond.METHODS if row.recipe.network.masks != "none"}
+MASKED = {row.name for row in beyond.METHODS if row.recipe and row.recipe.network.masks != "none"}
 TRIED = [name for name in METHODS if name not in {"osnet-x1_0", "osnet-x0_75", "osnet-x0_5"} | MASKED]
 """OSNets of other widths differ in numbers of channels alone; those with masks are in `tests.train.test_masks`."""
 

@@ -11,14 +11,14 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, print_text, progress, remark, tell_passed_over
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.types import Cameras
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reidkit.data.check import Description, Unreadable
-    from reidkit.synth import Shards
+    from reidkit.synth import Plan, Shards
     from reidkit.types import ImageFile
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 GROUPS = {
-    "Data": "data val_data format_ read_as part ids stream cache no_cache clear_cache skip_unreadable masks missing_masks "
-    "check",
+    "Data": "data val_data format_ read_as part ids stream cache no_cache clear_cache skip_unreadable masks "
+    "missing_masks check",
     "Training": "weights teacher settings interpretation seed seeds rows small short resume save_every evaluate_every",
     "Inference": "network input_spec preset input_ colour resize normalise flip feature batch",
     "Scores": "metric ap cameras rerank rerank_by k1 k2 lam rescore rescore_top ci by_camera single_shot multi_query",

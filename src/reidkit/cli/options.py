@@ -176,8 +176,6 @@ class Machine:
     cache: CacheDir = None
     no_cache: NoCache = False
     skip_unreadable: SkipUnreadable = False
-    masks: Masks = None
-    missing_masks: MissingMasks = "refuse"
 
     def cache_dir(self) -> Path | None:
         """Return the folder of decoded images, or None for none.
@@ -197,6 +195,8 @@ class Inference(Machine):
     network: NetworkOption = None
     input_spec: InputSpecOption = None
     batch: Annotated[int, typer.Option("--batch", min=0, help="Images at a time; 0: what fills the device.")] = 0
+    masks: Masks = None
+    missing_masks: MissingMasks = "refuse"
 
     def load_model(self, path: Path) -> ImageEncoder:
         """Load a model, with a network of the user's own, or the input spec of a foreign file, where it is named."""
