@@ -158,8 +158,7 @@ def synthesize(  # noqa: PLR0913
         shots = tuple(plan.shots())
         for name in FOLDERS:
             (unfinished / name).mkdir()
-        draw = partial(draw_files, unfinished, plan, masks)
-        notes = _draw_all(draw, shots, workers or os.cpu_count() or 1, progress)
+        notes = _draw_all(partial(draw_files, unfinished, plan, masks), shots, workers or os.cpu_count() or 1, progress)
         if masks:
             write_keypoints(unfinished, plan, notes)
     return _count(plan, shots)
