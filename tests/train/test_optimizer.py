@@ -77,6 +77,22 @@ def test_one_step_by_hand(name: Any, after: float) -> None:
     assert one.weight.item() == pytest.approx(after, abs=1e-6)
 
 
+def test_two_steps_of_nesterov_by_hand() -> None:
+    """At a gradient of 1: v = 1, w = 1 - 0.1 (1 + 0.9); then v = 1.9, w = 0.81 - 0.1 (1 + 0.9 x 1.9)."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    optim = Optim(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0)
+    optimizer = build_optimizer(network, nn.Identity(), optim)
+    for after in (0.81, 0.539):
+        optimizer.zero_grad()
+        network.weight.sum().backward()
+        optimizer.step()
+        assert network.weight.item() == pytest.approx(after)
+    for wrong in ({"name": "adam"}, {"name": "sgd", "momentum": 0.0}):
+        with pytest.raises(UsageError, match=r"optim\.nesterov must be false without"):
+            Optim(nesterov=True, **wrong)
+
+
 def test_the_cosine_by_hand() -> None:
     """fast-reid's strong baseline: 3.5e-4 up to epoch 30, half-way at 45, 7e-7 at 60; a step warm-up of 2,000."""
     schedule = build_schedule(Optim(epochs=60, schedule="cosine", flat=30, floor=7e-7, warmup_steps=2000))

@@ -2,6 +2,8 @@
 
 from reidkit.losses.aside import aligned_triplet, shortest_path, stripe_error
 from reidkit.losses.center import CenterLoss
+from reidkit.losses.curriculum import CurriculumTriplet, quantile_triplet
+from reidkit.losses.dynamic_choice import DynamicChoice
 from reidkit.losses.identity import FocalLoss, IdentityLoss, margin_logits
 from reidkit.losses.objective import Objective, Sides, Term, build_objective
 from reidkit.losses.pair_losses import (
@@ -20,6 +22,8 @@ from reidkit.losses.triplet import (
 
 __all__ = [
     "CenterLoss",
+    "CurriculumTriplet",
+    "DynamicChoice",
     "FocalLoss",
     "IdentityLoss",
     "Objective",
@@ -33,6 +37,7 @@ __all__ = [
     "centroid_triplet_as_published",
     "circle_loss",
     "margin_logits",
+    "quantile_triplet",
     "shortest_path",
     "stripe_error",
     "supervised_contrastive",

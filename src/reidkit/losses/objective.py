@@ -11,6 +11,8 @@ from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.losses.aside import aligned_triplet, stripe_error
 from reidkit.losses.center import CenterLoss
+from reidkit.losses.curriculum import CurriculumTriplet
+from reidkit.losses.dynamic_choice import DynamicChoice
 from reidkit.losses.identity import FocalLoss, IdentityLoss
 from reidkit.losses.pair_losses import (
     centroid_triplet,
@@ -76,14 +78,18 @@ class Objective(nn.Module):
         terms: Sequence[Term],
         spans: Mapping[str, slice] = WHOLE,
         aside: Mapping[str, slice] | None = None,
+        choice: DynamicChoice | None = None,
     ) -> None:
         """Take the terms, and the `spans` of the network's features, and those of `aside`, that they may name.
+
+        With a `choice` the triplet terms are left out of some steps.
 
         Raises:
             UsageError: there is no term, two have one name, or a term's name, side or span cannot be.
         """
         super().__init__()
         self.terms, self.spans, self.aside = tuple(terms), dict(spans), {**WHOLE, **(aside or {})}
+        self.dynamic_choice = choice
         self._check()
         for term in self.terms:
             if isinstance(term.loss, nn.Module):
@@ -116,7 +122,8 @@ class Objective(nn.Module):
             UsageError: a term wants what the network has aside, and it has nothing.
         """
         sides = Sides(f_t, f_i, aside)
-        return {term.name: term.weight * term.loss(self._seen(term, sides), label_b) for term in self.terms}
+        terms = {term.name: term.weight * term.loss(self._seen(term, sides), label_b) for term in self.terms}
+        return terms if self.dynamic_choice is None else self.dynamic_choice(terms)
 
     def _seen(self, term: Term, sides: Sides) -> Tensor | Sides:
         """What a term looks at."""
@@ -180,7 +187,7 @@ def build_objective(
         terms.append(Term("pair", recipe.pair.weight, _pair_loss(recipe.pair), recipe.pair.on))
     if aside and recipe.aside.weight:
         terms += _aside_terms(recipe, aside, num_ids)
-    return Objective(terms, spans, aside)
+    return Objective(terms, spans, aside, DynamicChoice() if recipe.triplet.dynamic else None)
 
 
 def _identity_terms(recipe: Recipe, spans: Mapping[str, slice], num_ids: int, group: Group) -> Iterator[Term]:
@@ -200,9 +207,12 @@ def _triplet_terms(recipe: Recipe, ranked: Sequence[str]) -> Iterator[Term]:
     triplet = recipe.triplet
     if not triplet.weight:
         return
-    loss = partial(triplet_loss, margin=triplet.margin, form=triplet.form, mining=triplet.mining, unit=triplet.unit)
+    how: dict[str, Any] = {"margin": triplet.margin, "form": triplet.form, "unit": triplet.unit}
     weight = _shared(triplet.weight, triplet.over, ranked)
     for span in ranked:
+        loss: Loss = partial(triplet_loss, mining=triplet.mining, **how)
+        if triplet.curriculum:
+            loss = CurriculumTriplet(triplet.curriculum * recipe.optim.epochs, **how)
         yield Term(f"triplet.{span}" if span else "triplet", weight, loss, triplet.on, span)
 
 

@@ -32,7 +32,7 @@ def batch_hard_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *,
     same_bb = label_b[:, None] == label_b
     hardest_pos_b = dist_bb.masked_fill(~same_bb, 0.0).amax(dim=1)
     hardest_neg_b = dist_bb.masked_fill(same_bb, float("inf")).amin(dim=1)
-    return _mean_loss(hardest_pos_b - hardest_neg_b, margin, form)
+    return mean_loss(hardest_pos_b - hardest_neg_b, margin, form)
 
 
 def weighted_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, form: Form = "soft") -> Tensor:
@@ -57,7 +57,7 @@ def weighted_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, f
         return feat_bd.sum() * 0.0
     pos_a = _softmax_mean(dist_ab, dist_ab, positive_ab)
     neg_a = _softmax_mean(dist_ab, -dist_ab, negative_ab)
-    return _mean_loss(pos_a - neg_a, margin, form)
+    return mean_loss(pos_a - neg_a, margin, form)
 
 
 def weighted_triplet_as_published(
@@ -73,7 +73,7 @@ def weighted_triplet_as_published(
     same_bb = (label_b[:, None] == label_b).to(dist_bb.dtype)
     pos_b = _published_mean(dist_bb * same_bb, dist_bb, same_bb)
     neg_b = _published_mean(dist_bb * (1 - same_bb), -dist_bb, 1 - same_bb)
-    return _mean_loss(pos_b - neg_b, margin, form)
+    return mean_loss(pos_b - neg_b, margin, form)
 
 
 def triplet_loss(
@@ -108,8 +108,8 @@ def euclidean(feat_ad: Tensor, feat_bd: Tensor) -> Tensor:
     return square_ab.clamp_min(1e-12).sqrt()
 
 
-def _mean_loss(difference_b: Tensor, margin: float, form: Form) -> Tensor:
-    """Return the mean over anchors of what d_p - d_n costs."""
+def mean_loss(difference_b: Tensor, margin: float, form: Form) -> Tensor:
+    """Return the mean over anchors of what d_p - d_n [B] costs."""
     if check_choice(form, Form, "form") == "soft":
         return F.softplus(difference_b).mean()
     return F.relu(difference_b + margin).mean()

@@ -145,6 +145,9 @@ class Triplet(Section):
     `weighted-as-published` weighs as AGW's program does, which loses far negatives.
     `on`: the feature before or after the neck. `unit`: features of length 1.
     `over`: the losses of several branches count as their `mean` or their `sum`.
+    `curriculum`: over this share of the epochs d_n is a quantile of the distances to other ids, which falls from the
+    easiest to the hardest (see `losses.curriculum`); 0 is none.
+    `dynamic`: in steps in which it learns much slower than the ID loss it is left out (see `losses.dynamic_choice`).
     """
 
     weight: float = 1.0
@@ -154,11 +157,16 @@ class Triplet(Section):
     on: Literal["f_t", "f_i"] = "f_t"
     unit: bool = False
     over: Literal["mean", "sum"] = "mean"
+    curriculum: float = 0.0
+    dynamic: bool = False
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
         yield self.weight >= 0, "weight", "must not be negative"
         yield self.margin >= 0, "margin", "must not be negative"
+        yield 0 <= self.curriculum <= 1, "curriculum", "must be between 0 and 1"
+        hard = self.mining == "hardest" or not self.curriculum
+        yield hard, "curriculum", "must be 0 with triplet.mining other than hardest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +227,8 @@ class Optim(Section):
     `warmup`: the interpretation of the first `warmup_epochs`; or the rate rises at each of the first `warmup_steps`.
     `average`: a moving average of the weights with this decay is evaluated and saved in their place; 0 is none.
     `best_every`: evaluate each so many epochs and keep the weights with the highest mAP; 0 keeps the last ones.
-    `name`: Adam with coupled weight decay, AMSGrad alike, AdamW with decoupled decay, or SGD with `momentum`.
+    `name`: Adam with coupled weight decay, AMSGrad alike, AdamW with decoupled decay, or SGD with `momentum`,
+    Nesterov's with `nesterov`.
     `new`: the factor of the rate of what no weights file has filled, the classifier among it.
     `freeze`: for so many steps what a weights file has filled gets no step, and its batch norms keep their statistics.
     `schedule`: `steps`, by `drops` and `gamma`; or `cosine`, from `lr` after the epoch `flat` down to `floor`.
@@ -237,6 +246,7 @@ class Optim(Section):
     best_every: int = 0
     name: Literal["adam", "amsgrad", "adamw", "sgd"] = "adam"
     momentum: float = 0.9
+    nesterov: bool = False
     new: float = 1.0
     freeze: int = 0
     schedule: Literal["steps", "cosine"] = "steps"
@@ -257,6 +267,8 @@ class Optim(Section):
         yield 0 <= self.average < 1, "average", "must be at least 0 and below 1"
         yield self.best_every >= 0, "best_every", "must not be negative"
         yield 0 <= self.momentum < 1, "momentum", "must be at least 0 and below 1"
+        plain = not self.nesterov or (self.name == "sgd" and self.momentum > 0)
+        yield plain, "nesterov", "must be false without optim.name=sgd and a momentum above 0"
         yield self.new > 0, "new", "must be above 0"
         yield self.freeze >= 0, "freeze", "must be 0 or a number of steps"
         yield self.flat >= 0, "flat", "must be 0 or an epoch"
@@ -340,5 +352,11 @@ class Recipe(Section):
         yield some, "identity.weight", "and triplet.weight cannot both be 0 without pair.weight"
         upright = self.network.masks == "none" or not self.images.augment
         yield upright, "images.augment", "must be 0 with network.masks: masks do not follow its shears and turns"
+        two = not self.triplet.dynamic or (self.identity.weight > 0 and self.triplet.weight > 0)
+        yield (
+            two,
+            "triplet.dynamic",
+            "must be false where identity.weight or triplet.weight is 0: it chooses between both",
+        )
         enough = self.identity.sampled == 0 or self.identity.sampled >= self.batch.ids
         yield enough, "identity.sampled", "must be 0 (all ids) or at least batch.ids: those of the batch always enter"

@@ -17,6 +17,7 @@ VIT_BASE = replace(
     center=Center(),
     optim=Optim(name="sgd", lr=0.008, weight_decay=1e-4, schedule="cosine", floor=1.6e-5, warmup_epochs=5, drops=()),
 )
+VIT_SMALL = replace(VIT_BASE, name="vit-small", network=replace(VIT_BASE.network, backbone="vit-small"))
 TRANSREID_SMALL = replace(
     VIT_BASE,
     name="transreid-small",
@@ -32,6 +33,12 @@ ROWS = (
         recipe=VIT_BASE,
         published=scores((94.6, 87.1), (89.0, 79.6), (81.8, 61.8)),
         note="TransReID's baseline; MSMT17 on train and val.",
+    ),
+    Row(
+        name="vit-small",
+        title="ViT-S/16",
+        recipe=VIT_SMALL,
+        note="The authors publish DeiT-B and ViT-B alone.",
     ),
     Row(
         name="transreid-small",

@@ -126,6 +126,7 @@ def fit(
             log.start_epoch(progress, batches.wait_seconds)
             network.train()
             start_epoch(network, progress)
+            start_epoch(objective, progress)
             renew_hard_ids(batches, network, progress, options)
 
             for images, labels in batches.epoch(epoch, start=progress.batch):
@@ -230,7 +231,7 @@ def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)
 
 
 def start_epoch(network: nn.Module, progress: Progress) -> None:
-    """Let modules of the network that do something every few epochs do it (their method `start_epoch`)."""
+    """Let modules of the network, or losses, that do something at the start of an epoch do it (`start_epoch`)."""
     for module in network.modules():
         if callable(getattr(module, "start_epoch", None)):
             module.start_epoch(progress.epoch, fresh=progress.batch == 0)  # type: ignore[operator]

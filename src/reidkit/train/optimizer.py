@@ -57,7 +57,12 @@ def build_optimizer(network: nn.Module, objective: nn.Module, optim: Optim) -> t
 def _make(parameters: Any, optim: Optim) -> torch.optim.Optimizer:
     if optim.name == "sgd":
         return torch.optim.SGD(
-            parameters, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay, fused=True
+            parameters,
+            lr=optim.lr,
+            momentum=optim.momentum,
+            weight_decay=optim.weight_decay,
+            nesterov=optim.nesterov,
+            fused=True,
         )
     if optim.name == "adamw":
         return torch.optim.AdamW(parameters, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)

@@ -338,7 +338,7 @@ def _build(num_ids: int, job: Job) -> tuple[AnyNetwork, Objective]:
     if job.terms:
         own = {term.name for term in job.terms}
         kept = [term for term in objective.terms if term.name not in own]
-        objective = Objective([*kept, *job.terms], network.spans, network.aside)
+        objective = Objective([*kept, *job.terms], network.spans, network.aside, objective.dynamic_choice)
     return network, objective
 
 

@@ -1,0 +1,77 @@
+"""The triplet loss by a curriculum: negatives that are easy at first, and the hardest in the end (Mancs, ECCV 2018).
+
+Mancs draws a negative by a Gaussian over their order whose mean moves from easy to hard; its numbers are not published.
+Here d_n is the quantile at that mean, without a draw, and the mean moves evenly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidkit.losses.triplet import batch_hard_triplet, euclidean, mean_loss
+
+if TYPE_CHECKING:
+    from reidkit.losses.triplet import Form
+
+
+def quantile_triplet(
+    feat_bd: Tensor, label_b: Tensor, share: float, margin: float = 0.3, *, form: Form = "hinge"
+) -> Tensor:
+    """Return `batch_hard_triplet` with another d_n: the quantile `share` of the distances to images of other ids.
+
+    Between two of them it is interpolated. 0 is the nearest, so the hardest, and 1 the farthest; d_p is the farthest
+    image of the anchor's id. An anchor without images of other ids does not count; without any the loss is 0.
+
+    Args:
+        feat_bd: Features [B, D].
+        label_b: The id of each [B].
+        share: From 0 to 1.
+        margin: In units of the distance.
+        form: As of `batch_hard_triplet`.
+    """
+    dist_bb = euclidean(feat_bd, feat_bd)
+    same_bb = label_b[:, None] == label_b
+    count_b = (~same_bb).sum(dim=1)
+    dist_ab, same_ab, count_a = dist_bb[count_b > 0], same_bb[count_b > 0], count_b[count_b > 0]
+    if not len(dist_ab):
+        return feat_bd.sum() * 0.0
+    pos_a = dist_ab.masked_fill(~same_ab, 0.0).amax(dim=1)
+    rising_ab = dist_ab.masked_fill(same_ab, torch.inf).sort(dim=1).values
+    place_a = share * (count_a - 1)
+    low_a, high_a = place_a.floor().long(), place_a.ceil().long()
+    below_a, above_a = (rising_ab.gather(1, at_a[:, None])[:, 0] for at_a in (low_a, high_a))
+    neg_a = below_a + (place_a - low_a) * (above_a - below_a)
+    return mean_loss(pos_a - neg_a, margin, form)
+
+
+class CurriculumTriplet(nn.Module):
+    """The triplet loss whose d_n moves from the easiest to the hardest negative over the first `epochs`.
+
+    In epoch e, counted from 1, it is the quantile 1 - (e - 1) / `epochs`, and `batch_hard_triplet` from 0 on.
+
+    Args:
+        epochs: Over how many epochs, above 0.
+        margin: In units of the distance.
+        form: As of `batch_hard_triplet`.
+        unit: Features of length 1.
+    """
+
+    def __init__(self, epochs: float, margin: float = 0.3, *, form: Form = "hinge", unit: bool = False) -> None:
+        super().__init__()
+        self.epochs, self.margin, self.form, self.unit = epochs, margin, form, unit
+        self.share = 1.0
+
+    def start_epoch(self, epoch: int, *, fresh: bool) -> None:  # noqa: ARG002
+        """Take the quantile of an epoch."""
+        self.share = max(0.0, 1 - (epoch - 1) / self.epochs)
+
+    def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
+        """Features [B, D] and labels [B] to one number."""
+        features = F.normalize(feat_bd, dim=1) if self.unit else feat_bd
+        if self.share == 0:
+            return batch_hard_triplet(features, label_b, self.margin, form=self.form)
+        return quantile_triplet(features, label_b, self.share, self.margin, form=self.form)
