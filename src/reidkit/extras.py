@@ -15,6 +15,7 @@ EXTRAS = {
     "onnxscript": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino",),
     "av": ("av",),
+    "edgefirst": ("edgefirst-tracker",),
 }
 """What to install for each module; URLs of HTTP need two."""
 

@@ -92,6 +92,7 @@ def test_the_files_are_as_described(tmp_path: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == [
         "boxes.csv",
         "crops",
+        "crops.csv",
         "features.npz",
         "mot.txt",
         "video.json",

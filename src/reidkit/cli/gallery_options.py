@@ -68,6 +68,17 @@ def parse_time(text: str) -> datetime:
         raise UsageError(f"{text} is no time: write 2026-11-26T08:00Z, or an age as 72h or 30d") from None
 
 
+def parse_duration(text: str, option: str) -> float:
+    """Return seconds of a duration as 90s, 10m or 8h.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not (age := _AGE.fullmatch(text.strip())):
+        raise UsageError(f"{option} {text} is no duration: write 90s, 10m or 8h")
+    return float(age[1]) * _SECONDS[age[2]]
+
+
 def parse_radius(text: str | None) -> float | Literal["calibrated"] | None:
     """Return the least similarity.
 

@@ -24,6 +24,7 @@ GROUPS = {
     "Training": "weights teacher settings interpretation seed seeds rows small short resume save_every evaluate_every",
     "Inference": "network input_spec preset input_ colour resize normalise flip feature batch",
     "Scores": "metric ap cameras rerank rerank_by k1 k2 lam rescore rescore_top ci by_camera single_shot multi_query",
+    "People": "detector detector_format person min_score boxes boxes_format every tracker min_height crops for_ again",
     "Threshold": "threshold far method prior allow_training_ids",
     "Picture": "queries answers perplexity measured",
     "Precision": "int8 fp16 calibration opset",
@@ -54,6 +55,8 @@ OWN = {
     "audit": {"Access": "verify actor"},
     "score": {"Scores": "query_sequences gallery_sequences"},
     "import": {"Data": "family settings"},
+    "track": {"Data": "camera start", "Inference": "model", "Output": "gallery keep"},
+    "crops": {"Data": "camera start"},
     "adapt": {"Data": "cameras", "Training": "network"},
 }
 """Where a name means something else in one command than in the others."""

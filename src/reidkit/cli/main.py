@@ -36,6 +36,7 @@ from reidkit.cli.score import score
 from reidkit.cli.serve import serve
 from reidkit.cli.show import show
 from reidkit.cli.train import train
+from reidkit.cli.video import video
 from reidkit.errors import PeerError, ReidkitError
 from reidkit.terminal import harmless
 from reidkit.version import __version__
@@ -111,6 +112,7 @@ gallery.command("export", cls=Command, epilog="reidkit gallery export people.db 
 )
 gallery.command(cls=Command, epilog="reidkit gallery audit people.db --verify")(spread(audit))
 app.add_typer(gallery, name="gallery")
+app.add_typer(video, name="video")
 
 
 @app.command("help", cls=Command, epilog="reidkit help show ranks")

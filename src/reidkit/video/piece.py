@@ -14,6 +14,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +26,8 @@ from reidkit.terminal import cell_text
 from reidkit.video.record import read_record, video_folders
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -36,7 +37,7 @@ COLUMNS = ("frame", "second", "time", "track", "x1", "y1", "x2", "y2", "score", 
 """`crop` is a path in the folder of the video, "" where none is kept; `rank` is 1 for the box of the best crop, then 2,
 and so on, and 0 for boxes whose crops were not chosen."""
 
-BOXES, MOT, CROPS, FEATURES = "boxes.csv", "mot.txt", "crops", "features.npz"
+BOXES, MOT, CROPS, TABLE, FEATURES = "boxes.csv", "mot.txt", "crops", "crops.csv", "features.npz"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -111,7 +112,7 @@ def gallery_row(piece: Piece, *, source: str = "", with_image: bool = True) -> R
     )
 
 
-def read_pieces(folder: Path, *, unfinished: bool = False) -> list[Piece]:
+def read_pieces(folder: str | os.PathLike[str], *, unfinished: bool = False) -> list[Piece]:
     """Read the pieces of all videos in DIR, ordered by video, and in it by their first frame.
 
     Args:
@@ -123,7 +124,7 @@ def read_pieces(folder: Path, *, unfinished: bool = False) -> list[Piece]:
         DataError: a file is damaged; the sentence names it and the line.
     """
     found: list[Piece] = []
-    for place in video_folders(folder):
+    for place in video_folders(Path(folder)):
         record = read_record(place)
         if record.finished or unfinished:
             found += sorted(pieces_of_video(place, record), key=lambda piece: (piece.frames[0], piece.track))

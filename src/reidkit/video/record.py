@@ -86,6 +86,7 @@ class Record:
         start_from: Who says so: the user (`given`), the file (`creation time`), the `clock` of live input; "" for none.
         finished: Whether it was read to its end; what is not is begun anew by the next run.
         remarks: What was wrong with the video, a sentence each.
+        notes: What is not wrong, and worth to know.
         galleries: The galleries that hold its pieces, by their uuid.
     """
 
@@ -101,6 +102,7 @@ class Record:
     start_from: str = ""
     finished: bool = False
     remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     galleries: tuple[str, ...] = ()
     format: int = FORMAT
 

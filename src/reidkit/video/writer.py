@@ -13,7 +13,7 @@ from reidkit.atomic import os_errors_as
 from reidkit.metrics.features import write_features
 from reidkit.terminal import text_cell
 from reidkit.types import NO_CAMERA, Embeddings
-from reidkit.video.piece import BOXES, COLUMNS, CROPS, FEATURES, MOT, crop_name
+from reidkit.video.piece import BOXES, COLUMNS, CROPS, FEATURES, MOT, TABLE, crop_name
 from reidkit.video.record import Record, write_record
 
 if TYPE_CHECKING:
@@ -48,8 +48,11 @@ class PieceWriter:
             self._mot: IO[str] = (folder / MOT).open("w", encoding="utf-8")
             self._vectors: IO[bytes] = (folder / _VECTORS).open("wb")
             self._keys: IO[str] = (folder / _KEYS).open("w", encoding="utf-8")
-        self._lines = csv.writer(self._boxes, lineterminator="\n")
+            self._table: IO[str] = (folder / TABLE).open("w", encoding="utf-8", newline="")
+        self._files = (self._boxes, self._mot, self._vectors, self._keys, self._table)
+        self._lines, self._crops = (csv.writer(file, lineterminator="\n") for file in (self._boxes, self._table))
         self._lines.writerow(COLUMNS)
+        self._crops.writerow(("path", "camera", "track", "time", "video", "second", "frame"))
         self._dim = 0
         self.boxes = self.pieces = self.crops = 0
 
@@ -64,6 +67,7 @@ class PieceWriter:
                 path = self.folder / crop_name(piece.track, int(piece.frames[row]))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
+                self._write_crop(piece, row)
             rank = {row: at for at, row in enumerate(piece.best, 1)}
             for row in range(len(piece)):
                 self._write_row(piece, row, rank.get(row, 0), kept=0 < rank.get(row, 0) <= len(crops))
@@ -71,7 +75,7 @@ class PieceWriter:
                 self._dim = len(piece.feature)
                 self._vectors.write(np.ascontiguousarray(piece.feature, np.float32).tobytes())
                 self._keys.write(f"{piece.key}\n")
-            for file in (self._boxes, self._mot, self._vectors, self._keys):
+            for file in self._files:
                 file.flush()
         self.boxes, self.pieces, self.crops = self.boxes + len(piece), self.pieces + 1, self.crops + len(crops)
 
@@ -96,6 +100,14 @@ class PieceWriter:
         sides = f"{x1 + 1:.2f},{y1 + 1:.2f},{x2 - x1:.2f},{y2 - y1:.2f}"
         self._mot.write(f"{frame},{track},{sides},{score:.4f},-1,-1,-1\n")
 
+    def _write_crop(self, piece: Piece, row: int) -> None:
+        """Write a line of the table of crops, which `reidkit gallery add` takes."""
+        frame, second = int(piece.frames[row]), float(piece.seconds[row])
+        time = piece.time(second)
+        texts = (crop_name(piece.track, frame), text_cell(piece.camera), text_cell(piece.key))
+        clock = time.isoformat(timespec="milliseconds") if time else ""
+        self._crops.writerow((*texts, clock, text_cell(piece.video), f"{second:.6f}", frame))
+
     def finish(self, record: Record) -> Record:
         """Write features.npz and the record, which says from now on that the video is finished.
 
@@ -118,13 +130,13 @@ class PieceWriter:
 
     def close(self) -> None:
         """Close the files; pieces that were added stay."""
-        for file in (self._boxes, self._mot, self._vectors, self._keys):
+        for file in self._files:
             file.close()
 
 
 def clear(folder: Path) -> None:
     """Remove what an earlier run has left in the folder of a video, and nothing else."""
-    for name in (BOXES, MOT, FEATURES, _VECTORS, _KEYS):
+    for name in (BOXES, MOT, TABLE, FEATURES, _VECTORS, _KEYS):
         (folder / name).unlink(missing_ok=True)
     crops = folder / CROPS
     if crops.is_dir() and not crops.is_symlink():

@@ -1,0 +1,228 @@
+"""Videos as a user names them: files, folders of MOT, addresses; what each is called, and how it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from reidkit.errors import DataError, MissingFileError, UsageError
+from reidkit.gallery.row import as_time
+from reidkit.video.frames import VideoFile
+from reidkit.video.image_folder import ImageFolder
+from reidkit.video.live import LiveInput, is_live, shown_address
+from reidkit.video.record import Source, read_record, video_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from reidkit.video.frames import Frames
+
+PIECE = 1 << 16
+"""Bytes from the beginning and the end of a file that tell it from others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenVideo:
+    """A video as it was given.
+
+    Attributes:
+        given: The path or address.
+        stem: What it would be called if no other video were.
+        camera: The name of its camera.
+        start: The clock time of its second 0; None: as the file says, if it does.
+    """
+
+    given: str
+    stem: str
+    camera: str
+    start: datetime | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it is live input."""
+        return is_live(self.given)
+
+    @property
+    def shown(self) -> str:
+        """What it is called in messages: without a password."""
+        return shown_address(self.given) if self.live else self.given
+
+    def open(self, every: float, seconds: float | None) -> Frames:
+        """Open it.
+
+        Raises:
+            DataError: it is no video.
+        """
+        if self.live:
+            return LiveInput(self.given, every, seconds=seconds)
+        path = Path(self.given)
+        return ImageFolder(path, every) if path.is_dir() else VideoFile(path, every)
+
+    def source(self, out: Path) -> Source:
+        """Return where it is from, for the record in DIR.
+
+        Raises:
+            MissingFileError: it is not there.
+        """
+        if self.live:
+            now = datetime.now(UTC).isoformat()
+            digest = hashlib.sha256(f"{self.shown} {now}".encode()).hexdigest()[:16]
+            return Source(name=self.shown, digest=digest, live=True)
+        path = Path(self.given)
+        return Source(name=path.name, digest=_digest(path), path=_relative(path, out))
+
+
+def given_videos(
+    videos: Sequence[str | os.PathLike[str]],
+    cameras: Sequence[str] | Mapping[str, str] = (),
+    starts: Sequence[datetime | str] | Mapping[str, datetime | str] = (),
+) -> list[GivenVideo]:
+    """Return videos with the names of their cameras and the times at which they begin.
+
+    Args:
+        videos: Paths and addresses.
+        cameras: The cameras, in the order of the videos or by their names (path, name of the file or stem). Others are
+            called like the stem of their file.
+        starts: Likewise, clock times of second 0; text is of ISO 8601, UTC where it names no zone.
+
+    Raises:
+        UsageError: there is no video, one is given twice, or a name or a time fits none.
+    """
+    given = [os.fspath(video) for video in videos]
+    if not given:
+        raise UsageError("no videos are given: name files, folders of MOT or addresses of cameras", argument="videos")
+    if len(set(given)) < len(given):
+        twice = next(each for each in given if given.count(each) > 1)
+        raise UsageError(f"{shown_address(twice)} is given twice: name each video once", argument="videos")
+    if sum(map(is_live, given)) > 1:
+        raise UsageError("live input never ends: start one command for each camera", argument="videos")
+    named = _by_video(given, cameras, "cameras")
+    times = _by_video(given, starts, "starts")
+    found = []
+    for each in given:
+        stem = _stem(each)
+        start = times.get(each)
+        try:
+            time = None if start is None else as_time(start)  # type: ignore[arg-type]
+        except DataError as error:
+            raise UsageError(f"the start of {shown_address(each)}: {error}", argument="starts") from None
+        camera = str(named.get(each) or stem)
+        if not camera.isprintable() or len(camera) > 200:
+            raise UsageError(f"{camera[:200]!r} is no name of a camera: give a short one", argument="cameras")
+        found.append(GivenVideo(given=each, stem=stem, camera=camera, start=time))
+    return found
+
+
+def choose_names(
+    sources: Sequence[tuple[GivenVideo, Source]], out: Path, taken_elsewhere: Callable[[str, str], bool]
+) -> list[str]:
+    """Return a name for each video, which is that of its folder in DIR.
+
+    It is the stem of the file. A video that is in DIR already keeps its name, whatever else has the same stem; where
+    another video has the name, `-2` and so on are added. Live input has the time when it began in its name.
+
+    Args:
+        sources: The videos.
+        out: DIR.
+        taken_elsewhere: Whether a name belongs to a video of another digest in a gallery.
+    """
+    known = _known(out)
+    names: list[str] = []
+    for video, source in sources:
+        before = next((name for name, digest in known.items() if digest == source.digest and name not in names), None)
+        if before is not None:
+            names.append(before)
+            continue
+        stem = f"{video.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if source.live else video.stem
+        number, name = 1, stem
+        while name in known or name in names or taken_elsewhere(name, source.digest):
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
+    return names
+
+
+def _known(out: Path) -> dict[str, str]:
+    """Return the digests of the videos in DIR by the names of their folders; "" for what is no video of ours."""
+    there = list(out.iterdir()) if out.is_dir() else []
+    found = {path.name: "" for path in there if not path.is_dir() or any(path.iterdir())}
+    try:
+        folders = video_folders(out)
+    except MissingFileError:
+        return found
+    for place in folders:
+        try:
+            found[place.name] = read_record(place).source.digest
+        except DataError:  # a folder that is damaged keeps its name, and another one is made
+            continue
+    return found
+
+
+def _by_video(given: Sequence[str], told: Sequence[object] | Mapping[str, object], argument: str) -> dict[str, object]:
+    """Return what was told of each video, by position or by name.
+
+    Raises:
+        UsageError: there are more values than videos, or a name of no video or of several.
+    """
+    if not hasattr(told, "keys"):
+        values = [told] if isinstance(told, str) else list(told)
+        if len(values) > len(given):
+            raise UsageError(f"{len(values)} {argument} for {len(given)} videos: give one for each", argument=argument)
+        return dict(zip(given, values, strict=False))
+    found = {}
+    for name, value in told.items():  # type: ignore[union-attr]
+        meant = [each for each in given if name in (each, os.path.basename(each), _stem(each))]  # noqa: PTH119
+        if len(meant) != 1:
+            why = "is the name of several videos: write their paths" if meant else "is none of the videos"
+            raise UsageError(f"{argument}: {name} {why}", argument=argument)
+        found[meant[0]] = value
+    return found
+
+
+def _stem(given: str) -> str:
+    """Return what a video is called: the stem of its file, or the last part of an address, fit to be a folder."""
+    if is_live(given):
+        name = PurePosixPath(shown_address(given)).name or "camera"
+    else:
+        path = Path(os.path.abspath(given))  # noqa: PTH100 (`.` has a name, and links keep theirs)
+        name = path.name if path.is_dir() else path.stem
+    plain = "".join(letter if letter.isprintable() else "_" for letter in name)
+    return (re.sub(r'[/\\:*?"<>|\s]+', "_", plain).lstrip(".") or "video")[:100]
+
+
+def _digest(path: Path) -> str:
+    """Return sixteen digits that tell a video from others: over size and ends of a file, or names and sizes of images.
+
+    Raises:
+        MissingFileError: it is not there.
+    """
+    total = hashlib.sha256()
+    try:
+        if path.is_dir():
+            for each in sorted(path.rglob("*")):
+                if each.is_file():
+                    total.update(f"{each.relative_to(path)} {each.stat().st_size}\0".encode(errors="surrogateescape"))
+            return total.hexdigest()[:16]
+        size = path.stat().st_size
+        total.update(str(size).encode())
+        if path.is_file():
+            with path.open("rb") as file:
+                total.update(file.read(PIECE))
+                file.seek(max(size - PIECE, 0))
+                total.update(file.read(PIECE))
+    except OSError as error:
+        raise MissingFileError(f"{path} cannot be read ({error.strerror}): give a video") from None
+    return total.hexdigest()[:16]
+
+
+def _relative(path: Path, out: Path) -> str:
+    """Return a path as it is seen from DIR: it says no more of this machine than is needed."""
+    try:
+        return Path(os.path.relpath(path, out)).as_posix()
+    except ValueError:  # another disk of Windows
+        return str(path)

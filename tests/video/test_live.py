@@ -1,0 +1,163 @@
+"""Live input: what is read, connected to again and saved, and that passwords are told to nobody."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import pytest
+
+from reidkit.errors import DataError
+from reidkit.video import TrackOptions, read_pieces, track
+from reidkit.video.live import LiveInput, is_live, shown_address
+from tests.gallery.made import Colours
+from tests.video.drawn import write_video
+from tests.video.walkers import ByColour, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("rtsp://admin:p%40ss@10.0.0.5:554/hall?token=abc#x", "rtsp://10.0.0.5:554/hall"),
+        ("RTSP://admin:secret@cam/", "rtsp://cam"),
+        ("http://user@[::1]:80/a", "http://[::1]:80/a"),
+        ("http://a:b@c:port/x", "http://..."),
+        ("/dev/video0", "/dev/video0"),
+    ],
+)
+def test_addresses_are_shown_without_what_may_be_secret(given: str, shown: str) -> None:
+    assert is_live(given)
+    assert shown_address(given) == shown
+
+
+@pytest.mark.parametrize("given", ["hall.mp4", "rtsp.mp4", "a/http:/b", "file:///etc/passwd", "concat:a|b"])
+def test_files_are_no_live_input(given: str) -> None:
+    assert not is_live(given)
+
+
+class Connection:
+    """A container of `count` frames that then breaks off; the frames wait until they are taken."""
+
+    def __init__(self, count: int, taken: threading.Semaphore) -> None:
+        self._count, self._taken = count, taken
+
+    def demux(self, _: object) -> Iterator[Any]:
+        for number in range(self._count):
+            self._taken.acquire()
+            frame = av.VideoFrame.from_ndarray(np.full((8, 8, 3), number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 1000)
+            yield Packet(frame)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Packet:
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+
+    def decode(self) -> list[Any]:
+        return [self._frame]
+
+
+def test_what_breaks_off_is_connected_to_again_and_frames_go_on() -> None:
+    taken, attempts = threading.Semaphore(0), []
+
+    def connect(source: str) -> tuple[Any, Any]:
+        attempts.append(source)
+        if len(attempts) == 2:
+            raise DataError("the camera is off")
+        return Connection(2, taken), None
+
+    live = LiveInput("rtsp://cam/1", connect=connect, pauses=(0.001, 0.002))
+    frames = iter(live)
+    got = []
+    for _ in range(5):
+        taken.release()
+        got.append(next(frames))
+    taken.release(10)
+    live.close()
+    assert len(attempts) >= 4  # two frames, one failure, two frames, and one of the third connection
+    assert [frame.number for frame in got] == [1, 2, 3, 4, 5]
+    seconds = [frame.second for frame in got]
+    assert seconds == sorted(seconds)
+    assert len(set(seconds)) == 5
+
+
+def test_the_first_failure_to_connect_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"rtsp://127.0.0.1:1/x cannot be read as a video .*: check address") as caught:
+        LiveInput("rtsp://user:secret@127.0.0.1:1/x?key=hidden")
+    assert "secret" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """A camera that sends 40 frames and breaks off, to each who asks; its address, and who asked."""
+    content = write_video(tmp_path / "v.ts", draw=draw, codec="libx264").read_bytes()
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "Authorization" not in self.headers:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.end_headers()
+                return
+            asked.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp2t")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Be silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://admin:secret@127.0.0.1:{server.server_port}/hall.ts?key=hidden", asked
+        server.shutdown()
+        thread.join()
+
+
+def test_a_camera_over_http_until_it_is_stopped_with_all_saved(
+    camera: tuple[str, list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address, asked = camera
+
+    class Stopped(ByColour):
+        """Ctrl-C after a while."""
+
+        def detect(self, images: Any) -> Any:
+            if self.seen >= 4:
+                raise KeyboardInterrupt
+            return super().detect(images)
+
+    done = track([address], tmp_path / "out", detector=Stopped(), model=Colours(), options=TrackOptions())
+    (record,) = done.records
+    assert asked[0].startswith("Basic ")  # the password is used
+    assert (record.finished, record.source.live, record.start_from) == (True, True, "clock")
+    assert record.source.name.endswith("/hall.ts")
+    assert record.camera == "hall.ts"
+    assert record.video.startswith("hall.ts-2")
+    assert record.counts.looked_at == 4
+    read_pieces(tmp_path / "out")
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".ts")
+    assert b"secret" not in written
+    assert b"hidden" not in written
+    assert "secret" not in "".join(capfd.readouterr())
+
+
+def test_live_input_ends_when_its_time_is_over(camera: tuple[str, list[str]], tmp_path: Path) -> None:
+    done = track([camera[0]], tmp_path / "out", detector=ByColour(), options=TrackOptions(seconds=0.3))
+    assert done.failed == []
+    assert done.records[0].finished

@@ -1,0 +1,331 @@
+"""Tracking of whole videos: pieces, files and galleries, by hand; and what happens when it is stopped or goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reidkit.errors import UsageError
+from reidkit.gallery import open_gallery
+from reidkit.gallery.fill import find_images
+from reidkit.video import PieceOptions, TrackerOptions, TrackOptions, read_pieces, track
+from reidkit.video.record import read_record
+from tests.gallery.made import Colours
+from tests.video.drawn import write_sound, write_video
+from tests.video.walkers import FRAMES, ByColour, box, draw, truth, video
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
+
+
+def iou(first: Any, second: Any) -> float:
+    sides = np.maximum(np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2]), 0)
+    shared = sides.prod()
+    total = [(each[2] - each[0]) * (each[3] - each[1]) for each in (first, second)]
+    return float(shared / (sum(total) - shared))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files of a folder but the record, whose list of galleries may grow."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "video.json" and not path.name.startswith(".")
+    }
+
+
+@pytest.mark.parametrize("tracker", ["edgefirst", "iou"])
+def test_two_people_are_two_pieces_with_their_boxes_times_crops_and_features(tracker: Any, tmp_path: Path) -> None:
+    options = TrackOptions(pieces=PieceOptions(tracker=TrackerOptions(tracker=tracker)))
+    out = tmp_path / "out"
+    done = track(
+        [video(tmp_path)], out, detector=ByColour(), model=Colours(), starts=[START], cameras=["door"], options=options
+    )
+    assert (done.failed, done.remarks, done.reused) == ([], [], [])
+    (record,) = done.records
+    assert (record.counts.frames, record.counts.looked_at, record.counts.detections) == (FRAMES, FRAMES, 2 * FRAMES)
+    pieces = read_pieces(out)
+    assert [(piece.video, piece.camera, piece.track) for piece in pieces] == [
+        ("hall", "door", "1"),
+        ("hall", "door", "2"),
+    ]
+    for figure, piece in enumerate(pieces):
+        assert len(piece) >= FRAMES - 3  # a tracker may wait for a few boxes before it begins
+        assert piece.seconds == pytest.approx((piece.frames - 1) / 10)
+        for frame, found in zip(piece.frames, piece.boxes, strict=True):
+            assert iou(found, np.array(box(figure, frame - 1))) > 0.7
+        assert (piece.start, piece.time(2)) == (START, START + timedelta(seconds=2))
+        assert len(piece.best) == 5
+        assert np.ptp(piece.seconds[list(piece.best)]) > 2  # they are spread over its time
+        crops = [out / f"hall/crops/{piece.track}/{piece.frames[row]:06d}.jpg" for row in piece.best]
+        means = []
+        for crop in crops:
+            with Image.open(crop) as image:
+                assert abs(image.width - 20) <= 3
+                colour = np.asarray(image).mean(axis=(0, 1))
+            assert colour.argmax() == figure
+            means.append(colour / np.linalg.norm(colour))
+        assert piece.feature is not None
+        assert np.linalg.norm(piece.feature) == pytest.approx(1)
+        mean = np.mean(means, axis=0)
+        assert float(piece.feature @ (mean / np.linalg.norm(mean))) > 0.995
+
+
+def test_ids_of_a_file_are_the_pieces_and_the_tracker_is_not_asked(tmp_path: Path) -> None:
+    boxes = truth(tmp_path / "gt.txt", figures=(0, 1, 2))
+    done = track([video(tmp_path)], tmp_path / "out", boxes=[boxes], options=TrackOptions(every=0.0))
+    assert done.records[0].settings.tracker == "given"
+    pieces = read_pieces(tmp_path / "out")
+    assert [piece.track for piece in pieces] == ["1", "2", "3"]
+    for figure, piece in enumerate(pieces):
+        np.testing.assert_array_equal(piece.boxes, [np.clip(box(figure, each), 0, 160) for each in range(FRAMES)])
+        assert piece.feature is None
+    # The results in the form of MOT are the boxes that were given.
+    given, made = (sorted(path.read_text().split()) for path in (boxes, tmp_path / "out/hall/mot.txt"))
+    numbers = [[float(cell) for cell in line.split(",")[:6]] for line in (*given, *made)]
+    assert sorted(numbers[: len(given)]) == sorted(numbers[len(given) :])
+
+
+def test_boxes_of_a_file_without_ids_are_tracked(tmp_path: Path) -> None:
+    boxes = truth(tmp_path / "det.txt", ids=False)
+    track([video(tmp_path)], tmp_path / "out", boxes=[boxes])
+    assert [len(piece) >= FRAMES - 3 for piece in read_pieces(tmp_path / "out")] == [True, True]
+
+
+def test_synthetic_people_are_pure_pieces_that_cover_the_truth(street: Path, tmp_path: Path) -> None:
+    """Purity: the part of a piece's boxes that are of its most frequent person; coverage: of the truth's boxes."""
+    videos = sorted(street.glob("*.mp4"))
+    detections = [street / "det" / f"{path.stem}.txt" for path in videos]
+    done = track(videos, tmp_path / "out", boxes=detections)
+    assert (done.failed, len(done.records)) == ([], 2)
+    right = total = 0
+    for piece in read_pieces(tmp_path / "out"):
+        rows = _truth_of(street, piece.video)
+        owners = [
+            next((who for frame, who, sides in rows if frame == number and iou(sides, found) > 0.5), -1)
+            for number, found in zip(piece.frames, piece.boxes, strict=True)
+        ]
+        right, total = right + max(owners.count(who) for who in set(owners)), total + len(owners)
+    assert right / total > 0.95
+    assert total > 0.6 * sum(len(_truth_of(street, path.stem)) for path in videos)
+
+
+def _truth_of(street: Path, name: str) -> list[tuple[int, int, Any]]:
+    path = street / "gt" / f"{name}.txt"
+    rows = [[float(cell) for cell in line.split(",")] for line in path.read_text().splitlines()]
+    return [(int(r[0]), int(r[1]), np.array([r[2] - 1, r[3] - 1, r[2] - 1 + r[4], r[3] - 1 + r[5]])) for r in rows]
+
+
+def test_the_same_call_again_reads_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    model, out = Colours(), tmp_path / "out"
+    with open_gallery(tmp_path / "people.db", model) as people:
+        for count in (FRAMES, 0):
+            detector = ByColour()
+            done = track([video(tmp_path)], out, detector=detector, model=model, gallery=people, starts=[START])
+            assert (detector.seen, len(done.records), len(people)) == (count, 1, 2)
+        row = people.get("hall/1")
+        assert row is not None
+        assert (row.camera, row.track, row.attributes["video"]) == ("hall", "hall/1", "hall")
+        assert row.time == START + timedelta(seconds=float(row.attributes["second"]))
+        assert (tmp_path / "out" / str(row.image)).is_file()
+        assert people.thumbnail("hall/1")
+        feature = read_pieces(out)[0].feature
+        assert feature is not None
+        np.testing.assert_allclose(people.vectors(["hall/1"])[0], feature, atol=1e-6)
+        # In another folder, the same video is the same rows.
+        track(
+            [tmp_path / "hall.mp4"], tmp_path / "two", detector=ByColour(), model=model, gallery=people, starts=[START]
+        )
+        assert len(people) == 2
+
+
+def test_a_gallery_that_is_named_later_is_filled_from_the_folder(tmp_path: Path) -> None:
+    model, out = Colours(), tmp_path / "out"
+    track([video(tmp_path)], out, detector=ByColour(), model=model)
+    with open_gallery(tmp_path / "people.db", model) as people:
+        detector = ByColour()
+        track([tmp_path / "hall.mp4"], out, detector=detector, model=model, gallery=people)
+        assert (detector.seen, people.keys(), bool(people.thumbnail("hall/2"))) == (0, ["hall/1", "hall/2"], True)
+        people.remove(["hall/1"])  # as retention does: what is gone does not come back
+        track([tmp_path / "hall.mp4"], out, detector=detector, model=model, gallery=people)
+        assert people.keys() == ["hall/2"]
+
+
+def test_other_settings_are_refused_and_read_again_where_asked(tmp_path: Path) -> None:
+    model, out, path = Colours(), tmp_path / "out", video(tmp_path)
+    with open_gallery(tmp_path / "people.db", model) as people:
+        track([path], out, detector=ByColour(), model=model, gallery=people)
+        sparse = TrackOptions(every=1.0, pieces=PieceOptions(min_boxes=1))
+        done = track([path], out, detector=ByColour(), model=model, gallery=people, options=sparse)
+        assert done.records == []
+        assert (
+            "was made with other settings (every, choice): give another folder, or read it again" in done.failed[0][1]
+        )
+        again = TrackOptions(every=5.0, again=True)  # one frame: no piece of three boxes
+        done = track([path], out, detector=ByColour(), model=model, gallery=people, options=again)
+        assert (done.records[0].counts.looked_at, len(people), read_pieces(out)) == (1, 0, [])
+
+
+def test_what_is_stopped_goes_on_with_the_videos_that_are_not_finished(tmp_path: Path) -> None:
+    model = Colours()
+    paths = [video(tmp_path, name) for name in ("a.mp4", "b.mp4")]
+    paths[1].write_bytes(video(tmp_path / "other", "b.mp4", FRAMES - 1).read_bytes())
+    whole = tmp_path / "whole"
+    track(paths, whole, detector=ByColour(), model=model)
+    out = tmp_path / "out"
+    with open_gallery(tmp_path / "people.db", model) as people:
+        for stop in (5, FRAMES + 1, FRAMES + 30):
+            shutil.rmtree(out, ignore_errors=True)
+            people.remove(people.keys())
+            with pytest.raises(KeyboardInterrupt):
+                track(paths, out, detector=ByColour(stop), model=model, gallery=people)
+            detector = ByColour()
+            done = track(paths, out, detector=detector, model=model, gallery=people)
+            assert detector.seen == (2 * FRAMES - 1 if stop < FRAMES else FRAMES - 1)
+            assert done.reused == ([] if stop < FRAMES else ["a"])
+            assert tree(out) == tree(whole)
+            assert sorted(people.keys()) == ["a/1", "a/2", "b/1", "b/2"]
+
+
+def test_videos_of_one_stem_do_not_meet_and_keep_their_names(tmp_path: Path) -> None:
+    one, two = video(tmp_path / "a"), video(tmp_path / "b", count=30)
+    out = tmp_path / "out"
+    done = track([one, two], out, detector=ByColour())
+    assert [(record.video, record.counts.frames) for record in done.records] == [("hall", 40), ("hall-2", 30)]
+    done = track([two, one], out, detector=ByColour())
+    assert [(record.video, record.counts.frames) for record in done.records] == [("hall-2", 30), ("hall", 40)]
+    assert done.reused == ["hall-2", "hall"]
+    # A gallery tells them apart, too, where they lie in folders of their own.
+    with open_gallery("memory", Colours()) as people:
+        track([one], tmp_path / "one", detector=ByColour(), model=Colours(), gallery=people)
+        track([two], tmp_path / "two", detector=ByColour(), model=Colours(), gallery=people)
+        assert sorted(people.keys()) == ["hall-2/1", "hall-2/2", "hall/1", "hall/2"]
+
+
+@pytest.mark.parametrize("keep", ["crops", "vectors", "nothing"])
+def test_what_is_kept(keep: Any, tmp_path: Path) -> None:
+    options = TrackOptions(keep=keep)
+    with open_gallery("memory", Colours()) as people:
+        gallery = None if keep == "nothing" else people
+        model = Colours() if keep != "nothing" else None
+        track([video(tmp_path)], tmp_path / "out", detector=ByColour(), model=model, gallery=gallery, options=options)
+        files = set(tree(tmp_path / "out" / "hall"))
+        assert any(name.endswith(".jpg") for name in files) == (keep == "crops")
+        assert ("features.npz" in files) == (keep != "nothing")
+        assert len(people) == (0 if keep == "nothing" else 2)
+        row = people.get("hall/1")
+        assert bool(row and row.image) == (keep == "crops")
+        assert bool(row and people.thumbnail("hall/1")) == (keep == "crops")
+    assert len(read_pieces(tmp_path / "out")) == 2
+
+
+def test_a_video_that_cannot_be_read_does_not_keep_the_others(tmp_path: Path) -> None:
+    good = video(tmp_path, "good.mp4")
+    head = tmp_path / "head.mp4"
+    head.write_bytes(good.read_bytes()[:3000])
+    cut = tmp_path / "cut.mkv"
+    content = write_video(tmp_path / "v.mkv", draw=draw).read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    sound, gone = write_sound(tmp_path / "sound.mp4"), tmp_path / "gone.mp4"
+    done = track([head, sound, cut, gone, good], tmp_path / "out", detector=ByColour())
+    assert [record.video for record in done.records] == ["cut", "good"]
+    assert [video for video, _ in done.remarks] == ["cut"]
+    assert "it is cut: it ends at" in done.remarks[0][1]
+    assert 5 < done.records[0].counts.frames < 35
+    assert [why.partition(" (")[0].rpartition("/")[2] for _, why in done.failed] == [
+        "gone.mp4 cannot be read",
+        "head.mp4 cannot be read as a video",
+        "sound.mp4 has no video stream, but audio: give a video",
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")) == [
+        "cut",
+        "good",
+    ]
+    json.dumps(done.as_json())
+
+
+def test_boxes_behind_the_end_are_said(tmp_path: Path) -> None:
+    boxes = truth(tmp_path / "det.txt", ids=False)
+    done = track([video(tmp_path, count=30)], tmp_path / "out", boxes=[boxes])
+    assert done.remarks == [
+        ("hall", "20 boxes lie behind its last frame, 30: the first of them in frame 31 (det.txt line 61)")
+    ]
+
+
+def test_the_creation_time_counts_where_no_start_is_given_and_is_said(tmp_path: Path) -> None:
+    made = write_video(tmp_path / "a.mp4", 5, metadata={"creation_time": "2026-11-27T09:00:00Z"})
+    none = video(tmp_path, "b.mp4", 5)
+    done = track([made, none], tmp_path / "out", detector=ByColour(), starts={"b": "2026-11-27T10:00+01:00"})
+    first, second = done.records
+    assert (first.start, first.start_from) == ("2026-11-27T09:00:00+00:00", "creation time")
+    assert "it begins at 2026-11-27T09:00:00+00:00, as its creation time says" in first.notes[0]
+    assert (second.start, second.start_from, second.notes) == ("2026-11-27T09:00:00+00:00", "given", ())
+
+
+def test_the_table_of_crops_is_what_a_gallery_takes(tmp_path: Path) -> None:
+    track([video(tmp_path)], tmp_path / "out", detector=ByColour(), starts=[START], cameras=["=door"])
+    table = tmp_path / "out/hall/crops.csv"
+    with table.open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 10
+    rows = find_images(table)
+    assert all(each.path.is_file() for each in rows)
+    assert {each.row.track for each in rows} == {"hall/1", "hall/2"}
+    assert all(each.row.time and each.row.time >= START for each in rows)
+
+
+def test_a_long_track_goes_on_as_another_piece(tmp_path: Path) -> None:
+    options = TrackOptions(pieces=PieceOptions(longest=1.5))
+    track([video(tmp_path)], tmp_path / "out", detector=ByColour(), options=options)
+    pieces = read_pieces(tmp_path / "out")
+    assert len(pieces) == 6
+    assert len({piece.track for piece in pieces}) == 6
+    assert max(piece.seconds[-1] - piece.seconds[0] for piece in pieces) == pytest.approx(1.5)
+    assert sum(map(len, pieces)) >= 2 * FRAMES - 6
+
+
+def test_wrong_calls_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    path, boxes = video(tmp_path), truth(tmp_path / "det.txt")
+    out = tmp_path / "out"
+    for arguments, said in (
+        ({"detector": None}, "either a detector or files of boxes"),
+        ({"boxes": [boxes]}, "either a detector or files of boxes"),
+        ({"detector": None, "boxes": [boxes, boxes]}, "2 files of boxes for 1 videos"),
+        ({"cameras": ["a", "b"]}, "2 cameras for 1 videos"),
+        ({"cameras": {"door": "a"}}, "door is none of the videos"),
+        ({"starts": ["yesterday"]}, "no time"),
+        ({"gallery": open_gallery("memory", Colours())}, "give a model"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            track([path], out, **{"detector": ByColour(), **arguments})  # type: ignore[arg-type]
+    for videos, said in (
+        ([], "no videos are given"),
+        ([path, path], "is given twice"),
+        ([path, tmp_path / "." / "x" / ".." / "hall.mp4"], "are the same video: name it once"),
+        (["rtsp://a/1", "rtsp://b/2"], "live input never ends"),
+    ):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match=said):
+            track(videos, out, detector=ByColour())
+    assert not out.exists()
+    with pytest.raises(UsageError, match="every -1"):
+        TrackOptions(every=-1)
+    with pytest.raises(UsageError, match="choose crops, vectors or nothing"):
+        TrackOptions(keep="faces")  # type: ignore[arg-type]
+
+
+def test_the_record_says_what_the_folder_is(tmp_path: Path) -> None:
+    track([video(tmp_path / "private")], tmp_path / "out", detector=ByColour())
+    record = read_record(tmp_path / "out/hall")
+    assert (record.finished, record.source.name, record.source.path) == (True, "hall.mp4", "../private/hall.mp4")
+    assert (record.width, record.height) == (160, 120)
+    assert record.seconds == pytest.approx(3.9)
+    assert record.settings.boxes == "by colour"
