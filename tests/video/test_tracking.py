@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidkit.errors import UsageError
+from reidkit.errors import DataError, UsageError
 from reidkit.gallery import open_gallery
 from reidkit.gallery.fill import find_images
 from reidkit.video import PieceOptions, TrackerOptions, TrackOptions, read_pieces, track
@@ -290,6 +290,30 @@ def test_a_long_track_goes_on_as_another_piece(tmp_path: Path) -> None:
     assert len({piece.track for piece in pieces}) == 6
     assert max(piece.seconds[-1] - piece.seconds[0] for piece in pieces) == pytest.approx(1.5)
     assert sum(map(len, pieces)) >= 2 * FRAMES - 6
+
+
+def test_a_table_of_videos_with_cameras_and_starts_and_a_folder_of_boxes(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    video(folder, "a.mp4", 10)
+    video(folder, "b.mp4", 12)
+    (folder / "det").mkdir()
+    for name in "ab":
+        (folder / "det" / f"{name}.txt").write_text("1,-1,11,9,20,48,0.9\n" * (name == "a"))
+    table = folder / "videos.csv"
+    table.write_text("video,camera,start\na.mp4,door,2026-11-27T08:00Z\nb.mp4,,\n")
+    done = track([table], tmp_path / "out", boxes=[folder / "det"], starts={"b": START})
+    assert [(each.video, each.camera, each.start, each.counts.detections) for each in done.records] == [
+        ("a", "door", START.isoformat(), 1),
+        ("b", "b", START.isoformat(), 0),
+    ]
+    for content, said in (
+        ("path\na.mp4\n", "line 1 has no column video"),
+        ("video,camera\na.mp4,x\n,y\n", "line 3 has no video"),
+        ('video\n"a', "cannot be read as a table of videos"),
+    ):
+        table.write_text(content)
+        with pytest.raises(DataError, match=said):
+            track([table], tmp_path / "out", detector=ByColour())
 
 
 def test_wrong_calls_are_refused_before_anything_is_read(tmp_path: Path) -> None:

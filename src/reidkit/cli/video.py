@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reidkit.encoder import ImageEncoder
-    from reidkit.video.box_files import BoxFile
     from reidkit.video.detectors.file_detector import FileDetector
     from reidkit.video.tracking import Tracked, TrackOptions
 
@@ -36,7 +35,9 @@ video = typer.Typer(
 
 Videos = Annotated[
     list[str],
-    typer.Argument(metavar="VIDEO...", help="Videos, folders of MOT (img1, seqinfo.ini), or a camera's address."),
+    typer.Argument(
+        metavar="VIDEO...", help="Videos, folders of MOT, a camera's address, or a .csv: video,camera,start."
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="DIR: the same command goes on in it after a kill.")]
 
@@ -63,7 +64,8 @@ class Finding:
     person: Annotated[int | None, typer.Option("--person", min=0, help="The class of people, if not the usual.")] = None
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out boxes of lower scores.")] = 0.1
     boxes: Annotated[
-        list[Path] | None, typer.Option("--boxes", help="Instead of --detector: a file of boxes for each video.")
+        list[Path] | None,
+        typer.Option("--boxes", help="Instead of --detector: boxes of each video, or a folder of VIDEO.txt."),
     ] = None
     boxes_format: Annotated[
         Literal["mot", "xyxy", "yolo", "coco"] | None,
@@ -86,16 +88,15 @@ class Finding:
     )
     again: Annotated[bool, typer.Option("--again", help="Read anew what was finished with other settings.")] = False
 
-    def finder(self, device: str) -> tuple[FileDetector | None, list[BoxFile]]:
-        """Return the detector, or the boxes of each video."""
+    def open_detector(self, device: str) -> FileDetector | None:
+        """Return the detector; None where there are boxes instead."""
         from reidkit.hardware import choose_device
-        from reidkit.video.box_files import read_boxes
         from reidkit.video.detectors.file_detector import FileDetector
 
         if (self.detector is None) == (not self.boxes):
             raise UsageError("say what finds people: --detector FILE, or --boxes FILE for each video")
         if self.detector is None:
-            return None, [read_boxes(path, self.boxes_format) for path in self.boxes or ()]
+            return None
         detector = FileDetector(
             self.detector,
             format=self.detector_format,
@@ -104,7 +105,7 @@ class Finding:
             device=choose_device(device).type,
         )
         remark(f"people by {detector.path.name}: format {detector.format}, {detector.size[1]} x {detector.size[0]}")
-        return detector, []
+        return detector
 
     def for_library(self, keep: Literal["crops", "vectors", "nothing"]) -> TrackOptions:
         """Return these options as the library takes them."""
@@ -115,7 +116,14 @@ class Finding:
             crops=CropOptions(crops=self.crops, min_height=self.min_height),
         )
         seconds = None if self.for_ is None else parse_duration(self.for_, "--for")
-        return TrackOptions(every=self.every, keep=keep, pieces=pieces, seconds=seconds, again=self.again)
+        return TrackOptions(
+            every=self.every,
+            keep=keep,
+            pieces=pieces,
+            boxes_format=self.boxes_format,
+            seconds=seconds,
+            again=self.again,
+        )
 
 
 @video.callback(invoke_without_command=True)
@@ -190,7 +198,7 @@ def _run(
 
     gallery, keep, device = where
     how, cameras, starts = finding.for_library(keep), _named(finding.camera, videos), _named(finding.start, videos)
-    detector, boxes = finding.finder(device)
+    detector = finding.open_detector(device)
     encoder: ImageEncoder | None = None
     if model[0] is not None and keep != "nothing":
         encoder = options.open_model(model[0], model[1], model[2])
@@ -203,7 +211,7 @@ def _run(
             videos,
             out,
             detector=detector,
-            boxes=boxes,
+            boxes=finding.boxes or (),
             model=encoder,
             gallery=opened,
             cameras=cameras,

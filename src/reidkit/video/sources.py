@@ -16,6 +16,7 @@ from reidkit.video.frames import VideoFile
 from reidkit.video.image_folder import ImageFolder
 from reidkit.video.live import LiveInput, is_live, shown_address
 from reidkit.video.record import Source, read_record, video_folders
+from reidkit.video.video_table import is_table, read_video_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,15 +86,17 @@ def given_videos(
     """Return videos with the names of their cameras and the times at which they begin.
 
     Args:
-        videos: Paths and addresses.
+        videos: Paths and addresses; a .csv or .tsv is a table of them (`read_video_table`).
         cameras: The cameras, in the order of the videos or by their names (path, name of the file or stem). Others are
             called like the stem of their file.
         starts: Likewise, clock times of second 0; text is of ISO 8601, UTC where it names no zone.
 
     Raises:
         UsageError: there is no video, one is given twice, or a name or a time fits none.
+        DataError: a table cannot be read.
     """
-    given = [os.fspath(video) for video in videos]
+    rows = {row.video: row for video in videos if is_table(video) for row in read_video_table(video)}
+    given = [each for video in videos for each in _each(video)]
     if not given:
         raise UsageError("no videos are given: name files, folders of MOT or addresses of cameras", argument="videos")
     if len(set(given)) < len(given):
@@ -106,12 +109,12 @@ def given_videos(
     found = []
     for each in given:
         stem = _stem(each)
-        start = times.get(each)
+        start = times.get(each) or (rows[each].start if each in rows else "") or None
         try:
             time = None if start is None else as_time(start)  # type: ignore[arg-type]
         except DataError as error:
             raise UsageError(f"the start of {shown_address(each)}: {error}", argument="starts") from None
-        camera = str(named.get(each) or stem)
+        camera = str(named.get(each) or (rows[each].camera if each in rows else "") or stem)
         if not camera.isprintable() or len(camera) > 200:
             raise UsageError(f"{camera[:200]!r} is no name of a camera: give a short one", argument="cameras")
         found.append(GivenVideo(given=each, stem=stem, camera=camera, start=time))
@@ -161,6 +164,10 @@ def _known(out: Path) -> dict[str, str]:
         except DataError:  # a folder that is damaged keeps its name, and another one is made
             continue
     return found
+
+
+def _each(video: str | os.PathLike[str]) -> list[str]:
+    return [row.video for row in read_video_table(video)] if is_table(video) else [os.fspath(video)]
 
 
 def _by_video(given: Sequence[str], told: Sequence[object] | Mapping[str, object], argument: str) -> dict[str, object]:

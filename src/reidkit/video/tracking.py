@@ -15,7 +15,7 @@ from reidkit.atomic import hold
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.terminal import harmless
-from reidkit.video.box_files import BoxFile
+from reidkit.video.box_files import BoxesFormat, BoxFile
 from reidkit.video.piece_features import add_from_folder, is_of_another_video
 from reidkit.video.piece_maker import PieceOptions
 from reidkit.video.record import RECORD, Record, Settings, Source, read_record, write_record
@@ -47,6 +47,7 @@ class TrackOptions:
         every: The least seconds from one frame that is looked at to the next; 0: every frame.
         keep: What is kept beside boxes: `crops` and vectors, `vectors` alone, or `nothing` that shows a person.
         pieces: How pieces are made.
+        boxes_format: What files of boxes are; None: told by their names.
         seconds: When live input ends; None: when the program is stopped.
         again: Read videos anew that were finished with other settings.
     """
@@ -54,6 +55,7 @@ class TrackOptions:
     every: float = 0.0
     keep: Keep = "crops"
     pieces: PieceOptions = field(default_factory=PieceOptions)
+    boxes_format: BoxesFormat | None = None
     seconds: float | None = None
     again: bool = False
 
@@ -132,10 +134,12 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
     is listed, and the others go on.
 
     Args:
-        videos: Files, folders in the form of MOT, or the address of a camera.
+        videos: Files, folders in the form of MOT, or the address of a camera; a .csv with the columns video, camera and
+            start names several.
         out: DIR, with a folder for each video (`reidkit.video.piece`).
         detector: What finds people: a file (`FileDetector`), or an object of one's own.
-        boxes: Instead of it, files of boxes, one for each video. Where these have ids, the ids are the pieces.
+        boxes: Instead of it, files of boxes, one for each video, or a folder with a VIDEO.txt for each. Ids in them
+            are the pieces.
         model: What embeds crops; None: pieces have no features.
         gallery: Where pieces go, too: one row for each piece that has a feature (`gallery_row`).
         cameras: What the cameras are called, in the order of the videos or by their names.
@@ -151,7 +155,7 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
     began = time.monotonic()
     folder, how = Path(out), options or TrackOptions()
     given = given_videos(videos, cameras, starts)
-    finders = _finders(given, detector, boxes)
+    finders = _finders(given, detector, boxes, how.boxes_format)
     encoder = as_image_encoder(model) if model is not None and how.keep != "nothing" else None
     if gallery is not None and encoder is None:
         raise UsageError(
@@ -200,6 +204,7 @@ def _finders(
     given: Sequence[GivenVideo],
     detector: Detector | str | PathLike[str] | None,
     boxes: Sequence[BoxFile | str | PathLike[str]],
+    boxes_format: BoxesFormat | None,
 ) -> list[Boxes]:
     """Return what finds people in each video.
 
@@ -214,9 +219,21 @@ def _finders(
     if detector is not None:
         one = detector if not isinstance(detector, str | PathLike) else FileDetector(detector)
         return [one] * len(given)
+    boxes = _of_folder(boxes, given)
     if len(boxes) != len(given):
         raise UsageError(f"{len(boxes)} files of boxes for {len(given)} videos: give one for each", argument="boxes")
-    return [each if isinstance(each, BoxFile) else read_boxes(each) for each in boxes]
+    return [each if isinstance(each, BoxFile) else read_boxes(each, boxes_format) for each in boxes]
+
+
+def _of_folder(
+    boxes: Sequence[BoxFile | str | PathLike[str]], given: Sequence[GivenVideo]
+) -> Sequence[BoxFile | str | PathLike[str]]:
+    """Return the VIDEO.txt of each video, where one folder is given that holds them."""
+    if len(boxes) == 1 and isinstance(boxes[0], str | PathLike):
+        named = [Path(boxes[0]) / f"{video.stem}.txt" for video in given]
+        if all(path.is_file() for path in named):
+            return named
+    return boxes
 
 
 class _Job:
