@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import shutil
+import zipfile
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.atomic import os_errors_as
-from reidkit.metrics.features import write_features
+from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.terminal import text_cell
-from reidkit.types import NO_CAMERA, Embeddings
+from reidkit.types import NO_CAMERA
 from reidkit.video.piece import BOXES, COLUMNS, CROPS, FEATURES, MOT, TABLE, crop_name
 from reidkit.video.record import Record, write_record
 
@@ -73,7 +73,7 @@ class PieceWriter:
                 self._write_row(piece, row, rank.get(row, 0), kept=0 < rank.get(row, 0) <= len(crops))
             if piece.feature is not None:
                 self._dim = len(piece.feature)
-                self._vectors.write(np.ascontiguousarray(piece.feature, np.float32).tobytes())
+                self._vectors.write(np.ascontiguousarray(piece.feature, "<f4").tobytes())
                 self._keys.write(f"{piece.key}\n")
             for file in self._files:
                 file.flush()
@@ -117,10 +117,8 @@ class PieceWriter:
         self.close()
         if self._dim:
             keys = (self.folder / _KEYS).read_text(encoding="utf-8").splitlines()
-            vectors = np.memmap(self.folder / _VECTORS, np.float32, "r", shape=(len(keys), self._dim))
-            none = np.full(len(keys), NO_CAMERA, np.int64)
-            write_features(self.folder / FEATURES, Embeddings(vectors, none, none, record.settings.model, keys))
-            del vectors
+            with os_errors_as(self.folder), atomic_write(self.folder / FEATURES) as file:
+                _write_features(file, self.folder / _VECTORS, (len(keys), self._dim), keys, record.settings.model)
         for name in (_VECTORS, _KEYS):
             (self.folder / name).unlink()
         counts = replace(record.counts, boxes=self.boxes, pieces=self.pieces, crops=self.crops)
@@ -132,6 +130,19 @@ class PieceWriter:
         """Close the files; pieces that were added stay."""
         for file in self._files:
             file.close()
+
+
+def _write_features(file: IO[bytes], vectors: Path, shape: tuple[int, int], keys: list[str], model: str) -> None:
+    """Write what `metrics.features.write_features` does, without ever holding all features in memory."""
+    unknown = np.full(shape[0], NO_CAMERA, np.int64)
+    arrays = {"pids": unknown, "camids": unknown, "paths": np.array(keys, np.str_), "model": np.array(model, np.str_)}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("vectors.npy", "w", force_zip64=True) as stream, vectors.open("rb") as source:
+            np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            shutil.copyfileobj(source, stream, 1 << 18)
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, values, allow_pickle=False)
 
 
 def clear(folder: Path) -> None:
