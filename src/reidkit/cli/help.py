@@ -33,7 +33,7 @@ GROUPS = {
     "pictures purpose",
     "Gallery": "model split fingerprint dim replace thumbnails any_model expect dry_run compact against min_recall",
     "Machine": "device precision compiled processes workers quick",
-    "Service": "host port allow_host proxy secure images wait timeout",
+    "Service": "host port allow_host proxy secure images videos wait timeout",
     "Access": "token_file role require_purpose audit audit_keep retain",
     "Output": "out picture licence save_classifier sheet per_query report images_per_shard shards tensorboard "
     "as_json help",

@@ -42,6 +42,9 @@ def serve(
     images: Annotated[
         Path | None, typer.Option("--images", metavar="FOLDER", help="Show pictures of rows from this folder.")
     ] = None,
+    videos: Annotated[
+        Path | None, typer.Option("--videos", metavar="DIR", help="Play clips of rows: what video track --out made.")
+    ] = None,
     retain: Annotated[
         str | None, typer.Option("--retain", metavar="TIME", help="Remove images this old, every hour: 72h.")
     ] = None,
@@ -79,6 +82,7 @@ def serve(
         audit=audit,
         audit_keep=seconds(audit_keep, "audit_keep") if audit_keep else None,
         images=images,
+        videos=videos,
         require_purpose=require_purpose,
         retain=seconds(retain, "retain") if retain else None,
         wait=wait,

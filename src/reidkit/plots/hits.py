@@ -56,10 +56,13 @@ def _tile(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Til
     words = " ".join(word for word in (chance, (hit.camera or "")[:8]) if word)
     # What is below the threshold is no false match: nobody has said so.
     frame, mark = (TRUE, "✓") if hit.same else ("", "")
-    return Tile(_picture(gallery, hit, folder, box), f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip(), frame, mark)
+    return Tile(
+        hit_picture(gallery, hit, folder, box), f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip(), frame, mark
+    )
 
 
-def _picture(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Image.Image | None:
+def hit_picture(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Image.Image | None:
+    """Return the small picture of a row that the gallery holds, or its image in a folder; None: neither can be read."""
     if small := gallery.thumbnail(hit.key):
         try:
             return Image.open(io.BytesIO(small)).convert("RGB")

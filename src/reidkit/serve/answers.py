@@ -156,6 +156,7 @@ class InfoAnswer(TypedDict):
     calibration: dict[str, Any] | None
     limits: dict[str, Any]
     require_purpose: bool
+    videos: bool
 
 
 def moment(time: datetime | None) -> str | None:

@@ -46,6 +46,7 @@ PROBLEMS: dict[str, Kind] = {
     ),
     "too-many-pixels": Kind(413, "The image has too many pixels", "`limit_pixels` is the limit; send a smaller image."),
     "unsupported-type": Kind(415, "This kind of content is not taken", "Send JPEG, PNG or WebP; JSON for the rest."),
+    "range-not-there": Kind(416, "The clip has no such bytes", "`Content-Range` says how many it has."),
     "invalid": Kind(422, "A value cannot be used", "`errors` names each by its place."),
     "purpose-required": Kind(
         422, "A purpose must be given", "Send the header `X-Purpose` with the reason of the search."
@@ -101,6 +102,8 @@ class Problem(Exception):  # noqa: N818 (the name of the standard)
             found["Retry-After"] = str(max(1, self.retry_after))
         if self.status == 401:
             found["WWW-Authenticate"] = "Bearer"
+        if self.name == "range-not-there":
+            found["Content-Range"] = f"bytes */{self.extensions['size']}"
         return found
 
 

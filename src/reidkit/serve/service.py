@@ -22,6 +22,7 @@ from reidkit.gallery.memory import MemoryGallery
 from reidkit.serve import uploads
 from reidkit.serve.admission import Admission
 from reidkit.serve.batcher import Batcher, ExpiredError, StoppedError
+from reidkit.serve.clips import Clips
 from reidkit.serve.embedder import Embedder
 from reidkit.serve.messages import LONGEST_PURPOSE
 from reidkit.serve.problems import Problem
@@ -80,6 +81,7 @@ class Service:
         self._budget = uploads.PixelBudget()
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="reidkit-decode")
         self._searchers = ThreadPoolExecutor(2, thread_name_prefix="reidkit-search")
+        self.clips = Clips(gallery, settings.videos)
         self._retention: asyncio.Task[None] | None = None
         self.telemetry.watch("queue_images", "Pictures that wait for the network.", lambda: len(self.batcher))
         self.telemetry.watch("gallery_rows", "Rows of the gallery.", lambda: len(gallery))
@@ -101,6 +103,7 @@ class Service:
         finished = await asyncio.to_thread(self.batcher.close, self.settings.timeout)
         self._decoders.shutdown(wait=finished, cancel_futures=True)
         self._searchers.shutdown(wait=finished, cancel_futures=True)
+        self.clips.close()
         with contextlib.suppress(Problem):
             await self.record_own("stop")
         self.audit.close()

@@ -29,6 +29,8 @@ class ServiceSettings:
         audit_keep: Seconds after which entries of the audit log are removed; None: never.
         images: The folder that the paths of rows are relative to; its pictures are shown. None: only small copies that
             came with rows.
+        videos: The folder that `reidkit video track` has made: clips of rows are made of its videos, and its crops are
+            shown where `images` names no folder. None: no clips.
         require_purpose: Whether a search has to say why it is made.
         retain: Seconds after which images are removed from the gallery; None: never.
         wait: Seconds that a request may have to wait before it is refused with 429.
@@ -48,6 +50,7 @@ class ServiceSettings:
     audit: Path | None = None
     audit_keep: float | None = None
     images: Path | None = None
+    videos: Path | None = None
     require_purpose: bool = False
     retain: float | None = None
     wait: float = 2.0
@@ -70,6 +73,10 @@ class ServiceSettings:
             raise UsageError(f"there is no port {self.port}: give 1 to 65535, or 0 for a free one", argument="port")
         if self.images is not None and not self.images.is_dir():
             raise UsageError(f"{self.images} is no folder: name the one that pictures lie in", argument="images")
+        if self.videos is not None and not self.videos.is_dir():
+            raise UsageError(
+                f"{self.videos} is no folder: name the one that reidkit video track has made", argument="videos"
+            )
         for name in ("wait", "timeout", "body_timeout", "retain", "audit_keep"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e10:

@@ -72,6 +72,7 @@ async def info(request: Request) -> Response:
                 "wait_s": settings.wait,
             },
             "require_purpose": settings.require_purpose,
+            "videos": settings.videos is not None,
         }
     )
 

@@ -175,7 +175,7 @@ def _thumbnail(service: Service, key: str) -> bytes | None:
     """
     if (stored := service.gallery.thumbnail(key)) is not None:
         return stored
-    root, row = service.settings.images, service.gallery.get(key)
+    root, row = service.settings.images or service.settings.videos, service.gallery.get(key)
     if root is None or row is None or row.image is None:
         return None
     try:

@@ -5,7 +5,7 @@ import { save, toCsv } from "./csv.js";
 import { $, h, picture } from "./dom.js";
 import { failed, send } from "./search.js";
 import { become, state } from "./state.js";
-import { chance, timeWords } from "./words.js";
+import { chance, personWords, timeWords, whenWords } from "./words.js";
 
 /** Compare the two results that are chosen, or the one with the query. */
 export async function compare() {
@@ -31,6 +31,16 @@ function comparisonWords(said) {
   const where = said.calibration === "pair" ? "for this pair of cameras" : "for all cameras together";
   const side = said.same ? "at or above" : "below";
   return `${similarity}, ${side} the threshold ${said.threshold.toFixed(2)} (${where}); ${chance(said.probability)} same person.`;
+}
+
+/** Play the moment of a video in which a hit was seen; nothing of it stays in the page when the dialog is closed. */
+export function play(hit) {
+  const film = h("video", { controls: true, muted: true, autoplay: true, playsInline: true, "aria-label": `The moment of result ${hit.rank}`, src: `/v1/clips/${encodeURIComponent(hit.key)}` });
+  film.addEventListener("error", () => { $("moment-words").textContent = "The moment cannot be played: its video is not there, or cannot be read."; film.remove(); });
+  $("moment-words").textContent = [`camera ${hit.camera ?? "not known"}`, whenWords(hit), personWords(hit)].filter(Boolean).join(", ");
+  $("moment-film").replaceChildren(film);
+  $("moment").addEventListener("close", () => $("moment-film").replaceChildren(), { once: true });
+  $("moment").showModal();
 }
 
 /** Save the list, once the service has noted it. */

@@ -3,9 +3,9 @@
 import { $, h, picture } from "./dom.js";
 import { isMatch, marked, state } from "./state.js";
 import { drawTimeline } from "./timeline.js";
-import { chance, count, hitLabel, timeWords } from "./words.js";
+import { chance, count, hitLabel, personWords, timeWords, whenWords } from "./words.js";
 
-let does = {}; // similar(hit), marksChanged()
+let does = {}; // similar(hit), play(hit), marksChanged()
 
 /** Draw the results of the state; `actions` is what their buttons do. */
 export function drawResults(actions = does) {
@@ -39,7 +39,8 @@ function card(hit) {
     h("p", { className: "chance" }, `${hit.rank}. ${hit.probability === null ? `similarity ${hit.similarity.toFixed(2)}` : `${chance(hit.probability)} same person`}`),
     hit.probability === null ? null : h("p", {}, `similarity ${hit.similarity.toFixed(2)}`),
     h("p", {}, `camera ${hit.camera ?? "not known"}`),
-    h("p", {}, timeWords(hit.time)),
+    h("p", {}, whenWords(hit)),
+    personWords(hit) ? h("p", {}, personWords(hit)) : null,
     h("p", { className: "key" }, hit.key),
   ];
   const article = h("article", { className: `hit ${mark ?? ""}`, tabIndex: -1, "aria-label": hitLabel(hit), "data-key": hit.key, onkeydown: keys },
@@ -47,11 +48,14 @@ function card(hit) {
     h("div", { className: "facts" }, ...facts),
     h("div", { className: "buttons" },
       button("right", "✓ Right"), button("wrong", "✗ Wrong"),
+      playable(hit) ? h("button", { type: "button", className: "wide play", onclick: () => does.play(hit) }, "▶ Play the moment") : null,
       h("button", { type: "button", className: "wide similar", onclick: () => does.similar(hit) }, "Find similar"),
       h("label", { className: "check" }, box, "Compare")));
   article.hit = hit;
   return h("li", {}, article);
 }
+
+const playable = (hit) => Boolean(state.info?.videos && hit.attributes?.video);
 
 const cards = () => [...document.querySelectorAll("#list article")].filter((each) => each.checkVisibility?.() ?? true);
 
@@ -115,6 +119,7 @@ function keys(event) {
     w: () => toggle(article.dataset.key, "wrong"),
     s: () => does.similar(article.hit),
     c: () => choose(article.dataset.key),
+    p: () => playable(article.hit) && does.play(article.hit),
     "/": () => document.querySelector("#cameras input, #since").focus(),
     "?": () => $("help").showModal(),
   };

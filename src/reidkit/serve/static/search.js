@@ -1,7 +1,7 @@
 // The search: what is asked, what became of it, and what to do when it failed.
 
 import { Problem, call, formOf } from "./api.js";
-import { signIn } from "./dialogs.js";
+import { play, signIn } from "./dialogs.js";
 import { $ } from "./dom.js";
 import { addKey, clearPictures } from "./pictures.js";
 import { drawResults, whyNothing } from "./results.js";
@@ -74,7 +74,7 @@ const shown = () => ({ answer: state.answer, shown: state.hits.length, matches: 
 
 /** Draw what was found, and become the state that follows. */
 export function finished() {
-  const matches = drawResults({ similar });
+  const matches = drawResults({ similar, play });
   if (!state.hits.length) become("no-results", { why: whyNothing(state.answer, state.request) });
   else become(matches ? "results" : "below-threshold-only", shown());
 }

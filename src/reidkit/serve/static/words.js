@@ -7,7 +7,32 @@ export const ZONE = zone;
 
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
+const hour = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium", timeZone: zone });
+
 export const timeWords = (text) => (text ? moment.format(new Date(text)) : "time not known");
+
+/** When a hit was taken or, of a track of a video, from when to when it lasts. */
+export function whenWords(hit) {
+  const { first, last, second } = hit.attributes ?? {};
+  if (![first, last, second].every(Number.isFinite)) return timeWords(hit.time);
+  const long = count(Math.max(1, Math.round(last - first)), "second");
+  if (!hit.time) return `${clock(first)} to ${clock(last)} of the video, ${long}`;
+  const zero = new Date(hit.time).getTime() - 1000 * second;
+  return `${moment.format(zero + 1000 * first)} to ${hour.format(zero + 1000 * last)}, ${long}`;
+}
+
+/** A place in a video, as players show it. */
+function clock(seconds) {
+  const whole = Math.floor(seconds);
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return (parts[0] ? parts : parts.slice(1)).map((part, at) => (at ? String(part).padStart(2, "0") : part)).join(":");
+}
+
+/** Who a hit is: the id that somebody has confirmed, or the person that joining tracks proposes. */
+export function personWords(hit) {
+  if (hit.pid !== null) return `person ${hit.pid}`;
+  return Number.isFinite(hit.attributes?.person) ? `person ${hit.attributes.person}, as proposed` : "";
+}
 
 /** A probability in per cent; its ends are never 0 and 100, as nothing is that sure. */
 export function chance(probability) {
@@ -47,7 +72,7 @@ function rates(threshold, curve) {
 }
 
 export function hitLabel(hit) {
-  const parts = [`Result ${hit.rank}`, `camera ${hit.camera ?? "not known"}`, timeWords(hit.time), `similarity ${hit.similarity.toFixed(2)}`];
+  const parts = [`Result ${hit.rank}`, `camera ${hit.camera ?? "not known"}`, whenWords(hit), `similarity ${hit.similarity.toFixed(2)}`];
   if (hit.probability !== null) parts.push(`probability ${chance(hit.probability)}`);
   return `${parts[0]}: ${parts.slice(1).join(", ")}`;
 }

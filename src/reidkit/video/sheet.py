@@ -1,0 +1,72 @@
+"""A contact sheet of visits: the photo, who reaches the threshold, and who does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reidkit.data.images import read_for_display
+from reidkit.plots.hits import hit_picture
+from reidkit.plots.image_grid import Grid, Tile, draw_grid
+from reidkit.plots.style import DPI, INK, TRUE
+from reidkit.video.words import span_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from reidkit.gallery.protocol import Gallery
+    from reidkit.video.visits import Visit, Visits
+
+COLUMNS = 6
+
+
+def visits_figure(
+    gallery: Gallery, photos: Sequence[object], visits: Visits, folder: Path | None = None, columns: int = COLUMNS
+) -> Figure:
+    """Draw the photos of the query, the visits that reach the threshold, and in rows of their own those that do not.
+
+    Args:
+        gallery: What was searched; its small pictures are shown where it has some.
+        photos: Paths of the photos.
+        visits: What was found.
+        folder: DIR, the folder that `reidkit video track` has made, where crops lie; None: the working directory.
+        columns: Visits in a row.
+    """
+    size = (1.25, 2.2)
+    box = round(DPI * size[0]), round(DPI * size[1])
+    rows: list[list[Tile | None]] = [[Tile(read_for_display(Path(str(each)), box), "photo", INK) for each in photos]]
+    names = ["photo"]
+    calibrated = visits.threshold is not None
+    for name, some in (("same" if calibrated else "visits", visits.above), ("below", visits.below)):
+        tiles = [_tile(gallery, visit, folder or Path(), box) for visit in some]
+        for at in range(0, len(tiles), columns):
+            rows.append(list(tiles[at : at + columns]))
+            names.append(name if not at else "")
+    if not visits:
+        rows.append([Tile(np.full((2, 1, 3), 255, np.uint8), "nobody")])
+        names.append("")
+    if calibrated and visits.far:
+        meaning = (
+            f"same: from the threshold on; about 1 false match in {1 / visits.far:,.0f} strangers. below: probably "
+            "other people."
+        )
+    else:
+        meaning = "Not calibrated: no probabilities, and no threshold."
+    note = (
+        "Each visit by its best picture: rank, probability or similarity, camera, from when to when.",
+        f"{meaning} A person must check every match.",
+    )
+    title = f"{len(visits)} visits in {visits.passed:,} tracks"
+    return draw_grid(Grid(rows=rows, size=size, title=title, note=note, names=names))
+
+
+def _tile(gallery: Gallery, visit: Visit, folder: Path, box: tuple[int, int]) -> Tile | None:
+    chance = f"{visit.similarity:.2f}" if visit.probability is None else f"{100 * visit.probability:.0f} %"
+    when = span_words(visit, day=False)
+    frame, mark = (TRUE, "\u2713") if visit.same else ("", "")
+    caption = f"{visit.rank}: {chance}  {(visit.camera or '')[:10]}\n{when}"
+    return Tile(hit_picture(gallery, visit.best, folder, box), caption, frame, mark)

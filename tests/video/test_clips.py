@@ -1,0 +1,169 @@
+"""Clips are made of the synthetic videos, tracked by their ground truth."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+from reidkit.errors import DataError, MissingFileError
+from reidkit.gallery import Query
+from reidkit.gallery.local import LocalGallery
+from reidkit.video.clips import clip_bytes, draw_boxes, write_clips, write_marked
+from reidkit.video.piece import Piece, gallery_row
+from reidkit.video.record import Record, Settings, Source
+from reidkit.video.visits import find_visits
+from reidkit.video.writer import PieceWriter
+from tests.gallery.made import calibration
+
+av = pytest.importorskip("av")
+
+RATE = 8
+
+
+def frames_of(path):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def pieces_of(street, number):
+    """The tracks of the ground truth; the feature of each says who it is."""
+    start = datetime.fromisoformat(f"2026-11-26T08:00:0{3 * (number - 1)}+00:00")
+    rows = np.loadtxt(street / "gt" / f"camera{number}.txt", delimiter=",")
+    for who in np.unique(rows[:, 1]):
+        mine = rows[rows[:, 1] == who]
+        for at, part in enumerate(np.split(mine, np.flatnonzero(np.diff(mine[:, 0]) > 1) + 1)):
+            corners = part[:, 2:4] - 1
+            yield Piece(
+                video=f"camera{number}",
+                camera=f"camera{number}",
+                track=str(int(10 * who) + at),
+                frames=part[:, 0].astype(np.int64),
+                seconds=(part[:, 0] - 1) / RATE,
+                boxes=np.hstack((corners, corners + part[:, 4:6])).astype(np.float32),
+                scores=np.ones(len(part), np.float32),
+                start=start,
+                feature=np.eye(8, dtype=np.float32)[int(who)],
+                best=(len(part) // 2,),
+            )
+
+
+@pytest.fixture(scope="module")
+def tracked(street, tmp_path_factory):
+    """A folder as `reidkit video track` makes it, beside its videos, and its gallery."""
+    place = tmp_path_factory.mktemp("tracked")
+    shutil.copytree(street, place / "street")
+    with LocalGallery.create(place / "people.db", fingerprint="abc", dim=8) as gallery:
+        for number in (1, 2):
+            source = Source(name=f"camera{number}.mp4", digest="0" * 16, path=f"../street/camera{number}.mp4")
+            record = Record(video=f"camera{number}", source=source, settings=Settings(camera=f"camera{number}"))
+            writer = PieceWriter(place / "tracks" / f"camera{number}", record)
+            for piece in pieces_of(street, number):
+                writer.add(piece)
+                gallery.add_vectors([piece.feature], [gallery_row(piece, with_image=False)])
+            writer.finish(record)
+    return place
+
+
+@pytest.fixture
+def visits(tracked):
+    """Where person 2 was."""
+    with ExitStack() as stack:
+        gallery = stack.enter_context(LocalGallery(tracked / "people.db"))
+        gallery.calibration = calibration()
+        return find_visits(gallery, Query(vectors=np.eye(8)[[2]]))
+
+
+def test_a_person_is_found_in_both_videos(visits):
+    assert {visit.camera for visit in visits.above} == {"camera1", "camera2"}
+    assert {hit.track.split("/")[1][0] for visit in visits.above for hit in visit.hits} == {"2"}
+
+
+def test_a_clip_shows_the_visit_with_a_box(tracked, visits, tmp_path):
+    """Frames within a second of the visit, and a frame of the box's colour round the person."""
+    done = write_clips(visits.above, tracked / "tracks", tmp_path / "clips", margin=1.0)
+    assert done.problems == ()
+    assert [path.exists() for path in done.files] == [True] * len(visits.above)
+    for visit, path in zip(visits.above, done.files, strict=True):
+        assert visit.camera in path.name
+        found = frames_of(path)
+        first, last = max(0.0, visit.first - 1.0), min(111 / RATE, visit.last + 1.0)
+        assert abs(len(found) - (RATE * (last - first) + 1)) <= 1
+        # Orange as no person is: in the middle of the visit there is some.
+        at = round(RATE * ((visit.first + visit.last) / 2 - first))
+        red, green, blue = (found[at][..., channel].astype(int) for channel in range(3))
+        assert ((red > 180) & (green > 110) & (green < 210) & (blue < 110)).sum() > 30
+
+
+def test_frames_are_those_of_the_video(tracked, street, visits, tmp_path):
+    """A clip that begins in the middle is cut at the right second: it looks like the video there and not elsewhere."""
+    visit = max(visits.above, key=lambda each: each.first)
+    assert visit.first > 2.0
+    (path,) = write_clips([visit], tracked / "tracks", tmp_path, margin=0.5).files
+    begin = int(np.ceil((visit.first - 0.5) * RATE - 1e-6))
+    whole, cut = frames_of(street / f"{visit.video}.mp4"), frames_of(path)
+    far = [np.abs(cut[0].astype(int) - frame).mean() for frame in whole]
+    assert int(np.argmin(far)) == begin
+
+
+def test_clips_are_not_overwritten(tracked, visits, tmp_path):
+    first = write_clips(visits.above, tracked / "tracks", tmp_path)
+    before = first.files[0].read_bytes()
+    with pytest.raises(DataError, match="is there already"):
+        write_clips(visits.above, tracked / "tracks", tmp_path)
+    write_clips(visits.above, tracked / "tracks", tmp_path, overwrite=True)
+    assert first.files[0].read_bytes() == before
+
+
+def test_missing_videos_are_named_and_the_rest_goes_on(tracked, visits, tmp_path):
+    shutil.copytree(tracked, tmp_path / "copy")
+    (tmp_path / "copy" / "street" / "camera1.mp4").unlink()
+    done = write_clips(visits.above, tmp_path / "copy" / "tracks", tmp_path / "clips")
+    (problem,) = done.problems
+    assert "camera1.mp4 is not there" in problem
+    assert done.files
+    assert all("camera2" in path.name for path in done.files)
+    shutil.rmtree(tmp_path / "copy" / "tracks" / "camera2")
+    done = write_clips(visits.above, tmp_path / "copy" / "tracks", tmp_path / "none")
+    assert (done.files, len(done.problems)) == ((), 2)
+
+
+def test_a_damaged_video_is_named(tracked, visits, tmp_path):
+    shutil.copytree(tracked, tmp_path / "copy")
+    (tmp_path / "copy" / "street" / "camera1.mp4").write_bytes(b"no video")
+    done = write_clips(visits.above, tmp_path / "copy" / "tracks", tmp_path / "clips")
+    assert ["camera1.mp4 cannot be read" in problem for problem in done.problems] == [True]
+    assert done.files
+    assert not [path for path in (tmp_path / "clips").iterdir() if path not in done.files]
+
+
+def test_a_marked_video_is_whole(tracked, visits, tmp_path):
+    done = write_marked(visits.above, tracked / "tracks", tmp_path)
+    assert sorted(path.name for path in done.files) == ["camera1-marked.mp4", "camera2-marked.mp4"]
+    assert len(frames_of(done.files[0])) == 112
+
+
+def test_the_clip_of_a_track(tracked, visits):
+    hit = visits[0].best
+    found = clip_bytes(tracked / "tracks", hit.attributes["video"], hit.track, margin=0.0, longest=1.0)
+    assert found[4:8] == b"ftyp"
+    with av.open(__import__("io").BytesIO(found)) as container:
+        assert 7 <= len(list(container.decode(video=0))) <= 9
+    with pytest.raises(DataError, match="has no track"):
+        clip_bytes(tracked / "tracks", "camera1", "camera1/nobody")
+    for name in ("../tracks/camera1", "nowhere", "", ".", "camera1/../camera1"):
+        with pytest.raises(MissingFileError):
+            clip_bytes(tracked / "tracks", name, hit.track)
+
+
+def test_a_box_by_hand():
+    """A box from (10, 5) to (20, 15): its outline is orange two pixels outside, and nothing is changed inside."""
+    pixels = np.full((40, 60, 3), 90, np.uint8)
+    drawn = draw_boxes(pixels, [((10, 5, 20, 15), "")])
+    assert drawn[10, 8].tolist() == [255, 176, 0]
+    assert (drawn[6:14, 11:19] == 90).all()
+    assert (pixels == 90).all()
+    assert draw_boxes(pixels, [], 0.5).shape == (20, 30, 3)
