@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from contextlib import ExitStack
-from datetime import datetime
 
 import numpy as np
 import pytest
@@ -13,11 +13,10 @@ from reidkit.errors import DataError, MissingFileError
 from reidkit.gallery import Query
 from reidkit.gallery.local import LocalGallery
 from reidkit.video.clips import clip_bytes, draw_boxes, write_clips, write_marked
-from reidkit.video.piece import Piece, gallery_row
-from reidkit.video.record import Record, Settings, Source
+from reidkit.video.piece import gallery_row
 from reidkit.video.visits import find_visits
-from reidkit.video.writer import PieceWriter
 from tests.gallery.made import calibration
+from tests.video.tracked import track
 
 av = pytest.importorskip("av")
 
@@ -29,42 +28,14 @@ def frames_of(path):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def pieces_of(street, number):
-    """The tracks of the ground truth; the feature of each says who it is."""
-    start = datetime.fromisoformat(f"2026-11-26T08:00:0{3 * (number - 1)}+00:00")
-    rows = np.loadtxt(street / "gt" / f"camera{number}.txt", delimiter=",")
-    for who in np.unique(rows[:, 1]):
-        mine = rows[rows[:, 1] == who]
-        for at, part in enumerate(np.split(mine, np.flatnonzero(np.diff(mine[:, 0]) > 1) + 1)):
-            corners = part[:, 2:4] - 1
-            yield Piece(
-                video=f"camera{number}",
-                camera=f"camera{number}",
-                track=str(int(10 * who) + at),
-                frames=part[:, 0].astype(np.int64),
-                seconds=(part[:, 0] - 1) / RATE,
-                boxes=np.hstack((corners, corners + part[:, 4:6])).astype(np.float32),
-                scores=np.ones(len(part), np.float32),
-                start=start,
-                feature=np.eye(8, dtype=np.float32)[int(who)],
-                best=(len(part) // 2,),
-            )
-
-
 @pytest.fixture(scope="module")
 def tracked(street, tmp_path_factory):
     """A folder as `reidkit video track` makes it, beside its videos, and its gallery."""
     place = tmp_path_factory.mktemp("tracked")
     shutil.copytree(street, place / "street")
     with LocalGallery.create(place / "people.db", fingerprint="abc", dim=8) as gallery:
-        for number in (1, 2):
-            source = Source(name=f"camera{number}.mp4", digest="0" * 16, path=f"../street/camera{number}.mp4")
-            record = Record(video=f"camera{number}", source=source, settings=Settings(camera=f"camera{number}"))
-            writer = PieceWriter(place / "tracks" / f"camera{number}", record)
-            for piece in pieces_of(street, number):
-                writer.add(piece)
-                gallery.add_vectors([piece.feature], [gallery_row(piece, with_image=False)])
-            writer.finish(record)
+        for piece in track(place / "street", place / "tracks", np.eye(8, dtype=np.float32)):
+            gallery.add_vectors([piece.feature], [gallery_row(piece, with_image=False)])
     return place
 
 
@@ -150,7 +121,7 @@ def test_the_clip_of_a_track(tracked, visits):
     hit = visits[0].best
     found = clip_bytes(tracked / "tracks", hit.attributes["video"], hit.track, margin=0.0, longest=1.0)
     assert found[4:8] == b"ftyp"
-    with av.open(__import__("io").BytesIO(found)) as container:
+    with av.open(io.BytesIO(found)) as container:
         assert 7 <= len(list(container.decode(video=0))) <= 9
     with pytest.raises(DataError, match="has no track"):
         clip_bytes(tracked / "tracks", "camera1", "camera1/nobody")
