@@ -79,7 +79,7 @@ def test_every_front_gives_the_feature_of_the_network(front: Front, network: Net
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (SPEC.mean, SPEC.std))
     with torch.inference_mode():
         wanted = network((pixels.float() / 255 - mean) / std).f_i
-        found = ExportedNetwork(network, SPEC, front, network.channels)(pixels_for(front, pixels))
+        found = ExportedNetwork(network, SPEC, front)(pixels_for(front, pixels))
     if front.unit:
         wanted = nn.functional.normalize(wanted)
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
@@ -95,7 +95,7 @@ def test_a_square_is_squeezed() -> None:
     front = Front(values="0-1", square=4)
     spec = InputSpec(height=4, width=2, mean=(0, 0, 0), std=(1, 1, 1))
     image = torch.arange(4.0).expand(1, 3, 4, 4)
-    found = ExportedNetwork(FirstColumn(), spec, front, 4)(image)
+    found = ExportedNetwork(FirstColumn(), spec, front)(image)
     torch.testing.assert_close(found, torch.full((1, 4), 0.5))
 
 
@@ -103,7 +103,7 @@ def test_the_neck_of_one_length_is_plain_operations(network: Network) -> None:
     made = build_network(override(RECIPE, ["network.neck=l2"]).network).eval()
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
-        found = ExportedNetwork(made, SPEC, Front(), made.channels)(images)
+        found = ExportedNetwork(made, SPEC, Front())(images)
         torch.testing.assert_close(found, made(images).f_i, rtol=1e-3, atol=1e-3)
 
 

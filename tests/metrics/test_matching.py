@@ -51,6 +51,7 @@ def test_unknown_cameras_count_as_one() -> None:
         (labels([3], [0]), "cross", "cameras='any'"),
         (labels([3], [0], ("a",)), "any", "needs a second image"),
         (labels([], []), "cross", "share no id"),
+        (labels([-1, -1], [0, 1]), "cross", r"no image of the gallery has an id \(every pid is -1\)"),
     ],
 )
 def test_nothing_to_score_says_why(gallery: Labels, cameras: Cameras, sentence: str) -> None:

@@ -61,5 +61,5 @@ def test_junk_changes_nothing(way: RerankMethod) -> None:
 
 def test_nothing_but_junk_says_so() -> None:
     query, gallery = crowd(images=50)
-    with pytest.raises(DataError, match="share no id"):
+    with pytest.raises(DataError, match="no image of the gallery has an id"):
         score_reranked(query, replace(gallery, pids=np.full_like(gallery.pids, JUNK)))

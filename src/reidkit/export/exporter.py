@@ -208,7 +208,7 @@ class _Job:
         half = min(CHECKED, len(images.files) // 2)
         self.check, self.ranges = images.split(half) if options.int8 else (images, images)
         self.spec = spec_of(self.front, model.input)
-        self.network = ExportedNetwork(model.network, model.input, self.front, model.dim).eval()
+        self.network = ExportedNetwork(model.network, model.input, self.front).eval()
         self._wanted = _torch_features(model, self.check)
 
     def make(self, folder: Path) -> Path:

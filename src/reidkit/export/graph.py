@@ -36,16 +36,21 @@ class Affine(nn.Module):
 
 
 class UnitLength(nn.Module):
-    """f / |f| times `length`, of multiplications and a sum: `F.normalize` would bring a graph of shapes along."""
+    """f / |f| times `length`, of multiplications and a sum: `F.normalize` would bring a graph of shapes along.
 
-    def __init__(self, length: float = 1.0) -> None:
+    Args:
+        length: The length; None: the root of D, which the neck `l2` gives its feature.
+    """
+
+    def __init__(self, length: float | None = 1.0) -> None:
         super().__init__()
         self.length = length
 
     def forward(self, feat_bd: Tensor) -> Tensor:
         """Features [B, D] to [B, D]; one of length 0 stays at 0."""
         unit_bd = feat_bd * torch.rsqrt((feat_bd * feat_bd).sum(1, keepdim=True).clamp_min(SMALLEST))
-        return unit_bd if self.length == 1 else unit_bd * self.length
+        length = feat_bd.shape[1] ** 0.5 if self.length is None else self.length
+        return unit_bd if length == 1 else unit_bd * length
 
 
 class ExportedNetwork(nn.Module):
@@ -57,12 +62,11 @@ class ExportedNetwork(nn.Module):
         network: The trained network; it stays as it is.
         spec: What the network takes: size, mean and deviation.
         front: What the file takes.
-        dim: D.
     """
 
-    def __init__(self, network: nn.Module, spec: InputSpec, front: Front, dim: int) -> None:
+    def __init__(self, network: nn.Module, spec: InputSpec, front: Front) -> None:
         super().__init__()
-        self.network = _plain(network, dim)
+        self.network = _plain(network)
         self.front, self.size = front, (spec.height, spec.width)
         # (pixel / s - mean) / std as pixel * a + b, with the range that comes in: s is 255 for 0 to 255 and 1 else.
         std, mean = torch.tensor(spec.std), torch.tensor(spec.mean)
@@ -92,12 +96,12 @@ class ExportedNetwork(nn.Module):
         return self.unit(feat_bd) if front.unit else feat_bd
 
 
-def _plain(network: nn.Module, dim: int) -> nn.Module:
+def _plain(network: nn.Module) -> nn.Module:
     """Return a copy with folded norms whose necks are multiplications and additions."""
     made = fuse_batch_norms(network).cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for name, module in list(made.named_modules()):
         if isinstance(module, nn.BatchNorm1d) and module.running_mean is not None:
             made.set_submodule(name, Affine(module))
         elif isinstance(module, L2Neck):
-            made.set_submodule(name, UnitLength(float(dim**0.5)))
+            made.set_submodule(name, UnitLength(None))
     return cast("nn.Module", made.eval())

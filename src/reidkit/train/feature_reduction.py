@@ -13,7 +13,7 @@ import torch
 from reidkit.atomic import write_text_atomic
 from reidkit.data.check import RECORD
 from reidkit.data.unlabelled import open_unlabelled
-from reidkit.encoder import InferenceOptions, Model, embed_samples, require_torch
+from reidkit.encoder import InferenceOptions, Model, embed_samples
 from reidkit.errors import UsageError
 from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.metrics.reduction import principal_axes
@@ -124,7 +124,14 @@ def _recipe_with(model: Model, dim: int) -> Recipe:
 
 def _reducible(model: Encoder) -> Model:
     """Return the model, if a layer can be put behind its network."""
-    loaded = require_torch(model, "reduction")
+    if not isinstance(model, Model):
+        raise UsageError(
+            "an exported file takes no further layer: reduce the run folder or the .safetensors that it was made of, "
+            "and export the result; features of somebody else's file are shortened behind it, by "
+            "reidkit.metrics.reduction.principal_axes",
+            argument="model",
+        )
+    loaded = model
     if not isinstance(loaded.network, Network):
         raise UsageError(
             "the network is your own: put a linear layer behind it yourself, with the weights of "
