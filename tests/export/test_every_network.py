@@ -20,7 +20,7 @@ from reidkit.recipe.network_section import BlocksName, HeadName
 
 PLAIN = FRONTS["plain"]
 SMALL: dict[str, Any] = {"width": 0.125, "last_stride": 1, "neck": "bnneck", "embedding": 8}
-NETWORKS: dict[str, dict[str, Any]] = {
+NETWORKS: dict[HeadName, dict[str, Any]] = {
     "single": {"backbone": "resnet50-ibn-b", "pool": "gem", "blocks": "nonlocal", "neck": "bn-relu"},
     "pcb": {"backbone": "osnet-x0_25", "unit": True},
     "rpp": {"backbone": "resnet18", "stem_pool": "ceil", "stem_relu": False},
@@ -43,15 +43,17 @@ def shortened(network: Any) -> Any:
     """Leave one block in each stage of a ResNet or an OSNet, and two in a transformer: the others are like them."""
     backbone = network.backbone
     for stage in ("layer1", "layer2", "layer3", "layer4", "conv2", "conv3", "conv4"):
-        if isinstance(found := getattr(backbone, stage, None), torch.nn.Sequential) and len(found):
-            setattr(backbone, stage, torch.nn.Sequential(found[0], *found[2:] if stage[0] == "c" else ()))
+        found = getattr(backbone, stage, None)
+        if isinstance(found, torch.nn.Sequential) and len(found):
+            behind = list(found)[2:] if stage.startswith("conv") else []
+            setattr(backbone, stage, torch.nn.Sequential(found[0], *behind))
     if isinstance(backbone, ViT):
-        backbone.blocks = backbone.blocks[:2]
+        backbone.blocks = torch.nn.Sequential(*list(backbone.blocks)[:2])
     return network
 
 
 @pytest.mark.parametrize("head", NETWORKS)
-def test_onnx_computes_what_torch_does(head: str) -> None:
+def test_onnx_computes_what_torch_does(head: HeadName) -> None:
     torch.manual_seed(0)
     size = (160, 64) if head == "windows" else (64, 32)
     network = shortened(build_network(Network(head=head, **{**SMALL, **NETWORKS[head]}))).train()
