@@ -130,7 +130,7 @@ CASES = (
     Case("synth --shards", "synth {out}/set --ids 40 --cameras 3 --height 64 --width 32 --workers 1 --shards 50"),
     Case("show ranks", "show ranks run --data people --no-cache --out {out}/ranks.png", given="old:ranks.png"),
     Case("show attention", "show attention run --data people --no-cache --queries 2 --answers 2 --out {out}/a.png"),
-    Case("show embedding", "show embedding run --data people --ids 4 --out {out}/e.svg"),
+    Case("show embedding", "show embedding run --data people --ids 4 --out {out}/e.png"),
     Case("gallery create", "gallery create {out}/g.db --model run", once="g.db"),
     Case("gallery add", "gallery add {out}/g.db people --model run --thumbnails --batch 4"),
     Case("gallery add, features", "gallery add {out}/g.db features.npz", given="empty.db:g.db"),
