@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from reidkit.comparison import Comparison, compare
+from reidkit.comparison import Comparison, calibrate, compare
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, Model, load_model, read_images
 from reidkit.errors import DataError, UsageError, WeightsError
-from reidkit.evaluation import EvaluationProtocol, calibrate, evaluate, require_evaluable
+from reidkit.evaluation import EvaluationProtocol, evaluate, require_evaluable
 from reidkit.metrics.calibration_file import load_calibration
 from reidkit.metrics.scoring import score_reranked
 from reidkit.model.network import build_network

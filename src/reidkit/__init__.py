@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from reidkit.version import __version__
 
 if TYPE_CHECKING:
-    from reidkit.comparison import compare
+    from reidkit.comparison import calibrate, compare
     from reidkit.data.formats.detect import load_dataset
     from reidkit.embedding import embed_images
     from reidkit.encoder import Encoder, InputSpec, Model, load_model
     from reidkit.errors import DataError, ReidkitError, RunError, UsageError, WeightsError
-    from reidkit.evaluation import calibrate, evaluate, find_input_spec
+    from reidkit.evaluation import evaluate, find_input_spec
     from reidkit.export import ExportOptions, export_model
     from reidkit.gallery import Gallery, open_gallery
     from reidkit.metrics.ranking import rank
@@ -78,12 +78,12 @@ __all__ = [
 ]
 
 _NAMES = {
-    "reidkit.comparison": ("compare",),
+    "reidkit.comparison": ("calibrate", "compare"),
     "reidkit.data.formats.detect": ("load_dataset",),
     "reidkit.embedding": ("embed_images",),
     "reidkit.encoder": ("Encoder", "InputSpec", "Model", "load_model"),
     "reidkit.errors": ("DataError", "ReidkitError", "RunError", "UsageError", "WeightsError"),
-    "reidkit.evaluation": ("calibrate", "evaluate", "find_input_spec"),
+    "reidkit.evaluation": ("evaluate", "find_input_spec"),
     "reidkit.export": ("ExportOptions", "export_model"),
     "reidkit.gallery": ("Gallery", "open_gallery"),
     "reidkit.metrics.ranking": ("rank",),

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from reidkit import metrics
-from reidkit.data.check import compare_with_model
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import (
     PRESETS,
@@ -24,13 +22,7 @@ from reidkit.encoder import (
 )
 from reidkit.encoder.torch_model import map_sequences
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.calibration_file import (
-    Calibration,
-    Settings,
-    calibration_path,
-    save_calibration,
-)
-from reidkit.metrics.matching import Labels, find_matches, make_rule, require_matches
+from reidkit.metrics.matching import Labels, require_matches
 from reidkit.metrics.reranking.sequences import check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
 from reidkit.types import EXPORTED, Dataset
@@ -64,6 +56,18 @@ class EvaluationProtocol:
         for name, known in (("metric", ("cosine", "euclidean")), ("cameras", ("cross", "any"))):
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {value}: choose {' or '.join(known)}", argument=name)
+
+    @property
+    def comparing(self) -> Comparing:
+        """The arguments of whatever compares features."""
+        return {"metric": self.metric, "cameras": self.cameras}
+
+
+class Comparing(TypedDict):
+    """How features are compared, by the names of the arguments."""
+
+    metric: Metric
+    cameras: Cameras
 
 
 class Changes(TypedDict, total=False):
@@ -134,8 +138,8 @@ def evaluate(  # noqa: PLR0913
         UsageError: an option that there is not, or that this machine does not have.
     """
     model = as_image_encoder(model)
-    dataset = _open(dataset)
-    protocol, options = _changed(protocol, options, changes)
+    dataset = open_dataset(dataset)
+    protocol, options = with_changes(protocol, options, changes)
     if rerank:
         check_method(rerank, protocol.metric)
     if rescore:
@@ -145,17 +149,16 @@ def evaluate(  # noqa: PLR0913
     query, gallery = embed_dataset(model, dataset, protocol, options)
     embedded = time.perf_counter()
     device = options.device if options.device.type == "cuda" else None  # a processor's own loops are quicker there
-    scores = score(query, gallery, metric=protocol.metric, cameras=protocol.cameras, device=device)
+    scores = score(query, gallery, **protocol.comparing, device=device)
     scored = time.perf_counter()
     seconds = {"embed": embedded - started, "score": scored - embedded}
     if rerank is None and rescore is None:
         return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds)
-    how: Any = {"metric": protocol.metric, "cameras": protocol.cameras}
     if rescore:
         both = dataset_sequences(model, dataset, options)
-        reranked = score_rescored(query, gallery, both, rescore, top=rescore_top, **how)
+        reranked = score_rescored(query, gallery, both, rescore, top=rescore_top, **protocol.comparing)
     else:
-        reranked = score(query, gallery, rerank=rerank, **how)
+        reranked = score(query, gallery, rerank=rerank, **protocol.comparing)
     seconds["rerank"] = time.perf_counter() - scored
     return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds, reranked=reranked)
 
@@ -172,8 +175,7 @@ def require_evaluable(dataset: Dataset, protocol: EvaluationProtocol) -> None:
                 f"{dataset.name} has no {part} images to evaluate with: give a data set that has, or make a query and "
                 "a gallery of held-out ids by `reidkit split DIR OUT`"
             )
-    rule = make_rule(_labels(dataset.query), _labels(dataset.gallery), protocol.cameras)
-    require_matches(find_matches(rule), rule, protocol.cameras)
+    require_matches(_labels(dataset.query), _labels(dataset.gallery), protocol.cameras)
 
 
 def embed_dataset(
@@ -219,7 +221,7 @@ def find_input_spec(
     """
     if Path(path).suffix.lower() not in EXPORTED:
         raise UsageError(f"{path} says itself how its images are made: leave out input_spec", argument="input_spec")
-    some = _some_ids(_open(dataset), images)
+    some = _some_ids(open_dataset(dataset), images)
     found = []
     for name in PRESETS:
         model = load_model(path, input_spec=name)
@@ -266,83 +268,12 @@ def _check_rescore(model: Encoder, rescore: str, top: int, rerank: str | None) -
     require_torch(model, "re-scoring")
 
 
-def calibrate(  # noqa: PLR0913
-    model: Encoder,
-    dataset: Dataset | str | os.PathLike[str],
-    *,
-    far: float = 1e-3,
-    method: Literal["isotonic", "logistic"] = "isotonic",
-    prior: float = 0.5,
-    seed: int = 0,
-    allow_training_ids: bool = False,
-    out: str | os.PathLike[str] | None = None,
-    **changes: Unpack[Changes],
-) -> Calibration:
-    """Choose the threshold of "the same person" for a false accept rate, and store it beside the model.
-
-    Args:
-        model: What `load_model` returns, or any other `Encoder`.
-        dataset: A data set with a query and a gallery, of ids that the model was not trained on.
-        far: The false accept rate: of the pairs of two ids, the part that the threshold accepts.
-        method: How a probability is made of a similarity.
-        prior: The probability of the same id before the images are seen.
-        seed: For intervals and for which ids are held out.
-        allow_training_ids: Store a threshold measured on ids that the model was trained on.
-        out: The file to write; None: `calibration.json` beside the model, or none for a model that is in no file.
-        changes: As for `evaluate`.
-
-    Raises:
-        DataError: features or labels that cannot be compared; ids that the model was trained on; the file cannot be
-            written.
-        UsageError: a rate or a prior that is not between 0 and 1; an option that there is not.
-    """
-    model = as_image_encoder(model)
-    dataset = _open(dataset)
-    protocol, options = _changed(None, None, changes)
-    how: dict[str, Any] = {"metric": protocol.metric, "cameras": protocol.cameras, "seed": seed}
-    settings = Settings(far=far, method=method, prior=prior, **how)  # refuses a rate before minutes are spent
-    require_evaluable(dataset, protocol)
-    trained = compare_with_model(model.path, dataset) if model.path else _UNKNOWN
-    if not allow_training_ids:
-        refuse_training_ids(trained, dataset.name)
-    query, gallery = embed_dataset(model, dataset, protocol, options)
-    origin: dict[str, Any] = {"data": dataset.name, "feature": _STORED[protocol.feature], "flip": protocol.flip}
-    measured = metrics.calibrate(query, gallery, **asdict(settings), **origin)
-    measured = replace(measured, warnings=(*trained["warnings"], *measured.warnings))
-    path = Path(out) if out is not None else model.path and calibration_path(model.path)
-    if path:
-        save_calibration(path, measured)
-    return measured
-
-
-def refuse_training_ids(trained: dict[str, Any], data: str) -> None:
-    """Refuse ids that the model was trained on: it tells them apart far better than it will tell others.
-
-    `trained` is what `compare_with_model` returns, `data` the name of the data set.
-
-    Raises:
-        DataError: there are such ids.
-    """
-    shared = trained["trained_on"]
-    if shared and shared["ids"]:
-        raise DataError(
-            f"{shared['ids']} ids of {data}'s query and gallery are ids that the model was trained on, and a threshold "
-            "from them would promise too much: give a data set of other ids, or pass allow_training_ids=True",
-            argument="allow_training_ids",
-        )
-
-
-def _open(dataset: Dataset | str | os.PathLike[str]) -> Dataset:
+def open_dataset(dataset: Dataset | str | os.PathLike[str]) -> Dataset:
+    """Return a data set that is given by itself or by its path."""
     return load_dataset(dataset) if isinstance(dataset, str | os.PathLike) else dataset
 
 
-_UNKNOWN: dict[str, Any] = {"trained_on": None, "warnings": ()}
-
-_STORED = {"f_i": "after", "f_t": "before"}
-"""What a calibration's file calls a feature."""
-
-
-def _changed(
+def with_changes(
     protocol: EvaluationProtocol | None, options: InferenceOptions | None, changes: Changes
 ) -> tuple[EvaluationProtocol, InferenceOptions]:
     """Both with the changed fields.

@@ -12,6 +12,7 @@ from reidkit.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -52,7 +53,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 """What a network computes in; `auto` is bf16 where the device has it."""
 
 EXPORTED = (".onnx", ".xml")
-"""The endings of models that ONNX Runtime and OpenVINO run. What is stored beside them bears their whole name."""
+"""The endings of models that ONNX Runtime and OpenVINO run."""
 
 SYNTHETIC = "Synthetic person re-identification data: nobody in these images is real."
 """How the README.txt of a synthetic data set begins, so that its scores can be labelled."""
@@ -346,6 +347,19 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+
+def beside(model: Path, name: str) -> Path:
+    """Return where the file `name` of a model is kept: in its run's folder, or in the folder of its file.
+
+    An exported file computes features of its own, so that its companion bears its name: several may lie in one folder,
+    that of the run among them.
+    """
+    if model.is_dir():
+        return model / name
+    if model.suffix.lower() in EXPORTED:
+        return model.with_name(f"{model.name}.{name}")
+    return model.parent / name
 
 
 def _as_array(value: Any, dtype: type[np.generic], name: str) -> Any:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from reidkit.comparison import compare
+from reidkit.comparison import calibrate, compare
 from reidkit.encoder import load_model
-from reidkit.evaluation import calibrate
 from tests.encoder.files import mean_colour
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ def test_the_first_epoch_is_that_of_the_plain_sampler() -> None:
 
 def test_pools_by_hand() -> None:
     hard = sampler()
-    hard.meet(features())
+    hard.renew_pools(features())
     assert [set(pool) for pool in hard.pools.tolist()] == [
         {1, 2}, {2, 0}, {1, 0}, {4, 5}, {3, 5}, {4, 3}, {7, 5}, {6, 5},
     ]  # fmt: skip
@@ -35,7 +35,7 @@ def test_pools_by_hand() -> None:
 def test_a_batch_by_definition() -> None:
     """An id, two of its pool, one more; two images each; each id leads once in a round."""
     hard = sampler()
-    hard.meet(features())
+    hard.renew_pools(features())
     batches, numbers = hard.epoch(2), np.unique(PIDS, return_inverse=True)[1]
     assert batches.shape == PKSampler(PIDS, 4, 2, seed=0).epoch(2).shape
     leaders = []
@@ -51,18 +51,18 @@ def test_a_batch_by_definition() -> None:
 
 def test_it_is_a_function_of_pools_seed_and_epoch() -> None:
     one, two = sampler(), sampler()
-    one.meet(features())
+    one.renew_pools(features())
     two.load_state_dict(one.state_dict())
     assert np.array_equal(one.epoch(3), two.epoch(3))
     assert not np.array_equal(one.epoch(3), one.epoch(4))
     other = sampler(seed=1)
-    other.meet(features())
+    other.renew_pools(features())
     assert not np.array_equal(one.epoch(3), other.epoch(3))
 
 
 def test_a_pool_larger_than_the_set_is_all_of_it() -> None:
     hard = sampler(pool=50)
-    hard.meet(features())
+    hard.renew_pools(features())
     assert hard.pools.shape == (8, 7)
     assert hard.epoch(2).shape[1] == 8
 
@@ -70,13 +70,13 @@ def test_a_pool_larger_than_the_set_is_all_of_it() -> None:
 def test_an_id_with_one_image_repeats_it() -> None:
     pids = np.array([0, 1, 1, 2, 2])
     hard = HardIdSampler(PKSampler(pids, 2, 2), pids, 1)
-    hard.meet(np.array([[0.0], [1], [1], [5], [5]], dtype=np.float32))
+    hard.renew_pools(np.array([[0.0], [1], [1], [5], [5]], dtype=np.float32))
     assert any(batch[:2].tolist() == [0, 0] for epoch in range(2, 8) for batch in hard.epoch(epoch))
 
 
 def test_pools_of_other_ids_are_refused() -> None:
     hard = sampler()
-    hard.meet(features())
+    hard.renew_pools(features())
     other = HardIdSampler(PKSampler([0, 0, 1, 1], 2, 2), [0, 0, 1, 1], 1)
     with pytest.raises(ValueError, match="other ids"):
         other.load_state_dict(hard.state_dict())

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from reidkit import recipes
+from reidkit.comparison import calibrate
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import load_model
-from reidkit.evaluation import calibrate
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from reidkit.recipe import override

@@ -11,11 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from reidkit.comparison import compare
+from reidkit.comparison import calibrate, compare
 from reidkit.encoder import InferenceOptions, InputSpec, load_model
 from reidkit.encoder.exported import ExportedEncoder
 from reidkit.errors import DataError, MissingFileError, ReidkitError, UsageError, WeightsError
-from reidkit.evaluation import calibrate
 from reidkit.metrics.calibration_file import calibration_path
 from tests.encoder.files import mean_colour, save, to_openvino
 

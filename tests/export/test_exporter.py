@@ -16,13 +16,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from reidkit.cli.main import app
-from reidkit.comparison import compare
+from reidkit.comparison import calibrate, compare
 from reidkit.data.check import RECORD, compare_with_model
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, Model, load_model, require_torch
 from reidkit.encoder.exported import ExportedEncoder
 from reidkit.errors import DataError, UsageError, WeightsError
-from reidkit.evaluation import calibrate, evaluate
+from reidkit.evaluation import evaluate
 from reidkit.export import Exported, ParityError, export_model, exporter, parity
 from reidkit.export.int8 import floats
 from reidkit.export.onnx_file import halve_weights

@@ -9,8 +9,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.train import Console, open_console, print_run, repeat_command, resume_command
-from reidkit.errors import UsageError
-from reidkit.train.run_folder import default_folder, held, holds_run
+from reidkit.train.run_folder import default_folder, refuse_run
 from reidkit.workers import run_as, shared
 
 
@@ -43,8 +42,8 @@ def adapt(
     loaded = require_torch(load_model(model, network=options.import_network(network)), "adaptation")
     recipe = adaptation_recipe(loaded.recipe, settings or [])
     folder = out or default_folder(recipe, seed)
-    if not resume and holds_run(folder):
-        raise UsageError(held(folder), argument="resume")
+    if not resume:
+        refuse_run(folder)
 
     with open_console(context) as (group, tell):
         run = run_adaptation(

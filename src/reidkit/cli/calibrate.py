@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import time
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark, tell_passed_over
-from reidkit.errors import DataError
 from reidkit.terminal import percent
 
 if TYPE_CHECKING:
@@ -42,63 +38,34 @@ def calibrate(
     as_json: options.Json = False,
 ) -> None:
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
-    from reidkit import metrics
-    from reidkit.data.check import compare_with_model
+    from reidkit.comparison import run_calibration
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.evaluation import embed_dataset, refuse_training_ids, require_evaluable
-    from reidkit.metrics.calibration_file import Settings, calibration_path, save_calibration, to_json
+    from reidkit.metrics.calibration_file import Settings, to_json
+    from reidkit.train.log import log_lines
 
-    settings = Settings(
-        far=far, method=method, prior=prior, metric=comparing.metric, cameras=comparing.cameras, seed=seed
-    )
-    # All that can be refused is refused before any image is read.
-    loaded = inference.load_model(model)
-    path = out or calibration_path(model)
-    _require_writable(path)
-    dataset = load_dataset(data, format_)
-    tell_passed_over(dataset)
     protocol = features.protocol(comparing)
-    require_evaluable(dataset, protocol)
-    trained = compare_with_model(model, dataset)
-    if not allow_training_ids:
-        refuse_training_ids(trained, dataset.name)
-    # Features first, then threshold and probabilities from them alone.
-    started = time.perf_counter()
-    with progress() as tell:
-        query, gallery = embed_dataset(loaded, dataset, protocol, inference.for_library(tell))
-    embedded = time.perf_counter()
-    origin: dict[str, Any] = {"data": dataset.name, "feature": features.feature, "flip": features.flip}
-    calibration = metrics.calibrate(query, gallery, **asdict(settings), **origin)
-    calibration = replace(calibration, warnings=(*trained["warnings"], *calibration.warnings))
-    seconds = {"embed": embedded - started, "calibrate": time.perf_counter() - embedded}
-    _remark_on_another(path, loaded.fingerprint)
-    save_calibration(path, calibration)
+    settings = Settings(far=far, method=method, prior=prior, seed=seed, **protocol.comparing)
+    loaded, dataset = inference.load_model(model), load_dataset(data, format_)
+    tell_passed_over(dataset)
+    with progress() as tell, log_lines(remark):
+        done = run_calibration(
+            loaded,
+            dataset,
+            settings,
+            protocol,
+            inference.for_library(tell),
+            allow_training_ids=allow_training_ids,
+            out=out,
+        )
+    calibration = done.calibration
     for warning in calibration.warnings:
         remark(f"warning: {warning}")
     if as_json:
-        seconds = {key: round(value, 3) for key, value in seconds.items()}
-        print_json({**to_json(calibration), "trained_on": trained["trained_on"], "file": str(path), "seconds": seconds})
+        seconds = {key: round(value, 3) for key, value in done.seconds.items()}
+        print_json({**to_json(calibration), "trained_on": done.trained_on, "file": str(done.path), "seconds": seconds})
         return
     _print(calibration)
-    print_line(f"stored in {path}; " + ", ".join(f"{key} {value:.1f} s" for key, value in seconds.items()))
-
-
-def _require_writable(path: Path) -> None:
-    """Refuse a file that cannot be written before minutes are spent on the result."""
-    if not os.access(path.parent, os.W_OK) or path.is_dir():
-        raise DataError(f"{path} cannot be written: name another file with --out")
-
-
-def _remark_on_another(path: Path, fingerprint: str) -> None:
-    """Say so when the calibration of another model is about to be replaced."""
-    from reidkit.metrics.calibration_file import load_calibration
-
-    if not path.is_file():
-        return
-    try:
-        load_calibration(path, fingerprint)
-    except DataError as error:
-        remark(f"replaced: {error}")
+    print_line(f"stored in {done.path}; " + ", ".join(f"{key} {value:.1f} s" for key, value in done.seconds.items()))
 
 
 def _print(calibration: Calibration) -> None:

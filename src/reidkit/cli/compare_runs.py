@@ -87,7 +87,7 @@ def _print(found: RunComparison) -> None:
             ("last scores", "A", "B"), [(WORDS[key], percent(a.scores[key]), percent(b.scores[key])) for key in keys]
         )
     if a.log and b.log:
-        training = [("epochs", str(_epochs(a)), str(_epochs(b))), ("loss", _loss(a), _loss(b))]
+        training = [("epochs", str(a.epochs), str(b.epochs)), ("loss", _loss(a), _loss(b))]
         print_table(("training", "A", "B"), training)
     for line in found.changed:
         print_line(f"A has {line}")
@@ -125,7 +125,7 @@ def _queries(found: RunComparison) -> list[dict[str, Any]]:
 
 def _json(found: RunComparison) -> dict[str, Any]:
     value: dict[str, Any] = {
-        key: {"name": side.name, "epochs": _epochs(side), "last_scores": side.scores, "curves": _curves(side)}
+        key: {"name": side.name, "epochs": side.epochs, "last_scores": side.scores, "curves": side.curves}
         for key, side in (("a", found.a), ("b", found.b))
     }
     value["recipe_differences"] = list(found.changed)
@@ -136,25 +136,8 @@ def _json(found: RunComparison) -> dict[str, Any]:
     return value
 
 
-def _curves(side: Side) -> dict[str, list[list[float]]]:
-    """Loss, rank-1 and mAP over the epochs, as pairs."""
-    from reidkit.plots.charts import number
-
-    curves: dict[str, list[list[float]]] = {}
-    for key in ("loss", "rank1", "map"):
-        rows = [(number(row.get("epoch")), number(row.get(key))) for row in side.log if row.get("kind") != "step"]
-        points = {x: y for x, y in rows if x is not None and y is not None}
-        if points:
-            curves[key] = [[x, points[x]] for x in sorted(points)]
-    return curves
-
-
-def _epochs(side: Side) -> int:
-    return max((int(row["epoch"]) for row in side.log if row.get("kind") == "epoch"), default=0)
-
-
 def _loss(side: Side) -> str:
-    points = _curves(side).get("loss")
+    points = side.curves.get("loss")
     return f"{points[-1][1]:.3f}" if points else "-"
 
 
@@ -179,7 +162,7 @@ def _write(path: Path, found: RunComparison, protocol: EvaluationProtocol) -> No
             for name, one in (test.differences.items() if test else ())
         ],
         sentence=_sentence(test) if test else "",
-        curves=(_curves(a), _curves(b)),
+        curves=(a.curves, b.curves),
         changed=found.changed,
         queries=[
             ComparedQuery(one["path"] or f"query {one['query']}", one["pid"], one["camid"], (one["a"], one["b"]), pair)

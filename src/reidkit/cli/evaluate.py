@@ -108,5 +108,5 @@ def _merged(evaluation: Evaluation, protocol: EvaluationProtocol) -> Evaluation:
     from reidkit.metrics.retrieval import score as score_features
 
     query = multi_query(evaluation.query)
-    scores = score_features(query, evaluation.gallery, metric=protocol.metric, cameras=protocol.cameras)
+    scores = score_features(query, evaluation.gallery, **protocol.comparing)
     return dataclasses.replace(evaluation, query=query, scores=scores)

@@ -16,12 +16,11 @@ from reidkit import recipe as recipe_file
 from reidkit.cli import options
 from reidkit.cli.help import option_of
 from reidkit.cli.output import command, join, print_json, print_line, progress, remark, shown_command
-from reidkit.errors import UsageError
 from reidkit.recipes import get_recipe, named
 from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.terminal import duration, percent
 from reidkit.train.log import Callback, log_lines
-from reidkit.train.run_folder import begun_as, default_folder, held, holds_run
+from reidkit.train.run_folder import begun_as, default_folder, holds_run, refuse_run
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
@@ -70,8 +69,8 @@ def train(
     folder = out or default_folder(chosen, seed)
     if resume:
         folder, chosen = _begun(folder, None if out else default_folder(changed, seed), chosen)
-    if not resume and holds_run(folder):
-        raise UsageError(held(folder), argument="resume")
+    if not resume:
+        refuse_run(folder)
     if shared(processes):
         return run_as(processes, resume_command())
 

@@ -19,7 +19,7 @@ from reidkit.data.shards.reader import StreamedShards, complaints
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.errors import DataError
 from reidkit.terminal import harmless
-from reidkit.types import EXPORTED, JUNK, NO_CAMERA
+from reidkit.types import JUNK, NO_CAMERA, beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -350,14 +350,10 @@ def write_record(folder: Path, name: str, known: frozenset[str], ids: int) -> No
 def read_record(model: Path) -> frozenset[str] | None:
     """Return the digests of what a model, or a run's folder, was trained on; None where nobody wrote them down.
 
-    That of an exported file (.onnx, .xml) bears its name, as a foreign one may lie in a run's folder.
-
     Raises:
         DataError: the file is there and damaged.
     """
-    path = (model if model.is_dir() else model.parent) / RECORD
-    if model.suffix.lower() in EXPORTED and not model.is_dir():
-        path = model.with_name(f"{model.name}.{RECORD}")
+    path = beside(model, RECORD)
     if not path.is_file():
         return None
     try:

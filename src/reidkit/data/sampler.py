@@ -279,7 +279,6 @@ def _spread(by_id: NDArray[np.int64], id_of: NDArray[np.int64], camids: NDArray[
 
 # Batches of ids that look alike: each has an id, and half of the others from its nearest ones (AWTL's pool).
 
-
 _HARD = 0x68617264
 """Sets its random numbers apart from those of the sampler that it begins with."""
 
@@ -290,8 +289,8 @@ class HardIdSampler:
     """Batches of P ids with K images each: an id, half of P from its pool, and the rest drawn from all.
 
     The pool of an id are the ids whose mean features are nearest to its own. It is renewed before each epoch but the
-    first (`meet`), whose batches are those of `plain`; an epoch has as many batches as one of these, and each id leads
-    one in turn.
+    first (`renew_pools`), whose batches are those of `plain`; an epoch has as many batches as one of these, and each id
+    leads one in turn.
 
     Args:
         plain: The sampler that it replaces.
@@ -305,9 +304,9 @@ class HardIdSampler:
         self._by_id = np.argsort(self._id_of, kind="stable")
         self._starts = np.cumsum(self._counts) - self._counts
         self.pools: NDArray[np.int64] = np.zeros((0, 0), dtype=np.int64)
-        """The nearest ids of each, [ids, pool], the nearest first; empty before the first `meet`."""
+        """The nearest ids of each, [ids, pool], the nearest first; empty before the first `renew_pools`."""
 
-    def meet(self, feat_nd: NDArray[np.float32]) -> None:
+    def renew_pools(self, feat_nd: NDArray[np.float32]) -> None:
         """Renew the pools by the features of all images, float32 [N, D]."""
         sums = np.zeros((len(self._counts), feat_nd.shape[1]), dtype=np.float64)
         np.add.at(sums, self._id_of, feat_nd)
@@ -335,7 +334,7 @@ class HardIdSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the pools."""
-        import torch  # who samples without a checkpoint need not wait for it
+        import torch  # sampling without a checkpoint does not need it
 
         return {"pools": torch.from_numpy(self.pools.copy())}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, overload
 
 import numpy as np
 import torch
@@ -213,10 +213,9 @@ class ImageEncoder(ABC):
             raise UsageError(f"{images} is one image, or a folder: pass a list of images, [{str(images)!r}]")
         if not isinstance(images, Sequence | np.ndarray):
             raise UsageError(f"images are a {type(images).__name__}: pass a list of images", argument="images")
-        if isinstance(images, Samples) or (len(images) and isinstance(images[0], Sample)):
-            samples = as_samples(cast("Sequence[Sample]", images))
-            return embed_samples(self, samples, "images", options, feature=feature, flip=flip)
-        source = GivenImages(cast("Sequence[Image]", images), self.input)
+        if are_samples(images):
+            return embed_samples(self, images, "images", options, feature=feature, flip=flip)
+        source = open_source(images, self.input, options)
         return embed_source(self, source, "images", options, feature=feature, flip=flip)
 
 
@@ -256,6 +255,34 @@ def as_image_encoder(encoder: Encoder) -> ImageEncoder:
     return _OwnEncoder(encoder)
 
 
+def are_samples(
+    images: Samples | Sequence[Sample] | Sequence[Image] | NDArray[np.uint8],
+) -> TypeGuard[Sequence[Sample]]:
+    """Whether these are samples of a data set, and not images as a caller has them."""
+    return isinstance(images, Samples) or bool(len(images) and isinstance(images[0], Sample))
+
+
+def open_source(
+    images: Samples | Sequence[Sample] | Sequence[Image] | NDArray[np.uint8], spec: InputSpec, options: InferenceOptions
+) -> ImageSource:
+    """Open samples, or images as a caller has them, at the size of an encoder.
+
+    Of samples, those that cannot be read are left out where `options` allow it.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    if not are_samples(images):
+        return GivenImages(cast("Sequence[Image]", images), spec)
+    return open_images(
+        as_samples(images),
+        (spec.height, spec.width),
+        resize=spec.resize,
+        cache_dir=options.cache_dir,
+        skip_unreadable=options.skip_unreadable,
+    )
+
+
 def embed_samples(
     model: Encoder,
     samples: Sequence[Sample],
@@ -273,21 +300,20 @@ def embed_samples(
         DataError: an image cannot be read.
         DivergedError: the network gives features that are NaN or infinite.
     """
-    spec = model.input
-    source = open_images(
-        samples,
-        (spec.height, spec.width),
-        resize=spec.resize,
-        cache_dir=options.cache_dir,
-        skip_unreadable=options.skip_unreadable,
-    )
+    source = open_source(as_samples(samples), model.input, options)
     vectors = embed_source(model, source, name, options, feature=feature, flip=flip)
     table = source.samples
     return Embeddings(vectors, table.pids, table.camids, model.fingerprint, table.paths)
 
 
 def embed_source(
-    model: Encoder, source: ImageSource, name: str, options: InferenceOptions, *, feature: str, flip: bool
+    model: Encoder,
+    source: ImageSource,
+    name: str,
+    options: InferenceOptions,
+    *,
+    feature: str = "f_i",
+    flip: bool = False,
 ) -> NDArray[np.float32]:
     """Features float32 [M, D] of all images of a source, in the processes of `options.group` together.
 

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 
-from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.data.masks import masks_of
-from reidkit.encoder.base import ImageEncoder, check_pixels, refuse_diverged
-from reidkit.encoder.given_images import GivenImages
+from reidkit.encoder.base import ImageEncoder, check_pixels, open_source, refuse_diverged
 from reidkit.encoder.inference import InferenceOptions, feature_name
 from reidkit.encoder.input_spec import InputSpec
 from reidkit.errors import UsageError
@@ -22,7 +20,7 @@ from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.masks import mirror
 from reidkit.model.network import Network
 from reidkit.recipe.checks import check_choice
-from reidkit.types import JUNK, NO_CAMERA, Sample, Samples, as_samples
+from reidkit.types import JUNK, NO_CAMERA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from reidkit.encoder.given_images import Image
     from reidkit.encoder.inference import Feature
     from reidkit.recipe import Recipe
+    from reidkit.types import Sample
 
 LOGGER = logging.getLogger("reidkit.encoder")
 
@@ -181,7 +180,7 @@ def map_sequences(
     check_choice(part, Part, "part")
     if not isinstance(model.network, Network):
         raise UsageError("re-scoring needs a backbone that gives a map, which your own network hides", argument="model")
-    source = _source(images, model.input, options)
+    source = open_source(images, model.input, options)
     if model.network.mask_channels:
         raise UsageError("re-scoring takes no network with masks: leave out rescore", argument="rescore")
     backbone = fuse_batch_norms(model.network).to(options.device).backbone
@@ -194,16 +193,6 @@ def map_sequences(
     vectors: NDArray[np.float16] = options.group.gather_rows(torch.cat(found)).numpy()
     refuse_diverged(vectors.reshape(len(vectors), -1))  # type: ignore[arg-type]
     return vectors
-
-
-def _source(images: Sequence[Sample] | Sequence[Image], spec: InputSpec, options: InferenceOptions) -> ImageSource:
-    """Open samples, or images that a caller has, at the size of an encoder."""
-    if isinstance(images, Samples) or (len(images) and isinstance(images[0], Sample)):
-        samples = as_samples(cast("Sequence[Sample]", images))
-        skip, cache = options.skip_unreadable, options.cache_dir
-        size = (spec.height, spec.width)
-        return open_images(samples, size, resize=spec.resize, cache_dir=cache, skip_unreadable=skip)
-    return GivenImages(cast("Sequence[Image]", images), spec)
 
 
 @torch.inference_mode()

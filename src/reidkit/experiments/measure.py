@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import InferenceOptions, embed_samples, load_model
+from reidkit.encoder import InferenceOptions, load_model
 from reidkit.errors import DataError, UsageError
-from reidkit.evaluation import EvaluationProtocol
+from reidkit.evaluation import EvaluationProtocol, embed_dataset
 from reidkit.experiments.plan import PlannedRun, silent
 from reidkit.hardware import choose_device, choose_precision
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
@@ -229,12 +229,8 @@ def _evaluate(
     scores = {}
     for key, search in sorted(wanted.items(), key=lambda item: item[1].feature):
         if search.feature not in pairs:
-            model, protocol = load_model(folder), EvaluationProtocol(feature=search.feature)
-            query = embed_samples(model, dataset.query, "query", inference, feature=protocol.feature)
-            pairs[search.feature] = (
-                query,
-                embed_samples(model, dataset.gallery, "gallery", inference, feature=protocol.feature),
-            )
+            protocol = EvaluationProtocol(feature=search.feature)
+            pairs[search.feature] = embed_dataset(load_model(folder), dataset, protocol, inference)
         scores[key] = _search(pairs[search.feature], search)
     return scores
 

@@ -27,6 +27,7 @@ from reidkit.export.openvino_file import require_openvino, save_openvino
 from reidkit.export.parity import Parity, measure_parity, require_parity
 from reidkit.export.presets import FRONTS, Front, Preset, check_name, default_name, side_files, spec_of
 from reidkit.metrics.calibration_file import to_json
+from reidkit.types import beside
 from reidkit.version import __version__
 
 if TYPE_CHECKING:
@@ -345,10 +346,10 @@ def _place(model: Model, out: str | os.PathLike[str] | None, options: ExportOpti
     if options.preset == "triton":
         if options.format == "openvino":
             raise UsageError("the preset triton is for ONNX Runtime: leave out format", argument="format")
-        folder = Path(out) if out is not None else _beside(model) / "triton"
+        folder = Path(out) if out is not None else _folder_of(model) / "triton"
         return folder / "1" / "model.onnx"
     if out is None:
-        folder = _beside(model)
+        folder = _folder_of(model)
         stem = folder.name if options.preset == "boxmot" else "model"
         stem += "" if options.precision == "fp32" else f"-{options.precision}"
         return folder / default_name(options.preset, stem, model.recipe.network.backbone, ending)
@@ -358,7 +359,7 @@ def _place(model: Model, out: str | os.PathLike[str] | None, options: ExportOpti
     return path
 
 
-def _beside(model: Model) -> Path:
+def _folder_of(model: Model) -> Path:
     if model.path is None:
         raise UsageError("the model is in no file, so that nothing says where it goes: pass out", argument="out")
     return model.path if model.path.is_dir() else model.path.parent
@@ -378,9 +379,9 @@ def _put_in_place(made: Path, path: Path, job: _Job, model: Model) -> list[Path]
         for target, text in side_files(job.options.preset, path, job.spec, job.result.dim, job.front).items():
             _write_bytes(target, text.encode())
             written.append(target)
-        record = _beside(model) / RECORD if model.path else None
+        record = model.path and beside(model.path, RECORD)
         if record and record.is_file():  # so that an evaluation can still tell what the network was trained on
-            target = path.with_name(f"{path.name}.{RECORD}")
+            target = beside(path, RECORD)
             _write_bytes(target, record.read_bytes())
             written.append(target)
     return written

@@ -14,7 +14,7 @@ from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import OpenSet, allowed_errors
-from reidkit.types import EXPORTED, Cameras, Metric, counted_lower
+from reidkit.types import Cameras, Metric, beside, counted_lower
 
 NAME = "calibration.json"
 
@@ -147,14 +147,8 @@ class Calibration:
 
 
 def calibration_path(model: Path) -> Path:
-    """Return where the calibration of a model is kept: in its run's folder, or in the folder of its file.
-
-    An exported file (.onnx, .xml) computes features of its own, so that its calibration bears its name: several may
-    lie in one folder, that of the run among them.
-    """
-    if model.suffix.lower() in EXPORTED and not model.is_dir():
-        return model.with_name(f"{model.name}.{NAME}")
-    return (model if model.is_dir() else model.parent) / NAME
+    """Return where the calibration of a model is kept (see `types.beside`)."""
+    return beside(model, NAME)
 
 
 def to_json(calibration: Calibration) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Features files: `.npz` with what `Embeddings` holds, made by reidkit or by anything else.
 
-`.npy`, `.mat` and `.parquet` are read by `foreign`.
+`.npy`, `.mat` and `.parquet` are read by `foreign_features`.
 """
 
 from __future__ import annotations

@@ -177,14 +177,17 @@ def find_matches(rule: Rule) -> Matches:
     return Matches(np.concatenate(([0], np.cumsum(counts))), columns[kept])
 
 
-def require_matches(matches: Matches, rule: Rule, cameras: Cameras) -> None:
-    """Refuse images that cannot be scored, because no query has a true match.
+def require_matches(query: Labelled, gallery: Labelled, cameras: Cameras) -> tuple[Rule, Matches]:
+    """Return the rule that `cameras` names, and the true matches by it; refuse images of which no query has any.
 
     Raises:
-        DataError: with the cause and the remedy.
+        DataError: as `make_rule` and `find_matches`; or no query has a true match, with the cause and the remedy.
+        UsageError: there is no such rule.
     """
+    rule = make_rule(query, gallery, cameras)
+    matches = find_matches(rule)
     if len(matches.columns):
-        return
+        return rule, matches
     for side, pids in (("query", rule.query_pids), ("gallery", rule.gallery_pids)):
         if len(pids) and (pids == JUNK).all():
             raise DataError(

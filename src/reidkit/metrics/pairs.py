@@ -37,7 +37,7 @@ import numpy as np
 from reidkit.errors import DataError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import Rows, from_product, pair_squares, prepare, tiles
-from reidkit.metrics.matching import check_comparable, find_matches, make_rule, require_matches
+from reidkit.metrics.matching import check_comparable, require_matches
 from reidkit.metrics.pair_tables import FINE, ImpostorCounts, TableRows, Tables, make_bins, make_table_rows, make_tables
 from reidkit.types import JUNK, Cameras, Metric
 
@@ -177,9 +177,7 @@ def collect_pairs(
         DataError: features or labels that cannot be compared; no genuine pair, or no impostor pair.
     """
     check_comparable(query, gallery)
-    rule = make_rule(query, gallery, cameras)
-    matches = find_matches(rule)
-    require_matches(matches, rule, cameras)
+    rule, matches = require_matches(query, gallery, cameras)
     rows = prepare(query.vectors, metric, "query")
     squared = pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric)
     grid = make_bins(squared, metric)

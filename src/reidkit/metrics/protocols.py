@@ -13,8 +13,6 @@ from reidkit.metrics.matching import (
     Matches,
     Rule,
     check_comparable,
-    find_matches,
-    make_rule,
     require_matches,
     subset,
     with_own_known,
@@ -127,9 +125,7 @@ def camera_pairs(
     """
     check_comparable(query, gallery)
     query, gallery = with_own_known(query, gallery)
-    rule = make_rule(query, gallery, cameras)
-    matches = find_matches(rule)
-    require_matches(matches, rule, cameras)
+    _, matches = require_matches(query, gallery, cameras)
     scored = _scored_pairs(query, gallery, matches)
     pairs, ours = [], {camid: subset(query, np.flatnonzero(query.camids == camid)) for camid in np.unique(scored[:, 0])}
     for theirs in np.unique(scored[:, 1]):
@@ -179,9 +175,7 @@ def single_shot(
         DataError: features or labels that cannot be compared, or no query with a match.
     """
     check_comparable(query, gallery)
-    rule = make_rule(query, gallery, cameras)
-    matches = find_matches(rule)
-    require_matches(matches, rule, cameras)
+    rule, matches = require_matches(query, gallery, cameras)
     ranks = np.array(list(_single_shot_ranks(query, gallery, (rule, matches), metric, (repeats, seed))))
     depth = np.bincount(np.minimum(ranks, DEPTH + 1).reshape(-1), minlength=DEPTH + 2)
     cmc = np.cumsum(depth[1 : DEPTH + 1]) / ranks.size

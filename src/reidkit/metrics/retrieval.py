@@ -20,7 +20,7 @@ import numpy as np
 from reidkit.errors import DataError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import pair_distances, pair_squares, prepare, tiles, to_numpy
-from reidkit.metrics.matching import Labelled, Matches, Rule, check_comparable, find_matches, make_rule, require_matches
+from reidkit.metrics.matching import Labelled, Matches, Rule, check_comparable, require_matches
 from reidkit.metrics.products import accelerator
 from reidkit.types import JUNK, Cameras, Metric
 
@@ -96,7 +96,7 @@ def score(
         DataError: features or labels that cannot be compared, other models' features, or no query with a match.
     """
     check_comparable(query, gallery)
-    rule, matches = _matches(query, gallery, cameras)
+    rule, matches = require_matches(query, gallery, cameras)
     chosen = device or accelerator(query.vectors, gallery.vectors)
     if chosen is None or chosen.type == "mps":  # Apple's has no double precision: it multiplies, and the host counts
         return _summarise(rule, matches, count_on_host(query.vectors, gallery.vectors, metric, rule, matches))
@@ -135,7 +135,7 @@ def score_blocks(
     Raises:
         DataError: blocks that do not fit the labels or each other, a NaN, or no query with a match.
     """
-    rule, matches = _matches(query, gallery, cameras)
+    rule, matches = require_matches(query, gallery, cameras)
     counts = np.zeros(len(matches.columns), np.int64)
     done, wanted = 0, (len(rule.query_pids), len(rule.gallery_pids))
     for first, dist_bg in blocks:
@@ -149,13 +149,6 @@ def score_blocks(
     if done != wanted[0]:
         raise DataError(f"there are distances of {done} queries and labels of {wanted[0]}")
     return _summarise(rule, matches, counts)
-
-
-def _matches(query: Labelled, gallery: Labelled, cameras: Cameras) -> tuple[Rule, Matches]:
-    rule = make_rule(query, gallery, cameras)
-    matches = find_matches(rule)
-    require_matches(matches, rule, cameras)
-    return rule, matches
 
 
 def _summarise(rule: Rule, matches: Matches, counts: NDArray[np.int64]) -> Scores:

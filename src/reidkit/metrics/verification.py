@@ -16,7 +16,7 @@ import numpy as np
 from reidkit.errors import DataError, UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import distance_blocks, pair_squares, prepare
-from reidkit.metrics.matching import check_comparable, find_matches, make_rule, require_matches
+from reidkit.metrics.matching import check_comparable, require_matches
 from reidkit.metrics.pairs import Pairs, collect_pairs
 from reidkit.types import JUNK, Cameras, Metric
 
@@ -271,9 +271,7 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
         UsageError: a false alarm rate that is not between 0 and 1.
     """
     check_comparable(query, gallery)
-    rule = make_rule(query, gallery, cameras)
-    matches = find_matches(rule)
-    require_matches(matches, rule, cameras)
+    rule, matches = require_matches(query, gallery, cameras)
     ids = np.unique(rule.query_pids[matches.rows])
     if len(ids) < 2:
         raise DataError("only one id has a true match in the gallery: holding ids out needs at least two")

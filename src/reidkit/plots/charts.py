@@ -25,6 +25,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 14, 18, 36
 """Pixels of a chart on a page, and those around its axes."""
 DASHES = ("-", (0, (3, 1.5)), (0, (1, 1)))
 """How the lines of a chart are dashed, besides their colours."""
+STEPS = [1, 2, 5, 10]
+"""Values at the axes are these times a power of ten apart."""
 POINTS = 200
 """A curve has at most this many points, so that the page of a long run stays small."""
 
@@ -149,19 +151,19 @@ def _draw_line(axes: Axes, line: Line, number_of_line: int) -> None:
 
 def _set_limits(axes: Axes, chart: Chart) -> None:
     """Let x run from its first to its last value, y between round values, so that no line leaves the axes."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     xs = [value for line in chart.lines for value in line.x]
     ys = [value for line in chart.lines for value in (*line.y, *line.low, *line.high)]
     left, right = _apart(min(xs), max(xs))
     axes.set_xlim(left, right)
-    axes.xaxis.set_major_locator(FixedLocator(chart.x_ticks or _inside(round_values(left, right, 5), left, right)))
+    axes.xaxis.set_major_locator(FixedLocator(chart.x_ticks) if chart.x_ticks else MaxNLocator(5, steps=STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     rounded = round_values(*_apart(min(0.0, *ys), max(0.0, *ys)), 5)
     low, high = chart.y_range or (rounded[0], rounded[-1])
     low, high = min(low, *ys), max(high, *ys)
     axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(FixedLocator(_inside(round_values(low, high, 5), low, high)))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     axes.yaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if chart.per_cent else tick_text(value))
     )
@@ -177,12 +179,7 @@ def round_values(low: float, high: float, count: int) -> list[float]:
     """At most `count` + 2 values 1, 2 or 5 times a power of ten apart; the first and last enclose [low, high]."""
     from matplotlib.ticker import MaxNLocator
 
-    return [float(value) for value in MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(low, high)]
-
-
-def _inside(values: Sequence[float], low: float, high: float) -> list[float]:
-    slack = 1e-9 * (high - low)
-    return [value for value in values if low - slack <= value <= high + slack]
+    return [float(value) for value in MaxNLocator(count, steps=STEPS).tick_values(low, high)]
 
 
 def tick_text(value: float) -> str:
@@ -213,6 +210,12 @@ def epoch_rows(log: Sequence[Row]) -> list[Row]:
     return [rows[epoch] for epoch in sorted(rows)]
 
 
+def curve_over_epochs(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
+    """Return the points (epoch, value) of a column, rising; the last row of each epoch counts."""
+    pairs = [(number(row.get("epoch")), number(row.get(key))) for row in rows]
+    return sorted({x: y for x, y in pairs if x is not None and y is not None}.items())
+
+
 def training_figures(log: Sequence[Row]) -> list[ChartFigure]:
     """Plot the loss, each of its terms and the learning rate over the steps, with the epochs marked."""
     rows = step_rows(log)
@@ -232,17 +235,10 @@ def throughput_figure(log: Sequence[Row]) -> ChartFigure | None:
 
 def validation_figure(log: Sequence[Row]) -> ChartFigure | None:
     """Plot rank-1 and mAP on the validation data after each epoch with scores (in rows of kind `epoch` or `scores`)."""
-    evaluated = {
-        _when(row)[0]: row for row in log if row.get("kind") in ("epoch", "scores") and ("map" in row or "rank1" in row)
-    }
+    evaluated = [row for row in log if row.get("kind") in ("epoch", "scores")]
     lines = []
     for key, name in (("rank1", "rank-1"), ("map", "mAP")):
-        pairs = [
-            (number(row.get("epoch")), number(row.get(key)))
-            for _, row in sorted(evaluated.items(), key=lambda item: item[0])
-        ]
-        points = [(x, y) for x, y in pairs if x is not None and y is not None]
-        if points:
+        if points := curve_over_epochs(evaluated, key):
             lines.append(Line(name=name, x=[x for x, _ in points], y=[y for _, y in points], dots=True))
     if not lines:
         return None

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from reidkit.data.images import read_for_display
-from reidkit.plots.image_grid import Grid, Tile, draw_grid
-from reidkit.plots.style import DPI, INK, TRUE
+from reidkit.plots.image_grid import Grid, Tile, draw_grid, tile_pixels
+from reidkit.plots.style import INK, TRUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,21 +43,22 @@ def hits_figure(
         folder: The folder that paths of images are relative to; None: the working directory.
         columns: Hits in a row.
     """
-    box = round(DPI * Grid(rows=[]).size[0]), round(DPI * Grid(rows=[]).size[1])
-    asked: list[Tile | None] = [Tile(read_for_display(Path(str(query)), box), "query", INK) for query in queries]
-    tiles: list[Tile | None] = [_tile(gallery, hit, folder or Path(), box) for hit in hits]
+    asked: list[Tile | None] = [
+        Tile(read_for_display(Path(str(query)), tile_pixels()), "query", INK) for query in queries
+    ]
+    tiles: list[Tile | None] = [_tile(gallery, hit, folder or Path()) for hit in hits]
     rows = [*([asked] if asked else []), *(tiles[at : at + columns] for at in range(0, len(tiles), columns))]
     nobody: list[Tile | None] = [Tile(np.full((2, 1, 3), 255, np.uint8), "nobody")]
     return draw_grid(Grid(rows=rows or [nobody], title=f"{len(hits)} hits in {hits.passed:,} images", note=NOTE))
 
 
-def _tile(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Tile:
+def _tile(gallery: Gallery, hit: Hit, folder: Path) -> Tile:
     chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} %"
     words = " ".join(word for word in (chance, (hit.camera or "")[:8]) if word)
     # What is below the threshold is no false match: nobody has said so.
     frame, mark = (TRUE, "✓") if hit.same else ("", "")
     return Tile(
-        hit_picture(gallery, hit, folder, box), f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip(), frame, mark
+        hit_picture(gallery, hit, folder, tile_pixels()), f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip(), frame, mark
     )
 
 

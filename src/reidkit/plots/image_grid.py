@@ -38,6 +38,8 @@ GAP, SPACE, LINE = 0.08, 0.14, 0.19
 """Inches between tiles, of an empty column, and of a line of text."""
 LETTER = 0.08
 """Inches that a letter takes, no less."""
+TILE = (0.8, 1.6)
+"""Width and height in inches of a tile, unless a grid says otherwise."""
 FRAME = 3.0
 """Points of a tile's frame."""
 
@@ -63,7 +65,7 @@ class Grid:
     """
 
     rows: Sequence[Sequence[Tile | None]]
-    size: tuple[float, float] = (0.8, 1.6)
+    size: tuple[float, float] = TILE
     title: str = ""
     note: Sequence[str] = ()
     heads: Sequence[str] = ()
@@ -158,8 +160,8 @@ def _draw_bar(figure: Figure, colours: str, place: tuple[float, float, float]) -
     axes.tick_params(length=0, labelsize=SMALL, colors=SOFT)
 
 
-def _pixels(size: tuple[float, float]) -> tuple[int, int]:
-    """Return the box in pixels of a tile of this size in inches."""
+def tile_pixels(size: tuple[float, float] = TILE) -> tuple[int, int]:
+    """Return width and height in pixels of a tile of this size in inches."""
     return round(DPI * size[0]), round(DPI * size[1])
 
 
@@ -215,17 +217,16 @@ def ranked_figure(lists: Sequence[RankedList], columns: int = 10, title: str = "
     """
     if not lists:
         raise DataError("there is no ranked list to draw: the test data needs a query and a gallery")
-    grid = Grid(rows=[], title=title, note=RANKED)
     rows: list[list[Tile | None]] = []
     for ranked in lists:
         precision = number(ranked.average_precision)
         words = "query" if precision is None else f"AP {precision:.2f}"
-        row = [Tile(read_for_display(ranked.query_path, _pixels(grid.size)), words, INK), None]
+        row = [Tile(read_for_display(ranked.query_path, tile_pixels()), words, INK), None]
         for rank, entry in enumerate(ranked.entries[:columns], start=1):
             distance = number(entry.distance)
             words = f"{rank}" if distance is None else f"{rank} · {distance:.2f}"
             frame, mark = (TRUE, "✓") if entry.is_match else (FALSE, "✗")
-            row.append(Tile(read_for_display(entry.path, _pixels(grid.size)), words, frame, mark))
+            row.append(Tile(read_for_display(entry.path, tile_pixels()), words, frame, mark))
         rows.append(row)
     return draw_grid(Grid(rows=rows, title=title, note=RANKED))
 
@@ -239,7 +240,8 @@ def pair_figure(paths: tuple[ImageFile, ImageFile], same: bool | None, similarit
     size = (1.4, 2.8)
     frame, mark = {True: (TRUE, "✓"), False: (FALSE, "✗"), None: (INK, "")}[same]
     tiles = [
-        Tile(read_for_display(path, _pixels(size)), one_line(Path(path.name).name, 14), frame, mark) for path in paths
+        Tile(read_for_display(path, tile_pixels(size)), one_line(Path(path.name).name, 14), frame, mark)
+        for path in paths
     ]
     note = textwrap.wrap(title, 44)
     return draw_grid(Grid(rows=[tiles], size=size, title=f"similarity {similarity:.3f}", note=note))
@@ -277,7 +279,7 @@ def _choose(samples: Samples, rng: np.random.Generator, ids: int, images: int) -
 
 def _sheet_tile(sample: Sample, names: Names) -> Tile:
     camera = "no cam" if sample.camid == NO_CAMERA else one_line(f"cam {names.camid(sample.camid)}", 7)
-    return Tile(read_for_display(sample.path, _pixels(SHEET_TILE)), camera, ink=SOFT)
+    return Tile(read_for_display(sample.path, tile_pixels(SHEET_TILE)), camera, ink=SOFT)
 
 
 # Attention maps over images.
@@ -350,9 +352,9 @@ def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
 
 
 def _with_map(overlay: Overlay, caption: str, frame: str, ink: str) -> Iterable[Tile]:
-    image = read_for_display(overlay.path, _pixels(ATTENTION_TILE))
+    image = read_for_display(overlay.path, tile_pixels(ATTENTION_TILE))
     # Enlarged first: the map is finer than the pixels of a small image.
-    large = image and image.resize(_pixels(ATTENTION_TILE), Image.Resampling.LANCZOS)
+    large = image and image.resize(tile_pixels(ATTENTION_TILE), Image.Resampling.LANCZOS)
     return Tile(large, caption, frame, ink=ink), Tile(large and blend(large, overlay), frame=frame)
 
 

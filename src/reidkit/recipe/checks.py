@@ -42,6 +42,22 @@ class Section:
         """Give what the types of the fields do not say of their values."""
         yield from ()
 
+    def not_negative(self, *names: str) -> Iterator[Rule]:
+        """Give the rule of fields that must be 0 or more."""
+        yield from ((getattr(self, name) >= 0, name, "must not be negative") for name in names)
+
+    def positive(self, *names: str) -> Iterator[Rule]:
+        """Give the rule of fields that must be above 0."""
+        yield from ((getattr(self, name) > 0, name, "must be above 0") for name in names)
+
+    def at_least_1(self, *names: str) -> Iterator[Rule]:
+        """Give the rule of counts that must be 1 or more."""
+        yield from ((getattr(self, name) >= 1, name, "must be at least 1") for name in names)
+
+    def fractions(self, *names: str) -> Iterator[Rule]:
+        """Give the rule of fields that must be from 0 to 1."""
+        yield from ((0 <= getattr(self, name) <= 1, name, "must be between 0 and 1") for name in names)
+
     @classmethod
     def key(cls, name: str) -> str:
         """Return the key of a field, as `optim.lr`; of a field that has its section in its name, that name."""

@@ -43,9 +43,7 @@ class Images(Section):
         yield min(size) >= 32, "height", "and images.width must be at least 32 pixels"
         yield max(size) <= 4096, "height", "and images.width must be at most 4096 pixels"
         yield 0 <= self.pad <= 4096, "pad", "must be between 0 and 4096"
-        yield 0 <= self.flip <= 1, "flip", "must be between 0 and 1"
-        yield 0 <= self.augment <= 1, "augment", "must be between 0 and 1"
-        yield 0 <= self.exchange <= 1, "exchange", "must be between 0 and 1"
+        yield from self.fractions("flip", "augment", "exchange")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ class Erasing(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        yield 0 <= self.probability <= 1, "probability", "must be between 0 and 1"
+        yield from self.fractions("probability")
         yield 0 < self.area[0] <= self.area[1] < 1, "area", "must rise between 0 and 1"
         yield 0 < self.aspect[0] <= self.aspect[1], "aspect", "must rise from above 0"
 
@@ -93,7 +91,7 @@ class Batch(Section):
         yield self.ids >= 2, "ids", "must be at least 2: a triplet needs an image of another id"
         yield self.images >= 2, "images", "must be at least 2: a triplet needs a second image of an id"
         yield self.ids * self.images <= 65536, "ids", "times batch.images must be at most 65,536"
-        yield self.micro_batches >= 1, "micro_batches", "must be at least 1"
+        yield from self.at_least_1("micro_batches")
         yield self.hard_pool >= 0, "hard_pool", "must be 0 (none) or a number of ids"
         divides = self.ids % self.micro_batches == 0
         yield divides, "micro_batches", "must divide batch.ids: the images of an id stay together"
@@ -126,13 +124,12 @@ class Identity(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        yield self.scale > 0, "scale", "must be above 0"
+        yield from self.positive("scale", "std")
+        yield from self.not_negative("weight")
         yield 0 <= self.margin < 3, "margin", "must be at least 0 and below 3"
         all_ids = self.logits == "linear" or not self.sampled
         yield all_ids, "sampled", "must be 0 (all ids) with identity.logits other than linear"
         yield 0 <= self.smoothing < 1, "smoothing", "must be at least 0 and below 1"
-        yield self.weight >= 0, "weight", "must not be negative"
-        yield self.std > 0, "std", "must be above 0"
         yield self.sampled >= 0, "sampled", "must be 0 (all ids) or a number of ids"
 
 
@@ -162,16 +159,15 @@ class Triplet(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        yield self.weight >= 0, "weight", "must not be negative"
-        yield self.margin >= 0, "margin", "must not be negative"
-        yield 0 <= self.curriculum <= 1, "curriculum", "must be between 0 and 1"
+        yield from self.not_negative("weight", "margin")
+        yield from self.fractions("curriculum")
         hard = self.mining == "hardest" or not self.curriculum
         yield hard, "curriculum", "must be 0 with triplet.mining other than hardest"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Section):
-    """One more loss of pairs of images (see `losses.pairs`), of weight 0 unless it is asked for.
+    """One more loss of pairs of images (see `losses.pair_losses`), of weight 0 unless it is asked for.
 
     `loss`: `circle` with `margin` m and `scale` gamma; `centroid` with `margin`, as the paper of centroid triplets has
     it or `centroid-as-published` by its program; `contrastive` (supervised), with `scale` 1/t.
@@ -185,9 +181,8 @@ class Pair(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        yield self.weight >= 0, "weight", "must not be negative"
-        yield self.margin >= 0, "margin", "must not be negative"
-        yield self.scale > 0, "scale", "must be above 0"
+        yield from self.not_negative("weight", "margin")
+        yield from self.positive("scale")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +197,7 @@ class Aside(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        yield self.weight >= 0, "weight", "must not be negative"
-        yield self.margin >= 0, "margin", "must not be negative"
+        yield from self.not_negative("weight", "margin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +210,7 @@ class Center(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        yield self.weight >= 0, "weight", "must not be negative"
-        yield self.lr >= 0, "lr", "must not be negative"
+        yield from self.not_negative("weight", "lr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,21 +248,16 @@ class Optim(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        yield self.lr > 0, "lr", "must be above 0"
-        yield self.weight_decay >= 0, "weight_decay", "must not be negative"
-        yield self.epochs >= 1, "epochs", "must be at least 1"
+        yield from self.positive("lr", "gamma", "new")
+        yield from self.not_negative("weight_decay", "warmup_epochs", "warmup_steps", "best_every")
+        yield from self.at_least_1("epochs")
         yield self.drops == tuple(sorted(set(self.drops))), "drops", "must rise"
-        yield self.gamma > 0, "gamma", "must be above 0"
-        yield self.warmup_epochs >= 0, "warmup_epochs", "must not be negative"
-        yield self.warmup_steps >= 0, "warmup_steps", "must not be negative"
         one = not (self.warmup_steps and self.warmup_epochs)
         yield one, "warmup_steps", "and optim.warmup_epochs exclude each other: set one of them to 0"
         yield 0 <= self.average < 1, "average", "must be at least 0 and below 1"
-        yield self.best_every >= 0, "best_every", "must not be negative"
         yield 0 <= self.momentum < 1, "momentum", "must be at least 0 and below 1"
         plain = not self.nesterov or (self.name == "sgd" and self.momentum > 0)
         yield plain, "nesterov", "must be false without optim.name=sgd and a momentum above 0"
-        yield self.new > 0, "new", "must be above 0"
         yield self.freeze >= 0, "freeze", "must be 0 or a number of steps"
         yield self.flat >= 0, "flat", "must be 0 or an epoch"
         yield 0 <= self.floor <= self.lr, "floor", "must be between 0 and optim.lr"
@@ -291,10 +279,8 @@ class Distil(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        yield self.similarity >= 0, "similarity", "must not be negative"
-        yield self.temperature > 0, "temperature", "must be above 0"
-        yield self.logits >= 0, "logits", "must not be negative"
-        yield self.logit_temperature > 0, "logit_temperature", "must be above 0"
+        yield from self.not_negative("similarity", "logits")
+        yield from self.positive("temperature", "logit_temperature")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,12 +303,9 @@ class Adapt(Section):
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
         yield 0 < self.eps < 1, "eps", "must be above 0 and below 1"
-        yield self.k1 >= 1, "k1", "must be at least 1"
-        yield self.k2 >= 1, "k2", "must be at least 1"
-        yield self.min_images >= 1, "min_images", "must be at least 1"
-        yield self.temperature > 0, "temperature", "must be above 0"
-        yield 0 <= self.momentum <= 1, "momentum", "must be between 0 and 1"
-        yield self.steps >= 1, "steps", "must be at least 1"
+        yield from self.at_least_1("k1", "k2", "min_images", "steps")
+        yield from self.positive("temperature")
+        yield from self.fractions("momentum")
 
 
 @dataclass(frozen=True, kw_only=True)

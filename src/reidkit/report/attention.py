@@ -5,7 +5,7 @@ A map of B images is [B, h, w], one value for each cell (x, y) of the network's 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ def compare_attention(
     """
     network = require_torch(model, "attention").network
     found = []
-    for one in rank(evaluation.query, evaluation.gallery, rows, answers, **_rule(protocol)):
+    for one in rank(evaluation.query, evaluation.gallery, rows, answers, **protocol.comparing):
         query = _sample(evaluation.query, one.query)
         images = [_sample(evaluation.gallery, i) for i in one.indices.tolist()]
         # The last image is what the query's own map is by; a query without a true match is compared with itself.
@@ -140,12 +140,8 @@ def true_match(evaluation: Evaluation, protocol: EvaluationProtocol, row: int) -
     first = evaluation.scores.first_match[row]
     if np.isnan(first):
         return None
-    (found,) = rank(evaluation.query, evaluation.gallery, [row], int(first), **_rule(protocol))
+    (found,) = rank(evaluation.query, evaluation.gallery, [row], int(first), **protocol.comparing)
     return int(found.indices[int(first) - 1])
-
-
-def _rule(protocol: EvaluationProtocol) -> dict[str, Any]:
-    return {"metric": protocol.metric, "cameras": protocol.cameras}
 
 
 def _sample(images: Embeddings, row: int) -> Sample:

@@ -94,7 +94,7 @@ def add_scores(
     """
     scores = evaluation.scores
     hardest, others = _choose(scores.average_precision)
-    pairs = pair_histogram(evaluation.query, evaluation.gallery, metric=protocol.metric, cameras=protocol.cameras)
+    pairs = pair_histogram(evaluation.query, evaluation.gallery, **protocol.comparing)
     return dataclasses.replace(
         report,
         scores={**scores.as_json(), "seconds": seconds or evaluation.seconds},
@@ -132,7 +132,7 @@ def _choose(average_precision: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[A
 def ranked_lists(evaluation: Evaluation, protocol: EvaluationProtocol, rows: Sequence[int]) -> list[RankedList]:
     """Return the first images of the ranked lists of some queries, with the files to show."""
     query, gallery, scores = evaluation.query, evaluation.gallery, evaluation.scores
-    found = rank(query, gallery, rows, TOP, metric=protocol.metric, cameras=protocol.cameras)
+    found = rank(query, gallery, rows, TOP, **protocol.comparing)
     lists = []
     for one in found:
         entries = tuple(

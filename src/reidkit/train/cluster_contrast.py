@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from reidkit.data.loaders import TrainBatches, eval_batches
+from reidkit.data.loaders import TrainBatches
 from reidkit.data.sampler import PKSampler
 from reidkit.data.sources import Streamed
 from reidkit.data.transforms import build_augmentation
 from reidkit.data.unlabelled import open_unlabelled
 from reidkit.distributed import joined
-from reidkit.encoder import Model, embed, refuse_diverged
+from reidkit.encoder import Model, embed_source
 from reidkit.errors import DataError, DivergedError, RunError, UsageError
 from reidkit.evaluation import evaluate
-from reidkit.hardware import choose_batch
 from reidkit.losses.cluster_memory import ClusterMemory
 from reidkit.losses.objective import Objective, Term
 from reidkit.metrics.clustering import jaccard_clusters
@@ -288,23 +287,11 @@ class ClusteredBatches:
 
     def _features(self, epoch: int) -> NDArray[np.float32]:
         """The features f_i of all images, float32 [N, D], by the network as it is, in every process of the group."""
-        job, done = self._job, 0
-
-        def progress(count: int) -> None:
-            nonlocal done
-            done += count
-            job.show_progress(f"embedding for epoch {epoch}", done, part.stop - part.start)
-
-        part = job.group.slice_of(len(self.source))
-        batches = eval_batches(self.source, choose_batch(job.device), job.device, part=part)
-        camids = self.source.samples.camids[part] if self._network.takes_cameras else None
-        vectors = embed(self._network, batches, job.precision, progress=progress, camids=camids)
-        vectors = job.group.gather_rows(torch.from_numpy(vectors)).numpy()
+        model = Model(self._network, self._job.recipe)
         try:
-            refuse_diverged(vectors)
+            return embed_source(model, self.source, f"embedding for epoch {epoch}", self._job.inference)
         except DivergedError as error:
             raise RunError(f"before epoch {epoch} {error}; {last_good(self._state)}", argument="optim.lr") from None
-        return vectors
 
 
 class ClusterSampler:

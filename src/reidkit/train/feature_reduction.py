@@ -21,6 +21,7 @@ from reidkit.model.heads.reduced import Reduced
 from reidkit.model.network import Network
 from reidkit.model.weights import fingerprint, save_model
 from reidkit.train.run_folder import locked, require_room
+from reidkit.types import beside
 
 if TYPE_CHECKING:
     import os
@@ -149,7 +150,7 @@ def _written(model: Model, folder: Path, source: Path | None) -> Model:
     """Write the model into a folder, after what is known of the images it was trained on: it is never without that."""
     if require_room(folder, model.recipe, model.fingerprint):
         with locked(folder):
-            record = None if source is None else (source if source.is_dir() else source.parent) / RECORD
+            record = None if source is None else beside(source, RECORD)
             if record is not None and record.is_file():
                 write_text_atomic(folder / RECORD, record.read_bytes())
             save_model(folder / "model.safetensors", model.network, model.recipe)

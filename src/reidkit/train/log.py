@@ -298,8 +298,9 @@ def _disk_errors(path: Path) -> Iterator[None]:
 def _refuse_nan(row: Row, names: list[str], log: Path) -> None:
     if all(math.isfinite(row[name]) for name in names):
         return
-    state = log.with_name("state.pt")
-    last = f"the last good checkpoint is {state}" if state.is_file() else "no checkpoint was written yet"
+    from reidkit.train.checkpoint import last_good  # which needs torch
+
+    last = last_good(log.with_name("state.pt"))
     terms = ", ".join(f"{name} {row[name]}" for name in names)
     raise RunError(
         f"the loss is not finite at step {row['step']} of epoch {row['epoch']} ({terms}); {last}: "

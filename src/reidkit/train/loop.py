@@ -178,7 +178,7 @@ def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, op
         size, masks = choose_batch(options.device), getattr(batches, "masks", None)
         images = eval_batches(source, size, options.device, part=part, masks=masks)
         vectors = torch.from_numpy(embed(network, images, options.precision))
-        sampler.meet(options.group.gather_rows(vectors).numpy())
+        sampler.renew_pools(options.group.gather_rows(vectors).numpy())
     cast("Any", batches).forget_order()
 
 

@@ -212,7 +212,7 @@ def _run(job: Job) -> Run:
         job = dataclasses.replace(job, terms=(*job.terms, *lessons))
     network, objective = _build(len(pids), job)
     if network.takes_cameras:
-        network.backbone.meet_cameras(np.unique(source.samples.camids))  # type: ignore[union-attr,operator]
+        network.backbone.set_cameras(np.unique(source.samples.camids))  # type: ignore[union-attr,operator]
     classifier = the_classifier(objective, "save_classifier") if job.options.save_classifier else None
     compiled = compile_network(network, job.device, job.options.compile, recipe.optim.epochs * len(source))
     facts = {"seed": job.seed, "precision": str(job.precision).removeprefix("torch."), "people": len(pids)}

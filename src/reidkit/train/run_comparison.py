@@ -15,6 +15,7 @@ from reidkit.encoder import load_model
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.metrics.intervals import Values, compare_paired
+from reidkit.plots.charts import curve_over_epochs
 from reidkit.recipe import differences, load
 from reidkit.terminal import cell_text
 from reidkit.train import log
@@ -53,6 +54,18 @@ class Side:
         """The last scores in the log."""
         rows = [row for row in self.log if row.get("kind") in ("epoch", "scores") and "map" in row]
         return {key: rows[-1][key] for key in (*SCORES, "epoch") if key in rows[-1]} if rows else {}
+
+    @property
+    def epochs(self) -> int:
+        """The last epoch in the log; 0 where there is none."""
+        return max((int(row["epoch"]) for row in self.log if row.get("kind") == "epoch"), default=0)
+
+    @property
+    def curves(self) -> dict[str, list[list[float]]]:
+        """Loss, rank-1 and mAP over the epochs, as points (epoch, value); those that the log has."""
+        rows = [row for row in self.log if row.get("kind") != "step"]
+        found = {key: curve_over_epochs(rows, key) for key in ("loss", "rank1", "map")}
+        return {key: [list(point) for point in points] for key, points in found.items() if points}
 
 
 @dataclass(frozen=True, kw_only=True)

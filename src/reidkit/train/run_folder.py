@@ -79,7 +79,7 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
         write_json(recipe_file, recipes.to_json(recipe))
         return
     if not resume:
-        raise UsageError(held(folder), argument="resume")
+        refuse_run(folder)
     changed = recipes.differences(recipe, _read_recipe(recipe_file))
     begun = _read_json(facts_file)
     facts = {key: "none" for key in OWN if key in begun} | facts
@@ -167,12 +167,20 @@ def require_room(folder: Path, recipe: Recipe, fingerprint: str = "") -> bool:
             same_recipe = there.get("recipe") == json.dumps(recipes.to_json(recipe))
             if same_recipe and fingerprint in ("", there.get("fingerprint")):
                 return False
-    raise UsageError(held(folder).partition(":")[0] + ": choose another folder as out", argument="out")
+    raise UsageError(f"{folder} holds a run already: choose another folder as out", argument="out")
 
 
-def held(folder: Path) -> str:
-    """Return what to say to who would begin another run here."""
-    return f"{folder} holds a run already: go on with it by resume=True, or choose another folder as out"
+def refuse_run(folder: Path) -> None:
+    """Refuse to write over a run.
+
+    Raises:
+        UsageError: a run was begun here.
+    """
+    if holds_run(folder):
+        raise UsageError(
+            f"{folder} holds a run already: go on with it by resume=True, or choose another folder as out",
+            argument="resume",
+        )
 
 
 def write_json(path: Path, value: object) -> None:

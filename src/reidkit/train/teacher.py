@@ -22,6 +22,7 @@ from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Term
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.weights import in_order, read
+from reidkit.types import beside
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -298,7 +299,7 @@ def load_classifier(encoder: Encoder, pids: NDArray[np.int64]) -> Classifier:
             "distil.similarity takes any teacher",
             argument="distil.logits",
         )
-    path = (place if place.is_dir() else place.parent) / CLASSIFIER
+    path = beside(place, CLASSIFIER)
     if not path.is_file():
         raise WeightsError(
             f"{path} is not there, and distil.logits needs the teacher's classifier: train the teacher with "

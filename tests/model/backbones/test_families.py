@@ -70,7 +70,7 @@ def test_a_run_goes_on_as_it_would_have_and_its_model_is_what_it_trained(family:
 def test_the_camera_of_an_image_goes_with_it_through_embedding() -> None:
     torch.manual_seed(0)
     network = build_network(recipe_of("vit").network).eval()
-    network.backbone.meet_cameras(np.array([0, 1]))  # type: ignore[operator]
+    network.backbone.set_cameras(np.array([0, 1]))  # type: ignore[operator]
     images = torch.randn(1, 3, *RECIPE.images.size).expand(4, -1, -1, -1)
     by_camera = embed(network, iter([images[:3], images[3:]]), camids=np.array([0, 1, 5, 0]), flip=True)
     unknown = embed(network, iter([images]), flip=True)
@@ -87,7 +87,7 @@ def test_where_there_is_no_batch_norm_parts_change_nothing() -> None:
     for parts in (1, 2):
         torch.manual_seed(0)
         network = build_network(recipe.network).double().train()
-        network.backbone.meet_cameras(np.array([0, 1]))  # type: ignore[operator]
+        network.backbone.set_cameras(np.array([0, 1]))  # type: ignore[operator]
         objective = build_objective(recipe, network.spans, 4).double()
         reseed(network, 0, 5)
         features = MicroBatches(network, Batch(ids=4, images=2, micro_batches=parts), ALONE)(

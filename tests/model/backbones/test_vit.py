@@ -121,7 +121,7 @@ def known(count: int = 3) -> Cameras:
 def test_cameras_by_hand() -> None:
     """3 times the row of the camera; of a camera that training has not seen, or of none, the mean of those it has."""
     cameras = known()
-    cameras.meet(np.array([4, 70000001]))
+    cameras.assign(np.array([4, 70000001]))
     found = cameras(torch.tensor([70000001, 4, 5, -1]))
     assert found[:, 0, 0].tolist() == [15.0, 3.0, 9.0, 9.0]
     assert cameras(None).flatten().tolist() == [9.0, 9.0]
@@ -129,14 +129,14 @@ def test_cameras_by_hand() -> None:
 
 def test_more_cameras_than_rows_are_refused() -> None:
     with pytest.raises(UsageError, match=r"set network\.cameras=4"):
-        known().meet(np.arange(4))
+        known().assign(np.arange(4))
 
 
 def test_the_camera_changes_the_map() -> None:
     torch.manual_seed(0)
     network, images = tiny(cameras=2), torch.randn(2, 3, 32, 32)
     assert network.cameras is not None
-    network.cameras.meet(np.array([0, 1]))
+    network.cameras.assign(np.array([0, 1]))
     one, other, none = network(images, torch.zeros(2)), network(images, torch.ones(2)), network(images)
     assert not torch.allclose(one, other)
     assert not torch.allclose(one, none)

@@ -2,7 +2,7 @@
 
 Its input is 160x64. Three stages give a map; each stage's input is also looked at through four windows, whose places
 the attention of that stage decides. What the head gets is one map with one row and five places: the mean of the global
-map, and the mean of each window's (see `model.heads.hacnn`).
+map, and the mean of each window's (see `model.heads.windows`).
 """
 
 from __future__ import annotations

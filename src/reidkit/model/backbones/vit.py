@@ -133,7 +133,7 @@ class Cameras(nn.Module):
         # Float64, which holds every camera's number exactly: files of weights hold no whole numbers.
         self.camera_ids = nn.Buffer(torch.full((count,), -1.0, dtype=torch.float64))
 
-    def meet(self, camids: NDArray[Any]) -> None:
+    def assign(self, camids: NDArray[Any]) -> None:
         """Give each of these cameras a row.
 
         Raises:
@@ -219,10 +219,10 @@ class ViT(nn.Module):
         as_map: Tensor = x.transpose(1, 2)
         return as_map.unsqueeze(2) if self.sequence else as_map[:, :, 1:].unflatten(2, (height, width))
 
-    def meet_cameras(self, camids: NDArray[Any]) -> None:
+    def set_cameras(self, camids: NDArray[Any]) -> None:
         """Give each of the cameras of a training set, int64 [n], its embedding (see `Cameras`)."""
         if self.cameras is not None:
-            self.cameras.meet(camids)
+            self.cameras.assign(camids)
 
     def adapt(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of a weights file with its table of positions resized to the own grid.
