@@ -52,9 +52,9 @@ def os_errors_as(path: Path) -> Iterator[None]:
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """What to write the bytes of `path` to. What was there stays until the last of them is on the disk.
 
-    They lie in `NAME.RANDOM.partial` until then, a new file that nobody can have laid there before. An error takes it
-    away; what a kill leaves is removed by the next write of the same file. Of several that write one file at the same
-    time, the last one to finish stays. A character device or a pipe is written into, and never replaced.
+    They lie in `NAME.RANDOM.partial` until then, a new file that no other process can have made. An error removes it;
+    what a kill leaves is removed by the next write of the same file. Of several that write one file at the same time,
+    the last one to finish stays. A character device or a pipe is written into, and never replaced.
 
     Raises:
         OSError: the file cannot be written, or `path` is a folder, a disk or a pipe that nobody reads.

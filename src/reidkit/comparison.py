@@ -1,4 +1,4 @@
-"""From which similarity on two images show the same person: a threshold from a data set, and two images beside it."""
+"""The threshold of "the same person": chosen on a data set by `calibrate`, and applied to two images by `compare`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes that work on one batch: who this one is, and the few things that they do together.
+"""Several processes that work on one batch: the rank of this one, and the few operations that they do together.
 
 A process outside of such a group is a group of one, for which every method here does nothing: the callers need not ask.
 The variables of the environment are torchrun's, so that a run can be started by it as well as by reidkit.
@@ -229,6 +229,6 @@ def _heard() -> Iterator[None]:
 
 
 def _brief(error: Exception) -> str:
-    """Return the first sentence of a message that begins with places in somebody else's source."""
+    """Return the first sentence of a message that begins with positions in torch's source."""
     words = str(error).strip() or type(error).__name__
     return re.sub(r"^(\[[^]]*\]\s*)+", "", words.splitlines()[0]).split(". ")[0].rstrip(".")

@@ -230,7 +230,7 @@ def find_input_spec(
 
 
 def _some_ids(dataset: Dataset, images: int) -> Dataset:
-    """Return query and gallery of some ids, evenly among them, which have no more than so many images together."""
+    """Return query and gallery of a random part of the ids, with about `images` images together."""
     pids = np.concatenate([dataset.query.pids, dataset.gallery.pids])
     if len(pids) <= images:
         return dataset
@@ -248,7 +248,7 @@ def dataset_sequences(
 
     Raises:
         DataError: an image cannot be read.
-        UsageError: the model is exported, or somebody's own network.
+        UsageError: the model is exported, or a user's own network.
     """
     network = require_torch(model, "re-scoring")
     splits = (("query rows", dataset.query), ("gallery rows", dataset.gallery))

@@ -1,4 +1,4 @@
-"""Arrays of a `.npz`, of which nothing is unpacked before it is known how much it is, and nothing is executed."""
+"""Read a `.npz` safely: nothing is unpacked before its size is known, and nothing is executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON that others wrote: what it says is unambiguous and of a size that can be handled, or it is refused.
+"""Read JSON from elsewhere: refuse what is ambiguous or too large.
 
 `parse` and `read` give plain values; `fit` makes a dataclass of them, as strictly: every key is known, none is missing
 that has no default, and every value has the type of its field.

@@ -1,4 +1,4 @@
-"""Text for people: foreign text made harmless, numbers in words, tables.
+"""Text for the terminal: make foreign text harmless, write numbers in words, lay out tables.
 
 Foreign text is names of files, recipes and models, cells of tables, metadata.
 

@@ -1,3 +1,3 @@
-"""The version of reidkit, beside the public names, which import what asks for it."""
+"""The version of reidkit, in a module that imports nothing."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Work in several processes that end with the one that started them, Ctrl-C and sudden death included.
+"""Worker processes that end with the process that started them, also after Ctrl-C or a kill.
 
 `map_in_processes` is for many small jobs. A `Worker` is for one long job in a process of its own, which is told to stop
 and then saves what it has. `run_as` runs a whole command several times, as torchrun does.
@@ -185,7 +185,7 @@ _CHILD = "REIDKIT_PROCESS"
 
 
 def shared(count: int) -> bool:
-    """Return whether `run_as` is to be called: several are asked for, and nobody has started them yet.
+    """Return whether to call `run_as`: several processes are asked for, and they are not started yet.
 
     Raises:
         UsageError: another number of them has been started.
@@ -207,12 +207,12 @@ def run_as(count: int, resume: str) -> int:
     """
     with tempfile.TemporaryFile() as quiet:
         port = _free_port()
-        crew = _ProcessGroup([_start_process(rank, count, port, quiet) for rank in range(count)])
-        with crew:
-            failed = crew.wait()
+        group = _ProcessGroup([_start_process(rank, count, port, quiet) for rank in range(count)])
+        with group:
+            failed = group.wait()
         if failed is None:
             return 0
-        status = crew.processes[failed].returncode
+        status = group.processes[failed].returncode
         if failed == 0 and status > 0:
             return status
         raise RunError(_reason(failed, count, status, _last_line(quiet), resume))
@@ -230,7 +230,7 @@ def as_child() -> None:
 
 
 class _ProcessGroup:
-    """The processes, while somebody watches over them: signals are passed on to each, once."""
+    """The processes of `run_as`; while entered, signals are passed on to each, once."""
 
     def __init__(self, processes: list[subprocess.Popen[bytes]]) -> None:
         self.processes = processes
@@ -251,7 +251,7 @@ class _ProcessGroup:
             signal.signal(number, handler)
 
     def wait(self) -> int | None:
-        """Wait for the end of all. The number of the process to blame, or None where all went well.
+        """Wait for the end of all; return the number of the process that failed first, or None where all went well.
 
         One that was only left alone by another is not to blame.
         """
@@ -291,7 +291,7 @@ def _start_process(rank: int, count: int, port: int, quiet: IO[bytes]) -> subpro
         env=os.environ | environment,
         stdout=subprocess.DEVNULL if silent else None,
         stderr=quiet if silent else None,
-        start_new_session=True,  # Ctrl-C reaches the parent alone, who passes it on
+        start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on
     )
 
 

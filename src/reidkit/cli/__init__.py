@@ -1,1 +1,1 @@
-"""The command line: what goes in and out. What is done is elsewhere, and imported when a command asks for it."""
+"""The command line: arguments in, text or JSON out. The library does the work, imported when it is needed."""

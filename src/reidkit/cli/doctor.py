@@ -103,7 +103,7 @@ def _words(cached: Cached) -> str:
 
 
 def _trial() -> float:
-    """Run everything once on a set of eight ids; the seconds it took. What fails raises as it would for a user."""
+    """Run everything once on a set of eight ids and return the seconds it took; errors are those a user would see."""
     from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
     from reidkit.synth import synthesize
     from reidkit.train.inputs import TrainOptions

@@ -58,7 +58,7 @@ def embed(
 
 
 def _listed(images: list[Path], format_: str | None) -> ImageList:
-    """Return the images that are meant; those of `-` are listed on standard input."""
+    """Return the images that are named; `-` reads their paths from standard input."""
     from reidkit.data.image_list import ImageList, list_images, listed
 
     if images == [Path("-")]:

@@ -1,4 +1,4 @@
-"""`reidkit gallery audit`: who searched for whom, and whether somebody has touched the log."""
+"""`reidkit gallery audit`: who searched for whom, and whether the log was tampered with."""
 
 from __future__ import annotations
 

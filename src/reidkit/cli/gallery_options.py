@@ -1,4 +1,4 @@
-"""Options of `reidkit gallery`: which rows are meant, and what times, similarities and attributes are written as."""
+"""Options of `reidkit gallery`: which rows to select, and how times, similarities and attributes are written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, kw_only=True)
 class Which:
-    """Which rows are meant."""
+    """Which rows to select."""
 
     camera: Annotated[list[str] | None, typer.Option("--camera", help="Rows of this camera; may be repeated.")] = None
     not_camera: Annotated[list[str] | None, typer.Option("--not-camera", help="No rows of this camera.")] = None

@@ -17,7 +17,7 @@ SHOWN = 20
 
 
 def print_filled(filled: Filled, rows: int, *, as_json: bool) -> int:
-    """Print what became of what was to be added; the exit status."""
+    """Print how many rows were added, replaced and left out; return the exit status."""
     if as_json:
         unreadable = [{"image": name, "reason": reason} for name, reason in filled.unreadable]
         print_json({**dataclasses.asdict(filled), "unreadable": unreadable, "rows": rows})

@@ -1,4 +1,4 @@
-"""The class of commands: help with an example and options in groups, old names of options, and how they end."""
+"""The class of all commands: help with an example and grouped options, former names of options, and exit on errors."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class Commands(_ExampleFirst, TyperGroup):
             formatter.write_dl(rows)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that is meant.
+        """Return the command of this name.
 
         Raises:
             UsageError: there is none of that name.
@@ -200,9 +200,9 @@ def _present_name(word: str) -> str:
 
 @contextmanager
 def _heard() -> Iterator[list[int]]:
-    """A list that is not empty from the first Ctrl-C on; it raises KeyboardInterrupt as ever.
+    """Yield a list that Ctrl-C adds to before it raises KeyboardInterrupt as usual.
 
-    Where Ctrl-C means something else already, or this is not the main thread, all stays as it is.
+    Where another handler is set already, or this is not the main thread, the list stays empty.
     """
     stopped: list[int] = []
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _in_main_thread():

@@ -1,4 +1,4 @@
-"""The command line: its commands, and how each of them ends."""
+"""The command line: its commands, and the exit status and last line of each."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _run() -> tuple[int, str]:
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="reidkit", standalone_mode=False)
     except ReidkitError as error:
-        told_by_parent = isinstance(error, PeerError) and is_child()  # who knows more of the others' end
+        told_by_parent = isinstance(error, PeerError) and is_child()  # the parent knows better why the others ended
         options = "".join(f" ({option})" for option in getattr(error, "__notes__", ()))
         return error.status, "" if told_by_parent else f"{error}{options}"
     except _CLICK_ERROR as error:

@@ -42,9 +42,9 @@ def remark(line: str) -> None:
 
 @contextmanager
 def join() -> Iterator[Group]:
-    """Yield the group that this process was started in; where the others do not come, stderr says so meanwhile.
+    """Yield the group of processes that this one was started in; while it waits for the others, stderr says so.
 
-    Those that `run_as` has started wait in silence: it ends them all where one of them does not come.
+    Processes that `run_as` has started wait in silence: it ends all of them if one does not start.
     """
     from reidkit.distributed import joined
     from reidkit.train.log import log_lines
@@ -56,7 +56,7 @@ def join() -> Iterator[Group]:
 
 
 def tell_passed_over(dataset: Dataset) -> None:
-    """Print on stderr how a data set was read: its notes, and the files that were passed over and may matter."""
+    """Print on stderr the notes of a data set, and which files were skipped that may matter."""
     from reidkit.data.formats.scan import worth_saying
 
     for line in worth_saying(dataset):

@@ -1,4 +1,4 @@
-"""`reidkit recipes`: what can be trained."""
+"""`reidkit recipes`: the named recipes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _print_rows(rows: Sequence[Row]) -> None:
 
 
 def _family(row: Row) -> str:
-    """Network, size and length, which the recipes of a family have in common."""
+    """Return network, image size and length, which the recipes of a family share."""
     recipe = row.recipe or recipe_file.Recipe()
     network, images = recipe.network, recipe.images
     width = "" if network.width == 1 else f" x{network.width:g}"

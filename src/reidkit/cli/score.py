@@ -110,7 +110,7 @@ class Scoring(options.Comparing):
             _ = self.settings
 
     def check_model(self, model: Encoder) -> None:
-        """Refuse a model that cannot be re-scored by, before minutes are spent.
+        """Refuse a model that cannot give sequences for re-scoring, before minutes are spent.
 
         Raises:
             UsageError: it is exported.

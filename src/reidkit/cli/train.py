@@ -215,7 +215,7 @@ def print_run(run: Run, *, as_json: bool) -> None:
 
 
 def repeat_command(run: Run, processes: int) -> str:
-    """The command that repeats the run, for its page. On a CPU the number of threads is part of what must be equal."""
+    """Return the command that repeats the run, for its page; on a CPU the number of threads changes the result."""
     import torch
 
     alone = processes == 1 and next(run.model.network.parameters()).device.type == "cpu"

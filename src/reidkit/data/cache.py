@@ -1,4 +1,4 @@
-"""What image caches take on the disk, and how to be rid of them. Nothing else ever deletes one."""
+"""Where image caches lie, how much room they take, and how they are deleted. Nothing else deletes one."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def cache_usage(folder: Path) -> Cached:
 def clear_cache(folder: Path) -> Cached:
     """Delete the caches in `folder`, and say what they were.
 
-    Who has one open keeps it until the end. What is being written at this moment stays, and so do the locks, which are
-    empty: with another lock file, two processes could write one cache.
+    A process that has one open can still read it. What is being written at this moment stays, and so do the lock files,
+    which are empty: with a new lock file, two processes could write one cache.
 
     Raises:
         DataError: one cannot be deleted.

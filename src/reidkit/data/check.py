@@ -1,4 +1,4 @@
-"""What is in a data set, which of its files cannot be used, and what is in both of two sides that should be apart."""
+"""Check a data set: its counts, its unreadable files, and the images and ids that training and test share."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ANY_SIZE = (1, 1)
 """Images are only looked at here, as large as they are."""
 
 CHUNK = 64
-"""Images a thread takes at a time: progress is told after each."""
+"""Images that a thread decodes at a time; progress is reported after each chunk."""
 
 
 @dataclass(frozen=True)
@@ -348,7 +348,7 @@ def write_record(folder: Path, name: str, known: frozenset[str], ids: int) -> No
 
 
 def read_record(model: Path) -> frozenset[str] | None:
-    """Return the digests of what a model, or a run's folder, was trained on; None where nobody wrote them down.
+    """Return the digests of what a model, or a run's folder, was trained on; None where that was not recorded.
 
     Raises:
         DataError: the file is there and damaged.

@@ -1,4 +1,4 @@
-"""One image file to pixels of any size, or a sentence that says what is wrong with it."""
+"""Decode an image file and resize its pixels, or raise an error that says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _COLOURS = ("RGB", "RGBA", "LA")
 def decode(path: ImageFile) -> NDArray[np.uint8]:
     """Return the pixels of an image file, or of an image in a shard, RGB uint8 [H, W, 3].
 
-    The format is told by the content, not by the name. Grey and CMYK become RGB, transparency is dropped, an animation
-    gives its first frame, and grey of more than 8 bits becomes 8 as `_eight_bits` says. The EXIF orientation is
-    applied: benchmark images carry none, but a photo from a telephone is stored lying on its side, and a person who
-    lies is not found.
+    The format follows from the content, not from the name. Grey and CMYK become RGB, transparency is dropped, an
+    animation gives its first frame, and grey of more than 8 bits becomes 8 as `_eight_bits` says. The EXIF
+    orientation is applied: benchmark images carry none, but a photo from a telephone may be stored on its side, and a
+    network finds no person who lies there.
 
     Raises:
         DataError: the file is missing, empty, cut short, damaged, no image, above `MAX_BYTES`, `MAX_PIXELS` or

@@ -39,7 +39,7 @@ class ImageList:
 
 
 def list_images(images: Named | Iterable[Named], format: str | None = None) -> ImageList:  # noqa: A002
-    """Find the images that are meant; none of them is opened.
+    """List the images that are named; none of them is opened.
 
     A folder or URL that is a data set gives all its images, with ids and cameras; any other folder all images in it and
     below it, sorted by path. A `.csv` is a data set's table (`path,pid,camid,split`) or has a column `path` at least; a

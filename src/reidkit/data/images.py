@@ -1,4 +1,4 @@
-"""Images decoded once: a file of uint8 pixels at the network's input size that is mapped and used again."""
+"""The image cache: images decoded once into a memory-mapped file of uint8 pixels at the network's input size."""
 
 from __future__ import annotations
 

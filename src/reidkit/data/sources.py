@@ -1,4 +1,4 @@
-"""Where batches take their images from: uint8 at the network's input size, out of a mapped file or decoded anew."""
+"""Sources of images for batches: uint8 at the network's input size, from a mapped file or decoded on demand."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ImageSource(Rows, Protocol):
 
 @runtime_checkable
 class Streamed(Protocol):
-    """A source whose images can only be had a group at a time, and which reads groups ahead of their use."""
+    """A source whose images can only be read a group at a time, and which reads groups ahead of their use."""
 
     groups: NDArray[np.int64]
     """The group of each image, int64 [M], from 0 on."""

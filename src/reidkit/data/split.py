@@ -51,7 +51,7 @@ def hold_out(
 
 
 def queries_of(samples: Iterable[Sample], cameras: Cameras = "cross", seed: int | None = None) -> frozenset[Sample]:
-    """The images of `samples` to ask for; all others are the gallery, which then has a true match for each query.
+    """Return the images to use as queries; all others are the gallery, which then has a true match for each query.
 
     With `cameras="cross"` it is an image of every id by every camera with two or more, as long as another camera has
     seen the id; where no camera has two, an image of one camera. Of an id without known cameras, and of every id with

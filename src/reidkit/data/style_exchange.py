@@ -1,4 +1,4 @@
-"""An image as another camera would show it: CamStyle's idea (Zhong et al., CVPR 2018) without a network that draws.
+"""Give an image the style of another camera: CamStyle's idea (Zhong et al., CVPR 2018) without a generative network.
 
 Either the colours get the mean and the deviation that those of the other camera have over the whole training set, or
 the lowest frequencies of the image get the amplitudes of an image of that camera, and keep their phases (after Yang and

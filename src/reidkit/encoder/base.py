@@ -1,4 +1,4 @@
-"""What every encoder promises, and what is made of it: features of lists of images and of a data set's samples."""
+"""The contract of encoders, and features by them: of lists of images and of the samples of a data set."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def embed_source(
 
 
 def refuse_diverged(vectors: NDArray[np.float32]) -> None:
-    """Say of features that are NaN or infinite where they come from: from the weights.
+    """Refuse features that are NaN or infinite: the weights have diverged.
 
     Raises:
         DivergedError: a feature of `vectors` [N, D] holds a NaN or an infinity.

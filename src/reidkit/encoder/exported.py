@@ -1,4 +1,4 @@
-"""Encoders of exported files, whatever runs them: which input they take, and images in the batches that they take."""
+"""Encoders of exported files, whatever runtime they use: their input spec, and images in the batches they take."""
 
 from __future__ import annotations
 

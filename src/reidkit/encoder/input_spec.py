@@ -1,4 +1,4 @@
-"""What an encoder's images have to be like: their size, colours and normalisation, by name, as text and as JSON."""
+"""The input of an encoder (size, colours and normalisation of its images), by name, as text and as JSON."""
 
 from __future__ import annotations
 

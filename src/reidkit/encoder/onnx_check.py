@@ -1,4 +1,4 @@
-"""What an ONNX file may not hold, found before a runtime opens it: other files, foreign operators, endless memory."""
+"""Checks of an ONNX file before a runtime opens it: no other files, no foreign operators, no endless memory."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def map_sequences(
     Raises:
         DataError: an image cannot be read.
         DivergedError: the network gives values that are NaN or infinite.
-        UsageError: the network is somebody's own; there is no such part.
+        UsageError: the network is a user's own; there is no such part.
     """
     check_choice(part, Part, "part")
     if not isinstance(model.network, Network):
@@ -197,7 +197,7 @@ def map_sequences(
 
 @torch.inference_mode()
 def _sequence(backbone: nn.Module, images: Tensor, part: Part, precision: torch.dtype) -> Tensor:
-    """Normalised images [B, 3, H, W] to half precision on the host, scaled so that nothing overflows: [B, S, C]."""
+    """Map normalised images [B, 3, H, W] to sequences [B, S, C] in half precision on the host, scaled to fit."""
     with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
         map_bchw: Tensor = backbone(images).float()
     vectors = map_bchw.mean(dim=3) if part == "rows" else map_bchw.flatten(2)

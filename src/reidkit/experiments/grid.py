@@ -1,4 +1,4 @@
-"""A table from start to end: its runs one after another or several at once, its files anew after each of them."""
+"""Make a table: its runs one after another or several at once, its files written anew after each of them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _one_by_one(runs: list[PlannedRun], experiment: Experiment, options: RunOpti
             measure(run, experiment.data, options)
         except StoppedError:
             raise
-        except Exception as error:  # a night's work must not end because one row meets what nobody foresaw
+        except Exception as error:  # an unexpected error in one row must not end the others
             reason = str(error) if isinstance(error, ReidkitError) else f"{type(error).__name__}: {error}"
             finished(run, " ".join(reason.split()))
         else:

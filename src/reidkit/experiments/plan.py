@@ -1,4 +1,4 @@
-"""What has to be trained for a table, and in which folder each run lies.
+"""The runs that a table needs, and the folder of each.
 
 A run is known by its recipe, its data set, its seed and the weights it starts from, and not by the table: rows, and
 tables with the same `out`, that need the same training share it.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def silent(*_: object) -> None:
-    """Do nothing with what is said."""
+    """Ignore a message."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from reidkit.plots.charts import Chart, ChartFigure, Line, epoch_rows, number
+from reidkit.plots.charts import Chart, ChartFigure, Line, curve_over_epochs, epoch_rows
 from reidkit.recipes import network_words
 from reidkit.report.page import render_template
 from reidkit.terminal import harmless, percent, table_lines
@@ -274,10 +274,8 @@ def _curves(table: ResultTable) -> Iterator[ChartFigure]:
 def _losses(cell: Cell) -> Iterator[Line]:
     """Yield the mean loss of each epoch, of as many runs as there are colours."""
     for seed, folder in enumerate(cell.runs[:3]):
-        points = [(number(row.get("epoch")), number(row.get("loss"))) for row in epoch_rows(_log(folder))]
-        known = [(x, y) for x, y in points if x is not None and y is not None]
-        if known:
-            yield Line(name=f"seed {seed}", x=[x for x, _ in known], y=[y for _, y in known])
+        if points := curve_over_epochs(epoch_rows(_log(folder)), "loss"):
+            yield Line(name=f"seed {seed}", x=[x for x, _ in points], y=[y for _, y in points])
 
 
 def _log(folder: Path) -> list[log.Row]:

@@ -51,7 +51,7 @@ class Score:
 
     @property
     def inside(self) -> bool | None:
-        """Whether the paper's number lies within one deviation of the mean; None where that cannot be said."""
+        """Whether the paper's number lies within one deviation of the mean; None where either is missing."""
         if self.difference is None or self.deviation is None:
             return None
         return math.fabs(self.difference) <= self.deviation

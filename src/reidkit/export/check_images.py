@@ -32,7 +32,7 @@ CHECKED = 64
 
 @dataclass(frozen=True)
 class CheckImages:
-    """Images at a network's size, uint8 [N, H, W, 3], with their files; `synthetic` where nobody gave real ones."""
+    """Images at a network's size, uint8 [N, H, W, 3], with their files; `synthetic` where no real ones were given."""
 
     pixels: NDArray[np.uint8]
     files: tuple[ImageFile, ...]

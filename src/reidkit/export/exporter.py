@@ -1,4 +1,4 @@
-"""One export from a trained network to a checked file in its place."""
+"""Export a trained network: write the file, check it against torch, and put it in place."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Exported:
 
     `files`: all that was written. `parity`: on images at the network's size. `resized`: on whole images, where the
     graph resizes them itself. `tried`: how near each calibration came, of which `method` was taken. `synthetic`:
-    nobody gave images, and those of the check were synthetic.
+    no images were given, and those of the check were synthetic.
     """
 
     path: Path

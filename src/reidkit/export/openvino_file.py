@@ -29,8 +29,8 @@ def require_openvino() -> None:
 def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: bool) -> None:
     """Write an ONNX `ModelProto` as `path` (.xml) and the .bin beside it; `half`: weights as float16.
 
-    OpenVINO chooses the precision that it computes in by the processor, unless it is told: that is said to it when
-    the file is loaded (INFERENCE_PRECISION_HINT), as no file can.
+    OpenVINO chooses the precision that it computes in by the processor, unless INFERENCE_PRECISION_HINT is set when the
+    file is loaded; the file cannot set it.
 
     Raises:
         WeightsError: OpenVINO cannot convert the model.

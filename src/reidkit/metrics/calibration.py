@@ -1,4 +1,4 @@
-"""Choosing a threshold for a model from features with labels, and saying how far it can be trusted."""
+"""Choose a threshold for a model from features with labels, and measure how far it can be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features that other programs write, in `.npy`, `.mat` and Parquet: arrays by the names of a features file."""
+"""Read the features that other programs write, in `.npy`, `.mat` and Parquet, as the arrays of a features file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a score can be trusted: confidence intervals, and whether two models differ on the same queries.
+"""Confidence intervals of scores, and a paired test of two models on the same queries.
 
 The images of one id resemble each other, so that they are worth less than as many ids; what is sampled here are
 therefore ids, not images, queries or pairs.

@@ -311,7 +311,7 @@ def _nearest_impostors(
 
 
 def _rates(own: Doubles, impostor: Doubles, who: tuple[Flags, Flags], false_alarm_rates: Sequence[float]) -> OpenSet:
-    """Means over the splits. `own` [Q] and `impostor` [Q, R]: squared distances; `who`: known and unknown, [Q, R]."""
+    """Return means over the splits; `own` [Q], `impostor` [Q, R]: squared distances; `who`: (un)known, [Q, R]."""
     known, unknown = who
     found = []
     for wanted in false_alarm_rates:

@@ -1,4 +1,4 @@
-"""Chance inside a network: modules that draw while they run, as functions of (seed, step) and of the whole batch.
+"""Modules that draw random numbers in `forward`, as functions of (seed, step) and of the whole batch.
 
 What is drawn from torch's random state would differ between the two passes of a micro-batch, between processes that
 share a batch, and between a run and the same run gone on with. A `Chance` draws from numbers of its own instead, which

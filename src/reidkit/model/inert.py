@@ -1,4 +1,4 @@
-"""Tensors out of files in which a whole program's objects lie (`torch.save(model)`), without executing any of it.
+"""Read tensors from files that hold whole pickled modules (`torch.save(model)`), without executing any of it.
 
 torch's reader for weights alone knows no classes but tensors and containers. Here every other class of the file is
 stood for by an empty one, which takes what it is given, keeps its attributes, and has no behaviour. Functions of

@@ -1,4 +1,4 @@
-"""Tensors out of whole modules in torch's format before 1.6, as most of 2019 are, without executing any of it.
+"""Read tensors from whole pickled modules in torch's format before 1.6, without executing any of it.
 
 Such a file is pickles in a row and then the numbers; torch's own reader for weights alone refuses it, as each module
 brings the text of its class along. This is Python's unpickler (not the one in C, whose memory a file can ask for as it

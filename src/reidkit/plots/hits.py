@@ -1,4 +1,4 @@
-"""A picture of what a search in a gallery has found."""
+"""A picture of the hits of a search in a gallery."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def hits_figure(
 def _tile(gallery: Gallery, hit: Hit, folder: Path) -> Tile:
     chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} %"
     words = " ".join(word for word in (chance, (hit.camera or "")[:8]) if word)
-    # What is below the threshold is no false match: nobody has said so.
+    # A hit below the threshold gets no cross: it need not be a false match.
     frame, mark = (TRUE, "✓") if hit.same else ("", "")
     return Tile(
         hit_picture(gallery, hit, folder, tile_pixels()), f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip(), frame, mark

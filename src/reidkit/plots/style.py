@@ -227,7 +227,7 @@ def text_width(words: str, size: float) -> float:
 
 
 def _number_ids(svg: bytes, salt: str) -> bytes:
-    """Name the hashed ids of an SVG by their order: the last bit of a coordinate, which nobody sees, is in the hash."""
+    """Name the hashed ids of an SVG by their order: their hashes depend on the last bit of each coordinate."""
     prefix = hashlib.sha256(salt.encode()).hexdigest()[:6]
     for number, name in enumerate(dict.fromkeys(re.findall(rb'id="([a-zA-Z][0-9a-f]{10})"', svg))):
         svg = svg.replace(name, f"i{prefix}-{number}".encode())

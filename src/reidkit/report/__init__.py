@@ -1,1 +1,1 @@
-"""Plots and the self-contained page of a run."""
+"""The self-contained page of a run, and what it shows."""

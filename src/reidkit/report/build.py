@@ -1,4 +1,4 @@
-"""What was measured, put together as the plain data of a page: scores, ranked lists, attention and features."""
+"""Collect the plain data of a page: scores, ranked lists, attention maps and features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping and going on: how far a run is, its state on disk, and the signals that end it early.
+"""Checkpoints: the progress of a run, its state on disk, and the signals that stop it early.
 
 A state is written whole or not at all, and read without executing anything.
 """

@@ -1,4 +1,4 @@
-"""`adapt`: a trained model goes on learning from images without labels, by cluster contrast.
+"""`adapt`: train a model further on images without labels, by cluster contrast.
 
 Dai et al., "Cluster Contrast for Unsupervised Person Re-Identification" (arXiv:2103.11568). Each epoch: features of all
 images, their clusters (`metrics.clustering`), one centroid a cluster, and steps on the loss against these

@@ -76,7 +76,7 @@ def give_way_if_short(step: int) -> bool:
 
 
 def is_memory_short(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> bool:
-    """Whether less than a tenth of the memory is left, of the machine's or of the container's; no where nobody says."""
+    """Whether less than a tenth of the memory is left, of the machine or the container; False where unknown."""
     shares = (_machine_share(proc), _container_share(cgroup))
     return any(share is not None and share < SHORT for share in shares)
 
@@ -133,7 +133,7 @@ def compile_network(network: nn.Module, device: torch.device, wanted: bool | Non
     the run trains on `images` enough in all to win the time back, and if there is what compiling needs.
 
     Raises:
-        UsageError: it is asked for and cannot be had.
+        UsageError: compiling is asked for, and something that it needs is missing.
     """
     if wanted is None:
         wanted = device.type == "cuda" and images >= LONG and not _lacks(device)

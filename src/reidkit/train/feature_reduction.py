@@ -79,8 +79,8 @@ def reduce(  # noqa: PLR0913
 
     Raises:
         DataError: an image cannot be read, or there are too few.
-        UsageError: numbers that make no sense; a model that is exported, somebody's own or reduced already; the folder
-            holds a run, or another model.
+        UsageError: numbers that make no sense; a model that is exported, reduced already or a network of your own; the
+            folder holds a run, or another model.
     """
     loaded = _reducible(model)
     folder = None if out is None else Path(out)

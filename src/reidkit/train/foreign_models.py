@@ -1,4 +1,4 @@
-"""`import_weights`: a model of reidkit's from the weights of another project."""
+"""`import_weights`: make a reidkit model from the weights of another project."""
 
 from __future__ import annotations
 

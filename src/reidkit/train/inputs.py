@@ -1,4 +1,4 @@
-"""What a run is made from: its arguments, its data sets and images, and what is wrong with them."""
+"""The inputs of a run: its arguments, data sets and images, and the warnings about them."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Job:
             callback.on_progress(what, done, total)
 
 
-# Data: what is trained and evaluated on, and the same to the end of a run.
+# Data: what a run is trained and evaluated on, unchanged to its end.
 
 
 def open_dataset(data: Data, job: Job) -> Dataset:
@@ -169,7 +169,7 @@ def open_dataset(data: Data, job: Job) -> Dataset:
 
 
 def open_evaluated(dataset: Dataset, job: Job) -> Dataset | None:
-    """Return what to evaluate on, or None. What is wrong with it is said now, and not after hours of training."""
+    """Return what to evaluate on, or None; errors in it are raised now and not after hours of training."""
     evaluated = dataset if job.evaluate_on is None else open_dataset(job.evaluate_on, job)
     try:
         require_evaluable(evaluated, job.protocol)
@@ -253,7 +253,7 @@ def training_digest(source: ImageSource) -> str:
     return source.samples.digest() + (run_folder.STREAMED if isinstance(source, Streamed) else "")
 
 
-# What a run says of itself, before it begins and on its page.
+# What a run reports about itself, before it begins and on its page.
 
 
 def machine(job: Job) -> str:
@@ -304,7 +304,7 @@ def warn_before(
 
 
 def _without_effect(source: ImageSource, job: Job) -> Iterator[tuple[str, str]]:
-    """Yield what of the recipe does not do here what it is there for: pairs of its key and a sentence."""
+    """Yield the settings of the recipe that have no effect here: pairs of a key and a sentence."""
     images, optim = job.recipe.images, job.recipe.optim
     if images.exchange and len(np.unique(source.samples.camids)) < 2:
         yield "images.exchange", "images.exchange changes nothing, as the training images come from one camera"

@@ -44,7 +44,8 @@ READ_EVERY = 10
 def log_lines(say: Callable[[str], None], option: Callable[[str], str] = lambda _: "") -> Iterator[None]:
     """Pass the messages of reidkit to `say`, a line each, with "warning: " before the warnings.
 
-    `option` gives what sets the argument that a message speaks of, to be named behind it in brackets; "" for nothing.
+    `option` maps the argument that a message is about to the option that sets it, which is added in brackets; "" adds
+    nothing.
     """
     logger, handler = logging.getLogger("reidkit"), _Lines(say, option)
     level = logger.level

@@ -1,4 +1,4 @@
-"""A batch that goes through the network in parts: one after the other in this process, or beside it in others.
+"""Micro-batches: a batch passes through the network in parts, one after the other or in several processes.
 
 The loss is always that of the whole batch, hardest examples included. What a part is decides one thing only: over which
 images a batch norm takes its mean and variance. `batch.micro_batches` of the recipe says how many there are; how many
@@ -111,9 +111,8 @@ def norms(network: nn.Module) -> list[_BatchNorm]:
 def synchronise(network: nn.Module, group: Group) -> None:
     """Let the batch norms of the network take their statistics over the processes of `group`; weights stay in place.
 
-    What else looks at a batch as a whole, as an exchange of styles, is told of them as well.
-
-    Names and state stay the same, so that a file written by one process is read by several, and the other way round.
+    Other modules that look at the whole batch, as an exchange of styles does, get the group, too. Names and state stay
+    the same, so that a file written by one process is read by several, and the other way round.
     """
     if group.size == 1:
         return
@@ -260,7 +259,7 @@ def share_gradients(network: nn.Module, objective: nn.Module, group: Group) -> N
 def share_statistics(group: Group, *networks: nn.Module) -> None:
     """Give every process the mean of what the batch norms of all remember.
 
-    A running statistic is linear in what it is fed with, so that the mean may wait until somebody looks.
+    A running statistic is linear in its inputs, so that the mean may wait until the statistic is read.
     """
     for network in networks:
         group.add_in_place([buffer for buffer in network.buffers() if buffer.is_floating_point()], 1 / group.size)

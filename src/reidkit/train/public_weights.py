@@ -1,4 +1,4 @@
-"""Weights to begin with that their authors publish: fetched once, compared with their hash, and kept."""
+"""Published ImageNet weights: downloaded once, checked against their hash, and kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IMAGENET = "imagenet"
-"""What is said in the place of a path, for the weights of a backbone that was trained on ImageNet."""
+"""The word that stands for the path of a backbone's public ImageNet weights."""
 
 TORCHVISION = "https://download.pytorch.org/models"
 IBN_NET = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0"

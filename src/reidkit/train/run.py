@@ -196,7 +196,7 @@ def _run(job: Job) -> Run:
     recipe = job.recipe if job.network is not None else resolve_stride(job.recipe, job.weights)
     job = dataclasses.replace(job, recipe=recipe)
 
-    # The data: what is wrong with it is said before anything is written.
+    # The data: errors in it are raised before anything is written.
     dataset = open_dataset(job.data, job)
     if not dataset.train:
         raise DataError(f"{dataset.name} has no training images: give a data set that has", argument="data")
@@ -343,7 +343,7 @@ def _build(num_ids: int, job: Job) -> tuple[AnyNetwork, Objective]:
 
 
 def _own_facts(network: nn.Module, job: Job) -> dict[str, Any]:
-    """Return what of a run is the user's own, by name, so that it does not go on with something else."""
+    """Return the names of the user's own parts of a run, so that it is not resumed with other ones."""
     facts: dict[str, Any] = {}
     if job.network is not None:
         facts["network"] = network_name(network)

@@ -1,4 +1,4 @@
-"""The folder of a run: who may write to it, and whether it is the run that is asked for."""
+"""The folder of a run: its lock, and the check that it holds the run that is to be resumed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
 
 
 def _words(key: str, value: object, before: object) -> str:
-    """Return how a run differs from the one that was begun; a digest of images says nothing to a reader."""
+    """Return in words how a run differs from the one that was begun."""
     if key == "training_set":
         if str(before).endswith(STREAMED) != str(value).endswith(STREAMED):
             return "its images were streamed" if str(before).endswith(STREAMED) else "its images were not streamed"
@@ -133,7 +133,7 @@ def holds_run(folder: Path) -> bool:
 
 
 def begun_as(folder: Path, recipe: Recipe) -> Recipe | None:
-    """The recipe by the name under which the run in the folder was begun; None where none was, or by another recipe."""
+    """Return the recipe under the name of the run in the folder; None if there is none, or one of another recipe."""
     try:
         begun = _read_recipe(folder / "recipe.json")
     except RunError:

@@ -1,4 +1,4 @@
-"""A teacher in a training: its features of the very images that the student sees, and the terms that compare them."""
+"""Distillation: the teacher's features of the images that the student sees, and the loss terms that compare them."""
 
 from __future__ import annotations
 

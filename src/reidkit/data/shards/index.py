@@ -71,8 +71,8 @@ def read_shards(
 def gathered(shards: Iterable[S], add: Callable[[S, ShardRows, str], None]) -> Index:
     """Return the index of shards in this order: `add` puts the images of one into its rows.
 
-    It is told the split that the name of the shard begins with, as in `query-000.tar`, or "". Where no name begins with
-    one, all are for training.
+    Its argument is the split that the name of the shard begins with, as in `query-000.tar`, or "". Where no name begins
+    with one, all are for training.
     """
     shards = tuple(shards)
     told = {shard.name: split for shard in shards for split in SPLITS if shard.name.lower().startswith(split)}

@@ -49,7 +49,7 @@ class ParquetShard:
         pyarrow()
 
     def read(self, part: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
-        """Return the files in these rows of a row group; the last few row groups are kept for who asks one by one."""
+        """Return the files in these rows of a row group; the last few groups are kept for single reads."""
         del lengths
         if len(starts) > 1:
             images = _row_group(self, part)

@@ -87,7 +87,7 @@ class ReadAhead:
             self._coming.popleft()
 
     def _make_room(self, size: int) -> None:
-        """Let go of what was read first: somebody uses fewer images than was said, or others."""
+        """Drop what was read first: fewer images were used than announced, or others."""
         while self._held and self._bytes + size > self._limit:
             self._drop(next(iter(self._held)))
 

@@ -1,4 +1,4 @@
-"""Shards at a URL: what is read there, what is asked for again, and what is said when it cannot be had."""
+"""Shards at a URL: reading them, retries, and the errors where that fails."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ PANELS = (
 class Plane(NamedTuple):
     """What a trained network makes of the images: f_t and f_i [N, 2], ids [N], and the classifier, if it has one."""
 
-    metric: Array
-    search: Array
+    f_t: Array
+    f_i: Array
     pids: NDArray[np.int64]
     classifier: tuple[Array, Array] | None
 
@@ -235,9 +235,7 @@ def embed_images(run: Run, listing: Path, state: Path, plan: Plan) -> Plane:
     """Features of the listed images, and the classifier out of the run's last checkpoint."""
     network, recipe, device = run.model.network, run.model.recipe, choose_device(plan.device)
     source = open_images(load_dataset(listing).train, recipe.images.size, resize=recipe.images.resize)
-    metric, search = (
-        embed(network, eval_batches(source, 128, device), feature=feature) for feature in ("before", "after")
-    )
+    f_t, f_i = (embed(network, eval_batches(source, 128, device), feature=feature) for feature in ("f_t", "f_i"))
     pids, labels = np.unique([sample.pid for sample in source.samples], return_inverse=True)
     objective = build_objective(recipe, network.spans, len(pids), ranked=network.ranked, aside=network.aside)
     checkpoint.load(state, digest(recipe), objective=objective)
@@ -248,7 +246,7 @@ def embed_images(run: Run, listing: Path, state: Path, plan: Plan) -> Plane:
         weight = layer.weight.detach().double().numpy()
         bias = layer.bias.detach().double().numpy() if layer.bias is not None else np.zeros(len(weight))
         classifier = (weight, bias)
-    return Plane(metric.astype(np.float64), search.astype(np.float64), labels.astype(np.int64), classifier)
+    return Plane(f_t.astype(np.float64), f_i.astype(np.float64), labels.astype(np.int64), classifier)
 
 
 def draw(planes: dict[str, Plane], title: str) -> Figure:
@@ -257,7 +255,7 @@ def draw(planes: dict[str, Plane], title: str) -> Figure:
     add_heading(made, title, WORDS + 1)
     grid = made.subplots(1, len(planes), squeeze=False)[0]
     for letter, (name, plane), axes in zip("abcdef", planes.items(), grid, strict=False):
-        neck = not np.array_equal(plane.metric, plane.search)
+        neck = not np.array_equal(plane.f_t, plane.f_i)
         _panel(axes, plane)
         style_axes(axes, grid="")
         axes.set_title(f"({letter}) {name}", loc="left", color=INK, fontsize=WORDS - 1, fontweight="bold")
@@ -270,12 +268,12 @@ def findings(plane: Plane) -> list[str]:
 
     The mAP is that of searching every image among all the others.
     """
-    points, pids = plane.search, plane.pids
+    points, pids = plane.f_i, plane.pids
     lines = []
     if plane.classifier is not None:
         weight, bias = plane.classifier
-        right = ((points @ weight.T + bias).argmax(axis=1) == pids).mean()
-        lines.append(f"{100 * right:.0f} % on the right side of all lines")
+        share = ((points @ weight.T + bias).argmax(axis=1) == pids).mean()
+        lines.append(f"{100 * share:.0f} % on the right side of all lines")
     # Each image as a camera of its own: the rule that leaves out the query's camera then leaves out the query.
     images = Embeddings(points.astype(np.float32), pids + 1, np.arange(len(pids)), "")
     metrics: tuple[Metric, ...] = ("euclidean", "cosine")
@@ -284,7 +282,7 @@ def findings(plane: Plane) -> list[str]:
 
 
 def _panel(axes: Axes, plane: Plane) -> None:
-    points = plane.search
+    points = plane.f_i
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2, max(float((high - low).max()) * 0.56, 1e-6)
     window = (middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half)

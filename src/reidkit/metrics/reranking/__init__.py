@@ -1,1 +1,1 @@
-"""Ways to put ranked lists in order again, each in a file of its own: features in, distances out."""
+"""Re-ranking methods, each in a file of its own: features in, distances out."""

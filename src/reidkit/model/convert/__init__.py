@@ -1,1 +1,1 @@
-"""Other projects' weights: layouts of keys as data, recognised by the keys alone, made a network of reidkit's."""
+"""Other projects' weights: key layouts as data, recognised by the keys alone and converted to a reidkit network."""

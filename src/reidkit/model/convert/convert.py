@@ -1,4 +1,4 @@
-"""From another project's tensors to the state and the recipe of a network of reidkit's."""
+"""Convert another project's tensors to the state and the recipe of a reidkit network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layouts of keys that other projects save, as data: how each is told, renamed, and what its keys do not say.
+"""The key layouts of other projects, as data: how each is recognised and renamed, and what its keys do not say.
 
 A name of a tensor goes through the first of a family's `renames` that matches its start; what comes out are the names
 of `model.network.Network`, but for a few that depend on shapes (see `convert.SHAPED`).

@@ -1,4 +1,4 @@
-"""A network of reidkit's with another project's weights."""
+"""Build a reidkit network with another project's weights."""
 
 from __future__ import annotations
 

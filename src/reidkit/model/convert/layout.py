@@ -1,4 +1,4 @@
-"""What names and shapes of tensors tell of a network: the fields of its recipe that a weights file shows."""
+"""The fields of a recipe that follow from the names and shapes of the tensors in a weights file."""
 
 from __future__ import annotations
 

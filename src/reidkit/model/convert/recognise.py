@@ -1,4 +1,4 @@
-"""Which project's layout the keys of a file have, and under which prefix."""
+"""Recognise the layout of the keys of a file, and their prefix."""
 
 from __future__ import annotations
 
