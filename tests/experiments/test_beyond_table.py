@@ -8,10 +8,9 @@ import json
 import pytest
 
 from reidkit.experiments import results
-from reidkit.experiments.costs import Cost, network_cost, training_speed
 from reidkit.experiments.plan import Experiment, plan_runs
 from reidkit.experiments.render import all_formats, grid
-from reidkit.experiments.results import collect_results
+from reidkit.experiments.results import Cost, collect_results, network_cost, training_speed
 from reidkit.recipe import Network
 from reidkit.recipes import TABLES
 from tests.experiments.made import MARKET, finish

@@ -1,25 +1,29 @@
-"""The results of a table: what the paper prints, what was measured, and how far they are apart."""
+"""The results of a table: what the paper prints, what was measured, how far they are apart, and what networks cost."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from reidkit.experiments.costs import network_cost, training_speed
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from reidkit.experiments.measure import scores_of
 from reidkit.experiments.plan import columns, run_folders
+from reidkit.model.network import build_network
 from reidkit.recipes.paper_table import BENCHMARKS
+from reidkit.train import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from reidkit.experiments.costs import Cost
     from reidkit.experiments.measure import DatasetDigest
     from reidkit.experiments.plan import Column, Experiment
-    from reidkit.recipe import Recipe
+    from reidkit.recipe import Network, Recipe
     from reidkit.recipes.paper_table import Row, Search, Twin
 
 SCORES = ("rank1", "map")
@@ -60,6 +64,14 @@ class Score:
     def change(self) -> float | None:
         """What this row adds to its parent's mean."""
         return None if self.mean is None or self.parent is None else self.mean - self.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Parameters in millions, without classifiers; GFLOP for one image, two for each multiply-add."""
+
+    parameters: float
+    gflop: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,3 +322,29 @@ def _score_json(score: Score) -> dict[str, Any]:
         "inside": score.inside,
         "over_parent": score.change,
     }
+
+
+# What a network costs.
+
+
+@cache
+def network_cost(network: Network, size: tuple[int, int]) -> Cost:
+    """Count what a network of a recipe costs for one image of `size` (height, width), without making its weights."""
+    with torch.device("meta"):
+        made = build_network(network).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            made(torch.empty(1, 3 + made.mask_channels, *size))
+    parameters = sum(parameter.numel() for parameter in made.parameters())
+    return Cost(parameters=parameters / 1e6, gflop=counter.get_total_flops() / 1e9)
+
+
+def training_speed(folders: Sequence[Path]) -> float | None:
+    """Return the images a second that nine of ten logged steps of runs stay below; None where there are none.
+
+    Not the mean: a run that shares its machine is slowed down, and none is sped up.
+    """
+    rates: list[float] = []
+    for folder in folders:
+        rows = log.read(folder / "log.jsonl")
+        rates += [float(row["images_per_s"]) for row in rows if row["kind"] == "step" and row.get("images_per_s")]
+    return statistics.quantiles(rates, n=10, method="inclusive")[-1] if len(rates) > 1 else None

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from reidkit.errors import WeightsError
 from reidkit.model import inert
-from reidkit.model.inert_legacy import load_legacy
+from reidkit.model.inert import load_legacy
 from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:

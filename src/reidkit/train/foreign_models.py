@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.encoder import Model
 from reidkit.errors import WeightsError
-from reidkit.model.convert.imported import import_network
+from reidkit.model.convert.imported import build_foreign_network
 from reidkit.model.weights import fingerprint, save_model
 from reidkit.train.run_folder import locked, require_room
 from reidkit.types import EXPORTED
@@ -69,7 +69,7 @@ def import_weights(
     path, folder = Path(path), None if out is None else Path(out)
     _refuse_other_kinds(path)
     beside = _stride_beside(path)
-    found = import_network(path, family, settings, beside=beside)
+    found = build_foreign_network(path, family, settings, beside=beside)
     name = fingerprint(found.network.state_dict())
     if folder is not None and require_room(folder, found.recipe, name):
         with locked(folder):

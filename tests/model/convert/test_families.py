@@ -6,7 +6,7 @@ import torch
 from reidkit.data.transforms import MEAN, STD
 from reidkit.model.convert import convert
 from reidkit.model.convert.families import FAMILIES
-from reidkit.model.convert.imported import import_network
+from reidkit.model.convert.imported import build_foreign_network
 from tests.model.convert.families import CASES
 from tests.model.convert.theirs import imagenet
 
@@ -19,7 +19,7 @@ def test_one_normalisation_is_meant():
 def test_features_are_theirs(name, tmp_path):
     case = CASES[name]()
     torch.save(case.state, tmp_path / "net.pth")
-    found = import_network(tmp_path / "net.pth")
+    found = build_foreign_network(tmp_path / "net.pth")
     assert found.family.name == name.split()[0]
     assert (found.recipe.images.size, found.recipe.images.resize) == (case.size, case.resize)
 
@@ -46,7 +46,7 @@ def test_what_keys_do_not_tell_matters(name, setting, tmp_path):
     case = CASES[name]()
     torch.save(case.state, tmp_path / "net.pth")
     pixels = torch.rand(2, 3, 96, 48, generator=torch.Generator().manual_seed(1))
-    network = import_network(tmp_path / "net.pth", settings=setting).network
+    network = build_foreign_network(tmp_path / "net.pth", settings=setting).network
     with torch.inference_mode():
         theirs = case.forward(case.state, pixels)
         ours = network(imagenet(pixels)).f_i

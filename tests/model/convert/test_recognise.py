@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from reidkit.errors import ReidkitError, UsageError, WeightsError
 from reidkit.model.convert.families import FAMILIES
-from reidkit.model.convert.imported import import_network
+from reidkit.model.convert.imported import build_foreign_network
 from reidkit.model.convert.recognise import WRAPPERS, recognise
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone
@@ -57,7 +57,7 @@ def test_no_family_is_known_by_nothing():
 def test_what_is_not_supported_is_named_with_its_key(keys, family, key, tmp_path):
     path = saved(tmp_path, {name: torch.zeros(2) for name in keys})
     with pytest.raises(WeightsError, match=rf"of {family} \(its key {key}.*ONNX"):
-        import_network(path)
+        build_foreign_network(path)
 
 
 @pytest.mark.parametrize(
@@ -73,39 +73,39 @@ def test_what_is_not_supported_is_named_with_its_key(keys, family, key, tmp_path
 def test_what_does_not_fit_is_named(change, words, tmp_path):
     path = saved(tmp_path, CASES["layumi"]().state | change)
     with pytest.raises(WeightsError, match=words):
-        import_network(path)
+        build_foreign_network(path)
 
 
 def test_another_depth_is_named(tmp_path):
     make = Maker()
     make.resnet("base.", (2, 3, 2, 2))
     with pytest.raises(WeightsError, match=r"reidkit has not \(its stages have 2, 3, 2, 2 blocks\)"):
-        import_network(saved(tmp_path, make.state))
+        build_foreign_network(saved(tmp_path, make.state))
 
 
 def test_an_unknown_file_gets_the_nearest_three(tmp_path):
     make = Maker()
     make.resnet("body.base.")
     with pytest.raises(WeightsError, match=r"nearest are .*\d+ of 120 keys\), .*, .*: name one as family"):
-        import_network(saved(tmp_path, make.state))
+        build_foreign_network(saved(tmp_path, make.state))
 
 
 def test_a_family_can_be_named(tmp_path):
     path = saved(tmp_path, CASES["fast-reid"]().state)
-    assert import_network(path).recipe.images.size == (256, 128)
-    assert import_network(path, "fast-reid-sbs").recipe.images.size == (384, 128)
+    assert build_foreign_network(path).recipe.images.size == (256, 128)
+    assert build_foreign_network(path, "fast-reid-sbs").recipe.images.size == (384, 128)
     with pytest.raises(WeightsError, match=r"does not fit|no key of the layout"):
-        import_network(path, "transreid")
+        build_foreign_network(path, "transreid")
     with pytest.raises(UsageError, match=r"family must be .*did you mean fast-reid"):
-        import_network(path, "fastreid")
+        build_foreign_network(path, "fastreid")
 
 
 def test_settings_are_the_recipes_last_word(tmp_path):
     path = saved(tmp_path, torchreid().state)
-    assert import_network(path).recipe.network.last_stride == 2
-    assert import_network(path, settings=["network.last_stride=1"]).recipe.network.last_stride == 1
+    assert build_foreign_network(path).recipe.network.last_stride == 2
+    assert build_foreign_network(path, settings=["network.last_stride=1"]).recipe.network.last_stride == 1
     with pytest.raises(UsageError, match=r"there is no network\.stride"):
-        import_network(path, settings={"network.stride": 1})
+        build_foreign_network(path, settings={"network.stride": 1})
 
 
 def test_a_file_says_where_its_stride_is(tmp_path):
@@ -113,7 +113,7 @@ def test_a_file_says_where_its_stride_is(tmp_path):
     make.resnet("", DEEP)
     for said, placed in (({"stride_in": "1x1"}, "1x1"), ({}, "auto")):
         save_file(make.state, tmp_path / "net.safetensors", said)
-        assert import_network(tmp_path / "net.safetensors").recipe.network.stride_in == placed
+        assert build_foreign_network(tmp_path / "net.safetensors").recipe.network.stride_in == placed
 
 
 def test_a_dictionary_of_boxmots(tmp_path):
@@ -121,14 +121,14 @@ def test_a_dictionary_of_boxmots(tmp_path):
     path = saved(
         tmp_path, {"model_name": "osnet_x0_25", "state_dict": state, "num_classes": 5, "preprocess": "resize_pad"}
     )
-    found = import_network(path)
+    found = build_foreign_network(path)
     assert found.recipe.network.backbone == "osnet-x0_25"
     assert "borders" in found.remarks[0]
 
 
 def test_transreids_cameras_have_their_numbers(tmp_path):
     case = CASES["transreid"]()
-    network = import_network(saved(tmp_path, case.state)).network
+    network = build_foreign_network(saved(tmp_path, case.state)).network
     images, table = torch.zeros(2, 3, 64, 32), case.state["base.sie_embed"]
     assert torch.equal(network.backbone.cameras.table, table[:, 0])
     assert network.backbone.cameras(torch.tensor([2, 3])).shape == (2, 1, 192)
@@ -176,10 +176,10 @@ def test_a_model_of_our_own_needs_no_import(tmp_path):
     recipe = Recipe(network=Network(backbone="resnet18", width=0.125))
     save_model(tmp_path / "model.safetensors", build_network(recipe.network), recipe)
     with pytest.raises(WeightsError, match="reidkit's already"):
-        import_network(tmp_path / "model.safetensors")
+        build_foreign_network(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("family", [family.name for family in FAMILIES if family.unsupported])
 def test_a_family_that_is_not_supported_says_so_by_name_too(family, tmp_path):
     with pytest.raises(ReidkitError, match=f"of {family}"):
-        import_network(saved(tmp_path, {"x.weight": torch.zeros(2)}), family)
+        build_foreign_network(saved(tmp_path, {"x.weight": torch.zeros(2)}), family)

@@ -31,7 +31,7 @@ class Imported(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def import_network(
+def build_foreign_network(
     path: Path,
     family: str | None = None,
     settings: Sequence[str] | Mapping[str, object] = (),
