@@ -97,8 +97,11 @@ def test_a_script_from_outside_passes_a_strict_type_checker(tmp_path: Path) -> N
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert rk.__version__ == project["version"]
+    root = Path(__file__).parents[1]
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    file = root / settings["tool"]["hatch"]["version"]["path"]
+    assert settings["project"]["dynamic"] == ["version"]
+    assert f'__version__ = "{rk.__version__}"' in file.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
