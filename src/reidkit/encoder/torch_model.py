@@ -20,7 +20,7 @@ from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.masks import mirror
 from reidkit.model.network import Network
 from reidkit.recipe.checks import check_choice
-from reidkit.types import JUNK, NO_CAMERA
+from reidkit.types import JUNK, NO_CAMERA, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from reidkit.encoder.given_images import Image
     from reidkit.encoder.inference import Feature
     from reidkit.recipe import Recipe
-    from reidkit.types import Sample
 
 LOGGER = logging.getLogger("reidkit.encoder")
 

@@ -49,8 +49,8 @@ class Network(nn.Module):
     def forward(self, images: Tensor, camera_b: Tensor | None = None) -> Features:
         """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each, and what the head has aside.
 
-        A backbone that `takes_cameras` gets the numbers [B] of the cameras, too, where they are given. With masks images
-        are [B, 3 + `mask_channels`, H, W].
+        A backbone that `takes_cameras` gets the numbers [B] of the cameras, too, where they are given. With masks,
+        images are [B, 3 + `mask_channels`, H, W].
         """
         if self.mask_channels:
             return masked_features(self, images)
