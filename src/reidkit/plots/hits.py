@@ -57,9 +57,8 @@ def _tile(gallery: Gallery, hit: Hit, folder: Path) -> Tile:
     words = " ".join(word for word in (chance, (hit.camera or "")[:8]) if word)
     # A hit below the threshold gets no cross: it need not be a false match.
     frame, mark = (TRUE, "✓") if hit.same else ("", "")
-    return Tile(
-        hit_picture(gallery, hit, folder, tile_pixels()), f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip(), frame, mark
-    )
+    caption = f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip()
+    return Tile(hit_picture(gallery, hit, folder, tile_pixels()), caption, frame, mark)
 
 
 def hit_picture(gallery: Gallery, hit: Hit, folder: Path, box: tuple[int, int]) -> Image.Image | None:
