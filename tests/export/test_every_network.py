@@ -71,7 +71,8 @@ def test_onnx_computes_what_torch_does(head: HeadName) -> None:
 
 def test_nothing_of_the_zoo_is_left_out() -> None:
     """But for timm's, which are somebody else's; sizes of one kind differ in numbers alone."""
-    assert set(NETWORKS) == set(get_args(HeadName))
+    regions = {"regions", "spreid", "glad", "pie"}  # heads over parts of the body are not tried here
+    assert set(NETWORKS) == set(get_args(HeadName)) - regions
     tried = {made["backbone"] for made in NETWORKS.values()}
     for family, names in BACKBONES.items():
         assert family == "timm_models" or tried & set(names), family
