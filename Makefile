@@ -8,7 +8,7 @@ DEMO := demo
 SOURCE = $(if $(DATA),$(DATA),$(DEMO)/people)
 RUN = $(DEMO)/$(if $(DATA),run-$(notdir $(patsubst %/,%,$(DATA))),run)
 
-.PHONY: install demo serve test check bench docs figures wheel format clean
+.PHONY: install demo serve test check bench docs figures licences wheel format clean
 
 install: $(VENV)/.installed
 
@@ -53,6 +53,10 @@ bench: install
 docs: install
 	$(BIN)/python -m docs.api
 	$(BIN)/python -m docs.site
+
+# The page of the dependencies' licences, of what is installed here.
+licences: install
+	$(BIN)/python -m docs.licences
 
 # The pictures of the pages; those of the demonstration only after `make demo`.
 figures: install
