@@ -61,7 +61,7 @@ TAIL = """
 ## Data and weights
 
 They are no dependencies, and have terms of their own: [responsible.md](responsible.md#data) and the
-[table of weights](../README.md#the-first-real-run).
+[table of weights](recipes.md#weights-to-start-from).
 """
 
 
