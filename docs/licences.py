@@ -139,7 +139,7 @@ def installed(names: Iterable[str]) -> Iterator[tuple[str, Distribution]]:
 
 def licence(found: Distribution) -> str:
     """Return what a package says of its licence: as an expression, by a classifier, or in words."""
-    expression, words = found.metadata.get("License-Expression"), found.metadata.get("License") or ""
+    expression, words = (str((found.metadata.get_all(name) or [""])[0]) for name in ("License-Expression", "License"))
     if expression:
         return expression
     classified = [line.split(" :: ")[-1] for line in found.metadata.get_all("Classifier") or [] if "License ::" in line]
