@@ -48,7 +48,7 @@ def moves(flip, top, left, box=(0, 0, 0, 0)):
 
 def moved(masks, params, pad):
     out = np.empty((1, *masks.size, masks.stored), np.uint8)
-    masks.flipped(np.array([0]), params, pad, out)
+    masks.augment_into(np.array([0]), params, pad, out)
     return out[0]
 
 

@@ -164,7 +164,7 @@ class TrainBatches:
                     rows = self._styles.of(styles, order[batch], mine)
                 transforms.crop_flip(rows, index, params, pad, slot.images.numpy())
             if self.masks is not None:
-                self.masks.flipped(index, params, pad, slot.masks.numpy())
+                self.masks.augment_into(index, params, pad, slot.masks.numpy())
             transforms_on_device.write_params(index, self.labels[order[batch]], params, pad, slot.numbers.numpy())
             return params
 

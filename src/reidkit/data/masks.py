@@ -133,7 +133,7 @@ class Masks(Sequence["Pixels"]):
             return np.full((*self.size, self.stored), ANYWHERE, np.uint8)
         return file.read(self, image)
 
-    def flipped(self, indices: NDArray[np.int64], params: AugmentParams, pad: int, out: Pixels) -> None:
+    def augment_into(self, indices: NDArray[np.int64], params: AugmentParams, pad: int, out: Pixels) -> None:
         """Put masks into `out` uint8 [B, H, W, M], mirrored, cropped and erased as their images are.
 
         What comes from outside an image, and what is erased, is 0. Of a mirrored image left and right joints change
@@ -286,7 +286,7 @@ def _place(path: Path, kind: str) -> Path:
 
 def _listed(root: Path) -> dict[str, _File]:
     """Return the files of masks by their paths below `root`, without ending."""
-    found: dict[str, _File] = {}
+    found: dict[str, Path] = {}
     for folder, _, names in os.walk(root):
         for name in names:
             path = Path(folder, name)
@@ -295,14 +295,13 @@ def _listed(root: Path) -> dict[str, _File]:
             key = path.relative_to(root).with_suffix("").as_posix()
             if key in found:
                 raise DataError(
-                    f"{root} holds two masks called {key} ({Path(str(cast('_MaskFile', found[key]).path)).name} and "
-                    f"{name}): keep one of them",
+                    f"{root} holds two masks called {key} ({found[key].name} and {name}): keep one of them",
                     argument="masks",
                 )
-            found[key] = _MaskFile(path)
+            found[key] = path
     if not found:
         raise DataError(f"{root} holds no masks: give a folder of .png files, or of .npy maps", argument="masks")
-    return found
+    return {key: _MaskFile(path) for key, path in found.items()}
 
 
 def _matched(known: dict[str, _File], samples: Sequence[Sample]) -> list[_File | None]:
