@@ -149,6 +149,8 @@ def test_wrong_json_is_said(content: str, said: str, tmp_path: Path) -> None:
 def test_other_mistakes(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="is not there"):
         read_boxes(tmp_path / "gone.txt")
+    with pytest.raises(DataError, match="is no file, but a pipe or a device"):
+        read_boxes("/dev/zero")
     with pytest.raises(UsageError, match="choose one of mot, xyxy, yolo, coco"):
         read_boxes(text(tmp_path, ""), "voc")  # type: ignore[arg-type]
     (tmp_path / "labels").mkdir()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.gallery import open_gallery
 from reidkit.gallery.fill import find_images
 from reidkit.video import PieceOptions, TrackerOptions, TrackOptions, read_pieces, track
@@ -306,6 +306,8 @@ def test_a_table_of_videos_with_cameras_and_starts_and_a_folder_of_boxes(tmp_pat
         ("a", "door", START.isoformat(), 1),
         ("b", "b", START.isoformat(), 0),
     ]
+    with pytest.raises(MissingFileError, match="is not there: give a table"):
+        track([folder / "gone.csv"], tmp_path / "out", detector=ByColour())
     for content, said in (
         ("path\na.mp4\n", "line 1 has no column video"),
         ("video,camera\na.mp4,x\n,y\n", "line 3 has no video"),

@@ -115,6 +115,8 @@ def read_boxes(path: str | os.PathLike[str], format: BoxesFormat | None = None) 
         raise UsageError(f"no format of boxes {format!r}: choose one of {', '.join(FORMATS)}", argument="boxes_format")
     if not place.exists():
         raise MissingFileError(f"{place} is not there: give a file of boxes, as det/det.txt of MOT")
+    if not place.is_file() and not place.is_dir():
+        raise DataError(f"{place} is no file, but a pipe or a device: give the file itself")
     kind: BoxesFormat = format or ("coco" if place.suffix.lower() == ".json" else "yolo" if place.is_dir() else "mot")
     if (kind == "yolo") != place.is_dir():
         raise DataError(

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, MissingFileError
 from reidkit.terminal import cell_text
 from reidkit.video.live import is_live
 
@@ -37,9 +37,12 @@ def read_video_table(path: str | os.PathLike[str]) -> list[TableRow]:
     """Read a table with a column `video` (paths relative to it) and, where they are known, `camera` and `start`.
 
     Raises:
+        MissingFileError: it is not there.
         DataError: it cannot be read, has no such column, or a line has no video.
     """
     place = Path(path)
+    if not place.is_file():
+        raise MissingFileError(f"{place} is not there: give a table with the columns {', '.join(COLUMNS)}")
     try:
         with place.open("rb") as file:
             content = file.read(LARGEST + 1)

@@ -218,6 +218,11 @@ def test_a_format_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     for name in FORMATS:
         with pytest.raises(WeightsError, match=f"no detector of format {name}"):
             FileDetector(path, format=name)
+    cells_of_yolox = constant_detector(tmp_path / "x.onnx", CASES["yolox"][0])
+    assert FileDetector(cells_of_yolox, format="yolox-decoded").format == "yolox-decoded"
+    for name in set(FORMATS) - {"yolox", "yolox-decoded"}:
+        with pytest.raises(WeightsError, match=f"no detector of format {name}"):
+            FileDetector(cells_of_yolox, format=name)
     with pytest.raises(UsageError, match="choose one of yolox"):
         FileDetector(path, format="yolov4")
 

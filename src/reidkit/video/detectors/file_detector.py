@@ -226,6 +226,9 @@ class FileDetector:
         Raises:
             WeightsError: it does not.
         """
+        fits = self._format.fits or self._format.tells
+        if not fits(outputs, *self.size):
+            raise WeightsError(f"{self.path} is no detector of format {self.format}: its outputs are {_shown(outputs)}")
         self._decoded(outputs)
 
 

@@ -57,6 +57,7 @@ class Format:
     Attributes:
         tells: Whether outputs, for a blank input of this height and width, are in it.
         decode: Reads boxes and scores.
+        fits: Whether outputs can be in it, where somebody says that they are; None: as `tells`.
         placing: How a frame is put into the input.
         bgr: Whether colours are in this order.
         scale: What pixels 0..255 are divided by.
@@ -76,6 +77,7 @@ class Format:
     units: Literal["input", "parts", "frame"] = "input"
     person: int = 0
     overlap: float | None = None
+    fits: Callable[[Outputs, int, int], bool] | None = None
 
 
 def grid(height: int, width: int, strides: tuple[int, ...]) -> tuple[Floats, Floats]:
@@ -227,9 +229,23 @@ def _decode_ssd(outputs: Outputs, inside: Inside) -> tuple[Floats, Floats]:
 
 
 FORMATS: dict[str, Format] = {
-    "yolox": Format(tells=_is_yolox, decode=_decode_yolox, placing="top-left", bgr=True, scale=1.0, overlap=0.45),
+    "yolox": Format(
+        tells=_is_yolox,
+        fits=_rows_of_cells,
+        decode=_decode_yolox,
+        placing="top-left",
+        bgr=True,
+        scale=1.0,
+        overlap=0.45,
+    ),
     "yolox-decoded": Format(
-        tells=_is_yolox_decoded, decode=_decode_rows, placing="top-left", bgr=True, scale=1.0, overlap=0.45
+        tells=_is_yolox_decoded,
+        fits=_rows_of_cells,
+        decode=_decode_rows,
+        placing="top-left",
+        bgr=True,
+        scale=1.0,
+        overlap=0.45,
     ),
     "yolov5": Format(
         tells=lambda outputs, height, width: _rows_of_cells(outputs, height, width, anchors=3),
@@ -249,9 +265,10 @@ FORMATS: dict[str, Format] = {
         units="parts",
         person=1,
     ),
-    "hf-rt-detr": Format(tells=_hf(80), decode=_decode_sigmoid, placing="stretch", units="parts"),
+    "hf-rt-detr": Format(tells=_hf(80), fits=_hf(), decode=_decode_sigmoid, placing="stretch", units="parts"),
     "hf-deformable-detr": Format(
         tells=_hf(91),
+        fits=_hf(),
         decode=_decode_sigmoid,
         placing="stretch",
         mean=IMAGENET_MEAN,
