@@ -28,7 +28,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.extras import install
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -120,43 +120,78 @@ def embed_images(
         DataError: there are no images, or none can be read; the file cannot be written.
         UsageError: another ending of `out`; an option that there is not.
     """
-    started = time.perf_counter()
+    work, listed = plan(
+        model, images, out, flip=flip, options=replace(options or InferenceOptions(), **changes), format=format
+    )
+    return work.make(listed)
+
+
+def plan(
+    model: Encoder,
+    images: Named | Iterable[Named] | ImageList,
+    out: str | os.PathLike[str],
+    *,
+    flip: bool,
+    format: str | None,  # noqa: A002
+    options: InferenceOptions,
+) -> tuple[Work, ImageList]:
+    """Return the work that `embed_images` does, which another module may share out, and the images.
+
+    Raises:
+        DataError: there are no images.
+        UsageError: another ending of `out`.
+    """
     path, encoder = Path(out), as_image_encoder(model)
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"{path} ends neither in .npz nor in .parquet: name it so", argument="out")
     if path.suffix.lower() == ".parquet":
         _pyarrow()
-    chosen = replace(options or InferenceOptions(), **changes)
     listed = images if isinstance(images, ImageList) else list_images(images, format)
     if not listed.samples:
         raise DataError("there are no images to embed: give files, folders, lists or shards", argument="images")
-    if chosen.masks is not None and isinstance(encoder, Model) and encoder.recipe.network.masks != "none":
-        find_masks(chosen.masks, listed.samples, encoder.recipe.network.masks, chosen.missing_masks)
-    work = _Work(encoder, listed.samples, path, flip=flip, options=chosen)
-    with os_errors_as(path):
-        if path.is_dir():
-            raise DataError(f"{path} is a folder: name a file that ends in .npz or .parquet", argument="out")
-        reused = work.begin()
-        chosen.group.wait()
-        work.run()
-        chosen.group.wait()
-        result = work.result(reused)
-        chosen.group.wait()
-        if chosen.group.first:
-            work.finish(listed, result)
-    return replace(result, seconds=time.perf_counter() - started)
+    if options.masks is not None and isinstance(encoder, Model) and encoder.recipe.network.masks != "none":
+        find_masks(options.masks, listed.samples, encoder.recipe.network.masks, options.missing_masks)
+    return Work(encoder, listed.samples, path, flip=flip, options=options), listed
 
 
-class _Work:
+class Work:
     """The parts of one file, in the folder `OUT.parts`, each written whole or not at all."""
 
     def __init__(
-        self, encoder: ImageEncoder, samples: Samples, path: Path, *, flip: bool, options: InferenceOptions
+        self,
+        encoder: ImageEncoder,
+        samples: Samples,
+        path: Path,
+        *,
+        flip: bool,
+        options: InferenceOptions,
+        part: int = 0,
     ) -> None:
         self.encoder, self.samples, self.path = encoder, samples, path
         self.flip, self.options = flip, options
         self.folder = path.with_name(f"{path.name}.parts")
-        self.count = -(-len(samples) // PART)
+        self.part = part or PART
+        self.count = -(-len(samples) // self.part)
+
+    def make(self, listed: ImageList, run: Callable[[], None] | None = None) -> Embedded:
+        """Make the file: `run` makes the parts that are missing; None: `self.run`.
+
+        Raises:
+            DataError: no image can be read; the file cannot be written.
+        """
+        started, group = time.perf_counter(), self.options.group
+        with os_errors_as(self.path):
+            if self.path.is_dir():
+                raise DataError(f"{self.path} is a folder: name a file that ends in .npz or .parquet", argument="out")
+            reused = self.begin()
+            group.wait()
+            (run or self.run)()
+            group.wait()
+            result = self.result(reused)
+            group.wait()
+            if group.first:
+                self.finish(listed, result)
+        return replace(result, seconds=time.perf_counter() - started)
 
     def begin(self) -> int:
         """Keep the parts of a run before, if it was of the same images and model; return how many images they hold."""
@@ -164,7 +199,7 @@ class _Work:
         wanted = self._plan()
         with contextlib.suppress(OSError, strict_json.JsonError):
             if strict_json.read(plan) == wanted:
-                return sum(len(self._rows(at)) for at in range(self.count) if self._file(at).is_file())
+                return self.images_done()
         if self.options.group.first:
             self._clear()
             self.folder.mkdir(parents=True)
@@ -175,10 +210,10 @@ class _Work:
     def run(self) -> None:
         """Make the parts that are missing, those of this process; the images of the next are decoded meanwhile."""
         group = self.options.group
-        mine = list(range(group.rank, self.count, group.size))
-        missing = [at for at in mine if self._load(at) is None]
-        done = sum(len(self._rows(at)) for at in mine if at not in set(missing))
+        mine = range(group.rank, self.count, group.size)
+        missing = self.missing(mine)
         total = sum(len(self._rows(at)) for at in mine)
+        done = total - sum(len(self._rows(at)) for at in missing)
         with ThreadPoolExecutor(1, thread_name_prefix="reidkit-part") as ahead:
             waiting = [ahead.submit(self._decode, at) for at in missing[:1]]
             for number, at in enumerate(missing):
@@ -187,6 +222,20 @@ class _Work:
                     waiting.append(ahead.submit(self._decode, missing[number + 1]))
                 self._save(at, self._encode(at, pixels, why, (done, total)))
                 done += len(self._rows(at))
+
+    def missing(self, parts: Iterable[int]) -> list[int]:
+        """Return which parts are not there, or not whole."""
+        return [at for at in parts if self._load(at) is None]
+
+    def make_part(self, at: int) -> None:
+        """Make one part, if it is not there."""
+        if self._load(at) is None:
+            pixels, why = self._decode(at)
+            self._save(at, self._encode(at, pixels, why, (0, len(pixels))))
+
+    def images_done(self) -> int:
+        """Return how many images the parts hold that are there."""
+        return sum(len(self._rows(at)) for at in range(self.count) if self._file(at).is_file())
 
     def finish(self, listed: ImageList, result: Embedded) -> None:
         """Put the parts together as the file, and remove them."""
@@ -278,7 +327,7 @@ class _Work:
             yield part
 
     def _rows(self, at: int) -> NDArray[np.int64]:
-        return np.arange(at * PART, min((at + 1) * PART, len(self.samples)))
+        return np.arange(at * self.part, min((at + 1) * self.part, len(self.samples)))
 
     def _clear(self) -> None:
         """Remove the parts.
@@ -316,7 +365,7 @@ class _Work:
             "flip": self.flip,
             "images": len(self.samples),
             "names": names.hexdigest(),
-            "part": PART,
+            "part": self.part,
             **({} if self.options.masks is None else {"masks": str(self.options.masks)}),
         }
 

@@ -9,7 +9,7 @@ EXTRAS = {
     "pyarrow": ("pyarrow",),
     "fastapi": ("fastapi", "prometheus-client", "python-multipart", "uvicorn"),
     "pymilvus": ("pymilvus",),
-    "ray": ("ray[data]",),
+    "ray": ("ray",),
     "timm": ("timm",),
     "onnxruntime": ("onnx", "onnxruntime"),
     "onnxscript": ("onnx", "onnxruntime", "onnxscript"),

@@ -10,6 +10,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import command, join, print_json, print_line, progress, remark
+from reidkit.errors import UsageError
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
@@ -29,9 +30,15 @@ def embed(
     flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False,
     format_: options.Format = None,
     processes: options.Processes = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Have it done by a Ray cluster: host:6379, auto, or local."),
+    ] = None,
     as_json: options.Json = False,
 ) -> int:
     """Write the features of images into a file; the same command goes on after a kill."""
+    if ray and shared(processes):
+        raise UsageError("a cluster has its own processes: leave out --processes, or --ray")
     if shared(processes):
         return run_as(processes, command())
 
