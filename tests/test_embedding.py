@@ -154,7 +154,7 @@ def test_processes_take_every_other_part(folder: Path, tmp_path: Path) -> None:
             return flag
 
     options = InferenceOptions(device="cpu", precision="fp32")
-    first = embedding._Work
+    first = embedding.Work
     second = first(
         as_image_encoder(Colours()),
         list_images(folder).samples,

@@ -116,3 +116,13 @@ def test_what_a_worker_says(cluster, folder, tmp_path):
 
     with pytest.raises(DataError, match=r"has the model [0-9a-f]{16}, and not [0-9a-f]{16}: share one"):
         embed_images_on_ray(Other, folder, tmp_path / "f.npz")
+
+
+def test_there_is_no_cluster(folder, tmp_path, monkeypatch):
+    from reidkit.ray_embedding import embed_images_on_ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(
+        RunError, match=r"there is no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): start one with `ray start"
+    ):
+        embed_images_on_ray(Colours, folder, tmp_path / "f.npz", address="127.0.0.1:1")

@@ -147,10 +147,13 @@ def _connect(address: str) -> None:
         os.environ.setdefault("RAY_worker_niceness", "0")
     local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
     try:
+        host, colon, port = address.rpartition(":")
+        if colon and port.isdecimal() and "/" not in host:  # Ray itself would ask for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
-            f"there is no Ray cluster at {address} ({str(error).splitlines()[0][:150]}): start one with `ray start "
+            f"there is no Ray cluster at {address} ({str(error).partition(chr(10))[0][:150]}): start one with `ray start "
             "--head`, or say local",
             argument="ray",
         ) from None

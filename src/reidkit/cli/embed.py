@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
     from reidkit.data.image_list import ImageList
+    from reidkit.embedding import Embedded
 
 SHOWN = 20
 """Unreadable images that are listed."""
@@ -44,13 +46,29 @@ def embed(
 
     from reidkit.embedding import embed_images
 
+    if ray:
+        return _print(_on_ray(model, _listed(images, format_), out, inference, flip=flip, address=ray), as_json=as_json)
     loaded = inference.load_model(model)
     found = _listed(images, format_)
     as_child()
     with join() as group, progress(group.first) as tell:
         made = embed_images(loaded, found, out, flip=flip, options=inference.for_library(tell, group))
-    if not group.first:
-        return 0
+    return _print(made, as_json=as_json) if group.first else 0
+
+
+def _on_ray(
+    model: Path, found: ImageList, out: Path, inference: options.Inference, *, flip: bool, address: str
+) -> Embedded:
+    from reidkit.ray_embedding import embed_images_on_ray
+
+    load = partial(options.open_model, model, inference.network, inference.input_spec)
+    with progress() as tell:
+        how = inference.for_library(tell)
+        return embed_images_on_ray(load, found, out, address=address, flip=flip, options=how)
+
+
+def _print(made: Embedded, *, as_json: bool) -> int:
+    """Print what was made; the exit status."""
     for path, why in made.unreadable[:SHOWN]:
         remark(f"left out: {why if path in why else f'{path}: {why}'}")
     if len(made.unreadable) > SHOWN:
