@@ -152,9 +152,9 @@ def _connect(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0][:150]
         raise RunError(
-            f"there is no Ray cluster at {address} ({str(error).partition(chr(10))[0][:150]}): start one with `ray start "
-            "--head`, or say local",
+            f"there is no Ray cluster at {address} ({reason}): start one with `ray start --head`, or say local",
             argument="ray",
         ) from None
 
