@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reidkit.data.formats.detect import load_dataset
 from reidkit.errors import DataError, MissingFileError
 from reidkit.gallery import Row, open_gallery
-from reidkit.gallery.fill import fill, fill_from_features, find_images, value_of
+from reidkit.gallery.fill import fill, fill_from_features, find_images, holds_features, value_of
 from reidkit.gallery.local import LocalGallery
 from reidkit.metrics.features import write_features
 from reidkit.types import Embeddings
@@ -155,3 +156,22 @@ def test_features_files(tmp_path):
             fill_from_features(gallery, tmp_path / "plain.npz")
         assert fill_from_features(gallery, tmp_path / "plain.npz", any_model=True).added == 2
         assert gallery.keys()[-1] == "plain/00000001"
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_a_data_set_in_shards(tmp_path, noise, kind):
+    """As from the files that were packed: the same keys below the split, ids, cameras and features."""
+    pytest.importorskip("pyarrow", reason="needs the extra shards")
+    from reidkit.data.shards.writer import convert
+
+    convert(load_dataset(noise), tmp_path / "shards", kind, 20)
+    with LocalGallery.create(tmp_path / "people.db", Colours()) as gallery:
+        images = find_images(tmp_path / "shards")
+        done = fill(gallery, images, thumbnails=True)
+        assert (done.added, done.unreadable) == (len(images), [])
+        assert fill(gallery, images).unchanged == len(images)
+        expected = find_images(noise)
+        assert sorted((row.pid, row.camera) for row in gallery) == sorted((e.row.pid, e.row.camera) for e in expected)
+        assert gallery.thumbnail(images[0].row.key)
+    shard = next(each for each in (tmp_path / "shards").iterdir() if each.suffix in (".tar", ".parquet"))
+    assert not holds_features(shard)

@@ -73,7 +73,7 @@ def add(
         list[Path],
         typer.Argument(
             metavar="IMAGES...",
-            help="Images, folders, lists (.txt), tables (.csv), data sets, features (.npz, .parquet).",
+            help="Images, folders, lists (.txt), tables (.csv), data sets, shards, features (.npz).",
         ),
     ],
     model: ModelOption = None,
@@ -100,7 +100,7 @@ def add(
     A table has a column path, and any of key, pid, camera, track, time, image; other columns are attributes. An image
     that cannot be read is named and left out, and the exit status is then 1.
     """
-    from reidkit.gallery.fill import FEATURES, Filled, fill, fill_from_features, find_images
+    from reidkit.gallery.fill import Filled, fill, fill_from_features, find_images, holds_features
 
     known = {
         "camera": camera,
@@ -108,7 +108,7 @@ def add(
         "time": parse_time(time) if time else None,
         "attributes": parse_attributes(attribute or []),
     }
-    features = [source for source in sources if source.suffix.lower() in FEATURES]
+    features = [source for source in sources if holds_features(source)]
     images = [
         each
         for source in sources

@@ -22,13 +22,15 @@ from reidkit.gallery.row import Row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from reidkit.encoder import Image
     from reidkit.gallery.protocol import Gallery, OnConflict, Status
-    from reidkit.types import Dataset
+    from reidkit.types import Dataset, ImageFile
 
     OnProgress: TypeAlias = Callable[[str, int, int], None]
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
 FEATURES = frozenset({".npz", ".npy", ".mat", ".parquet"})
+SHARDS = frozenset({".tar", ".parquet"})
 TABLES = frozenset({".csv", ".tsv"})
 KNOWN = ("path", "key", "pid", "camera", "track", "time", "image")
 """The columns of a table that are columns of a row; `camid` is another name of `camera`, all others are attributes."""
@@ -42,7 +44,7 @@ class ImageRow(NamedTuple):
     """A row that is to be added, and the image that it is of."""
 
     row: Row
-    path: Path
+    path: ImageFile
 
 
 @dataclass
@@ -125,11 +127,11 @@ def _add(gallery: Gallery, some: list[ImageRow], filled: Filled, how: OnConflict
 
     parts, kept = [], []
     try:
-        parts, kept = [gallery.embed([each.path for each in some])], some
+        parts, kept = [gallery.embed([_image(each.path) for each in some])], some
     except DataError:
         for each in some:
             try:
-                parts.append(gallery.embed([each.path]))
+                parts.append(gallery.embed([_image(each.path)]))
                 kept.append(each)
             except DataError as error:
                 filled.unreadable.append((each.row.key, str(error)))
@@ -140,12 +142,21 @@ def _add(gallery: Gallery, some: list[ImageRow], filled: Filled, how: OnConflict
         filled.count(added.keys, added.status)
 
 
-def make_thumbnail(path: Path) -> bytes | None:
+def _image(path: ImageFile) -> Image:
+    """Return an image as a gallery embeds it: the path of a file, or the pixels of one in a shard."""
+    if isinstance(path, Path):
+        return path
+    from reidkit.data.decode import decode_bytes
+
+    return decode_bytes(path.read_bytes(), str(path))
+
+
+def make_thumbnail(path: ImageFile) -> bytes | None:
     """Return a small JPEG of an image, without what else stands in its file; None where it cannot be read."""
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes())) as image:
             image.draft("RGB", (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
             small = ImageOps.exif_transpose(image).convert("RGB")
             small.thumbnail(THUMBNAIL)
@@ -201,6 +212,18 @@ def fill_from_features(
     return filled
 
 
+def holds_features(path: Path) -> bool:
+    """Return whether a file is one of features, by its name; of `.parquet`, which may be a shard, by its columns."""
+    if path.suffix.lower() != ".parquet":
+        return path.suffix.lower() in FEATURES
+    try:
+        from pyarrow import parquet
+
+        return "vector" in parquet.read_schema(path).names
+    except (ImportError, OSError, ValueError):
+        return True  # whoever reads it says what is wrong
+
+
 def find_images(
     path: str | os.PathLike[str],
     *,
@@ -211,9 +234,10 @@ def find_images(
     """Return the images of a path, with what is known of each.
 
     Args:
-        path: An image; a folder of images, in folders of their own or not; a data set; a list (.txt) of paths, one a
-            line; a table (.csv, .tsv) with a column `path` and any of key, pid, camera (or camid), track, time, image;
-            its other columns are attributes. Paths are relative to the file that holds them.
+        path: An image; a folder of images, in folders of their own or not; a data set, of files or of shards (.tar,
+            .parquet); a list (.txt) of paths, one a line; a table (.csv, .tsv) with a column `path` and any of key,
+            pid, camera (or camid), track, time, image; its other columns are attributes. Paths are relative to the
+            file that holds them.
         format: The format of a data set; None: recognised.
         split: Which images of a data set: train, query, gallery or all.
         **columns: What holds for all images of which it is not known: `camera`, `track`, `time`, `attributes`.
@@ -228,7 +252,7 @@ def find_images(
     if not place.exists():
         raise MissingFileError(f"{place} is not there: give images, a folder, a list, a table or a data set")
     ending = place.suffix.lower()
-    if place.is_dir():
+    if place.is_dir() or ending in SHARDS:
         found = _of_folder(place, format, split)
     elif ending in TABLES:
         found = _of_table(place)
@@ -277,9 +301,10 @@ def _of_dataset(dataset: Dataset, folder: Path, split: str) -> list[ImageRow]:
         raise DataError(f"{folder} has no {split} images: choose another split, or all", argument="split")
     found = []
     for sample in chosen:
-        if not isinstance(sample.path, Path):
-            raise DataError(f"{folder} holds its images in shards: embed it to a features file first, and add that")
-        name = os.path.relpath(sample.path, folder).replace(os.sep, "/")
+        if isinstance(sample.path, Path):
+            name = os.path.relpath(sample.path, folder).replace(os.sep, "/")
+        else:  # in a shard: its name there, which is that of the file that was packed
+            name = str(getattr(sample.path, "key", sample.path))
         attributes = {"person": person} if (person := dataset.names.pids.get(sample.pid)) else {}
         camera = dataset.names.camids.get(sample.camid) or sample.camid
         # As names, ids of two data sets are told apart; as numbers they are those of this one.
