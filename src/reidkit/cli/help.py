@@ -57,6 +57,8 @@ OWN = {
     "import": {"Data": "family settings"},
     "track": {"Data": "camera start", "Inference": "model", "Output": "gallery keep"},
     "crops": {"Data": "camera start"},
+    "join": {"Search": "threshold far linkage cameras_overlap", "Gallery": "undo confirm one unconfirm"},
+    "find": {"Data": "uri", "Search": "gap", "Output": "videos clips marked csv overwrite"},
     "adapt": {"Data": "cameras", "Training": "network"},
 }
 """Where a name means something else in one command than in the others."""

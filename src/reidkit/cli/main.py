@@ -37,6 +37,7 @@ from reidkit.cli.serve import serve
 from reidkit.cli.show import show
 from reidkit.cli.train import train
 from reidkit.cli.video import video
+from reidkit.cli.video_people import find, join
 from reidkit.errors import PeerError, ReidkitError
 from reidkit.terminal import harmless
 from reidkit.version import __version__
@@ -112,6 +113,14 @@ gallery.command("export", cls=Command, epilog="reidkit gallery export people.db 
 )
 gallery.command(cls=Command, epilog="reidkit gallery audit people.db --verify")(spread(audit))
 app.add_typer(gallery, name="gallery")
+video.command(cls=Command, epilog="reidkit video join people.db --dry-run")(spread(join))
+video.command(
+    cls=Command,
+    epilog="""
+    reidkit video find photo.png --gallery people.db --model runs/small
+    reidkit video find photo.png --gallery people.db --model M --videos tracks --sheet found.png --clips clips
+    """,
+)(spread(find))
 app.add_typer(video, name="video")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reidkit.video.box_files import read_boxes
+    from reidkit.video.clips import write_clips, write_marked
     from reidkit.video.crops import CropOptions
     from reidkit.video.detectors.file_detector import FileDetector
     from reidkit.video.joining import Tracks, join, propose_threshold
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from reidkit.video.synthetic import draw_videos
     from reidkit.video.trackers import TrackerOptions
     from reidkit.video.tracking import Tracked, TrackOptions, track
+    from reidkit.video.visits import Visit, Visits, find_visits
 
 __all__ = [
     "CropOptions",
@@ -27,8 +29,11 @@ __all__ = [
     "Tracked",
     "TrackerOptions",
     "Tracks",
+    "Visit",
+    "Visits",
     "confirm_people",
     "draw_videos",
+    "find_visits",
     "forget_people",
     "join",
     "join_people",
@@ -37,10 +42,14 @@ __all__ = [
     "read_pieces",
     "track",
     "unconfirm_people",
+    "write_clips",
+    "write_marked",
     "write_people",
 ]
 
 _MODULES = {
+    "reidkit.video.clips": ("write_clips", "write_marked"),
+    "reidkit.video.visits": ("Visit", "Visits", "find_visits"),
     "reidkit.video.box_files": ("read_boxes",),
     "reidkit.video.crops": ("CropOptions",),
     "reidkit.video.detectors.file_detector": ("FileDetector",),

@@ -19,6 +19,7 @@ from reidkit.video.piece import pieces_of_video
 from reidkit.video.record import is_name, read_record
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -79,7 +80,12 @@ def tracked_video(folder: Path, video: str) -> Tracked:
 
 
 def write_clips(
-    visits: Visits | Sequence[Visit], folder: Path, out: Path, *, overwrite: bool = False, margin: float = BEFORE
+    visits: Visits | Sequence[Visit],
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    margin: float = BEFORE,
 ) -> Clips:
     """Write a clip of each visit into the folder `out`, with a box around the person.
 
@@ -95,6 +101,7 @@ def write_clips(
     Raises:
         DataError: a file is there already; `out` cannot be written.
     """
+    folder, out = Path(folder), Path(out)
     names = {visit.rank: out / _clip_name(visit) for visit in visits if visit.video is not None}
     _refuse_existing(names.values(), overwrite)
     files, problems = [], []
@@ -106,12 +113,19 @@ def write_clips(
     return Clips(tuple(files), tuple(dict.fromkeys(problems)))
 
 
-def write_marked(visits: Visits | Sequence[Visit], folder: Path, out: Path, *, overwrite: bool = False) -> Clips:
+def write_marked(
+    visits: Visits | Sequence[Visit],
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+) -> Clips:
     """Write each video in which there is a visit into the folder `out`, whole, with boxes around the person.
 
     Raises:
         DataError: a file is there already; `out` cannot be written.
     """
+    folder, out = Path(folder), Path(out)
     by_video: dict[str, list[Visit]] = {}
     for visit in visits:
         if visit.video is not None:

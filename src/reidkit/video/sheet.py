@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reidkit.gallery.protocol import Gallery
     from reidkit.video.visits import Visit, Visits
 
-COLUMNS = 6
+COLUMNS = 5
 
 
 def visits_figure(
@@ -36,7 +36,7 @@ def visits_figure(
         folder: DIR, the folder that `reidkit video track` has made, where crops lie; None: the working directory.
         columns: Visits in a row.
     """
-    size = (1.25, 2.2)
+    size = (1.7, 2.3)
     box = round(DPI * size[0]), round(DPI * size[1])
     rows: list[list[Tile | None]] = [[Tile(read_for_display(Path(str(each)), box), "photo", INK) for each in photos]]
     names = ["photo"]

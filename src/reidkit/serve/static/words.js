@@ -18,7 +18,8 @@ export function whenWords(hit) {
   const long = count(Math.max(1, Math.round(last - first)), "second");
   if (!hit.time) return `${clock(first)} to ${clock(last)} of the video, ${long}`;
   const zero = new Date(hit.time).getTime() - 1000 * second;
-  return `${moment.format(zero + 1000 * first)} to ${hour.format(zero + 1000 * last)}, ${long}`;
+  const [begin, end] = [first, last].map((each) => Math.round(zero + 1000 * each));
+  return `${moment.format(begin)} to ${hour.format(end)}, ${long}`;
 }
 
 /** A place in a video, as players show it. */
