@@ -118,7 +118,7 @@ video.command(
     cls=Command,
     epilog="""
     reidkit video find photo.png --gallery people.db --model runs/small
-    reidkit video find photo.png --gallery people.db --model M --videos tracks --sheet found.png --clips clips
+    reidkit video find a.png --gallery p.db --model M --videos DIR --clips clips
     """,
 )(spread(find))
 app.add_typer(video, name="video")
