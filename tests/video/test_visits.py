@@ -12,7 +12,7 @@ from reidkit.gallery import Query, Row
 from reidkit.gallery.local import LocalGallery
 from reidkit.video.people import PERSON
 from reidkit.video.visits import COLUMNS, find_visits, visits_csv
-from reidkit.video.words import clock, span_words
+from reidkit.video.words import chance_words, clock, span_words
 from tests.gallery.made import calibration
 
 BEGAN = datetime(2026, 11, 26, 8, tzinfo=UTC)
@@ -138,6 +138,10 @@ def test_images_that_are_from_no_video(filled):
 
 def test_times_in_words():
     assert [clock(0), clock(59.9), clock(3675.2)] == ["0:00", "0:59", "1:01:15"]
+
+
+def test_nothing_is_certain():
+    assert [chance_words(each) for each in (1.0, 0.944, 0.0)] == ["over 99 %", "94 %", "under 1 %"]
 
 
 def test_the_table_marks_what_a_spreadsheet_would_compute(filled):

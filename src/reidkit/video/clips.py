@@ -17,6 +17,7 @@ from reidkit.video.encode import write_video
 from reidkit.video.frames import VideoFile, open_container, upright, video_stream
 from reidkit.video.piece import pieces_of_video
 from reidkit.video.record import is_name, read_record
+from reidkit.video.words import chance_words
 
 if TYPE_CHECKING:
     import os
@@ -196,7 +197,7 @@ def _make(folder: Path) -> None:
 
 def _marks(visit: Visit, found: Tracked) -> list[Marked]:
     keys = {hit.track or hit.key for hit in visit.hits}
-    chance = f"{100 * visit.probability:.0f} %" if visit.probability is not None else f"{visit.similarity:.2f}"
+    chance = f"{visit.similarity:.2f}" if visit.probability is None else chance_words(visit.probability)
     return [Marked(piece, f"{visit.rank}: {chance}") for piece in _pieces(found, keys).values()]
 
 

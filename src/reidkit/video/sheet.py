@@ -11,7 +11,7 @@ from reidkit.data.images import read_for_display
 from reidkit.plots.hits import hit_picture
 from reidkit.plots.image_grid import Grid, Tile, draw_grid
 from reidkit.plots.style import DPI, INK, TRUE
-from reidkit.video.words import span_words
+from reidkit.video.words import chance_words, span_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,13 +39,13 @@ def visits_figure(
     size = (1.7, 2.3)
     box = round(DPI * size[0]), round(DPI * size[1])
     rows: list[list[Tile | None]] = [[Tile(read_for_display(Path(str(each)), box), "photo", INK) for each in photos]]
-    names = ["photo"]
+    names = ["photo  "]
     calibrated = visits.threshold is not None
     for name, some in (("same" if calibrated else "visits", visits.above), ("below", visits.below)):
         tiles = [_tile(gallery, visit, folder or Path(), box) for visit in some]
         for at in range(0, len(tiles), columns):
             rows.append(list(tiles[at : at + columns]))
-            names.append(name if not at else "")
+            names.append(f"{name}  " if not at else "")
     if not visits:
         rows.append([Tile(np.full((2, 1, 3), 255, np.uint8), "nobody")])
         names.append("")
@@ -65,7 +65,7 @@ def visits_figure(
 
 
 def _tile(gallery: Gallery, visit: Visit, folder: Path, box: tuple[int, int]) -> Tile | None:
-    chance = f"{visit.similarity:.2f}" if visit.probability is None else f"{100 * visit.probability:.0f} %"
+    chance = f"{visit.similarity:.2f}" if visit.probability is None else _chance(visit.probability)
     when = span_words(visit, day=False)
     frame, mark = (TRUE, "\u2713") if visit.same else ("", "")
     caption = f"{visit.rank}: {chance}  {(visit.camera or '')[:10]}\n{when}"
