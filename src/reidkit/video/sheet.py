@@ -65,7 +65,7 @@ def visits_figure(
 
 
 def _tile(gallery: Gallery, visit: Visit, folder: Path, box: tuple[int, int]) -> Tile | None:
-    chance = f"{visit.similarity:.2f}" if visit.probability is None else _chance(visit.probability)
+    chance = f"{visit.similarity:.2f}" if visit.probability is None else chance_words(visit.probability)
     when = span_words(visit, day=False)
     frame, mark = (TRUE, "\u2713") if visit.same else ("", "")
     caption = f"{visit.rank}: {chance}  {(visit.camera or '')[:10]}\n{when}"
