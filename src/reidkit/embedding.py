@@ -13,7 +13,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,12 +23,12 @@ from reidkit.data.image_list import ImageList, list_images
 from reidkit.data.masks import find_masks
 from reidkit.data.sources import decode_all
 from reidkit.distributed import ALONE
+from reidkit.embedding_file import require_pyarrow, write_npz, write_parquet
 from reidkit.encoder import InferenceOptions, Model, as_image_encoder, refuse_diverged
 from reidkit.errors import DataError, UsageError
-from reidkit.extras import install
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -145,7 +145,7 @@ def plan(
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"{path} ends neither in .npz nor in .parquet: name it so", argument="out")
     if path.suffix.lower() == ".parquet":
-        _pyarrow()
+        require_pyarrow()
     listed = images if isinstance(images, ImageList) else list_images(images, format)
     if not listed.samples:
         raise DataError("there are no images to embed: give files, folders, lists or shards", argument="images")
@@ -245,10 +245,10 @@ class Work:
         kept = np.setdiff1d(np.arange(len(self.samples)), [row for part in self._parts() for row in part.why])
         table = self.samples.take(kept)
         columns = {"pids": table.pids, "camids": table.camids, "paths": table.paths}
-        write = _write_parquet if self.path.suffix.lower() == ".parquet" else _write_npz
+        write = write_parquet if self.path.suffix.lower() == ".parquet" else write_npz
         vectors = (part.vectors for part in self._parts())
         with atomic_write(self.path) as file:
-            write(file, vectors, (len(kept), self.encoder.dim), columns, listed, result)
+            write(file, vectors, (len(kept), self.encoder.dim), columns, listed, result.model)
         self._clear()
 
     def result(self, reused: int) -> Embedded:
@@ -384,74 +384,3 @@ class _Decoded:
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         return self._pixels, indices
-
-
-def _write_npz(
-    file: IO[bytes],
-    parts: Iterable[Floats],
-    shape: tuple[int, int],
-    columns: dict[str, Any],
-    listed: ImageList,
-    result: Embedded,
-) -> None:
-    """Write what `metrics.features.write_features` does, with the features of one part in memory at a time."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        with archive.open("vectors.npy", "w", force_zip64=True) as stream:
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
-            for vectors in parts:
-                stream.write(np.ascontiguousarray(vectors, "<f4").tobytes())
-        arrays: dict[str, Any] = {name: columns[name] for name in ("pids", "camids")}
-        arrays |= {"paths": np.array(columns["paths"], np.str_), "model": np.array(result.model, np.str_)}
-        for name, numbers, called in (
-            ("pid_names", columns["pids"], listed.names.pids),
-            ("camid_names", columns["camids"], listed.names.camids),
-        ):
-            if called:
-                arrays[name] = np.array([called.get(number, "") for number in numbers.tolist()], np.str_)
-        for name, values in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.asarray(values), allow_pickle=False)
-
-
-def _write_parquet(
-    file: IO[bytes],
-    parts: Iterable[Floats],
-    shape: tuple[int, int],
-    columns: dict[str, Any],
-    listed: ImageList,
-    result: Embedded,
-) -> None:
-    """Write the columns `vector`, `pid`, `camid` and `path`, a group of rows for each part."""
-    del listed
-    arrow, parquet = _pyarrow()
-    schema = arrow.schema(
-        [
-            ("vector", arrow.list_(arrow.float32())),
-            ("pid", arrow.int64()),
-            ("camid", arrow.int64()),
-            ("path", arrow.string()),
-        ],
-        metadata={"reidkit.model": result.model},
-    )
-    done = 0
-    with parquet.ParquetWriter(file, schema) as writer:
-        for vectors in parts:
-            if not len(vectors):
-                continue
-            some = slice(done, done + len(vectors))
-            done += len(vectors)
-            offsets = np.arange(len(vectors) + 1, dtype=np.int32) * shape[1]
-            lists = arrow.ListArray.from_arrays(offsets, arrow.array(np.ascontiguousarray(vectors).reshape(-1)))
-            paths: Sequence[str] = columns["paths"][some]
-            rows = [lists, columns["pids"][some], columns["camids"][some], list(paths)]
-            writer.write_table(arrow.table(rows, schema=schema))
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UsageError(f"Parquet needs pyarrow: {install('pyarrow')}", argument="out") from None
-    return pyarrow, parquet

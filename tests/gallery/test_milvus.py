@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 
 from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
 from reidkit.gallery import Filter, Row, create_gallery, open_gallery
-from reidkit.gallery.comparison import compare_galleries
+from reidkit.gallery.agreement import compare_galleries
 from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.transfer import copy_gallery, open_copy
 from tests.gallery import milvus_service

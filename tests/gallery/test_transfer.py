@@ -10,7 +10,7 @@ import pytest
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter, Row
 from reidkit.gallery import transfer as module
-from reidkit.gallery.comparison import compare_galleries
+from reidkit.gallery.agreement import compare_galleries
 from reidkit.gallery.fill import fill_from_features
 from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.transfer import copy_gallery, export_gallery

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from reidkit.errors import UsageError, WeightsError
-from reidkit.model.masks import mirror
+from reidkit.model.masked import mirror
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone
 from reidkit.recipe import Network

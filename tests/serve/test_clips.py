@@ -11,7 +11,7 @@ from PIL import Image
 from reidkit.errors import UsageError
 from reidkit.gallery import Row
 from reidkit.gallery.memory import MemoryGallery
-from reidkit.serve.endpoints.clips import part_of
+from reidkit.serve.endpoints.moments import part_of
 from reidkit.serve.problems import Problem
 from reidkit.serve.settings import ServiceSettings
 from reidkit.serve.tokens import new_token

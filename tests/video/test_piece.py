@@ -13,8 +13,8 @@ import pytest
 from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics.features import read_features
 from reidkit.video.piece import Piece, gallery_row, read_pieces
+from reidkit.video.piece_writer import PieceWriter
 from reidkit.video.record import Record, Settings, Source, is_name, read_record, write_record
-from reidkit.video.writer import PieceWriter
 
 if TYPE_CHECKING:
     from pathlib import Path

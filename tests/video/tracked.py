@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.video.piece import Piece
+from reidkit.video.piece_writer import PieceWriter
 from reidkit.video.record import Record, Settings, Source
-from reidkit.video.writer import PieceWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from reidkit.cli.gallery_output import SHOWN
 from reidkit.cli.output import print_json, print_line, progress
 
 if TYPE_CHECKING:
-    from reidkit.gallery.comparison import Comparison
+    from reidkit.gallery.agreement import Comparison
 
 Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db, or milvus://host:port/name.")]
 
@@ -33,7 +33,7 @@ def check(
     of the other gallery's first 1, 10 and 100 hits are found. The exit status is 1 where there is a problem.
     """
     from reidkit.gallery import open_gallery
-    from reidkit.gallery.comparison import compare_galleries
+    from reidkit.gallery.agreement import compare_galleries
 
     with open_gallery(uri) as opened:
         found = opened.check()

@@ -17,7 +17,7 @@ from reidkit.encoder.input_spec import InputSpec
 from reidkit.errors import UsageError
 from reidkit.hardware import choose_batch
 from reidkit.model.fuse import fuse_batch_norms
-from reidkit.model.masks import mirror
+from reidkit.model.masked import mirror
 from reidkit.model.network import Network
 from reidkit.recipe.checks import check_choice
 from reidkit.types import JUNK, NO_CAMERA, Sample

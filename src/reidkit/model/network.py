@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from reidkit.model.masks import masked_features, widen
+from reidkit.model.masked import masked_features, widen
 from reidkit.recipe import family_of
 from reidkit.recipe.mask_channels import MIRRORED, mask_channels
 
@@ -35,7 +35,7 @@ class Network(nn.Module):
         self.aside: Spans = dict(getattr(head, "aside", {}))
         """The parts of what the head has for losses alone, by name; empty where it has nothing."""
         self.mask_channels = 0
-        """How many maps stand beside the colours of its images (see `model.masks`)."""
+        """How many maps stand beside the colours of its images (see `model.masked`)."""
         self.mirrored: tuple[int, ...] = ()
         """Of a mirrored image, which of these maps each comes from, where they change places."""
         # Files and checkpoints of every release have `neck.weight`, not `head.neck.weight`.
@@ -53,7 +53,7 @@ class Network(nn.Module):
         images are [B, 3 + `mask_channels`, H, W].
         """
         if self.mask_channels:
-            return masked_features(self, images)
+            return masked_features(self.backbone, self.head, self.mask_channels, images)
         map_bchw = self.backbone(images, camera_b) if self.takes_cameras else self.backbone(images)
         features: Features = self.head(map_bchw)
         return features

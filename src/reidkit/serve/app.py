@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.serve import answers, messages, problems
 from reidkit.serve.audit import AuditLog
-from reidkit.serve.endpoints import clips, operation, rows, search
+from reidkit.serve.endpoints import moments, operation, rows, search
 from reidkit.serve.problems import Problem
 from reidkit.serve.security import Shell
 from reidkit.serve.service import Service
@@ -96,7 +96,7 @@ OPERATIONS = (
     ),
     Operation("DELETE", "/v1/rows/{key}", rows.delete_row, statuses=(422,), success=(204,)),
     Operation("GET", "/v1/images/{key}", rows.get_image, statuses=(404, 422)),
-    Operation("GET", "/v1/clips/{key}", clips.get_clip, statuses=(404, 416, 422), success=(200, 206)),
+    Operation("GET", "/v1/clips/{key}", moments.get_clip, statuses=(404, 416, 422), success=(200, 206)),
     Operation(
         "GET", "/v1/audit", operation.audit, answers.EntriesAnswer, statuses=(422,),
         query=("from", "to", "actor", "after", "limit"),

@@ -22,7 +22,7 @@ from reidkit.gallery.memory import MemoryGallery
 from reidkit.serve import uploads
 from reidkit.serve.admission import Admission
 from reidkit.serve.batcher import Batcher, ExpiredError, StoppedError
-from reidkit.serve.clips import Clips
+from reidkit.serve.clip_cache import Clips
 from reidkit.serve.embedder import Embedder
 from reidkit.serve.messages import LONGEST_PURPOSE
 from reidkit.serve.problems import Problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.synth import Plan
     from reidkit.synth.draw import Shot
     from reidkit.synth.figure import Points, Rgb
 
@@ -65,6 +64,25 @@ class LabelledCanvas(Canvas):
             self.joints[name] = (x, y)
 
 
+class Drawing(Protocol):
+    """What the pixels of a set depend on beside the shots: the `Plan` of a set."""
+
+    @property
+    def seed(self) -> int:
+        """Begins every draw."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        ...
+
+
 class Masked(NamedTuple):
     """An image with what is true of it.
 
@@ -90,7 +108,7 @@ def draw_masked(seed: int, shot: Shot, height: int, width: int) -> Masked:
     return Masked(image, labels, joints)
 
 
-def draw_files(folder: Path, plan: Plan, masks: bool, shots: Sequence[Shot]) -> list[Note]:
+def draw_files(folder: Path, plan: Drawing, masks: bool, shots: Sequence[Shot]) -> list[Note]:
     """Write images, and their masks where these are asked for; return the joints of each."""
     if not masks:
         for shot in shots:
@@ -109,7 +127,7 @@ def draw_files(folder: Path, plan: Plan, masks: bool, shots: Sequence[Shot]) -> 
     return notes
 
 
-def write_keypoints(folder: Path, plan: Plan, notes: Sequence[Note]) -> None:
+def write_keypoints(folder: Path, plan: Drawing, notes: Sequence[Note]) -> None:
     """Write the joints of all images as COCO has them: v is 2 for what is seen, 1 for what something hides, else 0."""
     images, annotations = [], []
     for number, (name, joints) in enumerate(notes, 1):

@@ -42,10 +42,10 @@ from reidkit.train.inputs import (
 )
 from reidkit.train.log import Log
 from reidkit.train.loop import LoopOptions, fit
-from reidkit.train.masks import open_training_masks
 from reidkit.train.parallel import micro_batches_here
 from reidkit.train.public_weights import find_weights
 from reidkit.train.teacher import lessons_of, save_classifier, taught, the_classifier
+from reidkit.train.training_masks import open_training_masks
 
 if TYPE_CHECKING:
     import os

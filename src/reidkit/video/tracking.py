@@ -16,10 +16,10 @@ from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.terminal import harmless
 from reidkit.video.box_files import BoxesFormat, BoxFile
+from reidkit.video.named_videos import choose_names, given_videos
 from reidkit.video.piece_features import add_from_folder, is_of_another_video
 from reidkit.video.piece_maker import PieceOptions
 from reidkit.video.record import RECORD, Record, Settings, Source, read_record, write_record
-from reidkit.video.sources import choose_names, given_videos
 from reidkit.video.trackers import build_tracker
 from reidkit.video.video_run import Common, VideoRun
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from reidkit.gallery import Gallery
     from reidkit.video.detectors.file_detector import Detector
     from reidkit.video.frames import Frames
-    from reidkit.video.sources import GivenVideo
+    from reidkit.video.named_videos import GivenVideo
     from reidkit.video.video_run import Boxes, OnProgress
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from reidkit.video.crops import as_jpeg
 from reidkit.video.detectors.file_detector import Detector
 from reidkit.video.piece_features import GalleryPieces, PieceEmbedder
 from reidkit.video.piece_maker import PieceMaker, PieceOptions
+from reidkit.video.piece_writer import PieceWriter
 from reidkit.video.record import Counts, Record
-from reidkit.video.writer import PieceWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

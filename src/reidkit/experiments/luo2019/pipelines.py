@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
 
 
-# What a recipe builds, found by running it: the stages of the network, and which loss takes which feature.
-#
-# Nothing is written by hand: the network and the objective are built as for training, and a batch is sent through.
+# What a recipe builds is found by running it: it is built as for training, and a batch is sent through.
 
 Shape = tuple[int, ...]
 

@@ -16,30 +16,27 @@ from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from reidkit.model.contracts import Backbone, Features
-    from reidkit.model.network import Network
 
 COLOURS = 3
 
 
-def masked_features(network: Network, images: Tensor) -> Features:
-    """Run a network on images with masks, [B, 3 + K, H, W].
+def masked_features(backbone: nn.Module, head: nn.Module, channels: int, images: Tensor) -> Features:
+    """Run the backbone and the head of a network on images with so many masks, [B, 3 + `channels`, H, W].
 
     Raises:
         UsageError: the masks are not there.
     """
-    if images.shape[1] != COLOURS + network.mask_channels:
-        count = network.mask_channels
+    if images.shape[1] != COLOURS + channels:
         raise UsageError(
-            f"the network takes {count} {'map' if count == 1 else 'maps'} beside each image: give the folder of masks "
-            "as masks, in a training, an evaluation or an embedding",
+            f"the network takes {channels} {'map' if channels == 1 else 'maps'} beside each image: give the folder of "
+            "masks as masks, in a training, an evaluation or an embedding",
             argument="masks",
         )
-    head = cast("Any", network.head)
     if not getattr(head, "takes_masks", False):
-        found: Features = head(network.backbone(images))
+        found: Features = head(backbone(images))
         return found
     colours = images[:, :COLOURS].contiguous(memory_format=torch.channels_last)
-    pooled: Features = head(network.backbone(colours), images[:, COLOURS:])
+    pooled: Features = head(backbone(colours), images[:, COLOURS:])
     return pooled
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reidkit.gallery import Filter, Row
-from reidkit.gallery.comparison import compare_galleries, filters_of, recall_at
+from reidkit.gallery.agreement import compare_galleries, filters_of, recall_at
 from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.query import Hit
 

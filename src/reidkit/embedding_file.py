@@ -1,0 +1,96 @@
+"""The files that features of many images are written to, with those of one part in memory at a time."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from reidkit.errors import UsageError
+from reidkit.extras import install
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from reidkit.data.image_list import ImageList
+
+    Floats = NDArray[np.float32]
+
+
+def write_npz(
+    file: IO[bytes],
+    parts: Iterable[Floats],
+    shape: tuple[int, int],
+    columns: dict[str, Any],
+    listed: ImageList,
+    model: str,
+) -> None:
+    """Write what `metrics.features.write_features` does, with the features of one part in memory at a time."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("vectors.npy", "w", force_zip64=True) as stream:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for vectors in parts:
+                stream.write(np.ascontiguousarray(vectors, "<f4").tobytes())
+        arrays: dict[str, Any] = {name: columns[name] for name in ("pids", "camids")}
+        arrays |= {"paths": np.array(columns["paths"], np.str_), "model": np.array(model, np.str_)}
+        for name, numbers, called in (
+            ("pid_names", columns["pids"], listed.names.pids),
+            ("camid_names", columns["camids"], listed.names.camids),
+        ):
+            if called:
+                arrays[name] = np.array([called.get(number, "") for number in numbers.tolist()], np.str_)
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asarray(values), allow_pickle=False)
+
+
+def write_parquet(
+    file: IO[bytes],
+    parts: Iterable[Floats],
+    shape: tuple[int, int],
+    columns: dict[str, Any],
+    listed: ImageList,
+    model: str,
+) -> None:
+    """Write the columns `vector`, `pid`, `camid` and `path`, a group of rows for each part."""
+    del listed
+    arrow, parquet = require_pyarrow()
+    schema = arrow.schema(
+        [
+            ("vector", arrow.list_(arrow.float32())),
+            ("pid", arrow.int64()),
+            ("camid", arrow.int64()),
+            ("path", arrow.string()),
+        ],
+        metadata={"reidkit.model": model},
+    )
+    done = 0
+    with parquet.ParquetWriter(file, schema) as writer:
+        for vectors in parts:
+            if not len(vectors):
+                continue
+            some = slice(done, done + len(vectors))
+            done += len(vectors)
+            offsets = np.arange(len(vectors) + 1, dtype=np.int32) * shape[1]
+            lists = arrow.ListArray.from_arrays(offsets, arrow.array(np.ascontiguousarray(vectors).reshape(-1)))
+            paths: Sequence[str] = columns["paths"][some]
+            rows = [lists, columns["pids"][some], columns["camids"][some], list(paths)]
+            writer.write_table(arrow.table(rows, schema=schema))
+
+
+def require_pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow and its module for Parquet.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError(f"Parquet needs pyarrow: {install('pyarrow')}", argument="out") from None
+    return pyarrow, parquet
