@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from reidkit.gallery.comparison import recall_at
+from reidkit.gallery.agreement import recall_at
 
 from reidkit.gallery import Row, create_gallery
 

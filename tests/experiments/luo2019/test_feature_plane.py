@@ -82,9 +82,9 @@ def test_planes_come_from_the_runs(plan, planes):
 
     _, triplet, neck = planes.values()
     assert triplet.classifier is None
-    np.testing.assert_array_equal(triplet.metric, triplet.search)
-    assert neck.metric.shape == neck.search.shape == (3 * 4 * 8, 2)
-    assert not np.array_equal(neck.metric, neck.search)
+    np.testing.assert_array_equal(triplet.f_t, triplet.f_i)
+    assert neck.f_t.shape == neck.f_i.shape == (3 * 4 * 8, 2)
+    assert not np.array_equal(neck.f_t, neck.f_i)
     assert np.bincount(neck.pids).tolist() == [32, 32, 32]
     state = torch.load(plan.out / "figure6-bnneck" / "state.pt", weights_only=True)
     np.testing.assert_array_equal(neck.classifier[0], state["objective"]["identity.classifier.weight"].double().numpy())
@@ -102,7 +102,7 @@ def test_dashed_lines_are_the_classifiers_hyperplanes(planes):
     for line, segment in zip(dashed, expected, strict=True):
         np.testing.assert_allclose(line.get_xydata(), segment.ends)
     drawn = np.concatenate([each.get_offsets() for each in second.collections])
-    np.testing.assert_allclose(drawn[np.lexsort(drawn.T)], neck.search[np.lexsort(neck.search.T)])
+    np.testing.assert_allclose(drawn[np.lexsort(drawn.T)], neck.f_i[np.lexsort(neck.f_i.T)])
 
 
 def test_a_second_call_trains_nothing(plan, planes):
@@ -113,7 +113,7 @@ def test_a_second_call_trains_nothing(plan, planes):
     again = trained(PANELS[3][1], list_images(plan), plan)
     assert steps() == before
     assert json.loads(before.splitlines()[0])["epoch"] == 1
-    np.testing.assert_array_equal(again.search, planes["ID + triplet loss + BNNeck"].search)
+    np.testing.assert_array_equal(again.f_i, planes["ID + triplet loss + BNNeck"].f_i)
 
 
 def test_too_few_ids_and_odd_paths(tmp_path):
