@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from reidkit.gallery.agreement import recall_at
 
 from reidkit.gallery import Row, create_gallery
+from reidkit.gallery.agreement import recall_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
