@@ -3,7 +3,7 @@
 Tracks are compared with the ground truth by TrackEval (HOTA, IDF1, id switches) and by purity, the part of the boxes
 that belong to the id that most boxes of their track belong to; beside those of plain overlap. Joining: of all pairs of
 tracks that were put together the part that is of one id (precision), and of all that are of one id the part that was
-put together (recall).
+put together (recall); the same of the pairs of two cameras alone.
 """
 
 from __future__ import annotations
@@ -125,18 +125,23 @@ def purity(pieces: list[Piece], street: Path) -> float:
     return pure / max(1, total)
 
 
-def joining(people: NDArray[np.int64], names: list[str], pieces: list[Piece], street: Path) -> tuple[float, float]:
-    """Return precision and recall over pairs of tracks; those that are nobody's are left out."""
-    ids = {}
+def joining(people: NDArray[np.int64], names: list[str], pieces: list[Piece], street: Path) -> tuple[float, ...]:
+    """Return precision and recall over pairs of tracks, and over those of two cameras; who is nobody is left out."""
+    ids, videos = {}, {}
     for piece in pieces:
         mine = owners(piece, read_truth(street / "gt" / f"{piece.video}.txt"))
         mine = mine[mine >= 0]
         ids[piece.key] = int(np.bincount(mine).argmax()) if len(mine) else -1
+        videos[piece.key] = piece.video
     who = np.array([ids[name] for name in names])
+    where = np.array([videos[name] for name in names])
     one, other = np.triu_indices(len(who), 1)
     known = (who[one] >= 0) & (who[other] >= 0)
-    same, put = (who[one] == who[other])[known], (people[one] == people[other])[known]
-    return float(same[put].mean()) if put.any() else 1.0, float(put[same].mean()) if same.any() else 1.0
+    found: tuple[float, ...] = ()
+    for pairs in (known, known & (where[one] != where[other])):
+        same, put = (who[one] == who[other])[pairs], (people[one] == people[other])[pairs]
+        found += (float(same[put].mean()) if put.any() else 1.0, float(put[same].mean()) if same.any() else 1.0)
+    return found
 
 
 def main() -> None:
@@ -169,9 +174,12 @@ def main() -> None:
                     )
                     if tracker == "edgefirst":
                         rows += measure_joining(gallery, pieces, street, seed)
-    print("\nseed  threshold   value  people  precision  recall")
-    for seed, basis, threshold, count, precision, recall in rows:
-        print(f"{seed:<5} {basis:<10} {threshold:6.3f}  {count:6}  {100 * precision:9.1f}  {100 * recall:6.1f}")
+    print("\nseed  threshold   value  people  precision  recall  across cameras: precision  recall")
+    for seed, basis, threshold, count, *shares in rows:
+        all_pairs, across = (
+            f"{100 * precision:9.1f}  {100 * recall:6.1f}" for precision, recall in (shares[:2], shares[2:])
+        )
+        print(f"{seed:<5} {basis:<10} {threshold:6.3f}  {count:6}  {all_pairs}  {across:>33}")
 
 
 def measure_joining(gallery: Any, pieces: list[Piece], street: Path, seed: int) -> list[tuple[Any, ...]]:
@@ -182,8 +190,7 @@ def measure_joining(gallery: Any, pieces: list[Piece], street: Path, seed: int) 
         gallery.calibration = known
         found = join_people(gallery)
         names = [each.name for each in found.tracks]
-        precision, recall = joining(found.people, names, pieces, street)
-        rows.append((seed, found.basis, found.threshold, found.count, precision, recall))
+        rows.append((seed, found.basis, found.threshold, found.count, *joining(found.people, names, pieces, street)))
     gallery.calibration = calibration
     return rows
 

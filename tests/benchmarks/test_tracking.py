@@ -55,8 +55,9 @@ def test_joining_is_measured_over_pairs(street, pieces):
     """Nobody joined: nothing is wrong, and nothing is found. Everybody joined: everything is found."""
     some = pieces["edgefirst"]
     names = [piece.key for piece in some]
-    assert joining(np.arange(len(some)), names, some, street) == (1.0, 0.0)
-    precision, recall = joining(np.zeros(len(some), np.int64), names, some, street)
-    assert recall == 1.0
+    assert joining(np.arange(len(some)), names, some, street) == (1.0, 0.0, 1.0, 0.0)
+    precision, recall, precision_across, recall_across = joining(np.zeros(len(some), np.int64), names, some, street)
+    assert recall == recall_across == 1.0
     assert 0.0 < precision < 0.6
+    assert 0.0 < precision_across < 0.6
     assert purity(some, street) > 0.95

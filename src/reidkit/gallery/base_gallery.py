@@ -1,4 +1,4 @@
-"""What galleries of all kinds share: embedding, checks of what is given, and searches by way of `search.py`."""
+"""What galleries of all kinds share: embedding, checks of what is given, and searches by way of `query_search.py`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A search works on a `Snapshot`, which no later change touches: new rows are written behind those that it counts, and
 what is removed is noted in a new array. Features in single precision stay where they are; those of a few rows are asked
-for. How a search is exact nevertheless is said in `scan.py`.
+for. How a search is exact nevertheless is said in `kernels.py`.
 """
 
 from __future__ import annotations
