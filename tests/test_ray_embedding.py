@@ -31,6 +31,7 @@ def cluster():
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("RAY_worker_niceness", "0")
         ray.init(
+            address="local",  # also where another cluster runs
             num_cpus=2,
             include_dashboard=False,
             log_to_driver=False,

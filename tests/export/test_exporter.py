@@ -257,7 +257,7 @@ def test_half_size_weights_by_hand() -> None:
 
 def test_a_network_that_cannot_be_traced_ends_in_a_sentence(model: Model, noise: Path, tmp_path: Path) -> None:
     class Fickle(torch.nn.Module):
-        channels, takes_cameras = 3, False
+        channels, takes_cameras, mask_channels = 3, False, 0
 
         def forward(self, images: torch.Tensor) -> Features:
             value = images.mean((2, 3))

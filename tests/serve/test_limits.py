@@ -317,7 +317,7 @@ def test_no_description_of_the_interface_leads_to_a_failure(client):
     schema = schemathesis.openapi.from_dict(client.get("/v1/openapi.json").json())
     schema.config.update(base_url=str(client.base_url))
     operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 19
+    assert len(operations) == 20
     seen = []
 
     @settings(

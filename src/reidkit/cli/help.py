@@ -32,7 +32,7 @@ GROUPS = {
     "Search": "key right wrong best top offset radius from_camera other_cameras group_by group_size expand "
     "pictures purpose",
     "Gallery": "model split fingerprint dim replace thumbnails any_model expect dry_run compact against min_recall",
-    "Machine": "device precision compiled processes workers quick",
+    "Machine": "device precision compiled processes workers ray quick",
     "Service": "host port allow_host proxy secure images videos wait timeout",
     "Access": "token_file role require_purpose audit audit_keep retain",
     "Output": "out picture licence save_classifier sheet per_query report images_per_shard shards tensorboard "

@@ -54,7 +54,9 @@ def recipes(
         print_line(f"{what}:")
         _print_rows(list(rows))
         print_line()
-    print_text("Scores are the paper's, in per cent. `reidkit recipes NAME` prints one; `reidkit train NAME` runs it.")
+    print_text(
+        "Scores are the paper's rank-1 and mAP, in per cent. `reidkit recipes NAME` prints one; `reidkit train NAME` runs it."
+    )
 
 
 def _print_rows(rows: Sequence[Row]) -> None:
@@ -64,7 +66,7 @@ def _print_rows(rows: Sequence[Row]) -> None:
         print_table(("  recipe", "row"), names, left=2)
         return
     print_table(
-        ("  recipe", "row", "Market rank-1", "mAP", "Duke rank-1", "mAP"),
+        ("  recipe", "row", "Market", "mAP", "Duke", "mAP"),
         [
             (*name, *(percent(score) for data in (MARKET, DUKE) for score in row.published.get(data, (None, None))))
             for name, row in zip(names, rows, strict=True)

@@ -13,7 +13,6 @@ from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write, hold
 from reidkit.errors import RunError, UsageError, WeightsError
-from reidkit.model.weights import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,6 +161,8 @@ def require_room(folder: Path, recipe: Recipe, fingerprint: str = "") -> bool:
     if not holds_run(folder):
         return True
     if not any((folder / name).is_file() for name in ("recipe.json", "state.pt")):
+        from reidkit.model.weights import read  # brings torch, which `reidkit --help` does without
+
         with contextlib.suppress(WeightsError):
             _, there = read(folder / "model.safetensors")
             same_recipe = there.get("recipe") == json.dumps(recipes.to_json(recipe))
