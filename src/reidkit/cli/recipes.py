@@ -55,7 +55,8 @@ def recipes(
         _print_rows(list(rows))
         print_line()
     print_text(
-        "Scores are the paper's rank-1 and mAP, in per cent. `reidkit recipes NAME` prints one; `reidkit train NAME` runs it."
+        "Scores are the paper's rank-1 and mAP, in per cent. `reidkit recipes NAME` prints one; "
+        "`reidkit train NAME` runs it."
     )
 
 
