@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 class Colours:
+    """An encoder that needs no network: the feature of an image is its mean colour."""
+
     input = InputSpec(height=4, width=2)
     dim = 3
     fingerprint = "c0105125c0105125"

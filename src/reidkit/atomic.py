@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from reidkit.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 # A file is written whole or not at all: beside its final place first, and then renamed into it.
@@ -63,22 +63,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         with _stream(path) as file:
             yield file
         return
-    remove_stale(path)
-    with _new_partial(path) as file:
-        partial = Path(file.name)
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl is None:
-                file.close()  # Windows renames no open file
-            partial.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):  # what is still in its buffer has no room either
-                file.close()
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
+    with _whole(path, os.replace) as file:
+        yield file
 
 
 @contextlib.contextmanager
@@ -91,6 +77,13 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         FileExistsError: `path` is there, or another process has been quicker.
         OSError: the file cannot be written.
     """
+    with _whole(path, os.link) as file:  # which, unlike a rename, never replaces another's file
+        yield file
+
+
+@contextlib.contextmanager
+def _whole(path: Path, appear: Callable[[Path, Path], None]) -> Iterator[IO[bytes]]:
+    """What to write a partial file of `path` to; `appear` gives it its name when its last byte is on the disk."""
     remove_stale(path)
     with _new_partial(path) as file:
         partial = Path(file.name)
@@ -99,11 +92,15 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             if fcntl is None:
-                file.close()  # Windows links no open file
-            os.link(partial, path)  # which, unlike a rename, never replaces another's file
+                file.close()  # Windows renames and links no open file
+            appear(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # what is still in its buffer has no room either
+                file.close()
+            raise
         finally:
             with contextlib.suppress(OSError):
-                partial.unlink()
+                partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

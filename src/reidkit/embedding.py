@@ -244,11 +244,17 @@ class Work:
             raise DataError(f"none of {result.images} images can be read ({first.why}): give others", argument="images")
         kept = np.setdiff1d(np.arange(len(self.samples)), [row for part in self._parts() for row in part.why])
         table = self.samples.take(kept)
-        columns = {"pids": table.pids, "camids": table.camids, "paths": table.paths}
+        columns: dict[str, Any] = {"pids": table.pids, "camids": table.camids, "paths": table.paths}
+        for name, numbers, called in (
+            ("pid_names", table.pids, listed.names.pids),
+            ("camid_names", table.camids, listed.names.camids),
+        ):
+            if called:
+                columns[name] = np.array([called.get(number, "") for number in numbers.tolist()], np.str_)
         write = write_parquet if self.path.suffix.lower() == ".parquet" else write_npz
         vectors = (part.vectors for part in self._parts())
         with atomic_write(self.path) as file:
-            write(file, vectors, (len(kept), self.encoder.dim), columns, listed, result.model)
+            write(file, vectors, (len(kept), self.encoder.dim), columns, result.model)
         self._clear()
 
     def result(self, reused: int) -> Embedded:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reidkit.data.image_list import ImageList
-
     Floats = NDArray[np.float32]
 
 
@@ -25,7 +23,6 @@ def write_npz(
     parts: Iterable[Floats],
     shape: tuple[int, int],
     columns: dict[str, Any],
-    listed: ImageList,
     model: str,
 ) -> None:
     """Write what `metrics.features.write_features` does, with the features of one part in memory at a time."""
@@ -37,12 +34,7 @@ def write_npz(
                 stream.write(np.ascontiguousarray(vectors, "<f4").tobytes())
         arrays: dict[str, Any] = {name: columns[name] for name in ("pids", "camids")}
         arrays |= {"paths": np.array(columns["paths"], np.str_), "model": np.array(model, np.str_)}
-        for name, numbers, called in (
-            ("pid_names", columns["pids"], listed.names.pids),
-            ("camid_names", columns["camids"], listed.names.camids),
-        ):
-            if called:
-                arrays[name] = np.array([called.get(number, "") for number in numbers.tolist()], np.str_)
+        arrays |= {name: values for name, values in columns.items() if name not in arrays}
         for name, values in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asarray(values), allow_pickle=False)
@@ -53,11 +45,9 @@ def write_parquet(
     parts: Iterable[Floats],
     shape: tuple[int, int],
     columns: dict[str, Any],
-    listed: ImageList,
     model: str,
 ) -> None:
     """Write the columns `vector`, `pid`, `camid` and `path`, a group of rows for each part."""
-    del listed
     arrow, parquet = require_pyarrow()
     schema = arrow.schema(
         [

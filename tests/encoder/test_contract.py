@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from reidkit.comparison import compare
-from reidkit.encoder import Encoder, InferenceOptions, InputSpec, Model, as_image_encoder, embed_samples, read_images
+from reidkit.encoder import Encoder, InferenceOptions, Model, as_image_encoder, embed_samples, read_images
 from reidkit.encoder.onnx_runtime import OnnxEncoder
 from reidkit.encoder.openvino_runtime import OpenVinoEncoder
 from reidkit.errors import DataError, UsageError
@@ -19,6 +19,7 @@ from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.gallery import open_gallery
 from reidkit.model.network import build_network
 from reidkit.types import Sample
+from tests.colours import Colours
 from tests.encoder.files import mean_colour, to_openvino
 from tests.train.tiny import RECIPE
 
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-
-class MeanColour:
-    """An encoder that needs no network: the feature of an image is its mean colour."""
-
-    input = InputSpec(height=4, width=2)
-    dim = 3
-    fingerprint = "c0105125c0105125"
-
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = images.mean(axis=(1, 2)).astype(np.float32)
-        return features
 
 
 def in_torch(_: Path) -> Encoder:
@@ -68,7 +57,7 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     "onnx one by one": in_onnx_one_by_one,
     "onnx by twos": in_onnx_by_twos,
     "openvino": in_openvino,
-    "own": lambda _: MeanColour(),
+    "own": lambda _: Colours(),
 }
 
 
@@ -147,7 +136,7 @@ def test_features_before_the_neck_are_those_of_torch_alone(encoder: Encoder) -> 
 
 
 def test_pixels_of_another_size_are_refused(encoder: Encoder) -> None:
-    if isinstance(encoder, MeanColour):
+    if isinstance(encoder, Colours):
         return
     wrongs: list[Any] = [np.zeros((1, 9, 9, 3), np.uint8), draw(encoder, 1).astype(np.float32)]
     for wrong in wrongs:

@@ -12,7 +12,7 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
-from reidkit.gallery.protocol import Added
+from reidkit.gallery.protocol import Added, Info
 from reidkit.gallery.query import Hits, Query, SearchOptions
 from reidkit.gallery.query_search import Target, find, make_target
 from reidkit.gallery.row import Row, camera_name
@@ -20,11 +20,12 @@ from reidkit.gallery.row import Row, camera_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from numpy.typing import ArrayLike, NDArray
 
     from reidkit.encoder import Encoder, Image
-    from reidkit.gallery.protocol import OnConflict, Page
+    from reidkit.gallery.protocol import CameraInfo, OnConflict, Page
     from reidkit.gallery.query_search import View
     from reidkit.gallery.row import Camera, Time, Value
     from reidkit.metrics.calibration_file import Calibration
@@ -109,6 +110,26 @@ class BaseGallery(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} images, model {self.model or 'not known'}, dim={self.dim})"
+
+    def _info(self, uri: str, uuid: str, cameras: tuple[CameraInfo, ...], created: datetime, **more: Any) -> Info:
+        """Return what the gallery at `uri` is, `more` of it with the words of `Info`."""
+        if known := self.calibration:
+            pairs = len(known.camera_pairs)
+            more |= {"calibrated": True, "far": known.settings.far, "threshold": known.threshold(), "pairs": pairs}
+        return Info(
+            uri=uri,
+            kind=self.kind,
+            uuid=uuid,
+            model=self.model,
+            dim=self.dim,
+            flip=self.flip,
+            rows=sum(camera.rows for camera in cameras),
+            cameras=cameras,
+            first=min((camera.first for camera in cameras if camera.first), default=None),
+            last=max((camera.last for camera in cameras if camera.last), default=None),
+            created=created,
+            **more,
+        )
 
     def get(self, key: str) -> Row | None:
         """Return the row of a key; None where there is none."""

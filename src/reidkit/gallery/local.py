@@ -17,7 +17,6 @@ from reidkit.gallery.database import Database, create, now_micros, read_meta
 from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.local_view import LocalView
 from reidkit.gallery.memory import (
-    calibration_facts,
     page_of,
     read_changes,
     read_position,
@@ -159,21 +158,13 @@ class LocalGallery(BaseGallery):
                 CameraInfo(name=name, rows=count, first=time_of(first), last=time_of(last))
                 for name, count, first, last in connection.execute(asked)
             )
-        return Info(
-            uri=str(self._database.path),
-            kind=self.kind,
-            uuid=self._meta.uuid,
-            model=self.model,
-            dim=self.dim,
-            flip=self.flip,
-            rows=sum(camera.rows for camera in cameras),
-            cameras=cameras,
-            first=min((camera.first for camera in cameras if camera.first), default=None),
-            last=max((camera.last for camera in cameras if camera.last), default=None),
-            created=from_micros(self._meta.created),
+        return self._info(
+            str(self._database.path),
+            self._meta.uuid,
+            cameras,
+            from_micros(self._meta.created),
             bytes=self._database.size(),
             memory=self._index.nbytes,
-            **calibration_facts(self.calibration),
         )
 
     def changes(self, position: str = "") -> Changes:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -90,22 +90,7 @@ class MemoryGallery(BaseGallery):
             _camera_info(name, [row for row in rows if row.camera == name])
             for name in sorted({row.camera for row in rows}, key=lambda name: (name is None, name or ""))
         )
-        whole = _camera_info(None, rows)
-        return Info(
-            uri="memory",
-            kind=self.kind,
-            uuid=self._uuid,
-            model=self.model,
-            dim=self.dim,
-            flip=self.flip,
-            rows=len(rows),
-            cameras=cameras,
-            first=whole.first,
-            last=whole.last,
-            created=self._created,
-            memory=4 * self.dim * len(rows),
-            **calibration_facts(self.calibration),
-        )
+        return self._info("memory", self._uuid, cameras, self._created, memory=4 * self.dim * len(rows))
 
     def check(self) -> Check:
         """Find nothing, as there is no file that can be damaged."""
@@ -275,14 +260,6 @@ def read_changes(position: str, owner: str) -> tuple[int, int]:
     if whose != owner or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
         raise DataError('that is no position in the changes of this gallery: begin again with ""', argument="position")
     return int(numbers[0]), int(numbers[1])
-
-
-def calibration_facts(known: Calibration | None) -> dict[str, Any]:
-    """Return what `Info` says of a calibration."""
-    if known is None:
-        return {}
-    threshold, pairs = known.threshold(), len(known.camera_pairs)
-    return {"calibrated": True, "far": known.settings.far, "threshold": threshold, "pairs": pairs}
 
 
 def _camera_info(name: str | None, rows: Sequence[Row]) -> CameraInfo:

@@ -20,7 +20,7 @@ from reidkit.errors import DataError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, refuse_other_count
 from reidkit.gallery.database import now_micros
 from reidkit.gallery.filters import EVERYTHING, Filter
-from reidkit.gallery.memory import calibration_facts, page_of, read_changes, read_position
+from reidkit.gallery.memory import page_of, read_changes, read_position
 from reidkit.gallery.meta import new_meta, parse_meta
 from reidkit.gallery.milvus_address import parse_address
 from reidkit.gallery.milvus_records import (
@@ -192,21 +192,8 @@ class MilvusGallery(BaseGallery):
             )
             for name, (rows, first, last) in sorted(seen.items(), key=lambda item: (item[0] is None, item[0] or ""))
         )
-        return Info(
-            uri=str(self._address),
-            kind=self.kind,
-            uuid=self._meta.uuid,
-            model=self.model,
-            dim=self.dim,
-            flip=self.flip,
-            rows=sum(camera.rows for camera in cameras),
-            cameras=cameras,
-            first=min((camera.first for camera in cameras if camera.first), default=None),
-            last=max((camera.last for camera in cameras if camera.last), default=None),
-            created=from_micros(self._meta.created),
-            exact=self._store.index == "flat",
-            **calibration_facts(self.calibration),
-        )
+        exact = self._store.index == "flat"
+        return self._info(str(self._address), self._meta.uuid, cameras, from_micros(self._meta.created), exact=exact)
 
     def changes(self, position: str = "") -> Changes:
         """Return what has changed since a position: see `Gallery.changes`.
