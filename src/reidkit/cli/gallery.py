@@ -10,7 +10,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.gallery_audit import write_audit
-from reidkit.cli.gallery_options import Which, parse_attributes, parse_radius, parse_time
+from reidkit.cli.gallery_options import Uri, Which, parse_attributes, parse_radius, parse_time
 from reidkit.cli.gallery_output import print_filled, print_hits, print_info
 from reidkit.cli.help import Command, Commands
 from reidkit.cli.output import print_json, print_line, progress
@@ -31,7 +31,6 @@ gallery = typer.Typer(
     """,
 )
 
-Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db, or milvus://host:port/name.")]
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="The gallery's model: a run's folder, a .safetensors, .onnx or .xml.")
 ]

@@ -14,6 +14,8 @@ from reidkit.errors import UsageError
 if TYPE_CHECKING:
     from reidkit.gallery import Filter
 
+Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db, or milvus://host:port/name.")]
+
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from reidkit.cli import options
 from reidkit.cli.gallery_audit import write_audit
-from reidkit.cli.gallery_options import Which
+from reidkit.cli.gallery_options import Uri, Which
 from reidkit.cli.gallery_output import SHOWN
 from reidkit.cli.output import print_json, print_line, progress
-
-if TYPE_CHECKING:
-    from reidkit.gallery.agreement import Comparison
-
-Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db, or milvus://host:port/name.")]
 
 
 def check(
@@ -47,7 +42,8 @@ def check(
         problems += [f"{count} rows are {what}" for what, count in counts if count]
         problems += [f"recall is {compared.least():.4f}"] if compared.least() < min_recall else []
     if as_json:
-        print_json({"rows": found.rows, "problems": problems, "against": _as_json(compared)})
+        facts = dataclasses.asdict(compared) if compared else None
+        print_json({"rows": found.rows, "problems": problems, "against": facts})
     else:
         for problem in problems[:SHOWN]:
             print_line(problem)
@@ -58,10 +54,6 @@ def check(
                 print_line(f"recall ({name}, {compared.passed[name]:.1%}): {words}")
         print_line(f"{found.rows:,} rows read, {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
     return int(bool(problems))
-
-
-def _as_json(compared: Comparison | None) -> dict[str, Any] | None:
-    return dataclasses.asdict(compared) if compared else None
 
 
 def copy(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from reidkit.gallery.filters import EVERYTHING, Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -29,12 +29,14 @@ class Comparison:
     """How a gallery compares with another one, which is taken for the truth.
 
     Attributes:
-        missing: Rows that only the other one has; `extra`: rows that only this one has; `different`: rows of one key
-            with other columns or another feature, among `sampled` that were looked at.
-        queries: How many rows were searched for, each by its feature.
-        passed: The part of the other one's rows that passes each filter, by its name.
+        missing: Rows that only the other one has.
+        extra: Rows that only this one has.
+        different: Of the `sampled` rows, those with other columns or another feature.
         recall: For each filter and number of hits k, how many of the first k hits are as similar as the k-th one of the
             other gallery, as a part of k.
+        queries: How many rows were searched for, each by its feature.
+        sampled: How many rows were looked at.
+        passed: The part of the other one's rows that passes each filter, by its name.
     """
 
     missing: int
@@ -43,7 +45,7 @@ class Comparison:
     recall: dict[str, dict[int, float]]
     queries: int = 0
     sampled: int = 0
-    passed: Mapping[str, float] = ()  # type: ignore[assignment]
+    passed: dict[str, float] = field(default_factory=dict)
 
     def least(self) -> float:
         """Return the lowest recall."""

@@ -36,6 +36,7 @@ from reidkit.gallery.records import (
     new_rows,
     read_rows,
     read_vectors,
+    rows_to_write,
     sequences,
     status_of,
     time_of,
@@ -213,11 +214,7 @@ class LocalGallery(BaseGallery):
     def _write(
         self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
     ) -> Added:
-        blobs = (vector.astype("<f4", copy=False).tobytes() for vector in vectors)
-        new = [
-            NewRow(row, blob, picture, digest_of(row, blob))
-            for row, blob, picture in zip(rows, blobs, thumbnails, strict=True)
-        ]
+        new = rows_to_write(vectors, rows, thumbnails)
         with self._database.writing() as connection:
             known = known_digests(connection, [each.row.key for each in new])
             fresh: dict[str, NewRow] = {}  # what is to be written, the last of each key

@@ -35,7 +35,7 @@ from reidkit.gallery.milvus_records import (
 from reidkit.gallery.milvus_store import MESSAGE_BYTES, Store, rows_at_once
 from reidkit.gallery.milvus_view import FIELDS, MilvusView
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
-from reidkit.gallery.records import KEPT_DAYS, NewRow, digest_of, status_of, time_of
+from reidkit.gallery.records import KEPT_DAYS, NewRow, digest_of, rows_to_write, status_of, time_of
 from reidkit.gallery.row import from_micros
 from reidkit.metrics.calibration_file import calibration_text
 
@@ -247,11 +247,7 @@ class MilvusGallery(BaseGallery):
     ) -> Added:
         check_lengths(vectors, rows)
         check_thumbnails(thumbnails)
-        blobs = (vector.astype("<f4", copy=False).tobytes() for vector in vectors)
-        new = [
-            NewRow(row, blob, picture, digest_of(row, blob))
-            for row, blob, picture in zip(rows, blobs, thumbnails, strict=True)
-        ]
+        new = rows_to_write(vectors, rows, thumbnails)
         with self._lock:
             records = self._store.by_key((row.key for row in rows), ("key", "id", "digest"), size=PAGE, level="strong")
             known = {key: (int(record["id"]), bytes.fromhex(record["digest"])) for key, record in records.items()}

@@ -311,11 +311,6 @@ class Store:
             self._client.flush(self.address.name, timeout=LOADING)
             self._client.compact(self.address.name, timeout=PATIENCE)
 
-    def version(self) -> str:
-        """Return the version of the server."""
-        with self.errors():
-            return str(self._client.get_server_version())
-
     def drop(self) -> None:
         """Remove the gallery."""
         with self.errors():

@@ -48,6 +48,7 @@ class MilvusView:
         self._store, self._dim, self._level = store, dim, store.address.consistency
         self._size: int | None = None
         self._rows: dict[int, Row] = {}
+        self._by_key: dict[str, Row] = {}
         self._vectors: dict[int, NDArray[np.float32]] = {}
 
     @property
@@ -152,15 +153,10 @@ class MilvusView:
             DataError: there is no such key.
         """
         self._read(keys, self._level)
-        known = self._by_key
         for key in keys:
-            if key not in known:
+            if key not in self._by_key:
                 raise no_such_key(key)
-        return np.array([known[key].id for key in keys], np.int64)
-
-    @property
-    def _by_key(self) -> dict[str, Row]:
-        return {row.key: row for row in self._rows.values()}
+        return np.array([self._by_key[key].id for key in keys], np.int64)
 
     def _read(self, keys: Iterable[str], level: str = "any") -> None:
         """Read rows with their features; those that are gone stay unread."""
@@ -171,4 +167,5 @@ class MilvusView:
 
     def _note(self, rows: Sequence[Row], vectors: Sequence[NDArray[Any]]) -> None:
         self._rows.update({row.id: row for row in rows})
+        self._by_key.update({row.key: row for row in rows})
         self._vectors.update({row.id: vector for row, vector in zip(rows, vectors, strict=False)})

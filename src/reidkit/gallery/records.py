@@ -43,6 +43,17 @@ class NewRow(NamedTuple):
     digest: bytes
 
 
+def rows_to_write(
+    vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None]
+) -> list[NewRow]:
+    """Return what is to be written of features [N, D], their rows and their thumbnails."""
+    blobs = (vector.astype("<f4", copy=False).tobytes() for vector in vectors)
+    return [
+        NewRow(row, blob, picture, digest_of(row, blob))
+        for row, blob, picture in zip(rows, blobs, thumbnails, strict=True)
+    ]
+
+
 def status_of(
     new: NewRow,
     known: Mapping[str, tuple[int, bytes]],
