@@ -126,14 +126,14 @@ def test_a_token(nursery):
         (("memory", "--model", "MODEL", "--host", "0.0.0.0"), 2, "--token-file"),  # noqa: S104
         (("memory", "--model", "MODEL", "--port", "70000"), 2, "--port"),
         (("memory", "--model", "MODEL", "--retain", "soon"), 2, "72h"),
-        (("memory", "--model", "MODEL", "--token-file", "gone"), 1, "serve token"),
+        (("memory", "--model", "MODEL", "--port", "0", "--token-file", "gone"), 1, "serve token"),
         (("memory", "--model", "gone"), 1, "gone is not there"),
         (
             ("memory", "--model", "MODEL", "--host", "no.such.host.invalid", "--token-file", "x"),
             1,
             "cannot be listened",
         ),
-        (("milvus://host/x", "--model", "MODEL"), 2, "audit"),
+        (("milvus://host/x", "--model", "MODEL", "--port", "0"), 2, "audit"),
     ],
 )
 def test_wrong_calls(nursery, model, words, status, said):
