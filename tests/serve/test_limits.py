@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from reidkit.gallery.local import LocalGallery
 from reidkit.serve.uploads import UploadLimits
 from tests.serve.conftest import picture, running, search, wait_for
 from tests.serve.test_app import encoded, problem
@@ -254,6 +255,22 @@ def test_nothing_is_answered_that_cannot_be_logged(own, monkeypatch):
     assert "reidkit_audit_failures_total 7.0" in own.get("/metrics").text
     monkeypatch.undo()
     assert own.post("/v1/search", json=wanted).status_code == 200
+
+
+def test_a_full_disk_is_said_and_takes_nothing_back(model, tmp_path):
+    """The file may not grow for a while, which SQLite says as it says a full disk."""
+    row = {"vector": encoded(np.ones(64)), "model": "0123456789abcdef"}
+    many = {"rows": [{**row, "key": str(number)} for number in range(1000)]}
+    with LocalGallery.create(tmp_path / "people.db", model) as gallery, running(model, gallery) as client:
+        assert client.put("/v1/rows/first", json=row).status_code == 201
+        gallery._database._writer.execute("PRAGMA max_page_count=1")
+        refused = client.post("/v1/rows", json=many)
+        problem(refused, 503, "storage-full")
+        assert refused.headers["retry-after"] == "30"
+        found = client.post("/v1/search", json={"query": [{"vector": row["vector"]}]}).json()
+        assert [each["key"] for each in found["results"]] == ["first"]
+        gallery._database._writer.execute("PRAGMA max_page_count=1000000")
+        assert client.post("/v1/rows", json=many).json()["added"] == 1000
 
 
 def cut(data, rng):
