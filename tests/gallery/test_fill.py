@@ -31,11 +31,11 @@ def rows_of(found):
 
 
 def test_a_folder_of_images_in_folders_of_their_own(tmp_path):
-    for name in ("b.png", "door/a.jpg", "door/x.txt.png"):
+    for name in ("b.png", "door/a.jpg", "door/x.txt.png", "door/y.GIF"):
         picture(tmp_path / "crops" / name)
     (tmp_path / "crops" / "notes.txt").write_text("no image")
     found = find_images(tmp_path / "crops", camera="door", attributes={"n": 1})
-    assert keys(rows_of(found)) == ["b.png", "door/a.jpg", "door/x.txt.png"]
+    assert keys(rows_of(found)) == ["b.png", "door/a.jpg", "door/x.txt.png", "door/y.GIF"]
     assert [(row.camera, row.image, row.attributes) for row in rows_of(found)][:1] == [("door", "b.png", {"n": 1})]
     assert found[1].path == tmp_path / "crops" / "door" / "a.jpg"
     assert rows_of(find_images(tmp_path / "crops" / "b.png")) == [Row("b.png", image="b.png")]

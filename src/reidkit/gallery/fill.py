@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     OnProgress: TypeAlias = Callable[[str, int, int], None]
 
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
 FEATURES = frozenset({".npz", ".npy", ".mat", ".parquet"})
 SHARDS = frozenset({".tar", ".parquet"})
 TABLES = frozenset({".csv", ".tsv"})
@@ -276,6 +275,7 @@ def _with(each: ImageRow, columns: dict[str, Any]) -> ImageRow:
 def _of_folder(folder: Path, format: str | None, split: str) -> list[ImageRow]:  # noqa: A002
     """Return the images of a data set or, where none is recognised, all that lie in the folder."""
     from reidkit.data.formats.detect import load_dataset
+    from reidkit.data.formats.scan import SUFFIXES
 
     try:
         dataset = load_dataset(folder, format)
@@ -287,7 +287,7 @@ def _of_folder(folder: Path, format: str | None, split: str) -> list[ImageRow]: 
     else:
         return _of_dataset(dataset, folder, split)
     paths = sorted(
-        Path(at, name) for at, _, names in os.walk(folder) for name in names if Path(name).suffix.lower() in IMAGES
+        Path(at, name) for at, _, names in os.walk(folder) for name in names if name.lower().endswith(SUFFIXES)
     )
     return [_image_row(path.relative_to(folder).as_posix(), path) for path in paths]
 
