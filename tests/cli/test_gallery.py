@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -177,6 +178,20 @@ def test_searches_are_noted_where_there_is_an_audit_log(place, call, model):
     assert verify(place / "people.db-audit").faults == ()
     (place / "people.db-audit").write_bytes(b"no log")
     assert "audit" in call("search", "people.db", "who.png", "--model", model, status=1)
+
+
+@pytest.mark.parametrize("words", [["remove", "people.db", "0"], ["export", "people.db", "people.npz"]])
+def test_what_cannot_be_noted_is_not_done(place, call, monkeypatch, words):
+    def full(log, entries):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with LocalGallery.create("people.db", fingerprint="abc", dim=4) as gallery:
+        gallery.add_vectors(np.ones((1, 4)), [Row("0")])
+    AuditLog(place / "people.db-audit").close()
+    monkeypatch.setattr(AuditLog, "_write", full)
+    assert "disk is full), so that nothing is done or shown" in call(*words, status=1)
+    assert call("info", "people.db", "--json")["rows"] == 1
+    assert not (place / "people.npz").exists()
 
 
 def test_a_gallery_in_milvus(place, call, model):

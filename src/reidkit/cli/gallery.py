@@ -160,11 +160,13 @@ def remove(
             expect = len(set(keys)) if expect is None else expect
         if keys:
             matching = dataclasses.replace(matching, keys=keys)
-        count = opened.remove_matching(matching, expect=expect, dry_run=dry_run)
+        count = opened.remove_matching(matching, expect=expect, dry_run=True)
+        write_audit(uri, "remove", filter=str(matching), removed=0 if dry_run else count)
+        if not dry_run:
+            count = opened.remove_matching(matching, expect=expect)
         if compact and not dry_run:
             opened.compact()
         left = opened.count()
-    write_audit(uri, "remove", filter=str(matching), removed=0 if dry_run else count)
     if as_json:
         print_json({"removed": 0 if dry_run else count, "matching": count, "rows": left})
     else:

@@ -78,7 +78,11 @@ def _verify(path: Path, *, as_json: bool) -> None:
 
 
 def write_audit(uri: str, action: str, **facts: Any) -> None:
-    """Note what is done in the audit log of the gallery, where it has one; without it nothing is shown."""
+    """Note what is about to be done or shown in the audit log of the gallery, where it has one.
+
+    Raises:
+        GalleryError: the log cannot be written, so that nothing is to be done.
+    """
     log = Path(f"{uri}-audit")
     if not log.is_file():
         return
@@ -91,5 +95,5 @@ def write_audit(uri: str, action: str, **facts: Any) -> None:
             audit.write(f"command line: {getpass.getuser()}", action, **facts).result()
         except sqlite3.Error as error:
             raise GalleryError(
-                f"{log} cannot be written ({error}), so that nothing is shown: make room for it"
+                f"{log} cannot be written ({error}), so that nothing is done or shown: make room for it"
             ) from None

@@ -87,9 +87,10 @@ def export(
     from reidkit.gallery import open_gallery
     from reidkit.gallery.transfer import export_gallery
 
+    matching = which.filter()
     with open_gallery(uri) as opened, progress() as tell:
-        count = export_gallery(opened, out, which.filter(), lambda done, total: tell("rows", done, total))
-    write_audit(uri, "export", rows=count, filter=str(which.filter()))
+        write_audit(uri, "export", rows=opened.count(matching), filter=str(matching))
+        count = export_gallery(opened, out, matching, lambda done, total: tell("rows", done, total))
     if as_json:
         print_json({"rows": count, "file": str(out)})
     else:
