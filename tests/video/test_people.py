@@ -11,6 +11,7 @@ from reidkit.gallery.local import LocalGallery
 from reidkit.video.people import (
     confirm_people,
     forget_people,
+    hint_of_videos,
     join_people,
     read_tracks,
     unconfirm_people,
@@ -155,9 +156,18 @@ def test_videos_give_a_threshold(tmp_path):
     with LocalGallery.create(tmp_path / "people.db", fingerprint="abc", dim=3) as gallery:
         gallery.add_vectors(np.concatenate((features, features)), rows)
         found = join_people(gallery, far=0.05)
+        assert hint_of_videos(gallery, far=0.05) == found.proposal
+        assert hint_of_videos(gallery) == join_people(gallery).proposal
         assert found.basis == "videos"
         assert found.proposal.pairs == 90
         assert found.people.tolist() == [*range(1, 11)] * 2
+
+
+def test_few_tracks_give_no_hint(tmp_path):
+    with LocalGallery.create(tmp_path / "people.db", fingerprint="abc", dim=3) as gallery:
+        assert hint_of_videos(gallery) is None
+        gallery.add_vectors([feature(0), feature(50)], [row("0", "door", 0, 9), row("1", "door", 0, 9)])
+        assert hint_of_videos(gallery) is None
 
 
 def test_a_gallery_without_tracks(tmp_path):

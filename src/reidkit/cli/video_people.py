@@ -17,6 +17,7 @@ from reidkit.errors import UsageError
 if TYPE_CHECKING:
     from reidkit.gallery import Gallery, Query
     from reidkit.video.clips import Clips
+    from reidkit.video.joining import Proposal
     from reidkit.video.people import People
     from reidkit.video.visits import Visit, Visits
 
@@ -117,6 +118,7 @@ def find(
     """
     from reidkit.gallery import open_gallery
     from reidkit.gallery.query import Query
+    from reidkit.video.people import hint_of_videos
     from reidkit.video.visits import find_visits
 
     _check_outputs((sheet, csv), (clips, marked), videos, overwrite=overwrite)
@@ -127,15 +129,17 @@ def find(
     with open_gallery(uri, options.open_model(model, network, input_spec)) as opened:
         visits = find_visits(opened, query, top=top, gap=gap, matching=which.filter())
         write_audit(uri, "search", purpose=purpose, **_noted(photos, str(which.filter()), visits))
+        hint = hint_of_videos(opened) if visits.threshold is None else None
         done = _write(opened, query, visits, (sheet, csv, clips, marked, videos), overwrite=overwrite)
     files = [str(file) for each in done for file in each.files]
     problems = list(dict.fromkeys(problem for each in done for problem in each.problems))
     if as_json:
         facts = {name: getattr(visits, name) for name in ("searched", "passed", "threshold", "far")}
         found = [visit.as_json() for visit in visits]
-        print_json({**facts, "visits": found, "files": files, "problems": problems})
+        proposal = hint._asdict() if hint else None
+        print_json({**facts, "proposal": proposal, "visits": found, "files": files, "problems": problems})
     else:
-        _print_visits(visits)
+        _print_visits(visits, hint)
         for file in files:
             print_line(f"written {file}")
     for problem in problems:
@@ -201,7 +205,7 @@ def _noted(photos: list[Path], filter_: str, visits: Visits) -> dict[str, Any]:
     return {"images": pictures, "keys": [], "filter": filter_, "hits": hits}
 
 
-def _print_visits(visits: Visits) -> None:
+def _print_visits(visits: Visits, hint: Proposal | None) -> None:
     if not visits:
         print_line(f"nobody: {visits.passed:,} of {visits.searched:,} tracks were searched")
         return
@@ -218,6 +222,11 @@ def _print_visits(visits: Visits) -> None:
             f"false match in {1 / visits.far:,.0f} strangers. A person must check every match."
         )
     else:
+        if hint:
+            print_line(
+                f"a hint: {hint.far:.0%} of {hint.pairs:,} pairs of strangers, tracks that are seen together in these "
+                f"videos, reach a similarity of {hint.threshold:.4f}"
+            )
         print_line("not calibrated: no probabilities (reidkit calibrate). A person must check every match.")
 
 

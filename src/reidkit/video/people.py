@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 PERSON = "person"
 """The attribute that says which person a row is proposed to show."""
 
+MOST_COMPARED = 5000
+"""Tracks among which all pairs are looked at for a hint, at most."""
+
 _MANY = 1000
 """Rows that are read or written at a time."""
 
@@ -117,7 +120,7 @@ def join_people(
     found, features = read_tracks(gallery, matching)
     if not found:
         raise DataError("there are no tracks to join: fill the gallery by reidkit video track, or choose other rows")
-    names = sorted({track.camera for track in found if track.camera is not None})
+    names = _cameras(found)
     tracks = _as_arrays(found, features, names)
     calibration, proposal = gallery.calibration, None
     limits: float | NDArray[np.float64]
@@ -142,6 +145,22 @@ def join_people(
         proposal=proposal,
         calibration=calibration,
     )
+
+
+def hint_of_videos(gallery: Gallery, *, far: float = 0.02) -> Proposal | None:
+    """Return which similarity at most `far` of the pairs of tracks reach that are seen together, as joining finds it.
+
+    Where nothing is calibrated, it tells what similarity strangers have in these videos. It compares tracks, and a
+    photo from elsewhere is less like all of them. None: fewer than 20 pairs are seen together, or there are more than
+    `MOST_COMPARED` rows.
+    """
+    if gallery.count() > MOST_COMPARED:
+        return None
+    found, features = read_tracks(gallery)
+    try:
+        return propose_threshold(_as_arrays(found, features, _cameras(found)), far=far)
+    except DataError:
+        return None
 
 
 def read_tracks(gallery: Gallery, matching: Filter = EVERYTHING) -> tuple[list[Track], NDArray[np.float64]]:
@@ -297,6 +316,10 @@ def _moment(seconds: float | None) -> datetime | None:
     from datetime import UTC
 
     return None if seconds is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+
+
+def _cameras(found: list[Track]) -> list[str]:
+    return sorted({track.camera for track in found if track.camera is not None})
 
 
 def _as_arrays(found: list[Track], features: NDArray[np.float64], names: list[str]) -> Tracks:
