@@ -15,7 +15,7 @@ from reidkit.atomic import hold
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.terminal import harmless
-from reidkit.video.box_files import BoxesFormat, BoxFile
+from reidkit.video.box_files import BoxesFormat, BoxFile, read_boxes
 from reidkit.video.named_videos import choose_names, given_videos
 from reidkit.video.piece_features import add_from_folder, is_of_another_video
 from reidkit.video.piece_maker import PieceOptions
@@ -130,8 +130,8 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
 ) -> Tracked:
     """Find the people in videos, frame by frame, and write them as pieces into DIR and a gallery.
 
-    The same call goes on where it was stopped: videos that are finished are not read again. A video that cannot be read
-    is listed, and the others go on.
+    The same call goes on where it was stopped: videos that are finished are not read again. A video that cannot be
+    read, or whose boxes cannot, is listed, and the others go on.
 
     Args:
         videos: Files, folders in the form of MOT, or the address of a camera; a .csv with the columns video, camera and
@@ -150,12 +150,12 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
 
     Raises:
         UsageError: arguments that do not go together.
-        ReidkitError: the detector, a file of boxes or the gallery cannot be used.
+        ReidkitError: the detector or the gallery cannot be used.
     """
     began = time.monotonic()
     folder, how = Path(out), options or TrackOptions()
     given = given_videos(videos, cameras, starts)
-    finders = _finders(given, detector, boxes, how.boxes_format)
+    finders = _finders(given, detector, boxes)
     encoder = as_image_encoder(model) if model is not None and how.keep != "nothing" else None
     if gallery is not None and encoder is None:
         raise UsageError(
@@ -173,7 +173,10 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
     found: list[tuple[GivenVideo, Source, Boxes]] = []
     for video, finder in zip(given, finders, strict=True):
         with job.failures_of(video):
-            found.append((video, video.source(folder), finder))
+            source = video.source(folder)
+            if isinstance(finder, str | PathLike):
+                finder = read_boxes(finder, how.boxes_format)  # noqa: PLW2901 (the same boxes)
+            found.append((video, source, finder))
     for (video, source, finder), name in zip(found, _names(found, job), strict=True):
         with job.failures_of(video):
             job.take(video, source, finder, name)
@@ -204,25 +207,23 @@ def _finders(
     given: Sequence[GivenVideo],
     detector: Detector | str | PathLike[str] | None,
     boxes: Sequence[BoxFile | str | PathLike[str]],
-    boxes_format: BoxesFormat | None,
-) -> list[Boxes]:
-    """Return what finds people in each video.
+) -> Sequence[Boxes | str | PathLike[str]]:
+    """Return what finds people in each video; files of boxes that are not read yet by their paths.
 
     Raises:
         UsageError: neither a detector nor a file for each video is given, or both.
     """
-    from reidkit.video.box_files import read_boxes
     from reidkit.video.detectors.file_detector import FileDetector
 
     if (detector is None) == (not boxes):
         raise UsageError("give either a detector or files of boxes, one for each video", argument="detector")
     if detector is not None:
-        one = detector if not isinstance(detector, str | PathLike) else FileDetector(detector)
+        one = FileDetector(detector) if isinstance(detector, str | PathLike) else detector
         return [one] * len(given)
     boxes = _of_folder(boxes, given)
     if len(boxes) != len(given):
         raise UsageError(f"{len(boxes)} files of boxes for {len(given)} videos: give one for each", argument="boxes")
-    return [each if isinstance(each, BoxFile) else read_boxes(each, boxes_format) for each in boxes]
+    return boxes
 
 
 def _of_folder(
