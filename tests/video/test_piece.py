@@ -152,3 +152,18 @@ def test_a_record_whose_name_leads_elsewhere_is_refused(tmp_path: Path, name: st
     write_record(tmp_path / "hall", replace(RECORD, video=name))
     with pytest.raises(DataError, match="no name of a folder"):
         read_pieces(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "away", "still"),
+    [(30.0, 1, True), (29.9, 1, False), (30.0, 2, False)],
+    ids=["half a minute", "less", "two of twenty elsewhere"],
+)
+def test_what_stays_in_one_place_by_hand(seconds: float, away: int, still: bool) -> None:
+    """Boxes of 20 x 40 that shake by a pixel: of two that lie a pixel apart the overlap is 38 / 42."""
+    left = np.arange(20) % 2
+    left[:away] += 7  # 13 / 27 at best
+    boxes = np.stack([left, np.zeros(20), left + 20, np.full(20, 40)], axis=1).astype(np.float32)
+    times = np.linspace(5.0, 5.0 + seconds, 20)
+    made = replace(piece("1", 1), frames=np.arange(1, 21), seconds=times, boxes=boxes, scores=np.ones(20, np.float32))
+    assert made.still is still

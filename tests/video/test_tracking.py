@@ -253,6 +253,30 @@ def test_a_video_that_cannot_be_read_does_not_keep_the_others(tmp_path: Path) ->
     json.dumps(done.as_json())
 
 
+def test_boxes_that_cannot_be_read_do_not_keep_the_other_videos(tmp_path: Path) -> None:
+    good, bad = truth(tmp_path / "det.txt"), tmp_path / "bad.txt"
+    bad.write_text("1,-1,10,10,20,40,0.9\n2,-1,here,10,20,40,0.9\n")
+    videos = [video(tmp_path, name) for name in ("wrong.mp4", "missing.mp4", "hall.mp4")]
+    videos[0].write_bytes(videos[0].read_bytes() + bytes(8))  # equal bytes are one video
+    videos[1].write_bytes(videos[1].read_bytes() + bytes(16))
+    done = track(videos, tmp_path / "out", boxes=[bad, tmp_path / "none.txt", good])
+    assert [record.video for record in done.records] == ["hall"]
+    assert [name.rpartition("/")[2] for name, _ in done.failed] == ["wrong.mp4", "missing.mp4"]
+    assert "bad.txt line 2: " in done.failed[0][1]
+    assert "none.txt is not there" in done.failed[1][1]
+
+
+def test_a_track_that_stays_in_one_place_is_named(tmp_path: Path) -> None:
+    """A sign and somebody who walks, in a video of 40 frames that lasts 39 seconds."""
+    path = write_video(tmp_path / "hall.mp4", FRAMES, draw=draw, times=range(FRAMES))
+    lines = [f"{frame},{who},{11 + who * frame},11,20,48,1" for frame in range(1, FRAMES + 1) for who in (0, 2)]
+    (tmp_path / "boxes.txt").write_text("\n".join(lines))
+    done = track([path], tmp_path / "out", boxes=[tmp_path / "boxes.txt"])
+    assert [piece.track for piece in read_pieces(tmp_path / "out")] == ["0", "2"]
+    (note,) = done.records[0].notes
+    assert note.startswith("track 0 stays in one place for 30 s or longer")
+
+
 def test_boxes_behind_the_end_are_said(tmp_path: Path) -> None:
     boxes = truth(tmp_path / "det.txt", ids=False)
     done = track([video(tmp_path, count=30)], tmp_path / "out", boxes=[boxes])

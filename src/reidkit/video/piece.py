@@ -23,6 +23,7 @@ from reidkit.errors import DataError
 from reidkit.gallery.row import Row, Value
 from reidkit.metrics.features import read_features
 from reidkit.terminal import cell_text
+from reidkit.video.boxes import overlaps
 from reidkit.video.record import read_record, video_folders
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 COLUMNS = ("frame", "second", "time", "track", "x1", "y1", "x2", "y2", "score", "crop", "rank")
 """`crop` is a path in the folder of the video, "" where none is kept; `rank` is 1 for the box of the best crop, then 2,
 and so on, and 0 for boxes whose crops were not chosen."""
+
+STILL = 30.0
+"""Seconds in one place after which a piece may well show a thing and no person."""
 
 BOXES, MOT, CROPS, TABLE, FEATURES = "boxes.csv", "mot.txt", "crops", "crops.csv", "features.npz"
 
@@ -75,6 +79,14 @@ class Piece:
     def key(self) -> str:
         """What it is called among the pieces of all videos, and in a gallery."""
         return f"{self.video}/{self.track}"
+
+    @property
+    def still(self) -> bool:
+        """Whether it stays in one place for `STILL` seconds: of 20 boxes 19 overlap their median by 0.7 or more."""
+        if self.seconds[-1] - self.seconds[0] < STILL:
+            return False
+        middle = np.median(self.boxes, axis=0, keepdims=True).astype(np.float32)
+        return bool((overlaps(self.boxes, middle) >= 0.7).mean() >= 0.95)
 
     def time(self, second: float) -> datetime | None:
         """Return the clock time of a second of the video; None where that is not known."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from reidkit.video.box_files import BoxFile
 from reidkit.video.crops import as_jpeg
 from reidkit.video.detectors.file_detector import Detector
+from reidkit.video.piece import STILL
 from reidkit.video.piece_features import GalleryPieces, PieceEmbedder
 from reidkit.video.piece_maker import PieceMaker, PieceOptions
 from reidkit.video.piece_writer import PieceWriter
@@ -70,6 +71,7 @@ class VideoRun:
         self._record = record
         self.used: dict[str, list[float]] = {stage: [0.0, 0.0] for stage in STAGES}
         self._looked_at = self._detections = 0
+        self._still: list[str] = []
         self._last: Frame | None = None
 
     def read(self, frames: Frames) -> None:
@@ -101,7 +103,7 @@ class VideoRun:
             height=last.image.shape[0] if last else 0,
             seconds=round(last.second, 6) if last else 0.0,
             remarks=tuple(remarks),
-            notes=tuple(frames.about.notes),
+            notes=(*frames.about.notes, *_still_note(self._still)),
         )
         if self._sink:
             self._sink.finish()
@@ -151,6 +153,8 @@ class VideoRun:
         for each in ready:
             keep = self._record.settings.keep == "crops"
             self.writer.add(each.piece, [as_jpeg(crop) for crop in each.crops] if keep else [])
+            if each.piece.still:
+                self._still.append(each.piece.track)
         if self._sink:
             self._sink.add(list(ready))
 
@@ -161,3 +165,12 @@ class VideoRun:
         finally:
             used = self.used[stage]
             used[0], used[1] = used[0] + time.process_time() - began, used[1] + count
+
+
+def _still_note(tracks: list[str]) -> list[str]:
+    """Return a sentence about tracks that stay in one place, if there are any."""
+    if not tracks:
+        return []
+    named = ", ".join(tracks[:5]) + (f" and {len(tracks) - 5} more" if len(tracks) > 5 else "")
+    what = f"track {named} stays" if len(tracks) == 1 else f"tracks {named} stay"
+    return [f"{what} in one place for {STILL:g} s or longer: look whether it is a person, and not a sign or a picture"]
