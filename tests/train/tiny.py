@@ -95,7 +95,7 @@ class _Faulty:
         self.inner = build_batches(source, labels, run.recipe, 0, torch.device("cpu"))
         self.run, self.fault = run, fault
         self.wait_seconds, self.seed = 0.0, 0
-        self.sampler, self.source = self.inner.sampler, source
+        self.sampler, self.source, self.masks = self.inner.sampler, source, self.inner.masks
 
     def count(self, epoch: int) -> int:
         return self.inner.count(epoch)

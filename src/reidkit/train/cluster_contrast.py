@@ -239,6 +239,10 @@ class ClusteredBatches:
         """How long the consumer has waited for data so far."""
         return self._batches.wait_seconds
 
+    @property
+    def masks(self) -> None:
+        """There are none: a model that needs masks is not adapted."""
+
     def count(self, epoch: int) -> int:  # noqa: ARG002  (the same for all)
         """Return how many batches an epoch has."""
         return self._job.recipe.adapt.steps

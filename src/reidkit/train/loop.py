@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from reidkit.data.masks import Masks
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.errors import ReidkitError
@@ -57,6 +58,10 @@ class Batches(Protocol):
     @property
     def wait_seconds(self) -> float:
         """How long the consumer has waited for data so far."""
+
+    @property
+    def masks(self) -> Masks | None:
+        """Those of the images, which stand behind the colours; None: there are none."""
 
     def count(self, epoch: int) -> int:
         """Return how many batches this epoch has."""
@@ -175,8 +180,7 @@ def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, op
     if progress.epoch > 1 and progress.batch == 0:
         share_statistics(options.group, network)
         source, part = batches.source, options.group.slice_of(len(batches.source))
-        size, masks = choose_batch(options.device), getattr(batches, "masks", None)
-        images = eval_batches(source, size, options.device, part=part, masks=masks)
+        images = eval_batches(source, choose_batch(options.device), options.device, part=part, masks=batches.masks)
         vectors = torch.from_numpy(embed(network, images, options.precision))
         sampler.renew_pools(options.group.gather_rows(vectors).numpy())
     cast("Any", batches).forget_order()

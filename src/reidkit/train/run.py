@@ -394,6 +394,5 @@ def _probe(network: nn.Module, given: Batches, inference: InferenceOptions) -> N
     """
     few = slice(0, min(len(given.source), 8))
     with suppress(DataError):  # images that cannot be read any more: the run has ended all the same
-        masks = getattr(given, "masks", None)
-        batches = eval_batches(given.source, few.stop, inference.device, part=few, masks=masks)
+        batches = eval_batches(given.source, few.stop, inference.device, part=few, masks=given.masks)
         refuse_diverged(embed(network.eval(), batches, inference.precision))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reidkit import recipe
-    from reidkit.model.contracts import Head
 
 LEAST = 1e-6
 """The least sum of weights that is divided by: a region that is nowhere in the image gives zeros."""
@@ -72,17 +71,9 @@ class Whole(nn.Module):
 
 
 class Regions(Several):
-    """Branches side by side whose views are told the masks of the image: see `Several`.
-
-    Args:
-        branches: View, from map and masks to a map, and head by name.
-        unit: In evaluation each branch of f_i has length 1.
-    """
+    """Branches side by side (see `Several`) whose views make a map of a map and the masks of the image."""
 
     takes_masks = True
-
-    def __init__(self, branches: Mapping[str, tuple[nn.Module, Head]], *, unit: bool = False) -> None:
-        super().__init__(branches, unit=unit)
 
     def forward(self, map_bchw: Tensor, masks: Tensor | None = None) -> Features:
         """[B, C, h, w] and masks [B, K, H, W] to f_t and f_i, [B, D] each, in the order of the branches.
