@@ -8,7 +8,7 @@ DEMO := demo
 SOURCE = $(if $(DATA),$(DATA),$(DEMO)/people)
 RUN = $(DEMO)/$(if $(DATA),run-$(notdir $(patsubst %/,%,$(DATA))),run)
 
-.PHONY: install demo serve test check bench docs figures licences wheel format clean
+.PHONY: install demo serve test coverage check bench docs figures licences wheel format clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,14 @@ serve: install
 
 test: install
 	$(BIN)/python -m pytest -n 2
+
+# Which lines the tests leave out. It takes half as long again as the tests.
+coverage: install
+	@mkdir -p build/coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: install
 	$(BIN)/ruff format --check .
