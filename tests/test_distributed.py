@@ -22,6 +22,8 @@ from tests.together import together
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.commands import Nursery
+
 
 def messages(group: Group) -> dict[str, Any]:
     """Everything that a group can do, with numbers that tell who said them."""
@@ -41,9 +43,9 @@ def messages(group: Group) -> dict[str, Any]:
     }
 
 
-def test_by_hand_in_four_processes(tmp_path: Path) -> None:
+def test_by_hand_in_four_processes(nursery: Nursery, tmp_path: Path) -> None:
     """The processes say 1, 2, 3 and 4, and have the weights 0 to 7 for the gathered rows."""
-    for rank, found in enumerate(together(f"{__name__}:messages", 4, tmp_path)):
+    for rank, found in enumerate(together(nursery, f"{__name__}:messages", 4, tmp_path)):
         assert found == {
             "gathered": [1, 1, 2, 2, 3, 3, 4, 4],
             "gathered gradient": [2 * rank, 2 * rank + 1],

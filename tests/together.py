@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import socket
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,29 +15,30 @@ from reidkit.distributed import joined
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.commands import Nursery
 
-def together(function: str, count: int, folder: Path, timeout: float = 300) -> list[Any]:
+
+def together(nursery: Nursery, function: str, count: int, folder: Path) -> list[Any]:
     """What `module:name` gives, called with its group, in each of `count` processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    known = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.together", function, str(folder / f"{rank}.pt")],
-            env=os.environ | known | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    started = [
+        nursery.start(function, folder / f"{rank}.pt", rank, count, port, before=f"{__name__}:be_one")
         for rank in range(count)
     ]
-    errors = [process.communicate(timeout=timeout)[1] for process in running]
-    assert [process.returncode for process in running] == [0] * count, "\n".join(errors)
+    ended = [command.wait() for command in started]
+    assert [each.status for each in ended] == [0] * count, "\n".join(each.err for each in ended)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 
-if __name__ == "__main__":
-    module, _, name = sys.argv[1].partition(":")
+def be_one() -> None:
+    """Be the process that the words of this command describe, and no `reidkit`."""
+    function, path, rank, count, port = sys.argv[1:]
+    os.environ |= {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+    module, _, name = function.partition(":")
     with joined() as group:
-        torch.save(getattr(importlib.import_module(module), name)(group), sys.argv[2])
+        torch.save(getattr(importlib.import_module(module), name)(group), path)
+    sys.exit(0)

@@ -17,6 +17,8 @@ from tests.together import together
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.commands import Nursery
+
 PEOPLE, CHANNELS, BATCH, STEPS = 23, 5, 12, 8
 CASES: dict[str, dict[str, Any]] = {
     "all": {"sampled": 64, "smoothing": 0.1, "std": 0.3},
@@ -112,9 +114,9 @@ def the_rest(group: Group) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def pair(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes find, each."""
-    return together(f"{__name__}:everything", 2, tmp_path_factory.mktemp("pair"))
+    return together(nursery, f"{__name__}:everything", 2, tmp_path_factory.mktemp("pair"))
 
 
 def test_worked_example(pair: list[dict[str, Any]]) -> None:
@@ -145,8 +147,8 @@ def test_one_goes_on_with_the_state_of_two(pair: list[dict[str, Any]], case: str
     assert gone_on(case, ALONE, pair[0][case]["state"])["losses"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_three_go_on_with_the_state_of_one(tmp_path: Path) -> None:
-    found = together(f"{__name__}:the_rest", 3, tmp_path)
+def test_three_go_on_with_the_state_of_one(nursery: Nursery, tmp_path: Path) -> None:
+    found = together(nursery, f"{__name__}:the_rest", 3, tmp_path)
     for case in CASES:
         expected = gone_on(case, ALONE, trained(case, ALONE)["state"])["losses"]
         for each in found:

@@ -19,6 +19,8 @@ from tests.together import together
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.commands import Nursery
+
 
 class DropRow(Chance):
     """One row of the whole batch, drawn once for it, is zeroed."""
@@ -107,8 +109,8 @@ def styled(group: Group) -> list[Tensor]:
     return found
 
 
-def test_processes_draw_what_one_draws(alone: dict[str, Any], tmp_path: Path) -> None:
-    for found in together(f"{__name__}:in_two_and_four", 2, tmp_path):
+def test_processes_draw_what_one_draws(nursery: Nursery, alone: dict[str, Any], tmp_path: Path) -> None:
+    for found in together(nursery, f"{__name__}:in_two_and_four", 2, tmp_path):
         for parts in ("1", "4"):
             for name, value in alone.items():
                 torch.testing.assert_close(found[parts][name], value)

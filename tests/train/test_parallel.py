@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reidkit.recipe import Recipe
+    from tests.commands import Nursery
 
 STEPS, PEOPLE = 20, 8
 CASES = (1, 2, 4)
@@ -90,8 +91,8 @@ def train_all(group: Group) -> dict[int, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def in_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[int, dict[str, Any]]]:
-    return together(f"{__name__}:train_all", 2, tmp_path_factory.mktemp("two"))
+def in_two(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> list[dict[int, dict[str, Any]]]:
+    return together(nursery, f"{__name__}:train_all", 2, tmp_path_factory.mktemp("two"))
 
 
 @pytest.fixture(scope="module")
