@@ -13,7 +13,11 @@ import json
 import os
 import sys
 import traceback
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WANTED = (
     "reidkit.cli.main",
@@ -47,11 +51,16 @@ def _has_ended(pid: int) -> bool:
 
 def _start(request: dict[str, Any]) -> int:
     pid = os.fork()
-    if pid:
-        return pid
+    if not pid:
+        leave_with(partial(_become, request))
+    return pid
+
+
+def leave_with(become: Callable[[], None]) -> NoReturn:
+    """In a process that was forked: `become` what it is for, be `reidkit`, and end."""
     status = 1
     try:
-        _become(request)
+        become()
         from reidkit.cli.main import main
 
         main()
@@ -60,6 +69,7 @@ def _start(request: dict[str, Any]) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
