@@ -16,6 +16,8 @@ import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numba
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,14 +27,30 @@ WANTED = (
     "reidkit.plots.image_grid",
     "reidkit.metrics.features",
     "reidkit.metrics.reranking.k_reciprocal",
+    "reidkit.plots.projection",
+    "reidkit.report.build",
     "reidkit.train.run",
     "torch._dynamo",
+    # What those load when they are first used.
+    "filelock",
+    "jinja2.ext",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "pydantic.fields",
+    "pydantic.type_adapter",
+    "pydantic.types",
+    "rich.console",
+    "rich.markup",
+    "rich.table",
+    "rich.text",
 )
 
 
 def serve() -> None:
     for name in WANTED:
         importlib.import_module(name)
+    numba.njit(lambda x: x)(1.0)  # from here on numba knows this machine
     for line in sys.stdin:
         request = json.loads(line)
         sys.stdout.write(f"{_answer(request)}\n")

@@ -154,6 +154,8 @@ def no_home() -> None:
         raise RuntimeError("Could not determine home directory.")
 
     mock.patch.object(Path, "home", homeless).start()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        del sys.modules[name]  # it asks for the home when it is imported
 
 
 def no_memory() -> None:
