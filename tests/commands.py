@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 SIZE = {
     "network.backbone": "resnet18",
@@ -81,6 +82,7 @@ class Nursery:
         """Streams of the commands go to files in `folder`, which is also where they run."""
         self.folder = folder
         self.count = 0
+        self.pictures = True
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.nursery"],
@@ -96,12 +98,20 @@ class Nursery:
         self.count += 1
         streams = self.folder / f"{self.count}.out", self.folder / f"{self.count}.err"
         request = {"start": [str(word) for word in words], "before": before, "folder": str(folder or self.folder)}
-        pid = self._ask(request | {"out": out or str(streams[0]), "err": str(streams[1])})
+        files = {"out": out or str(streams[0]), "err": str(streams[1])}
+        pid = self._ask(request | files | {"pictures": self.pictures})
         return Command(pid, streams if not out else (Path(os.devnull), streams[1]), self._collect, self._has_ended)
 
     def run(self, *words: object, before: str = "", folder: Path | None = None, out: str = "") -> Result:
         """Run `reidkit WORDS...` to its end."""
         return self.start(*words, before=before, folder=folder, out=out).wait()
+
+    @contextmanager
+    def without_pictures(self) -> Iterator[None]:
+        """Leave the figures out of reports, for tests of all else: most of the time of a tiny training goes there."""
+        self.pictures = False
+        yield
+        self.pictures = True
 
     def close(self) -> None:
         assert self.process.stdin is not None

@@ -33,6 +33,14 @@ def call(out: Path, *options: str) -> dict[str, Any]:
     return result
 
 
+def call_here(monkeypatch: pytest.MonkeyPatch, out: Path, *options: str) -> dict[str, Any]:
+    """The same in this process."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--small", "--out", str(out), *options])
+    gpu.main()
+    result: dict[str, Any] = json.loads((out / "gpu.json").read_text())
+    return result
+
+
 @pytest.fixture(scope="module")
 def figures(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     out = tmp_path_factory.mktemp("gpu")
@@ -63,8 +71,9 @@ def test_the_run_is_judged(figures: tuple[dict[str, Any], str]) -> None:
     assert 0 < run["scores"]["map"] <= 1
 
 
-def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
-    found = call(tmp_path, "--data", str(tmp_path / "none"), "--only=plain", "--only=run", "--only=scoring")
+def test_what_fails_is_said_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parts = ("--only=plain", "--only=run", "--only=scoring")
+    found = call_here(monkeypatch, tmp_path, "--data", str(tmp_path / "none"), *parts)
     assert found["plain"]["failed"].startswith("MissingFileError: ")
     assert found["run"]["failed"].startswith("MissingFileError: ")
     scoring = found["scoring"]["20 x 60"]
@@ -72,8 +81,8 @@ def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert scoring["same_scores"]
 
 
-def test_no_part_is_begun_when_the_time_is_spent(tmp_path: Path) -> None:
-    found = call(tmp_path, "--budget-seconds", "0", "--only=scoring", "--only=run")
+def test_no_part_is_begun_when_the_time_is_spent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = call_here(monkeypatch, tmp_path, "--budget-seconds", "0", "--only=scoring", "--only=run")
     assert {found[part]["failed"] for part in ("scoring", "run")} == {"left out: the time is spent"}
 
 

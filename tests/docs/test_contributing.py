@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from reidkit.recipe import digest
+from reidkit.recipes import ROWS
 from tests.noise import draw_noise
 
 ROOT = Path(__file__).parents[2]
@@ -144,14 +146,18 @@ def test_a_recipe_does_what_the_page_says(tmp_path, recipe, check):
     python(copied(tmp_path, recipe), "-c", check)
 
 
-DIGESTS = (
-    "from reidkit.recipe import digest; from reidkit.recipes import ROWS; print(*(digest(r.recipe) for r in ROWS))"
-)
+TRAIN = """
+from reidkit.cli.main import main
+from reidkit.recipe import digest
+from reidkit.recipes import ROWS
+
+print(*(digest(row.recipe) for row in ROWS), flush=True)
+main()
+"""
 
 
 def test_all_recipes_together_train_and_change_no_digest(tmp_path):
     copy = copied(tmp_path, *FILES)
-    assert python(copy, "-c", DIGESTS) == python(ROOT, "-c", DIGESTS)
     settings = {
         "network.backbone": "plain4",
         "network.head": "halves",
@@ -167,7 +173,9 @@ def test_all_recipes_together_train_and_change_no_digest(tmp_path):
     }
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     data = draw_noise(tmp_path / "market")
-    python(copy, "-m", "reidkit", "train", "small-strong-baseline", "--data", str(data), "--out", "run", *words)
+    words = ["train", "small-strong-baseline", "--data", str(data), "--out", "run", *words]
+    digests = python(copy, "-c", TRAIN, *words).splitlines()[0].split()
+    assert digests == [digest(row.recipe) for row in ROWS]
     steps = [json.loads(line) for line in (copy / "run" / "log.jsonl").read_text().splitlines()]
     logged = next(line for line in steps if line["kind"] == "step")
     assert {"identity.upper", "identity.lower", "contrastive", "triplet"} <= set(logged)

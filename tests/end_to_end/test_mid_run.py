@@ -18,7 +18,7 @@ from tests.noise import TRAIN, draw_noise
 from tests.server import served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.commands import Nursery, Result
 
@@ -51,6 +51,12 @@ def spoilt(result: Result, image: str) -> int:
     found = re.search(r"; saved at step (\d+) of epoch \d, go on with: ", result.line())
     assert found, result.line()
     return int(found[1])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_pictures(nursery: Nursery) -> Iterator[None]:
+    with nursery.without_pictures():
+        yield
 
 
 @pytest.fixture(scope="module")

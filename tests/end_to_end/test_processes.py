@@ -51,6 +51,12 @@ def until_logged(folder: Path, epoch: int) -> None:
     until(lambda: any(row["epoch"] >= epoch for row in read(folder / "log.jsonl")))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_pictures(nursery: Nursery) -> Iterator[None]:
+    with nursery.without_pictures():
+        yield
+
+
 @pytest.fixture(scope="module")
 def alone(nursery: Nursery, noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone") / "run"

@@ -17,6 +17,7 @@ from tests.commands import training, until
 from tests.end_to_end.faults import NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from reidkit.train.log import Row
@@ -34,6 +35,12 @@ class Left:
 def left(folder: Path) -> Left:
     rows = [{k: v for k, v in row.items() if k not in TIMINGS} for row in read(folder / "log.jsonl")]
     return Left((folder / "model.safetensors").read_bytes(), rows)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_pictures(nursery: Nursery) -> Iterator[None]:
+    with nursery.without_pictures():
+        yield
 
 
 @pytest.fixture(scope="module")
