@@ -93,18 +93,22 @@ class Nursery:
             env={**os.environ, **single, "XDG_CACHE_HOME": str(folder / "cache")},
         )
 
-    def start(self, *words: object, before: str = "", folder: Path | None = None, out: str = "") -> Command:
+    def start(
+        self, *words: object, before: str = "", folder: Path | None = None, out: str = "", stdin: str = os.devnull
+    ) -> Command:
         """Start `reidkit WORDS...` in `folder`; `before` (module:function) runs in its process first."""
         self.count += 1
         streams = self.folder / f"{self.count}.out", self.folder / f"{self.count}.err"
         request = {"start": [str(word) for word in words], "before": before, "folder": str(folder or self.folder)}
-        files = {"out": out or str(streams[0]), "err": str(streams[1])}
+        files = {"stdin": stdin, "out": out or str(streams[0]), "err": str(streams[1])}
         pid = self._ask(request | files | {"pictures": self.pictures})
         return Command(pid, streams if not out else (Path(os.devnull), streams[1]), self._collect, self._has_ended)
 
-    def run(self, *words: object, before: str = "", folder: Path | None = None, out: str = "") -> Result:
+    def run(
+        self, *words: object, before: str = "", folder: Path | None = None, out: str = "", stdin: str = os.devnull
+    ) -> Result:
         """Run `reidkit WORDS...` to its end."""
-        return self.start(*words, before=before, folder=folder, out=out).wait()
+        return self.start(*words, before=before, folder=folder, out=out, stdin=stdin).wait()
 
     @contextmanager
     def without_pictures(self) -> Iterator[None]:

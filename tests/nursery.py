@@ -97,7 +97,7 @@ def leave_with(become: Callable[[], None]) -> NoReturn:
 
 def _become(request: dict[str, Any]) -> None:
     """Take on the words, the folder and the streams of the command; `before` names a fault to suffer."""
-    for number, name in enumerate((os.devnull, request["out"], request["err"])):
+    for number, name in enumerate((request["stdin"], request["out"], request["err"])):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         os.dup2(os.open(name, flags, 0o644), number)
     os.chdir(request["folder"])

@@ -62,7 +62,7 @@ app = typer.Typer(
 EXAMPLES: dict[Callable[..., Any], str] = {
     recipes: "reidkit recipes strong-baseline > mine.json",
     data: "reidkit data Market-1501-v15.09.15 --sheet sheet.png",
-    split: "reidkit split people people-split --share 0.3",
+    split: "reidkit split mine mine-split --share 0.3",
     shard: "reidkit shard Market-1501-v15.09.15 market-shards",
     synth: """
         reidkit synth people --ids 120 --seed 1

@@ -88,6 +88,19 @@ class Experiment:
             recipe = self.table.interpret(recipe, self.interpretation)
         return recipes.override(recipe, list(self.settings)) if self.settings else recipe
 
+    def recipe_shown(self, row: Row) -> Recipe | None:
+        """Return the recipe of a row of the table; none, too, for a row that is not asked for and has no such setting.
+
+        Raises:
+            UsageError: as `recipe`, for a row that is asked for.
+        """
+        try:
+            return self.recipe(row)
+        except UsageError:
+            if not self.rows or row.name in self.rows:
+                raise
+            return None
+
     def selected_rows(self) -> tuple[Row, ...]:
         """Return the rows that are asked for.
 

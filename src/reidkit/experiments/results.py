@@ -181,7 +181,7 @@ def collect_results(
     rows: dict[str, ResultRow] = {}
     for row in experiment.table.rows:
         if row.recipe or any(compared):
-            recipe = experiment.recipe(row)
+            recipe = experiment.recipe_shown(row)
             cells = []
             for column, beside in zip(groups, compared, strict=True):
                 paper = row.published.get(column.name) if beside else None
@@ -237,7 +237,7 @@ def _is_compared(experiment: Experiment, column: Column, digests: Mapping[str, D
 
 def _runs(experiment: Experiment, row: Row, column: Column, digests: Mapping[str, DatasetDigest]) -> tuple[Path, ...]:
     """Return the folders of the runs behind a cell; none where the row is not trained, or not on these data sets."""
-    recipe = experiment.recipe(row)
+    recipe = experiment.recipe_shown(row)
     if recipe is None or not {column.train, column.test} <= set(digests):
         return ()
     return run_folders(experiment, recipe, row, column)
