@@ -150,6 +150,13 @@ def settings(values: Mapping[str, object]) -> list[str]:
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
 
 
+def no_report() -> None:
+    """Leave out the page of a training, which takes longer to draw than such a training; tests/report has it."""
+    from reidkit.train.run import Run
+
+    Run.write_report = lambda run, *_: run.folder  # type: ignore[method-assign]
+
+
 def until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds

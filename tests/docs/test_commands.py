@@ -57,7 +57,7 @@ NOT_RUN = {
 }
 """Commands that are not run, by how they begin, and why."""
 
-QUICK = "tests.docs.test_commands:no_report"
+QUICK = "tests.commands:no_report"
 """What is called in the process of a command before it is run."""
 
 WRITTEN = {
@@ -205,13 +205,6 @@ def test_the_commands_of_a_page_one_after_the_other(page: Path, nursery: Nursery
             assert result.status == 0, (
                 f"{page.name}: {line}\nrun as reidkit {shlex.join(as_run(call, place))}\n{result.err}"
             )
-
-
-def no_report() -> None:
-    """Leave out the page of a training, which takes longer to draw than such a training; tests/report has it."""
-    from reidkit.train.run import Run
-
-    Run.write_report = lambda run, *_: run.folder  # type: ignore[method-assign]
 
 
 def make_room(line: str, place: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
+from reidkit.errors import UsageError
 from reidkit.experiments import results
 from reidkit.experiments.plan import Experiment, plan_runs
 from reidkit.experiments.render import all_formats, grid
@@ -74,3 +76,21 @@ def test_the_speed_of_runs(tmp_path):
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert training_speed([tmp_path, tmp_path / "none"]) == pytest.approx(90.0)
     assert training_speed([]) is None
+
+
+def test_a_setting_need_not_fit_the_rows_that_are_not_asked_for(tmp_path, monkeypatch):
+    """The head of HA-CNN takes no other backbone."""
+    monkeypatch.setattr(results, "network_cost", lambda *_: Cost(parameters=0.75, gflop=0.1))
+    asked = Experiment(
+        table=TABLES["beyond"],
+        data={"market1501": tmp_path},
+        out=tmp_path,
+        rows=("strong-baseline",),
+        weights={"": None},
+        settings=("network.backbone=resnet18",),
+    )
+    shown = {row.name: row.recipe for row in collect_results(asked, {"market1501": MARKET}, {}).rows}
+    assert shown["strong-baseline"].network.backbone == "resnet18"
+    assert shown["hacnn"] is None
+    with pytest.raises(UsageError, match=r"network\.backbone must be hacnn"):
+        collect_results(replace(asked, rows=("hacnn",)), {"market1501": MARKET}, {})

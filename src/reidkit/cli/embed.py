@@ -77,7 +77,7 @@ def _print(made: Embedded, *, as_json: bool) -> int:
         print_json(made.as_json())
     else:
         again = f", {made.reused} of them in the run before" if made.reused else ""
-        left = f"; {len(made.unreadable)} images cannot be read" if made.unreadable else ""
+        left = f"; {len(made.unreadable)} unreadable" if made.unreadable else ""
         print_line(f"{made.path}: {made.features} features [{made.dim}]{again}, {made.seconds:.1f} s{left}")
     return 1 if made.unreadable else 0
 
