@@ -47,6 +47,7 @@ NOT_RUN = {
     r"pip ": "needs the network",
     r"(curl|schemathesis) ": "needs a service that runs: tests/serve",
     r"[A-Z_=:\w]*\s?.*python benchmarks/": "measures for minutes, or needs the authors' program: tests/benchmarks",
+    r"reidkit paper beyond ": "trains networks of every kind for minutes: tests/experiments/test_beyond_table.py",
     r"torchrun ": "starts processes: tests/end_to_end/test_processes.py",
     r"reidkit train .*--processes": "starts processes: tests/end_to_end/test_processes.py",
     r"reidkit serve (?!token )": "never ends: tests/cli/test_serve.py",
@@ -75,14 +76,14 @@ WRITTEN = {
 TRAINS = SIZE | {"optim.epochs": 1, "optim.drops": [], "optim.warmup_epochs": 0}
 ADAPTS = {"adapt.eps": 0.55, "adapt.k1": 4, "adapt.k2": 2, "adapt.min_images": 2, "adapt.steps": 3, "batch.ids": 4}
 SMALLER = {
-    r"train|distil|paper (table|beyond)": settings(TRAINS),
+    r"train|distil|paper table": settings(TRAINS),
     r"adapt": settings(ADAPTS | {"batch.images": 2, "optim.epochs": 1, "optim.drops": []}),
 }
 """Settings that are added to the commands that begin so."""
 MORE = {
+    r"train small-maskreid": ["--out", "runs/small-maskreid-seed0"],  # as it would be called without settings
     r"synth people": ["--ids", "16", "--cameras", "2", "--images-per-camera", "2", "--workers", "1"],
     r"paper table1 (?!.*--rows)": ["--rows", "standard-baseline"],
-    r"paper beyond (?!.*--rows)": ["--rows", "strong-baseline"],
     r"paper .*--small": ["--weights", "none"],  # without, a start is trained for ten minutes
 }
 """Options that are added to the commands that begin so."""
@@ -175,8 +176,8 @@ def write_models(folder: Path) -> None:
     seen = np.zeros((1, 5, 6), np.float32)
     seen[0, 0] = (10, 4, 30, 60, 0.9, 0)  # one person, who stands
     constant_detector(folder / "yolox.onnx", {"output0": seen})
-    for name in ("hall.mp4", "door.mp4"):
-        video(folder, name)
+    for name, frames in (("hall.mp4", 40), ("door.mp4", 30)):
+        video(folder, name, frames)
     pids, camids = np.repeat(np.arange(1, 5), 2), np.tile([1, 2], 4)
     vectors = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
     for name in ("query", "gallery"):
