@@ -53,7 +53,7 @@ NOT_RUN = {
     r"reidkit serve (?!token )": "never ends: tests/cli/test_serve.py",
     r"reidkit .*milvus://": "needs Milvus: tests/gallery/test_milvus.py",
     r"reidkit export \S+ --calibration DIR --(int8|preset boxmot|format openvino)$": "takes seconds: tests/export",
-    r"reidkit video (join|find photo)": "needs people seen at the same time, of today: tests/video/test_find_commands.py",
+    r"reidkit video (join|find photo)": "needs people seen at once, today: tests/video/test_find_commands.py",
     r"reidkit embed .*--ray": "needs a cluster: tests/test_ray_embedding.py",
 }
 """Commands that are not run, by how they begin, and why."""
