@@ -6,13 +6,15 @@ above what is in use when re-ranking starts, "peak" that of the whole process.
 Run: `python benchmarks/reranking.py [--json]`: a quarter of Market-1501's size, about a minute.
 `--full`: Market-1501's size, which takes the usual program a minute and 7 GB. `--growth`: 5, 10 and 20 thousand images
 of 256 dimensions (`--width`) in blocks (with `--full` 50 and 94 thousand, too; `--count N` for one size alone).
-`--repeat N` runs every program N times.
+`--repeat N` runs every program N times. `--features FILE` (of `reidkit embed`) takes real features, a sixth of them as
+queries, and adds the program "float32": ours without codes of eight bits, which made-up features are never worth.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -112,11 +114,19 @@ class Clock:
         self.operations += 2.0 * query.shape[0] * query.shape[1] * gallery.shape[0]
 
 
-def run(program: str, size: tuple[int, int, int], result: Path | None) -> dict[str, float]:
+def real(path: str, size: tuple[int, int, int]) -> tuple[Matrix, Matrix]:
+    """Features of a file, shuffled, so that queries are of all kinds."""
+    vectors = np.load(path)["vectors"].astype(np.float32)
+    vectors = vectors[np.random.default_rng(0).permutation(len(vectors))]
+    return vectors[: size[0]], vectors[size[0] :]
+
+
+def run(program: str, size: tuple[int, int, int], result: Path | None, path: str | None) -> dict[str, float]:
     """One program in this process: seconds of the processor, and MB."""
-    query, gallery = features(*size)
+    query, gallery = real(path, size) if path else features(*size)
     clock, work = (None, usual) if program == "usual" else _ours(program, (query, gallery))
     if clock:
+        _compile_codes(program)
         work(*features(40, 60, 8))  # compiled code is loaded once
         clock.seconds = clock.operations = 0.0
     before, start, wall = _peak(), time.process_time(), time.perf_counter()
@@ -129,6 +139,17 @@ def run(program: str, size: tuple[int, int, int], result: Path | None) -> dict[s
         figures |= {"product_seconds": clock.seconds, "other_seconds": cpu - clock.seconds}
         figures["gflop_per_second"] = clock.operations / clock.seconds / 1e9
     return {name: round(value, 3) for name, value in figures.items()}
+
+
+def _compile_codes(program: str) -> None:
+    """Load what is compiled for codes of eight bits, or do without them."""
+    from reidkit.metrics import int8_neighbours
+    from reidkit.metrics.reranking import k_reciprocal
+
+    worth, most = int8_neighbours.WORTH_CODES, int8_neighbours.MOST
+    vars(int8_neighbours).update(WORTH_CODES=0, MOST=1e9)
+    k_reciprocal.k_reciprocal(*features(100, 400, 32), K1, K2, LAM)
+    vars(int8_neighbours).update(WORTH_CODES=math.inf if program == "float32" else worth, MOST=most)
 
 
 def _ours(program: str, features: tuple[Matrix, Matrix]) -> tuple[Clock, Any]:
@@ -153,9 +174,11 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def apart(program: str, size: tuple[int, int, int], result: Path | None = None) -> dict[str, Any]:
+def apart(
+    program: str, size: tuple[int, int, int], result: Path | None = None, path: str | None = None
+) -> dict[str, Any]:
     """One program in a process of its own."""
-    command = [sys.executable, __file__, "--child", program, *map(str, size)]
+    command = [sys.executable, __file__, *(["--features", path] if path else []), "--child", program, *map(str, size)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     environment.pop("OPENBLAS_CORETYPE", None)  # so that NumPy's product is as quick as the processor allows, for both
     done = subprocess.run(
@@ -165,15 +188,22 @@ def apart(program: str, size: tuple[int, int, int], result: Path | None = None) 
     return {"program": program, "queries": size[0], "gallery": size[1], "width": size[2], **figures}
 
 
-def compare(size: tuple[int, int, int], repeat: int) -> dict[str, Any]:
-    """Both programs in turn, and how far apart their results are."""
+def compare(size: tuple[int, int, int], repeat: int, path: str | None) -> dict[str, Any]:
+    """All programs in turn, and how far apart the results of ours and the usual one are."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = {program: Path(folder) / f"{program}.npy" for program in ("ours", "usual")}
-        runs = [apart(program, size, path) for _ in range(repeat) for program, path in paths.items()]
-        ours, theirs = (np.load(path, mmap_mode="r") for path in paths.values())
+        paths = {
+            program: Path(folder) / f"{program}.npy" for program in ("ours", *(["float32"] if path else []), "usual")
+        }
+        runs = [apart(program, size, out, path) for _ in range(repeat) for program, out in paths.items()]
+        ours, theirs = (np.load(paths[program], mmap_mode="r") for program in ("ours", "usual"))
         gap = max(float(np.abs(ours[i] - theirs[i]).max()) for i in range(len(ours)))
     best = {p: {k: min(r[k] for r in runs if r["program"] == p) for k in ("cpu_seconds", "peak_mb")} for p in paths}
-    times = {f"{key}_ratio": round(best["usual"][key] / best["ours"][key], 2) for key in best["ours"]}
+    times = {
+        f"{program}_to_ours_{key}": round(best[program][key] / best["ours"][key], 2)
+        for program in paths
+        if program != "ours"
+        for key in best["ours"]
+    }
     return {"runs": runs, "largest_difference": gap, **times}
 
 
@@ -184,21 +214,25 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--width", type=int, default=256, help="dimensions for --growth")
     parser.add_argument("--count", type=int, help="images for --growth, instead of the usual numbers")
+    parser.add_argument("--features", metavar="FILE", help="an .npz of `reidkit embed`, in place of made-up features")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         program, queries, images, width, *result = options.child
         size = int(queries), int(images), int(width)
-        print(json.dumps(run(program, size, Path(result[0]) if result else None)))
+        print(json.dumps(run(program, size, Path(result[0]) if result else None, options.features)))
         return
     if options.growth:
         counts = (5000, 10000, 20000, *((50000, 94000) if options.full else ()))
         sizes = [(n // 6, n - n // 6, options.width) for n in ((options.count,) if options.count else counts)]
         figures: dict[str, Any] = {"runs": [apart("blocks", size) for size in sizes]}
+    elif options.features:
+        count, width = np.load(options.features)["vectors"].shape
+        figures = compare((count // 6, count - count // 6, width), options.repeat, options.features)
     else:
         queries, images, width = MARKET
         part = 1 if options.full else 4
-        figures = compare((queries // part, images // part, width), options.repeat)
+        figures = compare((queries // part, images // part, width), options.repeat, None)
     show(figures, options.json)
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from reidkit.gallery import vector_index as module
 from reidkit.gallery.filters import UNKNOWN, Filter
-from reidkit.gallery.kernels import Coded, Rotation, cosines, largest, possible, quantise
+from reidkit.gallery.kernels import Coded, cosines, largest, possible
 from reidkit.gallery.vector_index import Index, NewRows, members
+from reidkit.metrics.quantisation import Rotation, quantise
 
 
 def brute(vectors, weights):

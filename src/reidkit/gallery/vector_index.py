@@ -16,16 +16,15 @@ import numpy as np
 from reidkit.gallery.filters import Columns
 from reidkit.gallery.kernels import (
     Coded,
-    Rotation,
     cosines,
     largest,
     possible,
-    quantise,
     scale_products,
     scan,
     scan_rows,
 )
 from reidkit.gallery.query_search import Found
+from reidkit.metrics.quantisation import Rotation, quantise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,7 +7,8 @@
 
 1. Limits (`_first_limits`): a block on the diagonal gives each of its points a distance that K others do not exceed.
 2. Candidates (`merge_block`): the K = k + SPARE points of the smallest lower bounds, a product in single precision less
-   its largest error, so that no true neighbour is lost to rounding.
+   its largest error, so that no true neighbour is lost to rounding. Where it is quicker, codes of eight bits first say
+   which points need be compared at all (`int8_neighbours`).
 3. Order (`settle_ties`): candidates whose bounds overlap are compared in double precision; where the list could end too
    early, all points are. So lists depend neither on blocks or threads, nor on the library that multiplies.
 """
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reidkit.jit import compiled
+from reidkit.metrics.candidates import EMPTY, Candidates, Points, insert_key
 from reidkit.metrics.distances import (
     centred_units,
     check_metric,
@@ -32,25 +34,26 @@ from reidkit.metrics.distances import (
     squared_distance,
     unit_sums,
 )
+from reidkit.metrics.int8_neighbours import compare_rows, sweep_codes, worth_codes
 from reidkit.metrics.products import Device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.metrics.distances import Array
+    from reidkit.metrics.int8_neighbours import Coded
     from reidkit.metrics.products import Multiplier
     from reidkit.types import Metric
 
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]
     Indices = NDArray[np.int32]
-    Keys = NDArray[np.int64]
-
-EMPTY = 0x7F800000 << 32
-"""The key of an empty entry: an infinite distance."""
 
 BLOCK = 1024
 """Rows and columns of one block: large enough for the product, small enough to stay in the cache (4 MB)."""
+
+ROWS = 256
+"""Points that are compared with all others at a time."""
 
 SPARE = 6
 """Candidates kept beyond the k nearest, so that the rounding of a product rarely reaches past the list's end."""
@@ -60,31 +63,6 @@ CHUNK = 64
 
 
 CENTRE_MASK = np.uint32(0xFFFFF000)
-
-
-class Points(NamedTuple):
-    """N points: `vectors` float32 [N, D] from which `centre` [D] is subtracted, and their squared lengths.
-
-    A squared distance from a product is off by at most `slack` times the sum of both squared lengths.
-    """
-
-    vectors: Floats
-    squares: Floats
-    slack: np.float32
-    centre: Floats
-
-
-class Candidates(NamedTuple):
-    """What is known so far of the nearest of each point.
-
-    `keys` int64 [N, K]: the K smallest lower bounds of squared distances, rising, each as the bits of the float32 with
-    the index of the other point below it, so that equal bounds are in the order of their indices. `worst` float32 [N]:
-    the last of them as a number. `farthest` float32 [N]: the largest squared distance.
-    """
-
-    keys: Keys
-    worst: Floats
-    farthest: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +128,8 @@ def nearest_neighbours(points: Points, k: int, multiplier: Multiplier, into: Flo
         from reidkit.metrics.gpu import sweep_on_device
 
         sweep_on_device(points, candidates, multiplier.device, into)
+    elif (coded := worth_codes(points, candidates.keys.shape[1])) is not None:
+        _sweep_codes(points, candidates, coded, multiplier, into)
     else:
         _sweep_blocks(points, candidates, multiplier, into)
     indices = np.empty((count, min(k, count)), np.int32)
@@ -178,6 +158,22 @@ def _sweep_blocks(points: Points, candidates: Candidates, multiplier: Multiplier
             merging = pool.submit(merge_block, block, (row, column), points, candidates, into)
         if merging is not None:
             merging.result()
+
+
+def _sweep_codes(points: Points, candidates: Candidates, coded: Coded, multiplier: Multiplier, into: Floats) -> None:
+    """Find candidates by codes of eight bits; what these leave open, and what is asked for, by float32 products."""
+    failed, placed, queries = sweep_codes(points, candidates, coded), multiplier.place(points.vectors), len(into)
+    for first in range(0, len(failed), ROWS):
+        rows = failed[first : first + ROWS]
+        product = np.empty((len(rows), len(points.vectors)), np.float32)
+        multiplier.multiply(multiplier.place(points.vectors[rows]), placed, product)
+        compare_rows(product, rows, points, candidates)
+    for first in range(0, queries, BLOCK):
+        block = slice(first, min(first + BLOCK, queries))
+        for left in range(queries, len(points.vectors), BLOCK):
+            others = slice(left, min(left + BLOCK, len(points.vectors)))
+            part = square_distances(points, placed, block, others, multiplier)
+            into[block, left - queries : others.stop - queries] = part
 
 
 def square_distances(points: Points, placed: Any, rows: slice, columns: slice, multiplier: Multiplier) -> Floats:
@@ -303,20 +299,6 @@ def _insert_near(lows: Floats, row: int, column: int, candidates: Candidates) ->
             insert_key(candidates.keys, worst_bits, row, (np.int64(bits[c]) << 32) | np.int64(other))
         if other != row and lows[c] <= candidates.worst[other]:
             insert_key(candidates.keys, worst_bits, other, (np.int64(bits[c]) << 32) | np.int64(row))
-
-
-@compiled
-def insert_key(keys: Keys, worst_bits: NDArray[np.int32], i: int, key: np.int64) -> None:
-    """Insert a key into the sorted list of point i, unless all K there are smaller."""
-    row = keys[i]
-    slot = row.shape[0] - 1
-    if key >= row[slot]:
-        return
-    while slot > 0 and key < row[slot - 1]:
-        row[slot] = row[slot - 1]
-        slot -= 1
-    row[slot] = key
-    worst_bits[i] = min(worst_bits[i], row[row.shape[0] - 1] >> 32)
 
 
 # The order among near neighbours where the rounding of a product leaves it open, compiled.

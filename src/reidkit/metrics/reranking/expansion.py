@@ -9,8 +9,9 @@ import numpy as np
 
 from reidkit.errors import UsageError
 from reidkit.jit import compiled
+from reidkit.metrics.candidates import EMPTY, insert_key
 from reidkit.metrics.distances import check_pair, distance_blocks, gather, prepare, unit_rows
-from reidkit.metrics.neighbours import EMPTY, insert_key, make_points, nearest_neighbours
+from reidkit.metrics.neighbours import make_points, nearest_neighbours
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.k_reciprocal import Sparse, mean_rows, transpose
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.metrics.candidates import Points
     from reidkit.metrics.distances import Array
-    from reidkit.metrics.neighbours import Points
     from reidkit.metrics.products import Multiplier
 
     Floats = NDArray[np.float32]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.metrics.candidates import Points
     from reidkit.metrics.distances import Array
-    from reidkit.metrics.neighbours import Points
     from reidkit.metrics.products import Multiplier
     from reidkit.types import Metric
 

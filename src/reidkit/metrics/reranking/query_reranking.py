@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.metrics.candidates import Points
     from reidkit.metrics.distances import Array
-    from reidkit.metrics.neighbours import Points
     from reidkit.types import Metric
 
     Floats = NDArray[np.float32]
