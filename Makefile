@@ -52,10 +52,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Speeds beside peers and limits, on one page: build/bench.md.
 bench: install
-	$(BIN)/python benchmarks/input_pipeline.py
-	$(BIN)/python benchmarks/scoring.py
-	$(BIN)/python benchmarks/reranking.py
+	$(BIN)/python -m benchmarks.page
 
 # The site, in build/site: open index.html there. A link that leads nowhere is an error.
 docs: install

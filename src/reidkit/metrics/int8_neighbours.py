@@ -51,8 +51,9 @@ ROOM = 256
 SAMPLE = 256
 """Points that are compared with all others to find out how long shortlists would be."""
 
-MOST = 100
-"""Codes are used where the sample's shortlists, both together, are no longer than this in the mean."""
+MOST = 160
+"""Codes are used where the sample's shortlists, both together, are no longer than this in the mean: of 19,281 images of
+Market-1501, mirrored ones among them, they are 115 long, and neighbours are found in 61 % of the time."""
 
 RUN_OVER = 0.01
 """Codes are used where no more than this part of the sample's shortlists run over."""
