@@ -13,6 +13,7 @@ from reidkit.experiments import results
 from reidkit.experiments.plan import Experiment, plan_runs
 from reidkit.experiments.render import all_formats, grid
 from reidkit.experiments.results import Cost, collect_results, network_cost, training_speed
+from reidkit.model.network import build_network
 from reidkit.recipe import Network
 from reidkit.recipes import TABLES
 from tests.experiments.made import MARKET, finish
@@ -94,3 +95,24 @@ def test_a_setting_need_not_fit_the_rows_that_are_not_asked_for(tmp_path, monkey
     assert shown["hacnn"] is None
     with pytest.raises(UsageError, match=r"network\.backbone must be hacnn"):
         collect_results(replace(asked, rows=("hacnn",)), {"market1501": MARKET}, {})
+
+
+def test_a_network_that_cannot_be_built_has_no_cost(tmp_path, monkeypatch):
+    """ResNet-18 has 512 channels, too few for the 1,024 orthogonal vectors of SVDNet, which is not asked for."""
+
+    def cost(network, size):
+        build_network(network)
+        return Cost(parameters=0.75, gflop=0.1)
+
+    monkeypatch.setattr(results, "network_cost", cost)
+    beyond = TABLES["beyond"]
+    asked = Experiment(
+        table=replace(beyond, rows=tuple(row for row in beyond.rows if row.name in ("strong-baseline", "svdnet"))),
+        data={"market1501": tmp_path},
+        out=tmp_path,
+        rows=("strong-baseline",),
+        weights={"": None},
+        settings=("network.backbone=resnet18",),
+    )
+    shown = {row.name: row.cost for row in collect_results(asked, {"market1501": MARKET}, {}).rows}
+    assert shown == {"strong-baseline": Cost(parameters=0.75, gflop=0.1), "svdnet": None}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from reidkit.errors import UsageError
 from reidkit.experiments.measure import scores_of
 from reidkit.experiments.plan import columns, run_folders
 from reidkit.model.network import build_network
@@ -211,7 +212,10 @@ def _beyond(made: ResultRow, row: Row) -> ResultRow:
     if made.recipe is None:
         return replace(made, claimed=row.published, note=row.note)
     runs = [run for cell in made.cells for run in cell.runs]
-    cost = network_cost(made.recipe.network, made.recipe.images.size)
+    try:
+        cost = network_cost(made.recipe.network, made.recipe.images.size)
+    except UsageError:  # a setting that this network cannot take; where the row is asked for, its training says so
+        cost = None
     return replace(made, cost=cost, speed=training_speed(runs), claimed=row.published, note=row.note)
 
 
