@@ -47,6 +47,7 @@ def reason_not_to() -> str:
         return "network namespaces are of Linux"
     trial = subprocess.run(
         [sys.executable, "-c", "from benchmarks.milvus_server import isolate; isolate()"],
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         check=False,

@@ -77,9 +77,7 @@ def test_the_service_of_compose_is_called_with_options_that_exist() -> None:
 def test_the_containers_of_the_page_are_called_with_commands_that_exist() -> None:
     page = text("docs/deploy.md").replace("\\\n", " ")
     lines = [
-        line.split(" #")[0]
-        for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
-        for line in block.splitlines()
+        line.split(" #")[0] for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()
     ]
     called = 0
     for line in lines:

@@ -103,6 +103,7 @@ def _start(python: str, folder: Path, address: Path) -> None:
     with part.open("wb") as out, (folder / "errors").open("wb") as errors:
         started = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.milvus_server", *words, "--forget", str(folder)],
+            cwd=Path(__file__).parents[2],
             stdout=out,
             stderr=errors,
             start_new_session=True,
