@@ -114,8 +114,10 @@ class Nursery:
     def without_pictures(self) -> Iterator[None]:
         """Leave the figures out of reports, for tests of all else: most of the time of a tiny training goes there."""
         self.pictures = False
-        yield
-        self.pictures = True
+        try:
+            yield
+        finally:
+            self.pictures = True
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -148,13 +150,6 @@ def training(data: Path, out: Path, **changed: object) -> list[str]:
 def settings(values: Mapping[str, object]) -> list[str]:
     """What `--set` takes."""
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
-
-
-def no_report() -> None:
-    """Leave out the page of a training, which takes longer to draw than such a training; tests/report has it."""
-    from reidkit.train.run import Run
-
-    Run.write_report = lambda run, *_: run.folder  # type: ignore[method-assign]
 
 
 def until(reached: Callable[[], bool], seconds: float = 60.0) -> None:

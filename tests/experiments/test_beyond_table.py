@@ -19,6 +19,11 @@ from reidkit.recipes import TABLES
 from tests.experiments.made import MARKET, finish
 
 
+def asked_for(folder, *rows, table=TABLES["beyond"], **options):
+    """The table with these rows asked for, from scratch."""
+    return Experiment(table=table, data={"market1501": folder}, out=folder, rows=rows, weights={"": None}, **options)
+
+
 def test_costs_of_the_baseline_by_hand():
     """23.508 million weights of a ResNet-50 without its classifier and 4,096 of BNNeck; 8.1 GFLOP at last stride 1."""
     cost = network_cost(Network(last_stride=1, neck="bnneck"), (256, 128))
@@ -30,14 +35,7 @@ def test_costs_of_the_baseline_by_hand():
 
 def test_the_table_shows_what_was_measured_beside_what_was_claimed(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "network_cost", lambda *_: Cost(parameters=0.75, gflop=0.1))
-    asked = Experiment(
-        table=TABLES["beyond"],
-        data={"market1501": tmp_path},
-        out=tmp_path,
-        size="small",
-        rows=("pcb",),
-        weights={"": None},
-    )
+    asked = asked_for(tmp_path, "pcb", size="small")
     finish(asked, "pcb", 0, 0.6, 0.4)
     sheet = collect_results(asked, {"market1501": MARKET}, {})
     head, rows = grid(sheet)
@@ -82,14 +80,7 @@ def test_the_speed_of_runs(tmp_path):
 def test_a_setting_need_not_fit_the_rows_that_are_not_asked_for(tmp_path, monkeypatch):
     """The head of HA-CNN takes no other backbone."""
     monkeypatch.setattr(results, "network_cost", lambda *_: Cost(parameters=0.75, gflop=0.1))
-    asked = Experiment(
-        table=TABLES["beyond"],
-        data={"market1501": tmp_path},
-        out=tmp_path,
-        rows=("strong-baseline",),
-        weights={"": None},
-        settings=("network.backbone=resnet18",),
-    )
+    asked = asked_for(tmp_path, "strong-baseline", settings=("network.backbone=resnet18",))
     shown = {row.name: row.recipe for row in collect_results(asked, {"market1501": MARKET}, {}).rows}
     assert shown["strong-baseline"].network.backbone == "resnet18"
     assert shown["hacnn"] is None
@@ -105,14 +96,9 @@ def test_a_network_that_cannot_be_built_has_no_cost(tmp_path, monkeypatch):
         return Cost(parameters=0.75, gflop=0.1)
 
     monkeypatch.setattr(results, "network_cost", cost)
-    beyond = TABLES["beyond"]
-    asked = Experiment(
-        table=replace(beyond, rows=tuple(row for row in beyond.rows if row.name in ("strong-baseline", "svdnet"))),
-        data={"market1501": tmp_path},
-        out=tmp_path,
-        rows=("strong-baseline",),
-        weights={"": None},
-        settings=("network.backbone=resnet18",),
+    table = replace(
+        TABLES["beyond"], rows=tuple(row for row in TABLES["beyond"].rows if row.name in ("strong-baseline", "svdnet"))
     )
+    asked = asked_for(tmp_path, "strong-baseline", table=table, settings=("network.backbone=resnet18",))
     shown = {row.name: row.cost for row in collect_results(asked, {"market1501": MARKET}, {}).rows}
     assert shown == {"strong-baseline": Cost(parameters=0.75, gflop=0.1), "svdnet": None}

@@ -14,13 +14,12 @@ thousands where all strangers are equally far. So a sample is tried first (`wort
 from __future__ import annotations
 
 import functools
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from reidkit.jit import compiled
-from reidkit.metrics.candidates import insert_key
+from reidkit.metrics.candidates import insert_bound, limit_of, sweep_triangle
 from reidkit.metrics.distances import from_product
 from reidkit.metrics.quantisation import Rotation, quantise
 
@@ -62,7 +61,7 @@ ROUNDING = 4e-6
 """What single precision may add to a bound, as a part of both squared lengths' sum: a few roundings."""
 
 
-class Coded(NamedTuple):
+class CodedPoints(NamedTuple):
     """N points x = scale * code + r.
 
     `codes` int8 [N, D], `scale` float32 [N]; `left` float32 [N]: at least |r|; `length` float32 [N]: |x|; `squares`
@@ -91,7 +90,7 @@ class Shortlist(NamedTuple):
     bar: Floats
 
 
-def worth_codes(points: Points, kept: int) -> Coded | None:
+def worth_codes(points: Points, kept: int) -> CodedPoints | None:
     """Return the codes of all points where the shortlists of a sample say that they save time, else None."""
     count, width = points.vectors.shape
     if 1.0 * count * count * width < WORTH_CODES or width not in WIDTHS or not has_int8():
@@ -130,17 +129,17 @@ def multiply_codes(ours: NDArray[np.int8], theirs: NDArray[np.int8]) -> Products
     return products
 
 
-def encode_points(points: Points) -> Coded:
+def encode_points(points: Points) -> CodedPoints:
     """Turn points into codes."""
     count, width = points.vectors.shape
     rotation, length = Rotation(width), np.sqrt(points.squares)
     scale, left = np.empty(count, np.float32), np.empty(count, np.float32)
     codes = np.empty((count, width), np.int8)
     quantise(points.vectors, (rotation.signs, rotation.strides), codes, scale, left)
-    return Coded(codes, scale * length, left * length, length, points.squares)
+    return CodedPoints(codes, scale * length, left * length, length, points.squares)
 
 
-def bounds(coded: Coded, rows: Rows) -> tuple[Floats, Floats]:
+def bounds(coded: CodedPoints, rows: Rows) -> tuple[Floats, Floats]:
     """Return between what the squared distances of some points to all lie: two of float32 [B, N]."""
     products = multiply_codes(coded.codes[rows], coded.codes)
     lows, highs = np.empty(products.shape, np.float32), np.empty(products.shape, np.float32)
@@ -149,7 +148,7 @@ def bounds(coded: Coded, rows: Rows) -> tuple[Floats, Floats]:
     return lows, highs
 
 
-def sweep_codes(points: Points, candidates: Candidates, coded: Coded) -> Rows:
+def sweep_codes(points: Points, candidates: Candidates, coded: CodedPoints) -> Rows:
     """Fill the candidates as `neighbours.merge_block` does block by block.
 
     Returns:
@@ -157,18 +156,14 @@ def sweep_codes(points: Points, candidates: Candidates, coded: Coded) -> Rows:
     """
     near = _empty_shortlist(len(points.vectors), candidates.keys.shape[1])
     far = _empty_shortlist(len(points.vectors), 1)
-    firsts = range(0, len(points.vectors), BLOCK)
-    corners = [(row, column) for row in firsts for column in firsts if row <= column]
-    corners.sort(key=lambda corner: corner[0] != corner[1])  # the diagonal first: it gives every list its first bar
-    with ThreadPoolExecutor(1) as pool:
-        noting: Future[None] | None = None
-        for row, column in corners:
-            products = multiply_codes(coded.codes[row : row + BLOCK], coded.codes[column : column + BLOCK])
-            if noting is not None:
-                noting.result()
-            noting = pool.submit(_shortlist_block, products, (row, column), coded, near, far)
-        if noting is not None:
-            noting.result()
+
+    def multiply(rows: slice, columns: slice) -> Products:
+        return multiply_codes(coded.codes[rows], coded.codes[columns])
+
+    def merge(products: Products, corner: tuple[int, int]) -> None:
+        _shortlist_block(products, corner, coded, near, far)
+
+    sweep_triangle(len(points.vectors), BLOCK, multiply, merge)
     failed = np.zeros(len(points.vectors), np.bool_)
     _settle(points, candidates, near, far, failed)
     return np.flatnonzero(failed)
@@ -188,7 +183,7 @@ def _empty_shortlist(count: int, kept: int) -> Shortlist:
 
 
 @compiled
-def _bounds(product_c: Products, corner: tuple[int, int], coded: Coded, low_c: Floats, high_c: Floats) -> None:
+def _bounds(product_c: Products, corner: tuple[int, int], coded: CodedPoints, low_c: Floats, high_c: Floats) -> None:
     """Write between what the squared distances of point `corner[0]` to those from `corner[1]` on lie.
 
     With x = s c + r and y = t d + q, x.y = s t (c.d) + s c.q + r.y: by Cauchy-Schwarz the product of codes is off by
@@ -208,7 +203,7 @@ def _bounds(product_c: Products, corner: tuple[int, int], coded: Coded, low_c: F
 
 @compiled
 def _shortlist_block(
-    products: Products, corner: tuple[int, int], coded: Coded, near: Shortlist, far: Shortlist
+    products: Products, corner: tuple[int, int], coded: CodedPoints, near: Shortlist, far: Shortlist
 ) -> None:
     """Note what one block of the upper triangle holds for the shortlists of its rows and of its columns.
 
@@ -247,22 +242,14 @@ def _note_chunk(low_c: Floats, high_c: Floats, corner: tuple[int, int], near: Sh
 
 
 @compiled
-def _first_bars(products: Products, first: int, coded: Coded, near: Shortlist, far: Shortlist) -> None:
-    """Give the points of a block on the diagonal bars that K others are below, so that less is noted in vain.
-
-    The points are dealt to 2 K groups, and the nearest of K groups are K points.
-    """
+def _first_bars(products: Products, first: int, coded: CodedPoints, near: Shortlist, far: Shortlist) -> None:
+    """Give the points of a block on the diagonal bars that K others are below, so that less is noted in vain."""
     kept, width = near.highs.shape[1], products.shape[1]
     lows, highs = np.empty(width, np.float32), np.empty(width, np.float32)
     for r in range(products.shape[0] if width > 4 * kept else 0):
         _bounds(products[r], (first + r, first), coded, lows, highs)
         far.bar[first + r] = -lows.max()
-        nearest = highs[: 2 * kept].copy()
-        for start in range(2 * kept, width - 2 * kept + 1, 2 * kept):
-            for group in range(2 * kept):
-                nearest[group] = min(nearest[group], highs[start + group])
-        nearest.sort()
-        near.bar[first + r] = nearest[kept - 1]
+        near.bar[first + r] = limit_of(highs, kept)
 
 
 @compiled
@@ -307,8 +294,6 @@ def _settle(
     points: Points, candidates: Candidates, near: Shortlist, far: Shortlist, failed_n: NDArray[np.bool_]
 ) -> None:
     """Find candidates and the farthest distance of every point among its shortlists, in single precision."""
-    worst_bits = candidates.worst.view(np.int32)
-    bits = np.empty(1, np.int32)
     for i in range(failed_n.shape[0]):
         failed_n[i] = near.sizes[i] > near.lows.shape[1] or far.sizes[i] > far.lows.shape[1]
         if failed_n[i]:
@@ -319,8 +304,7 @@ def _settle(
                 break
             j = near.numbers[i, a]
             total = points.squares[i] + points.squares[j]
-            bits.view(np.float32)[0] = max(np.float32(0), _distance(points, i, j) - points.slack * total)
-            insert_key(candidates.keys, worst_bits, i, (np.int64(bits[0]) << 32) | np.int64(j))
+            insert_bound(candidates, i, j, max(np.float32(0), _distance(points, i, j) - points.slack * total))
         highs = far.lows[i, : far.sizes[i]]
         for a in np.argsort(highs):
             if -highs[a] < candidates.farthest[i]:
@@ -340,8 +324,6 @@ def _distance(points: Points, i: int, j: int) -> np.float32:
 @compiled
 def compare_rows(product: Floats, rows: Rows, points: Points, candidates: Candidates) -> None:
     """Give some points the candidates among all, and the farthest distance: `product` is float32 [B, N]."""
-    worst_bits = candidates.worst.view(np.int32)
-    bits = np.empty(1, np.int32)
     for r in range(rows.shape[0]):
         i = rows[r]
         for j in range(product.shape[1]):
@@ -349,5 +331,4 @@ def compare_rows(product: Floats, rows: Rows, points: Points, candidates: Candid
             candidates.farthest[i] = max(candidates.farthest[i], distance)
             low = max(np.float32(0), distance - points.slack * (points.squares[i] + points.squares[j]))
             if low <= candidates.worst[i]:
-                bits.view(np.float32)[0] = low
-                insert_key(candidates.keys, worst_bits, i, (np.int64(bits[0]) << 32) | np.int64(j))
+                insert_bound(candidates, i, j, low)

@@ -15,14 +15,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reidkit.jit import compiled
-from reidkit.metrics.candidates import EMPTY, Candidates, Points, insert_key
+from reidkit.metrics.candidates import EMPTY, Candidates, Points, insert_key, limit_of, sweep_triangle
 from reidkit.metrics.distances import (
     centred_units,
     check_metric,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.metrics.distances import Array
-    from reidkit.metrics.int8_neighbours import Coded
+    from reidkit.metrics.int8_neighbours import CodedPoints
     from reidkit.metrics.products import Multiplier
     from reidkit.types import Metric
 
@@ -144,23 +144,23 @@ def _sweep_blocks(points: Points, candidates: Candidates, multiplier: Multiplier
     """Go through the upper triangle; the next product is made while the last one is looked through."""
     count, placed = len(points.vectors), multiplier.place(points.vectors)
     buffers = np.empty((2, min(BLOCK, count) ** 2), np.float32)
-    firsts = range(0, count, BLOCK)
-    corners = [(row, column) for row in firsts for column in firsts if row <= column]
-    corners.sort(key=lambda corner: corner[0] != corner[1])  # the diagonal first: it gives every list its first limit
-    with ThreadPoolExecutor(1) as pool:
-        merging: Future[None] | None = None
-        for number, (row, column) in enumerate(corners):
-            bottom, right = min(row + BLOCK, count), min(column + BLOCK, count)
-            block = buffers[number % 2, : (bottom - row) * (right - column)].reshape(bottom - row, right - column)
-            multiplier.multiply(placed[row:bottom], placed[column:right], block)
-            if merging is not None:
-                merging.result()
-            merging = pool.submit(merge_block, block, (row, column), points, candidates, into)
-        if merging is not None:
-            merging.result()
+    turns = itertools.cycle(buffers)
+
+    def multiply(rows: slice, columns: slice) -> Floats:
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        block = next(turns)[: height * width].reshape(height, width)
+        multiplier.multiply(placed[rows], placed[columns], block)
+        return block
+
+    def merge(block: Floats, corner: tuple[int, int]) -> None:
+        merge_block(block, corner, points, candidates, into)
+
+    sweep_triangle(count, BLOCK, multiply, merge)
 
 
-def _sweep_codes(points: Points, candidates: Candidates, coded: Coded, multiplier: Multiplier, into: Floats) -> None:
+def _sweep_codes(
+    points: Points, candidates: Candidates, coded: CodedPoints, multiplier: Multiplier, into: Floats
+) -> None:
     """Find candidates by codes of eight bits; what these leave open, and what is asked for, by float32 products."""
     failed, placed, queries = sweep_codes(points, candidates, coded), multiplier.place(points.vectors), len(into)
     for first in range(0, len(failed), ROWS):
@@ -259,8 +259,7 @@ def _to_lower_bounds(distances: Floats, squares: Floats, square: np.float32, sla
 def _first_limits(product: Floats, first: int, points: Points, candidates: Candidates) -> None:
     """Set `worst` for the points of a block on the diagonal to something that at least K of them are nearer than.
 
-    The points are dealt to 2 K groups, and the nearest of K groups are K points. So two thirds of what would be put
-    into the lists, only to fall out again, is never looked at.
+    So two thirds of what would be put into the lists, only to fall out again, is never looked at.
     """
     kept, width = candidates.keys.shape[1], product.shape[1]
     squares = points.squares[first : first + width]
@@ -269,14 +268,7 @@ def _first_limits(product: Floats, first: int, points: Points, candidates: Candi
         for c in range(width):
             error = points.slack * (squares[r] + squares[c])
             highs[c] = from_product(squares[r], squares[c], product[r, c]) + error
-        nearest = highs[: 2 * kept].copy()
-        nearest_bits = nearest.view(np.int32)
-        for start in range(2 * kept, width - 2 * kept + 1, 2 * kept):
-            bits = highs[start : start + 2 * kept].view(np.int32)
-            for group in range(2 * kept):
-                nearest_bits[group] = min(nearest_bits[group], bits[group])
-        nearest.sort()
-        candidates.worst[first + r] = nearest[kept - 1]
+        candidates.worst[first + r] = limit_of(highs, kept)
 
 
 @compiled
