@@ -125,8 +125,9 @@ def run(program: str, size: tuple[int, int, int], result: Path | None, path: str
     """One program in this process: seconds of the processor, and MB."""
     query, gallery = real(path, size) if path else features(*size)
     clock, work = (None, usual) if program == "usual" else _ours(program, (query, gallery))
-    if clock:
+    if clock and path:
         _compile_codes(program)
+    if clock:
         work(*features(40, 60, 8))  # compiled code is loaded once
         clock.seconds = clock.operations = 0.0
     before, start, wall = _peak(), time.process_time(), time.perf_counter()

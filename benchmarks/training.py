@@ -8,7 +8,7 @@ network on the same images with the same losses, in processes of their own, in t
 The matrix rate is that of each process's own precision, the better one of torch's product and oneDNN's, taken just
 after the steps. With other work on the machine set OMP_NUM_THREADS=1: threads that wait for each other count as busy.
 
-Run: `PYTHONPATH=. python benchmarks/training.py [--data DIR] [--recipe NAME] [--steps N] [--rounds N] [--json]`.
+Run: `python -m benchmarks.training [--data DIR] [--recipe NAME] [--steps N] [--rounds N] [--json]`.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def main() -> None:
         common = ["--data", str(data), "--recipe", options.recipe, "--steps", str(options.steps), "--cache", folder]
         for _ in range(options.rounds):
             for which, found in rounds.items():
-                call = [sys.executable, __file__, "--child", which, *common]
+                call = [sys.executable, "-m", "benchmarks.training", "--child", which, *common]
                 found.append(json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout))
     result = {
         which: figures(runs, rounds["plain"], flops(build_network(recipe.network), recipe), precision(which))

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.metrics import int8_neighbours as module
-from reidkit.metrics.int8_neighbours import bounds, encode_points, has_int8, multiply_codes, worth_codes
+from reidkit.metrics.int8_neighbours import (
+    bounds,
+    encode_points,
+    has_int8,
+    multiply_codes,
+    promises_int8,
+    worth_codes,
+)
 from reidkit.metrics.neighbours import make_points, nearest_neighbours
 from reidkit.metrics.products import Host
 
@@ -42,7 +49,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WORTH_CODES", 0)
     monkeypatch.setattr(module, "MOST", np.inf)
     monkeypatch.setattr(module, "RUN_OVER", 1)
-    monkeypatch.setattr(module, "has_int8", lambda: True)
+    monkeypatch.setattr(module, "promises_int8", lambda: True)
 
 
 def test_bounds_by_hand() -> None:
@@ -76,7 +83,7 @@ def test_neighbours_are_those_of_single_precision(kind: str, room: int, monkeypa
     into = np.empty((2, 300, 725), np.float32)
     monkeypatch.setattr(module, "ROOM", room)
     ours = nearest_neighbours(points, 21, Host(), into[0])
-    monkeypatch.setattr(module, "has_int8", lambda: False)
+    monkeypatch.setattr(module, "WORTH_CODES", np.inf)
     theirs = nearest_neighbours(points, 21, Host(), into[1])
     np.testing.assert_array_equal(ours.indices, theirs.indices)
     np.testing.assert_allclose(ours.distances, theirs.distances, atol=2e-6)
@@ -86,7 +93,7 @@ def test_neighbours_are_those_of_single_precision(kind: str, room: int, monkeypa
 
 def test_only_where_a_sample_says_that_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """People apart from each other are; strangers who are all equally far are not, nor is little work."""
-    monkeypatch.setattr(module, "has_int8", lambda: True)
+    monkeypatch.setattr(module, "promises_int8", lambda: True)
     rng = np.random.default_rng(0)
     spread = rng.normal(size=(2000, 256)) * 0.8 ** np.arange(256)
     points = make_points("cosine", all=spread.astype(np.float32))
@@ -103,12 +110,13 @@ def test_only_where_a_sample_says_that_it_pays(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("features", [{}, {"avx512f": True}])
 def test_a_processor_without_products_of_eight_bits(features: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
-    assert not has_int8.__wrapped__()
+    assert not promises_int8()
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features | {"avxvnni": True})
+    assert promises_int8()
 
 
 def test_torch_multiplies_rightly_or_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products that wrap at 16 bits, as some processors' do, and a torch that has none."""
-    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"avx512vnni": True})
     assert has_int8.__wrapped__()
 
     def saturated(ours: Matrix, theirs: Matrix) -> Matrix:

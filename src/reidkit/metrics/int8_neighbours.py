@@ -93,7 +93,7 @@ class Shortlist(NamedTuple):
 def worth_codes(points: Points, kept: int) -> CodedPoints | None:
     """Return the codes of all points where the shortlists of a sample say that they save time, else None."""
     count, width = points.vectors.shape
-    if 1.0 * count * count * width < WORTH_CODES or width not in WIDTHS or not has_int8():
+    if 1.0 * count * count * width < WORTH_CODES or width not in WIDTHS or not promises_int8():
         return None
     coded = encode_points(points)
     rows = np.linspace(0, count - 1, SAMPLE).astype(np.int64)
@@ -102,17 +102,21 @@ def worth_codes(points: Points, kept: int) -> CodedPoints | None:
     near = np.count_nonzero(lows <= bars, axis=1)
     far = np.count_nonzero(highs >= lows.max(axis=1, keepdims=True), axis=1)
     over = np.maximum(near, far) > ROOM
-    return coded if over.mean() <= RUN_OVER and (near + far).mean() <= MOST else None
+    pays = over.mean() <= RUN_OVER and (near + far).mean() <= MOST
+    return coded if pays and has_int8() else None  # torch is loaded only here, for it takes a second and 300 MB
+
+
+def promises_int8() -> bool:
+    """Return whether the processor multiplies 8-bit numbers faster than single precision."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx512vnni", False) or features.get("avxvnni", False))
 
 
 @functools.cache
 def has_int8() -> bool:
-    """Return whether the processor multiplies 8-bit numbers faster than single precision, and torch does it rightly."""
-    from llvmlite import binding
-
-    features = binding.get_host_cpu_features()
-    if not (features.get("avx512vnni", False) or features.get("avxvnni", False)):
-        return False
+    """Return whether torch multiplies 8-bit numbers rightly on this machine."""
     codes = np.random.default_rng(0).integers(-127, 128, (64, 2048), np.int8)
     codes[:2] = 127
     try:
@@ -140,11 +144,17 @@ def encode_points(points: Points) -> CodedPoints:
 
 
 def bounds(coded: CodedPoints, rows: Rows) -> tuple[Floats, Floats]:
-    """Return between what the squared distances of some points to all lie: two of float32 [B, N]."""
-    products = multiply_codes(coded.codes[rows], coded.codes)
-    lows, highs = np.empty(products.shape, np.float32), np.empty(products.shape, np.float32)
-    for product, row, low, high in zip(products, rows, lows, highs, strict=True):
-        _bounds(product, (int(row), 0), coded, low, high)
+    """Return between what the squared distances of some points to all lie: two of float32 [B, N].
+
+    For a few rows NumPy will do: a float32 product of codes is off by less than `ROUNDING`.
+    """
+    ours = coded.codes[rows].astype(np.float32)
+    lows, highs = np.empty((2, len(rows), len(coded.codes)), np.float32)
+    for first in range(0, len(coded.codes), BLOCK):
+        columns = slice(first, first + BLOCK)
+        products = (ours @ coded.codes[columns].astype(np.float32).T).astype(np.int32)
+        for product, row, low, high in zip(products, rows, lows[:, columns], highs[:, columns], strict=True):
+            _bounds(product, (int(row), first), coded, low, high)
     return lows, highs
 
 
