@@ -46,7 +46,7 @@ NOT_RUN = {
     r"(docker|sudo) ": "needs Docker",
     r"pip ": "needs the network",
     r"(curl|schemathesis) ": "needs a service that runs: tests/serve",
-    r"[A-Z_=:\w]*\s?.*python (-m )?benchmarks[/.]": "measures for minutes, or needs the authors' program: tests/benchmarks",
+    r"[A-Z_=:\w]*\s?.*python (-m )?benchmarks[/.]": "measures, or needs the authors' program: tests/benchmarks",
     r"reidkit paper beyond ": "trains networks of every kind for minutes: tests/experiments/test_beyond_table.py",
     r"torchrun ": "starts processes: tests/end_to_end/test_processes.py",
     r"reidkit train .*--processes": "starts processes: tests/end_to_end/test_processes.py",
