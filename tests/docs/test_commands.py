@@ -65,6 +65,8 @@ WRITTEN = {
     "--videos 2 --seed 2": "--videos 2 --seed 2 --seconds 3 --workers 1",
     "0007_c1s1_000001_00.jpg,0009_c2s1_000026_00.jpg": "0011_c1s1_000000_00.jpg,0012_c1s1_000000_00.jpg",
     "cameras -name": "crops -name",
+    "--data DIR --dim 128": "--data DIR --dim 2",
+    "net-128.onnx": "net-2.onnx",
     "--dim 128": "--dim 16",
     "runs/strong-128": "runs/strong-16",
 }

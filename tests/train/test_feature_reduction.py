@@ -10,9 +10,10 @@ import torch
 
 from reidkit.data.check import RECORD
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import InferenceOptions, Model, load_model
+from reidkit.encoder import InferenceOptions, Model, load_model, require_torch
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import evaluate
+from reidkit.export import export_model
 from reidkit.metrics.reduction import principal_axes
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.network import build_network
@@ -21,6 +22,7 @@ from reidkit.recipe import digest, override
 from reidkit.train import feature_reduction
 from reidkit.train.feature_reduction import Reduction, reduce
 from reidkit.types import Dataset
+from tests.encoder.files import mean_colour
 from tests.train.tiny import RECIPE
 
 if TYPE_CHECKING:
@@ -75,15 +77,15 @@ def test_it_survives_saving_evaluating_and_fusing(reduced: Reduction, model: Mod
     assert evaluate(model, noise, options=CPU).scores.map == reduced.before.map
     images = torch.randn(2, 3, *RECIPE.images.size)
     with torch.no_grad():
-        f_t, f_i = reduced.model.network(images)[:2]
-        fused = fuse_batch_norms(reduced.model.network)(images)[1]
+        f_t, f_i = require_torch(reduced.model).network(images)[:2]
+        fused = fuse_batch_norms(require_torch(reduced.model).network)(images)[1]
     assert f_t is f_i
     torch.testing.assert_close(fused, f_i, atol=1e-4, rtol=1e-3)
     assert (folder / "trained_on.json").read_text() == json.dumps({"digests": ["0" * 16]})
 
 
 def test_names_of_the_weights_stay_and_the_model_is_left_as_it_was(reduced: Reduction, model: Model) -> None:
-    ours, theirs = reduced.model.network.state_dict(), model.network.state_dict()
+    ours, theirs = require_torch(reduced.model).network.state_dict(), model.network.state_dict()
     assert set(ours) == set(theirs) | {"reduction.weight", "reduction.bias"}
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert fingerprint(theirs) == model.fingerprint
@@ -108,9 +110,35 @@ def test_refuses(reduced: Reduction, model: Model, noise: Path, tmp_path: Path) 
         reduce(reduced.model, noise, dim=4, options=CPU)
     with pytest.raises(UsageError, match="holds a run already: choose another folder"):
         reduce(model, noise, dim=4, out=model.path, options=CPU)
-    exported: Any = object()
-    with pytest.raises(UsageError, match=r"exported file takes no further layer: .*principal_axes"):
-        reduce(exported, noise, options=CPU)
+    own: Any = Encoder()
+    with pytest.raises(UsageError, match=r"encoder of your own takes no further layer: .*principal_axes"):
+        reduce(own, noise, dim=1, options=CPU)
+    file = load_model(mean_colour(tmp_path / "net.onnx"), input_spec="raw")
+    with pytest.raises(UsageError, match="say where it goes"):
+        reduce(file, noise, dim=2, options=CPU)
+
+
+class Encoder:
+    dim = 3
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".xml"])
+def test_an_exported_file_is_reduced_like_the_model_it_was_made_of(
+    ending: str, reduced: Reduction, model: Model, noise: Path, tmp_path: Path, nursery: Nursery
+) -> None:
+    path = tmp_path / f"net{ending}"
+    export_model(model, path, format="openvino" if ending == ".xml" else "onnx")
+    words = ["reduce", path, "--data", noise, "--dim", "8", "--no-cache"]
+    found = nursery.run(*words, "--json").json()
+    assert found["out"] == str(tmp_path / f"net-8{ending}")
+    assert reduced.after is not None
+    assert found["after"]["map"] == pytest.approx(reduced.after.map, abs=1e-3)
+    short = load_model(tmp_path / f"net-8{ending}")
+    assert (short.fingerprint, short.dim) == (found["model"], 8)
+    ours, theirs = features(short, noise), features(reduced.model, noise)
+    np.testing.assert_allclose(np.abs(np.sum(ours * theirs, axis=1)), np.linalg.norm(theirs, axis=1) ** 2, rtol=1e-2)
+    assert nursery.run(*words).status == 0  # the same again
+    assert nursery.run(*words, "--power", "0.5").status == 2
 
 
 def test_a_call_that_was_killed_ends_as_an_undisturbed_one_when_repeated(

@@ -11,6 +11,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress
 from reidkit.terminal import percent
+from reidkit.types import EXPORTED
 
 if TYPE_CHECKING:
     from reidkit.metrics.retrieval import Scores
@@ -26,7 +27,7 @@ def reduce(
         float, typer.Option(min=0, max=0.5, help="How far large variances are scaled down; 0.5 whitens.")
     ] = 0.0,
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder of the new model.  [default: MODEL-DIM]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder or file of the new model.  [default: MODEL-DIM]")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Shorten a model's features by PCA on images without labels; evaluate it before and after."""
@@ -34,7 +35,7 @@ def reduce(
     from reidkit.train.feature_reduction import reduce as run_reduction
 
     loaded = inference.load_model(model)
-    folder = out or model.with_name(f"{model.stem if model.is_file() else model.name}-{dim}")
+    place = out or _default_place(model, dim)
     began = time.perf_counter()
     with progress() as tell:
         found = run_reduction(
@@ -42,7 +43,7 @@ def reduce(
             data,
             dim=dim,
             power=power,
-            out=folder,
+            out=place,
             evaluate_on=load_dataset(val_data) if val_data else None,
             options=inference.for_library(tell),
         )
@@ -50,7 +51,7 @@ def reduce(
         print_json(
             {
                 "model": found.model.fingerprint,
-                "out": str(folder),
+                "out": str(place),
                 "dim": dim,
                 "power": power,
                 "images": found.images,
@@ -61,10 +62,10 @@ def reduce(
             }
         )
         return
-    _print(found, loaded.dim, folder)
+    _print(found, loaded.dim, place)
 
 
-def _print(found: Reduction, length: int, folder: Path) -> None:
+def _print(found: Reduction, length: int, place: Path) -> None:
     print_line(
         f"{length} to {found.model.dim} numbers by {found.images:,} images, with {percent(found.variance)} % of the "
         "variance"
@@ -76,7 +77,14 @@ def _print(found: Reduction, length: int, folder: Path) -> None:
             ("after", str(found.model.dim), *_scores(found.after)),
         ]
         print_table(head, rows)
-    print_line(f"{folder}/model.safetensors  {found.model.fingerprint}")
+    written = place if place.suffix.lower() in EXPORTED else place / "model.safetensors"
+    print_line(f"{written}  {found.model.fingerprint}")
+
+
+def _default_place(model: Path, dim: int) -> Path:
+    """Return the folder of the new model, or its file where the model is exported: beside the model, with its dim."""
+    ending = model.suffix if model.suffix.lower() in EXPORTED else ""
+    return model.with_name(f"{model.stem if model.is_file() else model.name}-{dim}{ending}")
 
 
 def _scores(scores: Scores) -> tuple[str, ...]:

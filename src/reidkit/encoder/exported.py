@@ -84,6 +84,7 @@ class ExportedEncoder(ImageEncoder):
 
     Attributes:
         path: The file.
+        output: The name of the output that is the feature.
         origin: Where its input spec is from: `given`, `metadata`, or the name by which it was recognised.
         metadata: What the file says of itself, as text by key; that of reidkit's exports begins with `reidkit.`.
     """
@@ -94,7 +95,7 @@ class ExportedEncoder(ImageEncoder):
         self.path, self._runtime = path, runtime
         self.metadata = dict(runtime.graph.metadata)
         self._spec, self.origin = choose_spec(path, runtime.graph, input_spec)
-        self._output = _choose_output(path, runtime.graph, self._spec.output)
+        self.output = _choose_output(path, runtime.graph, self._spec.output)
         told = self.metadata.get("reidkit.digest")
         own = bool(told) and self.origin == "metadata" and told == runtime.graph_digest()
         # A file that reidkit has checked against the network it was made of has its fingerprint: a gallery and a
@@ -175,7 +176,7 @@ class ExportedEncoder(ImageEncoder):
         Raises:
             WeightsError: it cannot be run, or gives something else than one vector for each image.
         """
-        found = self._runtime.run(batch, self._output, options)
+        found = self._runtime.run(batch, self.output, options)
         if found.ndim == 4 and found.shape[2:] == (1, 1):
             found = found[:, :, 0, 0]
         if found.ndim != 2 or len(found) != len(batch) or found.shape[1] != getattr(self, "_dim", found.shape[1]):
@@ -201,7 +202,7 @@ class ExportedEncoder(ImageEncoder):
 
     def _find_dim(self) -> int:
         """Return D: as the file says, or by running blank images where it does not."""
-        told = self._runtime.graph.outputs[self._output][1:]
+        told = self._runtime.graph.outputs[self.output][1:]
         if told and all(side is not None for side in told):
             length = int(np.prod([side or 0 for side in told]))
         else:

@@ -99,9 +99,9 @@ def _numbers(info: Any) -> int:
     return int(np.prod([max(side, 1) for side in sides], dtype=float))
 
 
-def _graphs(model: Any) -> Iterator[Any]:
-    """Give all graphs: the model's, its functions', and those inside of steps."""
-    waiting = [model.graph, *model.functions]
+def graphs_in(*graphs: Any) -> Iterator[Any]:
+    """Give graphs, or functions, and those inside of their steps."""
+    waiting = list(graphs)
     while waiting:
         graph = waiting.pop()
         yield graph
@@ -112,12 +112,12 @@ def _graphs(model: Any) -> Iterator[Any]:
 
 
 def _nodes(model: Any) -> Iterator[Any]:
-    for graph in _graphs(model):
+    for graph in graphs_in(model.graph, *model.functions):
         yield from graph.node
 
 
 def _tensors(model: Any) -> Iterator[Any]:
-    for graph in _graphs(model):
+    for graph in graphs_in(model.graph, *model.functions):
         yield from getattr(graph, "initializer", ())
         for sparse in getattr(graph, "sparse_initializer", ()):
             yield from (sparse.values, sparse.indices)

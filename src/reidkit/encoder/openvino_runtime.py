@@ -165,11 +165,12 @@ def _describe(path: Path, model: Any) -> Graph:
     inputs = [(one.get_any_name(), _shape(one), _type(one)) for one in model.inputs]
     check_input(path, inputs)
     name, shape, dtype = inputs[0]
-    outputs = {_name(one, number): _shape(one) for number, one in enumerate(model.outputs)}
+    outputs = {output_name(one, number): _shape(one) for number, one in enumerate(model.outputs)}
     return Graph(name, shape, np.dtype(dtype), outputs, _metadata(model))
 
 
-def _name(output: Any, number: int) -> str:
+def output_name(output: Any, number: int) -> str:
+    """Return the name of an output, or its place among the outputs where it has none."""
     return str(output.get_any_name()) if output.get_names() else f"output {number}"
 
 

@@ -40,15 +40,23 @@ def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: 
     source = path.with_suffix(".onnx")
     source.write_bytes(model.SerializeToString())
     try:
-        converted = openvino.convert_model(source)
-        for key, value in metadata.items():
-            converted.set_rt_info(value, ["reidkit", key.removeprefix("reidkit.")])
-        openvino.save_model(converted, path, compress_to_fp16=half)
-        # Two files cannot be put in place at once: by this a reader sees that they belong together.
-        digest = digest_of_files([path.with_suffix(".bin")])
-        converted.set_rt_info(digest, ["reidkit", WEIGHTS.removeprefix("reidkit.")])
-        openvino.save_model(converted, path, compress_to_fp16=half)
+        write_openvino(openvino.convert_model(source), path, metadata, half=half)
     except RuntimeError as error:
         raise WeightsError(f"OpenVINO cannot convert the network: {str(error).splitlines()[0]}") from None
     finally:
         source.unlink()
+
+
+def write_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: bool) -> None:
+    """Write a model of OpenVINO's as `path` (.xml) and the .bin beside it, with metadata in place of those it had."""
+    import openvino
+
+    if model.has_rt_info(["reidkit"]):
+        model.set_rt_info({}, ["reidkit"])
+    for key, value in metadata.items():
+        model.set_rt_info(value, ["reidkit", key.removeprefix("reidkit.")])
+    openvino.save_model(model, path, compress_to_fp16=half)
+    # Two files cannot be put in place at once: by this a reader sees that they belong together.
+    digest = digest_of_files([path.with_suffix(".bin")])
+    model.set_rt_info(digest, ["reidkit", WEIGHTS.removeprefix("reidkit.")])
+    openvino.save_model(model, path, compress_to_fp16=half)

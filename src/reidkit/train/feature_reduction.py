@@ -14,8 +14,10 @@ from reidkit.atomic import write_text_atomic
 from reidkit.data.check import RECORD
 from reidkit.data.unlabelled import open_unlabelled
 from reidkit.encoder import InferenceOptions, Model, embed_samples
+from reidkit.encoder.exported import ExportedEncoder
 from reidkit.errors import UsageError
 from reidkit.evaluation import EvaluationProtocol, evaluate
+from reidkit.export.reduced_file import reduced_path, write_reduced
 from reidkit.metrics.reduction import principal_axes
 from reidkit.model.heads.reduced import Reduced
 from reidkit.model.network import Network
@@ -25,9 +27,10 @@ from reidkit.types import beside
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from reidkit.data.unlabelled import Unlabelled
-    from reidkit.encoder import Encoder
+    from reidkit.encoder import Encoder, ImageEncoder
     from reidkit.metrics.reduction import Axes
     from reidkit.metrics.retrieval import Scores
     from reidkit.recipe import Recipe
@@ -46,7 +49,7 @@ class Reduction:
         after: Scores of the reduced model.
     """
 
-    model: Model
+    model: ImageEncoder
     images: int
     variance: float
     before: Scores | None = None
@@ -63,44 +66,58 @@ def reduce(  # noqa: PLR0913
     evaluate_on: Dataset | None = None,
     options: InferenceOptions | None = None,
 ) -> Reduction:
-    """Put centring and PCA behind a network, as one linear layer on its features of length one.
+    """Put centring and PCA behind a model, as one linear layer on its features of length one.
 
     The axes come from images of the place that is to be searched, without labels; ids are never read. The reduced
     model has weights of its own, with a new fingerprint: galleries have to be made anew.
 
     Args:
-        model: What `load_model` returns for a run folder or a `.safetensors`; it stays as it is.
+        model: What `load_model` returns; it stays as it is.
         data: A data set (its training images are taken), a folder of images, several of these, or samples.
         dim: The length of the new features.
         power: How far axes of large variance are scaled down: 0 not at all, 0.5 to one variance for all.
-        out: A folder for the reduced model; None: it is not written.
+        out: A folder for the reduced model; for an exported file, the new file. None: a network is not written.
         evaluate_on: A data set with a query and a gallery; None: those of `data`, if it has them.
         options: How images are read and run.
 
     Raises:
         DataError: an image cannot be read, or there are too few.
-        UsageError: numbers that make no sense; a model that is exported, reduced already or a network of your own; the
-            folder holds a run, or another model.
+        UsageError: numbers that make no sense; a model that is reduced already, or a network or an encoder of your
+            own; `out` holds a run or something else; an exported file without `out`.
+        WeightsError: no layer can be put behind the output of an exported file.
     """
-    loaded = _reducible(model)
-    folder = None if out is None else Path(out)
     # Cheap refusals before minutes are spent: the axes themselves check the rest.
-    if not 1 <= dim <= loaded.dim:
-        raise UsageError(f"dim={dim} of features of length {loaded.dim}: choose 1 to {loaded.dim}", argument="dim")
-    if folder is not None:
-        require_room(folder, _recipe_with(loaded, dim))
+    if not 1 <= dim <= model.dim:
+        raise UsageError(f"dim={dim} of features of length {model.dim}: choose 1 to {model.dim}", argument="dim")
+    place = None if out is None else Path(out)
+    reduced_by = _of_file(model, dim, place) if isinstance(model, ExportedEncoder) else _of_network(model, dim, place)
     options = options or InferenceOptions()
     dataset = open_unlabelled(data)
-    found = embed_samples(loaded, dataset.train, "images", options)
+    found = embed_samples(model, dataset.train, "images", options)
     axes = principal_axes(found.vectors, dim, power=power)
-    reduced = with_axes(loaded, axes)
-    if folder is not None:
-        reduced = _written(reduced, folder, loaded.path)
+    reduced = reduced_by(axes)
     tested = evaluate_on or (dataset if dataset.query and dataset.gallery else None)
     before, after = (
-        evaluate(each, tested, EvaluationProtocol(), options).scores if tested else None for each in (loaded, reduced)
+        evaluate(each, tested, EvaluationProtocol(), options).scores if tested else None for each in (model, reduced)
     )
     return Reduction(model=reduced, images=len(found), variance=axes.variance, before=before, after=after)
+
+
+def _of_file(model: ExportedEncoder, dim: int, out: Path | None) -> Callable[[Axes], ImageEncoder]:
+    """Return what appends the axes to the graph of an exported file."""
+    if out is None:
+        raise UsageError("an exported file is reduced as a file: say where it goes", argument="out")
+    path = reduced_path(model, out, dim)
+    return lambda axes: write_reduced(model, axes, path)
+
+
+def _of_network(model: Encoder, dim: int, folder: Path | None) -> Callable[[Axes], ImageEncoder]:
+    """Return what puts the axes behind a network in torch."""
+    loaded = _reducible(model)
+    if folder is None:
+        return lambda axes: with_axes(loaded, axes)
+    require_room(folder, _recipe_with(loaded, dim))
+    return lambda axes: _written(with_axes(loaded, axes), folder, loaded.path)
 
 
 def with_axes(model: Model, axes: Axes) -> Model:
@@ -127,8 +144,7 @@ def _reducible(model: Encoder) -> Model:
     """Return the model, if a layer can be put behind its network."""
     if not isinstance(model, Model):
         raise UsageError(
-            "an exported file takes no further layer: reduce the run folder or the .safetensors that it was made of, "
-            "and export the result; features of somebody else's file are shortened behind it, by "
+            "an encoder of your own takes no further layer: shorten its features behind it, by "
             "reidkit.metrics.reduction.principal_axes",
             argument="model",
         )
