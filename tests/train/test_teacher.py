@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from reidkit.data.formats.detect import load_dataset
+from reidkit.data.images import open_images
+from reidkit.data.loaders import eval_batches
+from reidkit.data.sampler import build_sampler
 from reidkit.data.transforms import MEAN, STD
 from reidkit.encoder import InputSpec, load_model, require_torch
 from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
@@ -18,16 +21,25 @@ from reidkit.losses.identity import IdentityLoss
 from reidkit.model.weights import save_model
 from reidkit.recipe import override
 from reidkit.train import log
+from reidkit.train import teacher as teacher_module
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import TIMINGS, Callback
 from reidkit.train.run import Run, train
-from reidkit.train.teacher import CLASSIFIER, Teacher, load_classifier, normalised_for, save_classifier
+from reidkit.train.teacher import (
+    CLASSIFIER,
+    SimilarityLesson,
+    Teacher,
+    load_classifier,
+    normalised_for,
+    save_classifier,
+)
 from tests.train.tiny import RECIPE, same_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Progress
@@ -115,6 +127,45 @@ def test_any_encoder_can_teach(noise: Path, tmp_path: Path) -> None:
     run = train(ONE, noise, out=tmp_path / "run", teacher=foreign, options=CPU)
     assert rows_of(run.folder)[0]["similarity"] > 0
     assert {images.shape for images in foreign.seen} == {(8, 40, 24, 3)}
+
+
+def test_plain_views_are_seen_once_and_handed_out_in_the_order_of_the_batches(noise: Path, tmp_path: Path) -> None:
+    foreign, handed = Foreign(), []
+
+    class Watch(SimilarityLesson):
+        def __call__(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
+            handed.append(self.target.numpy())
+            return super().__call__(feat_bd, label_b)
+
+    recipe = override(ONE, ["distil.views=plain"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(teacher_module, "SimilarityLesson", Watch)
+        train(recipe, noise, out=tmp_path / "run", teacher=foreign, options=CPU)
+    samples = load_dataset(noise).train
+    assert sum(len(images) for images in foreign.seen) == len(samples)
+    # The features are those of the images as they are, and the batches those of the sampler.
+    source = open_images(samples, ONE.images.size)
+    known = np.concatenate(
+        [Teacher(foreign, torch.device("cpu"))(images) for images in eval_batches(source, 8, torch.device("cpu"))]
+    )
+    _, labels = np.unique(samples.pids, return_inverse=True)
+    order = build_sampler(source, labels, ONE.batch, 0).epoch(1)
+    np.testing.assert_array_equal(handed, known[order])
+
+
+def test_plain_views_go_on_bit_for_bit(teacher: Run, noise: Path, tmp_path: Path) -> None:
+    class Stop(Callback):
+        def on_position(self, progress: Progress, _: int) -> None:
+            if progress.step == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    recipe = override(with_logits(ONE), ["distil.views=plain"])
+    whole = train(recipe, noise, out=tmp_path / "whole", teacher=teacher.model, options=CPU)
+    with pytest.raises(RunError, match="resume"):
+        train(recipe, noise, out=tmp_path / "run", teacher=teacher.model, options=CPU, callbacks=[Stop()])
+    again = train(recipe, noise, out=tmp_path / "run", teacher=teacher.model, options=CPU, resume=True)
+    assert same_weights(whole.model.network, again.model.network)
+    assert rows_of(again.folder) == rows_of(whole.folder)
 
 
 def test_a_foreign_teacher_sees_the_pixels_of_the_students_images() -> None:

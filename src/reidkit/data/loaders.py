@@ -128,9 +128,14 @@ class TrainBatches:
 
     def cameras(self, epoch: int, batch: int) -> Tensor:
         """Return the cameras of the images that this process has of a batch: int64 [B/n], on the device."""
-        order = self._order(epoch)[batch]
+        order = self.indices(epoch, batch)
         here = order[self.group.slice_of(len(order))]
         return torch.from_numpy(self.source.samples.camids[here].astype(np.int64)).to(self.device)
+
+    def indices(self, epoch: int, batch: int) -> NDArray[np.int64]:
+        """Return which images of `source` a whole batch consists of: int64 [B]."""
+        indices: NDArray[np.int64] = self._order(epoch)[batch]
+        return indices
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield the batches of an epoch from the batch `start` on, the same as those of a run that was not broken off.

@@ -269,6 +269,7 @@ class Distil(Section):
 
     `similarity` is the weight of how alike the images of a batch are to both, at `temperature`; `logits` that of what
     both take their ids for, at `logit_temperature`, by the divergence `kl` or `js` (see `losses.distillation`).
+    `views` is what the teacher sees: the `augmented` images of the student, in each step, or each image `plain`, once.
     """
 
     similarity: float = 1.0
@@ -276,6 +277,7 @@ class Distil(Section):
     logits: float = 0.0
     logit_temperature: float = 4.0
     divergence: Literal["kl", "js"] = "kl"
+    views: Literal["augmented", "plain"] = "augmented"
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""

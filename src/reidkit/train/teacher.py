@@ -13,6 +13,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from reidkit.atomic import atomic_write
+from reidkit.data.loaders import eval_batches
 from reidkit.data.transforms import MEAN, STD
 from reidkit.distributed import ALONE
 from reidkit.encoder import Model
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 CLASSIFIER = "classifier.safetensors"
 """The file beside a model that holds the classifier of its training."""
 FORMAT = "reidkit/classifier/1"
+AT_ONCE = 64
+"""Images that the teacher sees at a time before the first step."""
 
 
 class Teacher:
@@ -143,12 +146,22 @@ class LogitLesson(Lesson):
 
 
 class TaughtBatches:
-    """The batches of a run; before each is handed out, the lessons get the features that the teacher makes of it."""
+    """The batches of a run; before each is handed out, the lessons get the teacher's features of it.
+
+    They are what the teacher makes of the batch; or, with the features `known` [M, E] of all images as they are,
+    made before the first step, those.
+    """
 
     def __init__(
-        self, batches: TrainBatches, teacher: Teacher, lessons: Sequence[Lesson], group: Group = ALONE
+        self,
+        batches: TrainBatches,
+        teacher: Teacher,
+        lessons: Sequence[Lesson],
+        group: Group = ALONE,
+        known: Tensor | None = None,
     ) -> None:
         self._batches, self._teacher, self._lessons, self._group = batches, teacher, lessons, group
+        self._known = known
 
     @property
     def source(self) -> ImageSource:
@@ -181,8 +194,11 @@ class TaughtBatches:
     def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield the batches of an epoch from `start` on, as the batches inside do."""
         with contextlib.closing(self._batches.epoch(epoch, start)) as batches:
-            for images, labels in batches:
-                target = self._group.gather(self._teacher(images[:, :3]))
+            for batch, (images, labels) in enumerate(batches, start):
+                if self._known is None:
+                    target = self._group.gather(self._teacher(images[:, :3]))
+                else:
+                    target = self._known[self._batches.indices(epoch, batch)].to(images.device)
                 for lesson in self._lessons:
                     lesson.target = target
                 yield images, labels
@@ -221,9 +237,24 @@ def taught(batches: TrainBatches, encoder: Encoder, objective: Objective, job: J
     lessons = [term.loss for term in objective.terms if isinstance(term.loss, Lesson)]
     for lesson in lessons:
         lesson.bind(objective)
-    size = f"{encoder.input.height}x{encoder.input.width}"
-    job.info(f"teacher {encoder.fingerprint}: it sees the same augmented images, at {size}")
-    return TaughtBatches(batches, Teacher(encoder, job.device, job.precision), lessons, job.group)
+    teacher, plain = Teacher(encoder, job.device, job.precision), job.recipe.distil.views == "plain"
+    seen = "each image once, as it is" if plain else "the same augmented images"
+    job.info(f"teacher {encoder.fingerprint}: it sees {seen}, at {encoder.input.height}x{encoder.input.width}")
+    known = features_of_all(teacher, batches) if plain else None
+    return TaughtBatches(batches, teacher, lessons, job.group, known)
+
+
+def features_of_all(teacher: Teacher, batches: TrainBatches) -> Tensor:
+    """Return a teacher's features of all images of a training as they are, float32 [M, E], in their order, on the host.
+
+    Every process makes them for itself.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    images = eval_batches(batches.source, AT_ONCE, batches.device)
+    with contextlib.closing(images):
+        return torch.cat([teacher(each).cpu() for each in images])
 
 
 # The classifier of a training, which is no part of its model, in a file beside it.
