@@ -6,7 +6,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from reidkit.data.formats.scan import Format, is_file, list_lines, locate
+from reidkit.data.formats.scan import Format, is_file, list_matches, locate
 from reidkit.errors import DataError
 from reidkit.types import Dataset, Sample
 
@@ -44,18 +44,15 @@ def load(folder: Path, with_val: bool = False) -> Dataset:
 
 def _listed(table: Path, folder: Path, first: int = 0) -> tuple[Sample, ...]:
     """Return the images of `folder` that `table` names, their pids moved up by `first`."""
-    samples = []
-    for number, line in enumerate(list_lines(table), 1):
-        match = LINE.fullmatch(line.strip())
-        if match:
-            samples.append(Sample(folder / match["path"], int(match["pid"]) + first, int(match["cam"])))
-        elif line.strip():
-            raise DataError(f"{table} line {number} does not read like {EXAMPLE}")
+    samples = tuple(
+        Sample(folder / match["path"], int(match["pid"]) + first, int(match["cam"]))
+        for match in list_matches(table, LINE, EXAMPLE)
+    )
     if not samples:
         raise DataError(f"{table} names no images: unpack MSMT17 again")
     if not is_file(Path(str(samples[0].path))):
         raise DataError(f"{samples[0].path}, which {table.name} names, is not there: unpack MSMT17 again")
-    return tuple(samples)
+    return samples
 
 
 FORMATS = {

@@ -143,6 +143,20 @@ def list_lines(table: Path) -> list[str]:
         raise DataError(f"{table} is not text: unpack the data set again") from None
 
 
+def list_matches(table: Path, line: re.Pattern[str], example: str, *, head: bool = False) -> Iterator[re.Match[str]]:
+    """Yield what `line` finds in each line of such a file but empty ones; with `head` the first need not fit.
+
+    Raises:
+        DataError: as `list_lines`, or a line does not fit: it is named with its number, and `example` is shown.
+    """
+    for number, text in enumerate(list_lines(table), 1):
+        match = line.fullmatch(text.strip())
+        if match:
+            yield match
+        elif text.strip() and not (head and number == 1):
+            raise DataError(f"{table} line {number} does not read like {example}")
+
+
 def without_junk(
     name: str,
     train: tuple[Sample, ...],
@@ -272,11 +286,10 @@ def passed_over(folder: Path, dataset: Dataset) -> dict[str, int]:
     files, and links that lead nowhere. Of shards only suffixes are counted, and nothing of a URL or of a table that was
     named itself.
     """
-    parts = (dataset.train, dataset.query, dataset.gallery, dataset.junk)
     if url_of(folder) or not folder.is_dir():
         return {}
-    shards = {str(shard) for part in parts for shard in part.shards}
-    used = shards or {str(sample.path) for part in parts for sample in part}
+    shards = {str(shard) for part in dataset.splits for shard in part.shards}
+    used = shards or {str(sample.path) for part in dataset.splits for sample in part}
     files = _Used(str(folder), used)
     return dict(sorted(Counter(kind for path, entry in _walk(folder) if (kind := files.kind(path, entry))).items()))
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import Format, list_lines, locate, named_samples, without_junk
+from reidkit.data.formats.scan import Format, list_matches, locate, named_samples, without_junk
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Dataset, Sample
 
@@ -124,14 +124,7 @@ def _rows_if_there(table: Path, line: re.Pattern[str], example: str, *, explicit
 
 def _rows(table: Path, line: re.Pattern[str], example: str, *, head: bool = False) -> _Rows:
     """The images that `table` lists, each with its number: the id, or the camera. The first line may be a `head`."""
-    rows = []
-    for number, text in enumerate(list_lines(table), 1):
-        match = line.fullmatch(text.strip())
-        if match:
-            rows.append((match["image"], int(match["pid"])))
-        elif text.strip() and not (head and number == 1):
-            raise DataError(f"{table} line {number} does not read like {example}")
-    return rows
+    return [(match["image"], int(match["pid"])) for match in list_matches(table, line, example, head=head)]
 
 
 FORMATS = {
