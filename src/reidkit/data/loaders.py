@@ -249,15 +249,13 @@ def eval_batches(
     source: ImageSource,
     batch_size: int,
     device: torch.device,
-    flip: bool = False,
     part: slice | None = None,
     *,
     masks: Masks | None = None,
 ) -> Generator[Tensor, None, None]:
     """All images in order, normalised, not augmented: float32 [B, 3, H, W] on the device, the last one smaller.
 
-    With `flip` every image is mirrored. With a `part` only those images. With the `masks` of the images of `source`,
-    which are not mirrored, [B, 3 + K, H, W].
+    With a `part` only those images. With the `masks` of the images of `source`, [B, 3 + K, H, W].
 
     Raises:
         DataError: an image that is not mapped cannot be read any more.
@@ -268,7 +266,7 @@ def eval_batches(
 
     def fill(batch: int, slot: _Slot) -> int:
         indices = wanted[batch * batch_size : (batch + 1) * batch_size]
-        transforms.copy(source, indices, flip, slot.images.numpy()[: len(indices)])
+        transforms.copy(source, indices, slot.images.numpy()[: len(indices)])
         if masks is not None:
             slot.masks.numpy()[: len(indices)] = masks.rows(indices)
         return len(indices)

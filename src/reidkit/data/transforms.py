@@ -210,11 +210,10 @@ def crop_flip(
     _crop_flip(_lines(pixels), rows, params.flip, params.top - pad, params.left - pad, _lines(out))
 
 
-def copy(source: Rows, indices: NDArray[np.int64], flip: bool, out: NDArray[np.uint8]) -> None:
-    """Put these images, all flipped or none, into `out` uint8 [B, H, W, 3]."""
+def copy(source: Rows, indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+    """Put these images, as they are, into `out` uint8 [B, H, W, 3]."""
     pixels, rows = source.rows(indices)
-    still = np.zeros(len(rows), dtype=np.int64)
-    _crop_flip(_lines(pixels), rows, np.full(len(rows), flip), still, still, _lines(out))
+    np.take(pixels, rows, axis=0, out=out, mode="clip")  # in range: the default would copy once more to check that
 
 
 def normalise(images_bhwc: Tensor) -> Tensor:
