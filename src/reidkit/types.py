@@ -23,6 +23,8 @@ JUNK = -1
 NO_CAMERA = -1
 """The `camid` of an image whose camera is not known."""
 
+SPLITS = ("train", "query", "gallery")
+"""The splits of a data set, as tables, folders and shards spell them and as `Dataset` has them."""
 
 Metric = Literal["cosine", "euclidean"]
 """How features are compared."""

@@ -12,7 +12,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, print_text, progress, remark, tell_passed_over
 from reidkit.errors import DataError, UsageError
-from reidkit.types import Cameras
+from reidkit.types import SPLITS, Cameras
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,7 +221,7 @@ def split(
     train, test, names = open_to_split(folder, format_)
     made = make_split(train, test, names, share=share, seed=seed, cameras=cameras)
     write_split(made, out, how)
-    counts = {name: len(getattr(made, name)) for name in ("train", "query", "gallery", "junk")}
+    counts = {name: len(getattr(made, name)) for name in (*SPLITS, "junk")}
     ids = {"train_ids": len({s.pid for s in made.train}), "test_ids": len({s.pid for s in made.query})}
     known = any(sample.camid != NO_CAMERA for sample in made.query)
     if as_json:
@@ -238,7 +238,7 @@ def split(
 
 def _print(description: Description, folder: Path) -> None:
     rows = []
-    for name in ("train", "query", "gallery"):
+    for name in SPLITS:
         split = getattr(description, name)
         spread = f"{split.fewest} / {split.median:g} / {split.most}"
         rows.append((name, str(split.images), str(split.ids), str(split.cameras), spread if split.images else "-"))

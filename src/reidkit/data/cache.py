@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# Where reidkit keeps what it can make again.
-
-
 def default_cache_dir() -> Path:
     """Return where caches lie unless the user says otherwise: `reidkit` in the cache folder of the XDG standard.
 

@@ -19,7 +19,7 @@ from reidkit.data.shards.reader import StreamedShards, complaints
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.errors import DataError
 from reidkit.terminal import harmless
-from reidkit.types import JUNK, NO_CAMERA, beside
+from reidkit.types import JUNK, NO_CAMERA, SPLITS, beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from reidkit.types import Dataset, ImageFile, Names, Sample, Samples
 
-
-SPLITS = ("train", "query", "gallery")
 
 EXAMPLES = 3
 """Ids of a split that are named."""

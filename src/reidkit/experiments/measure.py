@@ -27,7 +27,7 @@ from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import Callback, log_lines
 from reidkit.train.run import train
 from reidkit.train.run_folder import locked, write_json
-from reidkit.types import counted_lower
+from reidkit.types import SPLITS, counted_lower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -130,7 +130,7 @@ class DatasetDigest:
         Raises:
             DataError: there is nothing to train on or nothing to search.
         """
-        for part in ("train", "query", "gallery"):
+        for part in SPLITS:
             if not getattr(dataset, part):
                 raise DataError(f"{name} has no {part} images: give a data set that has")
         published = BENCHMARKS.get(name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.data.formats.scan import NONE, Format, is_file, label, locate, numbered, without_junk
 from reidkit.errors import DataError
-from reidkit.types import Names, Sample
+from reidkit.types import SPLITS, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from reidkit.types import Dataset
 
 COLUMNS = ("path", "pid", "camid", "split")
-SPLITS = ("train", "query", "gallery")
 LAYOUT = f"csv (one .csv that begins with {','.join(COLUMNS)})"
 
 SUFFIXES = (".csv", ".tsv")

@@ -15,7 +15,7 @@ from reidkit.types import Dataset, Sample
 Boxes = Literal["detected", "labeled"]
 Protocol = Literal["new", "classic"]
 
-SPLITS = 20
+CLASSIC_SPLITS = 20
 NAME = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,5})")
 VIEW = re.compile(r"\d{1,9}_\d{1,9}_(?P<cam>\d{1,5})_\d{1,9}\.\w+")
 """An extracted image: pair of cameras, person, which camera of the pair, and a number."""
@@ -85,7 +85,7 @@ def _extracted(name: str, table: Path, images: Path, split: int) -> Dataset:
 
 
 def _sample(images: Path, path: str, pid: int, camid: int) -> Sample:
-    """Return the table was written on another machine: only the last part of a path holds here."""
+    """One row of a table, which was written on another machine: only the last part of its path holds here."""
     name = PureWindowsPath(path).name
     view = VIEW.fullmatch(name)
     ours = int(camid) + 1 if view and int(view["cam"]) == int(camid) + 1 else int(camid)
@@ -99,6 +99,6 @@ FORMATS = {
 } | {
     f"cuhk03-classic-{boxes}-{split}": Format(matches, partial(load, boxes=boxes, protocol="classic", split=split))
     for boxes in ("detected", "labeled")
-    for split in range(SPLITS)
+    for split in range(CLASSIC_SPLITS)
 }
 """The classic protocol has a name for each of its 20 splits."""

@@ -216,7 +216,7 @@ def _named(name: str) -> Format:
     names = [known for known in FORMATS if "classic" not in known]
     raise UsageError(
         f"there is no format {name}: the formats are {', '.join(names)}, "
-        f"cuhk03-classic-detected-N and cuhk03-classic-labeled-N with N from 0 to {cuhk03.SPLITS - 1}"
+        f"cuhk03-classic-detected-N and cuhk03-classic-labeled-N with N from 0 to {cuhk03.CLASSIC_SPLITS - 1}"
     )
 
 

@@ -18,7 +18,7 @@ from reidkit.data.formats.scan import (
     without_junk,
 )
 from reidkit.errors import DataError
-from reidkit.types import NO_CAMERA, Names, Sample
+from reidkit.types import NO_CAMERA, SPLITS, Names, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,7 +44,6 @@ FIRST_NUMBERS = (
     "cameras (--cameras any), or name the cameras in a table"
 )
 
-SPLITS = ("train", "query", "gallery")
 SPLIT_WORDS = frozenset(
     [
         *("train", "training", "trainval", "train_all", "val", "valid", "validation", "test", "testing"),

@@ -15,10 +15,10 @@ from reidkit.atomic import atomic_write
 from reidkit.data.cache import default_cache_dir
 from reidkit.data.decode import MAX_BYTES
 from reidkit.data.formats.scan import numbered
-from reidkit.data.shards.samples import ROW, SPLITS, Facts, Shard, ShardSamples, shown, shown_text
+from reidkit.data.shards.samples import ROW, Facts, Shard, ShardSamples, shown_text
 from reidkit.data.shards.storage import Folder, shards_at
 from reidkit.errors import DataError
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Names
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, SPLITS, Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -270,12 +270,7 @@ def _called_from_arrays(file: npz.Archive) -> Names:
             found.append({})
             continue
         numbers, names = (file.read(f"{kind}_{what}").tolist() for what in ("numbers", "names"))
-        found.append(
-            {
-                int(number): shown(str(name).encode("utf-8", "backslashreplace"))
-                for number, name in zip(numbers, names, strict=True)
-            }
-        )
+        found.append({int(number): shown_text(str(name)) for number, name in zip(numbers, names, strict=True)})
     return Names(*found)
 
 
@@ -349,10 +344,10 @@ def _believable(headers: Mapping[str, npz.Header], sizes: dict[str, int]) -> boo
         or headers["names"].dtype != np.uint8
     ):
         return False
-    one = (headers[name].shape for name in ("rows", "names", "shards"))
-    if headers["format"].shape != () or any(len(shape) != 1 for shape in one):
+    shapes = [headers[name].shape for name in ("rows", "names", "shards")]
+    if headers["format"].shape != () or any(len(shape) != 1 for shape in shapes):
         return False
-    (images,), (letters,), (shards,) = (headers[name].shape for name in ("rows", "names", "shards"))
+    (images,), (letters,), (shards,) = shapes
     # An image takes a byte or more of its shard, but for a few that a Parquet file may hold many times.
     most = max(_FEW_IMAGES, sum(sizes.values())) if min(sizes.values(), default=0) >= 0 else images
     longest = 4 * max(map(len, sizes), default=0) + 8

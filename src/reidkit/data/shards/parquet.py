@@ -17,7 +17,7 @@ from reidkit.errors import DataError
 from reidkit.extras import install
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -74,8 +74,8 @@ def load(folder: Path) -> Dataset:
     """Return the images in the Parquet files of a folder or URL.
 
     Columns: `image` (the bytes of the file, or a struct that has them as `bytes`), `pid` (numbers, or names as in
-    `csv`), and where they are known `camid`, `split` and `key` or `path`. Where no split is raw, the shard's name
-    begins with it.
+    `csv`), and where they are known `camid`, `split` and `key` or `path`. Where no split is given, the shard's
+    name begins with it.
 
     Raises:
         DataError: there are no such files; pyarrow is not installed; one is damaged, lacks a column, or names an image
@@ -115,7 +115,7 @@ def _gather_group(shard: ParquetShard, file: Any, group: int, rows: ShardRows, s
     there = set(file.schema_arrow.names)
     key = next((name for name in KEYS if name in there), None)
     wanted = [name for name in (key, *RawFacts._fields) if name in there]
-    table = _told(shard, lambda: file.read_row_group(group, columns=wanted).to_pydict())
+    table = _asked(shard, lambda: file.read_row_group(group, columns=wanted).to_pydict())
     count = len(table["pid"])
     empty = [None] * count
     names = table[key] if key else range(len(rows.keys), len(rows.keys) + count)
@@ -132,7 +132,7 @@ def _gather_group(shard: ParquetShard, file: Any, group: int, rows: ShardRows, s
 def _opened(shard: ParquetShard) -> Iterator[Any]:
     _, parquet = pyarrow()
     with shard.place.open(shard.name) as stream:
-        file = _told(shard, lambda: parquet.ParquetFile(stream))
+        file = _asked(shard, lambda: parquet.ParquetFile(stream))
         for name in ("image", "pid"):
             if name not in file.schema_arrow.names:
                 raise DataError(f"{shard} has no column {name}: the columns are image, pid, camid, split and key")
@@ -154,7 +154,7 @@ def _cached_row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
 
 def _row_group(shard: ParquetShard, group: int) -> list[bytes | None]:
     with _opened(shard) as file:
-        column = _told(shard, lambda: file.read_row_group(group, columns=["image"]).column("image").to_pylist())
+        column = _asked(shard, lambda: file.read_row_group(group, columns=["image"]).column("image").to_pylist())
     return [value.get("bytes") if isinstance(value, dict) else value for value in column]
 
 
@@ -170,7 +170,8 @@ def _holds_bytes(kind: Any) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind) or view(kind))
 
 
-def _told(shard: ParquetShard, work: Any) -> Any:
+def _asked(shard: ParquetShard, work: Callable[[], Any]) -> Any:
+    """Return what pyarrow answers, its errors as ours."""
     try:
         return work()
     except OSError as error:

@@ -166,7 +166,7 @@ class ShardImages:
         """Return the images, decoded for this call.
 
         Raises:
-            BrokenImagesError: one of them cannot be decoded.
+            UnreadableImagesError: one of them cannot be decoded.
             DataError: a shard cannot be read.
         """
         pixels = np.empty((len(indices), *self.size, 3), dtype=np.uint8)

@@ -15,14 +15,13 @@ import numpy as np
 from reidkit.data.formats.scan import INTEGER, label
 from reidkit.errors import DataError
 from reidkit.terminal import harmless
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, SPLITS, Dataset, Names, Sample, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-SPLITS = ("train", "query", "gallery")
 
 ROW = np.dtype(
     [
@@ -202,6 +201,11 @@ def shown(key: bytes) -> str:
     return harmless(key.decode("utf-8", "backslashreplace"))
 
 
+def shown_text(text: str) -> str:
+    r"""A text out of a shard as `shown` gives a name: lone surrogates, which no terminal takes, become \uNNNN."""
+    return shown(text.encode("utf-8", "backslashreplace"))
+
+
 # The labels of an image in a shard.
 
 _HIGHEST = 10**9
@@ -274,8 +278,3 @@ def _label(value: object, column: str) -> int | str:
 
 
 _REMEDY = {"pid": "", "camid": ": leave it out if it is not known"}
-
-
-def shown_text(text: str) -> str:
-    """Return the same of a text."""
-    return shown(text.encode("utf-8", "backslashreplace"))

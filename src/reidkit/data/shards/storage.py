@@ -1,4 +1,4 @@
-"""Shards at a URL: reading them, retries, and the errors where that fails."""
+"""Where shards lie: in a folder on a disk, or at a URL that fsspec opens and a network may fail to reach."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from reidkit.types import SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-# Where shards lie: a folder on a disk, or a URL that fsspec opens.
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.ASCII)
 
@@ -230,7 +227,7 @@ class Remote:
         return {str(e["name"]).rstrip("/").rpartition("/")[2]: e for e in entries if e.get("type") != "directory"}
 
     def _try(self, work: Callable[[], Any], name: str) -> Any:
-        """Do it, up to four times with 3.5 seconds between them unless the answer is plain."""
+        """Do it, up to four times within 3.5 seconds of waiting, unless the answer is final."""
         where = self.where(name).rstrip("/")
         for attempt in range(_TRIES):
             try:
@@ -243,8 +240,8 @@ class Remote:
                 status = getattr(error, "status", None)
                 if status == _BEYOND:
                     return b""
-                plain = isinstance(status, int) and 400 <= status < 500 and status not in _AGAIN
-                if plain or attempt == _TRIES - 1:
+                final = isinstance(status, int) and 400 <= status < 500 and status not in _AGAIN
+                if final or attempt == _TRIES - 1:
                     raise DataError(f"{where} cannot be read: {_words(error)}") from None
                 time.sleep(0.5 * 2**attempt)
         raise AssertionError

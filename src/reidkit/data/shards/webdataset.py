@@ -201,7 +201,7 @@ def load(folder: Path) -> Dataset:
 
     An image `KEY.jpg` (or another suffix of an image) goes with `KEY.json`, an object with `pid`, `camid` and `split`,
     or with `KEY.cls` or `KEY.txt`, the pid alone; the camera is then the number in a `c<N>` of the name, as in
-    `folder`. Where no split is raw, the shard's name begins with it. pids are as in `csv`.
+    `folder`. Where none is given, the shard's name begins with it. pids are as in `csv`.
 
     Raises:
         DataError: there are no tars; one is cut short or damaged; an image has no pid, or its key comes twice.

@@ -21,10 +21,10 @@ from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.index import INDEX, Index
 from reidkit.data.shards.index import write as write_index
 from reidkit.data.shards.parquet import pyarrow
-from reidkit.data.shards.samples import SPLITS, ShardSamples
+from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.shards.storage import Folder
 from reidkit.errors import DataError, UsageError
-from reidkit.types import SYNTHETIC, as_samples
+from reidkit.types import SPLITS, SYNTHETIC, as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
