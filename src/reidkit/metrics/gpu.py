@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reidkit.metrics.distances import LONGEST, check_metric, prepare, slack, to_host
+from reidkit.metrics.distances import LONGEST, check_metric, prepare, slack, steps, to_host
 from reidkit.metrics.products import full_precision
 from reidkit.types import JUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from reidkit.metrics.candidates import Candidates, Points
     from reidkit.metrics.distances import Array
     from reidkit.metrics.matching import Matches, Rule
     from reidkit.types import Metric
@@ -145,7 +144,7 @@ class Lists:
         self.counts.scatter_add_(0, position_k, torch.ones_like(position_k))
 
 
-def count_on_device(
+def count_nearer_on_device(
     query: Array, gallery: Array, metric: Metric, who: tuple[Rule, Matches], device: torch.device
 ) -> NDArray[np.int64]:
     """Count the images of other ids that come just before each match, int64 [P], nearest match first.
@@ -167,9 +166,9 @@ def count_on_device(
         rows = prepare_on_device(query, metric, "query", 0, device)
         lists = _lists(_match_squares(rows, gallery, metric, matches), matches)
         query_pids, gallery_pids = (torch.from_numpy(x).to(device) for x in (rule.query_pids, rule.gallery_pids))
-        for images in _steps(len(gallery), GALLERY_BYTES // (4 * rows.vectors.shape[1])):
+        for images in steps(len(gallery), GALLERY_BYTES // (4 * rows.vectors.shape[1])):
             block = prepare_on_device(gallery[images], metric, "gallery", images.start, device)
-            for part in _steps(len(query), BLOCK // len(block.vectors)):
+            for part in steps(len(query), BLOCK // len(block.vectors)):
                 _count_block(rows, block, part, (query_pids, gallery_pids[images]), lists)
         return lists.counts[:-1].cpu().numpy()
 
@@ -207,7 +206,7 @@ def _match_squares(rows: DeviceRows, gallery: Array, metric: Metric, matches: Ma
     order, device = np.argsort(inverse, kind="stable"), rows.vectors.device
     found = torch.empty(len(order), dtype=torch.float64, device=device)
     width = rows.vectors.shape[1]
-    for some in _steps(len(wanted), GALLERY_BYTES // (4 * width)):
+    for some in steps(len(wanted), GALLERY_BYTES // (4 * width)):
         block = prepare_on_device(_taken(gallery, wanted[some]), metric, "gallery", wanted[some], device)
         inside = order[slice(*np.searchsorted(inverse[order], (some.start, some.stop)))]
         numbers = np.stack((inside, matches.rows[inside], inverse[inside] - some.start))
@@ -233,46 +232,31 @@ def _taken(array: Array, numbers: NDArray[np.int64]) -> Array:
     return array[torch.from_numpy(numbers).to(array.device)]
 
 
-def _steps(count: int, step: int) -> Iterator[slice]:
-    """`count` things in runs of `step`, of one at least."""
-    step = max(1, step)
-    return (slice(first, min(first + step, count)) for first in range(0, count, step))
-
-
 # The nearest neighbours of every point.
 
 
-def sweep_on_device(
-    points: tuple[Floats, Floats, np.float32, Floats],
-    candidates: tuple[Integers, Floats, Floats],
-    device: Any,
-    into: Floats,
-) -> None:
+def sweep_on_device(points: Points, candidates: Candidates, device: Any, into: Floats) -> None:
     """Fill the candidates as `merge_block` does block by block, on an accelerator; only lists come back from it.
 
     A block of rows is compared with all points at once, without the use of symmetry: products are the cheapest there.
     Of bounds that are equal where a list ends any may be kept; `settle_ties` then looks at all points.
 
     Args:
-        points: `neighbours.Points`, N of them, which are copied to the device.
-        candidates: `neighbours.Candidates`: `keys` and `farthest` are filled; `worst` is left as it is.
+        points: N points, which are copied to the device.
+        candidates: `keys` and `farthest` are filled; `worst` is left as it is.
         device: a device of torch.
         into: float32 [Q, N - Q]: filled with the squared distances of the first Q points to the others.
     """
-    vectors, squares = (torch.tensor(values, device=device) for values in points[:2])
-    error, queries = float(points[2]), len(into)
-    keys_nk, _, farthest = candidates
-    count, kept = keys_nk.shape
-    step = max(1, NEIGHBOUR_BLOCK // count)
+    vectors, squares = (torch.tensor(values, device=device) for values in (points.vectors, points.squares))
+    queries, (count, kept) = len(into), candidates.keys.shape
     with full_precision(torch.backends.cuda.matmul), torch.inference_mode():
-        for first in range(0, count, step):
-            rows = slice(first, min(first + step, count))
+        for rows in steps(count, NEIGHBOUR_BLOCK // count):
             block = DeviceRows(vectors[rows], squares[rows])
             distances = products_on_device(block, DeviceRows(vectors, squares)).clamp_(min=0)
-            farthest[rows] = distances.amax(dim=1).cpu().numpy()
-            if first < queries:
-                into[rows] = distances[: queries - first, queries:].cpu().numpy()
-            errors = (squares[rows, None] + squares).mul_(error)
+            candidates.farthest[rows] = distances.amax(dim=1).cpu().numpy()
+            if rows.start < queries:
+                into[rows] = distances[: queries - rows.start, queries:].cpu().numpy()
+            errors = (squares[rows, None] + squares).mul_(float(points.slack))
             bounds, others = distances.sub_(errors).clamp_(min=0).topk(kept, largest=False)
             keys = (bounds.view(torch.int32).long() << 32) | others
-            keys_nk[rows] = keys.sort(dim=1).values.cpu().numpy()
+            candidates.keys[rows] = keys.sort(dim=1).values.cpu().numpy()

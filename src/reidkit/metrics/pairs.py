@@ -21,7 +21,7 @@ distance (for the cosine, 2e-6 of similarity), where an impostor in the bin of a
                        |   |  |   |    |    |  |        |       |                |     |    all: coarse bins, by id
                                                                                             and by camera pair
 
-`collect_pairs` goes over all pairs once, a tile of products at a time (`_Scan.add`, `count_tile`); whenever more than
+`collect_pairs` goes over all pairs once, by tiles of products (`_Scan.add`, `count_impostors`); whenever more than
 `NEAREST` impostors are noted, the farther half is dropped and the limit falls to the farthest that stays. What lies
 within the slack of the limit is not relied on (`_Scan.settle`). `_summarise` then counts, for each genuine pair, the
 impostors nearer than it: in the exact list below the limit, in the fine bins beyond.
@@ -78,7 +78,7 @@ class NearestPairs(NamedTuple):
 
 
 @compiled
-def count_tile(
+def count_impostors(
     product_bc: Floats,
     squares: tuple[Doubles, Doubles],
     sides: tuple[TileLabels, TileLabels],
@@ -239,7 +239,7 @@ class _Scan:
             self._make_room(tile.product_bc.shape[1])
             before = self.found
             progress = row, self.found, self.limit, self.grid.scale
-            row, self.found = count_tile(tile.product_bc, squares, (ours, theirs), self.tally, self.near, progress)
+            row, self.found = count_impostors(tile.product_bc, squares, (ours, theirs), self.tally, self.near, progress)
             self.near.rows[before : self.found] += queries.start
             self.near.columns[before : self.found] += images.start
 

@@ -99,10 +99,10 @@ def score(
     rule, matches = require_matches(query, gallery, cameras)
     chosen = device or accelerator(query.vectors, gallery.vectors)
     if chosen is None or chosen.type == "mps":  # Apple's has no double precision: it multiplies, and the host counts
-        return _summarise(rule, matches, count_on_host(query.vectors, gallery.vectors, metric, rule, matches))
-    from reidkit.metrics.gpu import count_on_device
+        return _summarise(rule, matches, count_nearer_on_host(query.vectors, gallery.vectors, metric, rule, matches))
+    from reidkit.metrics.gpu import count_nearer_on_device
 
-    counts = count_on_device(query.vectors, gallery.vectors, metric, (rule, matches), chosen)
+    counts = count_nearer_on_device(query.vectors, gallery.vectors, metric, (rule, matches), chosen)
     return _summarise(rule, matches, counts)
 
 
@@ -144,7 +144,7 @@ def score_blocks(
                 f"a block of distances {list(dist_bg.shape)} from query {first} on, where {done} is next: "
                 f"{list(wanted)} are needed in their order"
             )
-        count_in_distances(to_numpy(dist_bg), first, rule, matches, counts)
+        count_nearer_in_distances(to_numpy(dist_bg), first, rule, matches, counts)
         done += len(dist_bg)
     if done != wanted[0]:
         raise DataError(f"there are distances of {done} queries and labels of {wanted[0]}")
@@ -182,7 +182,9 @@ NEAR = 1 << 16
 """Room for doubtful pairs between two settlings."""
 
 
-def count_on_host(query: Array, gallery: Array, metric: Metric, rule: Rule, matches: Matches) -> NDArray[np.int64]:
+def count_nearer_on_host(
+    query: Array, gallery: Array, metric: Metric, rule: Rule, matches: Matches
+) -> NDArray[np.int64]:
     """Count the images of other ids that come just before each match, int64 [P], nearest match first.
 
     The gallery is read in blocks and never held whole; the queries are.
@@ -195,11 +197,11 @@ def count_on_host(query: Array, gallery: Array, metric: Metric, rule: Rule, matc
     sort_segments(nearest, matches.starts)
     counts = np.zeros(len(nearest), np.int64)
     for tile in tiles(rows, gallery, metric, where=query):
-        _count_tile(tile, rule, matches.starts, (nearest, counts))
+        _count_nearer_in_tile(tile, rule, matches.starts, (nearest, counts))
     return counts
 
 
-def count_in_distances(
+def count_nearer_in_distances(
     dist_bg: NDArray[Any], first: int, rule: Rule, matches: Matches, counts: NDArray[np.int64]
 ) -> None:
     """Add the images of a block of distances, which are taken as they are, from query `first` on.
@@ -219,11 +221,11 @@ def count_in_distances(
     zeros = np.zeros(len(dist_bg))
     affine = dist_bg.dtype.type(1), np.zeros(dist_bg.shape[1], dist_bg.dtype), zeros, zeros - 1
     labels = rule.query_pids[rows], rule.gallery_pids
-    for _ in _settle(dist_bg, affine, labels, (local, nearest, counts[part])):
+    for _ in _count_block(dist_bg, affine, labels, (local, nearest, counts[part])):
         pass
 
 
-def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists) -> None:
+def _count_nearer_in_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists) -> None:
     """Add the images of one tile to the counts, doubtful ones by their distance in double precision."""
     queries = slice(tile.first_query, tile.first_query + len(tile.query.vectors))
     images = slice(tile.first_gallery, tile.first_gallery + len(tile.gallery.vectors))
@@ -231,12 +233,12 @@ def _count_tile(tile: Tile, rule: Rule, starts: NDArray[np.int64], lists: Lists)
     slack = tile.query.slack * (tile.query.squares + tile.gallery.squares.max())
     affine = np.float32(-2), tile.gallery.squares.astype(np.float32), tile.query.squares, slack
     labels = rule.query_pids[queries], rule.gallery_pids[images]
-    for rows, columns in _settle(tile.product_bc, affine, labels, (starts, *lists)):
+    for rows, columns in _count_block(tile.product_bc, affine, labels, (starts, *lists)):
         distances = pair_distances(tile.query.vectors, tile.gallery.vectors, rows, columns)
-        count_exact(rows, distances, starts, *lists)
+        count_nearer_one_by_one(rows, distances, starts, *lists)
 
 
-def _settle(
+def _count_block(
     product_bc: NDArray[Any], affine: Any, labels: Any, lists: Any
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Count a block; yield the doubtful pairs each time that there is no more room for them."""
@@ -244,7 +246,7 @@ def _settle(
     near = np.empty(room, np.int64), np.empty(room, np.int64)
     first = 0
     while first < len(product_bc):
-        first, found = count_nearer(product_bc, affine, labels, lists, near, first)
+        first, found = count_nearer_in_block(product_bc, affine, labels, lists, near, first)
         yield near[0][:found], near[1][:found]
 
 
@@ -268,7 +270,7 @@ def first_not_nearer(sorted_values: Doubles, start: int, stop: int, value: float
 
 
 @compiled
-def count_nearer(
+def count_nearer_in_block(
     product_bc: Distances,
     affine: tuple[float, Distances, Doubles, Doubles],
     labels: tuple[Integers, Integers],
@@ -325,8 +327,10 @@ def count_nearer(
 
 
 @compiled
-def count_exact(rows: Integers, distances: Doubles, starts: Integers, sorted_values: Doubles, counts: Integers) -> None:
-    """Count single images as `count_nearer` does: image p at `distances[p]` from query `rows[p]`."""
+def count_nearer_one_by_one(
+    rows: Integers, distances: Doubles, starts: Integers, sorted_values: Doubles, counts: Integers
+) -> None:
+    """Count single images as `count_nearer_in_block` does: image p at `distances[p]` from query `rows[p]`."""
     for p in range(rows.shape[0]):
         stop = starts[rows[p] + 1]
         position = first_not_nearer(sorted_values, starts[rows[p]], stop, distances[p])
