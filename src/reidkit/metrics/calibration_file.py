@@ -162,10 +162,10 @@ def save_calibration(path: Path, calibration: Calibration) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    content = json.dumps(to_json(calibration), allow_nan=False).encode()
+    content = f"{calibration_text(calibration)}\n".encode()
     try:
         with atomic_write(path) as file:
-            file.write(content + b"\n")
+            file.write(content)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written ({error.strerror}): name another file as out", argument="out"

@@ -97,9 +97,8 @@ def make_rule(query: Labelled, gallery: Labelled, cameras: Cameras) -> Rule:
         if len(ids) != len(cams):
             raise DataError(f"the {what} has {len(ids)} pids and {len(cams)} camids: one of each per image is needed")
     own = find_own(query, gallery, pids)
-    if cameras == "cross":
-        return Rule(*pids, *camids, own)
-    return Rule(*pids, np.full_like(pids[0], -2), np.full_like(pids[1], -1), own)
+    rule = Rule(*pids, *camids, own)
+    return rule if cameras == "cross" else _without_places(rule)
 
 
 def find_own(

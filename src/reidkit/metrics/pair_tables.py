@@ -144,13 +144,13 @@ def make_table_rows(rule: Rule, matches: Matches, camids: tuple[Integers, Intege
     camera_pair = np.full((len(cameras) + 1, len(cameras) + 1), len(pairs))
     camera_pair[tuple(np.searchsorted(cameras, pairs).T)] = np.arange(len(pairs))
     # Gallery images of ids that no query shows have no row (-1).
-    theirs = _index(ids, rule.gallery_pids, -1)
+    theirs = index_of(rule.gallery_pids, ids, -1)
     return TableRows(
         groups=groups,
-        query_ids=_index(ids, rule.query_pids, 0) % groups,
+        query_ids=index_of(rule.query_pids, ids, 0) % groups,
         gallery_ids=np.where(theirs < 0, -1, theirs % groups),
-        query_cameras=_index(cameras, query_cameras, len(cameras)),
-        gallery_cameras=_index(cameras, gallery_cameras, len(cameras)),
+        query_cameras=index_of(query_cameras, cameras, len(cameras)),
+        gallery_cameras=index_of(gallery_cameras, cameras, len(cameras)),
         camera_pairs=pairs,
         camera_pair=camera_pair,
     )
@@ -180,8 +180,8 @@ def make_tables(tally: ImpostorCounts, sides: TableRows, grid: Bins, matches: Ma
     )
 
 
-def _index(known: Integers, values: Integers, other: int) -> Integers:
-    """Return the index of each value among the known ones, rising; `other` for one that is not there."""
+def index_of(values: Integers, known: Integers, other: int) -> Integers:
+    """Return the index of each value among the `known` ones, which rise; `other` for one that is not there."""
     if not len(known):
         return np.full(len(values), other)
     index = np.minimum(np.searchsorted(known, values), len(known) - 1)

@@ -217,9 +217,8 @@ def _single_shot_ranks(
             own = ids == rule.query_pids[first + i]
             match = true[(chance[:, own][:, 0] * len(true)).astype(np.int64)]
             squared_g = to_squares(dist_g.astype(np.float64), metric)
-            _settle(
-                Rows(rows.vectors[i : i + 1], rows.squares[i : i + 1]), gallery, squared_g, (match, sampled), metric
-            )
+            one = Rows(rows.vectors[i : i + 1], rows.squares[i : i + 1])
+            _settle(one, gallery, squared_g, match, sampled, metric)
             yield 1 + ((squared_g[sampled] <= squared_g[match][:, None]) & ~own).sum(axis=1)
 
 
@@ -227,11 +226,14 @@ def _settle(
     query: Rows,
     gallery: Embeddings,
     squared_g: NDArray[np.float64],
-    draws: tuple[NDArray[np.int64], ...],
+    match: NDArray[np.int64],
+    sampled: NDArray[np.int64],
     metric: Metric,
 ) -> None:
-    """Compute the distances of one query again, in place, where they may be on the other side of a match's."""
-    match, sampled = draws
+    """Compute the distances of one query again, in place, where they may be on the other side of a match's.
+
+    `match` and `sampled` are the gallery numbers of what was drawn in each repeat, [repeats] and [repeats, ids].
+    """
     limit = squared_g[match]
     near = sampled[np.abs(squared_g[sampled] - limit[:, None]) <= doubt(query, limit)[:, None]]
     numbers = np.unique(np.concatenate((match, near)))

@@ -60,8 +60,7 @@ def score(  # noqa: PLR0913 (each a plain argument)
     """
     settings = KReciprocal(k1, k2, lambda_)
     if rerank is not None:
-        chosen = None if settings == KReciprocal() else settings
-        return score_reranked(query, gallery, rerank, metric=metric, cameras=cameras, settings=chosen)
+        return score_reranked(query, gallery, rerank, metric=metric, cameras=cameras, settings=settings)
     if isinstance(device, str):
         import torch
 

@@ -17,6 +17,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import distance_blocks, pair_squares, prepare
 from reidkit.metrics.matching import check_comparable, require_matches
+from reidkit.metrics.pair_tables import index_of
 from reidkit.metrics.pairs import Pairs, collect_pairs
 from reidkit.types import JUNK, Cameras, Metric
 
@@ -276,25 +277,20 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
     if len(ids) < 2:
         raise DataError("only one id has a true match in the gallery: holding ids out needs at least two")
     splits = Splits(held_out, repeats, seed)
+    # For each id and split whether it is held out; the last row is for ids that are no query's.
     out = np.vstack((splits.draw(len(ids)), np.zeros((1, splits.repeats), bool)))
     rows = prepare(query.vectors, metric, "query")
     # The nearest true match of each query, and in every split its nearest image of another id.
     own = np.full(len(rule.query_pids), np.inf)
     np.minimum.at(own, matches.rows, pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric))
-    where = _nearest_impostors(query, gallery, rule, (out, _place(ids, rule.gallery_pids)), metric)
+    where = _nearest_impostors(query, gallery, rule, (out, index_of(rule.gallery_pids, ids, len(ids))), metric)
     asked, split = np.nonzero(where >= 0)
     impostor = np.full(where.shape, np.inf)
     impostor[asked, split] = pair_squares(rows, gallery.vectors, asked, where[asked, split], metric)
     absent = ~np.isin(rule.query_pids, rule.gallery_pids) & (rule.query_pids != JUNK)
-    gone = out[_place(ids, rule.query_pids)]
+    gone = out[index_of(rule.query_pids, ids, len(ids))]
     known, unknown = np.isfinite(own)[:, None] & ~gone, absent[:, None] | gone
     return _rates(own, impostor, (known, unknown), false_alarm_rates)
-
-
-def _place(ids: Integers, pids: Integers) -> Integers:
-    """Return the index of each pid among the ids, and the number of ids for any other."""
-    index = np.minimum(np.searchsorted(ids, pids), len(ids) - 1)
-    return np.where(ids[index] == pids, index, len(ids))
 
 
 def _nearest_impostors(
@@ -330,7 +326,7 @@ def _rates(own: Doubles, impostor: Doubles, who: tuple[Flags, Flags], false_alar
 
 @compiled
 def nearest_impostors(
-    squared_bg: Floats,
+    dist_bg: Floats,
     pids: tuple[Integers, Integers],
     held_out: tuple[NDArray[np.bool_], Integers],
     best: Floats,
@@ -339,17 +335,17 @@ def nearest_impostors(
     """Find the nearest image of another id, for every query of a block and every split.
 
     Args:
-        squared_bg: distances of b queries to the gallery.
+        dist_bg: distances of b queries to the gallery.
         pids: of the queries and of the gallery.
         held_out: for every id and split whether the id is left out [I, R]; the id of each image [g].
         best: the distances, [b, R], written in place; they begin as infinite.
         where: the numbers of the images, [b, R]; they begin as -1.
     """
     out, gallery_ids = held_out
-    for i in range(squared_bg.shape[0]):
+    for i in range(dist_bg.shape[0]):
         farthest = np.float32(np.inf)
-        for j in range(squared_bg.shape[1]):
-            distance = squared_bg[i, j]
+        for j in range(dist_bg.shape[1]):
+            distance = dist_bg[i, j]
             if distance >= farthest or pids[1][j] == JUNK or pids[1][j] == pids[0][i]:
                 continue
             farthest = np.float32(0)
