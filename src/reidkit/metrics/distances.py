@@ -161,6 +161,12 @@ def gallery_rows(width: int) -> int:
     return int(np.clip(GALLERY_BYTES // (4 * width), 256, 16384))
 
 
+def steps(count: int, step: int) -> Iterator[slice]:
+    """Yield `count` rows as slices of `step` of them, one at least; the last may be shorter."""
+    step = max(1, step)
+    return (slice(first, min(first + step, count)) for first in range(0, count, step))
+
+
 def tiles(query: Rows, gallery: Array, metric: Metric, where: Array | None = None) -> Iterator[Tile]:
     """Multiply all queries with all of the gallery, of which every row is read once.
 

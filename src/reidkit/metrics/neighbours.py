@@ -32,6 +32,7 @@ from reidkit.metrics.distances import (
     shape,
     slack,
     squared_distance,
+    steps,
     unit_sums,
 )
 from reidkit.metrics.int8_neighbours import compare_rows, sweep_codes, worth_codes
@@ -168,8 +169,7 @@ def _sweep_codes(
         product = np.empty((len(rows), len(points.vectors)), np.float32)
         multiplier.multiply(multiplier.place(points.vectors[rows]), placed, product)
         compare_rows(product, rows, points, candidates)
-    for first in range(0, queries, BLOCK):
-        block = slice(first, min(first + BLOCK, queries))
+    for block in steps(queries, BLOCK):
         for left in range(queries, len(points.vectors), BLOCK):
             others = slice(left, min(left + BLOCK, len(points.vectors)))
             part = square_distances(points, placed, block, others, multiplier)

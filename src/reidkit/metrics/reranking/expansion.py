@@ -10,7 +10,7 @@ import numpy as np
 from reidkit.errors import UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.candidates import EMPTY, insert_key
-from reidkit.metrics.distances import check_pair, distance_blocks, gather, prepare, unit_rows
+from reidkit.metrics.distances import check_pair, distance_blocks, gather, prepare, steps, unit_rows
 from reidkit.metrics.neighbours import make_points, nearest_neighbours
 from reidkit.metrics.products import multiplier_for
 from reidkit.metrics.reranking.k_reciprocal import Sparse, mean_rows, transpose
@@ -82,7 +82,7 @@ def expanded_cross(query: Array, gallery: Array, settings: CrossNeighbourhood | 
     nearest of i and of j, ranks from 1 (equation 4), and S its largest value, 1 + 4 + ... + k^2. (The authors' program
     scales every row of R to [0, 1]: the same wherever some point shares no neighbour with i.)
 
-    Neighbours are ordered as in `rerank.k_reciprocal`; t, q and k are cut to what there is.
+    Neighbours are ordered as in `k_reciprocal`; t, q and k are cut to what there is.
 
     Args:
         query: features [Q, D]: NumPy or a tensor. They are scaled to length one.
@@ -129,7 +129,7 @@ def _ranks(points: Points, settings: CrossNeighbourhood, multiplier: Multiplier,
     ranks = Sparse(starts, lists[:, :length].flatten(), np.tile(weights.astype(np.float32), count))
     gallery = transpose(mean_rows(ranks, itself, queries, count), count)
     gallery_members = transpose(mean_rows(ranks, members, queries, count), count)
-    for rows in _steps(queries, count - queries):
+    for rows in steps(queries, BLOCK // (count - queries)):
         block = np.ones((rows.stop - rows.start, count - queries), np.float32)
         add_products(block, mean_rows(ranks, members, rows.start, rows.stop), gallery, -0.5)
         add_products(block, mean_rows(ranks, itself, rows.start, rows.stop), gallery_members, -0.5)
@@ -145,7 +145,7 @@ def _originals(points: Points, settings: CrossNeighbourhood, multiplier: Multipl
         means[i] = vectors[members[i]].mean(axis=0)
     squares = (points.squares + points.squares[members].mean(axis=1)) / 4
     gallery, gallery_means = multiplier.place(vectors[queries:]), multiplier.place(means[queries:])
-    for rows in _steps(queries, count - queries):
+    for rows in steps(queries, BLOCK // (count - queries)):
         block, other = (np.empty((rows.stop - rows.start, count - queries), np.float32) for _ in range(2))
         multiplier.multiply(multiplier.place(means[rows]), gallery, block)
         multiplier.multiply(multiplier.place(vectors[rows]), gallery_means, other)
@@ -164,11 +164,6 @@ def add_products(out: Floats, left: Sparse, right: Sparse, factor: float) -> Non
             c, value = left.columns[a], np.float32(factor) * left.values[a]
             for b in range(right.starts[c], right.starts[c + 1]):
                 out[i, right.columns[b]] += value * right.values[b]
-
-
-def _steps(queries: int, width: int) -> Iterator[slice]:
-    step = max(1, BLOCK // width)
-    return (slice(first, min(first + step, queries)) for first in range(0, queries, step))
 
 
 def alpha_query_expansion(query: Array, gallery: Array, k: int = 10, alpha: float = 3.0) -> NDArray[np.float32]:

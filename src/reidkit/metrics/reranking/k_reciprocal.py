@@ -13,7 +13,7 @@ import numpy as np
 
 from reidkit.errors import UsageError
 from reidkit.jit import compiled
-from reidkit.metrics.distances import squared_distance
+from reidkit.metrics.distances import squared_distance, steps
 from reidkit.metrics.neighbours import make_points, nearest_neighbours, square_distances
 from reidkit.metrics.products import multiplier_for
 
@@ -368,12 +368,11 @@ def _blocks(
     rows = encode(graph, settings.sizes(count))
     near = settings.expansion(found.indices)
     gallery = transpose(mean_rows(rows, near, queries, count), count)
-    step, placed = max(1, BLOCK // (count - queries)), None if into is not None else multiplier.place(points.vectors)
-    for first in range(0, queries, step):
-        last = min(first + step, queries)
+    placed = None if into is not None else multiplier.place(points.vectors)
+    for some in steps(queries, BLOCK // (count - queries)):
         if into is None:
-            block = square_distances(points, placed, slice(first, last), slice(queries, count), multiplier)
+            block = square_distances(points, placed, some, slice(queries, count), multiplier)
         else:
-            block = into[first:last]
-        finish(block, mean_rows(rows, near, first, last), gallery, found.farthest[first:last], settings.lam)
-        yield first, block
+            block = into[some]
+        finish(block, mean_rows(rows, near, some.start, some.stop), gallery, found.farthest[some], settings.lam)
+        yield some.start, block

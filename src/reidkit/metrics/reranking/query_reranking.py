@@ -126,7 +126,7 @@ class GalleryNeighbours:
     def build(
         cls, gallery: Array, k1: int = 20, k2: int = 6, lam: float = 0.3, metric: Metric = "cosine"
     ) -> GalleryNeighbours:
-        """Find the neighbours of all images of the gallery [G, D]; the settings are those of `rerank.k_reciprocal`.
+        """Find the neighbours of all images of the gallery [G, D]; the settings are those of `k_reciprocal`.
 
         Raises:
             DataError: a shape that does not fit, or a row with a NaN, an infinity or values of more than 1e18.
@@ -252,7 +252,7 @@ class GalleryNeighbours:
 
 
 def _fits(found: Neighbours, count: int, longest: int) -> bool:
-    """Return whether lists are what `nearest` makes: the compiled loops trust every index."""
+    """Return whether lists are what `nearest_neighbours` makes: the compiled loops trust every index."""
     lists = (count, min(longest, count))
     wanted = (
         (found.indices, "int32", lists),
