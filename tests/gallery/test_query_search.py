@@ -6,7 +6,7 @@ import pytest
 
 from reidkit.errors import UsageError
 from reidkit.gallery import Query, Row, open_gallery
-from reidkit.gallery.query_search import pair_of
+from reidkit.metrics.calibration_file import pair_of
 from tests.gallery.made import Calibrated, Colours, calibration, keys
 
 RED, BLUE = [1.0, 0, 0], [0, 0, 1.0]

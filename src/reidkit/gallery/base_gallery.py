@@ -14,7 +14,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.protocol import Added, Info
 from reidkit.gallery.query import Hits, Query, SearchOptions
-from reidkit.gallery.query_search import Target, find, make_target
+from reidkit.gallery.query_search import Target, find, make_target, no_such_key
 from reidkit.gallery.row import Row, camera_name
 
 if TYPE_CHECKING:
@@ -197,9 +197,7 @@ class BaseGallery(ABC):
             missing = [key for key in gone if key not in self]
             if not missing:
                 raise
-        raise DataError(
-            f"{missing[0]} is not in the gallery: its keys are those that it was added with", argument="keys"
-        )
+        raise no_such_key(missing[0])
 
     def remove_matching(self, matching: Filter, *, expect: int | None = None, dry_run: bool = False) -> int:
         """Remove the rows that meet a filter: see `Gallery.remove_matching`."""

@@ -12,7 +12,6 @@ import errno
 import os
 import sqlite3
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -319,11 +318,6 @@ def _in_words(path: Path, error: sqlite3.Error) -> DataError | GalleryError:
             f"{path} cannot be opened or written ({error}): ask for the right to write it and its folder"
         )
     return GalleryError(f"{path} cannot be used ({error}): `reidkit gallery check` may say more")
-
-
-def now_micros() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -107,8 +107,6 @@ def fill(
 
 def _not_there(gallery: Gallery, some: list[ImageRow], filled: Filled) -> list[ImageRow]:
     """Return what is not in the gallery with the same columns: the images of the others are taken to be the same."""
-    from dataclasses import replace
-
     there = {row.key: row for row in gallery.rows(Filter(keys=[each.row.key for each in some]), limit=len(some)).rows}
     fresh = []
     for each in some:
@@ -266,8 +264,6 @@ def find_images(
 
 
 def _with(each: ImageRow, columns: dict[str, Any]) -> ImageRow:
-    from dataclasses import replace
-
     missing = {name: value for name, value in columns.items() if not getattr(each.row, name)}
     return ImageRow(replace(each.row, **missing), each.path)
 

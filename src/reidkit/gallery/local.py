@@ -13,22 +13,17 @@ import numpy as np
 
 from reidkit.errors import DataError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, refuse_other_count
-from reidkit.gallery.database import Database, create, now_micros, read_meta
+from reidkit.gallery.conflicts import NewRow, digest_of, rows_to_write, status_of
+from reidkit.gallery.database import Database, create, read_meta
 from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.local_view import LocalView
-from reidkit.gallery.memory import (
-    page_of,
-    read_changes,
-    read_position,
-)
 from reidkit.gallery.meta import new_meta, parse_meta
+from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position, too_old
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
 from reidkit.gallery.records import (
     COLUMNS,
     FROM,
-    NewRow,
     delete_rows,
-    digest_of,
     has_gap,
     insert_rows,
     known_digests,
@@ -36,12 +31,9 @@ from reidkit.gallery.records import (
     new_rows,
     read_rows,
     read_vectors,
-    rows_to_write,
     sequences,
-    status_of,
-    time_of,
 )
-from reidkit.gallery.row import from_micros
+from reidkit.gallery.row import from_micros, now_micros, time_of
 from reidkit.gallery.vector_index import Index
 from reidkit.metrics.calibration_file import calibration_text
 
@@ -131,7 +123,7 @@ class LocalGallery(BaseGallery):
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
         """Return the rows that meet a filter: see `Gallery.rows`."""
         where, values = matching.sql()
-        after = read_position(cursor, limit)
+        after = read_cursor(cursor, limit)
         asked = f"SELECT {COLUMNS} FROM {FROM} WHERE rows.id > ? AND {where} ORDER BY rows.id LIMIT ?"  # noqa: S608
         with self._database.reading() as connection:
             found = [make_row(record) for record in connection.execute(asked, [after, *values, limit + 1])]
@@ -170,15 +162,15 @@ class LocalGallery(BaseGallery):
 
     def changes(self, position: str = "") -> Changes:
         """Return what has changed since a position: see `Gallery.changes`."""
-        seen, gone = read_changes(position, self._meta.uuid)
+        seen, gone = read_position(position, self._meta.uuid)
         asked = f"SELECT {COLUMNS} FROM {FROM} WHERE rows.id > ? ORDER BY rows.id"  # noqa: S608
         with self._database.reading() as connection:
             last, removed = sequences(connection)
             if position and has_gap(connection, gone, removed):
-                raise DataError('that position is too old for its changes to be known: begin again with ""')
+                raise too_old()
             added = tuple(make_row(record) for record in connection.execute(asked, [seen]))
             log = connection.execute("SELECT id FROM removed WHERE seq > ? AND id <= ? ORDER BY seq", [gone, seen])
-            return Changes(added, tuple(number for (number,) in log), f"{self._meta.uuid}:{last}:{removed}")
+            return Changes(added, tuple(number for (number,) in log), position_of(self._meta.uuid, last, removed))
 
     def check(self) -> Check:
         """Read everything and compare it with what was written."""

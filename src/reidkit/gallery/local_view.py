@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.gallery.memory import no_such_key
+from reidkit.gallery.query_search import no_such_key
 from reidkit.gallery.records import known_digests, read_rows, read_vectors
 
 if TYPE_CHECKING:

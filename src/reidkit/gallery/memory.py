@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, calibration_of, refuse_other_count
+from reidkit.gallery.conflicts import conflict, is_same
 from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.kernels import cosines
+from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
-from reidkit.gallery.query_search import Found
+from reidkit.gallery.query_search import Found, no_such_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from reidkit.gallery.protocol import OnConflict, Status
     from reidkit.gallery.row import Row
     from reidkit.metrics.calibration_file import Calibration
-
-SAME = 0.9995
-"""Features of one image that was embedded twice, among other images, have this cosine at least."""
 
 
 class _Entry(NamedTuple):
@@ -67,7 +66,7 @@ class MemoryGallery(BaseGallery):
 
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
         """Return the rows that meet a filter: see `Gallery.rows`."""
-        after = read_position(cursor, limit)
+        after = read_cursor(cursor, limit)
         with self._lock:
             found = list(islice((row for row in self._matching(matching) if row.id > after), limit + 1))
         return page_of(found, limit)
@@ -101,10 +100,10 @@ class MemoryGallery(BaseGallery):
 
     def changes(self, position: str = "") -> Changes:
         """Return what has changed since a position: see `Gallery.changes`."""
-        seen, gone = read_changes(position, self._uuid)
+        seen, gone = read_position(position, self._uuid)
         with self._lock:
             added = tuple(entry.row for entry in self._entries.values() if entry.row.id > seen)
-            now = f"{self._uuid}:{self._last}:{len(self._gone)}"
+            now = position_of(self._uuid, self._last, len(self._gone))
             return Changes(added, tuple(row for row in self._gone[gone:] if row <= seen), now)
 
     def _matching(self, matching: Filter) -> Iterable[Row]:
@@ -192,74 +191,6 @@ class _MemoryView:
             if key not in self._ids:
                 raise no_such_key(key)
         return np.array([self._ids[key] for key in keys], np.int64)
-
-
-def no_such_key(key: str) -> DataError:
-    """Return the error that a key is not there."""
-    return DataError(f"{key} is not in the gallery: its keys are those that it was added with", argument="keys")
-
-
-def conflict(key: str) -> DataError:
-    """Return the error that a key is there with other contents."""
-    return DataError(
-        f"{key} is in the gallery already, with another image or other columns: remove it first, pass another key or "
-        "on_conflict='replace'",
-        argument="on_conflict",
-    )
-
-
-def is_same(
-    old: Row, old_vector: NDArray[np.float32], new: Row, new_vector: NDArray[np.float32], *, exactly: bool
-) -> bool:
-    """Return whether a row is in the gallery already.
-
-    An image that is embedded again among other images gives a feature that differs by rounding: unless rows are to be
-    replaced, such features are equal.
-    """
-    if replace(new, id=old.id, added=old.added) != old:
-        return False
-    if np.array_equal(old_vector, new_vector):
-        return True
-    return not exactly and bool(cosines(old_vector[None], new_vector.astype(np.float64))[0] >= SAME * norm(new_vector))
-
-
-def norm(vector: NDArray[np.float32]) -> float:
-    """Return the length of a feature."""
-    return float(np.linalg.norm(vector.astype(np.float64)))
-
-
-def read_position(cursor: str, limit: int) -> int:
-    """Return the id after which a page of rows begins.
-
-    Raises:
-        UsageError: a cursor that is none, or a limit below 1.
-    """
-    if limit < 1:
-        raise UsageError(f"a page of {limit} rows: pass limit=1 or more", argument="limit")
-    if not cursor:
-        return 0
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 20 and int(cursor) < 2**63):
-        raise UsageError("that is no cursor of rows: pass next of the page before", argument="cursor")
-    return int(cursor)
-
-
-def page_of(found: Sequence[Row], limit: int) -> Page:
-    """Return a page of at most `limit` rows, of which one more was asked for."""
-    return Page(tuple(found[:limit]), str(found[limit - 1].id) if len(found) > limit else "")
-
-
-def read_changes(position: str, owner: str) -> tuple[int, int]:
-    """Return the last id and the number of the last removal that a position stands for.
-
-    Raises:
-        DataError: it is none of this gallery.
-    """
-    if not position:
-        return 0, 0
-    whose, *numbers = position.split(":")
-    if whose != owner or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
-        raise DataError('that is no position in the changes of this gallery: begin again with ""', argument="position")
-    return int(numbers[0]), int(numbers[1])
 
 
 def _camera_info(name: str | None, rows: Sequence[Row]) -> CameraInfo:

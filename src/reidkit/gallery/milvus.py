@@ -11,16 +11,15 @@ from __future__ import annotations
 import base64
 import secrets
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from reidkit.errors import DataError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, refuse_other_count
-from reidkit.gallery.database import now_micros
-from reidkit.gallery.filters import EVERYTHING, Filter
-from reidkit.gallery.memory import page_of, read_changes, read_position
+from reidkit.gallery.conflicts import NewRow, digest_of, rows_to_write, status_of
+from reidkit.gallery.filters import EVERYTHING, MILVUS_UNKNOWN, Filter
 from reidkit.gallery.meta import new_meta, parse_meta
 from reidkit.gallery.milvus_address import parse_address
 from reidkit.gallery.milvus_records import (
@@ -34,9 +33,9 @@ from reidkit.gallery.milvus_records import (
 )
 from reidkit.gallery.milvus_store import MESSAGE_BYTES, Store, rows_at_once
 from reidkit.gallery.milvus_view import FIELDS, MilvusView
+from reidkit.gallery.positions import KEPT_DAYS, page_of, position_of, read_cursor, read_position, too_old
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
-from reidkit.gallery.records import KEPT_DAYS, NewRow, digest_of, rows_to_write, status_of, time_of
-from reidkit.gallery.row import from_micros
+from reidkit.gallery.row import from_micros, now_micros, time_of
 from reidkit.metrics.calibration_file import calibration_text
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ class MilvusGallery(BaseGallery):
 
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
         """Return the rows that meet a filter: see `Gallery.rows`."""
-        after = read_position(cursor, limit)
+        after = read_cursor(cursor, limit)
         found: list[Row] = []
         while len(found) <= limit:
             ids = self._ids_after(matching, after, fresh=not cursor and not found)[: limit + 1 - len(found)]
@@ -176,21 +175,19 @@ class MilvusGallery(BaseGallery):
 
     def info(self) -> Info:
         """Return what the gallery is."""
-        seen: dict[str | None, list[int]] = {}
+        rows: Counter[str | None] = Counter()
+        first: dict[str | None, int] = {}
+        last: dict[str | None, int] = {}
         for page in self._store.pages("", ("camera", "time")):
             for record in page:
-                known = seen.setdefault(record["camera"] or None, [0, 2**62, -(2**62)])
-                known[0] += 1
-                if record["time"] > -(2**62):
-                    known[1:] = min(known[1], record["time"]), max(known[2], record["time"])
+                camera, micros = record["camera"] or None, record["time"]
+                rows[camera] += 1
+                if micros != MILVUS_UNKNOWN:
+                    first[camera] = min(first.get(camera, micros), micros)
+                    last[camera] = max(last.get(camera, micros), micros)
         cameras = tuple(
-            CameraInfo(
-                name=name,
-                rows=rows,
-                first=time_of(first if first < 2**62 else None),
-                last=time_of(last if last > -(2**62) else None),
-            )
-            for name, (rows, first, last) in sorted(seen.items(), key=lambda item: (item[0] is None, item[0] or ""))
+            CameraInfo(name=name, rows=rows[name], first=time_of(first.get(name)), last=time_of(last.get(name)))
+            for name in sorted(rows, key=lambda name: (name is None, name or ""))
         )
         exact = self._store.index == "flat"
         return self._info(str(self._address), self._meta.uuid, cameras, from_micros(self._meta.created), exact=exact)
@@ -201,10 +198,10 @@ class MilvusGallery(BaseGallery):
         Of programs that write at the same time, clocks must agree: a row that becomes visible after rows that were
         given later ids is not reported.
         """
-        seen, gone = read_changes(position, self._meta.uuid)
+        seen, gone = read_position(position, self._meta.uuid)
         now = (now_micros() - SINCE) * STEP
         if position and gone < now - KEPT_DAYS * DAY:
-            raise DataError('that position is too old for its changes to be known: begin again with ""')
+            raise too_old()
         pages = self._store.pages(f"seq > {gone}", ("seq", "id"), log=True)
         noted = {record["seq"]: record["id"] for page in pages for record in page}
         removed = {number: noted[number] for number in sorted(noted) if noted[number] <= seen}
@@ -215,7 +212,7 @@ class MilvusGallery(BaseGallery):
         last = max([seen, *(row.id for row in added)])
         reached = max([gone, now - DAY, *noted])
         ids = tuple(number for number in removed.values() if number not in left)
-        return Changes(tuple(added), ids, f"{self._meta.uuid}:{last}:{reached}")
+        return Changes(tuple(added), ids, position_of(self._meta.uuid, last, reached))
 
     def _among(self, ids: Sequence[int]) -> list[Row]:
         return [to_row(record) for record in self._read(f"id in {list(ids)}")]

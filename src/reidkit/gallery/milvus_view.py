@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.gallery.kernels import cosines
-from reidkit.gallery.memory import no_such_key
 from reidkit.gallery.milvus_records import COLUMNS, to_row, to_vector
 from reidkit.gallery.milvus_store import MOST, rows_at_once
-from reidkit.gallery.query_search import Found
+from reidkit.gallery.query_search import Found, no_such_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,6 +16,7 @@ import numpy as np
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.query import Hit, Hits
 from reidkit.gallery.row import made_of
+from reidkit.metrics.calibration_file import pair_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from reidkit.gallery.filters import Filter
     from reidkit.gallery.query import SearchOptions
     from reidkit.gallery.row import Row
-    from reidkit.metrics.calibration_file import Calibration, CameraThreshold
+    from reidkit.metrics.calibration_file import Calibration
 
     Doubles = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -74,6 +75,11 @@ class View(Protocol):
         Raises:
             DataError: a key is not there.
         """
+
+
+def no_such_key(key: str) -> DataError:
+    """Return the error that a key is not there."""
+    return DataError(f"{key} is not in the gallery: its keys are those that it was added with", argument="keys")
 
 
 class Target(NamedTuple):
@@ -370,12 +376,3 @@ def _meanings(rows: list[Row], similarities: Doubles, camera: str | None, known:
             same = bool(similarities[number] >= threshold)
             found[number] = _Meaning(chance, same, threshold, "pair" if pair else "all")
     return found
-
-
-def pair_of(known: Calibration, query: str | None, gallery: str | None) -> CameraThreshold | None:
-    """Return what a calibration has measured of two cameras by their names, or their numbers as text."""
-    for pair in known.camera_pairs:
-        ours, theirs = (str(pair.query_camid), pair.query_camera), (str(pair.gallery_camid), pair.gallery_camera)
-        if query in ours and gallery in theirs and query and gallery:
-            return pair
-    return None

@@ -2,86 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reidkit.errors import DataError
-from reidkit.gallery.database import now_micros
+from reidkit.gallery.conflicts import attributes_text
 from reidkit.gallery.filters import UNKNOWN
-from reidkit.gallery.memory import conflict, is_same
-from reidkit.gallery.row import Row, from_micros, made_of, to_micros
+from reidkit.gallery.positions import KEPT_DAYS
+from reidkit.gallery.row import Row, made_of, now_micros, time_of, to_micros
 from reidkit.gallery.vector_index import NewRows
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from reidkit.gallery.protocol import OnConflict, Status
+    from reidkit.gallery.conflicts import NewRow
 
 LOADED = 1024
 """Rows that are read into the index at a time."""
 
-KEPT_DAYS = 7
-"""For so long a reader that has not looked can still learn what was removed."""
-
 COLUMNS = "rows.id, key, pid, name, track, time, image, attributes, added"
 FROM = "rows LEFT JOIN cameras ON cameras.id = rows.camera"
-
-
-class NewRow(NamedTuple):
-    """A row that is to be written."""
-
-    row: Row
-    vector: bytes
-    thumbnail: bytes | None
-    digest: bytes
-
-
-def rows_to_write(
-    vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None]
-) -> list[NewRow]:
-    """Return what is to be written of features [N, D], their rows and their thumbnails."""
-    blobs = (vector.astype("<f4", copy=False).tobytes() for vector in vectors)
-    return [
-        NewRow(row, blob, picture, digest_of(row, blob))
-        for row, blob, picture in zip(rows, blobs, thumbnails, strict=True)
-    ]
-
-
-def status_of(
-    new: NewRow,
-    known: Mapping[str, tuple[int, bytes]],
-    fresh: dict[str, NewRow],
-    how: OnConflict,
-    read: Callable[[str], tuple[Row, NDArray[np.float32]]],
-) -> Status:
-    """Say what becomes of a row, and note it in `fresh` where it is to be written.
-
-    `known` has the id and the digest of keys that are there, `read` gives what is there.
-
-    Raises:
-        DataError: with `how="raise"`, its key is there with other contents.
-    """
-    key = new.row.key
-    before = fresh.get(key)
-    old = before.digest if before else known[key][1] if key in known else None
-    if old == new.digest:
-        return "unchanged"
-    if old and how != "replace":
-        row, vector = (before.row, np.frombuffer(before.vector, "<f4")) if before else read(key)
-        if is_same(row, vector, new.row, np.frombuffer(new.vector, "<f4"), exactly=False):
-            return "unchanged"
-        if how == "skip":
-            return "conflict"
-        raise conflict(key)
-    fresh[key] = new
-    return "replaced" if old else "added"
 
 
 def sequences(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -178,7 +123,7 @@ def insert_rows(connection: sqlite3.Connection, new: Sequence[NewRow]) -> None:
                 each.row.track,
                 None if each.row.time is None else to_micros(each.row.time),
                 each.row.image,
-                _attributes_text(each.row),
+                attributes_text(each.row),
                 each.digest,
                 added,
             )
@@ -206,20 +151,3 @@ def make_row(record: Sequence[Any]) -> Row:
         "added": time_of(added),
     }
     return made_of(Row, values)
-
-
-def time_of(micros: int | None) -> datetime | None:
-    """Return the time of microseconds since 1970."""
-    return None if micros is None else from_micros(micros)
-
-
-def _attributes_text(row: Row) -> str | None:
-    # As they are written: what is looked up by SQLite is compared letter by letter.
-    return json.dumps(dict(row.attributes), ensure_ascii=False, sort_keys=True) if row.attributes else None
-
-
-def digest_of(row: Row, vector: bytes) -> bytes:
-    """Return what names the contents of a row: its feature and all columns that were given."""
-    micros = None if row.time is None else to_micros(row.time)
-    columns = [row.key, row.pid, row.camera, row.track, micros, row.image, _attributes_text(row)]
-    return hashlib.sha256(vector + json.dumps(columns).encode()).digest()

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import time_ns
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from reidkit.errors import DataError
@@ -142,6 +143,16 @@ def to_micros(time: datetime) -> int:
 def from_micros(micros: int) -> datetime:
     """Return the time so many microseconds after 1970 began, in UTC."""
     return _EPOCH + timedelta(microseconds=micros)
+
+
+def time_of(micros: int | None) -> datetime | None:
+    """Return what `from_micros` does, or None for a time that is not known."""
+    return None if micros is None else from_micros(micros)
+
+
+def now_micros() -> int:
+    """Return the present time in microseconds since 1970."""
+    return time_ns() // 1000
 
 
 def check_attributes(attributes: Mapping[str, Any], key: str = "") -> dict[str, Value]:

@@ -123,7 +123,7 @@ class Calibration:
 
         A camera is given by its camid, or by its name as text.
         """
-        pair = self._pair(query_camid, gallery_camid)
+        pair = pair_of(self, query_camid, gallery_camid)
         return pair.threshold if pair else self.chosen.threshold
 
     def same_person(
@@ -134,16 +134,25 @@ class Calibration:
         prior: float | None = None,
     ) -> NDArray[np.float64]:
         """The probability that pairs of these similarities show one id each, at `prior` or that of `settings`."""
-        pair = self._pair(query_camid, gallery_camid)
+        pair = pair_of(self, query_camid, gallery_camid)
         chance = (pair or self).probability(similarity)
         return chance if prior is None else at_prior(chance, self.settings.prior, prior)
 
-    def _pair(self, query_camid: Camera, gallery_camid: Camera) -> CameraThreshold | None:
-        for pair in self.camera_pairs:
-            ours, theirs = (pair.query_camid, pair.query_camera), (pair.gallery_camid, pair.gallery_camera)
-            if query_camid in ours and gallery_camid in theirs:
-                return pair
-        return None
+
+def pair_of(known: Calibration, query: Camera, gallery: Camera) -> CameraThreshold | None:
+    """Return what was measured of queries of one camera in the gallery of another; None where it was not, apart.
+
+    A camera is given by its camid, or as text by its name or its number.
+    """
+    for pair in known.camera_pairs:
+        ours = _is_called(query, pair.query_camid, pair.query_camera)
+        if ours and _is_called(gallery, pair.gallery_camid, pair.gallery_camera):
+            return pair
+    return None
+
+
+def _is_called(camera: Camera, camid: int, name: str) -> bool:
+    return camera != "" and camera in (str(camid), name) if isinstance(camera, str) else camera == camid
 
 
 def calibration_path(model: Path) -> Path:

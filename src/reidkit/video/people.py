@@ -14,8 +14,8 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
-from reidkit.gallery.query_search import pair_of
 from reidkit.gallery.transfer import pages
+from reidkit.metrics.calibration_file import pair_of
 from reidkit.video.joining import NOBODY, Joined, Proposal, Tracks, join, propose_threshold
 
 if TYPE_CHECKING:
