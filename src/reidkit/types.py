@@ -36,8 +36,8 @@ cameras are taken for the same one. `any`: cameras do not matter.
 Under both an image is never its own match: the query's own file is left out, whatever path or link leads to it. Where
 either side has no paths, no file is known."""
 
-Feature = Literal["after", "before"]
-"""Which feature is compared: f_i after the neck, or f_t before it."""
+FeatureWord = Literal["after", "before"]
+"""How commands and tables say which feature is compared: f_i after the neck, or f_t before it."""
 
 RerankMethod = Literal["k-reciprocal", "ecn", "ecn-original", "expansion"]
 """How ranked lists are put in another order, each with the numbers that its authors recommend.

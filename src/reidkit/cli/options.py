@@ -17,7 +17,7 @@ import typer
 from reidkit.cli import suggest
 from reidkit.cli.output import remark
 from reidkit.errors import UsageError
-from reidkit.types import Cameras, Feature, Metric, Missing, Precision
+from reidkit.types import Cameras, FeatureWord, Metric, Missing, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -276,7 +276,7 @@ class Features:
     """Which features are made of an image."""
 
     flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False
-    feature: Annotated[Feature, typer.Option("--feature", help="After the neck, or before it.")] = "after"
+    feature: Annotated[FeatureWord, typer.Option("--feature", help="After the neck, or before it.")] = "after"
 
     def protocol(self, comparing: Comparing) -> EvaluationProtocol:
         """Return how features are made and compared, as the library takes it."""

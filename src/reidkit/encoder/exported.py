@@ -324,7 +324,9 @@ def digest_of_files(paths: Iterable[Path]) -> str:
                 while piece := file.read(1 << 22):
                     total.update(piece)
         except OSError as error:
-            raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
+            raise WeightsError(
+                f"{path} cannot be read ({error.strerror}): see that it is there and may be read"
+            ) from None
     return total.hexdigest()
 
 

@@ -94,7 +94,7 @@ class OnnxRuntime:
         device = options.device.type if options else "cpu"
         if device not in self._sessions:
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-                log.warning("onnxruntime has no GPU here and runs on the processor: %s", "pip install onnxruntime-gpu")
+                log.warning("onnxruntime has no GPU here and runs on the processor: pip install onnxruntime-gpu")
                 self._sessions[device] = self._sessions["cpu"]
             else:
                 self._sessions[device] = open_session(self._content, self._path, ["CUDAExecutionProvider"])

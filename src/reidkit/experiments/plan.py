@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
-from reidkit.errors import UsageError, WeightsError
+from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -231,17 +231,11 @@ def weights_of(experiment: Experiment, recipe: Recipe) -> Path | None:
     return experiment.weights.get(recipe.network.backbone, experiment.weights.get(""))
 
 
-def _digest_of(path: Path) -> str:
-    try:
-        return _file_digest(path)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror}): give a .safetensors or .pth file") from None
-
-
 @lru_cache(maxsize=64)
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:6]
+def _digest_of(path: Path) -> str:
+    from reidkit.encoder.exported import digest_of_files  # it imports torch
+
+    return digest_of_files([path])[:6]
 
 
 def _joined(first: PlannedRun | None, second: PlannedRun) -> PlannedRun:

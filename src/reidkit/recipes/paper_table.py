@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from reidkit.recipe import Network, Recipe
-    from reidkit.types import Feature, Metric
+    from reidkit.types import FeatureWord, Metric
 
 MARKET, DUKE, MSMT17 = "market1501", "dukemtmc", "msmt17"
 
@@ -49,7 +49,7 @@ BENCHMARKS = {
 class Search:
     """How a trained network is evaluated: which feature, which distance, re-ranked or not."""
 
-    feature: Feature = "after"
+    feature: FeatureWord = "after"
     metric: Metric = "cosine"
     rerank: bool = False
 

@@ -164,11 +164,7 @@ def _run(model: Model, job: Job) -> Run:
     objective = Objective([Term("contrast", 1.0, memory, "f_i")], network.spans)
     images = recipe.optim.epochs * recipe.adapt.steps * recipe.batch.ids * recipe.batch.images
     compiled = compile_network(network, job.device, job.options.compile, images)
-    facts = {
-        "seed": job.seed,
-        "precision": str(job.precision).removeprefix("torch."),
-        "adapted_from": model.fingerprint,
-    }
+    facts = {"seed": job.seed, "precision": job.precision_name, "adapted_from": model.fingerprint}
     facts |= {"training_set": training_digest(source), **left_out}
     if job.network is not None:
         facts["network"] = network_name(network)

@@ -112,6 +112,11 @@ class Job:
         return choose_precision(self.options.precision, self.device)
 
     @property
+    def precision_name(self) -> str:
+        """The same in words, as `float32`."""
+        return str(self.precision).removeprefix("torch.")
+
+    @property
     def cache_dir(self) -> Path | None:
         """The folder of decoded images, or None."""
         return None if self.options.cache_dir is None else Path(self.options.cache_dir)
@@ -261,7 +266,7 @@ def machine(job: Job) -> str:
     cuda = job.device.type == "cuda"
     name = torch.cuda.get_device_name(job.device) if cuda else f"{torch.get_num_threads()} CPU threads"
     several = f"{job.group.size} processes of " if job.group.size > 1 else ""
-    return f"{several}{name}, {str(job.precision).removeprefix('torch.')}"
+    return f"{several}{name}, {job.precision_name}"
 
 
 def describe(dataset: Dataset, source: ImageSource) -> str:

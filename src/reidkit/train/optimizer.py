@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from reidkit.recipe import Optim
     from reidkit.train.checkpoint import Progress
 
-OptimizerName = Literal["adam", "amsgrad", "adamw", "sgd"]
-
 
 def build_optimizer(network: nn.Module, objective: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     """Make the optimiser of the parameters of both: of every one, norms and biases too, as the authors' code does.

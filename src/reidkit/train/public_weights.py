@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.data.cache import default_cache_dir
-from reidkit.errors import MissingFileError, UsageError, WeightsError
+from reidkit.encoder.exported import digest_of_files
+from reidkit.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ def fetch(
         WeightsError: there is no network, the server refuses, or the file has another hash.
     """
     path = (folder or default_cache_dir() / "weights") / wanted.name
-    if path.is_file() and _digest_of(path).startswith(wanted.digest):
+    if path.is_file() and digest_of_files([path]).startswith(wanted.digest):
         return path
     log.info("fetching %s", wanted.url)
     by_hand = (
@@ -143,11 +144,3 @@ def _download(wanted: PublicWeights, path: Path, progress: Callable[[str, int, i
             raise _OtherFileError(f"{done:,} of {size:,} bytes came")
         if not total.hexdigest().startswith(wanted.digest):
             raise _OtherFileError(f"its SHA-256 begins with {total.hexdigest()[:8]}")
-
-
-def _digest_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MissingFileError(f"{path} cannot be read: {error.strerror}") from None

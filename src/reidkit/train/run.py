@@ -215,7 +215,7 @@ def _run(job: Job) -> Run:
         network.backbone.set_cameras(np.unique(source.samples.camids))  # type: ignore[union-attr,operator]
     classifier = the_classifier(objective, "save_classifier") if job.options.save_classifier else None
     compiled = compile_network(network, job.device, job.options.compile, recipe.optim.epochs * len(source))
-    facts = {"seed": job.seed, "precision": str(job.precision).removeprefix("torch."), "people": len(pids)}
+    facts = {"seed": job.seed, "precision": job.precision_name, "people": len(pids)}
     facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights)}
     facts |= {**left_out, **_own_facts(network, job), **({"masks": masks.digest} if masks else {})}
 

@@ -41,9 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written ({error.strerror}): choose another folder as out", argument="out"
-        ) from None
+        raise _not_writable(folder, error) from None
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(hold(folder / ".lock", wait=False))
@@ -52,15 +50,17 @@ def locked(folder: Path) -> Iterator[None]:
                 f"another process is training in {folder}: wait for it, or choose another folder as out", argument="out"
             ) from None
         except PermissionError as error:
-            raise RunError(
-                f"{folder} cannot be written ({error.strerror}): choose another folder as out", argument="out"
-            ) from None
+            raise _not_writable(folder, error) from None
         except OSError as error:
             why = error.strerror or error
             raise RunError(
                 f"{folder} cannot be locked ({why}): choose a folder on another disk as out", argument="out"
             ) from None
         yield
+
+
+def _not_writable(folder: Path, error: OSError) -> RunError:
+    return RunError(f"{folder} cannot be written ({error.strerror}): choose another folder as out", argument="out")
 
 
 def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) -> None:
