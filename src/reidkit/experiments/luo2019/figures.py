@@ -95,7 +95,7 @@ def _choose(data: Path, count: int, seed: int, recipe: Recipe) -> Pixels:
     chosen = [*by_id.values()][:count]
     source = open_images(chosen, recipe.images.size, resize=recipe.images.resize)
     out = np.empty((len(chosen), *source.size, 3), np.uint8)
-    transforms.copy(source, np.arange(len(chosen)), flip=False, out=out)
+    transforms.copy(source, np.arange(len(chosen)), out)
     return out
 
 
