@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.gallery_audit import write_audit
-from reidkit.cli.gallery_options import Uri, Which, parse_attributes, parse_radius, parse_time
+from reidkit.cli.gallery_audit import write_audit, write_search
+from reidkit.cli.gallery_options import ModelOption, Uri, Which, parse_attributes, parse_radius, parse_time
 from reidkit.cli.gallery_output import print_filled, print_hits, print_info
-from reidkit.cli.help import Command, Commands
+from reidkit.cli.help import Command, commands
 from reidkit.cli.output import print_json, print_line, progress
 from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from reidkit.gallery import Gallery, Hits, Query, SearchOptions
+    from reidkit.gallery import Gallery, Hits, Query
     from reidkit.gallery.fill import Filled
 
-gallery = typer.Typer(
-    cls=Commands,
-    rich_markup_mode=None,
-    help="Galleries: images of people by key, searched for the person of another image.",
-    epilog="""
+gallery = commands(
+    "Galleries: images of people by key, searched for the person of another image.",
+    """
     reidkit gallery create people.db --model runs/small
     reidkit gallery add people.db crops.csv --model runs/small
     reidkit gallery search people.db who.jpg --model runs/small
     """,
 )
-
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="The gallery's model: a run's folder, a .safetensors, .onnx or .xml.")
-]
-
-
-@gallery.callback(invoke_without_command=True)
-def _commands(context: typer.Context) -> None:
-    """Which commands there are, where none is named."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @gallery.command(cls=Command, epilog="reidkit gallery create people.db --model runs/small")
@@ -240,7 +227,7 @@ def search(
         raise UsageError("images need the gallery's model to be embedded: name it by --model, or search by --key")
     with _opened(uri, model, network, input_spec, must_exist=True) as opened:
         hits = opened.search(asked, how)
-        write_audit(uri, "search", purpose=purpose, **_noted(asked, how, hits))
+        write_search(uri, purpose, asked, how.filter, hits)
         if sheet:
             _draw(opened, asked, hits, (sheet, pictures))
     print_hits(hits, as_json=as_json)
@@ -280,16 +267,3 @@ def _draw(opened: Gallery, asked: Query, hits: Hits, where: tuple[Path, Path | N
 def _sum(total: Filled, more: Filled) -> None:
     for name in ("added", "replaced", "unchanged", "conflicts", "unreadable"):
         setattr(total, name, getattr(total, name) + getattr(more, name))
-
-
-def _noted(asked: Query, how: SearchOptions, hits: Hits) -> dict[str, Any]:
-    """Return what an audit log keeps of a search: hashes of pictures, and no pictures."""
-    import hashlib
-
-    pictures = [hashlib.sha256(Path(str(image)).read_bytes()).hexdigest() for image in asked.images]
-    return {
-        "images": pictures,
-        "keys": list(asked.keys),
-        "filter": str(how.filter),
-        "hits": [{"key": hit.key, "similarity": round(hit.similarity, 6)} for hit in hits],
-    }

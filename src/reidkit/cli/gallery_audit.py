@@ -6,7 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,11 @@ from reidkit.cli import options
 from reidkit.cli.gallery_options import parse_time
 from reidkit.cli.output import print_json, print_line
 from reidkit.errors import DataError, GalleryError, MissingFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reidkit.gallery import Filter, Hit, Query
 
 SHOWN = 120
 """Characters of what an entry holds beside time, actor and action."""
@@ -75,6 +80,21 @@ def _verify(path: Path, *, as_json: bool) -> None:
             print_line(fault)
     if found.faults:
         raise DataError(f"{path} has been changed: compare it with a copy that nobody could write to")
+
+
+def write_search(uri: str, purpose: str, query: Query, matching: Filter, hits: Iterable[Hit]) -> None:
+    """Note a search before its hits are shown, as `write_audit`: with hashes of its pictures, and no pictures."""
+    import hashlib
+
+    write_audit(
+        uri,
+        "search",
+        purpose=purpose,
+        images=[hashlib.sha256(Path(str(image)).read_bytes()).hexdigest() for image in query.images],
+        keys=list(query.keys),
+        filter=str(matching),
+        hits=[{"key": hit.key, "similarity": round(hit.similarity, 6)} for hit in hits],
+    )
 
 
 def write_audit(uri: str, action: str, **facts: Any) -> None:

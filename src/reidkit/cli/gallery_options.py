@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -14,6 +15,9 @@ from reidkit.errors import UsageError
 if TYPE_CHECKING:
     from reidkit.gallery import Filter
 
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="The gallery's model: a run's folder, a .safetensors, .onnx or .xml.")
+]
 Uri = Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db, or milvus://host:port/name.")]
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")

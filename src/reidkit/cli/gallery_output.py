@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from reidkit.cli.output import print_json, print_line, print_table, remark
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from reidkit.gallery import Gallery, Hits
     from reidkit.gallery.fill import Filled
 
@@ -82,14 +84,23 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
         "time": [as_text(hit.time) or "" for hit in hits],
         "pid": ["" if hit.pid is None else str(hit.pid) for hit in hits],
     }
-    columns = {name: cells for name, cells in columns.items() if any(cells)}
-    rows = [[hit.key, *cells] for hit, *cells in zip(hits, *columns.values(), strict=True)]
-    print_table(("key", *columns), rows)
+    print_columns("key", [hit.key for hit in hits], columns)
     print_line(f"{hits.passed:,} of {hits.searched:,} images were searched")
-    if hits.threshold is not None and hits.far:
+    print_meaning(hits.threshold, hits.far)
+
+
+def print_columns(name: str, keys: Sequence[str], columns: Mapping[str, Sequence[str]], left: int = 1) -> None:
+    """Print a table of `keys` under `name`, and of those columns in which anything stands."""
+    told = {title: cells for title, cells in columns.items() if any(cells)}
+    print_table((name, *told), list(zip(keys, *told.values(), strict=True)), left=left)
+
+
+def print_meaning(threshold: float | None, far: float | None) -> None:
+    """Print what a match means, by the general threshold and its false accept rate, None without a calibration."""
+    if threshold is not None and far:
         print_line(
-            f"same: from the threshold on, {hits.threshold:.4f} where the cameras have none of their own; about 1 "
-            f"false match in {1 / hits.far:,.0f} strangers. A person must check every match."
+            f"same: from the threshold on, {threshold:.4f} where the cameras have none of their own; about 1 "
+            f"false match in {1 / far:,.0f} strangers. A person must check every match."
         )
     else:
         print_line("not calibrated: no probabilities (reidkit calibrate). A person must check every match.")

@@ -9,6 +9,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from reidkit.cli import suggest
@@ -193,6 +194,18 @@ class Commands(_ExampleFirst, TyperGroup):
         if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
             raise suggest.no_command(name, ctx.command_path, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
+
+
+def commands(about: str, example: str) -> typer.Typer:
+    """Return a command that has commands below it, and lists them where none is named."""
+    made = typer.Typer(cls=Commands, rich_markup_mode=None, help=about, epilog=example)
+
+    @made.callback(invoke_without_command=True)
+    def _list(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+
+    return made
 
 
 def _present_name(word: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.help import Command, Commands
+from reidkit.cli.help import Command, commands
 from reidkit.cli.output import print_json, print_line, progress
 from reidkit.errors import UsageError
 
@@ -22,24 +22,14 @@ if TYPE_CHECKING:
     from reidkit.encoder import ImageEncoder
     from reidkit.evaluation import Evaluation, EvaluationProtocol
 
-show = typer.Typer(
-    cls=Commands,
-    rich_markup_mode=None,
-    help="What a model sees, as pictures: ranked lists, embedding, attention.",
-    epilog="reidkit show ranks runs/small --data people --out ranks.png",
+show = commands(
+    "What a model sees, as pictures: ranked lists, embedding, attention.",
+    "reidkit show ranks runs/small --data people --out ranks.png",
 )
-
 
 Queries = Annotated[str, typer.Option(help="How many, sampled by --seed; or file names, separated by commas.")]
 Seed = Annotated[int, typer.Option(min=0, help="Which ones are sampled.")]
 Answers = Annotated[int, typer.Option(min=1, max=20, help="Gallery images for each query.")]
-
-
-@show.callback(invoke_without_command=True)
-def _pictures(context: typer.Context) -> None:
-    """Which pictures there are, where none is named."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @show.command(cls=Command, epilog="reidkit show ranks runs/small --data people --queries 8")

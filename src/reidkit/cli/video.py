@@ -12,7 +12,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.gallery_options import parse_duration
-from reidkit.cli.help import Command, Commands
+from reidkit.cli.help import Command, commands
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark
 from reidkit.errors import UsageError
 
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from reidkit.video.detectors.file_detector import FileDetector
     from reidkit.video.tracking import Tracked, TrackOptions
 
-video = typer.Typer(
-    cls=Commands,
-    rich_markup_mode=None,
-    help="People in videos: short tracks with their best crops, in a folder and in a gallery.",
-    epilog="""
+video = commands(
+    "People in videos: short tracks with their best crops, in a folder and in a gallery.",
+    """
     reidkit video track hall.mp4 --detector yolox.onnx --model M --out tracks
     reidkit video crops hall.mp4 --detector yolox.onnx --out tracks
     """,
@@ -124,13 +122,6 @@ class Finding:
             seconds=seconds,
             again=self.again,
         )
-
-
-@video.callback(invoke_without_command=True)
-def _commands(context: typer.Context) -> None:
-    """Which commands there are, where none is named."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @video.command(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.gallery_audit import write_audit
-from reidkit.cli.gallery_options import Which
+from reidkit.cli.gallery_audit import write_audit, write_search
+from reidkit.cli.gallery_options import ModelOption, Which
+from reidkit.cli.gallery_output import print_columns, print_meaning
 from reidkit.cli.output import print_json, print_line, print_table, remark
 from reidkit.errors import UsageError
 
@@ -92,9 +92,7 @@ def find(
         str, typer.Option("--gallery", metavar="GALLERY", help="What reidkit video track has filled, as people.db.")
     ],
     which: Which,
-    model: Annotated[
-        Path | None, typer.Option("--model", help="The gallery's model: a run's folder, a .safetensors, .onnx or .xml.")
-    ] = None,
+    model: ModelOption = None,
     network: options.NetworkOption = None,
     input_spec: options.InputSpecOption = None,
     videos: Annotated[
@@ -128,7 +126,7 @@ def find(
     query = Query(images=photos, combine="best" if best else "mean")
     with open_gallery(uri, options.open_model(model, network, input_spec)) as opened:
         visits = find_visits(opened, query, top=top, gap=gap, matching=which.filter())
-        write_audit(uri, "search", purpose=purpose, **_noted(photos, str(which.filter()), visits))
+        write_search(uri, purpose, query, which.filter(), (hit for visit in visits for hit in visit.hits))
         hint = hint_of_videos(opened) if visits.threshold is None else None
         done = _write(opened, query, visits, (sheet, csv, clips, marked, videos), overwrite=overwrite)
     files = [str(file) for each in done for file in each.files]
@@ -196,38 +194,22 @@ def _write(
     return done
 
 
-def _noted(photos: list[Path], filter_: str, visits: Visits) -> dict[str, Any]:
-    """Return what an audit log keeps of a search: hashes of pictures, and no pictures."""
-    import hashlib
-
-    pictures = [hashlib.sha256(Path(os.fspath(photo)).read_bytes()).hexdigest() for photo in photos]
-    hits = [{"key": hit.key, "similarity": round(hit.similarity, 6)} for visit in visits for hit in visit.hits]
-    return {"images": pictures, "keys": [], "filter": filter_, "hits": hits}
-
-
 def _print_visits(visits: Visits, hint: Proposal | None) -> None:
     if not visits:
         print_line(f"nobody: {visits.passed:,} of {visits.searched:,} tracks were searched")
         return
-    calibrated = visits.threshold is not None
     _print_some(visits.above)
     if visits.below:
         print_line()
         print_line("below the threshold: probably other people")
         _print_some(visits.below)
     print_line(f"{visits.passed:,} of {visits.searched:,} tracks were searched")
-    if calibrated and visits.far:
+    if hint:  # which there is only where nothing is calibrated
         print_line(
-            f"same: from the threshold on, {visits.threshold:.4f} where the cameras have none of their own; about 1 "
-            f"false match in {1 / visits.far:,.0f} strangers. A person must check every match."
+            f"a hint: {hint.far:.0%} of {hint.pairs:,} pairs of strangers, tracks that are seen together in these "
+            f"videos, reach a similarity of {hint.threshold:.4f}"
         )
-    else:
-        if hint:
-            print_line(
-                f"a hint: {hint.far:.0%} of {hint.pairs:,} pairs of strangers, tracks that are seen together in these "
-                f"videos, reach a similarity of {hint.threshold:.4f}"
-            )
-        print_line("not calibrated: no probabilities (reidkit calibrate). A person must check every match.")
+    print_meaning(visits.threshold, visits.far)
 
 
 def _print_some(visits: tuple[Visit, ...]) -> None:
@@ -248,9 +230,7 @@ def _print_some(visits: tuple[Visit, ...]) -> None:
         "video": ["" if visit.video == visit.camera else visit.video or "" for visit in visits],
         "tracks": [str(len(visit.hits)) for visit in visits],
     }
-    columns = {name: cells for name, cells in columns.items() if any(cells)}
-    rows = [[str(visit.rank), *cells] for visit, *cells in zip(visits, *columns.values(), strict=True)]
-    print_table(("visit", *columns), rows, left=3)
+    print_columns("visit", [str(visit.rank) for visit in visits], columns, left=3)
     if len(days) == 1:
         print_line(f"on {days.pop()}, UTC")
 
