@@ -205,14 +205,14 @@ def _mot(path: Path, total: Any) -> Iterator[_Box]:
         elif track >= 0 and score < 0:  # results whose scores are not given
             score = 1.0
         # Pixels are counted from 1.
-        yield _Box(frame, track, (left - 1, top - 1, left - 1 + width, top - 1 + height), _part(score), line)
+        yield _Box(frame, track, (left - 1, top - 1, left - 1 + width, top - 1 + height), _clipped(score), line)
 
 
 def _xyxy(path: Path, total: Any) -> Iterator[_Box]:
     for line, values in _lines(path, total):
         frame, track = _head(path, line, values, 6)
         x1, y1, x2, y2 = values[2:6]
-        yield _Box(frame, track, (x1, y1, x2, y2), _part(values[6] if len(values) > 6 else 1.0), line)
+        yield _Box(frame, track, (x1, y1, x2, y2), _clipped(values[6] if len(values) > 6 else 1.0), line)
 
 
 def _yolo(folder: Path, total: Any) -> Iterator[_Box]:
@@ -238,10 +238,10 @@ def _yolo(folder: Path, total: Any) -> Iterator[_Box]:
 def _score_and_id(path: Path, line: int, rest: list[float]) -> tuple[float, int]:
     """Return score and id: one value behind the box is an id where it is a whole number above 0, and else a score."""
     if len(rest) == 2:
-        return _part(rest[0]), _whole(path, line, "id", rest[1])
+        return _clipped(rest[0]), _whole(path, line, "id", rest[1])
     if rest and rest[0] == round(rest[0]) and rest[0] >= 1:
         return 1.0, round(rest[0])
-    return (_part(rest[0]) if rest else 1.0), -1
+    return (_clipped(rest[0]) if rest else 1.0), -1
 
 
 def _coco(path: Path, total: Any) -> Iterator[_Box]:
@@ -276,7 +276,7 @@ def _coco_box(where: str, each: Mapping[str, Any], frames: Mapping[Any, int]) ->
     if type(frame) is not int or type(track) is not int:
         raise DataError(f"{where}: image_id {image!r} is no number of a frame, or track_id none of a track")
     left, top, width, height = map(float, box)
-    return _Box(frame, max(track, -1), (left, top, left + width, top + height), _part(score), 0)
+    return _Box(frame, max(track, -1), (left, top, left + width, top + height), _clipped(score), 0)
 
 
 def _coco_frames(content: Mapping[str, Any]) -> dict[Any, int]:
@@ -298,6 +298,6 @@ def _coco_people(content: Mapping[str, Any]) -> tuple[Any, ...]:
     return people or (1,)
 
 
-def _part(score: float) -> float:
+def _clipped(score: float) -> float:
     """Return a score from 0 to 1; detectors of MOT15 give others, too."""
     return min(max(score, 0.0), 1.0)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from reidkit.errors import DataError, MissingFileError
 from reidkit.video.encode import write_video
-from reidkit.video.frames import VideoFile, open_container, upright, video_stream
+from reidkit.video.frames import FALLBACK_RATE, VideoFile, open_container, upright, video_stream
 from reidkit.video.piece import pieces_of_video
 from reidkit.video.record import is_name, read_record
 from reidkit.video.words import chance_words
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reidkit.video.record import Record
     from reidkit.video.visits import Visit, Visits
 
-BEFORE = AFTER = 1.0
+MARGIN = 1.0
 """Seconds that a clip shows before and after a visit."""
 
 RGB = (255, 176, 0)
@@ -51,15 +51,20 @@ class Clips:
     problems: tuple[str, ...]
 
 
-class Tracked(NamedTuple):
+class TrackedVideo(NamedTuple):
     """A tracked video: what is known of it, and its file."""
 
     record: Record
     place: Path
     file: Path
 
+    @property
+    def rate(self) -> float:
+        """Frames a second of its clips."""
+        return self.record.rate or FALLBACK_RATE
 
-def tracked_video(folder: Path, video: str) -> Tracked:
+
+def tracked_video(folder: Path, video: str) -> TrackedVideo:
     """Return what is known of a video by its name in DIR, the folder that `reidkit video track` has made.
 
     Raises:
@@ -77,7 +82,7 @@ def tracked_video(folder: Path, video: str) -> Tracked:
         raise DataError(f"{video} is a folder of images, of which no clips are made")
     if not file.is_file():
         raise MissingFileError(f"{video}: its file {file} is not there: bring it back, or track it where it is now")
-    return Tracked(record, place, file)
+    return TrackedVideo(record, place, file)
 
 
 def write_clips(
@@ -86,7 +91,7 @@ def write_clips(
     out: str | os.PathLike[str],
     *,
     overwrite: bool = False,
-    margin: float = BEFORE,
+    margin: float = MARGIN,
 ) -> Clips:
     """Write a clip of each visit into the folder `out`, with a box around the person.
 
@@ -139,7 +144,7 @@ def write_marked(
             found = tracked_video(folder, video)
             marks = [mark for visit in some for mark in _marks(visit, found)]
             _make(out)
-            write_video(names[video], _marked(_frames(found.file, -1.0, math.inf), marks), rate=found.record.rate or 25)
+            write_video(names[video], _marked(_frames(found.file, -1.0, math.inf), marks), rate=found.rate)
             files.append(names[video])
         except (DataError, MissingFileError) as error:
             problems.append(str(error))
@@ -174,7 +179,7 @@ def clip_bytes(folder: Path, video: str, track: str, *, margin: float = 2.0, lon
     with tempfile.TemporaryDirectory(prefix="reidkit-clip-") as temporary:
         path = Path(temporary) / "clip.mp4"
         frames = _marked(_frames(found.file, first, last), [Marked(piece, "")])
-        write_video(path, frames, rate=found.record.rate or 25)
+        write_video(path, frames, rate=found.rate)
         return path.read_bytes()
 
 
@@ -184,7 +189,7 @@ def _write_clip(visit: Visit, folder: Path, path: Path | None, margin: float) ->
     found = tracked_video(folder, visit.video)
     _make(path.parent)
     frames = _marked(_frames(found.file, visit.first - margin, visit.last + margin), _marks(visit, found))
-    write_video(path, frames, rate=found.record.rate or 25.0)
+    write_video(path, frames, rate=found.rate)
     return path
 
 
@@ -195,13 +200,13 @@ def _make(folder: Path) -> None:
         raise DataError(f"{folder} cannot be made ({error.strerror}): name another folder") from None
 
 
-def _marks(visit: Visit, found: Tracked) -> list[Marked]:
+def _marks(visit: Visit, found: TrackedVideo) -> list[Marked]:
     keys = {hit.track or hit.key for hit in visit.hits}
     chance = f"{visit.similarity:.2f}" if visit.probability is None else chance_words(visit.probability)
     return [Marked(piece, f"{visit.rank}: {chance}") for piece in _pieces(found, keys).values()]
 
 
-def _pieces(found: Tracked, keys: set[str]) -> dict[str, Piece]:
+def _pieces(found: TrackedVideo, keys: set[str]) -> dict[str, Piece]:
     return {piece.key: piece for piece in pieces_of_video(found.place, found.record) if piece.key in keys}
 
 

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
+from reidkit.metrics.distances import steps
 from reidkit.metrics.verification import FEW, allowed_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import ArrayLike, NDArray
 
     Doubles = NDArray[np.float64]
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 Linkage: TypeAlias = Literal["average", "complete"]
 
-NOBODY = -1
+UNKNOWN = -1
 """An id that nobody has confirmed, a camera or a clock that is not known."""
 
 LEAST_PAIRS = 20
@@ -81,14 +80,14 @@ class Tracks:
     ) -> Tracks:
         """Return tracks of anything that makes such arrays; without `clocks` there is one, without `cameras` too."""
         count = len(np.asarray(first))
-        zero, nobody = np.zeros(count, np.int64), np.full(count, NOBODY, np.int64)
+        zero, unknown = np.zeros(count, np.int64), np.full(count, UNKNOWN, np.int64)
         return Tracks(
             features=np.asarray(features, np.float64),
             first=np.asarray(first, np.float64),
             last=np.asarray(last, np.float64),
             cameras=zero if cameras is None else np.asarray(cameras, np.int64),
             clocks=zero if clocks is None else np.asarray(clocks, np.int64),
-            ids=nobody if ids is None else np.asarray(ids, np.int64),
+            ids=unknown if ids is None else np.asarray(ids, np.int64),
         )
 
     def __post_init__(self) -> None:
@@ -99,7 +98,7 @@ class Tracks:
             )
         if not np.isfinite(self.features).all() or not (np.linalg.norm(self.features, axis=1) > 0).all():
             raise DataError("a feature is zero, or holds a NaN or an infinity: leave that track out")
-        known = self.clocks != NOBODY
+        known = self.clocks != UNKNOWN
         if not (self.first[known] <= self.last[known]).all():
             raise DataError("a track ends before it begins, or has no time: give it the clock -1")
 
@@ -160,9 +159,9 @@ def together(tracks: Tracks, rows: slice, *, cameras_overlap: bool = False) -> N
     """
     first, last = tracks.first[rows, None], tracks.last[rows, None]
     apart = (first < tracks.last) & (tracks.first < last)
-    apart &= (tracks.clocks[rows, None] == tracks.clocks) & (tracks.clocks != NOBODY)
+    apart &= (tracks.clocks[rows, None] == tracks.clocks) & (tracks.clocks != UNKNOWN)
     if cameras_overlap:
-        apart &= (tracks.cameras[rows, None] == tracks.cameras) & (tracks.cameras != NOBODY)
+        apart &= (tracks.cameras[rows, None] == tracks.cameras) & (tracks.cameras != UNKNOWN)
     numbers = np.arange(len(tracks))
     return np.asarray(apart & (numbers[rows, None] != numbers))
 
@@ -176,7 +175,7 @@ def propose_threshold(tracks: Tracks, *, far: float = 0.02, cameras_overlap: boo
     """
     unit = _unit(tracks.features)
     parts = [np.zeros(0)]
-    for rows in _blocks(len(tracks)):
+    for rows in steps(len(tracks), _BLOCK):
         later = np.arange(len(tracks)) > np.arange(len(tracks))[rows, None]
         parts.append((unit[rows] @ unit.T)[together(tracks, rows, cameras_overlap=cameras_overlap) & later])
     scores = np.sort(np.concatenate(parts))
@@ -256,7 +255,7 @@ class _Known:
         small = self._part(rows, columns)
         apart = together(small, slice(0, len(rows)), cameras_overlap=self._overlap)[:, len(rows) :]
         mine, theirs = self._tracks.ids[rows, None], self._tracks.ids[columns]
-        both = (mine != NOBODY) & (theirs != NOBODY)
+        both = (mine != UNKNOWN) & (theirs != UNKNOWN)
         distances[apart & (rows[:, None] != columns) | both & (mine != theirs)] = _NEVER
         distances[both & (mine == theirs)] = _ALWAYS
         return distances
@@ -265,7 +264,7 @@ class _Known:
         """Return the pairs (i < j) that may be one person and whose similarity reaches the threshold."""
         everything = np.arange(len(self._tracks))
         ones, others = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for rows in _blocks(len(everything)):
+        for rows in steps(len(everything), _BLOCK):
             near = (self.distances(everything[rows], everything) <= 0) & (everything > everything[rows, None])
             one, other = np.nonzero(near)
             ones.append(one + rows.start)
@@ -338,8 +337,3 @@ def _by_appearance(people: Integers) -> Integers:
 def _unit(features: NDArray[np.floating]) -> Doubles:
     doubles = np.asarray(features, np.float64)
     return np.asarray(doubles / np.linalg.norm(doubles, axis=1, keepdims=True))
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    for start in range(0, count, _BLOCK):
-        yield slice(start, min(start + _BLOCK, count))

@@ -7,7 +7,7 @@ which joining never changes and always follows: rows of one pid are one person, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.transfer import pages
 from reidkit.metrics.calibration_file import pair_of
-from reidkit.video.joining import NOBODY, Joined, Proposal, Tracks, join, propose_threshold
+from reidkit.video.joining import UNKNOWN, Joined, Proposal, Tracks, join, propose_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -313,8 +313,6 @@ def _is_number(value: object) -> bool:
 
 
 def _moment(seconds: float | None) -> datetime | None:
-    from datetime import UTC
-
     return None if seconds is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
@@ -329,9 +327,9 @@ def _as_arrays(found: list[Track], features: NDArray[np.float64], names: list[st
         features,
         [0.0 if track.first is None else track.first for track in found],
         [0.0 if track.last is None else track.last for track in found],
-        cameras=[NOBODY if track.camera is None else numbers[track.camera] for track in found],
-        clocks=[clocks.get(track.clock, NOBODY) for track in found],
-        ids=[NOBODY if track.pid is None else track.pid for track in found],
+        cameras=[UNKNOWN if track.camera is None else numbers[track.camera] for track in found],
+        clocks=[clocks.get(track.clock, UNKNOWN) for track in found],
+        ids=[UNKNOWN if track.pid is None else track.pid for track in found],
     )
 
 

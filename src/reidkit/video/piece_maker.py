@@ -94,11 +94,6 @@ class PieceMaker:
         self._running: dict[int, _Running] = {}
         self._count = 0
 
-    @property
-    def tracker_name(self) -> str:
-        """What follows boxes: a tracker's name, or `given` for ids of a file."""
-        return self._tracker.name if self._tracker else "given"
-
     def follow(self, frame: Frame, found: Detections) -> Sequence[int | None]:
         """Return the track of each box of the next frame; to be given to `add`."""
         if self._tracker:
