@@ -22,6 +22,8 @@ from reidkit.gallery.row import Row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import PIL.Image
+
     from reidkit.encoder import Image
     from reidkit.gallery.protocol import Gallery, OnConflict, Status
     from reidkit.types import Dataset, ImageFile
@@ -155,13 +157,17 @@ def make_thumbnail(path: ImageFile) -> bytes | None:
     try:
         with Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes())) as image:
             image.draft("RGB", (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
-            small = ImageOps.exif_transpose(image).convert("RGB")
-            small.thumbnail(THUMBNAIL)
-            out = io.BytesIO()
-            small.save(out, "JPEG", quality=85)
-            return out.getvalue()
+            return small_jpeg(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError):
         return None
+
+
+def small_jpeg(image: PIL.Image.Image) -> bytes:
+    """Return a JPEG of an image in RGB, which is made smaller in place until it fits into `THUMBNAIL`."""
+    image.thumbnail(THUMBNAIL)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return out.getvalue()
 
 
 def fill_from_features(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.gallery.fill import small_jpeg
 from reidkit.gallery.filters import Filter
 from reidkit.video.piece import crop_name, gallery_row, pieces_of_video
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 TOGETHER = 32
 """Crops that are waited for before they are embedded together."""
-
-THUMBNAIL = (160, 320)
-"""The box in which a picture in a gallery fits, width and height in pixels."""
 
 PAGE = 500
 
@@ -145,8 +142,4 @@ def _some(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
 def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
-    image = Image.fromarray(pixels)
-    image.thumbnail(THUMBNAIL)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=85)
-    return out.getvalue()
+    return small_jpeg(Image.fromarray(pixels))
