@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from reidkit.errors import DataError, UsageError
-from reidkit.extras import install
+from reidkit.errors import DataError
+from reidkit.video.frames import FALLBACK_RATE, import_av
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ def write_video(
     path: Path,
     frames: Iterable[tuple[float, NDArray[np.uint8]]],
     *,
-    rate: float = 25.0,
+    rate: float = FALLBACK_RATE,
     about: Mapping[str, str] | None = None,
 ) -> int:
     """Write an MP4 file of frames; how many there were.
@@ -100,16 +100,3 @@ def _frame(pixels: NDArray[np.uint8], ticks: int) -> Any:
     frame = import_av().VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
     frame.pts, frame.time_base = ticks, Fraction(1, TICKS)
     return frame
-
-
-def import_av() -> Any:
-    """Return PyAV.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        import av
-    except ImportError:
-        raise UsageError(f"videos are read and written by PyAV, which is not installed: {install('av')}") from None
-    return av

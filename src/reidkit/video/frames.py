@@ -176,6 +176,19 @@ class Clock:
         return second
 
 
+def import_av() -> Any:
+    """Return PyAV.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import av
+    except ImportError:
+        raise UsageError(f"videos are read and written by PyAV, which is not installed: {install('av')}") from None
+    return av
+
+
 def open_container(where: str, shown: str, options: dict[str, str], *, remedy: str = WHOLE, **how: Any) -> Any:
     """Open a file or an address by PyAV; `shown` is what it is called in errors, `remedy` what may help.
 
@@ -183,10 +196,7 @@ def open_container(where: str, shown: str, options: dict[str, str], *, remedy: s
         UsageError: PyAV is not installed.
         DataError: it cannot be opened.
     """
-    try:
-        import av
-    except ImportError:
-        raise UsageError(f"videos need PyAV: {install('av')}") from None
+    av = import_av()
     try:
         return av.open(where, metadata_errors="replace", container_options=options, **how)
     except (av.error.FFmpegError, OSError, ValueError) as error:
