@@ -26,6 +26,7 @@ import numpy as np
 from reidkit import strict_json
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.video.boxes import NOBODY, Detections, within
+from reidkit.video.image_folder import number_in
 
 if TYPE_CHECKING:
     import os
@@ -36,8 +37,6 @@ FORMATS: tuple[str, ...] = get_args(BoxesFormat)
 
 LARGEST = 1 << 30
 """Bytes of a text file, at most: 20 million boxes."""
-
-_NUMBER = re.compile(r"(\d{1,15})(?=\D*$)", re.ASCII)
 
 
 class _Box(NamedTuple):
@@ -217,12 +216,11 @@ def _xyxy(path: Path, total: Any) -> Iterator[_Box]:
 
 def _yolo(folder: Path, total: Any) -> Iterator[_Box]:
     """Give the people (class 0) of files whose names end in the number of the frame."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and _NUMBER.search(path.stem))
+    texts = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+    files = [(path, frame) for path in texts if (frame := number_in(path.stem)) is not None]
     if not files:
         raise DataError(f"{folder} holds no .txt whose name ends in the number of a frame: give the labels of a video")
-    for path in files:
-        match = _NUMBER.search(path.stem)
-        frame = int(match[1]) if match else 0
+    for path, frame in files:
         total.update(f"{path.name}\0".encode(errors="surrogateescape"))
         for line, values in _lines(path, total):
             if not 5 <= len(values) <= 7:
@@ -285,8 +283,7 @@ def _coco_frames(content: Mapping[str, Any]) -> dict[Any, int]:
     for image in content.get("images") or ():
         if not isinstance(image, dict):
             continue
-        match = _NUMBER.search(Path(str(image.get("file_name", ""))).stem)
-        number = image.get("frame_id", int(match[1]) if match else None)
+        number = image.get("frame_id", number_in(Path(str(image.get("file_name", ""))).stem))
         if type(image.get("id")) is int and type(number) is int:
             frames[image["id"]] = number
     return frames

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 INFO = "seqinfo.ini"
-_NUMBER = re.compile(r"(\d{1,15})(?=\D*$)", re.ASCII)
 
 
 class ImageFolder:
@@ -83,6 +82,12 @@ def _read_info(folder: Path) -> tuple[float, Path]:
     return rate, folder / name
 
 
+def number_in(stem: str) -> int | None:
+    """Return the last number in the name of a frame's file, without its ending; None where there is none."""
+    match = re.search(r"(\d{1,15})(?=\D*$)", stem, re.ASCII)
+    return int(match[1]) if match else None
+
+
 def _numbered(images: Path) -> dict[int, Path]:
     """Return the images by their numbers.
 
@@ -91,10 +96,9 @@ def _numbered(images: Path) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     for path in sorted(images.iterdir()):
-        match = _NUMBER.search(path.stem)
-        if path.suffix.lower() not in ENDINGS or not match:
+        number = number_in(path.stem)
+        if path.suffix.lower() not in ENDINGS or number is None:
             continue
-        number = int(match[1])
         if number < 1 or number in found:
             why = f"as {found[number].name} has" if number in found else "which is none: frames are counted from 1"
             raise DataError(f"{path} has the number {number}, {why}: rename it")
