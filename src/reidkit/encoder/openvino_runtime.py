@@ -130,16 +130,16 @@ def read_openvino(path: Path) -> tuple[Any, Any]:
 
 def _any_batch(core: Any, model: Any, path: Path) -> Any:
     """Return the model for batches of any size; as it was, where its batch is built in."""
-    shapes = [_shape(one) for one in model.inputs]
+    shapes = [shape_of(one) for one in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][0] is None:
         return model
-    before = [_shape(one) for one in model.outputs]
+    before = [shape_of(one) for one in model.outputs]
     try:
         model.reshape([-1, *(-1 if side is None else side for side in shapes[0][1:])])
     except RuntimeError:
         return core.read_model(path)
     # A step that folds images together would give one long row: the sides behind the first have to stay.
-    if any(_shape(one)[1:] != shape[1:] or _shape(one)[0] is not None for one, shape in _pairs(model, before)):
+    if any(shape_of(one)[1:] != shape[1:] or shape_of(one)[0] is not None for one, shape in _pairs(model, before)):
         return core.read_model(path)
     return model
 
@@ -156,16 +156,16 @@ def _refuse_endless(model: Any, path: Path) -> None:
     """
     for step in model.get_ordered_ops():
         for one in step.outputs():
-            numbers = int(np.prod([side or 1 for side in _shape(one)], dtype=float))
+            numbers = int(np.prod([side or 1 for side in shape_of(one)], dtype=float))
             if numbers > LARGEST:
                 raise WeightsError(f"{path} makes {numbers:,} numbers at once of one image: it is no network for ReID")
 
 
 def _describe(path: Path, model: Any) -> Graph:
-    inputs = [(one.get_any_name(), _shape(one), _type(one)) for one in model.inputs]
+    inputs = [(one.get_any_name(), shape_of(one), _type(one)) for one in model.inputs]
     check_input(path, inputs)
     name, shape, dtype = inputs[0]
-    outputs = {output_name(one, number): _shape(one) for number, one in enumerate(model.outputs)}
+    outputs = {output_name(one, number): shape_of(one) for number, one in enumerate(model.outputs)}
     return Graph(name, shape, np.dtype(dtype), outputs, _metadata(model))
 
 
@@ -184,7 +184,8 @@ def _metadata(model: Any) -> dict[str, str]:
     return {f"reidkit.{key}": str(getattr(value, "value", value)) for key, value in items}
 
 
-def _shape(one: Any) -> Shape:
+def shape_of(one: Any) -> Shape:
+    """Return the shape of an input or an output: None for a side of any length, () where their number is not known."""
     shape = one.get_partial_shape()
     if shape.rank.is_dynamic:
         return ()

@@ -9,7 +9,7 @@ import numpy as np
 from reidkit.encoder.exported import digest_of_files, first_line, require_file
 from reidkit.encoder.onnx_check import read_onnx
 from reidkit.encoder.onnx_runtime import TYPES, open_session
-from reidkit.encoder.openvino_runtime import read_openvino
+from reidkit.encoder.openvino_runtime import output_name, read_openvino, shape_of
 from reidkit.errors import UsageError, WeightsError
 from reidkit.workers import threads_here
 
@@ -103,13 +103,8 @@ class OpenVinoDetector:
         self.inputs: dict[str, tuple[Shape, np.dtype[Any]]] = {}
         self.metadata: dict[str, str] = {}
         for each in model.inputs:
-            shape = each.get_partial_shape()
-            sides = () if shape.rank.is_dynamic else shape
-            lengths = tuple(side.get_length() if side.is_static else None for side in sides)
-            self.inputs[each.get_any_name()] = (lengths, np.dtype(each.get_element_type().to_dtype()))
-        self._names = [
-            each.get_any_name() if each.get_names() else f"output {n}" for n, each in enumerate(model.outputs)
-        ]
+            self.inputs[each.get_any_name()] = (shape_of(each), np.dtype(each.get_element_type().to_dtype()))
+        self._names = [output_name(each, number) for number, each in enumerate(model.outputs)]
         how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads_here()}
         try:
             self._compiled = core.compile_model(model, "CPU", how)
