@@ -1,4 +1,4 @@
-"""Blocks that stand behind the stages of a backbone; each leaves a pretrained network as it is at the start."""
+"""What backbones share: parts inside their blocks, and blocks of others that stand behind those of a stage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from torch import Tensor, nn
 from reidkit.model.chance import Chance
 
 
+def initialise_convolutions(network: nn.Module) -> None:
+    """Draw the weights of all convolutions as He et al. do (arXiv:1502.01852), by the outgoing connections."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 class InstanceNorm(nn.GroupNorm):
     """Each channel of each image at mean 0 and variance 1 over its places, then scaled and shifted as is learned.
 
@@ -19,6 +26,25 @@ class InstanceNorm(nn.GroupNorm):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
+
+
+class SqueezeExcite(nn.Module):
+    """Each channel times a number in (0, 1) that depends on the means of all channels (Hu et al., arXiv:1709.01507).
+
+    Equations 2 to 4: s = sigmoid(W2 relu(W1 z)), with z_c the mean of channel c; W1 has a sixteenth of the channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        between = max(1, channels // 16)
+        self.fc1 = nn.Conv2d(channels, between, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.fc2 = nn.Conv2d(between, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] to the same."""
+        scale = self.fc2(self.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True))))
+        return x * torch.sigmoid(scale)
 
 
 class NonLocal(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from reidkit.model.backbones.osnet import ConvNorm, Gate, LightConv, OSBlock, OSNet
-from reidkit.model.blocks import MixStyle
+from reidkit.model.backbones.osnet import ConvNorm, LightConv, OSBlock, OSNet
+from reidkit.model.blocks import MixStyle, SqueezeExcite
 
 
 def meta(name: str) -> OSNet:
@@ -30,7 +30,9 @@ def meta(name: str) -> OSNet:
 )
 def test_size_is_the_published_one(name: str, printed: int | None, multiply_adds: float) -> None:
     network = meta(name)
-    gates = sum(p.numel() for module in network.modules() if isinstance(module, Gate) for p in module.parameters())
+    gates = sum(
+        p.numel() for module in network.modules() if isinstance(module, SqueezeExcite) for p in module.parameters()
+    )
     embedding = (network.channels + 3) * 512  # linear, with a bias, and a batch norm
     if printed:
         assert sum(p.numel() for p in network.parameters()) + 3 * gates + embedding == printed

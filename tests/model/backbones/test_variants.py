@@ -2,7 +2,8 @@
 
 import torch
 
-from reidkit.model.backbones.resnet import InstanceBatchNorm, SqueezeExcite
+from reidkit.model.backbones.resnet import InstanceBatchNorm
+from reidkit.model.blocks import SqueezeExcite
 
 
 def test_squeeze_and_excitation_by_hand():

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
-from reidkit.model.blocks import InstanceNorm, MixStyle
+from reidkit.model.blocks import InstanceNorm, MixStyle, SqueezeExcite, initialise_convolutions
 from reidkit.recipe.checks import check_choice
 from reidkit.recipe.network_section import OSNets
 
@@ -93,21 +92,6 @@ class LightStream(nn.Module):
         return cast("Tensor", self.layers(x))
 
 
-class Gate(nn.Module):
-    """Each channel times a number in (0, 1) that depends on the means of all (equation 3)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        between = max(1, channels // 16)
-        self.fc1 = nn.Conv2d(channels, between, 1)
-        self.relu = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(between, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] to the same shape."""
-        return x * torch.sigmoid(self.fc2(self.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True)))))
-
-
 class OSBlock(nn.Module):
     """1x1 down to a quarter, four streams through one gate, 1x1 up, beside a shortcut (equation 2, Figure 4)."""
 
@@ -121,7 +105,7 @@ class OSBlock(nn.Module):
             self.conv2a = LightConv(inner)
             for depth, letter in enumerate("bcd", start=2):
                 setattr(self, f"conv2{letter}", nn.Sequential(*(LightConv(inner) for _ in range(depth))))
-        self.gate = Gate(inner)
+        self.gate = SqueezeExcite(inner)
         self.conv3 = ConvNorm(inner, out, norm=None if norm == "instance" else "batch", relu=False)
         self.downsample = ConvNorm(channels, out, relu=False) if channels != out else None
         self.IN = None if norm == "batch" else InstanceNorm(out)
@@ -186,11 +170,10 @@ class OSNet(nn.Module):
                 setattr(self, f"conv{number}", nn.Sequential(*blocks, *half))
         self.conv5 = ConvNorm(widths[-1], widths[-1])
         self.channels: int = widths[-1]
+        initialise_convolutions(self)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images, normalised, to the last feature map."""

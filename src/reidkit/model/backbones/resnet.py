@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from reidkit.model.blocks import FullAttention, InstanceNorm, MixStyle, NonLocal
+from reidkit.model.blocks import FullAttention, InstanceNorm, MixStyle, NonLocal, SqueezeExcite, initialise_convolutions
 from reidkit.recipe import BackboneName, BlocksName
 from reidkit.recipe.checks import check_choice
 from reidkit.recipe.network_section import ResNets
@@ -23,28 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reidkit import recipe
-
-
-# --- What variants of the residual network put into its blocks, with the names of their authors' weights.
-
-
-class SqueezeExcite(nn.Module):
-    """Each channel times a number in (0, 1) that depends on the means of all channels (Hu et al., arXiv:1709.01507).
-
-    Equations 2 to 4: s = sigmoid(W2 relu(W1 z)), with z_c the mean of channel c; W1 has a sixteenth of the channels.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        between = max(1, channels // 16)
-        self.fc1 = nn.Conv2d(channels, between, 1)
-        self.relu = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(between, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] to the same."""
-        scale = self.fc2(self.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True))))
-        return x * torch.sigmoid(scale)
 
 
 class InstanceBatchNorm(nn.Module):
@@ -220,7 +198,7 @@ class ResNet(nn.Module):
         self.layer2 = self._stage(block, base * 2, 2, 2, kind)
         self.layer3 = self._stage(block, base * 4, 2, 3, kind)
         self.layer4 = self._stage(block, base * 8, last_stride, 4, kind)
-        self._initialise()
+        initialise_convolutions(self)  # for runs from scratch
         self._put_behind(blocks, mixstyle)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -252,12 +230,6 @@ class ResNet(nn.Module):
             block = cast("Any", getattr(self, f"layer{stage}"))[-1]
             mix = MixStyle(mixstyle)
             block.after = mix if isinstance(block.after, nn.Identity) else nn.Sequential(block.after, mix)
-
-    def _initialise(self) -> None:
-        """He's initialisation, for runs from scratch (arXiv:1502.01852, by the outgoing connections)."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def _shortcut(channels: int, out: int, stride: int) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from reidkit.model.backbones.resnet import Bottleneck, Kind
+from reidkit.model.blocks import initialise_convolutions
 from reidkit.model.heads.several import Several
 from reidkit.model.heads.single import make_leaf
 from reidkit.model.views import DropRows
@@ -28,9 +29,7 @@ def build_head(recipe: recipe.Network, channels: int) -> Several:
     """
     dim = recipe.embedding or DIM
     view = nn.Sequential(Bottleneck(channels, channels // 4, 1, "3x3", Kind((1, 1, 1, 1))), DropRows(SHARE))
-    for module in view.modules():
-        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    initialise_convolutions(view)
     return Several(
         {
             "whole": (nn.Identity(), make_leaf(recipe, channels, dim, "mean")),
