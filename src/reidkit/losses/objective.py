@@ -47,9 +47,11 @@ class Sides(NamedTuple):
 class Loss(Protocol):
     """Features [B, D], or all `Sides` of them, and labels [B] to one number.
 
-    A loss that is a module may have parameters, which the optimizer of the run learns, and two more methods:
-    `step(lr)`, called after each step of the optimizer with its rate, for what the loss updates by itself, and
-    `collect()`, called in every process before a checkpoint, for what it has distributed over processes.
+    A loss that is a module may have parameters, which the optimizer of the run learns, and three more methods:
+    `step(lr)`, called after each step of the optimizer with its rate, for what the loss updates by itself;
+    `collect()`, called in every process before a checkpoint, for what it has distributed over processes; and
+    `start_epoch(epoch, fresh=...)`, called where an epoch, counted from 1, begins or, not `fresh`, where a run goes on
+    within it.
     """
 
     def __call__(self, seen: Any, label_b: Tensor, /) -> Tensor:

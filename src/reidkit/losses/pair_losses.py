@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from reidkit.losses.triplet import euclidean
+from reidkit.losses.triplet import euclidean, same_and_other
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,9 +99,7 @@ def centroid_triplet_as_published(feat_bd: Tensor, label_b: Tensor, margin: floa
 def _cosines(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cosines [B, B], which of them are of two images of one id, and which of two ids."""
     unit_bd = F.normalize(feat_bd, dim=1)
-    same_bb = label_b[:, None] == label_b
-    itself_bb = torch.eye(len(label_b), dtype=torch.bool, device=label_b.device)
-    return unit_bd @ unit_bd.T, same_bb & ~itself_bb, ~same_bb
+    return unit_bd @ unit_bd.T, *same_and_other(label_b)
 
 
 def _centroids(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -48,9 +48,7 @@ def weighted_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, f
         form: As of `batch_hard_triplet`.
     """
     dist_bb = euclidean(feat_bd, feat_bd)
-    same_bb = label_b[:, None] == label_b
-    itself_bb = torch.eye(len(label_b), dtype=torch.bool, device=label_b.device)
-    positive_bb, negative_bb = same_bb & ~itself_bb, ~same_bb
+    positive_bb, negative_bb = same_and_other(label_b)
     counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
     dist_ab, positive_ab, negative_ab = dist_bb[counts_b], positive_bb[counts_b], negative_bb[counts_b]
     if not len(dist_ab):
@@ -106,6 +104,13 @@ def euclidean(feat_ad: Tensor, feat_bd: Tensor) -> Tensor:
     """
     square_ab = feat_ad.square().sum(1, keepdim=True) + feat_bd.square().sum(1) - 2 * feat_ad @ feat_bd.T
     return square_ab.clamp_min(1e-12).sqrt()
+
+
+def same_and_other(label_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which pairs [B, B] are of two images of one id, none with itself, and which are of two ids."""
+    same_bb = label_b[:, None] == label_b
+    itself_bb = torch.eye(len(label_b), dtype=torch.bool, device=label_b.device)
+    return same_bb & ~itself_bb, ~same_bb
 
 
 def mean_loss(difference_b: Tensor, margin: float, form: Form) -> Tensor:
