@@ -39,9 +39,8 @@ class Images(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Give what must hold of the values."""
-        size = (self.height, self.width)
-        yield min(size) >= 32, "height", "and images.width must be at least 32 pixels"
-        yield max(size) <= 4096, "height", "and images.width must be at most 4096 pixels"
+        yield min(self.size) >= 32, "height", "and images.width must be at least 32 pixels"
+        yield max(self.size) <= 4096, "height", "and images.width must be at most 4096 pixels"
         yield 0 <= self.pad <= 4096, "pad", "must be between 0 and 4096"
         yield from self.fractions("flip", "augment", "exchange")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from reidkit.model.heads import glad, pie
-from reidkit.model.heads.regions import MaxOfRegions, Region, pool_region
+from reidkit.model.heads.regions import MaxOfRegions, Region, joints, pool_region
 from reidkit.model.network import build_network
 from reidkit.recipe import Network
 from reidkit.recipe.mask_channels import JOINTS, mask_channels
@@ -95,6 +95,6 @@ def test_branches_stand_side_by_side_and_learn(head, masks, branches):
 
 def test_the_parts_of_glad_and_pie_are_joints_of_both_sides():
     for parts in (glad.PARTS, pie.PARTS):
-        named = {JOINTS[at] for names in parts.values() for at in glad.joints(names)}
+        named = {JOINTS[at] for names in parts.values() for at in joints(names)}
         assert {name.replace("left", "right") for name in named if "left" in name} <= named
-    assert [JOINTS[at] for at in glad.joints(("head", "knee"))] == ["head", "left_knee", "right_knee"]
+    assert [JOINTS[at] for at in joints(("head", "knee"))] == ["head", "left_knee", "right_knee"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reidkit.model.heads.regions import Region, Regions, make_regions
-from reidkit.recipe.mask_channels import JOINTS
+from reidkit.model.heads.regions import make_body_parts
 
 if TYPE_CHECKING:
     from reidkit import recipe
+    from reidkit.model.heads.regions import Regions
 
 PARTS = {
     "head": ("head", "neck"),
@@ -20,9 +20,4 @@ PARTS = {
 
 def build_head(recipe: recipe.Network, channels: int) -> Regions:
     """Make the four branches."""
-    return make_regions(recipe, channels, {name: Region(joints(names)) for name, names in PARTS.items()})
-
-
-def joints(names: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the channels of joints, of both sides where there are two."""
-    return tuple(at for at, joint in enumerate(JOINTS) if joint.rpartition("_")[2] in names)
+    return make_body_parts(recipe, channels, PARTS)

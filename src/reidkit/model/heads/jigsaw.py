@@ -7,15 +7,15 @@ features `one` to `four`. The patches of a quarter lie all over the image, as th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from reidkit.errors import UsageError
 from reidkit.model.contracts import Features
-from reidkit.model.heads.single import make_leaf
-from reidkit.model.heads.token import ClassToken
+from reidkit.model.heads import token
+from reidkit.model.heads.beside import side_by_side
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -43,12 +43,9 @@ class Jigsaw(nn.Module):
         super().__init__()
         self.whole, self.part, self.shift = tail, tail.copy(), shift
         self.leaves = nn.ModuleDict({name: cast("nn.Module", head) for name, head in heads.items()})
-        ends = [sum(head.channels for head in list(heads.values())[: i + 1]) for i in range(len(heads))]
-        starts = [0, *ends[:-1]]
-        self.channels = ends[-1]
-        self.spans: Spans = {"": slice(0, ends[-1])} | {
-            name: slice(start, end) for name, start, end in zip(heads, starts, ends, strict=True)
-        }
+        self.channels = sum(head.channels for head in heads.values())
+        leaves = side_by_side([(name, head.channels) for name, head in heads.items()])
+        self.spans: Spans = {"": slice(0, self.channels), **leaves}
         self.ranked = tuple(heads)
 
     def forward(self, map_bchw: Tensor) -> Features:
@@ -100,8 +97,5 @@ def build_tailed_head(recipe: recipe.Network, backbone: Backbone) -> Jigsaw:
             f"a {type(backbone).__name__} has no tokens for this head: set network.backbone to a vision transformer",
             argument="network.backbone",
         )
-    heads: dict[str, Any] = {}
-    for name in ("whole", *PARTS):
-        heads[name] = make_leaf(recipe, backbone.channels, recipe.embedding)
-        heads[name].pooling = ClassToken()
+    heads: dict[str, Head] = {name: token.build_head(recipe, backbone.channels) for name in ("whole", *PARTS)}
     return Jigsaw(take(), heads, recipe.jigsaw_shift)

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reidkit.model.heads.glad import joints
-from reidkit.model.heads.regions import Region, Regions, make_regions
+from reidkit.model.heads.regions import make_body_parts
 
 if TYPE_CHECKING:
     from reidkit import recipe
+    from reidkit.model.heads.regions import Regions
 
 PARTS = {
     "torso": ("neck", "shoulder", "hip"),
     "arms": ("shoulder", "elbow", "wrist"),
     "legs": ("hip", "knee", "ankle"),
 }
+"""The joints of each part, on both sides."""
 
 
 def build_head(recipe: recipe.Network, channels: int) -> Regions:
     """Make the four branches."""
-    return make_regions(recipe, channels, {name: Region(joints(names)) for name, names in PARTS.items()})
+    return make_body_parts(recipe, channels, PARTS)

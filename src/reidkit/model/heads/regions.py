@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidkit.model.contracts import Features
 from reidkit.model.heads.several import Several
 from reidkit.model.heads.single import make_leaf
-from reidkit.recipe.mask_channels import mask_channels
+from reidkit.recipe.mask_channels import JOINTS, mask_channels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reidkit import recipe
+    from reidkit.model.contracts import Features
 
 LEAST = 1e-6
 """The least sum of weights that is divided by: a region that is nowhere in the image gives zeros."""
@@ -84,10 +84,7 @@ class Regions(Several):
             masks = map_bchw.new_ones((len(map_bchw), 1, *map_bchw.shape[2:])).expand(-1, self._wanted(), -1, -1)
         mask_bkhw = F.adaptive_avg_pool2d(masks.float(), map_bchw.shape[2:])  # type: ignore[arg-type]
         found = [self.heads[name](view(map_bchw, mask_bkhw)) for name, view in self.views.items()]
-        sides = [branch.f_i for branch in found]
-        if self.unit and not self.training:
-            sides = [F.normalize(f_i.float(), dim=1) for f_i in sides]
-        return Features(torch.cat([branch.f_t for branch in found], dim=1), torch.cat(sides, dim=1))
+        return self._concatenated(found)
 
     def _wanted(self) -> int:
         """How many masks the views ask for."""
@@ -99,6 +96,16 @@ def make_regions(recipe: recipe.Network, channels: int, views: Mapping[str, nn.M
     every = {"whole": Whole(), **views}
     branches = {name: (view, make_leaf(recipe, channels, recipe.embedding)) for name, view in every.items()}
     return Regions(branches, unit=recipe.unit)
+
+
+def make_body_parts(recipe: recipe.Network, channels: int, parts: Mapping[str, Sequence[str]]) -> Regions:
+    """Make a head of the whole map and of parts of the body, each where its joints are."""
+    return make_regions(recipe, channels, {part: Region(joints(names)) for part, names in parts.items()})
+
+
+def joints(names: Sequence[str]) -> tuple[int, ...]:
+    """Return the channels of joints, of both sides where there are two."""
+    return tuple(at for at, joint in enumerate(JOINTS) if joint.rpartition("_")[2] in names)
 
 
 def build_head(recipe: recipe.Network, channels: int) -> Regions:

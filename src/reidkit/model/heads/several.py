@@ -59,7 +59,10 @@ class Several(nn.Module):
 
     def forward(self, map_bchw: Tensor) -> Features:
         """[B, C, h, w] to f_t and f_i, [B, D] each, in the order of the branches."""
-        branches = [self.heads[name](view(map_bchw)) for name, view in self.views.items()]
+        return self._concatenated([self.heads[name](view(map_bchw)) for name, view in self.views.items()])
+
+    def _concatenated(self, branches: Sequence[Features]) -> Features:
+        """Return the features of all branches as one vector on each side of the neck."""
         found = [branch.f_i for branch in branches]
         if self.unit and not self.training:
             found = [F.normalize(f_i.float(), dim=1) for f_i in found]

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from reidkit.model.backbones.hacnn import REGIONS
 from reidkit.model.heads.several import Several
 from reidkit.model.heads.single import make_leaf
 
 if TYPE_CHECKING:
     from reidkit import recipe
 
-DIM, REGIONS = 512, 4
+DIM = 512
 
 
 class Places(nn.Module):
