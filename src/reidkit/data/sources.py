@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 from reidkit.data.decode import Filter, decode, resize
 from reidkit.errors import DataError
 from reidkit.types import as_samples
+from reidkit.workers import cores_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -272,5 +272,4 @@ def pool() -> ThreadPoolExecutor:
 
 
 def _threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 16)
+    return min(cores_here(), 16)

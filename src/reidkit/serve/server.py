@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from reidkit.errors import ReidkitError, RunError, UsageError
 from reidkit.extras import install
 from reidkit.serve.settings import ServiceSettings
+from reidkit.workers import cores_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,8 +129,7 @@ def _set_threads() -> None:
     """Leave one core to HTTP and decoding, where there are several."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - 1)))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores_here() - 1)))
 
 
 def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, started: Callable[[], None]) -> None:
