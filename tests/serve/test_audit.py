@@ -76,7 +76,7 @@ def test_a_log_goes_on_where_it_ended(path):
 
 def test_entries_are_removed_by_age_and_the_chain_says_so(path, monkeypatch):
     now = 1_000_000_000
-    monkeypatch.setattr(audit, "_now", lambda: now)
+    monkeypatch.setattr(audit, "now_micros", lambda: now)
     log = AuditLog(path)
     for _ in range(3):
         log.write("anna", "search").result()

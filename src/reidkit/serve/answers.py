@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -189,6 +190,11 @@ def hit_answer(hit: Hit) -> HitAnswer:
         "calibration": hit.calibration or "none",
         "marked": hit.marked,
     }
+
+
+def entity_tag(data: bytes) -> str:
+    """Return what the header `ETag` of a picture or a clip says."""
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
 def hits_answer(hits: Hits, model: str, milliseconds: float, search_id: str) -> SearchAnswer:

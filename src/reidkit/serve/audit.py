@@ -11,12 +11,12 @@ import hashlib
 import json
 import secrets
 import sqlite3
-import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reidkit.errors import DataError, MissingFileError
+from reidkit.gallery.row import now_micros
 from reidkit.serve.batcher import Batcher
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ class AuditLog:
 
     def write(self, actor: str, action: str, **facts: Any) -> Future[None]:
         """Write an entry; the future is done when it is on the disk, and raises `sqlite3.Error` where that failed."""
-        (future,) = self._batches.submit([(_now(), actor, action, facts)])
+        (future,) = self._batches.submit([(now_micros(), actor, action, facts)])
         return future
 
     def forget(self, seconds: float) -> int:
         """Remove entries older than this, and add one that says how many and up to which; how many there were."""
         with closing(_connect(self._name)) as connection, _transaction(connection):
             old = connection.execute(
-                "SELECT max(id), count(*) FROM entries WHERE time < ?", (_now() - int(seconds * 1e6),)
+                "SELECT max(id), count(*) FROM entries WHERE time < ?", (now_micros() - int(seconds * 1e6),)
             ).fetchone()[0]
             if old is None:
                 return 0
@@ -92,7 +92,7 @@ class AuditLog:
             # All up to the last old one, whatever clock they were written by: what remains is one chain.
             count = connection.execute("DELETE FROM entries WHERE id <= ?", (old,)).rowcount
             facts = {"entries": count, "last": old, "hash": gone}
-            _append(connection, tail, [(_now(), "service", FORGET, facts)])
+            _append(connection, tail, [(now_micros(), "service", FORGET, facts)])
         return count
 
     def read(
@@ -214,7 +214,3 @@ def _append(connection: sqlite3.Connection, before: str, entries: list[Entry]) -
 
 def _hash(before: str, moment: int, actor: str, action: str, text: str) -> str:
     return hashlib.sha256(json.dumps([before, moment, actor, action, text]).encode()).hexdigest()
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

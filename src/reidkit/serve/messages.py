@@ -242,6 +242,17 @@ def invalid(pointer: str, detail: str) -> Problem:
     return Problem("invalid", f"{pointer}: {detail}", errors=[{"pointer": pointer, "detail": detail}])
 
 
+def whole_number(text: str, name: str, least: int = 0, most: int = WHOLE) -> int:
+    """Return the value of a parameter of the query.
+
+    Raises:
+        Problem: `invalid`: it is no whole number, or another than `least` to `most`.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 17 and least <= int(text) <= most):
+        raise invalid(f"/{name}", f"it is a whole number from {least} to {most}")
+    return int(text)
+
+
 def decode_vector(text: str, dim: int, pointer: str) -> NDArray[np.float32]:
     """Return a feature float32 [D] from base64.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from fastapi import Request, Response
 
+from reidkit.serve.answers import entity_tag
 from reidkit.serve.endpoints.rows import key_of
 from reidkit.serve.problems import Problem
 from reidkit.serve.service import service_of
@@ -23,7 +23,7 @@ async def get_clip(request: Request) -> Response:
     service.actor(request, "search")
     key = key_of(request)
     data = await service.clips.get(key, service.settings.timeout)
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    tag = entity_tag(data)
     headers = {"ETag": tag, "Cache-Control": "private, max-age=300", "Accept-Ranges": "bytes"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)

@@ -12,7 +12,7 @@ from reidkit.gallery.row import as_time, from_micros, to_micros
 from reidkit.serve import problems
 from reidkit.serve.answers import moment
 from reidkit.serve.bodies import read_body
-from reidkit.serve.messages import SessionRequest, invalid, validated
+from reidkit.serve.messages import SessionRequest, invalid, validated, whole_number
 from reidkit.serve.problems import Problem
 from reidkit.serve.service import COOKIE, Service, service_of
 from reidkit.serve.tokens import SESSION_SECONDS
@@ -91,7 +91,8 @@ async def audit(request: Request) -> Response:
     service.actor(request, "audit")
     given = request.query_params
     since, until = (_micros(given.get(name), name) for name in ("from", "to"))
-    limit, after = (_count(given.get(name), name, default) for name, default in (("limit", 1000), ("after", 0)))
+    limit = whole_number(given.get("limit", "1000"), "limit")
+    after = whole_number(given.get("after", "0"), "after")
     who = given.get("actor", "")
     await service.record(request, "audit", wanted={name: given[name] for name in sorted(given)[:10]})
     entries = await service.in_gallery(
@@ -167,11 +168,3 @@ def _micros(text: str | None, name: str) -> int | None:
     except DataError as error:
         raise invalid(f"/{name}", str(error)) from None
     return to_micros(when)
-
-
-def _count(text: str | None, name: str, default: int) -> int:
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise invalid(f"/{name}", "it is a whole number")
-    return int(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from starlette.responses import JSONResponse
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter
 from reidkit.gallery.row import LONGEST_KEY, check_text
-from reidkit.serve.answers import row_answer
+from reidkit.serve.answers import entity_tag, row_answer
 from reidkit.serve.bodies import ROWS_BYTES, Body, read_body
 from reidkit.serve.messages import (
     DeleteRequest,
@@ -22,6 +21,7 @@ from reidkit.serve.messages import (
     decode_vector,
     invalid,
     validated,
+    whole_number,
 )
 from reidkit.serve.problems import Problem
 from reidkit.serve.service import LOGGED_RESULTS, THUMBNAIL, Service, service_of
@@ -118,10 +118,10 @@ async def list_rows(request: Request) -> Response:
     unknown = sorted(set(given) - {"limit", "cursor", "camera", "pid", "track", "since", "until"})
     if unknown:
         raise invalid(f"/{unknown[0]}", "there is no such parameter")
-    limit = _number(given.get("limit", "100"), "limit", MOST_ROWS)
+    limit = whole_number(given.get("limit", "100"), "limit", 1, MOST_ROWS)
     matching = Filter(
         cameras=given.getlist("camera") or None,
-        pids=[_number(pid, "pid", 2**53, least=0) for pid in given.getlist("pid")] or None,
+        pids=[whole_number(pid, "pid") for pid in given.getlist("pid")] or None,
         tracks=given.getlist("track") or None,
         since=given.get("since"),  # type: ignore[arg-type]  # the filter reads text
         until=given.get("until"),  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ async def get_image(request: Request) -> Response:
     data = await service.in_gallery(_thumbnail, service, key_of(request))
     if data is None:
         raise Problem("not-found", "There is no picture of this key.")
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    tag = entity_tag(data)
     headers = {"ETag": tag, "Cache-Control": "private, max-age=300"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
@@ -255,9 +255,3 @@ async def _stored(service: Service, request: Request, made: list[Made], on_confl
 
 def _failed(index: int, key: str, problem: Problem) -> dict[str, Any]:
     return {"index": index, "key": key, "problem": problem.body()}
-
-
-def _number(text: str, name: str, most: int, *, least: int = 1) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 17 and least <= int(text) <= most):
-        raise invalid(f"/{name}", f"it is a whole number from {least} to {most}")
-    return int(text)

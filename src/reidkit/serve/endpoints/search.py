@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from starlette.responses import JSONResponse
 
 from reidkit.gallery import Query
+from reidkit.metrics.calibration_file import pair_of
 from reidkit.serve.answers import hits_answer
 from reidkit.serve.bodies import read_body
 from reidkit.serve.messages import (
@@ -97,11 +98,7 @@ def _decision(service: Service, cosine: float, first: str | None, second: str | 
     if known is None:
         return {"probability": None, "same": None, "threshold": None, "far": None, "calibration": "none"}
     threshold = known.threshold(first, second)
-    pair = (
-        first is not None
-        and second is not None
-        and any((each.query_camera, each.gallery_camera) == (first, second) for each in known.camera_pairs)
-    )
+    pair = first is not None and second is not None and pair_of(known, first, second)
     return {
         "probability": round(float(known.same_person(cosine, first, second)), 6),
         "same": cosine >= threshold,
