@@ -35,8 +35,9 @@ from reidkit.losses.objective import build_objective
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import Scores, score
 from reidkit.model.network import build_network
+from reidkit.recipe import override
 from reidkit.recipes import get_recipe
-from reidkit.recipes.luo2019.interpretations import interpret, put
+from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.train.optimizer import build_optimizer, build_schedule
 from reidkit.types import Embeddings
 
@@ -82,7 +83,7 @@ class Program(Protocol):
 
 def recipe_for(width: float = 1.0) -> Recipe:
     """The strong baseline as the authors' code has it."""
-    return put(interpret(get_recipe("strong-baseline"), "official-code"), "network.width", width)
+    return override(interpret(get_recipe("strong-baseline"), "official-code"), {"network.width": width})
 
 
 class Ours:

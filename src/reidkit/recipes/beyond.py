@@ -38,7 +38,7 @@ from reidkit.recipes.luo2019.ladder import STRONG, start
 from reidkit.recipes.paper_table import DUKE, MARKET, MSMT17, Row, Table, Twin, scores
 
 if TYPE_CHECKING:
-    from reidkit.recipe import BackboneName, Optim, Recipe
+    from reidkit.recipe import BackboneName, Recipe
 
 BASELINE = "strong-baseline"
 
@@ -79,25 +79,33 @@ def small(recipe: Recipe) -> Recipe:
         embedding=LENGTHS.get(head, 128 if network.embedding else 0),
         stripes=STRIPES.get(head, 0),
     )
-    size = replace(recipe.images, height=160 if network.backbone == "hacnn" else 128, width=64, pad=5)
-    return replace(recipe, name=f"small-{recipe.name}", network=narrow, images=size, optim=_optim(recipe.optim, 40))
+    return _twin(replace(recipe, network=narrow), "small", epochs=40)
 
 
 def brief(recipe: Recipe) -> Recipe:
     """Return the twin of a method for an hour or two: its own network at half the size, 24 epochs for all."""
     network = replace(recipe.network, stripes=STRIPES.get(recipe.network.head, 0))
-    size = replace(recipe.images, height=160 if network.backbone == "hacnn" else 128, width=64, pad=5)
-    optim = _optim(recipe.optim, 24)
-    return replace(recipe, name=f"short-{recipe.name}", network=network, images=size, optim=optim)
+    return _twin(replace(recipe, network=network), "short", epochs=24)
 
 
-def _optim(optim: Optim, epochs: int) -> Optim:
-    """The baseline's rate and length for all; what is left of a method's own are the optimiser and the schedule."""
-    drops = (round(0.8 * epochs), round(0.95 * epochs))
-    rate = optim.lr if optim.name == "sgd" else min(optim.lr, STRONG.optim.lr)
-    return replace(
-        optim, lr=rate, epochs=epochs, drops=drops, flat=epochs // 2, warmup_epochs=3, warmup_steps=0, freeze=0
+def _twin(recipe: Recipe, size: str, epochs: int) -> Recipe:
+    """Return a recipe with smaller images, and with the baseline's rate and length of the schedule for all.
+
+    What is left of a method's own are the optimiser and the kind of the schedule.
+    """
+    images = replace(recipe.images, height=160 if recipe.network.backbone == "hacnn" else 128, width=64, pad=5)
+    rate = recipe.optim.lr if recipe.optim.name == "sgd" else min(recipe.optim.lr, STRONG.optim.lr)
+    optim = replace(
+        recipe.optim,
+        lr=rate,
+        epochs=epochs,
+        drops=(round(0.8 * epochs), round(0.95 * epochs)),
+        flat=epochs // 2,
+        warmup_epochs=3,
+        warmup_steps=0,
+        freeze=0,
     )
+    return replace(recipe, name=f"{size}-{recipe.name}", images=images, optim=optim)
 
 
 TWINS = {

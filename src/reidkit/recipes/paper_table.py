@@ -127,16 +127,11 @@ class Table:
         return self.twins[size].make(recipe)
 
 
-def both(market: tuple[float, float] | None, duke: tuple[float, float] | None) -> dict[str, tuple[float, float]]:
-    """Rank-1 and mAP in per cent on Market-1501 and DukeMTMC-reID, as fractions by data set; None is left out."""
-    return {name: (round(s[0] / 100, 4), round(s[1] / 100, 4)) for name, s in ((MARKET, market), (DUKE, duke)) if s}
-
-
 def scores(
     market: tuple[float, float] | None = None,
     duke: tuple[float, float] | None = None,
     msmt17: tuple[float, float] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Return rank-1 and mAP in per cent on three data sets as fractions by data set; None is left out."""
-    found = both(market, duke)
-    return {**found, MSMT17: (round(msmt17[0] / 100, 4), round(msmt17[1] / 100, 4))} if msmt17 else found
+    given = {MARKET: market, DUKE: duke, MSMT17: msmt17}
+    return {name: (round(pair[0] / 100, 4), round(pair[1] / 100, 4)) for name, pair in given.items() if pair}

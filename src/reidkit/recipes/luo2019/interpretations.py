@@ -7,7 +7,6 @@ program's side where it gave the published numbers, and the text's where both ar
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -61,13 +60,6 @@ def leaf(recipe: Recipe, key: str) -> Any:
     """Return the field `section.name` of a recipe."""
     section, name = key.split(".")
     return getattr(getattr(recipe, section), name)
-
-
-def put(recipe: Recipe, key: str, value: object) -> Recipe:
-    """Return the recipe with another value in the field `section.name`."""
-    section, name = key.split(".")
-    changed = dataclasses.replace(getattr(recipe, section), **{name: value})
-    return dataclasses.replace(recipe, **{section: changed})
 
 
 def _fraction(of_120: int) -> Callable[[Recipe], int]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reidkit.recipe import Center, Erasing, Identity, Images, Network, Recipe, Triplet
-from reidkit.recipes.paper_table import Row, Search, both
+from reidkit.recipes.paper_table import Row, Search, scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def _ladder() -> tuple[Row, ...]:
             recipe=recipe,
             search=search_of(recipe),
             parent=parent,
-            published=both(market, duke),
+            published=scores(market, duke),
         )
         for (title, recipe, market, duke), parent in zip(rungs, parents, strict=False)
     )

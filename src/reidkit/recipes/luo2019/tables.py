@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from reidkit.recipe import Batch, Erasing, Recipe
+from reidkit.recipe import Batch, Erasing, Recipe, override
 from reidkit.recipes import beyond
-from reidkit.recipes.luo2019.interpretations import interpret, put
+from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.recipes.luo2019.ladder import BNNECK, EUCLIDEAN, STRIDE, STRONG, TABLE1, short, start, started
-from reidkit.recipes.paper_table import DUKE, MARKET, Row, Search, Table, Twin, both
+from reidkit.recipes.paper_table import DUKE, MARKET, Row, Search, Table, Twin, scores
 
 Published = dict[str, tuple[float, float]]
 
 OTHERS: tuple[tuple[str, str, Published], ...] = tuple(
-    (name.lower(), f"{name}, {kind}, {count} feature{'s' if count > 1 else ''}", both(market, duke))
+    (name.lower(), f"{name}, {kind}, {count} feature{'s' if count > 1 else ''}", scores(market, duke))
     for name, kind, count, market, duke in (
         ("GLAD", "pose", 4, (89.9, 73.9), None),
         ("PIE", "pose", 3, (87.7, 69.0), (79.8, 62.0)),
@@ -45,7 +45,7 @@ OTHERS: tuple[tuple[str, str, Published], ...] = tuple(
 """Table 4 without its last two rows: name, title, scores. The rows of PIE and PSE stand as printed."""
 
 BACKBONE_SCORES: tuple[tuple[str, str, Published], ...] = tuple(
-    (name, title, both(market, duke))
+    (name, title, scores(market, duke))
     for name, title, market, duke in (
         ("resnet18", "ResNet-18", (91.7, 77.8), (82.5, 68.8)),
         ("resnet34", "ResNet-34", (92.7, 82.7), (86.4, 73.6)),
@@ -78,7 +78,7 @@ def _any_backbone(twin: Twin) -> Twin:
     """Return the twin of a table about backbones, which keeps those of its rows."""
 
     def make(recipe: Recipe) -> Recipe:
-        return put(twin.make(recipe), "network.backbone", recipe.network.backbone)
+        return override(twin.make(recipe), {"network.backbone": recipe.network.backbone})
 
     words = twin.words.replace("a quarter-width ResNet-18", "quarter-width networks")
     return replace(twin, make=make, words=words)
@@ -98,8 +98,8 @@ def _table2() -> tuple[Row, ...]:
         ("l2-cosine", "L2 neck: cosine", l2_neck, after, "fi-cosine", None),
     )
     return tuple(
-        Row(name=n, title=t, recipe=r, search=s, parent=p, published=both(*scores) if scores else {})
-        for n, t, r, s, p, scores in rows
+        Row(name=n, title=t, recipe=r, search=s, parent=p, published=scores(*pairs) if pairs else {})
+        for n, t, r, s, p, pairs in rows
     )
 
 
@@ -121,8 +121,8 @@ def _table3() -> tuple[Row, ...]:
         Row(name=without.name, title="-REA", recipe=without, search=Search(), parent=STRONG.name),
     )
     return tuple(
-        replace(row, published=dict(zip(CROSS, both(*scores).values(), strict=True)))
-        for row, scores in zip(rungs, published, strict=True)
+        replace(row, published=dict(zip(CROSS, scores(*pairs).values(), strict=True)))
+        for row, pairs in zip(rungs, published, strict=True)
     )
 
 
@@ -148,9 +148,9 @@ def _table4() -> tuple[Row, ...]:
         replace(methods[name], name=f"{name}-plugin", title=f"{methods[name].title}, here", parent="", published={})
         for name in PLUGINS
     )
-    ours, reranked = both((94.5, 85.9), (86.4, 76.4)), both((95.4, 94.2), (90.3, 89.1))
+    ours, reranked = scores((94.5, 85.9), (86.4, 76.4)), scores((95.4, 94.2), (90.3, 89.1))
     return (
-        *(Row(name=name, title=title, published=scores) for name, title, scores in OTHERS),
+        *(Row(name=name, title=title, published=published) for name, title, published in OTHERS),
         Row(name="ours", title="Ours", recipe=STRONG, published=ours),
         Row(name="ours-rk", title="Ours, re-ranked", recipe=STRONG, search=Search(rerank=True), published=reranked),
         *plugins,
@@ -180,9 +180,9 @@ def _table5() -> tuple[Row, ...]:
             else replace(BNNECK, name=f"batch-{p}x{k}", batch=Batch(ids=p, images=k)),
             search=EUCLIDEAN,
             parent="" if (p, k) == (16, 4) else f"{p}x4" if k != 4 else "16x4",
-            published=both(*scores),
+            published=scores(*pairs),
         )
-        for (p, k), scores in published.items()
+        for (p, k), pairs in published.items()
     )
 
 
@@ -202,19 +202,19 @@ def _table6() -> tuple[Row, ...]:
             else BNNECK,
             search=EUCLIDEAN,
             parent=parent,
-            published=both(*scores),
+            published=scores(*pairs),
         )
-        for h, w, parent, scores in rows
+        for h, w, parent, pairs in rows
     )
 
 
 def _backbones() -> tuple[Row, ...]:
     rows, root = [], STRONG.network.backbone
-    for name, title, scores in BACKBONE_SCORES:
+    for name, title, published in BACKBONE_SCORES:
         recipe, parent = STRONG, ""
         if name != root:
-            recipe, parent = replace(put(STRONG, "network.backbone", name), name=f"strong-{name}"), root
-        rows.append(Row(name=name, title=title, recipe=recipe, parent=parent, published=scores))
+            recipe, parent = override(STRONG, {"network.backbone": name, "name": f"strong-{name}"}), root
+        rows.append(Row(name=name, title=title, recipe=recipe, parent=parent, published=published))
     return tuple(rows)
 
 
