@@ -159,16 +159,21 @@ _OWN: tuple[_Column, ...] = (
 
 def remarks(table: ResultTable) -> list[str]:
     """Return an empty line, and the notes below a table."""
-    failed = [
-        f"{row.title} on {column.name}: {cell.failed}"
-        for row in table.rows
-        for column, cell in zip(table.columns, row.cells, strict=True)
-        if cell.failed
-    ]
+    failed = [f"{title} on {column}: {reason}" for title, column, reason in _failures(table)]
     command = [f"Made by `{table.command}`."] if table.command else []
     claims = [f"{row.title}: {row.note}" for row in table.rows if row.note]
     notes: Sequence[str] = ("Rank-1 / mAP, in per cent.", *table.notes, *claims, *failed, *command)
     return ["", *notes]
+
+
+def _failures(table: ResultTable) -> list[tuple[str, str, str]]:
+    """Return the row, the column and the reason of everything that failed."""
+    return [
+        (row.title, column.name, cell.failed)
+        for row in table.rows
+        for column, cell in zip(table.columns, row.cells, strict=True)
+        if cell.failed
+    ]
 
 
 def _md(words: str) -> str:
@@ -205,12 +210,7 @@ def page(table: ResultTable) -> str:
         rows=rows,
         ladders=[figure for i in range(len(table.columns)) for figure in _ladder(table, i)],
         curves=list(_curves(table)),
-        failed=[
-            (row.title, column.name, cell.failed)
-            for row in table.rows
-            for column, cell in zip(table.columns, row.cells, strict=True)
-            if cell.failed
-        ],
+        failed=_failures(table),
     )
 
 

@@ -186,8 +186,9 @@ def collect_results(
             cells = []
             for column, beside in zip(groups, compared, strict=True):
                 paper = row.published.get(column.name) if beside else None
-                runs = _runs(experiment, row, column, digests)
-                cells.append(_cell(runs, paper, (row.search, column, digests), failures))
+                here = {column.train, column.test} <= set(digests)
+                runs = run_folders(experiment, recipe, row, column) if recipe and here else ()
+                cells.append(_cell(runs, paper, row.search, column, digests, failures))
             search = search_words(row.search, recipe) if recipe else "as published"
             made = ResultRow(name=row.name, title=row.title, recipe=recipe, search=search, cells=tuple(cells))
             rows[row.name] = _beyond(made, row) if experiment.table.beyond else made
@@ -239,22 +240,15 @@ def _is_compared(experiment: Experiment, column: Column, digests: Mapping[str, D
     return published and all(digests[name].official for name in given)
 
 
-def _runs(experiment: Experiment, row: Row, column: Column, digests: Mapping[str, DatasetDigest]) -> tuple[Path, ...]:
-    """Return the folders of the runs behind a cell; none where the row is not trained, or not on these data sets."""
-    recipe = experiment.recipe_shown(row)
-    if recipe is None or not {column.train, column.test} <= set(digests):
-        return ()
-    return run_folders(experiment, recipe, row, column)
-
-
 def _cell(
     runs: tuple[Path, ...],
     paper: tuple[float, float] | None,
-    measured: tuple[Search, Column, Mapping[str, DatasetDigest]],
+    search: Search,
+    column: Column,
+    digests: Mapping[str, DatasetDigest],
     failures: Mapping[Path, str],
 ) -> Cell:
     """Return what the runs have measured beside what the paper prints, and why runs failed."""
-    search, column, digests = measured
     found: list[dict[str, float]] = []
     if runs:
         key, trained = digests[column.test].key(search), digests[column.train].trained
