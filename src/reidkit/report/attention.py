@@ -95,11 +95,11 @@ def compare_attention(
     network = require_torch(model, "attention").network
     found = []
     for one in rank(evaluation.query, evaluation.gallery, rows, answers, **protocol.comparing):
-        query = _sample(evaluation.query, one.query)
-        images = [_sample(evaluation.gallery, i) for i in one.indices.tolist()]
+        query = sample_of(evaluation.query, one.query)
+        images = [sample_of(evaluation.gallery, i) for i in one.indices.tolist()]
         # The last image is what the query's own map is by; a query without a true match is compared with itself.
         match = true_match(evaluation, protocol, one.query)
-        last = query if match is None else _sample(evaluation.gallery, match)
+        last = query if match is None else sample_of(evaluation.gallery, match)
         seen = attend(model, [query, *images, last], device)
         own = similarity(network, seen.f_i[-1], seen.maps[:1])[0]
         others = similarity(network, seen.f_i[0], seen.maps[1:])[:-1]
@@ -127,7 +127,7 @@ def matched_pairs(
         match = true_match(evaluation, protocol, row)
         if match is None:
             continue
-        query, image = _sample(evaluation.query, row), _sample(evaluation.gallery, match)
+        query, image = sample_of(evaluation.query, row), sample_of(evaluation.gallery, match)
         seen = attend(model, [query, image], device)
         first = similarity(network, seen.f_i[1], seen.maps[:1])[0]
         second = similarity(network, seen.f_i[0], seen.maps[1:])[0]
@@ -144,7 +144,8 @@ def true_match(evaluation: Evaluation, protocol: EvaluationProtocol, row: int) -
     return int(found.indices[int(first) - 1])
 
 
-def _sample(images: Embeddings, row: int) -> Sample:
+def sample_of(images: Embeddings, row: int) -> Sample:
+    """Return the image of a row, with its id and its camera."""
     return Sample(image_file(images.paths[row]), int(images.pids[row]), int(images.camids[row]))
 
 

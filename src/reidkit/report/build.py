@@ -22,9 +22,9 @@ from reidkit.plots.image_grid import RankedImage, RankedList
 from reidkit.plots.projection import Panel, pca, points_figure, tsne
 from reidkit.plots.style import figure_uri
 from reidkit.recipes import changes_of, network_words, origin_of
-from reidkit.report.attention import matched_pairs
+from reidkit.report.attention import matched_pairs, sample_of
 from reidkit.report.page import Report
-from reidkit.types import Sample, SampleTable
+from reidkit.types import SampleTable
 from reidkit.version import __version__
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _features_uri(model: ImageEncoder, gallery: Embeddings, device: torch.device
     """f_t and f_i of the ids with the most gallery images, by principal components, as the address of a figure."""
     ids = _most_frequent(gallery.pids, IDS, "the gallery")
     rows = np.concatenate([np.flatnonzero(gallery.pids == pid)[:EACH] for pid in ids]).tolist()
-    samples = [Sample(image_file(gallery.paths[i]), int(gallery.pids[i]), int(gallery.camids[i])) for i in rows]
+    samples = [sample_of(gallery, row) for row in rows]
     panels, pids = embedding_panels(model, SampleTable(samples), InferenceOptions(device=device), "pca")
     return figure_uri(points_figure(panels, pids, f"{len(samples)} gallery images with {len(ids)} ids"))
 
