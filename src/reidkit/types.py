@@ -26,6 +26,9 @@ NO_CAMERA = -1
 SPLITS = ("train", "query", "gallery")
 """The splits of a data set, as tables, folders and shards spell them and as `Dataset` has them."""
 
+LOG_COLUMNS = ("kind", "epoch", "step", "lr", "images", "loss", "seconds", "images_per_s", "memory_mb", "wait_share")
+"""The columns that the log of a training may have beside its loss terms: no term can be called so."""
+
 Metric = Literal["cosine", "euclidean"]
 """How features are compared."""
 

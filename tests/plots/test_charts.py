@@ -17,11 +17,11 @@ from reidkit.plots.charts import (
     Chart,
     Histogram,
     Line,
+    as_number,
     chart_figure,
     cmc_figure,
     distance_figure,
     draw,
-    number,
     round_values,
     step_rows,
     throughput_figure,
@@ -47,9 +47,9 @@ def strokes(svg: str, colour: str = "c0") -> list[str]:
 
 
 def test_what_is_a_number() -> None:
-    assert number(1) == 1.0
+    assert as_number(1) == 1.0
     for other in (None, "1", True, math.nan, math.inf, -math.inf, 10**400, 1e300, [1]):
-        assert number(other) is None
+        assert as_number(other) is None
 
 
 def test_a_step_that_was_done_again_counts_once() -> None:

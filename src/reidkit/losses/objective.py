@@ -23,6 +23,7 @@ from reidkit.losses.pair_losses import (
 from reidkit.losses.partial_fc import PartialFC
 from reidkit.losses.triplet import triplet_loss
 from reidkit.recipe.checks import check_choice
+from reidkit.types import LOG_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 Side = Literal["f_t", "f_i", "aside", "all"]
 WHOLE: Mapping[str, slice] = {"": slice(None)}
-LOGGED = ("kind", "epoch", "step", "lr", "images", "loss", "seconds", "images_per_s", "memory_mb", "wait_share")
-"""Names of the log that no term can have."""
 
 
 class Sides(NamedTuple):
@@ -102,7 +101,7 @@ class Objective(nn.Module):
             raise UsageError("there is nothing to minimise: give at least one term", argument="terms")
         names = [_attribute(term) for term in self.terms]
         for term, name in zip(self.terms, names, strict=True):
-            if not name.isidentifier() or hasattr(self, name) or name in LOGGED:
+            if not name.isidentifier() or hasattr(self, name) or name in LOG_COLUMNS:
                 sentence = (
                     f"a term cannot be called {term.name!r}: give it a name of letters that no column of the log has"
                 )

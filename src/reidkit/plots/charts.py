@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reidkit.plots.style import DPI, PAPER, RULE, SERIES, SOFT, inline_svg, one_line
+from reidkit.types import LOG_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,10 +30,6 @@ STEPS = [1, 2, 5, 10]
 """Values at the axes are these times a power of ten apart."""
 POINTS = 200
 """A curve has at most this many points, so that the page of a long run stays small."""
-
-NOT_A_TERM = {"kind", "epoch", "step", "batch", "lr", "loss", "images", "images_per_s", "seconds"}
-NOT_A_TERM |= {"memory_mb", "wait_share"}
-"""The columns of a step that are no loss term; every other one is, under whatever name its loss has."""
 
 Row = Mapping[str, Any]
 Numbers = Sequence[float] | NDArray[Any]
@@ -190,7 +187,7 @@ def tick_text(value: float) -> str:
     return f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def number(value: object) -> float | None:
+def as_number(value: object) -> float | None:
     """Return the value as a float that can be drawn, or None for text, NaN, and what no run means (1e30 and more)."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return None
@@ -212,14 +209,14 @@ def epoch_rows(log: Sequence[Row]) -> list[Row]:
 
 def curve_over_epochs(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
     """Return the points (epoch, value) of a column, rising; the last row of each epoch counts."""
-    pairs = [(number(row.get("epoch")), number(row.get(key))) for row in rows]
+    pairs = [(as_number(row.get("epoch")), as_number(row.get(key))) for row in rows]
     return sorted({x: y for x, y in pairs if x is not None and y is not None}.items())
 
 
 def training_figures(log: Sequence[Row]) -> list[ChartFigure]:
     """Plot the loss, each of its terms and the learning rate over the steps, with the epochs marked."""
     rows = step_rows(log)
-    terms = dict.fromkeys(key for row in rows for key in row if key not in NOT_A_TERM)
+    terms = dict.fromkeys(key for row in rows for key in row if key not in LOG_COLUMNS)
     titles = {"loss": "Loss, all terms", **{term: f"Loss term: {term}" for term in terms}, "lr": "Learning rate"}
     figures = (_over_steps(rows, key, title) for key, title in titles.items() if key != "loss" or len(terms) != 1)
     return [figure for figure in figures if figure]
@@ -228,7 +225,7 @@ def training_figures(log: Sequence[Row]) -> list[ChartFigure]:
 def throughput_figure(log: Sequence[Row]) -> ChartFigure | None:
     """Plot the images per second over the steps."""
     rows = step_rows(log)
-    values = [value for row in rows if (value := number(row.get("images_per_s"))) is not None]
+    values = [value for row in rows if (value := as_number(row.get("images_per_s"))) is not None]
     figure = _over_steps(rows, "images_per_s", "Images per second")
     return replace(figure, caption=f"{np.median(values):,.0f} in the median step") if figure else None
 
@@ -253,7 +250,7 @@ def cmc_figure(curves: Mapping[str, Numbers]) -> ChartFigure | None:
     """Plot the fraction of queries with a true match among the first k = 1 to 50; `curves` are CMC curves by name."""
     lines = []
     for name, curve in curves.items():
-        points = [(k + 1, value) for k, value in enumerate(map(number, list(curve)[:50])) if value is not None]
+        points = [(k + 1, value) for k, value in enumerate(map(as_number, list(curve)[:50])) if value is not None]
         if points:
             lines.append(Line(name=name, x=[k for k, _ in points], y=[y for _, y in points], dots=len(points) <= 20))
     if not lines:
@@ -297,13 +294,13 @@ def distance_figure(histogram: Histogram) -> ChartFigure | None:
 
 
 def _when(row: Row) -> tuple[float, float]:
-    return (number(row.get("epoch")) or 0.0, number(row.get("step")) or 0.0)
+    return (as_number(row.get("epoch")) or 0.0, as_number(row.get("step")) or 0.0)
 
 
 def _over_steps(rows: Sequence[Row], key: str, title: str) -> ChartFigure | None:
     """One column over the steps: the mean of each stretch of steps, and its smallest and largest value as a band."""
     given = [(x, value) for x, row in zip(_steps(rows), rows, strict=True) if (value := row.get(key)) is not None]
-    points = [(x, y) for x, value in given if (y := number(value)) is not None]
+    points = [(x, y) for x, value in given if (y := as_number(value)) is not None]
     if not points:
         return None
     groups = np.array_split(np.asarray(points), min(POINTS, len(points)))
@@ -324,7 +321,7 @@ def _over_steps(rows: Sequence[Row], key: str, title: str) -> ChartFigure | None
 
 def _steps(rows: Sequence[Row]) -> list[float]:
     """Return where each row stands on x: its step, or its number where steps start anew in each epoch."""
-    steps = [number(row.get("step")) for row in rows]
+    steps = [as_number(row.get("step")) for row in rows]
     known = [step for step in steps if step is not None]
     rising = len(known) == len(steps) and all(a < b for a, b in itertools.pairwise(known))
     return known if rising else [float(index + 1) for index in range(len(rows))]
@@ -334,7 +331,7 @@ def _epochs(rows: Sequence[Row]) -> list[tuple[float, str]]:
     """Return a few round epochs: where each begins, and its number."""
     starts: dict[float, float] = {}
     for x, row in zip(_steps(rows), rows, strict=True):
-        if (epoch := number(row.get("epoch"))) is not None:
+        if (epoch := as_number(row.get("epoch"))) is not None:
             starts.setdefault(epoch, x)
     if len(starts) < 2:
         return []

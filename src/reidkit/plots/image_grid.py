@@ -18,7 +18,7 @@ from PIL import Image
 
 from reidkit.data.images import read_for_display
 from reidkit.errors import DataError
-from reidkit.plots.charts import number
+from reidkit.plots.charts import as_number
 from reidkit.plots.style import DPI, FALSE, INK, MARGIN, PAPER, RULE, SMALL, SOFT, TITLE, TRUE, one_line
 from reidkit.terminal import harmless
 from reidkit.types import NO_CAMERA, as_samples
@@ -219,11 +219,11 @@ def ranked_figure(lists: Sequence[RankedList], columns: int = 10, title: str = "
         raise DataError("there is no ranked list to draw: the test data needs a query and a gallery")
     rows: list[list[Tile | None]] = []
     for ranked in lists:
-        precision = number(ranked.average_precision)
+        precision = as_number(ranked.average_precision)
         words = "query" if precision is None else f"AP {precision:.2f}"
         row = [Tile(read_for_display(ranked.query_path, tile_pixels()), words, INK), None]
         for rank, entry in enumerate(ranked.entries[:columns], start=1):
-            distance = number(entry.distance)
+            distance = as_number(entry.distance)
             words = f"{rank}" if distance is None else f"{rank} · {distance:.2f}"
             frame, mark = (TRUE, "✓") if entry.is_match else (FALSE, "✗")
             row.append(Tile(read_for_display(entry.path, tile_pixels()), words, frame, mark))

@@ -22,7 +22,7 @@ from reidkit.recipe.sections import (
     Recipe,
     Triplet,
 )
-from reidkit.recipe.text import differences, digest, from_json, leaves, load, override, to_json
+from reidkit.recipe.text import changes, differences, digest, from_json, leaves, load, override, to_json
 
 __all__ = [
     "BACKBONES",
@@ -42,6 +42,7 @@ __all__ = [
     "Recipe",
     "Section",
     "Triplet",
+    "changes",
     "differences",
     "digest",
     "family_of",

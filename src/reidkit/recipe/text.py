@@ -179,8 +179,13 @@ def digest(recipe: Recipe) -> str:
 
 def differences(ours: Recipe, theirs: Recipe) -> list[str]:
     """List the fields in which two recipes differ, as `optim.lr: 0.1, not 0.2`."""
-    mine, other = leaves(ours), leaves(theirs)
-    return [f"{key}: {mine[key]}, not {other[key]}" for key in mine if key != "name" and mine[key] != other[key]]
+    return [f"{key}: {mine}, not {other}" for key, (mine, other) in changes(ours, theirs).items()]
+
+
+def changes(recipe: Recipe, origin: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Return each field in which `recipe` differs from `origin`, with both values: `{"optim.lr": (1.0, 0.00035)}`."""
+    mine, theirs = leaves(recipe), leaves(origin)
+    return {key: (mine[key], theirs[key]) for key in mine if key != "name" and mine[key] != theirs[key]}
 
 
 def _parse(text: str, *, several: bool = False) -> object:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit.errors import UsageError
+from reidkit.recipe import changes
 from reidkit.recipes import beyond
 from reidkit.recipes.luo2019.ladder import ROWS as LADDERS
 from reidkit.recipes.luo2019.tables import TABLES as LUO2019
@@ -117,12 +118,6 @@ def origin_of(recipe: Recipe) -> Recipe | None:
         if recipe.name == name or re.fullmatch(rf"{re.escape(name)}(-[\w.-]+)?-[0-9a-f]{{{DIGITS}}}", recipe.name):
             return known[name]
     return None
-
-
-def changes(recipe: Recipe, origin: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Return each field in which `recipe` differs from `origin`, with both values: `{"optim.lr": (1.0, 0.00035)}`."""
-    mine, theirs = (recipes.leaves(each) for each in (recipe, origin))
-    return {key: (mine[key], theirs[key]) for key in mine if key != "name" and mine[key] != theirs[key]}
 
 
 def changes_of(recipe: Recipe, given: Recipe | None = None) -> dict[str, tuple[Any, Any]]:

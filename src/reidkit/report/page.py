@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from reidkit import terminal
 from reidkit.atomic import write_text_atomic
 from reidkit.plots import charts
-from reidkit.plots.charts import Chart, ChartFigure, Histogram, Line, Numbers, number
+from reidkit.plots.charts import Chart, ChartFigure, Histogram, Line, Numbers, as_number
 from reidkit.plots.image_grid import data_uri, overlay_uri, shown_name
 from reidkit.plots.style import DARK, LIGHT
-from reidkit.recipe import Recipe, differences, to_json
+from reidkit.recipe import Recipe, changes, to_json
 from reidkit.terminal import duration, visible
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ def write_page(path: Path, text: str) -> None:
 
 def percent(value: object) -> str:
     """Write a fraction in per cent with one decimal, or a dash for what is no number."""
-    return terminal.percent(number(value), none="–")
+    return terminal.percent(as_number(value), none="–")
 
 
 def _distance(value: object) -> str:
-    distance = number(value)
+    distance = as_number(value)
     return "–" if distance is None else f"{distance:.3f}"
 
 
@@ -213,7 +213,7 @@ def _seconds(report: Report) -> list[tuple[str, str]]:
     return [
         (STAGES.get(str(stage), str(stage)), f"{value:,.2f} s")
         for stage, each in seconds.items()
-        if (value := number(each)) is not None
+        if (value := as_number(each)) is not None
     ]
 
 
@@ -232,7 +232,7 @@ def _recipe(report: Report) -> dict[str, Any] | None:
     if report.recipe is None:
         return None
     against = report.parent or Recipe()
-    changed = dict(line.partition(": ")[::2] for line in differences(report.recipe, against))
+    changed = {key: f"{own}, not {other}" for key, (own, other) in changes(report.recipe, against).items()}
     value = to_json(report.recipe)
     sections = {
         section: [(key, json.dumps(leaf), f"{section}.{key}" in changed) for key, leaf in leaves.items()]
@@ -250,7 +250,7 @@ def _recipe(report: Report) -> dict[str, Any] | None:
 
 def _duration(log: Sequence[Mapping[str, Any]]) -> str:
     """Return the time of all epochs in words; "" where the log has none."""
-    total = sum(number(row.get("seconds")) or 0.0 for row in charts.epoch_rows(log))
+    total = sum(as_number(row.get("seconds")) or 0.0 for row in charts.epoch_rows(log))
     return duration(total) if total else ""
 
 
@@ -263,7 +263,7 @@ def _words(value: object) -> str:
 
 
 def _count(value: object) -> str:
-    count = number(value)
+    count = as_number(value)
     return "–" if count is None else f"{count:,.0f}"
 
 
