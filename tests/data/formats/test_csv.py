@@ -39,6 +39,16 @@ def test_four_lines_by_hand(table: Path) -> None:
         assert found.junk == (Sample(images / "d.jpg", -1, 2),)
 
 
+def test_cameras_and_splits_may_be_left_out(table: Path) -> None:
+    """A table of two columns is for training, by no known camera; only by its name is it a data set."""
+    table.write_text("path;pid;age\nimages/a.jpg;7;40\nimages/b.jpg;8;50\n")
+    images = table.parent / "images"
+    found = csv.load(table)
+    assert found.train == (Sample(images / "a.jpg", 7, NO_CAMERA), Sample(images / "b.jpg", 8, NO_CAMERA))
+    assert not found.query
+    assert not csv.matches(table.parent)
+
+
 def write(table: Path, *rows: str, encoding: str = "utf-8") -> Path:
     table.write_text(HEADER + "".join(f"{row}\n" for row in rows), encoding=encoding)
     return table
@@ -148,7 +158,7 @@ def test_what_spreadsheets_do(table: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("images/none.jpg,1,0,train", "there is no image"),
+        ("images/none.jpg,1,0,train", "there is no image .*none.jpg: give paths relative to the table's folder"),
         (",1,0,train", "there is no image"),
         ("images,1,0,train", "there is no image"),
         ("images/b.jpg,,0,train", "pid is empty"),
@@ -158,7 +168,8 @@ def test_what_spreadsheets_do(table: Path) -> None:
         ("images/b.jpg,-2.0,0,train", "pid -2 is neither a whole number"),
         ("images/b.jpg,7.5,0,train", "pid 7.5 is neither a whole number"),
         ("images/b.jpg,nan,0,train", "pid nan is a missing value: give the id's number or name, or -1 for junk"),
-        ("images/b.jpg,1,0,test", "split test is none of train, query, gallery"),
+        ("images/b.jpg,1,0,test", "split test is none of train, query, gallery: write one of these"),
+        ("images/b.jpg,1,0,", "split is empty and is none of train"),
         ("images/b.jpg,1,0", "has not as many columns as line 1"),
         ("images/b.jpg,1,0,train,more", "has not as many columns as line 1"),
     ],
@@ -171,12 +182,15 @@ def test_a_bad_line_is_named(table: Path, line: str, reason: str) -> None:
 
 def test_a_file_that_is_no_table(table: Path) -> None:
     cases = {
-        b"": "line 1 has no column path",
+        b"": "line 1 is empty: begin the file",
         b"images/a.jpg,1,0,train\n": "line 1 has no column path and no column pid.*: begin the file",
         b"path|pid|camid|split\n": "line 1 has no column path",
         b"path,pid,camid,split,pid\n": "line 1 has two columns pid: rename one",
         "path,pid,camid,split\n".encode("utf-16-le"): "line 1 is not text: save the table as UTF-8",
-        b"path,pid,camid\n": "line 1 has no column split",
+        b"file,ID,camera,set\n": "no column path and no column pid, but file,ID,camera,set: "
+        "rename the columns file to path, id to pid, camera to camid, set to split",
+        b"path,pid,camera\n": "line 1 has no column camid: rename the column camera to camid",
+        b"path;pid;camid;Subset\n": "line 1 has no column split: rename the column subset to split",
         HEADER.encode(): "lists no images",
         b"path,pid,camid,split\nimages/\xe9.jpg,1,0,train\n": "line 2 is not UTF-8: save the table as UTF-8",
         b'path,pid,camid,split\nimages/a.jpg,1,0,train\n"images/a.jpg"x,1,0,train\n': "line 3 is not CSV",

@@ -13,12 +13,34 @@ from reidkit.errors import DataError
 from reidkit.types import SPLITS, Names, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from reidkit.types import Dataset
 
 COLUMNS = ("path", "pid", "camid", "split")
+NEEDED = COLUMNS[:2]
+"""What every table has. Without camid the cameras are not known; without split all images are for training."""
+
+_MEANT = {
+    "path": (
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "img",
+        "img_path",
+        "name",
+    ),
+    "pid": ("id", "person", "person_id", "personid", "identity", "label", "vid", "vehicle_id"),
+    "camid": ("cam", "cam_id", "camera", "camera_id", "cameraid", "cid"),
+    "split": ("set", "subset", "partition", "fold"),
+}
+"""What others call our columns: such a one in the place of ours is a misnomer and no more than a hint."""
+
 LAYOUT = f"csv (one .csv that begins with {','.join(COLUMNS)})"
 
 SUFFIXES = (".csv", ".tsv")
@@ -58,6 +80,8 @@ def matches(folder: Path) -> bool:
 def load(folder: Path) -> Dataset:
     """The images that a table lists: the columns path, pid, camid and split. `folder` is the file, or holds it alone.
 
+    A table that is named may lack camid, where no camera is known, and split, where all is for training.
+
     UTF-8, or UTF-16 with its mark; cells are separated by commas, semicolons or tabs. Paths are relative to the file,
     with slashes or backslashes. A pid is an integer (-1 is junk); as soon as one in the file is not, all but -1 are
     taken as names and numbered in sorted order. Cameras likewise; an empty camid, or -1, is an unknown camera. The
@@ -91,7 +115,7 @@ def _begins_with_columns(table: Path) -> bool:
     with table.open("rb") as file:
         start = file.read(4000)
     kind = "utf-16" if start.startswith(_UTF16) else "utf-8-sig"
-    return _header(start.decode(kind, errors="replace")) is not None
+    return _header(start.decode(kind, errors="replace"), COLUMNS) is not None
 
 
 def _rows(table: Path) -> Iterator[_Row]:
@@ -99,9 +123,7 @@ def _rows(table: Path) -> Iterator[_Row]:
     content = _header(text)
     if content is None:
         raise _no_header(text, table)
-    twice = next((name for name in COLUMNS if content.columns.count(name) > 1), None)
-    if twice:
-        raise DataError(f"{table} line {content.line} has two columns {twice}: rename one of them")
+    _check_columns(content, f"{table} line {content.line}")
     try:
         for line, cells in content.rows:
             if any(cell.strip() for cell in cells):  # spreadsheets write their empty rows too
@@ -131,7 +153,7 @@ def _text(table: Path) -> str:
     return text
 
 
-def _header(text: str) -> _Table | None:
+def _header(text: str, needed: Collection[str] = NEEDED) -> _Table | None:
     """Return the table that begins with our columns, in any order and in capitals or not; None where none does."""
     for separator in _SEPARATORS:
         rows = _cells(text, separator)
@@ -142,19 +164,43 @@ def _header(text: str) -> _Table | None:
         except csv.Error:
             continue
         columns = [name.strip().lower() for name in cells]
-        if set(COLUMNS) <= set(columns):
+        if set(needed) <= set(columns):
             return _Table(separator, columns, line, rows)
     return None
 
 
+def _check_columns(content: _Table, where: str) -> None:
+    """Raise where a column of ours comes twice, or is not there but under another name."""
+    for name in COLUMNS:
+        if content.columns.count(name) > 1:
+            raise DataError(f"{where} has two columns {name}: rename one of them")
+        if hint := _hint([name], content.columns):
+            raise DataError(f"{where} has no column {name}: {hint}")
+
+
 def _no_header(text: str, table: Path) -> DataError:
-    first = text.partition("\n")[0].lower()
-    found = {name.strip(' "\r') for name in re.split("[,;\t]", first)}
-    missing = " and no column ".join(name for name in COLUMNS if name not in found)
-    wrong = (
-        f"has no column {missing}" if missing else "does not separate its columns by one of comma, semicolon and tab"
-    )
-    return DataError(f"{table} line 1 {wrong}: begin the file with {','.join(COLUMNS)}")
+    first = text.partition("\n")[0].strip()
+    if not first:
+        return DataError(f"{table} line 1 is empty: begin the file with {','.join(COLUMNS)}")
+    found = [name.strip(' "') for name in re.split("[,;\t]", first.lower())]
+    missing = [name for name in NEEDED if name not in found]
+    if not missing:
+        wrong = "does not separate its columns by one of comma, semicolon and tab"
+        return DataError(f"{table} line 1 {wrong}: begin the file with {','.join(COLUMNS)}")
+    remedy = _hint(COLUMNS, found) or f"begin the file with {','.join(COLUMNS)}"
+    return DataError(f"{table} line 1 has no column {' and no column '.join(missing)}, but {first[:80]}: {remedy}")
+
+
+def _hint(wanted: Iterable[str], found: Sequence[str]) -> str:
+    """Return which columns to rename: those that are there under a name by others; "" for none."""
+    renamed = [
+        f"{other} to {name}"
+        for name in wanted
+        if name not in found
+        for other in [next((other for other in _MEANT[name] if other in found), "")]
+        if other
+    ]
+    return f"rename the column{'s' if renamed[1:] else ''} {', '.join(renamed)}" if renamed else ""
 
 
 def _cells(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -181,13 +227,13 @@ def _row(cells: list[str], content: _Table, table: Path, line: int) -> _Row:
         raise DataError(
             f"{where} has not as many columns as line {content.line}: put quotes around a path with a {name}"
         )
-    values = dict(zip(columns, cells, strict=False))
+    values = {"camid": "", "split": "train", **dict(zip(columns, cells, strict=False))}
     name, pid, camid, split = (values[column].strip() for column in COLUMNS)
     path = _found(table.parent, name)
     if path is None:
-        raise DataError(f"{where}: there is no image {table.parent / name}")
+        raise DataError(f"{where}: there is no image {table.parent / name}: give paths relative to the table's folder")
     if split.lower() not in SPLITS:
-        raise DataError(f"{where}: split {split} is none of {', '.join(SPLITS)}")
+        raise DataError(f"{where}: split {split or 'is empty and'} is none of {', '.join(SPLITS)}: write one of these")
     try:
         pid = label(pid, "pid")
     except DataError as error:
