@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reidkit.cli import output
 from reidkit.errors import DataError, UsageError
-from reidkit.terminal import harmless, harmless_lines, visible
+from reidkit.terminal import counted, harmless, harmless_lines, visible
 from reidkit.train.run_folder import default_folder
 
 if TYPE_CHECKING:
@@ -102,3 +102,8 @@ def test_other_names_of_recipes_do(name: str) -> None:
     from reidkit.recipe import Recipe
 
     assert os.fspath(default_folder(Recipe(name=name), 3)) == f"runs/{name}-seed3"
+
+
+def test_one_of_a_thing_has_no_s() -> None:
+    assert [counted(n, "id") for n in (0, 1, 2)] == ["0 ids", "1 id", "2 ids"]
+    assert [counted(n, "query", "queries") for n in (1, 2)] == ["1 query", "2 queries"]

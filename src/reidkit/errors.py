@@ -26,6 +26,7 @@ class ReidkitError(Exception):
 
     Attributes:
         argument: The argument (`"cameras"`) or recipe key (`"batch.ids"`) that the remedy is about; "" for none.
+            Several are separated by a comma and a space.
         status: The exit status of a command that ends in this error.
     """
 

@@ -44,6 +44,11 @@ def percent(value: float | None, *, digits: int = 1, sign: str = "", none: str =
     return none if value is None or not math.isfinite(value) else f"{100 * value:{sign}.{digits}f}"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number and its noun: 1 id, 2 ids. `plural` is that of a noun that takes more than an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as people say them."""
     if seconds < 90:

@@ -84,6 +84,25 @@ def test_a_split_trains_and_is_scored(nursery: Nursery, noise: Path, tmp_path: P
     assert nursery.run("data", tmp_path / "other", "--json").json()["query"]["images"] == 6
 
 
+def test_data_says_where_no_score_would_come_of_it(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    """A table that knows no cameras: only with --cameras any has a query a true match."""
+    image = next(noise.glob("query/*.jpg"))
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,pid,split\n{image},1,query\n{next(noise.glob('bounding_box_test/*.jpg'))},1,gallery\n")
+    done = nursery.run("data", table)
+    assert done.status == 0
+    assert "warning: no scores from this data: every true match is from its query's own camera" in done.err
+    assert done.err.endswith("(evaluate --cameras any)\n")
+    assert "warning" not in nursery.run("data", noise).err
+
+
+def test_several_tables_are_named(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    shutil.copyfile(next(noise.glob("query/*.jpg")), tmp_path / "a.jpg")
+    for name in ("b.csv", "a.csv"):
+        (tmp_path / name).write_text("path,pid\na.jpg,1\n")
+    assert nursery.run("data", tmp_path).line().endswith("; or name a table in it (a.csv, b.csv)")
+
+
 def test_a_contact_sheet_needs_a_name_with_a_format(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
     done = nursery.run("data", noise, "--sheet", tmp_path / "sheet.jpg")
     assert (done.status, done.out) == (2, "")

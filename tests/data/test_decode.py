@@ -203,7 +203,7 @@ def test_what_is_not_a_file(tmp_path: Path) -> None:
         decode(tmp_path / "none.jpg")
     with pytest.raises(DataError, match="cannot be read: Too many levels"):
         decode(tmp_path / "loop.jpg")
-    with pytest.raises(DataError, match="is not a file"):
+    with pytest.raises(DataError, match="is not a file: give the file of an image"):
         decode(tmp_path)
     with pytest.raises(DataError, match="is not a file"):
         decode(tmp_path / "pipe.jpg")

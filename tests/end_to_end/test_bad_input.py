@@ -218,7 +218,7 @@ class TestModels:
 class TestFolders:
     def test_a_run_is_not_written_over(self, nursery: Nursery, noise: Path, own_run: Path) -> None:
         before = {path.name: path.read_bytes() for path in own_run.iterdir()}
-        expect(nursery.run(*training(noise, own_run)), 2, "holds a run already", "--resume")
+        expect(nursery.run(*training(noise, own_run)), 2, "holds a run already", "(--resume, --out)")
         assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
 
     def test_a_run_begun_otherwise_is_not_gone_on_with(

@@ -23,6 +23,7 @@ from reidkit.train import log
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import Callback
 from reidkit.train.run import Run, train
+from reidkit.types import Sample
 from tests.noise import TRAIN, draw_noise
 from tests.train.tiny import RECIPE
 
@@ -213,7 +214,15 @@ def test_nothing_to_evaluate_on_is_said_and_trained(noise: Path, tmp_path: Path,
     assert run.evaluated is None
     assert said[0].startswith("warning: no scores from this data: folder has no query images")
     assert {row["kind"] for row in log.read(run.folder / "log.jsonl")} == {"step", "epoch"}
+    assert not any("no id has a second image" in line for line in said)
     run.write_report("reidkit train")
+
+
+def test_ids_of_one_image_each_are_said(noise: Path, tmp_path: Path, said: list[str]) -> None:
+    """Such as folders of tracks or of days that were taken for ids."""
+    alone = [Sample(path, pid, 1) for pid, path in enumerate(sorted((noise / "bounding_box_train").glob("*.jpg"))[:8])]
+    train(ONE_EPOCH, alone, out=tmp_path / "run")
+    assert any(line.startswith("warning: no id has a second image") for line in said)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,21 @@ def test_a_run_is_not_begun_twice(tmp_path: Path) -> None:
     run_folder.begin(tmp_path, Recipe(), FACTS, resume=True)
 
 
+def test_ids_are_called_ids(tmp_path: Path) -> None:
+    run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
+    with pytest.raises(UsageError, match=r"\(training ids: 6, not 8\)"):
+        run_folder.begin(tmp_path, Recipe(), FACTS | {"people": 6}, resume=True)
+
+
+def test_a_folder_that_nobody_chose_says_how_it_is_named(tmp_path: Path) -> None:
+    """Two data sets by one recipe and seed have one default folder."""
+    run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
+    with pytest.raises(
+        UsageError, match=r"another folder as out \(it is named by recipe and seed, whatever the data\)$"
+    ):
+        run_folder.refuse_run(tmp_path, by_default=True)
+
+
 @pytest.mark.parametrize("name", ["recipe.json", "state.pt", "model.safetensors"])
 def test_what_is_left_of_a_run_is_not_written_over(tmp_path: Path, name: str) -> None:
     """A state without its recipe would otherwise become the start of the new run, unasked."""

@@ -43,7 +43,7 @@ def adapt(
     recipe = adaptation_recipe(loaded.recipe, settings or [])
     folder = out or default_folder(recipe, seed)
     if not resume:
-        refuse_run(folder)
+        refuse_run(folder, by_default=out is None)
 
     with open_console(context) as (group, tell):
         run = run_adaptation(

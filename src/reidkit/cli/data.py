@@ -12,14 +12,15 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, print_text, progress, remark, tell_passed_over
 from reidkit.errors import DataError, UsageError
+from reidkit.terminal import counted
 from reidkit.types import SPLITS, Cameras
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from reidkit.data.check import Description, Unreadable
     from reidkit.synth import Plan, Shards
-    from reidkit.types import ImageFile
+    from reidkit.types import Dataset, ImageFile
 
 
 SHOWN = 20
@@ -69,7 +70,7 @@ def data(
     if sheet:
         write_figure(contact_sheet(dataset), sheet)
     shared = find_overlap(dataset, everything=check)
-    for warning in shared.warnings():
+    for warning in (*shared.warnings(), *_without_scores(dataset)):
         remark(f"warning: {warning}")
     if as_json:
         names = [{"path": str(item.path), "reason": item.reason} for item in unreadable]
@@ -95,6 +96,18 @@ def data(
         raise DataError(
             f"{len(unreadable)} of {len(samples)} images cannot be read: mend them, or train with --skip-unreadable"
         )
+
+
+def _without_scores(dataset: Dataset) -> Iterator[str]:
+    """Yield a sentence where there are a query and a gallery of which no score would come."""
+    from reidkit.evaluation import EvaluationProtocol, require_evaluable
+
+    if dataset.query and dataset.gallery:
+        try:
+            require_evaluable(dataset, EvaluationProtocol())
+        except DataError as error:
+            option = " (evaluate --cameras any)" if error.argument == "cameras" else ""
+            yield f"no scores from this data: {error}{option}"
 
 
 def _print_plain(plain: Sequence[ImageFile]) -> None:
@@ -229,8 +242,9 @@ def split(
         print_json({**facts, **counts, **ids})
         return
     print_line(
-        f"{out}: {counts['train']} training images of {ids['train_ids']} ids; {counts['query']} queries of "
-        f"{ids['test_ids']} other ids and {counts['gallery']} gallery images"
+        f"{out}: {counts['train']} training images of {counted(ids['train_ids'], 'id')}; "
+        f"{counted(counts['query'], 'query', 'queries')} of {counted(ids['test_ids'], 'other id')} and "
+        f"{counted(counts['gallery'], 'gallery image')}"
     )
     if not known or cameras == "any":
         print_line(f"evaluate with --cameras any: {'it was split so' if known else 'the cameras are not known'}")

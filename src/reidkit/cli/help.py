@@ -242,8 +242,10 @@ def _in_main_thread() -> bool:
 def option_of(argument: str, params: Sequence[Any]) -> str:
     """Return the option among `params` of a command that sets this argument or recipe key; "" where none does.
 
-    `batch.ids` gives `--set batch.ids=...`, and `cache_dir` gives `--cache, --no-cache`.
+    `batch.ids` gives `--set batch.ids=...`, and `cache_dir` gives `--cache, --no-cache`; `resume, out` gives both.
     """
+    if ", " in argument:
+        return ", ".join(filter(None, (option_of(one, params) for one in argument.split(", "))))
     options = {option for param in params for option in (*param.opts, *param.secondary_opts)}
     if "." in argument:
         return f"--set {argument}=..." if "--set" in options else ""

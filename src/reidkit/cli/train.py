@@ -70,7 +70,7 @@ def train(
     if resume:
         folder, chosen = _begun(folder, None if out else default_folder(changed, seed), chosen)
     if not resume:
-        refuse_run(folder)
+        refuse_run(folder, by_default=out is None)
     if shared(processes):
         return run_as(processes, resume_command())
 

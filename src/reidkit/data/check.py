@@ -256,15 +256,15 @@ class Overlap:
             return ()
         unless = "" if self.images else ", unless training and test number their ids apart"
         return (
-            f"training and test (query and gallery) share {self.words}: scores of a model that is trained here say too "
-            f"much good{unless}",
+            f"training and test (query and gallery) share {self.words}: scores of a model that is trained here "
+            f"are too good{unless}",
         )
 
     def warnings_of_model(self) -> tuple[str, ...]:
         """Return a sentence, where a model was trained on what it is evaluated on."""
         if not self.ids and not self.images:
             return ()
-        return (f"the model was trained on {self.words} of this query and gallery: its scores say too much good",)
+        return (f"the model was trained on {self.words} of this query and gallery: its scores are too good",)
 
 
 def find_overlap(dataset: Dataset, *, everything: bool = False) -> Overlap:

@@ -68,7 +68,7 @@ def read_image(path: ImageFile) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path} is not a file")
+            raise DataError(f"{path} is not a file: give the file of an image")
         if status.st_size > MAX_BYTES:
             raise DataError(f"{path} has {status.st_size:,} bytes, above the limit of {MAX_BYTES:,}")
         with path.open("rb", buffering=0) as file:

@@ -299,6 +299,11 @@ def warn_before(
             f"{scattered:.0%} of the images lie apart from the others of their id, which batches then repeat: "
             "`reidkit shard` puts them together"
         )
+    if recipe.batch.images > 1 and len(labels) == len(np.unique(labels)):
+        job.warn(
+            "no id has a second image, so that batches repeat one and nothing is learned of a person in two images: "
+            "see by `reidkit data` what was taken for ids"
+        )
     for key, warning in _without_effect(source, job):
         job.warn(warning, key)
     for warning in shared:

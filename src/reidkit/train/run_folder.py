@@ -26,6 +26,9 @@ LEFT_OUT = "left_out"
 STREAMED = " streamed"
 """What the digest of a training set that is streamed ends in."""
 
+_SAID = {"people": "training ids"}
+"""What `run.json` calls otherwise than sentences do."""
+
 _NO_NAME = re.compile(r'[/\\<>:"|?*]')
 """What the name of a folder cannot hold on every system."""
 _LONGEST_NAME = 200
@@ -99,7 +102,7 @@ def _words(key: str, value: object, before: object) -> str:
             "its training images were others, and with those it goes on: "
             "some have come since, gone, been renamed, or cannot be read any more"
         )
-    return f"{key}: {value}, not {'none' if before is None else before}"
+    return f"{_SAID.get(key, key)}: {value}, not {'none' if before is None else before}"
 
 
 def left_out(folder: Path) -> list[int]:
@@ -171,16 +174,17 @@ def require_room(folder: Path, recipe: Recipe, fingerprint: str = "") -> bool:
     raise UsageError(f"{folder} holds a run already: choose another folder as out", argument="out")
 
 
-def refuse_run(folder: Path) -> None:
-    """Refuse to write over a run.
+def refuse_run(folder: Path, *, by_default: bool = False) -> None:
+    """Refuse to write over a run. `by_default`: nobody has chosen the folder, so the sentence says how it is named.
 
     Raises:
         UsageError: a run was begun here.
     """
     if holds_run(folder):
+        why = " (it is named by recipe and seed, whatever the data)" if by_default else ""
         raise UsageError(
-            f"{folder} holds a run already: go on with it by resume=True, or choose another folder as out",
-            argument="resume",
+            f"{folder} holds a run already: go on with it by resume=True, or choose another folder as out{why}",
+            argument="resume, out",
         )
 
 

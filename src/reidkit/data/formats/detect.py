@@ -206,8 +206,14 @@ def _why_not(folder: Path) -> DataError:
         return DataError(f"{folder} holds no images: give the folder of a data set")
     for place in places:
         if why := own_images.complaint(place):
-            return DataError(why, argument="format" if "format='" in why else "")
+            return DataError(why + _tables_in(folder), argument="format" if "format='" in why else "")
     return DataError(f"the layout of {folder} is not recognised; looked for {LAYOUTS}")
+
+
+def _tables_in(folder: Path) -> str:
+    """Return the end of a sentence that names the tables in a folder, of which any may be meant; "" for none."""
+    names = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in csv.SUFFIXES and path.is_file())
+    return f"; or name a table in it ({', '.join(names[:3])}{', ...' if names[3:] else ''})" if names else ""
 
 
 def _named(name: str) -> Format:
