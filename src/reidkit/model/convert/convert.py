@@ -15,7 +15,7 @@ from reidkit.model.tensors import Contents
 from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -52,8 +52,7 @@ def convert(contents: Contents, path: Path, family: str | None = None) -> Conver
     names = [*contents.tensors, *contents.unusable]
     found = recognised(names, path) if family is None else named(family, names, path)
     state, unusable, left_out = _rename(contents, found, path)
-    for shape in SHAPED:
-        shape(state, left_out)
+    _place(state, left_out, found.family)
     settings = {**settings_told(state, path), **found.family.settings}
     originals = [name.removeprefix(found.prefix) for name in names]
     for pattern, more in found.family.with_key:
@@ -61,8 +60,6 @@ def convert(contents: Contents, path: Path, family: str | None = None) -> Conver
             settings |= more
     if str(settings.get("network.backbone")).startswith("seresnext"):
         settings["network.stride_in"] = "3x3"
-    if found.family.normalised == "half" or "backbone.cls_token" in state:
-        _from_half(state)
     return Converted(Contents(state, unusable, {}), settings, found.family, tuple(left_out))
 
 
@@ -111,12 +108,9 @@ def start_of(contents: Contents, path: Path, wanted: Collection[str]) -> Content
     as_named = all(
         full.endswith(_bare(found.family.rename(full.removeprefix(found.prefix)) or "")) for full in contents.tensors
     )
-    if as_named and found.family.normalised == "imagenet" and "backbone.cls_token" not in state:
+    if as_named and not _is_from_half(found.family, state):
         return contents  # the prefix is all that differs
-    for shape in SHAPED:
-        shape(state, left_out)
-    if found.family.normalised == "half" or "backbone.cls_token" in state:
-        _from_half(state)
+    _place(state, left_out, found.family)
     names = {name: _bare(name) for name in (*state, *unusable)}
     # Non-local blocks and embeddings of cameras are the other project's own: a backbone without them leaves them out.
     names = {name: new for name, new in names.items() if new in wanted or not re.search(r"\.after\.|^cameras\.", new)}
@@ -204,6 +198,19 @@ def _place_cameras(state: dict[str, Tensor], _: list[str]) -> None:
 SHAPED: tuple[Callable[[dict[str, Tensor], list[str]], None], ...] = (
     _place_non_local, _place_last_block, _place_necks, _place_embeddings, _place_squeeze, _place_cameras,
 )  # fmt: skip
+
+
+def _place(state: dict[str, Tensor], left_out: list[str], family: Family) -> None:
+    """Change in a state, in place, what depends on shapes, and how the first layer takes images."""
+    for shape in SHAPED:
+        shape(state, left_out)
+    if _is_from_half(family, state):
+        _from_half(state)
+
+
+def _is_from_half(family: Family, state: Mapping[str, Tensor]) -> bool:
+    """Whether images were (x - 0.5) / 0.5: every vision transformer's are."""
+    return family.normalised == "half" or "backbone.cls_token" in state
 
 
 def _from_half(state: dict[str, Tensor]) -> None:
