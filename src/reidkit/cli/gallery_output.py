@@ -37,13 +37,13 @@ def print_filled(filled: Filled, rows: int, *, as_json: bool) -> int:
 
 def print_info(opened: Gallery, *, as_json: bool) -> None:
     """Print what a gallery is."""
-    from reidkit.gallery.transfer import as_text
+    from reidkit.gallery.row import time_text
 
     found = opened.info()
     if as_json:
         values = dataclasses.asdict(found)
         for each in (values, *values["cameras"]):
-            each |= {name: as_text(value) for name, value in each.items() if isinstance(value, datetime)}
+            each |= {name: time_text(value) for name, value in each.items() if isinstance(value, datetime)}
         print_json(values)
         return
     print_line(f"{found.uri}: {found.rows:,} images, model {found.model or 'not known'}, {found.dim} numbers each")
@@ -53,10 +53,10 @@ def print_info(opened: Gallery, *, as_json: bool) -> None:
     else:
         print_line("not calibrated: hits have no probabilities (reidkit calibrate)")
     size = f"{found.bytes / 2**20:,.1f} MiB, " if found.bytes else ""
-    print_line(f"{size}made {as_text(found.created)}{'' if found.exact else '; a search may miss some (its index)'}")
+    print_line(f"{size}made {time_text(found.created)}{'' if found.exact else '; a search may miss some (its index)'}")
     if found.cameras:
         cells = [
-            [each.name or "(not known)", f"{each.rows:,}", as_text(each.first) or "", as_text(each.last) or ""]
+            [each.name or "(not known)", f"{each.rows:,}", time_text(each.first) or "", time_text(each.last) or ""]
             for each in found.cameras
         ]
         print_table(("camera", "images", "first", "last"), cells)
@@ -64,10 +64,12 @@ def print_info(opened: Gallery, *, as_json: bool) -> None:
 
 def print_hits(hits: Hits, *, as_json: bool) -> None:
     """Print hits, and what their probabilities mean."""
-    from reidkit.gallery.transfer import as_text
+    from reidkit.gallery.row import time_text
 
     if as_json:
-        values = [dataclasses.asdict(hit) | {"time": as_text(hit.time), "added": as_text(hit.added)} for hit in hits]
+        values = [
+            dataclasses.asdict(hit) | {"time": time_text(hit.time), "added": time_text(hit.added)} for hit in hits
+        ]
         names = ("searched", "passed", "candidates", "exact", "threshold", "far", "next")
         facts = {name: getattr(hits, name) for name in names}
         print_json({**facts, "hits": values})
@@ -81,7 +83,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
         "probability": ["" if hit.probability is None else f"{100 * hit.probability:.1f} %" for hit in hits],
         "same": [{None: "", True: "yes", False: "no"}[hit.same] for hit in hits],
         "camera": [hit.camera or "" for hit in hits],
-        "time": [as_text(hit.time) or "" for hit in hits],
+        "time": [time_text(hit.time) or "" for hit in hits],
         "pid": ["" if hit.pid is None else str(hit.pid) for hit in hits],
     }
     print_columns("key", [hit.key for hit in hits], columns)

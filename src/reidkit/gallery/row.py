@@ -150,6 +150,11 @@ def time_of(micros: int | None) -> datetime | None:
     return None if micros is None else from_micros(micros)
 
 
+def time_text(time: datetime | None, timespec: str = "auto") -> str | None:
+    """Return a time as RFC 3339 in UTC, as exactly as it is known or, with a `timespec`, as `isoformat` has it."""
+    return None if time is None else time.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
 def now_micros() -> int:
     """Return the present time in microseconds since 1970."""
     return time_ns() // 1000

@@ -19,7 +19,6 @@ from reidkit.types import NO_CAMERA, Embeddings
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -229,8 +228,3 @@ def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int]
         if progress:
             progress(done, total)
     return Added(tuple(keys), tuple(status))
-
-
-def as_text(time: datetime | None) -> str | None:
-    """Return a time as RFC 3339."""
-    return None if time is None else time.isoformat().replace("+00:00", "Z")

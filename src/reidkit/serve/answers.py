@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from typing_extensions import TypedDict
 
+from reidkit.gallery.row import time_text
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from reidkit.gallery import Hit, Hits, Row
 
 
@@ -162,7 +165,7 @@ class InfoAnswer(TypedDict):
 
 def moment(time: datetime | None) -> str | None:
     """Return a time as RFC 3339 in UTC, to the millisecond."""
-    return None if time is None else time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time_text(time, "milliseconds")
 
 
 def row_answer(row: Row) -> RowAnswer:

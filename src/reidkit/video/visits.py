@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 from reidkit.errors import UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.query import Query, SearchOptions
+from reidkit.gallery.row import time_text
 from reidkit.terminal import text_cell
 from reidkit.video.people import PERSON, span_of_row
 
@@ -86,8 +87,8 @@ class Visit:
             "same": self.same,
             "threshold": self.best.threshold,
             "camera": self.camera,
-            "from": _text(self.start),
-            "to": _text(self.end),
+            "from": time_text(self.start, "milliseconds"),
+            "to": time_text(self.end, "milliseconds"),
             "video": self.video,
             "first": self.first,
             "last": self.last,
@@ -271,7 +272,3 @@ def _visit(rank: int, hits: list[Hit]) -> Visit:
         start=zero + timedelta(seconds=min(clock[1] for clock in clocks)) if zero else None,
         end=zero + timedelta(seconds=max(clock[2] for clock in clocks)) if zero else None,
     )
-
-
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
