@@ -48,8 +48,12 @@ def hits_figure(
     ]
     tiles: list[Tile | None] = [_tile(gallery, hit, folder or Path()) for hit in hits]
     rows = [*([asked] if asked else []), *(tiles[at : at + columns] for at in range(0, len(tiles), columns))]
-    nobody: list[Tile | None] = [Tile(np.full((2, 1, 3), 255, np.uint8), "nobody")]
-    return draw_grid(Grid(rows=rows or [nobody], title=f"{len(hits)} hits in {hits.passed:,} images", note=NOTE))
+    return draw_grid(Grid(rows=rows or [[nobody()]], title=f"{len(hits)} hits in {hits.passed:,} images", note=NOTE))
+
+
+def nobody() -> Tile:
+    """Return what is drawn where nobody was found."""
+    return Tile(np.full((2, 1, 3), 255, np.uint8), "nobody")
 
 
 def _tile(gallery: Gallery, hit: Hit, folder: Path) -> Tile:

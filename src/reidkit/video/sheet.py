@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from reidkit.data.images import read_for_display
-from reidkit.plots.hits import hit_picture
-from reidkit.plots.image_grid import Grid, Tile, draw_grid
-from reidkit.plots.style import DPI, INK, TRUE
+from reidkit.plots.hits import hit_picture, nobody
+from reidkit.plots.image_grid import Grid, Tile, draw_grid, tile_pixels
+from reidkit.plots.style import INK, TRUE
 from reidkit.video.words import chance_words, span_words
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ def visits_figure(
         columns: Visits in a row.
     """
     size = (1.7, 2.3)
-    box = round(DPI * size[0]), round(DPI * size[1])
+    box = tile_pixels(size)
     rows: list[list[Tile | None]] = [[Tile(read_for_display(Path(str(each)), box), "photo", INK) for each in photos]]
     names = ["photo  "]
     calibrated = visits.threshold is not None
@@ -47,7 +45,7 @@ def visits_figure(
             rows.append(list(tiles[at : at + columns]))
             names.append(f"{name}  " if not at else "")
     if not visits:
-        rows.append([Tile(np.full((2, 1, 3), 255, np.uint8), "nobody")])
+        rows.append([nobody()])
         names.append("")
     if calibrated and visits.far:
         meaning = (
