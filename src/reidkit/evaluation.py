@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.metrics.matching import Labels, require_matches
 from reidkit.metrics.reranking.sequences import check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
-from reidkit.types import EXPORTED, Dataset
+from reidkit.types import EXPORTED, Cameras, Dataset, Metric
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder, InputSpec, OnProgress
     from reidkit.metrics.retrieval import Scores
-    from reidkit.types import Cameras, Embeddings, Metric, Missing, RerankMethod, RescoreMethod, Samples
+    from reidkit.types import Embeddings, Missing, RerankMethod, RescoreMethod, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class EvaluationProtocol:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "feature", feature_name(self.feature))
-        for name, known in (("metric", ("cosine", "euclidean")), ("cameras", ("cross", "any"))):
+        for name, known in (("metric", get_args(Metric)), ("cameras", get_args(Cameras))):
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {value}: choose {' or '.join(known)}", argument=name)
 

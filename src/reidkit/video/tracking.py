@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -16,6 +15,7 @@ from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.terminal import harmless
 from reidkit.video.box_files import BoxesFormat, BoxFile, read_boxes
+from reidkit.video.frames import Sampling
 from reidkit.video.named_videos import choose_names, given_videos
 from reidkit.video.piece_features import add_from_folder, is_of_another_video
 from reidkit.video.piece_maker import PieceOptions
@@ -60,8 +60,7 @@ class TrackOptions:
     again: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.every) and self.every >= 0):
-            raise UsageError(f"every {self.every} is no number of seconds: give 0 for all frames", argument="every")
+        Sampling(self.every)  # refuses what is no number of seconds
         if self.keep not in ("crops", "vectors", "nothing"):
             raise UsageError(f"keep {self.keep!r}: choose crops, vectors or nothing", argument="keep")
 
@@ -86,7 +85,7 @@ class Tracked:
     speed: dict[str, tuple[float, int]] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def count(self, used: Mapping[str, Sequence[float]]) -> None:
+    def add_speed(self, used: Mapping[str, Sequence[float]]) -> None:
         """Count the CPU seconds and frames of one more video."""
         for stage, (seconds, count) in used.items():
             before = self.speed.get(stage, (0.0, 0))
@@ -318,7 +317,7 @@ class _Job:
             made = run.finish(frames)
         finally:
             frames.close()
-        self.result.count(run.used)
+        self.result.add_speed(run.used)
         return made
 
 
