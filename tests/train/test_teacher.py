@@ -131,18 +131,24 @@ def test_any_encoder_can_teach(noise: Path, tmp_path: Path) -> None:
 
 def test_plain_views_are_seen_once_and_handed_out_in_the_order_of_the_batches(noise: Path, tmp_path: Path) -> None:
     foreign, handed = Foreign(), []
+    told: list[tuple[str, int, int]] = []
 
     class Watch(SimilarityLesson):
         def __call__(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
             handed.append(self.target.numpy())
             return super().__call__(feat_bd, label_b)
 
+    class Tell(Callback):
+        def on_progress(self, what: str, done: int, total: int) -> None:
+            told.append((what, done, total))
+
     recipe = override(ONE, ["distil.views=plain"])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(teacher_module, "SimilarityLesson", Watch)
-        train(recipe, noise, out=tmp_path / "run", teacher=foreign, options=CPU)
+        train(recipe, noise, out=tmp_path / "run", teacher=foreign, options=CPU, callbacks=[Tell()])
     samples = load_dataset(noise).train
     assert sum(len(images) for images in foreign.seen) == len(samples)
+    assert ("teacher's features", 32, 32) in told
     # The features are those of the images as they are, and the batches those of the sampler.
     source = open_images(samples, ONE.images.size)
     known = np.concatenate(

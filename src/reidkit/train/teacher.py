@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from reidkit.model.weights import in_order, read
 from reidkit.types import beside
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -240,21 +241,24 @@ def taught(batches: TrainBatches, encoder: Encoder, objective: Objective, job: J
     teacher, plain = Teacher(encoder, job.device, job.precision), job.recipe.distil.views == "plain"
     seen = "each image once, as it is" if plain else "the same augmented images"
     job.info(f"teacher {encoder.fingerprint}: it sees {seen}, at {encoder.input.height}x{encoder.input.width}")
-    known = features_of_all(teacher, batches) if plain else None
+    known = features_of_all(teacher, batches, partial(job.show_progress, "teacher's features")) if plain else None
     return TaughtBatches(batches, teacher, lessons, job.group, known)
 
 
-def features_of_all(teacher: Teacher, batches: TrainBatches) -> Tensor:
+def features_of_all(teacher: Teacher, batches: TrainBatches, progress: Callable[[int, int], None]) -> Tensor:
     """Return a teacher's features of all images of a training as they are, float32 [M, E], in their order, on the host.
 
-    Every process makes them for itself.
+    Every process makes them for itself. `progress` is told how many images are done, and of how many.
 
     Raises:
         DataError: an image cannot be read.
     """
-    images = eval_batches(batches.source, AT_ONCE, batches.device)
-    with contextlib.closing(images):
-        return torch.cat([teacher(each).cpu() for each in images])
+    total, parts = len(batches.source), []
+    with contextlib.closing(eval_batches(batches.source, AT_ONCE, batches.device)) as images:
+        for number, each in enumerate(images, 1):
+            parts.append(teacher(each).cpu())
+            progress(min(number * AT_ONCE, total), total)
+    return torch.cat(parts)
 
 
 # The classifier of a training, which is no part of its model, in a file beside it.
