@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.model.heads.beside import Beside
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -38,5 +38,5 @@ class RowFeatures(nn.Module):
 def build_head(recipe: recipe.Network, channels: int) -> Beside:
     """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
     rows, dim = recipe.stripes or ROWS, min(DIM, channels)
-    leaf = make_leaf(recipe, channels, recipe.embedding)
+    leaf = build_leaf(recipe, channels, recipe.embedding)
     return Beside(leaf, RowFeatures(channels, rows, dim), [(f"row{i}", dim) for i in range(rows)])

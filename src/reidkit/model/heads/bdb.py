@@ -13,7 +13,7 @@ from torch import nn
 from reidkit.model.backbones.resnet import Bottleneck, Kind
 from reidkit.model.blocks import initialise_convolutions
 from reidkit.model.heads.several import Several
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 from reidkit.model.views import DropRows
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def build_head(recipe: recipe.Network, channels: int) -> Several:
     initialise_convolutions(view)
     return Several(
         {
-            "whole": (nn.Identity(), make_leaf(recipe, channels, dim, "mean")),
-            "dropped": (view, make_leaf(recipe, channels, 2 * dim, "max")),
+            "whole": (nn.Identity(), build_leaf(recipe, channels, dim, "mean")),
+            "dropped": (view, build_leaf(recipe, channels, 2 * dim, "max")),
         },
         ranked=("whole", "dropped"),
         unit=recipe.unit,

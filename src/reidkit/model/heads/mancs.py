@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reidkit.model.heads.beside import side_by_side
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 from reidkit.model.views import take_tail
 
 if TYPE_CHECKING:
@@ -56,5 +56,5 @@ def build_tailed_head(recipe: recipe.Network, backbone: Backbone) -> Supervised:
     second = take_tail(backbone, "layer4")
     middle = cast("Any", backbone).channels
     first = take_tail(backbone, "layer3")
-    leaf = make_leaf(recipe, second.channels, recipe.embedding)
+    leaf = build_leaf(recipe, second.channels, recipe.embedding)
     return Supervised(first, second, (backbone.channels, middle), leaf)

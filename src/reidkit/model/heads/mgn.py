@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from reidkit.model.heads.pcb import stripes
+from reidkit.model.heads.pcb import build_stripes
 from reidkit.model.heads.several import Several
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 from reidkit.model.views import take_tail
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def build_tailed_head(recipe: recipe.Network, backbone: Backbone) -> Several:
     dim, count = recipe.embedding or DIM, recipe.stripes or STRIPES
 
     def branch(number: int) -> Several:
-        whole = make_leaf(recipe, tail.channels, dim)
-        parts = stripes(recipe, tail.channels, number, dim=dim)
+        whole = build_leaf(recipe, tail.channels, dim)
+        parts = build_stripes(recipe, tail.channels, number, dim)
         return Several({"whole": (nn.Identity(), whole), "stripes": (nn.Identity(), parts)}, unit=recipe.unit)
 
     return Several(
         {
-            "one": (tail.copy(), make_leaf(recipe, tail.channels, dim)),
+            "one": (tail.copy(), build_leaf(recipe, tail.channels, dim)),
             "two": (tail.copy(stride=False), branch(max(2, count - 1))),
             "three": (tail.copy(stride=False), branch(max(3, count))),
         },

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reidkit.model.heads.several import Several
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 from reidkit.model.views import Rows
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 STRIPES, DIM = 6, 256
 
 
-def stripes(recipe: recipe.Network, channels: int, count: int, pool: str = "", dim: int = DIM) -> Several:
+def build_stripes(recipe: recipe.Network, channels: int, count: int, dim: int = DIM) -> Several:
     """Make a branch for each of `count` stripes, `stripe0` the topmost."""
-    leaves = [make_leaf(recipe, channels, recipe.embedding or dim, pool) for _ in range(count)]
+    leaves = [build_leaf(recipe, channels, recipe.embedding or dim) for _ in range(count)]
     branches: dict[str, tuple[nn.Module, Head]] = {
         f"stripe{i}": (Rows(i, i + 1, count), leaf) for i, leaf in enumerate(leaves)
     }
@@ -33,4 +33,4 @@ def stripes(recipe: recipe.Network, channels: int, count: int, pool: str = "", d
 
 def build_head(recipe: recipe.Network, channels: int) -> Several:
     """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
-    return stripes(recipe, channels, recipe.stripes or STRIPES)
+    return build_stripes(recipe, channels, recipe.stripes or STRIPES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reidkit.model.heads.regions import make_body_parts
+from reidkit.model.heads.regions import build_body_parts
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -24,4 +24,4 @@ PARTS = {
 
 def build_head(recipe: recipe.Network, channels: int) -> Regions:
     """Make the four branches."""
-    return make_body_parts(recipe, channels, PARTS)
+    return build_body_parts(recipe, channels, PARTS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reidkit.model.heads.several import Several
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 from reidkit.model.views import Rows
 
 if TYPE_CHECKING:
@@ -31,6 +31,6 @@ def build_head(recipe: recipe.Network, channels: int) -> Several:
     branches: dict[str, tuple[nn.Module, Head]] = {}
     for length in range(1, count + 1):
         for first in range(count - length + 1):
-            leaf = make_leaf(recipe, channels, recipe.embedding or DIM, pool)
+            leaf = build_leaf(recipe, channels, recipe.embedding or DIM, pool)
             branches[f"run{length}_{first}"] = Rows(first, first + length, count), leaf
     return Several(branches, ranked=tuple(branches), unit=recipe.unit)

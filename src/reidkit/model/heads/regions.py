@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.model.heads.several import Several
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 from reidkit.recipe.mask_channels import JOINTS, mask_channels
 
 if TYPE_CHECKING:
@@ -91,16 +91,16 @@ class Regions(Several):
         return 1 + max(max(getattr(view, "channels", (0,))) for view in self.views.values())
 
 
-def make_regions(recipe: recipe.Network, channels: int, views: Mapping[str, nn.Module]) -> Regions:
+def build_regions(recipe: recipe.Network, channels: int, views: Mapping[str, nn.Module]) -> Regions:
     """Make a head of the whole map and these views, each branch with embedding and neck as a recipe has them."""
     every = {"whole": Whole(), **views}
-    branches = {name: (view, make_leaf(recipe, channels, recipe.embedding)) for name, view in every.items()}
+    branches = {name: (view, build_leaf(recipe, channels, recipe.embedding)) for name, view in every.items()}
     return Regions(branches, unit=recipe.unit)
 
 
-def make_body_parts(recipe: recipe.Network, channels: int, parts: Mapping[str, Sequence[str]]) -> Regions:
+def build_body_parts(recipe: recipe.Network, channels: int, parts: Mapping[str, Sequence[str]]) -> Regions:
     """Make a head of the whole map and of parts of the body, each where its joints are."""
-    return make_regions(recipe, channels, {part: Region(joints(names)) for part, names in parts.items()})
+    return build_regions(recipe, channels, {part: Region(joints(names)) for part, names in parts.items()})
 
 
 def joints(names: Sequence[str]) -> tuple[int, ...]:
@@ -111,4 +111,4 @@ def joints(names: Sequence[str]) -> tuple[int, ...]:
 def build_head(recipe: recipe.Network, channels: int) -> Regions:
     """Make a branch for each mask: of label images one for each number from 1 on."""
     views = {f"region{number + 1}": Region((number,)) for number in range(mask_channels(recipe))}
-    return make_regions(recipe, channels, views)
+    return build_regions(recipe, channels, views)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reidkit.model.heads.pcb import STRIPES, stripes
+from reidkit.model.heads.pcb import STRIPES, build_stripes
 from reidkit.model.heads.several import Several
 from reidkit.model.views import SoftParts
 
@@ -19,4 +19,4 @@ if TYPE_CHECKING:
 def build_head(recipe: recipe.Network, channels: int) -> Several:
     """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
     count = recipe.stripes or STRIPES
-    return Several({"parts": (SoftParts(channels, count), stripes(recipe, channels, count))})
+    return Several({"parts": (SoftParts(channels, count), build_stripes(recipe, channels, count))})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reidkit.model.heads.beside import Beside
 from reidkit.model.heads.several import Several
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -40,7 +40,7 @@ def build_head(recipe: recipe.Network, channels: int) -> Beside:
     """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
     count = recipe.stripes or STRIPES
     branches: dict[str, tuple[nn.Module, Head]] = {
-        f"part{i}": (nn.Identity(), make_leaf(recipe, channels, channels)) for i in range(count)
+        f"part{i}": (nn.Identity(), build_leaf(recipe, channels, channels)) for i in range(count)
     }
     head = Several(branches, ranked=tuple(branches), unit=recipe.unit)
     return Beside(head, StripeMeans(count), [(name, channels) for name in branches])

@@ -47,7 +47,7 @@ class Single(nn.Module):
         return Features(f_t, self.neck(f_t))
 
 
-def make_leaf(
+def build_leaf(
     recipe: recipe.Network, channels: int, dim: int = 0, pool: str = "", embedding: nn.Module | None = None
 ) -> Single:
     """Make one branch with pooling, neck and dropout as a recipe has them.
@@ -69,4 +69,4 @@ def make_leaf(
 
 def build_head(recipe: recipe.Network, channels: int) -> Single:
     """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
-    return make_leaf(recipe, channels, recipe.embedding)
+    return build_leaf(recipe, channels, recipe.embedding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reidkit.model.heads.regions import MaxOfRegions, Region, Regions, make_regions
+from reidkit.model.heads.regions import MaxOfRegions, Region, Regions, build_regions
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 def build_head(recipe: recipe.Network, channels: int) -> Regions:
     """Make the three branches; `network.regions` labels are a person's, in the paper head, upper, lower and shoes."""
     every = range(recipe.regions)
-    return make_regions(recipe, channels, {"person": Region(every), "parts": MaxOfRegions(every)})
+    return build_regions(recipe, channels, {"person": Region(every), "parts": MaxOfRegions(every)})

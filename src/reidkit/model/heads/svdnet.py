@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.errors import UsageError
-from reidkit.model.heads.single import Single, make_leaf
+from reidkit.model.heads.single import Single, build_leaf
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -86,4 +86,4 @@ def build_head(recipe: recipe.Network, channels: int) -> Single:
     """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
     dim = recipe.embedding or DIM
     embedding = OrthogonalEmbedding(channels, dim, recipe.orthogonal_every)
-    return make_leaf(recipe, channels, dim, embedding=embedding)
+    return build_leaf(recipe, channels, dim, embedding=embedding)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from reidkit.model.heads.single import Single, make_leaf
+from reidkit.model.heads.single import Single, build_leaf
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -22,6 +22,6 @@ class ClassToken(nn.Module):
 
 def build_head(recipe: recipe.Network, channels: int) -> Single:
     """Make the head of a recipe for tokens of so many channels, initialised from torch's random state."""
-    leaf = make_leaf(recipe, channels, recipe.embedding)
+    leaf = build_leaf(recipe, channels, recipe.embedding)
     leaf.pooling = ClassToken()
     return leaf

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from reidkit.model.heads.single import Single, make_leaf
+from reidkit.model.heads.single import Single, build_leaf
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -33,4 +33,4 @@ def build_head(recipe: recipe.Network, channels: int) -> Single:
     """
     dim = recipe.embedding or DIM
     hidden = 8 * recipe.embedding or HIDDEN
-    return make_leaf(recipe, channels, dim, embedding=TwoLayers(channels, hidden, dim))
+    return build_leaf(recipe, channels, dim, embedding=TwoLayers(channels, hidden, dim))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reidkit.model.backbones.hacnn import REGIONS
 from reidkit.model.heads.several import Several
-from reidkit.model.heads.single import make_leaf
+from reidkit.model.heads.single import build_leaf
 
 if TYPE_CHECKING:
     from reidkit import recipe
@@ -33,8 +33,8 @@ def build_head(recipe: recipe.Network, channels: int) -> Several:
     dim = recipe.embedding or DIM
     return Several(
         {
-            "whole": (Places(0, 1), make_leaf(recipe, channels, dim)),
-            "regions": (Places(1, 1 + REGIONS), make_leaf(recipe, REGIONS * channels, dim)),
+            "whole": (Places(0, 1), build_leaf(recipe, channels, dim)),
+            "regions": (Places(1, 1 + REGIONS), build_leaf(recipe, REGIONS * channels, dim)),
         },
         ranked=("whole", "regions"),
         unit=recipe.unit,
