@@ -76,6 +76,12 @@ class PeerError(RunError):
     status = 75  # EX_TEMPFAIL: nothing is wrong here
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says, not too long and without bytes of the file."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return " ".join(text.encode("ascii", "backslashreplace").decode().split())[:200]
+
+
 def _shortened(sentence: str) -> str:
     """Leave out the middle of endless words, as a file may hold them."""
     return re.sub(r"\S{400,}", lambda word: f"{word[0][:200]}...{word[0][-100:]}", sentence)

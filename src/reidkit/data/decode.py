@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, first_line
 from reidkit.jit import njit
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _decode_any(data: bytes, name: str) -> NDArray[np.uint8]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{name} claims more pixels than the limit of {MAX_PIXELS:,}") from None
     except Exception as error:  # the readers of damaged files fail in every way: struct.error, IndexError, SyntaxError
-        raise DataError(f"{name} is damaged: {_first_line(error)}") from None
+        raise DataError(f"{name} is damaged: {first_line(error)}") from None
     if deep and 0 < pixels.max() < 16:  # Pillow keeps the high byte of each channel: what lies below is lost
         raise DataError(f"{name} has 16 bits a channel and uses 12 of them at most: save it with 8 bits a channel")
     return pixels if image.format == "TIFF" else _upright(pixels, _orientation(data))  # Pillow has turned a TIFF
@@ -205,10 +205,6 @@ def _kind(data: bytes) -> str:
     return (
         "it looks like text" if b"\x00" not in data[:512] and data[:512].isascii() else f"it starts with {data[:8]!r}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 # Resizing without aliasing: Pillow's BILINEAR, up to three times as fast, and its BICUBIC. Along one side the bytes are

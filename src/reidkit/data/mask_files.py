@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from reidkit.data.decode import FORMATS, MAX_PIXELS, decode, read_image
 from reidkit.data.sources import fit
-from reidkit.errors import DataError
+from reidkit.errors import DataError, first_line
 from reidkit.recipe.mask_channels import JOINTS
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _values(path: Path) -> NDArray[np.int64]:
     except UnidentifiedImageError:
         raise DataError(f"{path} is not an image, or of a kind that is not read") from None
     except Exception as error:  # as in `decode`: readers of damaged files fail in every way
-        raise DataError(f"{path} is damaged: {(str(error).splitlines() or [''])[0] or type(error).__name__}") from None
+        raise DataError(f"{path} is damaged: {first_line(error)}") from None
     if not small:
         raise DataError(f"{path} is {image.width} x {image.height} pixels, above the limit of {MAX_PIXELS:,}")
     return values
@@ -87,7 +87,7 @@ def read_maps(path: Path) -> Pixels:
     try:
         maps = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is damaged, or no .npy file ({(str(error).splitlines() or [''])[0]})") from None
+        raise DataError(f"{path} is damaged, or no .npy file ({first_line(error)})") from None
     if maps.ndim != 3 or len(maps) != len(JOINTS) or 0 in maps.shape or maps.size > MAX_PIXELS:
         raise DataError(f"{path} holds {list(maps.shape)} numbers: keypoint maps are [{len(JOINTS)}, h, w]")
     if maps.dtype != np.uint8:

@@ -330,12 +330,6 @@ def digest_of_files(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of what a library says, not too long and without bytes of the file."""
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return " ".join(text.encode("ascii", "backslashreplace").decode().split())[:200]
-
-
 def _names(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(f"{name!a}" for name in listed[:5]) + (", ..." if len(listed) > 5 else "") or "none"

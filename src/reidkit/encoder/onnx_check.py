@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reidkit.encoder.exported import first_line
-from reidkit.errors import UsageError, WeightsError
+from reidkit.errors import UsageError, WeightsError, first_line
 from reidkit.extras import install
 
 if TYPE_CHECKING:

@@ -13,11 +13,10 @@ from reidkit.encoder.exported import (
     Graph,
     check_input,
     digest_of_files,
-    first_line,
     require_file,
 )
 from reidkit.encoder.onnx_check import LARGEST
-from reidkit.errors import UsageError, WeightsError
+from reidkit.errors import UsageError, WeightsError, first_line
 from reidkit.extras import install
 from reidkit.workers import threads_here
 

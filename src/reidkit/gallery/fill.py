@@ -64,7 +64,7 @@ class Filled:
     conflicts: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
-    def count(self, keys: Sequence[str], status: Sequence[Status]) -> None:
+    def note(self, keys: Sequence[str], status: Sequence[Status]) -> None:
         """Count what became of some rows."""
         self.added += status.count("added")
         self.replaced += status.count("replaced")
@@ -138,7 +138,7 @@ def _add(gallery: Gallery, some: list[ImageRow], filled: Filled, how: OnConflict
         pictures = [make_thumbnail(each.path) for each in kept] if thumbnails else None
         rows = [each.row for each in kept]
         added = gallery.add_vectors(np.concatenate(parts), rows, thumbnails=pictures, on_conflict=how)
-        filled.count(added.keys, added.status)
+        filled.note(added.keys, added.status)
 
 
 def _image(path: ImageFile) -> Image:
@@ -209,7 +209,7 @@ def fill_from_features(
         added = gallery.add_vectors(
             embeddings.vectors[some], rows[some], model=embeddings.model, on_conflict=on_conflict
         )
-        filled.count(added.keys, added.status)
+        filled.note(added.keys, added.status)
         if progress:
             progress(len(added.keys))
     return filled

@@ -111,7 +111,7 @@ class Admission:
     def work(self, images: int = 1) -> Iterator[None]:
         """Measure how long images take that have a place, from now on."""
         with self._lock:
-            self._count()
+            self._count_time()
             self._working += images
         finished = False
         try:
@@ -119,12 +119,12 @@ class Admission:
             finished = True
         finally:
             with self._lock:
-                self._count()
+                self._count_time()
                 self._working -= images
                 self._done += images if finished else 0
                 self._ever += images if finished else 0
 
-    def _count(self) -> None:
+    def _count_time(self) -> None:
         """Count the time since the last change, if there was work; older measurements fade."""
         now = time.monotonic()
         if self._working:

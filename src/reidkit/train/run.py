@@ -220,7 +220,7 @@ def _run(job: Job) -> Run:
     facts |= {**left_out, **_own_facts(network, job), **({"masks": masks.digest} if masks else {})}
 
     with opened(job, facts):
-        job.info(_first_line(job, len(source), len(pids), compiled))
+        job.info(_beginning(job, len(source), len(pids), compiled))
         augmentation = build_augmentation(recipe.images, recipe.erasing)
         batches = TrainBatches(source, labels.astype(np.int64), sampler, augmentation, job.seed, job.device, job.group)
         batches.masks = masks
@@ -242,7 +242,8 @@ def _run(job: Job) -> Run:
     )
 
 
-def _first_line(job: Job, images: int, ids: int, compiled: bool) -> str:
+def _beginning(job: Job, images: int, ids: int, compiled: bool) -> str:
+    """Return what a run says when it begins."""
     scratch = "weights from scratch (pretrained weights are better)"
     start = f"weights from {job.weights.name}" if job.weights else scratch
     return f"{job.recipe.name}: {images} images of {ids} ids, {start}, {machine(job)}{', compiled' if compiled else ''}"

@@ -125,7 +125,7 @@ def compare_runs(  # noqa: PLR0913
             foreign = Path(path).suffix.lower() in EXPORTED
             model = load_model(path, network=network, input_spec=input_spec if foreign else None)
             side.recipe = side.recipe or getattr(model, "recipe", None)
-            _take(side, evaluate(model, dataset, protocol, options))
+            _fill(side, evaluate(model, dataset, protocol, options))
     first, second = sides
     test = None
     if first.values and second.values:
@@ -176,7 +176,7 @@ def read_queries(path: Path) -> Side:
     return Side(name=str(path), queries=queries, values=Values(ap, inp, first))
 
 
-def _take(side: Side, evaluation: Evaluation) -> None:
+def _fill(side: Side, evaluation: Evaluation) -> None:
     """Put the scores of single queries into a side."""
     query, scores = evaluation.query, evaluation.scores
     side.evaluation = evaluation

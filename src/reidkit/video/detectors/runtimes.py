@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from reidkit.encoder.exported import digest_of_files, first_line, require_file
+from reidkit.encoder.exported import digest_of_files, require_file
 from reidkit.encoder.onnx_check import read_onnx
 from reidkit.encoder.onnx_runtime import TYPES, open_session
 from reidkit.encoder.openvino_runtime import output_name, read_openvino, shape_of
-from reidkit.errors import UsageError, WeightsError
+from reidkit.errors import UsageError, WeightsError, first_line
 from reidkit.workers import threads_here
 
 if TYPE_CHECKING:
