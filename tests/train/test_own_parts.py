@@ -242,7 +242,7 @@ def test_an_own_sampler_cannot_order_a_stream(tmp_path: Path) -> None:
     from tests.data.shards.made import noise_shards
 
     shards = noise_shards(tmp_path / "shards")
-    with pytest.raises(UsageError, match="pass stream=False"):
+    with pytest.raises(UsageError, match="without stream=True"):
         train(ONE_EPOCH, shards, out=tmp_path / "run", sampler=Twice(), options=TrainOptions(stream=True))
     assert not (tmp_path / "run").exists()
 

@@ -16,7 +16,7 @@ import torch
 from reidkit.data import transforms, transforms_on_device
 from reidkit.data.masks import with_masks
 from reidkit.data.sampler import build_sampler
-from reidkit.data.sources import Streamed, UnreadableImagesError
+from reidkit.data.sources import READ_ANYWHERE, Streamed, UnreadableImagesError
 from reidkit.data.style_exchange import StyledRows
 from reidkit.data.transforms import build_augmentation
 from reidkit.data.transforms_on_device import DeviceParams
@@ -92,7 +92,7 @@ class TrainBatches:
             raise ValueError(f"{len(self.labels)} labels for {len(self.source)} images")
         if self.augmentation.exchange and isinstance(self.source, Streamed):
             raise UsageError(
-                "streamed shards have an order of their own: set images.exchange to 0, or pass stream=False",
+                f"streamed shards have an order of their own: set images.exchange to 0, or {READ_ANYWHERE}",
                 argument="images.exchange",
             )
         if self.resident is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from reidkit.data.sources import Streamed
+from reidkit.data.sources import READ_ANYWHERE, Streamed
 from reidkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def build_sampler(source: ImageSource, labels: NDArray[np.int64], batch: Batch, 
     if isinstance(source, Streamed):
         if batch.hard_pool:
             raise UsageError(
-                "streamed shards have an order of their own: set batch.hard_pool to 0, or pass stream=False",
+                f"streamed shards have an order of their own: set batch.hard_pool to 0, or {READ_ANYWHERE}",
                 argument="batch.hard_pool",
             )
         groups = source.groups, source.group_bytes

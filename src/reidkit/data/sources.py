@@ -67,6 +67,10 @@ class Streamed(Protocol):
         """These images will be asked for, in this order."""
 
 
+READ_ANYWHERE = "give loose images, or .tar shards on a disk without stream=True"
+"""The remedy where streamed shards will not do: those at a URL and Parquet cannot be read otherwise."""
+
+
 class UnreadableImagesError(DataError):
     """Some of the images that were asked for at once cannot be decoded.
 

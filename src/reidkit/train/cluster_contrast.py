@@ -17,7 +17,7 @@ import torch
 
 from reidkit.data.loaders import TrainBatches
 from reidkit.data.sampler import PKSampler
-from reidkit.data.sources import Streamed
+from reidkit.data.sources import READ_ANYWHERE, Streamed
 from reidkit.data.transforms import build_augmentation
 from reidkit.data.unlabelled import open_unlabelled
 from reidkit.distributed import joined
@@ -200,8 +200,7 @@ def _refuse_unfit(source: ImageSource, recipe: Recipe) -> None:
     """
     if isinstance(source, Streamed):
         raise UsageError(
-            "streamed shards cannot be adapted to, as batches of clusters need any image at any time: pass "
-            "stream=False, or give loose images",
+            f"streamed shards cannot be adapted to, as batches of clusters need any image at any time: {READ_ANYWHERE}",
             argument="stream",
         )
     least = 2 * recipe.adapt.min_images

@@ -17,7 +17,7 @@ from reidkit.data.formats.detect import load_dataset, merge_datasets
 from reidkit.data.formats.scan import worth_saying
 from reidkit.data.images import open_images
 from reidkit.data.sampler import build_sampler, scattered_share
-from reidkit.data.sources import Streamed, WithReplacements
+from reidkit.data.sources import READ_ANYWHERE, Streamed, WithReplacements
 from reidkit.encoder import InferenceOptions
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, require_evaluable
@@ -226,7 +226,7 @@ def open_sampler(source: ImageSource, labels: NDArray[np.int64], job: Job) -> Sa
     """Return the user's sampler or that of the recipe, which raises if there are too few ids for its batches."""
     if job.sampler is not None and isinstance(source, Streamed):
         raise UsageError(
-            "streamed shards have an order of their own: pass stream=False for your sampler", argument="stream"
+            f"streamed shards have an order of their own: for your sampler {READ_ANYWHERE}", argument="stream"
         )
     sampler = job.sampler or build_sampler(source, labels, job.recipe.batch, job.seed)
     check_batches(sampler.epoch(1), len(source), job.group.size)
