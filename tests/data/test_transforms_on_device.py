@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reidkit.data import loaders, transforms, transforms_on_device
 from reidkit.data.loaders import build_batches, copy_to_device, fits_on
-from reidkit.data.sources import MappedImages, StreamedImages
+from reidkit.data.sources import ImagesOnDemand, MappedImages
 from reidkit.data.transforms_on_device import DeviceParams
 from reidkit.recipe import Batch, Erasing, Recipe
 from reidkit.types import Sample
@@ -125,7 +125,7 @@ def test_images_are_copied_by_their_indices(tmp_path: Path, monkeypatch: pytest.
     for i, pixels in enumerate(whole._pixels):
         Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
     samples = [Sample(tmp_path / f"{i:02}.png", i, 0) for i in range(11)]
-    assert np.array_equal(copy_to_device(CPU, StreamedImages(samples, kept, (24, 16))).numpy(), whole._pixels[kept])
+    assert np.array_equal(copy_to_device(CPU, ImagesOnDemand(samples, kept, (24, 16))).numpy(), whole._pixels[kept])
 
 
 def test_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:

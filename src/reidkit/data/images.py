@@ -19,7 +19,7 @@ from reidkit.data.decode import decode
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.reader import open_shards
 from reidkit.data.shards.samples import ShardSamples
-from reidkit.data.sources import ImageSource, MappedImages, StreamedImages, decode_all, keep
+from reidkit.data.sources import ImagesOnDemand, ImageSource, MappedImages, decode_all, keep
 from reidkit.errors import DataError
 from reidkit.types import as_samples
 
@@ -78,7 +78,7 @@ def open_images(  # noqa: PLR0913 (options by name only)
     if cache_dir is None or len(files) < len(paths):
         decoded = decode_all(paths, size, progress, resize)
         unreadable = {i: why for _, reasons in decoded for i, why in reasons.items()}
-        return StreamedImages(samples, keep(len(samples), unreadable, skip_unreadable), size, resize)
+        return ImagesOnDemand(samples, keep(len(samples), unreadable, skip_unreadable), size, resize)
     file = _CacheFile(Path(cache_dir), files, size, resize)
     pixels, unreadable = file.load() or file.build(progress)
     return MappedImages(pixels, samples, keep(len(samples), unreadable, skip_unreadable))

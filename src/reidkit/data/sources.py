@@ -99,7 +99,7 @@ class MappedImages:
         return self._pixels, self.readable[indices]
 
 
-class StreamedImages:
+class ImagesOnDemand:
     """Images that are decoded, in a few threads, whenever they are asked for."""
 
     def __init__(
