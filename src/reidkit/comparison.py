@@ -14,7 +14,7 @@ import numpy as np
 from reidkit import metrics
 from reidkit.data.check import compare_with_model
 from reidkit.encoder import as_image_encoder
-from reidkit.errors import DataError, MissingFileError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.evaluation import embed_dataset, open_dataset, require_evaluable, with_changes
 from reidkit.metrics.calibration_file import Settings, calibration_path, load_calibration, save_calibration
 from reidkit.metrics.distances import pair_squares, prepare
@@ -201,11 +201,16 @@ def compare(model: Encoder, a: Image, b: Image, *, threshold: float | None = Non
         threshold: The similarity from which both show the same person; None: the calibrated one.
 
     Raises:
+        UsageError: the threshold is no similarity that two images can have.
         DataError: an image cannot be read; the calibration is damaged or another model's.
     """
     model = as_image_encoder(model)
     known = model.calibration
     metric = known.settings.metric if known else "cosine"
+    if threshold is not None and metric == "cosine" and not -1 <= threshold <= 1:
+        raise UsageError(
+            f"the threshold {threshold:g} is no cosine: pass a similarity from -1 to 1", argument="threshold"
+        )
     vectors = model.embed([a, b], feature=known.feature if known else "f_i", flip=bool(known and known.flip))
     first = np.zeros(1, np.int64)
     alike = float(similarity(pair_squares(prepare(vectors[:1], metric, "a"), vectors[1:], first, first, metric))[0])

@@ -7,6 +7,7 @@ from PIL import Image
 
 from reidkit.comparison import calibrate, compare
 from reidkit.encoder import load_model
+from reidkit.errors import UsageError
 from tests.encoder.files import mean_colour
 
 if TYPE_CHECKING:
@@ -44,3 +45,6 @@ def test_error_rates_are_those_of_the_calibration(tmp_path: Path, noise: Path) -
     assert low.false_accepts == pytest.approx(1)
     assert low.false_rejects == pytest.approx(0)
     assert "of pairs of two ids are accepted" in str(low)
+    for wrong in (80, -1.1, float("nan")):
+        with pytest.raises(UsageError, match=r"is no cosine: pass a similarity from -1 to 1"):
+            compare(model, first, second, threshold=wrong)

@@ -118,7 +118,7 @@ def test_a_token(nursery):
     ("words", "status", "said"),
     [
         (("token",), 2, "serve token NAME"),
-        (("token", "anna"), 2, "is no role"),
+        (("token", "anna"), 2, "a token without a role may do nothing: give one of search"),
         (("token", "anna", "--role", "root"), 2, "root is no role"),
         (("token", "a b", "--role", "search"), 2, "cannot be a name"),
         (("memory",), 2, "--model"),

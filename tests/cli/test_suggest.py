@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from reidkit.cli import suggest
 from reidkit.recipe.text import FIELDS
+
+if TYPE_CHECKING:
+    from tests.commands import Nursery
 
 KNOWN = ("recipes", "data", "shard", "synth", "train", "evaluate", "score", "calibrate", "paper", "doctor", "show")
 TRAIN = ("--data", "--set", "--out", "--weights", "--device", "--precision", "--resume", "--seed", "--evaluate-every")
@@ -96,3 +101,13 @@ def test_nothing_wrong_is_said_of_an_option_that_means_nothing() -> None:
 
 def test_every_suggestion_exists() -> None:
     assert set(FIELDS.values()) <= set(suggest.recipe_keys())
+
+
+@pytest.mark.parametrize("words", [("evaluate", "model"), ("train", "strong-baseline"), ("calibrate", "model")])
+def test_a_data_set_in_the_place_of_an_argument(nursery: Nursery, words: tuple[str, ...]) -> None:
+    done = nursery.run(*words, "my data")
+    assert done.status == 2
+    assert done.line() == (
+        f"`reidkit {words[0]}` takes the data set by an option: --data 'my data' (see `reidkit {words[0]} --help`)"
+    )
+    assert "Missing option '--data'" in nursery.run(*words).line()

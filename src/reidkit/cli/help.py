@@ -138,7 +138,15 @@ class Command(_ExampleFirst, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Read the words of the command line, with options by their present names or their earlier ones."""
-        return super().parse_args(ctx, [_present_name(word) for word in args])
+        words = [_present_name(word) for word in args]
+        try:
+            return super().parse_args(ctx, [*words])
+        except Exception as error:
+            if type(error).__name__ == "MissingParameter" and "--data" in getattr(error, "param", ctx.command).opts:
+                _, left, _ = self.make_parser(ctx).parse_args([*words])
+                if left:
+                    raise suggest.data_by_position(left[0], ctx.command_path) from None
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.

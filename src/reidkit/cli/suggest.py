@@ -130,6 +130,11 @@ def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[st
     return f"`{path}` has no option {option}{remedy and '; '}{remedy} (see `{path} --help`)"
 
 
+def data_by_position(word: str, path: str) -> UsageError:
+    """Return the error for a data set that stands where an option is expected, as in `reidkit evaluate MODEL DIR`."""
+    return UsageError(f"`{path}` takes the data set by an option: --data {shlex.quote(word)} (see `{path} --help`)")
+
+
 def recipe_names() -> list[str]:
     """Return every recipe that `train` knows by name."""
     from reidkit.recipes import by_name

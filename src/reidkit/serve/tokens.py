@@ -76,9 +76,11 @@ def check_roles(roles: list[str]) -> None:
     Raises:
         UsageError: there is one, or there are none at all.
     """
+    if not roles:
+        raise UsageError(f"a token without a role may do nothing: give one of {', '.join(ROLES)}", argument="role")
     unknown = [role for role in roles if role not in ROLES]
-    if unknown or not roles:
-        raise UsageError(f"{unknown[0] if unknown else 'nothing'} is no role: give {', '.join(ROLES)}", argument="role")
+    if unknown:
+        raise UsageError(f"{unknown[0]} is no role: give one of {', '.join(ROLES)}", argument="role")
 
 
 class Tokens:
