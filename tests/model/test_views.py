@@ -8,7 +8,7 @@ from reidkit import recipe
 from reidkit.errors import UsageError
 from reidkit.model import ResNet, build_network
 from reidkit.model.chance import Place, placed, reseed
-from reidkit.model.heads.svdnet import OrthogonalEmbedding, orthogonality
+from reidkit.model.heads.svdnet import OrthogonalEmbedding
 from reidkit.model.views import DropRows, Rows, SoftParts, take_tail
 
 
@@ -129,6 +129,13 @@ def columns(*vectors):
     layer = OrthogonalEmbedding(2, 2, 4)
     layer.weight.data = torch.tensor(vectors)
     return layer
+
+
+@torch.no_grad()
+def orthogonality(weight_dc):
+    """S(W) = sum g_ii / sum |g_ij| of G = W^T W (equation 8): 1 where all columns are orthogonal."""
+    gram_dd = weight_dc @ weight_dc.T
+    return float(gram_dd.diagonal().sum() / gram_dd.abs().sum())
 
 
 def test_orthogonal_columns_by_hand():

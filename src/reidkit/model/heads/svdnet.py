@@ -75,13 +75,6 @@ class OrthogonalEmbedding(nn.Linear):
             size_dd[place, :], size_dd[:, column] = -1, -1
 
 
-@torch.no_grad()
-def orthogonality(weight_dc: Tensor) -> float:
-    """Return S(W) = sum g_ii / sum |g_ij| of G = W^T W (equation 8): 1 where all columns are orthogonal."""
-    gram_dd = weight_dc @ weight_dc.T
-    return float(gram_dd.diagonal().sum() / gram_dd.abs().sum())
-
-
 def build_head(recipe: recipe.Network, channels: int) -> Single:
     """Make the head of a recipe for a map of so many channels, initialised from torch's random state."""
     dim = recipe.embedding or DIM
