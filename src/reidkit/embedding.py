@@ -288,6 +288,7 @@ class Work:
         return pixels, why
 
     def _encode(self, at: int, pixels: NDArray[np.uint8], why: dict[int, str], progress: tuple[int, int]) -> _Part:
+        """Return the features of a part; `progress` is how many images are done before it, and how many there are."""
         readable = np.setdiff1d(np.arange(len(pixels)), list(why))
         rows = self._rows(at)
         done, total = progress

@@ -61,6 +61,11 @@ def read_keypoints(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _joints_of_images(found: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """Return the joints of each image, by its name without an ending; of several people those of the one most seen.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no file of keypoints.
+    """
     names = next((tuple(each["keypoints"]) for each in found.get("categories", ()) if each.get("keypoints")), COCO)
     images = {each["id"]: each for each in found["images"]}
     best: dict[object, NDArray[np.float64]] = {}

@@ -165,6 +165,7 @@ class StyledRows:
         return self._pixels, np.arange(len(indices))
 
     def _exchange(self, index: NDArray[np.int64], camera: NDArray[np.int64], partner: NDArray[np.int64]) -> None:
+        """Give images with a `camera` (-1: none) its style, by the moments of its colours or a partner's amplitudes."""
         chosen = np.flatnonzero(camera >= 0)
         if self._cameras is None or not len(chosen):
             return

@@ -348,6 +348,11 @@ def _of_table(place: Path) -> list[ImageRow]:
 
 
 def _of_line(place: Path, line: int, cells: dict[str, Any]) -> ImageRow:
+    """Return a line of a table as an image and its row.
+
+    Raises:
+        DataError: the line does not fit, named with its number.
+    """
     try:
         if None in cells or None in cells.values():
             raise DataError("it has not as many columns as line 1")

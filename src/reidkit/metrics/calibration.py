@@ -224,6 +224,7 @@ def _remedy(impostors: int) -> str:
 
 
 def _warnings(pairs: Pairs, settings: Settings, unknown: OpenSet | None) -> Iterator[str]:
+    """Yield a sentence about each number that rests on too little."""
     expected = settings.far * pairs.impostors
     if expected < FEW:
         yield (

@@ -155,6 +155,7 @@ def create_app(
 
 
 def _add(app: FastAPI, each: Operation) -> None:
+    """Add an operation, with all that the description of the service says of it."""
     errors = each.statuses if each.path.startswith("/health") else (*COMMON, *each.statuses)
     responses: dict[int | str, dict[str, Any]] = {status: _problem(status) for status in errors}
     for status in each.success:
@@ -194,6 +195,7 @@ def _extra(each: Operation) -> dict[str, Any]:
 
 
 def _content(each: Operation) -> dict[str, Any]:
+    """Return the kinds of bodies that an operation takes, as OpenAPI describes them."""
     content: dict[str, Any] = {}
     if each.takes:
         content["application/json"] = {"schema": {"$ref": REF.format(model=each.takes.__name__)}}

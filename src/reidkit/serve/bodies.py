@@ -171,6 +171,11 @@ class _Form:
         self._ended = True
 
     def _body(self) -> Body:
+        """Return what the parts of the form hold.
+
+        Raises:
+            Problem: two requests, or more or larger pictures than are taken.
+        """
         body = Body()
         for name, data in self._found:
             if name != "request":

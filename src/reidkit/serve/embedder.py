@@ -54,6 +54,7 @@ class Embedder:
 
 
 def _in_torch(model: Model, feature: str, flip: bool, device_name: str) -> Run:
+    """Return how the network of a model runs on a device: its batch norms folded, in the precision that suits it."""
     import torch
 
     from reidkit.data.transforms import normalise
@@ -78,6 +79,8 @@ def _in_torch(model: Model, feature: str, flip: bool, device_name: str) -> Run:
 
 
 def _elsewhere(model: Encoder, flip: bool) -> Run:
+    """Return how any other encoder runs: from pixels, wherever it does."""
+
     def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         features = model.encode(pixels)
         if flip:

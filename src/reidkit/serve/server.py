@@ -133,6 +133,7 @@ def _set_threads() -> None:
 
 
 def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, started: Callable[[], None]) -> None:
+    """Run the application until a signal ends it; `started` is called when connections are taken."""
     import uvicorn
 
     class Server(uvicorn.Server):

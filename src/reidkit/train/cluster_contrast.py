@@ -266,6 +266,11 @@ class ClusteredBatches:
         return self._job.out / "state.pt"
 
     def _cluster(self, epoch: int) -> None:
+        """Cluster the images by the network as it is, and fill the memory with the clusters.
+
+        Raises:
+            RunError: there are fewer than two.
+        """
         adapt, job = self._job.recipe.adapt, self._job
         share_statistics(job.group, self._network)
         vectors = torch.from_numpy(self._features(epoch)).to(job.device)

@@ -53,6 +53,7 @@ def build_optimizer(network: nn.Module, objective: nn.Module, optim: Optim) -> t
 
 
 def _make(parameters: Any, optim: Optim) -> torch.optim.Optimizer:
+    """Make the optimizer that a recipe names; a step is one kernel for all parameters."""
     if optim.name == "sgd":
         return torch.optim.SGD(
             parameters,

@@ -352,6 +352,11 @@ def load_classifier(encoder: Encoder, pids: NDArray[np.int64]) -> Classifier:
 
 
 def _read_classifier(path: Path, encoder: Encoder) -> Classifier:
+    """Return the classifier of a file, which has to be that of this encoder.
+
+    Raises:
+        WeightsError: it is of another model, damaged, or no classifier.
+    """
     tensors, metadata = read(path)
     weight, bias, pids = (tensors.get(name) for name in ("weight", "bias", "pids"))
     if metadata.get("format") != FORMAT or weight is None or pids is None:

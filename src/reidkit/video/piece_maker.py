@@ -145,6 +145,7 @@ class PieceMaker:
         return lost or running.seconds[-1] - running.seconds[0] >= self._options.longest
 
     def _made(self, running: _Running) -> Made | None:
+        """Return what has been gathered as a piece with its crops; None for a track of too few boxes."""
         if self._tracker and len(running.frames) < self._options.min_boxes:
             return None
         best = running.candidates.best()

@@ -271,6 +271,7 @@ class _Job:
         self.result.records.append(record)
 
     def _settings(self, video: GivenVideo, finder: Boxes) -> Settings:
+        """Return what a video is tracked by; another run by the same need not read it again."""
         how = self.options
         given = isinstance(finder, BoxFile) and finder.tracks
         rules = how.pieces.tracker
@@ -297,6 +298,7 @@ class _Job:
         return changed
 
     def _track(self, video: GivenVideo, source: Source, finder: Boxes, named: tuple[str, Settings]) -> Record:
+        """Read a video from its beginning, and return its record."""
         name, settings = named
         frames = video.open(self.options.every, self.options.seconds)
         try:

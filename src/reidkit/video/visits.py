@@ -255,6 +255,7 @@ def video_seconds(hit: Hit) -> tuple[float, float] | None:
 
 
 def _visit(rank: int, hits: list[Hit]) -> Visit:
+    """Return hits, the most similar first, as a visit."""
     best = hits[0]
     video = best.attributes.get("video")
     mine = [video_seconds(hit) for hit in hits if hit.attributes.get("video") == video]

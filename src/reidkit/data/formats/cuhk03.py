@@ -61,6 +61,13 @@ def load(folder: Path, boxes: Boxes = "detected", protocol: Protocol = "new", sp
 
 
 def _extracted(name: str, table: Path, images: Path, split: int) -> Dataset:
+    """Return one split of an extracted copy.
+
+    In its tables ids begin anew in query and gallery: they are moved behind those of train.
+
+    Raises:
+        DataError: the table cannot be read, has no such split, or names images that are not there.
+    """
     try:
         splits = json.loads(table.read_text(encoding="utf-8"))
     except OSError as error:

@@ -362,6 +362,7 @@ def k_reciprocal_blocks(
 def _blocks(
     points: Points, settings: KReciprocal, multiplier: Multiplier, queries: int, into: NDArray[np.float32] | None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the blocks: neighbours of all points and their encoding first, then distances of some queries at a time."""
     count = len(points.vectors)
     found = nearest_neighbours(points, settings.longest, multiplier, into)
     graph = Graph(points.vectors, found.indices, found.distances, found.farthest, NO_QUERY)

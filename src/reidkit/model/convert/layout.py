@@ -42,11 +42,12 @@ def settings_told(state: Mapping[str, Tensor], path: Path) -> dict[str, object]:
 
 
 def _head(state: Mapping[str, Tensor]) -> dict[str, object]:
+    """Return the settings of the head, by the names of its tensors."""
     told: dict[str, object] = {}
     if any(name.startswith("views.") for name in state):
         told["network.head"] = "mgn"
     elif any(name.startswith("heads.stripe") for name in state):
-        told |= {"network.head": "pcb", "network.stripes": _blocks(state, r"heads\.stripe(\d+)\.")}
+        told |= {"network.head": "pcb", "network.stripes": _number_of(state, r"heads\.stripe(\d+)\.")}
     elif any(name.startswith("whole.") for name in state):
         told["network.head"] = "jigsaw"
     elif "backbone.cls_token" in state:
@@ -65,7 +66,7 @@ def _head(state: Mapping[str, Tensor]) -> dict[str, object]:
 def _resnet(state: Mapping[str, Tensor], path: Path) -> dict[str, object]:
     """Find the network of `resnet.KINDS` with these blocks, and the width of its stem."""
     trunk = {re.sub(r"^views\.one\.", "backbone.", name): tensor for name, tensor in state.items()}
-    depths = tuple(_blocks(trunk, rf"backbone\.layer{stage}\.(\d+)\.") for stage in range(1, 5))
+    depths = tuple(_number_of(trunk, rf"backbone\.layer{stage}\.(\d+)\.") for stage in range(1, 5))
     bottleneck = "backbone.layer1.0.conv3.weight" in trunk
     squeeze = "backbone.layer1.0.se_module.fc1.weight" in trunk
     ibn = "a" if "backbone.layer1.0.bn1.IN.weight" in trunk else ""
@@ -152,5 +153,6 @@ def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
     return tuple(state[name].shape) if name in state else ()
 
 
-def _blocks(state: Mapping[str, Tensor], pattern: str) -> int:
+def _number_of(state: Mapping[str, Tensor], pattern: str) -> int:
+    """Return how many different words the group of a pattern finds at the beginning of names."""
     return len({found[1] for name in state if (found := re.match(pattern, name))})

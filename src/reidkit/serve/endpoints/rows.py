@@ -217,6 +217,11 @@ async def _made(service: Service, request: Request, wanted: Sequence[NewRow], bo
 def _one(
     service: Service, wanted: NewRow, embedded: tuple[NDArray[np.float32], bytes] | Problem | None, pointer: str
 ) -> Made:
+    """Return a row, its feature, and a small copy of its picture: None where the feature was sent.
+
+    Raises:
+        Problem: neither or both were sent, the feature is another model's, or the row cannot be one.
+    """
     if isinstance(embedded, Problem):
         raise embedded
     try:
