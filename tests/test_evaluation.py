@@ -219,7 +219,11 @@ def test_images_of_every_kind_have_the_features_of_the_samples(model: Model, ben
 def test_what_is_no_list_of_images(model: Model, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a.jpg is one image, or a folder: pass a list of images, \['a.jpg'\]"):
         model.embed("a.jpg")
-    with pytest.raises(UsageError, match=r"image 1 is float64 \[4, 4, 3\]: pass RGB pixels uint8"):
+    with pytest.raises(UsageError, match=r"images are one array \[4, 4, 3\]: pass a list .* or one array uint8 \[N,"):
+        model.embed(np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(
+        UsageError, match=r"image 1 is float64 \[4, 4, 3\]: pass RGB pixels uint8 .*; floats from 0 to 1"
+    ):
         model.embed([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3))])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="image 0 is of type int: pass a path, a PIL image"):
         model.embed([7])  # type: ignore[list-item]
@@ -275,7 +279,7 @@ def test_comparing_without_a_calibration(model: Model, benchmark: Dataset) -> No
     ours, theirs = features(model, [benchmark.query[0], benchmark.query[1]])
     assert alike.similarity == pytest.approx(ours @ theirs, abs=1e-2)  # bf16 where the processor has it
     assert (alike.same, alike.probability, alike.threshold) == (True, None, -1.0)
-    assert compare(model, path, other, threshold=1.1).same is False
+    assert compare(model, path, other, threshold=1.0).same is False
 
 
 def test_comparing_by_the_calibration_beside_the_model(model: Model, benchmark: Dataset, tmp_path: Path) -> None:
@@ -309,8 +313,10 @@ def test_what_is_passed_in_the_place_of_something_else(model: Model, benchmark: 
         with pytest.raises(UsageError, match="the model is a str: pass what load_model returns"):
             call()
     nothing: Any = None
-    with pytest.raises(UsageError, match="images are a NoneType: pass a list of images"):
+    with pytest.raises(UsageError, match="images are of type NoneType: pass a list of paths"):
         model.embed(nothing)
+    with pytest.raises(UsageError, match="a NoneType is no path: pass the folder of a data set"):
+        evaluate(model, nothing)
     rows: Any = [[1.0, 0.0]]
     with pytest.raises(UsageError, match=r"the query is a list: pass Embeddings\(vectors, pids, camids\)"):
         score_reranked(rows, rows)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from reidkit.data import load_dataset
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics import score
-from reidkit.types import Embeddings
+from reidkit.types import Embeddings, as_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,3 +40,10 @@ def test_lists_that_make_no_array(vectors: Any) -> None:
 
 def test_a_path_may_be_text(noise: Path) -> None:
     assert load_dataset(str(noise)) == load_dataset(noise)
+
+
+def test_what_is_no_path(tmp_path: Path) -> None:
+    assert as_path(str(tmp_path), "a file") == as_path(tmp_path, "a file") == tmp_path
+    for wrong in (None, 3, [tmp_path]):
+        with pytest.raises(UsageError, match=f"a {type(wrong).__name__} is no path: pass a file"):
+            as_path(wrong, "a file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from reidkit.metrics.scoring import check_method, score
 from reidkit.types import EXPORTED, Cameras, Dataset, Metric
 
 if TYPE_CHECKING:
+    import os
     from typing import Unpack
 
     import torch
@@ -270,7 +270,7 @@ def _check_rescore(model: Encoder, rescore: str, top: int, rerank: str | None) -
 
 def open_dataset(dataset: Dataset | str | os.PathLike[str]) -> Dataset:
     """Return a data set that is given by itself or by its path."""
-    return load_dataset(dataset) if isinstance(dataset, str | os.PathLike) else dataset
+    return dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
 
 
 def with_changes(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -251,6 +252,17 @@ class SampleTable(Samples):
 
     def __repr__(self) -> str:
         return f"SampleTable({list(self._samples)})"
+
+
+def as_path(path: object, wanted: str) -> Path:
+    """Return a path that a caller has given.
+
+    Raises:
+        UsageError: it is something else; `wanted` says of what it should have been one.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"a {type(path).__name__} is no path: pass {wanted}", argument="path")
+    return Path(path)
 
 
 def as_samples(samples: Iterable[Sample]) -> Samples:

@@ -160,6 +160,14 @@ def test_what_is_refused_adds_nothing(gallery, tmp_path):
         gallery.add_vectors([RED], [Row("b"), Row("c")])
     with pytest.raises(DataError, match="whole number from 0 up"):
         gallery.add(images[:1], keys=["x"], pids=[1.5])
+    one: Any = "a"
+    with pytest.raises(UsageError, match=r"a is one key: pass a list, \['a'\]"):
+        gallery.remove(one)
+    with pytest.raises(UsageError, match=r"a is one image: pass a list, \['a'\]"):
+        gallery.add(one)
+    for columns, words in (({"keys": one}, "keys is 'a'"), ({"keys": ["b"], "cameras": 1}, "cameras is 1")):
+        with pytest.raises(UsageError, match=f"{words}: pass a list, one for each image"):
+            gallery.add(images[:1], **columns)
     assert gallery.keys() == ["a"]
 
 

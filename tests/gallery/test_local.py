@@ -33,6 +33,13 @@ def filled(path, vectors, dim=3):
     return gallery
 
 
+def test_a_path_is_no_model(tmp_path):
+    wrong = "runs/strong"
+    with pytest.raises(UsageError, match="the model is a str: pass what load_model returns"):
+        open_gallery(tmp_path / "people.db", wrong)
+    assert not (tmp_path / "people.db").exists()
+
+
 def test_what_was_added_is_there_when_it_is_opened_again(path):
     with open_gallery(path, Colours()) as gallery:
         gallery.add_vectors([RED, GREEN], [Row("a", camera="door", pid=3), Row("b")], thumbnails=[b"jpeg", None])

@@ -230,6 +230,8 @@ def test_ids_of_one_image_each_are_said(noise: Path, tmp_path: Path, said: list[
     [
         ({"options": TrainOptions(device="tpu")}, UsageError, "no device tpu"),
         ({"data": Path("none")}, DataError, "none is not there"),
+        ({"data": None}, UsageError, "data is a NoneType: pass a folder"),
+        ({"data": [("a.jpg", 1, 2)]}, UsageError, r"data is a list of tuple: pass .* or of Sample\(path, pid, camid\)"),
         ({"evaluate_on": Path("none")}, DataError, "none is not there"),
         ({"weights": Path("none.pth")}, WeightsError, r"none\.pth is not there"),
         ({"options": TrainOptions(format="x")}, UsageError, "no format x"),

@@ -211,8 +211,7 @@ class ImageEncoder(ABC):
         options = InferenceOptions(device=device, precision=precision, batch=batch, progress=progress, **how)
         if isinstance(images, str | os.PathLike):
             raise UsageError(f"{images} is one image, or a folder: pass a list of images, [{str(images)!r}]")
-        if not isinstance(images, Sequence | np.ndarray):
-            raise UsageError(f"images are a {type(images).__name__}: pass a list of images", argument="images")
+        _refuse_no_list(images)
         if are_samples(images):
             return embed_samples(self, images, "images", options, feature=feature, flip=flip)
         source = open_source(images, self.input, options)
@@ -253,6 +252,21 @@ def as_image_encoder(encoder: Encoder) -> ImageEncoder:
     if not all(hasattr(encoder, name) for name in ("input", "dim", "fingerprint", "encode")):
         raise UsageError(f"the model is a {type(encoder).__name__}: pass what load_model returns", argument="model")
     return _OwnEncoder(encoder)
+
+
+def _refuse_no_list(images: object) -> None:
+    """Refuse what is no list of images: one image, one array, something to iterate over.
+
+    Raises:
+        UsageError: it is none.
+    """
+    wanted = "pass a list of paths, PIL images or uint8 arrays [H, W, 3]"
+    if isinstance(images, np.ndarray) and images.dtype.kind in "biufc" and images.ndim != 4:
+        raise UsageError(
+            f"images are one array {list(images.shape)}: {wanted}, or one array uint8 [N, H, W, 3]", argument="images"
+        )
+    if not isinstance(images, Sequence | np.ndarray):
+        raise UsageError(f"images are of type {type(images).__name__}: {wanted}", argument="images")
 
 
 def are_samples(

@@ -82,7 +82,10 @@ def _pixels(image: Image, index: int) -> NDArray[np.uint8]:
         return decode(Path(image))
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise UsageError(f"image {index} is {image.dtype} {list(image.shape)}: pass RGB pixels uint8 [H, W, 3]")
+            known = "; floats from 0 to 1 are (255 * image).round().astype('uint8')" if image.dtype.kind == "f" else ""
+            raise UsageError(
+                f"image {index} is {image.dtype} {list(image.shape)}: pass RGB pixels uint8 [H, W, 3]{known}"
+            )
         return image
     if hasattr(image, "convert"):
         from PIL import ImageOps

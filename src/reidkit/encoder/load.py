@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit.encoder.torch_model import Model
 from reidkit.errors import MissingFileError, UsageError
 from reidkit.model.weights import load_network
-from reidkit.types import EXPORTED
+from reidkit.types import EXPORTED, as_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from reidkit.encoder.base import Encoder, ImageEncoder
     from reidkit.encoder.input_spec import InputSpec
     from reidkit.model.own import OwnModule
@@ -32,10 +33,10 @@ def load_model(
         MissingFileError: there is nothing at `path`.
         WeightsError: no model there, one of something else, one whose bytes do not match its fingerprint, or one
             that holds values that are not finite.
-        UsageError: the model's network is your own, and `network` is missing; nothing says how the images of a foreign
+        UsageError: no path; the network is your own, and `network` is missing; nothing says how the images of a foreign
             file are made; the runtime is not installed.
     """
-    path = Path(path)
+    path = as_path(path, "a run folder, a .safetensors, an .onnx or an OpenVINO .xml")
     if not os.path.lexists(path):
         raise MissingFileError(f"{path} is not there: give a run folder, a .safetensors, an .onnx or an OpenVINO .xml")
     ending = path.suffix.lower()

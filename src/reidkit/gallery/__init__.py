@@ -53,9 +53,11 @@ def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> G
     Raises:
         DataError: no gallery, a damaged one, or one of another model.
         GalleryError: a server that does not answer.
-        UsageError: an address of another kind.
+        UsageError: an address of another kind; no model.
     """
     place = os.fspath(uri)
+    if model is not None and not hasattr(model, "fingerprint"):
+        raise UsageError(f"the model is a {type(model).__name__}: pass what load_model returns", argument="model")
     if place == "memory":
         from reidkit.gallery.memory import MemoryGallery
 

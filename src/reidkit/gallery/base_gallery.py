@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -18,7 +18,7 @@ from reidkit.gallery.query_search import Target, find, make_target, no_such_key
 from reidkit.gallery.row import Row, camera_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -152,6 +152,8 @@ class BaseGallery(ABC):
         on_conflict: OnConflict = "raise",
     ) -> Added:
         """Embed and add images: see `Gallery.add`."""
+        if isinstance(images, str | os.PathLike):
+            raise UsageError(f"{images} is one image: pass a list, [{str(images)!r}]", argument="images")
         given = {
             "keys": _keys_of(images) if keys is None else keys,
             "cameras": cameras,
@@ -187,6 +189,8 @@ class BaseGallery(ABC):
 
     def remove(self, keys: Iterable[str], *, missing_ok: bool = False) -> int:
         """Remove rows by key: see `Gallery.remove`."""
+        if isinstance(keys, str):
+            raise UsageError(f"{keys} is one key: pass a list, [{keys!r}]", argument="keys")
         matching = Filter(keys=list(keys))
         gone = tuple(matching.keys or ())
         if not gone:
@@ -348,7 +352,11 @@ def rows_of(count: int, *, keys: Sequence[str], **columns: Sequence[Any] | None)
         DataError: a value that cannot be one.
         UsageError: a column of another length.
     """
-    given = {name: list(column) for name, column in {"keys": keys, **columns}.items() if column is not None}
+    known = {name: column for name, column in {"keys": keys, **columns}.items() if column is not None}
+    for name, column in known.items():
+        if isinstance(column, str) or not isinstance(column, Iterable):
+            raise UsageError(f"{name} is {column!r}: pass a list, one for each image", argument=name)
+    given = {name: list(column) for name, column in known.items()}
     for name, column in given.items():
         if len(column) != count:
             raise UsageError(f"there are {len(column)} {name} for {count} images: pass one for each", argument=name)

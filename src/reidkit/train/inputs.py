@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,10 +26,10 @@ from reidkit.hardware import choose_device, choose_precision
 from reidkit.metrics.matching import find_copies
 from reidkit.train import run_folder
 from reidkit.train.log import LOGGER
-from reidkit.types import Dataset
+from reidkit.types import Dataset, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from reidkit.model.own import OwnModule
     from reidkit.recipe import Optim, Recipe
     from reidkit.train.log import Callback
-    from reidkit.types import Cameras, Missing, Sample, Samples
+    from reidkit.types import Cameras, Missing, Samples
 
     Data = str | os.PathLike[str] | Dataset | Sequence[Sample] | Sequence[str | os.PathLike[str] | Dataset]
 
@@ -168,6 +169,13 @@ def open_dataset(data: Data, job: Job) -> Dataset:
         for line in worth_saying(dataset):
             job.info(line)
         return dataset
+    if not isinstance(data, Sequence) or (len(data) and not isinstance(data[0], str | os.PathLike | Dataset | Sample)):
+        kind = f"a list of {type(data[0]).__name__}" if isinstance(data, Sequence) else f"a {type(data).__name__}"
+        raise UsageError(
+            f"data is {kind}: pass a folder, what load_dataset returns, or a list of these or of "
+            "Sample(path, pid, camid)",
+            argument="data",
+        )
     if len(data) and isinstance(data[0], str | os.PathLike | Dataset):
         return merge_datasets([open_dataset(one, job) for one in data])  # type: ignore[arg-type]
     return Dataset("samples", train=data)  # type: ignore[arg-type]

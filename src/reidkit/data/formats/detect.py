@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from functools import reduce
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats import (
@@ -28,10 +27,11 @@ from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, joined
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UsageError
-from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable
+from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable, as_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from reidkit.data.formats.scan import Format
     from reidkit.types import Sample, Samples
@@ -72,10 +72,10 @@ def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dat
     counted in `passed_over` of the result.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format; no path.
         DataError: there is no such folder, it holds no images, its layout is not recognised, or its reader complains.
     """
-    folder = Path(path)
+    folder = as_path(path, "the folder of a data set, or a .csv")
     try:
         found = _guess(folder) if format is None else _named(format).load(folder)
         return dataclasses.replace(found, passed_over=passed_over(folder, found))
