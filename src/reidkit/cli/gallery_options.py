@@ -26,7 +26,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, kw_only=True)
 class Which:
-    """Which rows to select."""
+    """The options that say which rows of a gallery are meant."""
 
     camera: Annotated[list[str] | None, typer.Option("--camera", help="Rows of this camera; may be repeated.")] = None
     not_camera: Annotated[list[str] | None, typer.Option("--not-camera", help="No rows of this camera.")] = None
@@ -42,7 +42,7 @@ class Which:
     ] = None
 
     def filter(self) -> Filter:
-        """Return the filter."""
+        """Return them as a gallery takes them."""
         from reidkit.gallery.filters import Filter
 
         return Filter(

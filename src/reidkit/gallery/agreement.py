@@ -48,7 +48,7 @@ class Comparison:
     passed: dict[str, float] = field(default_factory=dict)
 
     def least(self) -> float:
-        """Return the lowest recall."""
+        """Return the lowest recall of all searches; 1 where there was none."""
         return min((value for each in self.recall.values() for value in each.values()), default=1.0)
 
 

@@ -57,7 +57,7 @@ class Rows:
 
     @property
     def slack(self) -> float:
-        """`slack` of these."""
+        """How far a distance of two of them can be off, as a share of both squared lengths (see `slack`)."""
         return slack(self.vectors.shape[1])
 
 

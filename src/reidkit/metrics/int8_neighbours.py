@@ -134,7 +134,7 @@ def multiply_codes(ours: NDArray[np.int8], theirs: NDArray[np.int8]) -> Products
 
 
 def encode_points(points: Points) -> CodedPoints:
-    """Turn points into codes."""
+    """Turn points by a `Rotation`, and round them to eight bits with the length of what is left out."""
     count, width = points.vectors.shape
     rotation, length = Rotation(width), np.sqrt(points.squares)
     scale, left = np.empty(count, np.float32), np.empty(count, np.float32)

@@ -37,7 +37,7 @@ class Stateful(Protocol):
         """Return the state, as tensors and plain values."""
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Put a state back."""
+        """Go on from a state that `state_dict` has returned."""
 
 
 @runtime_checkable
@@ -45,7 +45,7 @@ class Collects(Protocol):
     """A part that has to be brought together, in every process, before its state is taken out."""
 
     def collect(self) -> None:
-        """Bring it together."""
+        """Bring the state of all processes together in the first one."""
 
 
 class Progress(NamedTuple):
@@ -56,11 +56,11 @@ class Progress(NamedTuple):
     step: int = 0
 
     def next_batch(self) -> Progress:
-        """After one more step."""
+        """Return the progress after one more step."""
         return Progress(self.epoch, self.batch + 1, self.step + 1)
 
     def next_epoch(self) -> Progress:
-        """At the start of the next epoch."""
+        """Return the progress at the start of the next epoch."""
         return Progress(self.epoch + 1, 0, self.step)
 
     def words(self) -> str:

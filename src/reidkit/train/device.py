@@ -55,7 +55,7 @@ class FreedMemory(Callback):
     """Gives kept memory back, for good, if the machine runs short of it."""
 
     def on_position(self, progress: Progress, batches: int) -> None:  # noqa: ARG002
-        """Look whether it does."""
+        """Give memory back, where the machine has run short of it."""
         give_way_if_short(progress.step)
 
 

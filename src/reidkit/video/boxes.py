@@ -31,7 +31,7 @@ class Detections:
         return len(self.boxes)
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Detections:
-        """Return some of them."""
+        """Return some of the boxes: by a mask, or by their places."""
         return Detections(self.boxes[chosen], self.scores[chosen], None if self.tracks is None else self.tracks[chosen])
 
 

@@ -220,7 +220,7 @@ def _cells(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _row(cells: list[str], content: _Table, table: Path, line: int) -> _Row:
-    """One row, checked."""
+    """Return a row of the table, whose cells are checked."""
     where, columns = f"{table} line {line}", content.columns
     if len(cells) < len(columns) or any(cell.strip() for cell in cells[len(columns) :]):
         name = _SEPARATORS[content.separator]

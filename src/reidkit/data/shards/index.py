@@ -135,14 +135,14 @@ class _Column:
         self._called: dict[int, str] = {}
 
     def add(self, labels: list[int | str], names: dict[int, str]) -> None:
-        """Those of one shard."""
+        """Add the labels of one shard, with what they are called."""
         text = any(isinstance(one, str) for one in labels)
         self._parts.append([str(one) for one in labels] if text else np.array(labels, dtype=np.int64))
         for number, name in names.items():
             called(self._called, number, name)
 
     def done(self, where: str) -> tuple[list[NDArray[np.int64]], dict[int, str]]:
-        """Return the numbers of each shard's, and what they are called."""
+        """Return the numbers of each shard's labels, and what they are called; `where` is named in errors."""
         if not any(isinstance(part, list) for part in self._parts):
             return [np.asarray(part, dtype=np.int64) for part in self._parts], self._called
         texts = [part if isinstance(part, list) else list(map(str, part.tolist())) for part in self._parts]
@@ -159,11 +159,11 @@ class _Gathering:
         self._names = bytearray()
 
     def shard(self) -> ShardRows:
-        """Add what the next shard holds to this."""
+        """Return the rows to which what the next shard holds is added."""
         return ShardRows(len(self._chunks))
 
     def close(self, rows: ShardRows) -> None:
-        """The shard is complete."""
+        """Take in the rows of a shard, which is complete."""
         chunk = np.zeros(len(rows.keys), dtype=ROW)
         chunk["shard"] = rows.number
         chunk["letters"] = [len(key) for key in rows.keys]

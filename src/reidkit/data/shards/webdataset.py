@@ -173,7 +173,7 @@ _LONGEST = 1 << 20
 
 @dataclass(frozen=True)
 class TarShard:
-    """A tar."""
+    """A tar file at a place, by its name there."""
 
     place: Place
     name: str

@@ -133,7 +133,7 @@ class HardAttention(nn.Module):
 
 
 class HarmoniousAttention(nn.Module):
-    """Both kinds."""
+    """Soft attention of a map, and the places of the windows by hard attention."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
