@@ -29,6 +29,9 @@ KINDS = ("JPEG", "PNG", "WEBP")
 GREY = (128, 128, 128, 255)
 """What shows through where a picture is transparent."""
 
+QUALITY = 90
+"""Of the JPEGs that are kept to be shown."""
+
 _DRAFT = 4_000_000
 """Pixels from which on a JPEG is read at a fraction of its size: a person's crop has a hundredth of them."""
 
@@ -102,7 +105,7 @@ def kind_of(data: bytes) -> str | None:
     return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-def encode_copy(pixels: NDArray[np.uint8], longest: int = 0, quality: int = 90) -> bytes:
+def encode_copy(pixels: NDArray[np.uint8], longest: int = 0) -> bytes:
     """Return pixels RGB uint8 [H, W, 3] as a JPEG that holds nothing else: no place, no time, no camera.
 
     With `longest` it is made smaller until its longer side has that many pixels.
@@ -110,7 +113,7 @@ def encode_copy(pixels: NDArray[np.uint8], longest: int = 0, quality: int = 90) 
     image = Image.fromarray(pixels)
     if longest and max(image.size) > longest:
         image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
-    made: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(np.asarray(image)), quality=quality, colorspace="RGB")
+    made: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(np.asarray(image)), quality=QUALITY, colorspace="RGB")
     return made
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 BoxesFormat: TypeAlias = Literal["mot", "xyxy", "yolo", "coco"]
 FORMATS: tuple[str, ...] = get_args(BoxesFormat)
 
+LEAST_COLUMNS = 6
 LARGEST = 1 << 30
 """Bytes of a text file, at most: 20 million boxes."""
 
@@ -186,16 +187,18 @@ def _whole(path: Path, line: int, what: str, value: float) -> int:
     return round(value)
 
 
-def _head(path: Path, line: int, values: list[float], least: int) -> tuple[int, int]:
+def _head(path: Path, line: int, values: list[float]) -> tuple[int, int]:
     """Return frame and track, after a look at the number of columns."""
-    if len(values) < least:
-        raise DataError(f"{path} line {line} has {len(values)} columns, and boxes need {least}: frame, id, four sides")
+    if len(values) < LEAST_COLUMNS:
+        raise DataError(
+            f"{path} line {line} has {len(values)} columns, and boxes need {LEAST_COLUMNS}: frame, id, four sides"
+        )
     return _whole(path, line, "frame", values[0]), max(-1, _whole(path, line, "id", values[1]))
 
 
 def _mot(path: Path, total: Any) -> Iterator[_Box]:
     for line, values in _lines(path, total):
-        frame, track = _head(path, line, values, 6)
+        frame, track = _head(path, line, values)
         left, top, width, height = values[2:6]
         score = values[6] if len(values) > 6 else 1.0
         if len(values) == 9:  # ground truth
@@ -209,7 +212,7 @@ def _mot(path: Path, total: Any) -> Iterator[_Box]:
 
 def _xyxy(path: Path, total: Any) -> Iterator[_Box]:
     for line, values in _lines(path, total):
-        frame, track = _head(path, line, values, 6)
+        frame, track = _head(path, line, values)
         x1, y1, x2, y2 = values[2:6]
         yield _Box(frame, track, (x1, y1, x2, y2), _clipped(values[6] if len(values) > 6 else 1.0), line)
 

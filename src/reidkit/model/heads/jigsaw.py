@@ -72,16 +72,16 @@ def _sides(features: Features) -> tuple[Tensor, Tensor]:
     return features.f_t, features.f_i
 
 
-def shuffle(patches_bnc: Tensor, shift: int, groups: int = GROUPS) -> Tensor:
-    """Move the first `shift` patches [B, N, C] behind the others, and deal all out as from `groups` piles in turn.
+def shuffle(patches_bnc: Tensor, shift: int) -> Tensor:
+    """Move the first `shift` patches [B, N, C] behind the others, and deal all out as from `GROUPS` piles in turn.
 
     Where the groups do not divide N, the last but one is repeated at the end, as in the program. TransReID's program
     moves one patch fewer than its setting says: 4 for 5.
     """
     moved = torch.cat([patches_bnc[:, shift:], patches_bnc[:, :shift]], dim=1)
-    if moved.shape[1] % groups:
+    if moved.shape[1] % GROUPS:
         moved = torch.cat([moved, moved[:, -2:-1]], dim=1)
-    shuffled: Tensor = moved.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    shuffled: Tensor = moved.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
     return shuffled
 
 
