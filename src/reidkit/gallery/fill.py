@@ -90,7 +90,7 @@ def fill(
             there, or `raise`.
         thumbnails: Keep small pictures in the gallery, to be shown where the images are not.
         batch: Images that are embedded and made durable together.
-        progress: Called with the number of images that are done.
+        progress: Called after each batch with the number of its images.
 
     Raises:
         DataError: with `on_conflict="raise"`, a key that is there with other contents.
@@ -177,7 +177,6 @@ def fill_from_features(
     on_conflict: OnConflict = "skip",
     any_model: bool = False,
     batch: int = 1000,
-    progress: Callable[[int], None] | None = None,
 ) -> Filled:
     """Add the rows of a features file: what `reidkit embed` or `reidkit gallery export` wrote, or anyone's.
 
@@ -189,7 +188,6 @@ def fill_from_features(
         on_conflict: As for `fill`.
         any_model: Take features of which the file does not say which model made them.
         batch: Rows that are made durable together.
-        progress: Called with the number of rows that are done.
 
     Raises:
         DataError: the file is damaged, or its features are another model's.
@@ -210,8 +208,6 @@ def fill_from_features(
             embeddings.vectors[some], rows[some], model=embeddings.model, on_conflict=on_conflict
         )
         filled.note(added.keys, added.status)
-        if progress:
-            progress(len(added.keys))
     return filled
 
 
