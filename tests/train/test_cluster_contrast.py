@@ -21,6 +21,7 @@ from reidkit.train.cluster_contrast import ClusterSampler, adapt, adaptation_rec
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import TIMINGS, Callback
 from reidkit.train.run import Run, train
+from reidkit.train.run_folder import holds_run
 from reidkit.types import Dataset, Sample, SampleTable, as_samples
 from tests.train.tiny import RECIPE, CrashError, same_weights
 
@@ -185,6 +186,9 @@ def test_refuses_what_makes_no_clusters(model: Model, noise: Path, tmp_path: Pat
         adapt(
             model, noise, out=tmp_path / "b", settings={**TINY, "adapt.eps": 0.3, "adapt.min_images": 16}, options=CPU
         )
+    assert not holds_run(tmp_path / "b")
+    again = {**TINY, "optim.epochs": 1}
+    assert adapt(model, noise, out=tmp_path / "b", settings=again, options=CPU).folder == tmp_path / "b"
     copies = [dataset.train[0]] * 8
     with pytest.raises(RunError, match=r"make up 1 cluster and 0 outliers: lower adapt.eps"):
         adapt(model, copies, out=tmp_path / "c", settings=TINY, options=CPU)

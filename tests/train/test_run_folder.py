@@ -37,6 +37,16 @@ def test_a_run_is_not_begun_twice(tmp_path: Path) -> None:
     run_folder.begin(tmp_path, Recipe(), FACTS, resume=True)
 
 
+def test_only_what_has_saved_nothing_is_forgotten(tmp_path: Path) -> None:
+    run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
+    run_folder.forget(tmp_path)
+    assert not list(tmp_path.iterdir())
+    run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
+    (tmp_path / "state.pt").touch()
+    run_folder.forget(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.json", "run.json", "state.pt"}
+
+
 def test_ids_are_called_ids(tmp_path: Path) -> None:
     run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
     with pytest.raises(UsageError, match=r"\(training ids: 6, not 8\)"):

@@ -199,7 +199,7 @@ def load_network(path: Path, network: OwnModule | None = None) -> Stored:
     file = weights_file(path)
     contents = read_contents(file)
     if contents.metadata.get("format") != FORMAT or "recipe" not in contents.metadata:
-        raise WeightsError(f"{file} is not a reidkit model: train one, or pass it to a training as weights")
+        raise WeightsError(f"{file} is not a reidkit model: give it to `reidkit import`, or to a training as weights")
     recipe = _recipe(contents.metadata["recipe"], file)
     made = _unfilled(recipe, contents, file, network)
     name = fingerprint(contents.tensors)

@@ -43,6 +43,7 @@ from reidkit.train.inputs import (
 )
 from reidkit.train.parallel import micro_batches_here, share_statistics
 from reidkit.train.run import Run, fit_and_save, open_log, opened
+from reidkit.train.run_folder import forget
 from reidkit.types import as_samples
 
 if TYPE_CHECKING:
@@ -280,6 +281,8 @@ class ClusteredBatches:
         )
         count, outliers = int(clusters.max()) + 1, int(np.count_nonzero(clusters < 0))
         if count < 2:
+            if job.group.first:
+                forget(job.out)  # if this is the first clustering, the remedy is the same command with a setting more
             raise RunError(
                 f"before epoch {epoch} the {len(clusters)} images make up {count or 'no'} cluster{'s' * (count != 1)} "
                 f"and {outliers} outliers: {'lower' if count else 'raise'} adapt.eps, which is {adapt.eps:g}, or begin "

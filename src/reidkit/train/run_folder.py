@@ -174,6 +174,14 @@ def require_room(folder: Path, recipe: Recipe, fingerprint: str = "") -> bool:
     raise UsageError(f"{folder} holds a run already: choose another folder as out", argument="out")
 
 
+def forget(folder: Path) -> None:
+    """Remove what a run wrote that has saved nothing, so that the folder is free for a better try; else do nothing."""
+    if not any((folder / name).is_file() for name in ("state.pt", "model.safetensors")):
+        for name in ("recipe.json", "run.json", "log.jsonl"):
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
+
+
 def refuse_run(folder: Path, *, by_default: bool = False) -> None:
     """Refuse to write over a run. `by_default`: nobody has chosen the folder, so the sentence says how it is named.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from reidkit.atomic import hold
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, ReidkitError, UsageError
-from reidkit.terminal import harmless
+from reidkit.terminal import counted, harmless
 from reidkit.video.box_files import BoxesFormat, BoxFile, read_boxes
 from reidkit.video.frames import Sampling
 from reidkit.video.named_videos import choose_names, given_videos
@@ -221,7 +221,8 @@ def _finders(
         return [one] * len(given)
     boxes = _of_folder(boxes, given)
     if len(boxes) != len(given):
-        raise UsageError(f"{len(boxes)} files of boxes for {len(given)} videos: give one for each", argument="boxes")
+        files, videos = counted(len(boxes), "file"), counted(len(given), "video")
+        raise UsageError(f"{files} of boxes for {videos}: give one for each", argument="boxes")
     return boxes
 
 
