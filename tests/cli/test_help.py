@@ -132,6 +132,18 @@ def test_what_cuts_a_command_short(error: BaseException, status: int, line: str)
     assert caught.value.status == status
 
 
+def test_a_command_that_goes_on_says_so() -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    app = typer.Typer(cls=cli_help.Commands, rich_markup_mode=None)
+    app.command("shard", cls=cli_help.Command)(stop)
+    app.callback()(lambda: None)
+    with pytest.raises(ReidkitError, match=r"^stopped; the same command goes on with the shards that are whole$"):
+        app(["shard"], prog_name="reidkit", standalone_mode=False)
+    assert set(cli_help.GOES_ON) <= {" ".join(("reidkit", *path)) for path in COMMANDS}
+
+
 def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own() -> None:
     def load() -> None:
         try:

@@ -76,6 +76,15 @@ SMALLER = {
 RENAMED = {"--judge-every": "--evaluate-every", "--skip-broken": "--skip-unreadable"}
 """Options by their names in earlier versions, which are still taken."""
 
+GOES_ON = {
+    "reidkit shard": " with the shards that are whole",
+    "reidkit gallery add": ": what was added stays",
+    "reidkit gallery copy": " where it stopped",
+    "reidkit video track": " with the videos that are not done",
+    "reidkit video crops": " with the videos that are not done",
+}
+"""Commands that go on when they are repeated, and how; trainings say it themselves."""
+
 CALLED = {
     "cache_dir": "--cache, --no-cache",
     "evaluate_on": "--val-data",
@@ -159,7 +168,7 @@ class Command(_ExampleFirst, TyperCommand):
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:
-                raise StoppedError("stopped") from None
+                raise StoppedError(_stopped(ctx.command_path)) from None
             except ReidkitError as error:
                 if option := option_of(error.argument, self.params):
                     error.add_note(option)
@@ -167,7 +176,7 @@ class Command(_ExampleFirst, TyperCommand):
             except Exception as error:
                 # A library that is being loaded turns Ctrl-C into errors of its own.
                 if stopped:
-                    raise StoppedError("stopped") from None
+                    raise StoppedError(_stopped(ctx.command_path)) from None
                 if not is_out_of_memory(error):
                     raise
                 names = [param.name for param in self.params if param.name]
@@ -241,6 +250,11 @@ def _heard() -> Iterator[list[int]]:
         yield stopped
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stopped(path: str) -> str:
+    """Return the sentence for Ctrl-C; it says which commands go on where they stopped when they are repeated."""
+    return f"stopped; the same command goes on{GOES_ON[path]}" if path in GOES_ON else "stopped"
 
 
 def _in_main_thread() -> bool:
