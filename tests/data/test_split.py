@@ -94,6 +94,19 @@ def test_a_split_is_read_as_it_was_made(draw: Callable[..., Path], tmp_path: Pat
         write_split(made, tmp_path / "new" / "out", how)
 
 
+def test_what_cannot_be_read_or_written_is_named(draw: Callable[..., Path], tmp_path: Path) -> None:
+    root = draw(*(f"people/{pid}/c{cam}_{n}.jpg" for pid in "ab" for cam in (1, 2) for n in (1, 2))) / "people"
+    made = make_split(*open_to_split(root), share=0.5)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/out cannot be written .*: name another folder"):
+        write_split(made, tmp_path / "file" / "out")
+    gone = root / "a" / "c1_1.jpg"
+    gone.unlink()
+    with pytest.raises(DataError, match=r"a/c1_1.jpg cannot be read \(No such file or directory\): repair it"):
+        write_split(made, tmp_path / "new", "copy")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("ids", "called"), [(("anna", "bob", "0007"), {"anna", "bob", "0007"}), (("anna", "7.5", "x"), set())]
 )

@@ -99,7 +99,7 @@ def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
     `train|query|gallery/<id>/<image>`, of copies or of symbolic links.
 
     Raises:
-        DataError: `out` is there already or cannot be written, or the images lie in shards.
+        DataError: `out` is there already or cannot be written, an image cannot be read, or the images lie in shards.
     """
     if os.path.lexists(out):
         raise DataError(f"{out} is there already: name a new folder")
@@ -108,7 +108,10 @@ def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
         with new_folder(out) as partial:
             (_write_table if how == "table" else _write_folders)(dataset, partial, how)
     except OSError as error:
-        raise DataError(f"{error.filename or out} cannot be read or written ({error.strerror})") from None
+        if str(error.filename) in {str(sample.path) for _, sample in _rows(dataset)}:
+            why = f"{error.filename} cannot be read ({error.strerror}): repair it, or take it out of the data set"
+            raise DataError(why) from None
+        raise DataError(f"{out} cannot be written ({error.strerror}): name another folder", argument="out") from None
 
 
 def _to_ask_for(images: dict[int, list[Sample]]) -> list[list[Sample]]:
