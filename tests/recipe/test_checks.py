@@ -27,6 +27,7 @@ MAKE: Any = recipes
         (lambda: MAKE.Optim(epochs=0), "optim.epochs", "optim.epochs must be at least 1"),
         (lambda: MAKE.Optim(lr=-1), "optim.lr", "optim.lr must be above 0"),
         (lambda: MAKE.Optim(lr="abc"), "optim.lr", "optim.lr must be a number, not abc"),
+        (lambda: MAKE.Optim(lr="3e-4"), "optim.lr", "optim.lr must be a number, not the text '3e-4'"),
         (lambda: MAKE.Optim(lr=None), "optim.lr", "optim.lr must be a number, not None"),
         (lambda: MAKE.Optim(lr=[0.1]), "optim.lr", "optim.lr must be a number, not [0.1]"),
         (

@@ -46,7 +46,7 @@ def test_settings_from_python_are_values() -> None:
     assert recipes.override(Recipe(), settings) == expected
     with pytest.raises(UsageError, match=r"there is no optim\.epoch; did you mean optim\.epochs\?"):
         recipes.override(Recipe(), {"optim.epoch": 3})
-    with pytest.raises(UsageError, match="there is no optim"):
+    with pytest.raises(UsageError, match="optim is a section: set its keys one by one"):
         recipes.override(Recipe(), {"optim": {"epochs": 3}})
 
 
@@ -69,7 +69,7 @@ def test_override_leaves_its_argument_alone() -> None:
         ("optim.lr", "optim.lr is no setting: write it as KEY=VALUE, as in optim.lr=1e-3"),
         ("optim.rl=1", "there is no optim.rl; did you mean optim.lr?"),
         ("lr=1", "there is no lr; "),
-        ("optim=1", "there is no optim; "),
+        ("optim=1", "optim is a section: set its keys one by one, as optim.lr"),
         ("optim.lr.deep=1", "there is no optim.lr.deep; "),
         ("=1", "there is no ; "),
         ("x.y.z=1", "there is no x.y.z; "),

@@ -147,4 +147,6 @@ def _fit_tuple(value: object, hints: tuple[Any, ...], key: str) -> tuple[Any, ..
 
 
 def _refuse(key: str, wanted: str, value: object) -> NoReturn:
-    raise UsageError(f"{key} must be {wanted}, not {in_words(value)}", argument=key)
+    words = in_words(value)
+    digits = isinstance(value, str) and value.strip().lstrip("+-")[:1].isdecimal()  # else as if 3 were not a number
+    raise UsageError(f"{key} must be {wanted}, not {f'the text {words!r}' if digits else words}", argument=key)

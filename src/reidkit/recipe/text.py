@@ -128,6 +128,9 @@ def override(recipe: Recipe, settings: Sequence[str] | Mapping[str, object]) -> 
         new, words = RENAMED.get(key.strip(), (key.strip(), {}))
         section, _, leaf = new.rpartition(".")
         place = value.get(section) if section else value
+        if not section and isinstance(value.get(leaf), dict):
+            one = next(iter(value[leaf]))
+            raise UsageError(f"{leaf} is a section: set its keys one by one, as {leaf}.{one}", argument="set")
         if not isinstance(place, dict) or leaf not in place or isinstance(place[leaf], dict):
             raise UsageError(f"there is no {in_words(key.strip())}{_nearest(key.strip())}", argument="set")
         parsed = _parse(str(given), several=isinstance(place[leaf], list)) if texts else given
