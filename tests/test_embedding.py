@@ -178,6 +178,13 @@ def test_tables_and_lists_of_every_kind(folder: Path, tmp_path: Path) -> None:
     assert found.camids.tolist()[3:] == [2, 3]
     with pytest.raises(MissingFileError, match="is not there"):
         list_images(folder / "gone")
+    (folder / "missing.csv").write_text("path;pid;camid\n01.png;4;2\ngone.png;5;2\n")
+    found = list_images(folder / "missing.csv").samples
+    assert [path[-8:] for path in found.paths] == ["s/01.png", "gone.png"]
+    assert (found.pids.tolist(), found.camids.tolist()) == ([4, 5], [2, 2])
+    (folder / "camera.csv").write_text("path,pid,camera\n01.png,4,2\n")
+    with pytest.raises(DataError, match="rename the column camera to camid"):
+        list_images(folder / "camera.csv")  # and not without the ids and cameras that it has
     (folder / "a.doc").write_text("x")
     with pytest.raises(DataError, match="is no image, list"):
         list_images(folder / "a.doc")

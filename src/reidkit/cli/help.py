@@ -77,6 +77,7 @@ RENAMED = {"--judge-every": "--evaluate-every", "--skip-broken": "--skip-unreada
 """Options by their names in earlier versions, which are still taken."""
 
 GOES_ON = {
+    "reidkit embed": " with the parts that are not done",
     "reidkit shard": " with the shards that are whole",
     "reidkit gallery add": ": what was added stays",
     "reidkit gallery copy": " where it stopped",

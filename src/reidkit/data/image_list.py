@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reidkit.data.formats.csv import has_labels
+from reidkit.data.formats.csv import load as load_table
 from reidkit.data.formats.detect import all_samples, load_dataset
 from reidkit.data.formats.scan import SUFFIXES, folders_in, image_names
 from reidkit.data.shards.storage import url_of
@@ -42,8 +44,9 @@ def list_images(images: Named | Iterable[Named], format: str | None = None) -> I
     """List the images that are named; none of them is opened.
 
     A folder or URL that is a data set gives all its images, with ids and cameras; any other folder all images in it and
-    below it, sorted by path. A `.csv` is a data set's table (`path,pid,camid,split`) or has a column `path` at least; a
-    `.txt` has a path in each line. Paths in a list are relative to the list's folder.
+    below it, sorted by path. A `.csv` has a column `path` at least; with a column `pid` it is read as a data set's
+    table (`path,pid,camid,split`), but may list images that are not there. A `.txt` has a path in each line. Paths in a
+    list are relative to the list's folder.
 
     Args:
         images: A path, a data set, samples, or several of these.
@@ -128,7 +131,13 @@ def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _table(path: Path) -> ImageList:
-    """Return the images of a table: a data set's, or any that has a column `path`."""
+    """Return the images of a table: a data set's, or any that has a column `path`.
+
+    Of a table that has ids they are never passed over: it may list images that are not there, and all else is refused.
+    """
+    if has_labels(path):
+        dataset = load_table(path, missing=True)
+        return ImageList(all_samples(dataset), dataset.names)
     try:
         return _dataset(path, None)
     except DataError as error:

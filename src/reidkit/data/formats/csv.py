@@ -77,10 +77,19 @@ def matches(folder: Path) -> bool:
     return table is not None and _begins_with_columns(table)
 
 
-def load(folder: Path) -> Dataset:
+def has_labels(table: Path) -> bool:
+    """Return whether a table begins with a column path and a column pid, among others."""
+    try:
+        return table.is_file() and _begins_with_columns(table, NEEDED)
+    except OSError:
+        return False  # `load` says why
+
+
+def load(folder: Path, *, missing: bool = False) -> Dataset:
     """The images that a table lists: the columns path, pid, camid and split. `folder` is the file, or holds it alone.
 
-    A table that is named may lack camid, where no camera is known, and split, where all is for training.
+    A table that is named may lack camid, where no camera is known, and split, where all is for training. With `missing`
+    it may list images that are not there.
 
     UTF-8, or UTF-16 with its mark; cells are separated by commas, semicolons or tabs. Paths are relative to the file,
     with slashes or backslashes. A pid is an integer (-1 is junk); as soon as one in the file is not, all but -1 are
@@ -93,7 +102,7 @@ def load(folder: Path) -> Dataset:
     table = folder
     if not folder.is_file():
         table = _only_table(locate(folder, matches, f"one .csv file that begins with {','.join(COLUMNS)}")) or folder
-    rows = list(_rows(table))
+    rows = list(_rows(table, missing))
     if not rows:
         raise DataError(f"{table} lists no images: write one line per image, {','.join(COLUMNS)}")
     _refuse_twice(rows, table)
@@ -111,14 +120,14 @@ def _only_table(folder: Path) -> Path | None:
     return tables[0] if len(tables) == 1 else None
 
 
-def _begins_with_columns(table: Path) -> bool:
+def _begins_with_columns(table: Path, needed: Collection[str] = COLUMNS) -> bool:
     with table.open("rb") as file:
         start = file.read(4000)
     kind = "utf-16" if start.startswith(_UTF16) else "utf-8-sig"
-    return _header(start.decode(kind, errors="replace"), COLUMNS) is not None
+    return _header(start.decode(kind, errors="replace"), needed) is not None
 
 
-def _rows(table: Path) -> Iterator[_Row]:
+def _rows(table: Path, missing: bool) -> Iterator[_Row]:
     text = _text(table)
     content = _header(text)
     if content is None:
@@ -127,7 +136,7 @@ def _rows(table: Path) -> Iterator[_Row]:
     try:
         for line, cells in content.rows:
             if any(cell.strip() for cell in cells):  # spreadsheets write their empty rows too
-                yield _row(cells, content, table, line)
+                yield _row(cells, content, table, line, missing)
     except csv.Error as error:
         raise DataError(f"{table}: {error}") from None
 
@@ -219,7 +228,7 @@ def _cells(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
         yield line, cells
 
 
-def _row(cells: list[str], content: _Table, table: Path, line: int) -> _Row:
+def _row(cells: list[str], content: _Table, table: Path, line: int, missing: bool) -> _Row:
     """Return a row of the table, whose cells are checked."""
     where, columns = f"{table} line {line}", content.columns
     if len(cells) < len(columns) or any(cell.strip() for cell in cells[len(columns) :]):
@@ -230,6 +239,8 @@ def _row(cells: list[str], content: _Table, table: Path, line: int) -> _Row:
     values = {"camid": "", "split": "train", **dict(zip(columns, cells, strict=False))}
     name, pid, camid, split = (values[column].strip() for column in COLUMNS)
     path = _found(table.parent, name)
+    if path is None and missing and name and "\0" not in name:
+        path = table.parent / name
     if path is None:
         raise DataError(f"{where}: there is no image {table.parent / name}: give paths relative to the table's folder")
     if split.lower() not in SPLITS:
