@@ -122,6 +122,20 @@ def test_a_stopped_run_goes_on_bit_for_bit(distilled: Run, teacher: Run, noise: 
     assert rows_of(out) == rows_of(distilled.folder)
 
 
+def test_a_classifier_of_the_same_ids_that_is_not_learned_from_is_told_of(
+    teacher: Run, noise: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "reidkit")
+    words = "classifier lies beside it and knows these ids: distil.logits=10 learns from it too"
+    train(ONE, noise, out=tmp_path / "a", teacher=teacher.model, options=CPU)
+    assert words in caplog.text
+    caplog.clear()
+    train(override(ONE, ["distil.logits=10"]), noise, out=tmp_path / "b", teacher=teacher.model, options=CPU)
+    train(ONE, noise, out=tmp_path / "c", teacher=Foreign(), options=CPU)
+    train(ONE, load_dataset(noise).train[:24], out=tmp_path / "d", teacher=teacher.model, options=CPU)  # of fewer ids
+    assert words not in caplog.text
+
+
 def test_any_encoder_can_teach(noise: Path, tmp_path: Path) -> None:
     foreign = Foreign()
     run = train(ONE, noise, out=tmp_path / "run", teacher=foreign, options=CPU)

@@ -44,7 +44,7 @@ from reidkit.train.log import Log
 from reidkit.train.loop import LoopOptions, fit
 from reidkit.train.parallel import micro_batches_here
 from reidkit.train.public_weights import find_weights
-from reidkit.train.teacher import lessons_of, save_classifier, taught, the_classifier
+from reidkit.train.teacher import knows_ids, lessons_of, save_classifier, taught, the_classifier
 from reidkit.train.training_masks import open_training_masks
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ def _run(job: Job) -> Run:
     # The network and its losses, as they are before the first step.
     if job.teacher is not None:
         lessons = lessons_of(job.teacher, recipe.distil, pids, job.device)
+        if not recipe.distil.logits and knows_ids(job.teacher, pids):
+            job.info("the teacher's classifier lies beside it and knows these ids: distil.logits=10 learns from it too")
         job = dataclasses.replace(job, terms=(*job.terms, *lessons))
     network, objective = _build(len(pids), job)
     if network.takes_cameras:

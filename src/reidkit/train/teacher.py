@@ -18,7 +18,7 @@ from reidkit.data.loaders import eval_batches
 from reidkit.data.transforms import MEAN, STD
 from reidkit.distributed import ALONE
 from reidkit.encoder import Model
-from reidkit.errors import RunError, UsageError, WeightsError
+from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
 from reidkit.losses.distillation import logit_distillation, similarity_distillation
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Term
@@ -349,6 +349,15 @@ def load_classifier(encoder: Encoder, pids: NDArray[np.int64]) -> Classifier:
             argument="distil.logits",
         )
     return found
+
+
+def knows_ids(encoder: Encoder, pids: NDArray[np.int64]) -> bool:
+    """Whether the classifier of exactly these ids lies beside a teacher."""
+    try:
+        load_classifier(encoder, pids)
+    except ReidkitError:
+        return False
+    return True
 
 
 def _read_classifier(path: Path, encoder: Encoder) -> Classifier:
