@@ -50,8 +50,21 @@ def test_a_data_set(tmp_path):
     assert all(each.path == market / each.row.key for each in found)
     everything = find_images(market, split="all")
     assert len(everything) > len(find_images(market, split="train")) > 0
+    assert rows_of(found) == rows_of(find_images(market, split="gallery"))
     with pytest.raises(DataError, match="no split test: choose train"):
         find_images(market, split="test")
+
+
+def test_all_of_a_data_set_that_has_no_gallery(tmp_path):
+    """Such as a folder for each id, the layout that own images come in."""
+    for name in ("anna/c1_1.jpg", "anna/c2_1.jpg", "bob/c1_1.jpg", "bob/c2_1.jpg"):
+        picture(tmp_path / name)
+    found = rows_of(find_images(tmp_path))
+    assert [(row.key, row.camera) for row in found] == [
+        (f"{name}/c{camera}_1.jpg", str(camera)) for name in ("anna", "bob") for camera in (1, 2)
+    ]
+    with pytest.raises(DataError, match="has no gallery images: choose another split, or all"):
+        find_images(tmp_path, split="gallery")
 
 
 def test_a_list(tmp_path):

@@ -71,7 +71,12 @@ def add(
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", metavar="NAME=VALUE", help="An attribute of all images.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Which images of a data set: train, query, gallery or all.")] = "gallery",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which images of a data set: train, query, gallery or all.  [default: gallery, or all without one]"
+        ),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace rows of the same keys.")] = False,
     thumbnails: Annotated[bool, typer.Option("--thumbnails", help="Keep small pictures, to be shown later.")] = False,
     any_model: Annotated[

@@ -227,7 +227,7 @@ def find_images(
     path: str | os.PathLike[str],
     *,
     format: str | None = None,  # noqa: A002
-    split: str = "gallery",
+    split: str | None = None,
     **columns: Any,
 ) -> list[ImageRow]:
     """Return the images of a path, with what is known of each.
@@ -238,7 +238,7 @@ def find_images(
             pid, camera (or camid), track, time, image; its other columns are attributes. Paths are relative to the
             file that holds them.
         format: The format of a data set; None: recognised.
-        split: Which images of a data set: train, query, gallery or all.
+        split: Which images of a data set: train, query, gallery or all. None: the gallery, and all where there is none.
         **columns: What holds for all images of which it is not known: `camera`, `track`, `time`, `attributes`.
 
     Keys and pictures are paths relative to the folder, or as the list or table has them.
@@ -270,7 +270,7 @@ def _with(each: ImageRow, columns: dict[str, Any]) -> ImageRow:
     return ImageRow(replace(each.row, **missing), each.path)
 
 
-def _of_folder(folder: Path, format: str | None, split: str) -> list[ImageRow]:  # noqa: A002
+def _of_folder(folder: Path, format: str | None, split: str | None) -> list[ImageRow]:  # noqa: A002
     """Return the images of a data set or, where none is recognised, all that lie in the folder."""
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.formats.scan import SUFFIXES
@@ -290,7 +290,8 @@ def _of_folder(folder: Path, format: str | None, split: str) -> list[ImageRow]: 
     return [_image_row(path.relative_to(folder).as_posix(), path) for path in paths]
 
 
-def _of_dataset(dataset: Dataset, folder: Path, split: str) -> list[ImageRow]:
+def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[ImageRow]:
+    split = split or ("gallery" if dataset.gallery else "all")
     parts = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
     if split != "all" and split not in parts:
         raise DataError(f"a data set has no split {split}: choose train, query, gallery or all", argument="split")
