@@ -180,6 +180,16 @@ def test_a_model_needs_its_recipe(saved, tmp_path):
         load_network(tmp_path / "newer.safetensors")
 
 
+def test_a_folder_around_models_names_them(tmp_path):
+    for name in ("runs/b/model.safetensors", "runs/a/model.safetensors", "triton/1/model.onnx"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"model\.safetensors: name a model in it, as \S+/runs/a or \S+/runs/b$"):
+        load_network(tmp_path / "runs")
+    with pytest.raises(WeightsError, match=r"name a model in it, as \S+/triton/1/model\.onnx$"):
+        load_network(tmp_path / "triton")
+
+
 def test_unfinished_run_has_no_model(tmp_path):
     with pytest.raises(WeightsError, match=r"holds no model\.safetensors: give the folder of a finished run"):
         load_network(tmp_path)

@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -106,6 +107,14 @@ def read_contents(path: Path) -> Contents:
     return Contents(tensors, odd, metadata, words)
 
 
+def _models_in(folder: Path) -> list[str]:
+    """Return two models, at most, in a folder that is none: runs, and exported files as of a model repository."""
+    found = (
+        path for kind in (f"*/{MODEL}", "*.safetensors", "*.onnx", "*/*.onnx") for path in sorted(folder.glob(kind))
+    )
+    return [str(path.parent if path.name == MODEL else path) for path in islice(found, 2)]
+
+
 def _of_folder(folder: Path) -> Path:
     if (folder / MODEL).is_file():
         return folder / MODEL
@@ -113,6 +122,8 @@ def _of_folder(folder: Path) -> Path:
         raise WeightsError(
             f"{folder} holds no {MODEL}: has its run ended? train with resume=True to go on", argument="resume"
         )
+    if inside := _models_in(folder):
+        raise WeightsError(f"{folder} holds no {MODEL}: name a model in it, as {' or '.join(inside)}")
     raise WeightsError(
         f"{folder} holds no {MODEL}: give the folder of a finished run (one that was broken off can be resumed), "
         "or a .safetensors or .pth file"

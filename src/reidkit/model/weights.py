@@ -256,7 +256,7 @@ def fit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str]
 def _refuse_unfit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> None:
     if problems := misfit(module, contents, path, added):
         raise WeightsError(
-            f"{path} does not fit the network ({problems}): set network.backbone to the backbone it was made for",
+            f"{path} does not fit the network ({problems}): set network.backbone and network.width to its own",
             argument="network.backbone",
         )
 
