@@ -49,6 +49,16 @@ def test_ranked_lists_of_named_queries(nursery, model, noise, tmp_path):
     assert "there is no query nobody.jpg" in nursery.run(*command, "--queries", "nobody.jpg").line()
 
 
+@pytest.mark.parametrize("what", ["ranks", "attention"])
+def test_pictures_of_images_by_cameras_that_are_not_known(nursery, model, noise, tmp_path, what):
+    images = [*(noise / "query").iterdir(), *(noise / "bounding_box_test").glob("00*.jpg")]
+    rows = [f"{path},{path.name[:4]},{'query' if path.parent.name == 'query' else 'gallery'}\n" for path in images]
+    (tmp_path / "t.csv").write_text("path,pid,split\n" + "".join(rows))
+    words = ["show", what, model, "--data", tmp_path / "t.csv", "--out", tmp_path / "a.png", "--queries", 1]
+    assert nursery.run(*words).line().endswith("or by unknown ones (--cameras)")
+    assert nursery.run(*words, "--cameras", "any").out == f"{tmp_path / 'a.png'}\n"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

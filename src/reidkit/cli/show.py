@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import ImageEncoder
     from reidkit.evaluation import Evaluation, EvaluationProtocol
+    from reidkit.types import Cameras
 
 show = commands(
     "What a model sees, as pictures: ranked lists, embedding, attention.",
@@ -42,6 +43,7 @@ def ranks(
     queries: Queries = "6",
     answers: Answers = 10,
     seed: Seed = 0,
+    cameras: options.CamerasOption = "cross",
     format_: options.Format = None,
     as_json: options.Json = False,
 ) -> None:
@@ -51,7 +53,7 @@ def ranks(
     from reidkit.report.build import ranked_lists
 
     figure_format(out)
-    found = _evaluate(model, data, format_, inference, (queries, seed))
+    found = _evaluate(model, data, format_, inference, (queries, seed), cameras)
     write_figure(ranked_figure(ranked_lists(found.evaluation, found.protocol, found.rows), answers, found.title), out)
     _print_path(out, as_json=as_json)
 
@@ -66,6 +68,7 @@ def attention(
     queries: Queries = "4",
     answers: Answers = 3,
     seed: Seed = 0,
+    cameras: options.CamerasOption = "cross",
     format_: options.Format = None,
     as_json: options.Json = False,
 ) -> None:
@@ -75,7 +78,7 @@ def attention(
     from reidkit.report.attention import compare_attention
 
     figure_format(out)
-    found = _evaluate(model, data, format_, inference, (queries, seed))
+    found = _evaluate(model, data, format_, inference, (queries, seed), cameras)
     compared = compare_attention(found.model, found.evaluation, found.protocol, found.rows, answers, found.device)
     write_figure(comparison_figure(compared, found.title), out)
     _print_path(out, as_json=as_json)
@@ -160,13 +163,22 @@ class _Evaluated:
 
 
 def _evaluate(
-    model: Path, data: Path, format_: str | None, inference: options.Inference, chosen: tuple[str, int]
+    model: Path,
+    data: Path,
+    format_: str | None,
+    inference: options.Inference,
+    chosen: tuple[str, int],
+    cameras: Cameras,
 ) -> _Evaluated:
     """Evaluate a model; `chosen` are `--queries` and `--seed`."""
     from reidkit.data.formats.detect import load_dataset
     from reidkit.evaluation import EvaluationProtocol, evaluate
 
-    loaded, dataset, protocol = inference.load_model(model), load_dataset(data, format_), EvaluationProtocol()
+    loaded, dataset, protocol = (
+        inference.load_model(model),
+        load_dataset(data, format_),
+        EvaluationProtocol(cameras=cameras),
+    )
     with progress() as tell:
         settings = inference.for_library(tell)
         evaluation = evaluate(loaded, dataset, protocol, settings)
