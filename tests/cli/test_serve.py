@@ -95,14 +95,15 @@ def test_a_service_runs_and_stops(nursery, model, token_file):
     assert token not in result.err
 
 
-def test_ctrl_c_stops_it_too_and_twice_at_once(nursery, model):
-    command = nursery.start("serve", "memory", "--model", model, "--port", 0, "--json")
+def test_ctrl_c_stops_it_too_and_twice_at_once(nursery, model, tmp_path):
+    command = nursery.start("serve", tmp_path / "people.db", "--model", model, "--port", 0, "--json")
     started(command)
     for _ in range(2):
         command.send(signal.SIGINT)
         time.sleep(0.05)
     result = command.wait()
     assert result.status == 0, result.err
+    assert "people.db was not there, and has been made: add images with" in result.err
     assert "Traceback" not in result.err
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,12 +95,22 @@ def test_a_split_is_read_as_it_was_made(draw: Callable[..., Path], tmp_path: Pat
         write_split(made, tmp_path / "new" / "out", how)
 
 
-def test_what_cannot_be_read_or_written_is_named(draw: Callable[..., Path], tmp_path: Path) -> None:
+def test_what_cannot_be_read_or_written_is_named(
+    draw: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = draw(*(f"people/{pid}/c{cam}_{n}.jpg" for pid in "ab" for cam in (1, 2) for n in (1, 2))) / "people"
     made = make_split(*open_to_split(root), share=0.5)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file/out cannot be written .*: name another folder"):
         write_split(made, tmp_path / "file" / "out")
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfile", full)
+        with pytest.raises(DataError, match=r"new cannot be written \(No space left on device\): name another folder"):
+            write_split(made, tmp_path / "new", "copy")
     gone = root / "a" / "c1_1.jpg"
     gone.unlink()
     with pytest.raises(DataError, match=r"a/c1_1.jpg cannot be read \(No such file or directory\): repair it"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 from collections import defaultdict
@@ -108,7 +109,8 @@ def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
         with new_folder(out) as partial:
             (_write_table if how == "table" else _write_folders)(dataset, partial, how)
     except OSError as error:
-        if str(error.filename) in {str(sample.path) for _, sample in _rows(dataset)}:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a copy names its source for those, too
+        if not full and str(error.filename) in {str(sample.path) for _, sample in _rows(dataset)}:
             why = f"{error.filename} cannot be read ({error.strerror}): repair it, or take it out of the data set"
             raise DataError(why) from None
         raise DataError(f"{out} cannot be written ({error.strerror}): name another folder", argument="out") from None

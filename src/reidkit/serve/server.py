@@ -64,9 +64,12 @@ def serve(
     with _listening(settings) as listening:
         host, port = listening.getsockname()[:2]
         settings = replace(settings, port=port, audit=settings.audit or audit_path(uri))
+        place = os.fspath(uri)
+        new = place != "memory" and not place.startswith("milvus://") and not os.path.lexists(place)
         gallery = open_gallery(uri, model)
         if not len(gallery):
-            LOG.warning("%s is empty: add images with `reidkit gallery add`, or by the service", shown(uri))
+            made = "was not there, and has been made" if new else "is empty"
+            LOG.warning("%s %s: add images with `reidkit gallery add`, or by the service", shown(uri), made)
         try:
             app = create_app(gallery, model, settings)
         except BaseException:
