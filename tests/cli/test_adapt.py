@@ -42,7 +42,7 @@ def test_adapts_and_prints_before_and_after(nursery: Nursery, model: Path, noise
     assert (tmp_path / "run" / "report.html").is_file()
     again = nursery.run(*words)
     assert again.status == 2
-    assert again.line().endswith("(--resume)")
+    assert again.line().endswith("(--resume, --out)")
     scores = nursery.run("evaluate", tmp_path / "run", "--data", noise, "--no-cache", "--json").json()
     assert scores["map"] == pytest.approx(found["map"], abs=1e-6)
 
