@@ -243,7 +243,7 @@ def _stream(path: Path) -> Iterator[IO[bytes]]:
         shutil.copyfileobj(file, stream)
 
 
-def write_text_atomic(path: Path, content: bytes) -> None:
+def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write `content` beside `path` and rename it into place, so that a reader never sees half a file.
 
     Raises:

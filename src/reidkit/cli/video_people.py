@@ -172,14 +172,14 @@ def _write(
     overwrite: bool,
 ) -> list[Clips]:
     """Write what was asked for beside the answer."""
-    from reidkit.atomic import write_text_atomic
+    from reidkit.atomic import write_bytes_atomic
     from reidkit.video.clips import Clips, write_clips, write_marked
     from reidkit.video.visits import visits_csv
 
     sheet, csv, clips, marked, videos = where
     done: list[Clips] = []
     if csv:
-        write_text_atomic(csv, visits_csv(visits).encode())
+        write_bytes_atomic(csv, visits_csv(visits).encode())
         done.append(Clips((csv,), ()))
     if sheet:
         from reidkit.plots.style import write_figure

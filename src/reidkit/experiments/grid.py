@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
-from reidkit.atomic import write_text_atomic
+from reidkit.atomic import write_bytes_atomic
 from reidkit.data.formats.detect import load_dataset
 from reidkit.errors import ReidkitError
 from reidkit.experiments.measure import DatasetDigest, RunOptions, is_trained, measure, scores_of, with_starts
@@ -83,7 +83,7 @@ def write_table(table: ResultTable, out: Path) -> list[Path]:
     """
     files = {out / f"{table.name}.{ending}": content for ending, content in all_formats(table).items()}
     for path, content in files.items():
-        write_text_atomic(path, content.encode("utf-8", "replace"))
+        write_bytes_atomic(path, content.encode("utf-8", "replace"))
     return list(files)
 
 

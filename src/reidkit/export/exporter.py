@@ -14,20 +14,19 @@ import numpy as np
 import torch
 
 from reidkit import recipe as recipes
-from reidkit.atomic import atomic_write, os_errors_as
-from reidkit.data.check import RECORD
+from reidkit.atomic import write_bytes_atomic
 from reidkit.data.decode import decode
 from reidkit.encoder import InputSpec, load_model, require_torch
 from reidkit.errors import UsageError
 from reidkit.export.check_images import CHECKED, CheckImages, read_check_images
 from reidkit.export.graph import ExportedNetwork
+from reidkit.export.in_place import put_in_place
 from reidkit.export.int8 import MOST, quantise
 from reidkit.export.onnx_file import graph_digest, halve_weights, require_onnx, set_metadata, to_onnx
 from reidkit.export.openvino_file import require_openvino, save_openvino
 from reidkit.export.parity import Parity, measure_parity, require_parity
 from reidkit.export.presets import FRONTS, Front, Preset, check_name, default_name, side_files, spec_of
 from reidkit.metrics.calibration_file import to_json
-from reidkit.types import beside
 from reidkit.version import __version__
 
 if TYPE_CHECKING:
@@ -195,7 +194,10 @@ def export_model(
     job = _Job(trained, options, images)
     with tempfile.TemporaryDirectory(prefix="reidkit-export-") as folder:
         made = job.make(Path(folder))
-        files = _put_in_place(made, path, job, trained)
+        files = put_in_place(made, path, trained.path)
+        for place, text in side_files(options.preset, path, job.spec, job.result.dim, job.front).items():
+            write_bytes_atomic(place, text.encode())
+            files.append(place)
     return replace(job.result, path=path, files=tuple(files), bytes=_size(path), seconds=time.perf_counter() - started)
 
 
@@ -363,33 +365,6 @@ def _folder_of(model: Model) -> Path:
     if model.path is None:
         raise UsageError("the model is in no file, so that nothing says where it goes: pass out", argument="out")
     return model.path if model.path.is_dir() else model.path.parent
-
-
-def _put_in_place(made: Path, path: Path, job: _Job, model: Model) -> list[Path]:
-    """Write the checked file, and what belongs beside it, each of them whole or not at all; the weights come first."""
-    with os_errors_as(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pairs = [(made, path)]
-        if made.suffix == ".xml":
-            pairs.insert(0, (made.with_suffix(".bin"), path.with_suffix(".bin")))
-        written = []
-        for source, target in pairs:
-            _write_bytes(target, source.read_bytes())
-            written.append(target)
-        for target, text in side_files(job.options.preset, path, job.spec, job.result.dim, job.front).items():
-            _write_bytes(target, text.encode())
-            written.append(target)
-        record = model.path and beside(model.path, RECORD)
-        if record and record.is_file():  # so that an evaluation can still tell what the network was trained on
-            target = beside(path, RECORD)
-            _write_bytes(target, record.read_bytes())
-            written.append(target)
-    return written
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with atomic_write(path) as file:
-        file.write(content)
 
 
 def _size(path: Path) -> int:

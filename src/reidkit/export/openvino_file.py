@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit.encoder.exported import digest_of_files
 from reidkit.encoder.openvino_runtime import WEIGHTS
-from reidkit.errors import UsageError, WeightsError
+from reidkit.errors import UsageError, WeightsError, first_line
 from reidkit.extras import install
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: 
     try:
         write_openvino(openvino.convert_model(source), path, metadata, half=half)
     except RuntimeError as error:
-        raise WeightsError(f"OpenVINO cannot convert the network: {str(error).splitlines()[0]}") from None
+        raise WeightsError(f"OpenVINO cannot convert the network: {first_line(error)}") from None
     finally:
         source.unlink()
 

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reidkit.atomic import atomic_write, os_errors_as
-from reidkit.data.check import RECORD
 from reidkit.encoder import load_model
 from reidkit.encoder.exported import ExportedEncoder
 from reidkit.encoder.onnx_check import graphs_in, read_onnx
 from reidkit.encoder.openvino_runtime import output_name, read_openvino
 from reidkit.errors import UsageError, WeightsError
+from reidkit.export.in_place import put_in_place
 from reidkit.export.openvino_file import write_openvino
-from reidkit.types import beside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +92,7 @@ def write_reduced(model: ExportedEncoder, axes: Axes, out: Path) -> ImageEncoder
         if not _gives(made, pixels, wanted):
             raise WeightsError(f"{model.path} takes no further layer: behind one, it gives other features")
         if not out.exists():
-            _put_in_place(made, out, model.path)
+            put_in_place(made, out, model.path)
         elif not _gives(out, pixels, wanted):  # an equal call, repeated, changes nothing
             raise _in_the_way(out)
     return load_model(out)
@@ -109,20 +107,6 @@ def _gives(path: Path, pixels: NDArray[np.uint8], wanted: NDArray[np.float32]) -
 def _metadata(model: ExportedEncoder, dim: int) -> dict[str, str]:
     kept = {key: value for key, value in model.metadata.items() if key not in OF_OTHER_FEATURES}
     return kept | {"reidkit.input": json.dumps(model.input.to_json()), REDUCED: str(dim)}
-
-
-def _put_in_place(made: Path, out: Path, source: Path) -> None:
-    """Write the made file, after its weights and its record of training images: it is never without them."""
-    pairs = [(made, out)]
-    if made.suffix.lower() == ".xml":
-        pairs.insert(0, (made.with_suffix(".bin"), out.with_suffix(".bin")))
-    if (record := beside(source, RECORD)).is_file():
-        pairs.insert(0, (record, beside(out, RECORD)))
-    with os_errors_as(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for new, to in pairs:
-            with atomic_write(to) as file:
-                file.write(new.read_bytes())
 
 
 def _write_onnx(model: ExportedEncoder, axes: Axes, path: Path, *, unit: bool) -> None:

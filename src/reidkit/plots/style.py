@@ -11,7 +11,7 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
-from reidkit.atomic import write_text_atomic
+from reidkit.atomic import write_bytes_atomic
 from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def write_figure(figure: Figure, path: Path) -> None:
         UsageError: the name ends in another format.
         DataError: the file cannot be written.
     """
-    write_text_atomic(path, _encode(figure, figure_format(path)))
+    write_bytes_atomic(path, _encode(figure, figure_format(path)))
 
 
 def figure_uri(figure: Figure) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reidkit import terminal
-from reidkit.atomic import write_text_atomic
+from reidkit.atomic import write_bytes_atomic
 from reidkit.plots import charts
 from reidkit.plots.charts import Chart, ChartFigure, Histogram, Line, Numbers, as_number
 from reidkit.plots.image_grid import data_uri, overlay_uri, shown_name
@@ -57,7 +57,7 @@ def write_page(path: Path, text: str) -> None:
         DataError: the file cannot be written.
     """
     # A file name that is not UTF-8 arrives with surrogates, which no file can hold.
-    write_text_atomic(path, text.encode("utf-8", "replace"))
+    write_bytes_atomic(path, text.encode("utf-8", "replace"))
 
 
 def percent(value: object) -> str:

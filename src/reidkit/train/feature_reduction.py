@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from reidkit.atomic import write_text_atomic
+from reidkit.atomic import write_bytes_atomic
 from reidkit.data.check import RECORD
 from reidkit.data.unlabelled import open_unlabelled
 from reidkit.encoder import InferenceOptions, Model, embed_samples
@@ -168,6 +168,6 @@ def _written(model: Model, folder: Path, source: Path | None) -> Model:
         with locked(folder):
             record = None if source is None else beside(source, RECORD)
             if record is not None and record.is_file():
-                write_text_atomic(folder / RECORD, record.read_bytes())
+                write_bytes_atomic(folder / RECORD, record.read_bytes())
             save_model(folder / "model.safetensors", model.network, model.recipe)
     return Model(model.network, model.recipe, model.fingerprint, folder)

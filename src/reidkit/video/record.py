@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from reidkit.atomic import write_text_atomic
+from reidkit.atomic import write_bytes_atomic
 from reidkit.errors import DataError, MissingFileError
 from reidkit.strict_json import JsonError, fit, read
 
@@ -119,7 +119,7 @@ def write_record(place: Path, record: Record) -> None:
         DataError: the folder cannot be written.
     """
     text = json.dumps(asdict(record), indent=2, ensure_ascii=False)
-    write_text_atomic(place / RECORD, f"{text}\n".encode())
+    write_bytes_atomic(place / RECORD, f"{text}\n".encode())
 
 
 def read_record(place: Path) -> Record:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reidkit.atomic import write_text_atomic
+from reidkit.atomic import write_bytes_atomic
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
@@ -206,7 +206,7 @@ def list_images(plan: Plan) -> Path:
     rows = [sample for sample in train if sample.pid in chosen]
     writer.writerows((str(Path(str(sample.path)).absolute()), sample.pid, sample.camid, "train") for sample in rows)
     listing = plan.out / "people.csv"
-    write_text_atomic(listing, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes_atomic(listing, text.getvalue().encode("utf-8", "surrogateescape"))
     return listing
 
 
