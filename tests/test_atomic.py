@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,7 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from reidkit.atomic import atomic_write, final_name, new_file, new_folder
+from reidkit.atomic import atomic_write, final_name, new_file, new_folder, os_errors_as
+from reidkit.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "make room for it"),
+        (errno.EDQUOT, "make room for it"),
+        (errno.EACCES, "you can write"),
+    ],
+)
+def test_the_remedy_is_for_what_is_wrong(number, remedy):
+    with pytest.raises(DataError, match=remedy), os_errors_as(Path("scores.json")):
+        raise OSError(number, os.strerror(number))
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):

@@ -28,6 +28,8 @@ except ImportError:  # Windows, which does not let go of an open file anyway
     fcntl = None  # type: ignore[assignment]
 
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The numbers of errors that say that a disk, a quota or a file is full."""
 _PARTIAL = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _LONGEST = 230
 """Bytes of a name that leave room for what a partial file adds to it."""
@@ -45,7 +47,8 @@ def os_errors_as(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or error
-        raise DataError(f"{path} cannot be written ({why}): name a file in a folder you can write to") from None
+        remedy = "make room for it" if error.errno in NO_ROOM else "name a file in a folder you can write to"
+        raise DataError(f"{path} cannot be written ({why}): {remedy}") from None
 
 
 @contextlib.contextmanager

@@ -109,7 +109,10 @@ def test_what_cannot_be_read_or_written_is_named(
 
     with monkeypatch.context() as patched:
         patched.setattr("shutil.copyfile", full)
-        with pytest.raises(DataError, match=r"new cannot be written \(No space left on device\): name another folder"):
+        with pytest.raises(
+            DataError,
+            match=r"new cannot be written \(No space left on device\): make room for it, or name another folder",
+        ):
             write_split(made, tmp_path / "new", "copy")
     gone = root / "a" / "c1_1.jpg"
     gone.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from reidkit.atomic import atomic_write, hold
+from reidkit.atomic import NO_ROOM, atomic_write, hold
 from reidkit.data.decode import decode
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.reader import open_shards
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _END = b"reidkit\n"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def open_images(  # noqa: PLR0913 (options by name only)
@@ -125,7 +123,7 @@ class _CacheFile:
             with hold(self._path.with_suffix(".lock"), wait=True):
                 return self.load() or self._write(progress)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in NO_ROOM:
                 why = f"there is no room in {folder} for the image cache, which takes {self._bytes / 1e9:.2f} GB"
             else:
                 why = f"the image cache cannot be written in {folder} ({error.strerror})"

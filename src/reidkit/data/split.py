@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import os
 import shutil
 from collections import defaultdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from reidkit.atomic import new_folder
+from reidkit.atomic import NO_ROOM, new_folder
 from reidkit.data.formats.folder import NO_IDS
 from reidkit.data.formats.scan import label
 from reidkit.errors import DataError, UsageError
@@ -109,11 +108,12 @@ def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
         with new_folder(out) as partial:
             (_write_table if how == "table" else _write_folders)(dataset, partial, how)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a copy names its source for those, too
-        if not full and str(error.filename) in {str(sample.path) for _, sample in _rows(dataset)}:
+        # A copy names its source where there is no room, too.
+        if error.errno not in NO_ROOM and str(error.filename) in {str(sample.path) for _, sample in _rows(dataset)}:
             why = f"{error.filename} cannot be read ({error.strerror}): repair it, or take it out of the data set"
             raise DataError(why) from None
-        raise DataError(f"{out} cannot be written ({error.strerror}): name another folder", argument="out") from None
+        remedy = f"{'make room for it, or ' if error.errno in NO_ROOM else ''}name another folder"
+        raise DataError(f"{out} cannot be written ({error.strerror}): {remedy}", argument="out") from None
 
 
 def _to_ask_for(images: dict[int, list[Sample]]) -> list[list[Sample]]:
