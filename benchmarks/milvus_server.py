@@ -133,12 +133,12 @@ class Relay:
 
     def __init__(self, outside: socket.socket, target: tuple[str, int]) -> None:
         self._outside, self._target = outside, target
-        self._ends: list[socket.socket] = []
+        self._ends: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         """End all connections, and take no more."""
-        for end in (self._outside, *self._ends):
+        for end in (self._outside, *tuple(self._ends)):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         self._outside.close()
@@ -150,7 +150,7 @@ class Relay:
                 inside = socket.create_connection(self._target)
             except OSError:
                 return
-            self._ends += [caller, inside]
+            self._ends |= {caller, inside}
             for one, other in ((caller, inside), (inside, caller)):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._pump, args=[one, other], daemon=True).start()
@@ -162,7 +162,7 @@ class Relay:
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-                self._ends.remove(end)
+            self._ends.discard(end)  # the pump of the other direction ends both, too
             end.close()
 
 
