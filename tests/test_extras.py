@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 from pathlib import Path
 
-from reidkit.extras import EXTRAS, install
+import pytest
+
+from reidkit.errors import UsageError
+from reidkit.extras import EXTRAS, import_extra, install
 
 ROOT = Path(__file__).parents[1]
 
@@ -12,6 +16,13 @@ ROOT = Path(__file__).parents[1]
 def test_the_command_names_packages() -> None:
     assert install("pyarrow") == "pip install pyarrow"
     assert install("fsspec") == "pip install fsspec aiohttp"
+
+
+def test_a_module_that_is_not_there_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert import_extra("json", "JSON needs json").loads("1") == 1
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UsageError, match=r"^an export needs it: pip install onnx onnxruntime onnxscript"):
+        import_extra("onnx", "an export needs it", by="onnxscript")
 
 
 def test_every_package_is_one_of_our_extras() -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
+from reidkit.errors import UsageError
+
 EXTRAS = {
     "tensorboard": ("tensorboard",),
     "fsspec": ("fsspec", "aiohttp"),
@@ -27,3 +32,20 @@ def install(module: str) -> str:
     'pip install pyarrow'
     """
     return f"pip install {' '.join(EXTRAS[module])}"
+
+
+def import_extra(module: str, why: str, *, by: str = "") -> Any:
+    """Return a module that only some of reidkit needs.
+
+    Args:
+        module: Its name.
+        why: The beginning of the sentence that says so where it is not there.
+        by: The one of `EXTRAS` that brings it; "": itself.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UsageError(f"{why}: {install(by or module)}") from None

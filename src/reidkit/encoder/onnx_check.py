@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reidkit.errors import UsageError, WeightsError, first_line
-from reidkit.extras import install
+from reidkit.errors import WeightsError, first_line
+from reidkit.extras import import_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 """Where operators come from that ONNX Runtime has itself."""
+
+NEEDS = "an ONNX file needs onnx and onnxruntime"
 
 LARGEST_FILE = 2**31 - 1
 """Bytes: what the format can hold in one file."""
@@ -33,11 +35,9 @@ def read_onnx(path: Path) -> Any:
         WeightsError: it is none, or holds what is not read (`refuse_unsafe`).
         UsageError: onnx is not installed.
     """
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError:
-        raise UsageError(f"an ONNX file needs onnx and onnxruntime: {install('onnxruntime')}") from None
+    onnx = import_extra("onnx", NEEDS, by="onnxruntime")
+    from google.protobuf.message import DecodeError  # which onnx brings along
+
     if path.stat().st_size > LARGEST_FILE:
         raise WeightsError(f"{path} is larger than the 2 GB that an ONNX file can have: it is something else")
     try:

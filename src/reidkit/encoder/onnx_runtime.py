@@ -15,9 +15,9 @@ from reidkit.encoder.exported import (
     digest_of_files,
     require_file,
 )
-from reidkit.encoder.onnx_check import read_onnx
-from reidkit.errors import UsageError, WeightsError, first_line
-from reidkit.extras import install
+from reidkit.encoder.onnx_check import NEEDS, read_onnx
+from reidkit.errors import WeightsError, first_line
+from reidkit.extras import import_extra
 from reidkit.workers import threads_here
 
 if TYPE_CHECKING:
@@ -107,10 +107,7 @@ def open_session(content: bytes, path: Path, providers: list[str]) -> Any:
         UsageError: onnxruntime is not installed.
         WeightsError: it cannot run the file.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UsageError(f"an ONNX file needs onnx and onnxruntime: {install('onnxruntime')}") from None
+    onnxruntime = import_extra("onnxruntime", NEEDS)
     how = onnxruntime.SessionOptions()
     how.intra_op_num_threads, how.inter_op_num_threads = threads_here(), 1
     how.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the cores to others

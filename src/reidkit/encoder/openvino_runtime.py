@@ -16,8 +16,8 @@ from reidkit.encoder.exported import (
     require_file,
 )
 from reidkit.encoder.onnx_check import LARGEST
-from reidkit.errors import UsageError, WeightsError, first_line
-from reidkit.extras import install
+from reidkit.errors import WeightsError, first_line
+from reidkit.extras import import_extra
 from reidkit.workers import threads_here
 
 if TYPE_CHECKING:
@@ -105,6 +105,15 @@ class OpenVinoRuntime:
         return self._compiled[precision]
 
 
+def import_openvino() -> Any:
+    """Return OpenVINO.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    return import_extra("openvino", "an OpenVINO model needs openvino")
+
+
 def read_openvino(path: Path) -> tuple[Any, Any]:
     """Return OpenVINO's core and the model, whose batch may have any size if that can be.
 
@@ -112,10 +121,7 @@ def read_openvino(path: Path) -> tuple[Any, Any]:
         UsageError: openvino is not installed.
         WeightsError: it is no OpenVINO model.
     """
-    try:
-        import openvino
-    except ImportError:
-        raise UsageError(f"an OpenVINO model needs openvino: {install('openvino')}") from None
+    openvino = import_openvino()
     if path.stat().st_size > LARGEST_TEXT:
         raise WeightsError(f"{path} is larger than any OpenVINO model's text: it is something else")
     core = openvino.Core()

@@ -17,13 +17,14 @@ from reidkit import recipe as recipes
 from reidkit.atomic import write_bytes_atomic
 from reidkit.data.decode import decode
 from reidkit.encoder import InputSpec, load_model, require_torch
+from reidkit.encoder.openvino_runtime import import_openvino
 from reidkit.errors import UsageError
 from reidkit.export.check_images import CHECKED, CheckImages, read_check_images
 from reidkit.export.graph import ExportedNetwork
 from reidkit.export.in_place import put_in_place
 from reidkit.export.int8 import MOST, quantise
 from reidkit.export.onnx_file import graph_digest, halve_weights, require_onnx, set_metadata, to_onnx
-from reidkit.export.openvino_file import require_openvino, save_openvino
+from reidkit.export.openvino_file import save_openvino
 from reidkit.export.parity import Parity, measure_parity, require_parity
 from reidkit.export.presets import FRONTS, Front, Preset, check_name, default_name, side_files, spec_of
 from reidkit.metrics.calibration_file import to_json
@@ -182,7 +183,7 @@ def export_model(
         raise UsageError("an exported file takes images alone, and this network masks too: export one without masks")
     require_onnx()
     if options.format == "openvino":
-        require_openvino()
+        import_openvino()
     if options.int8 and calibration is None:
         raise UsageError(
             "8 bits need images of your cameras to find the range of each number: give 200 or more",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reidkit.errors import UsageError, WeightsError
-from reidkit.extras import install
+from reidkit.errors import WeightsError
+from reidkit.extras import import_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,12 +38,8 @@ def require_onnx() -> None:
     Raises:
         UsageError: onnx, onnxscript or onnxruntime is not installed.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise UsageError(f"an export needs onnx, onnxscript and onnxruntime: {install('onnxscript')}") from None
+    for module in ("onnx", "onnxruntime", "onnxscript"):
+        import_extra(module, "an export needs onnx, onnxscript and onnxruntime", by="onnxscript")
 
 
 def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int | None = None) -> Any:

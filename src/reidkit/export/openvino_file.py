@@ -6,24 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit.encoder.exported import digest_of_files
 from reidkit.encoder.openvino_runtime import WEIGHTS
-from reidkit.errors import UsageError, WeightsError, first_line
-from reidkit.extras import install
+from reidkit.errors import WeightsError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-
-def require_openvino() -> None:
-    """Refuse an export before minutes are spent on it.
-
-    Raises:
-        UsageError: openvino is not installed.
-    """
-    try:
-        import openvino  # noqa: F401
-    except ImportError:
-        raise UsageError(f"an OpenVINO model needs openvino: {install('openvino')}") from None
 
 
 def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: bool) -> None:

@@ -15,6 +15,7 @@ from reidkit.encoder.onnx_check import graphs_in, read_onnx
 from reidkit.encoder.openvino_runtime import output_name, read_openvino
 from reidkit.errors import UsageError, WeightsError
 from reidkit.export.in_place import put_in_place
+from reidkit.export.onnx_file import set_metadata
 from reidkit.export.openvino_file import write_openvino
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _write_onnx(model: ExportedEncoder, axes: Axes, path: Path, *, unit: bool) -
     """Append flattening, scaling to length one and the axes to the step that makes the feature."""
     from onnx import TensorProto, helper, numpy_helper
 
+    dim = len(axes.bias)
     proto = read_onnx(model.path)
     graph, name = proto.graph, model.output
     inner = _free_name(graph, f"{name}_unreduced")
@@ -124,16 +126,16 @@ def _write_onnx(model: ExportedEncoder, axes: Axes, path: Path, *, unit: bool) -
             for at, each in enumerate(names):
                 if each == name:
                     names[at] = inner
-    steps = iter(f"{inner}_{number}" for number in range(9))
-    flat, floats, units, last = next(steps), next(steps), next(steps), next(steps)
-    weight, bias = f"{inner}_weight", f"{inner}_bias"
+    flat, floats, units, turned, weight, bias = (
+        f"{inner}_{what}" for what in ("flat", "float", "unit", "turned", "weight", "bias")
+    )
     graph.node.extend(
         [
             helper.make_node("Flatten", [inner], [flat], axis=1),
             helper.make_node("Cast", [flat], [floats], to=TensorProto.FLOAT),
             helper.make_node("LpNormalization", [floats], [units], axis=1, p=2),
-            helper.make_node("Gemm", [units, weight, bias], [last if unit else name], transB=1),
-            *([helper.make_node("LpNormalization", [last], [name], axis=1, p=2)] if unit else []),
+            helper.make_node("Gemm", [units, weight, bias], [turned if unit else name], transB=1),
+            *([helper.make_node("LpNormalization", [turned], [name], axis=1, p=2)] if unit else []),
         ]
     )
     graph.initializer.extend([numpy_helper.from_array(axes.weight, weight), numpy_helper.from_array(axes.bias, bias)])
@@ -141,9 +143,8 @@ def _write_onnx(model: ExportedEncoder, axes: Axes, path: Path, *, unit: bool) -
         if output.name == name:
             sides = output.type.tensor_type.shape.dim
             batch = (sides[0].dim_param or sides[0].dim_value or "batch") if sides else "batch"
-            graph.output[at].CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, len(axes.bias)]))
-    del proto.metadata_props[:]
-    helper.set_model_props(proto, dict(sorted(_metadata(model, len(axes.bias)).items())))
+            graph.output[at].CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, dim]))
+    set_metadata(proto, _metadata(model, dim))
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from reidkit.errors import DataError, MissingFileError, UsageError
-from reidkit.extras import install
+from reidkit.extras import import_extra
 from reidkit.workers import threads_here
 
 if TYPE_CHECKING:
@@ -182,11 +182,7 @@ def import_av() -> Any:
     Raises:
         UsageError: it is not installed.
     """
-    try:
-        import av
-    except ImportError:
-        raise UsageError(f"videos are read and written by PyAV, which is not installed: {install('av')}") from None
-    return av
+    return import_extra("av", "videos are read and written by PyAV, which is not installed")
 
 
 def open_container(where: str, shown: str, options: dict[str, str], *, remedy: str = WHOLE, **how: Any) -> Any:
