@@ -110,6 +110,8 @@ def test_refuses(reduced: Reduction, model: Model, noise: Path, tmp_path: Path) 
         reduce(reduced.model, noise, dim=4, options=CPU)
     with pytest.raises(UsageError, match="holds a run already: choose another folder"):
         reduce(model, noise, dim=4, out=model.path, options=CPU)
+    with pytest.raises(UsageError, match="the model is a str: pass what load_model returns"):
+        reduce("runs/strong", noise, dim=1, options=CPU)  # type: ignore[arg-type]
     own: Any = Encoder()
     with pytest.raises(UsageError, match=r"encoder of your own takes no further layer: .*principal_axes"):
         reduce(own, noise, dim=1, options=CPU)
@@ -119,7 +121,9 @@ def test_refuses(reduced: Reduction, model: Model, noise: Path, tmp_path: Path) 
 
 
 class Encoder:
-    dim = 3
+    """An encoder of one's own."""
+
+    input, dim, fingerprint, encode = None, 3, "own", None
 
 
 @pytest.mark.parametrize("ending", [".onnx", ".xml"])

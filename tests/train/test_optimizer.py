@@ -14,9 +14,9 @@ from reidkit.losses.objective import build_objective
 from reidkit.model.network import build_network
 from reidkit.recipe import Optim, override
 from reidkit.train.checkpoint import Progress
-from reidkit.train.inputs import schedule_warnings
 from reidkit.train.loop import training_step
 from reidkit.train.optimizer import Freezing, Schedule, build_optimizer, build_schedule, set_learning_rate
+from reidkit.train.remarks import schedule_warnings
 from tests.train.tiny import RECIPE, CrashError, Run, same_weights
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reidkit.recipe import Optim, Recipe, override
-from reidkit.train.inputs import TrainOptions, schedule_warnings
+from reidkit.train.inputs import TrainOptions
+from reidkit.train.remarks import schedule_warnings
 from reidkit.train.run import train
 from tests.train.tiny import RECIPE
 

@@ -31,17 +31,9 @@ from reidkit.model.own import OwnNetwork, network_name
 from reidkit.recipe import Optim, override
 from reidkit.train.checkpoint import Progress, last_good
 from reidkit.train.device import compile_network, prepare
-from reidkit.train.inputs import (
-    Job,
-    TrainOptions,
-    machine,
-    open_evaluated,
-    open_training,
-    training_digest,
-    warn_after,
-    warn_before,
-)
+from reidkit.train.inputs import Job, TrainOptions, open_evaluated, open_training, training_digest
 from reidkit.train.parallel import micro_batches_here, share_statistics
+from reidkit.train.remarks import machine, warn_after, warn_before
 from reidkit.train.run import Run, fit_and_save, open_log, opened
 from reidkit.train.run_folder import forget
 from reidkit.types import as_samples

@@ -13,7 +13,7 @@ import torch
 from reidkit.atomic import write_bytes_atomic
 from reidkit.data.check import RECORD
 from reidkit.data.unlabelled import open_unlabelled
-from reidkit.encoder import InferenceOptions, Model, embed_samples
+from reidkit.encoder import InferenceOptions, Model, as_image_encoder, embed_samples
 from reidkit.encoder.exported import ExportedEncoder
 from reidkit.errors import UsageError
 from reidkit.evaluation import EvaluationProtocol, evaluate
@@ -86,6 +86,7 @@ def reduce(  # noqa: PLR0913
             own; `out` holds a run or something else; an exported file without `out`.
         WeightsError: no layer can be put behind the output of an exported file.
     """
+    model = as_image_encoder(model)
     # Cheap refusals before minutes are spent: the axes themselves check the rest.
     if not 1 <= dim <= model.dim:
         raise UsageError(f"dim={dim} of features of length {model.dim}: choose 1 to {model.dim}", argument="dim")
@@ -111,7 +112,7 @@ def _of_file(model: ExportedEncoder, dim: int, out: Path | None) -> Callable[[Ax
     return lambda axes: write_reduced(model, axes, path)
 
 
-def _of_network(model: Encoder, dim: int, folder: Path | None) -> Callable[[Axes], ImageEncoder]:
+def _of_network(model: ImageEncoder, dim: int, folder: Path | None) -> Callable[[Axes], ImageEncoder]:
     """Return what puts the axes behind a network in torch."""
     loaded = _reducible(model)
     if folder is None:
@@ -140,7 +141,7 @@ def _recipe_with(model: Model, dim: int) -> Recipe:
     )
 
 
-def _reducible(model: Encoder) -> Model:
+def _reducible(model: ImageEncoder) -> Model:
     """Return the model, if a layer can be put behind its network."""
     if not isinstance(model, Model):
         raise UsageError(

@@ -30,21 +30,18 @@ from reidkit.train.device import FreedMemory, compile_network, prepare
 from reidkit.train.inputs import (
     Job,
     TrainOptions,
-    describe,
-    machine,
     open_dataset,
     open_evaluated,
     open_sampler,
     open_training,
     training_digest,
-    warn_after,
-    warn_before,
 )
 from reidkit.train.log import Log
 from reidkit.train.loop import LoopOptions, fit
 from reidkit.train.parallel import micro_batches_here
 from reidkit.train.public_weights import find_weights
-from reidkit.train.teacher import knows_ids, lessons_of, save_classifier, taught, the_classifier
+from reidkit.train.remarks import describe, machine, warn_after, warn_before
+from reidkit.train.teacher import lessons_of, save_classifier, taught, the_classifier
 from reidkit.train.training_masks import open_training_masks
 
 if TYPE_CHECKING:
@@ -208,10 +205,7 @@ def _run(job: Job) -> Run:
 
     # The network and its losses, as they are before the first step.
     if job.teacher is not None:
-        lessons = lessons_of(job.teacher, recipe.distil, pids, job.device)
-        if not recipe.distil.logits and knows_ids(job.teacher, pids):
-            job.info("the teacher's classifier lies beside it and knows these ids: distil.logits=10 learns from it too")
-        job = dataclasses.replace(job, terms=(*job.terms, *lessons))
+        job = dataclasses.replace(job, terms=(*job.terms, *lessons_of(job.teacher, pids, job)))
     network, objective = _build(len(pids), job)
     if network.takes_cameras:
         network.backbone.set_cameras(np.unique(source.samples.camids))  # type: ignore[union-attr,operator]

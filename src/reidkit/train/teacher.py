@@ -16,7 +16,6 @@ from torch import Tensor
 from reidkit.atomic import atomic_write
 from reidkit.data.loaders import eval_batches
 from reidkit.data.transforms import MEAN, STD
-from reidkit.distributed import ALONE
 from reidkit.encoder import Model
 from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
 from reidkit.losses.distillation import logit_distillation, similarity_distillation
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from reidkit.data.loaders import TrainBatches
     from reidkit.data.masks import Masks
     from reidkit.data.sources import ImageSource
-    from reidkit.distributed import Group
     from reidkit.encoder import Encoder, InputSpec
     from reidkit.losses.objective import Objective
     from reidkit.recipe import Distil
@@ -149,20 +147,13 @@ class LogitLesson(Lesson):
 class TaughtBatches:
     """The batches of a run; before each is handed out, the lessons get the teacher's features of it.
 
-    They are what the teacher makes of the batch; or, with the features `known` [M, E] of all images as they are,
-    made before the first step, those.
+    `features` gives them, [B, E] of a whole batch: of its epoch, its number, and the images of it that are here.
     """
 
     def __init__(
-        self,
-        batches: TrainBatches,
-        teacher: Teacher,
-        lessons: Sequence[Lesson],
-        group: Group = ALONE,
-        known: Tensor | None = None,
+        self, batches: TrainBatches, lessons: Sequence[Lesson], features: Callable[[int, int, Tensor], Tensor]
     ) -> None:
-        self._batches, self._teacher, self._lessons, self._group = batches, teacher, lessons, group
-        self._known = known
+        self._batches, self._lessons, self._features = batches, lessons, features
 
     @property
     def source(self) -> ImageSource:
@@ -196,34 +187,32 @@ class TaughtBatches:
         """Yield the batches of an epoch from `start` on, as the batches inside do."""
         with contextlib.closing(self._batches.epoch(epoch, start)) as batches:
             for batch, (images, labels) in enumerate(batches, start):
-                if self._known is None:
-                    target = self._group.gather(self._teacher(images[:, :3]))
-                else:
-                    target = self._known[self._batches.indices(epoch, batch)].to(images.device)
+                target = self._features(epoch, batch, images)
                 for lesson in self._lessons:
                     lesson.target = target
                 yield images, labels
 
 
-def lessons_of(encoder: Encoder, distil: Distil, pids: NDArray[np.int64], device: torch.device) -> list[Term]:
+def lessons_of(encoder: Encoder, pids: NDArray[np.int64], job: Job) -> list[Term]:
     """Return the terms of a training with this teacher; their losses are `Lesson`s.
 
     Args:
         encoder: The teacher.
-        distil: The section of the recipe.
         pids: The ids of the training set, rising.
-        device: The device of the training.
+        job: The training.
 
     Raises:
         UsageError: all weights are 0, or logits are asked for and the teacher's classifier is of other ids.
         WeightsError: the teacher's classifier is not there, damaged, or another model's.
     """
-    terms = []
+    distil, terms = job.recipe.distil, []
     if distil.similarity:
         terms.append(Term("similarity", distil.similarity, SimilarityLesson(distil.temperature), "f_i"))
     if distil.logits:
-        lesson = LogitLesson(load_classifier(encoder, pids), distil, device)
+        lesson = LogitLesson(load_classifier(encoder, pids), distil, job.device)
         terms.append(Term("logits", distil.logits, lesson, "f_i"))
+    elif knows_ids(encoder, pids):
+        job.info("the teacher's classifier lies beside it and knows these ids: distil.logits=10 learns from it too")
     if not terms:
         raise UsageError(
             "there is a teacher, and distil.similarity and distil.logits are both 0: set one of them, or leave the "
@@ -241,8 +230,10 @@ def taught(batches: TrainBatches, encoder: Encoder, objective: Objective, job: J
     teacher, plain = Teacher(encoder, job.device, job.precision), job.recipe.distil.views == "plain"
     seen = "each image once, as it is" if plain else "the same augmented images"
     job.info(f"teacher {encoder.fingerprint}: it sees {seen}, at {encoder.input.height}x{encoder.input.width}")
-    known = features_of_all(teacher, batches, partial(job.show_progress, "teacher's features")) if plain else None
-    return TaughtBatches(batches, teacher, lessons, job.group, known)
+    if plain:
+        known = features_of_all(teacher, batches, partial(job.show_progress, "teacher's features"))
+        return TaughtBatches(batches, lessons, lambda epoch, at, _: known[batches.indices(epoch, at)].to(job.device))
+    return TaughtBatches(batches, lessons, lambda _, __, images: job.group.gather(teacher(images[:, :3])))
 
 
 def features_of_all(teacher: Teacher, batches: TrainBatches, progress: Callable[[int, int], None]) -> Tensor:
