@@ -87,7 +87,8 @@ class ExportedNetwork(nn.Module):
         if front.resize:
             pixels = F.interpolate(pixels, size=self.size, mode="bilinear", antialias=True)
         elif front.square:
-            pixels = F.interpolate(pixels, size=self.size, mode="bilinear")
+            # A person in a square was widened before: bicubic undoes that with less blur than bilinear does.
+            pixels = F.interpolate(pixels, size=self.size, mode="bicubic")
         if front.bgr:
             pixels = pixels.index_select(1, cast("Tensor", self.order))
         if self.normalises:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reidkit.errors import WeightsError
+from reidkit.errors import WeightsError, first_line
 from reidkit.extras import import_extra
 
 if TYPE_CHECKING:
@@ -72,8 +72,12 @@ def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int 
                 verbose=False,
             )
     except Exception as error:  # whatever a network's code raises when it is traced
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"torch cannot express this network in ONNX ({type(error).__name__}: {reason})") from None
+        cause: BaseException = error
+        while cause.__cause__:  # torch tells how it goes about it, and why it failed below
+            cause = cause.__cause__
+        raise WeightsError(
+            f"torch cannot express this network in ONNX ({type(cause).__name__}: {first_line(cause)})"
+        ) from None
     if program is None:
         raise WeightsError("torch cannot express this network in ONNX")
     model = program.model_proto
