@@ -45,8 +45,8 @@ def percent(value: float | None, *, digits: int = 1, sign: str = "", none: str =
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number and its noun: 1 id, 2 ids. `plural` is that of a noun that takes more than an s."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+    """Return a number and its noun: 1 id, 2,000 ids. `plural` is that of a noun that takes more than an s."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def duration(seconds: float) -> str:

@@ -89,6 +89,8 @@ def test_from_images_to_hits_and_back(place, call, model):
         query = [] if "--key" in words else ["crops/a.png", "--model", model]
         hits = call("search", "people.db", *query, *words, "--json")["hits"]
         assert sorted(hit["key"] for hit in hits) == expected, words
+    text = call("search", "people.db", "crops/a.png", "--model", model, "--camera", "attic")
+    assert text.startswith("nobody: 0 of 3 images were searched, as no row meets the conditions")
     text = call("search", "people.db", "who.png", "--model", model)
     assert "crops/sub/c.png" in text
     assert "A person must check every match." in text
@@ -110,12 +112,12 @@ def test_export_copy_check_and_remove(place, call):
     assert call("copy", "people.db", "copy.db", "--json") == {"added": 0, "replaced": 0, "unchanged": 6, "rows": 6}
     assert "recall (all, 100.0%): @1 1.0000" in call("check", "copy.db", "--against", "people.db")
     assert call("remove", "copy.db", "--older-than", "72h", "--camera", "door", "--dry-run", "--json")["matching"] == 2
-    assert "1 rows would be removed" in call("remove", "copy.db", "0", "--dry-run")
-    assert "3 rows meet the filter, and not 5" in call("remove", "copy.db", "--camera", "door", "--expect", 5, status=1)
+    assert "1 row would be removed" in call("remove", "copy.db", "0", "--dry-run")
+    assert "the filter fits 3 rows, and not 5" in call("remove", "copy.db", "--camera", "door", "--expect", 5, status=1)
     assert "4 rows removed, 2 are in the gallery" in call("remove", "copy.db", "--older-than", "72h", "--compact")
-    assert "1 rows removed, 1 are" in call("remove", "copy.db", "4")
-    assert "rows meet the filter, and not" in call("remove", "copy.db", "4", status=1)
-    assert "5 rows are missing" in call("check", "copy.db", "--against", "people.db", status=1)
+    assert "1 row removed, 1 are" in call("remove", "copy.db", "4")
+    assert "the filter fits" in call("remove", "copy.db", "4", status=1)
+    assert "missing: 5 rows" in call("check", "copy.db", "--against", "people.db", status=1)
     assert call("create", "new.db", "--dim", 4, "--fingerprint", "abc", "--json")["rows"] == 0
     assert "6 added" in call("add", "new.db", "people.npz")
     assert call("check", "new.db", "--against", "people.db", "--json")["problems"] == []
@@ -205,7 +207,7 @@ def test_a_gallery_in_milvus(place, call, model):
     assert "3 added, 0 replaced, 0 unchanged: 3 rows in copy.db" in call("copy", uri, "copy.db")
     assert f"0 added, 0 replaced, 3 unchanged: 3 rows in {uri}" in call("copy", "copy.db", secret)
     assert "no problems" in call("check", secret, "--against", "copy.db")
-    assert "1 rows removed, 2 are" in call("remove", uri, "crops/b.png", "--compact")
-    assert "1 rows are missing" in call("check", uri, "--against", "copy.db", status=1)
+    assert "1 row removed, 2 are" in call("remove", uri, "crops/b.png", "--compact")
+    assert "missing: 1 row" in call("check", uri, "--against", "copy.db", status=1)
     assert f"{uri}: 2 images" in call("info", secret)
     assert "milvus://host:19530/name" in call("info", "milvus://me:hunter2@here/1", status=2)

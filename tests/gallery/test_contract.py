@@ -262,7 +262,7 @@ def test_removing_by_filter(gallery):
         gallery.remove_matching(Filter())
     old = Filter(older_than=datetime.now(UTC) - timedelta(hours=72))
     assert gallery.remove_matching(old, dry_run=True) == gallery.count(old) == 2
-    with pytest.raises(DataError, match="2 rows meet the filter, and not 3: none is removed"):
+    with pytest.raises(DataError, match="the filter fits 2 rows, and not 3: none is removed"):
         gallery.remove_matching(old, expect=3)
     assert gallery.remove_matching(old, expect=2) == 2
     assert gallery.keys() == ["c", "d"]

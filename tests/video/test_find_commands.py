@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from reidkit.cli import main as cli
+from reidkit.encoder import load_model
 from reidkit.gallery import open_gallery
+from reidkit.metrics.calibration_file import calibration_path, save_calibration
 from reidkit.serve.audit import AuditLog
+from tests.gallery.made import calibration
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -52,7 +56,6 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="module")
 def tracked(street: Path, stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic videos, tracked into a folder and a gallery."""
-    from reidkit.encoder import load_model
     from reidkit.video import track
 
     place = tmp_path_factory.mktemp("tracked")
@@ -105,6 +108,20 @@ def test_find_as_json_and_in_the_audit_log(run: Any, place: Path, stripes: Path)
     assert similarities == sorted(similarities, reverse=True)
     status, text, _ = run("gallery", "audit", place / "people.db", "--json")
     assert "lost child" in text
+
+
+def test_nobody_and_visits_below_the_threshold_in_words(run: Any, place: Path, stripes: Path) -> None:
+    words = ["--gallery", place / "people.db", "--model", stripes]
+    status, text, _ = run("video", "find", place / "street/photo.png", *words, "--camera", "attic")
+    assert (status, text.startswith("nobody: 0 of ")) == (0, True)
+    assert "as no row meets the conditions" in text
+    model = shutil.copy(stripes, place)
+    known = calibration(load_model(model).fingerprint)
+    strict = replace(known, chosen=replace(known.chosen, threshold=1.0), camera_pairs=())
+    save_calibration(calibration_path(Path(model)), strict)
+    status, text, _ = run("video", "find", place / "street/photo.png", *words[:2], "--model", model)
+    assert (status, "below the threshold: probably other people" in text) == (0, True)
+    assert text.index("visit  camera") > text.index("nobody reaches the threshold")
 
 
 def test_videos_that_are_missing_are_named(run: Any, place: Path, stripes: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,6 +106,19 @@ def test_damage_in_the_middle_is_passed_over_or_said(tmp_path: Path) -> None:
     assert len(list(VideoFile(damaged))) > 20
 
 
+def test_packets_that_cannot_be_decoded_are_counted(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4")
+    with av.open(path) as container:
+        places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for start, size in (places[20], places[30]):
+        content[start : start + size] = b"\xff" * size
+    path.write_bytes(content)
+    video = VideoFile(path)
+    assert len(list(video)) == 38
+    assert video.about.remarks == ["2 damaged packets passed over"]
+
+
 def test_what_is_no_video_ends_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="cannot be read"):
         VideoFile(tmp_path / "gone.mp4")
@@ -161,7 +175,7 @@ def test_a_folder_of_images_in_the_form_of_mot(tmp_path: Path) -> None:
     (tmp_path / "MOT-01/img1/000002.png").write_bytes(b"no image")
     damaged = ImageFolder(tmp_path / "MOT-01")
     assert [frame.number for frame in damaged] == [1, 4]
-    assert damaged.about.remarks[0].startswith("1 images cannot be read, the first of them: ")
+    assert damaged.about.remarks[0].startswith("1 unreadable image, the first of them: ")
 
 
 @pytest.mark.parametrize(

@@ -167,8 +167,8 @@ def synth(
         print_json({"folder": str(out), **counts, **({"masks": str(out / "masks")} if masks else {})})
     elif shards:
         print_line(
-            f"{out}: {counts['shards']} shards; {counts['train']} training images, {counts['query']} queries and "
-            f"{counts['gallery']} gallery images, junk included; synthetic"
+            f"{out}: {counted(counts['shards'], 'shard')}; {counts['train']} training images, {counts['query']} "
+            f"queries and {counts['gallery']} gallery images, junk included; synthetic"
         )
     else:
         print_line(
@@ -194,8 +194,9 @@ def _draw_videos(out: Path, videos: int, seed: int, settings: dict[str, Any], as
         print_json({"folder": str(out), **counts})
         return
     print_line(
-        f"{out}: {counts['videos']} videos, {counts['frames']} frames and {counts['boxes']} boxes of {counts['ids']} "
-        f"ids, {counts['across']} of them in several videos; photo.png is id {counts['photo']}; synthetic"
+        f"{out}: {counted(counts['videos'], 'video')}, {counts['frames']} frames and {counts['boxes']} boxes of "
+        f"{counts['ids']} ids, {counts['across']} of them in several videos; photo.png is id {counts['photo']}; "
+        "synthetic"
     )
 
 
@@ -298,4 +299,6 @@ def shard(
         print_json({"folder": str(out), "format": kind, **counts})
         return
     kept = f", {counts['kept']} of them there before" if counts["kept"] else ""
-    print_line(f"{out}: {counts['images']} images of {dataset.name} in {counts['shards']} shards{kept}")
+    print_line(
+        f"{out}: {counted(counts['images'], 'image')} of {dataset.name} in {counted(counts['shards'], 'shard')}{kept}"
+    )

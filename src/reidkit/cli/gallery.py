@@ -15,6 +15,7 @@ from reidkit.cli.gallery_output import print_filled, print_hits, print_info
 from reidkit.cli.help import Command, commands
 from reidkit.cli.output import print_json, print_line, progress
 from reidkit.errors import UsageError
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from reidkit.gallery import Gallery, Hits, Query
@@ -163,7 +164,7 @@ def remove(
         print_json({"removed": 0 if dry_run else count, "matching": count, "rows": left})
     else:
         words = "would be removed" if dry_run else "removed"
-        print_line(f"{count:,} rows {words}, {left:,} are in the gallery")
+        print_line(f"{counted(count, 'row')} {words}, {left:,} are in the gallery")
 
 
 @gallery.command(cls=Command, epilog="reidkit gallery search people.db who.jpg --model runs/small")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from reidkit.cli.output import print_json, print_line, print_table, remark
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ def print_filled(filled: Filled, rows: int, *, as_json: bool) -> int:
         words = [f"{filled.added:,} added", f"{filled.replaced:,} replaced", f"{filled.unchanged:,} unchanged"]
         words += [f"{len(filled.unreadable):,} unreadable"] if filled.unreadable else []
         words += [f"{len(filled.conflicts):,} in conflict"] if filled.conflicts else []
-        print_line(f"{', '.join(words)}: {rows:,} rows in the gallery")
+        print_line(f"{', '.join(words)}: {counted(rows, 'row')} in the gallery")
     return int(bool(filled.unreadable or filled.conflicts))
 
 
@@ -46,9 +47,11 @@ def print_info(opened: Gallery, *, as_json: bool) -> None:
             each |= {name: time_text(value) for name, value in each.items() if isinstance(value, datetime)}
         print_json(values)
         return
-    print_line(f"{found.uri}: {found.rows:,} images, model {found.model or 'not known'}, {found.dim} numbers each")
+    print_line(
+        f"{found.uri}: {counted(found.rows, 'image')}, model {found.model or 'not known'}, {found.dim} numbers each"
+    )
     if found.calibrated:
-        pairs = f", {found.pairs} pairs of cameras with their own" if found.pairs else ""
+        pairs = f", {counted(found.pairs, 'pair')} of cameras with their own" if found.pairs else ""
         print_line(f"threshold {found.threshold:.4f} at a false accept rate of {found.far:g}{pairs}")
     else:
         print_line("not calibrated: hits have no probabilities (reidkit calibrate)")
@@ -60,6 +63,14 @@ def print_info(opened: Gallery, *, as_json: bool) -> None:
             for each in found.cameras
         ]
         print_table(("camera", "images", "first", "last"), cells)
+
+
+def searched_words(passed: int, searched: int, what: str) -> str:
+    """Return how much of a gallery was searched, with a hint where its conditions leave nothing."""
+    words = f"{passed:,} of {searched:,} {what} were searched"
+    if searched and not passed:
+        return f"{words}, as no row meets the conditions (`reidkit gallery info` shows the cameras and their times)"
+    return words
 
 
 def print_hits(hits: Hits, *, as_json: bool) -> None:
@@ -75,7 +86,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
         print_json({**facts, "hits": values})
         return
     if not hits:
-        print_line(f"nobody: {hits.passed:,} of {hits.searched:,} images were searched")
+        print_line(f"nobody: {searched_words(hits.passed, hits.searched, 'images')}")
         return
     columns = {
         "rank": [str(hit.rank) for hit in hits],
@@ -87,7 +98,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
         "pid": ["" if hit.pid is None else str(hit.pid) for hit in hits],
     }
     print_columns("key", [hit.key for hit in hits], columns)
-    print_line(f"{hits.passed:,} of {hits.searched:,} images were searched")
+    print_line(searched_words(hits.passed, hits.searched, "images"))
     print_meaning(hits.threshold, hits.far)
 
 

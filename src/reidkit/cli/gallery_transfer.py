@@ -13,6 +13,7 @@ from reidkit.cli.gallery_audit import write_audit
 from reidkit.cli.gallery_options import Uri, Which
 from reidkit.cli.gallery_output import SHOWN
 from reidkit.cli.output import print_json, print_line, progress
+from reidkit.terminal import counted
 
 
 def check(
@@ -39,7 +40,7 @@ def check(
     problems = list(found.problems)
     if compared:
         counts = (("missing", compared.missing), ("extra", compared.extra), ("different", compared.different))
-        problems += [f"{count} rows are {what}" for what, count in counts if count]
+        problems += [f"{what}: {counted(count, 'row')}" for what, count in counts if count]
         problems += [f"recall is {compared.least():.4f}"] if compared.least() < min_recall else []
     if as_json:
         facts = dataclasses.asdict(compared) if compared else None
@@ -52,7 +53,9 @@ def check(
             for name, recall in compared.recall.items():
                 words = ", ".join(f"@{top} {value:.4f}" for top, value in recall.items())
                 print_line(f"recall ({name}, {compared.passed[name]:.1%}): {words}")
-        print_line(f"{found.rows:,} rows read, {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
+        print_line(
+            f"{counted(found.rows, 'row')} read, {counted(len(problems), 'problem') if problems else 'no problems'}"
+        )
     return int(bool(problems))
 
 
@@ -74,7 +77,7 @@ def copy(
         print_json({**counts, "rows": rows})
     else:
         words = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-        print_line(f"{words}: {rows:,} rows in {shown(target)}")
+        print_line(f"{words}: {counted(rows, 'row')} in {shown(target)}")
 
 
 def export(
@@ -94,4 +97,4 @@ def export(
     if as_json:
         print_json({"rows": count, "file": str(out)})
     else:
-        print_line(f"{count:,} rows in {out}")
+        print_line(f"{counted(count, 'row')} in {out}")

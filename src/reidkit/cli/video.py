@@ -15,6 +15,7 @@ from reidkit.cli.gallery_options import parse_duration
 from reidkit.cli.help import Command, commands
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark
 from reidkit.errors import UsageError
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -251,7 +252,7 @@ def _print_table(done: Tracked) -> None:
         print_line()
         print_table(["part", "CPU seconds", "a core"], speed)
     again = f", {len(done.reused)} of them by a run before" if done.reused else ""
-    print_line(f"{done.folder}: {len(done.records)} videos{again}, {done.seconds:.1f} s")
+    print_line(f"{done.folder}: {counted(len(done.records), 'video')}{again}, {done.seconds:.1f} s")
 
 
 def _named(given: list[str] | None, videos: list[str]) -> list[str] | dict[str, str]:

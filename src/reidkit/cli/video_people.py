@@ -10,9 +10,10 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.gallery_audit import write_audit, write_search
 from reidkit.cli.gallery_options import ModelOption, Which
-from reidkit.cli.gallery_output import print_columns, print_meaning
+from reidkit.cli.gallery_output import print_columns, print_meaning, searched_words
 from reidkit.cli.output import print_json, print_line, print_table, remark
 from reidkit.errors import UsageError
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from reidkit.gallery import Gallery, Query
@@ -196,14 +197,14 @@ def _write(
 
 def _print_visits(visits: Visits, hint: Proposal | None) -> None:
     if not visits:
-        print_line(f"nobody: {visits.passed:,} of {visits.searched:,} tracks were searched")
+        print_line(f"nobody: {searched_words(visits.passed, visits.searched, 'tracks')}")
         return
     _print_some(visits.above)
     if visits.below:
         print_line()
         print_line("below the threshold: probably other people")
         _print_some(visits.below)
-    print_line(f"{visits.passed:,} of {visits.searched:,} tracks were searched")
+    print_line(searched_words(visits.passed, visits.searched, "tracks"))
     if hint:  # which there is only where nothing is calibrated
         print_line(
             f"a hint: {hint.far:.0%} of {hint.pairs:,} pairs of strangers, tracks that are seen together in these "
@@ -239,7 +240,7 @@ def _print_changed(action: str, count: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"rows": count})
     else:
-        print_line(f"{action} {count:,} rows")
+        print_line(f"{action} {counted(count, 'row')}")
 
 
 def _print_people(found: People, changed: int, *, as_json: bool) -> None:
@@ -273,7 +274,10 @@ def _print_people(found: People, changed: int, *, as_json: bool) -> None:
     if len(doubts) > SHOWN:
         print_line(f"unsure: {len(doubts) - SHOWN} more pairs (--json)")
     print_line(_threshold_words(found))
-    print_line(f"{len(found.tracks):,} tracks, {found.count:,} people; {changed:,} rows changed. A person must check.")
+    print_line(
+        f"{counted(len(found.tracks), 'track')}, {counted(found.count, 'person', 'people')}; "
+        f"{counted(changed, 'row')} changed. A person must check."
+    )
 
 
 def _print_joined(found: People) -> None:

@@ -16,6 +16,7 @@ from reidkit.gallery.protocol import Added, Info
 from reidkit.gallery.query import Hits, Query, SearchOptions
 from reidkit.gallery.query_search import Target, find, make_target, no_such_key
 from reidkit.gallery.row import Row, camera_name
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -371,7 +372,9 @@ def refuse_other_count(count: int, expect: int | None) -> None:
         DataError: there are more or fewer.
     """
     if expect is not None and count != expect:
-        raise DataError(f"{count} rows meet the filter, and not {expect}: none is removed", argument="expect")
+        raise DataError(
+            f"the filter fits {counted(count, 'row')}, and not {expect}: none is removed", argument="expect"
+        )
 
 
 def _keys_of(images: Sequence[Image]) -> list[str]:

@@ -12,6 +12,7 @@ from PIL import Image
 from reidkit.data.images import read_for_display
 from reidkit.plots.image_grid import Grid, Tile, draw_grid, tile_pixels
 from reidkit.plots.style import INK, TRUE
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,8 @@ def hits_figure(
     ]
     tiles: list[Tile | None] = [_tile(gallery, hit, folder or Path()) for hit in hits]
     rows = [*([asked] if asked else []), *(tiles[at : at + columns] for at in range(0, len(tiles), columns))]
-    return draw_grid(Grid(rows=rows or [[nobody()]], title=f"{len(hits)} hits in {hits.passed:,} images", note=NOTE))
+    title = f"{counted(len(hits), 'hit')} in {counted(hits.passed, 'image')}"
+    return draw_grid(Grid(rows=rows or [[nobody()]], title=title, note=NOTE))
 
 
 def nobody() -> Tile:

@@ -17,6 +17,7 @@ import numpy as np
 
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.extras import import_extra
+from reidkit.terminal import counted
 from reidkit.workers import threads_here
 
 if TYPE_CHECKING:
@@ -144,9 +145,9 @@ class VideoFile:
         elif self.about.seconds - clock.last > max(1.0, 2 / (self.about.rate or FALLBACK_RATE)):
             self.about.remarks.append(f"it is cut: it ends at {clock.last:.1f} s of {self.about.seconds:.1f} s")
         if clock.moved:
-            self.about.notes.append(
-                f"{clock.moved} frames have no time, or an earlier one: each was put {clock.step:.3g} s after the last"
-            )
+            frames = counted(clock.moved, "frame")
+            how = f"each was put {clock.step:.3g} s after the last"
+            self.about.notes.append(f"{frames} without a time, or with an earlier one: {how}")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -237,7 +238,7 @@ def decoded_frames(container: Any, stream: Any, remarks: list[str]) -> Iterator[
         except av.error.FFmpegError:
             bad += 1
     if bad:
-        remarks.append(f"{bad} packets are damaged and were passed over")
+        remarks.append(f"{counted(bad, 'damaged packet')} passed over")
 
 
 def upright(decoded: Any, shown: str) -> NDArray[np.uint8]:

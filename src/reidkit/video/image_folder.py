@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.data.decode import decode
 from reidkit.errors import DataError
+from reidkit.terminal import counted
 from reidkit.video.frames import About, Frame, Sampling
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class ImageFolder:
                 continue
             yield Frame(number, second, image)
         if unreadable:
-            self.about.remarks.append(f"{len(unreadable)} images cannot be read, the first of them: {unreadable[0]}")
+            self.about.remarks.append(
+                f"{counted(len(unreadable), 'unreadable image')}, the first of them: {unreadable[0]}"
+            )
 
     def close(self) -> None:
         """Do nothing: no file is open."""

@@ -9,6 +9,7 @@ from reidkit.data.images import read_for_display
 from reidkit.plots.hits import hit_picture, nobody
 from reidkit.plots.image_grid import Grid, Tile, draw_grid, tile_pixels
 from reidkit.plots.style import INK, TRUE
+from reidkit.terminal import counted
 from reidkit.video.words import chance_words, span_words
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def visits_figure(
         "Each visit by its best picture: rank, probability or similarity, camera, from when to when.",
         f"{meaning} A person must check every match.",
     )
-    title = f"{len(visits)} visits in {visits.passed:,} tracks"
+    title = f"{counted(len(visits), 'visit')} in {counted(visits.passed, 'track')}"
     return draw_grid(Grid(rows=rows, size=size, title=title, note=note, names=names))
 
 

@@ -26,6 +26,7 @@ from reidkit.serve.messages import (
 from reidkit.serve.problems import Problem
 from reidkit.serve.service import LOGGED_RESULTS, THUMBNAIL, Service, service_of
 from reidkit.serve.uploads import decode_upload, encode_copy
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +145,7 @@ async def delete_rows(request: Request) -> Response:
         raise invalid("/filter", "an empty filter would remove everything: name what is to go")
     count = await service.in_gallery(service.gallery.count, matching)
     if wanted.expect is not None and wanted.expect != count:
-        raise Problem("expect-mismatch", f"The filter fits {count} rows.", count=count)
+        raise Problem("expect-mismatch", f"The filter fits {counted(count, 'row')}.", count=count)
     if not wanted.dry_run:
         said = wanted.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         await service.record(request, "remove", wanted=said, count=count)
