@@ -186,8 +186,9 @@ def test_what_is_no_gallery_is_refused_in_a_sentence(path, tmp_path):
         connection.execute("PRAGMA user_version=7")
     with pytest.raises(DataError, match="is a gallery of version 7, and this reidkit knows 1: update reidkit"):
         LocalGallery(path)
-    with pytest.raises(DataError, match="cannot be made"):
-        LocalGallery.create(tmp_path / "no" / "people.db", Colours())
+    for below in ("other.db", "below/other.db"):
+        with pytest.raises(DataError, match="cannot be made .Not a directory."):
+            LocalGallery.create(path / below, Colours())
     with pytest.raises(UsageError, match="features of 0 numbers"):
         LocalGallery.create(tmp_path / "other.db")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["people.db"]
@@ -341,6 +342,12 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(path):
     with LocalGallery(path) as gallery:
         assert len(gallery) == 20 * batches
         assert gallery.check().problems == ()
+
+
+def test_missing_folders_above_a_gallery_are_made(tmp_path):
+    with LocalGallery.create(tmp_path / "site" / "a" / "people.db", Colours()) as gallery:
+        gallery.add_vectors([RED], [Row("a")])
+    assert (tmp_path / "site" / "a" / "people.db").is_file()
 
 
 def test_a_calibration_is_kept_for_those_without_the_model(path):

@@ -212,13 +212,15 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 
 
 def create(path: Path, meta: Mapping[str, str]) -> None:
-    """Make the file of an empty gallery, whole or not at all.
+    """Make the file of an empty gallery, whole or not at all; folders above it that are missing, too.
 
     Raises:
         DataError: there is a file already, or it cannot be written.
     """
     try:
         _refuse_there(path)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
         with new_file(path) as file:
             file.write(_empty(meta))
     except FileExistsError:
