@@ -9,12 +9,13 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
-from reidkit.gallery import Filter, Row, database, open_gallery, records
+from reidkit.gallery import Filter, Row, database, local, open_gallery, records
 from reidkit.gallery.database import connect
 from reidkit.gallery.local import LocalGallery
 from tests.gallery.made import Calibrated, Colours, keys
@@ -187,7 +188,7 @@ def test_what_is_no_gallery_is_refused_in_a_sentence(path, tmp_path):
     with pytest.raises(DataError, match="is a gallery of version 7, and this reidkit knows 1: update reidkit"):
         LocalGallery(path)
     for below in ("other.db", "below/other.db"):
-        with pytest.raises(DataError, match="cannot be made .Not a directory."):
+        with pytest.raises(DataError, match=r"cannot be made \(Not a directory\)"):
             LocalGallery.create(path / below, Colours())
     with pytest.raises(UsageError, match="features of 0 numbers"):
         LocalGallery.create(tmp_path / "other.db")
@@ -348,6 +349,23 @@ def test_missing_folders_above_a_gallery_are_made(tmp_path):
     with LocalGallery.create(tmp_path / "site" / "a" / "people.db", Colours()) as gallery:
         gallery.add_vectors([RED], [Row("a")])
     assert (tmp_path / "site" / "a" / "people.db").is_file()
+
+
+def test_a_reader_in_the_way_of_erasing_is_said_and_the_next_change_erases(path, monkeypatch, caplog):
+    """What is removed stands in what is written ahead as long as somebody reads the state before it."""
+    monkeypatch.setattr(local, "ERASING", 0.05)
+    gone = "the-removed-one"
+    with open_gallery(path, Colours()) as gallery, closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        gallery.add_vectors([RED, BLUE], [Row("a"), Row(gone)])
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM rows").fetchone()
+        assert gallery.remove([gone]) == 1
+        assert "a reader is in the way" in caplog.text
+        assert gone.encode() in path.read_bytes() + Path(f"{path}-wal").read_bytes()
+        reader.execute("COMMIT")
+        assert gallery.remove(["a"]) == 1
+        kept = path.read_bytes() + Path(f"{path}-wal").read_bytes()
+    assert gone.encode() not in kept
 
 
 def test_a_calibration_is_kept_for_those_without_the_model(path):

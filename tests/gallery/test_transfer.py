@@ -64,6 +64,23 @@ def test_what_is_exported_and_added_again_is_the_same(gallery, tmp_path, ending)
     assert export_gallery(gallery, path, Filter(cameras=["door"])) == 10
 
 
+def test_columns_of_another_kind_are_refused(gallery, tmp_path):
+    export_gallery(gallery, tmp_path / "people.npz")
+    with np.load(tmp_path / "people.npz") as file:
+        arrays = dict(file)
+    for name, values, message in (
+        ("attributes", np.array(["[1]"] * 30), "attributes are no JSON objects"),
+        ("attributes", np.array(["{"] * 30), "attributes are no JSON objects"),
+        ("tracks", np.arange(30), "tracks must be text"),
+        ("tracks", np.array(["t"] * 29), "tracks must be text, one for each feature"),
+    ):
+        assert name in arrays
+        np.savez(tmp_path / "wrong.npz", **{**arrays, name: values})
+        with empty(tmp_path / "again.db") as again, pytest.raises(DataError, match=message):
+            fill_from_features(again, tmp_path / "wrong.npz", any_model=True)
+        (tmp_path / "again.db").unlink()
+
+
 def test_files_that_cannot_be_written(gallery, tmp_path):
     with pytest.raises(UsageError, match=r"neither an \.npz nor a \.parquet"):
         export_gallery(gallery, tmp_path / "people.csv")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from PIL import Image
 from reidkit.errors import UsageError
 from reidkit.gallery import Row
 from reidkit.gallery.memory import MemoryGallery
+from reidkit.serve import clip_cache
+from reidkit.serve.clip_cache import Clips
 from reidkit.serve.endpoints.moments import part_of
 from reidkit.serve.problems import Problem
 from reidkit.serve.settings import ServiceSettings
@@ -144,6 +148,35 @@ def test_what_is_not_there(service, films, key):
     answer = service.get(url(key))
     said = problem(answer, 404, "not-found")
     assert str(films) not in str(said)
+
+
+def test_clips_are_held_up_to_a_limit(model, films, monkeypatch):
+    clips = Clips(filled(model, films), films / "tracks")
+    keys = [row.key for row in clips._gallery if row.key.startswith("camera1/")][:2]
+    made = [asyncio.run(clips.get(key, 60)) for key in keys]
+    assert list(clips._held.values()) == made
+    monkeypatch.setattr(clip_cache, "HELD", len(made[0]))
+    clips._held.popitem()
+    assert asyncio.run(clips.get(keys[1], 60)) == made[1]
+    assert all(held == made[1] for held in clips._held.values())
+    clips.close()
+
+
+def test_too_many_clips_at_once_and_one_that_takes_too_long(model, films, monkeypatch):
+    clips = Clips(MemoryGallery(model), films / "tracks")
+    going = threading.Event()
+    monkeypatch.setattr(clips, "_clip", lambda _: going.wait(60))
+    try:
+        with pytest.raises(Problem) as caught:
+            asyncio.run(clips.get("a", 0.01))
+        assert caught.value.name == "timed-out"
+        monkeypatch.setattr(clip_cache, "WAITING", 0)
+        with pytest.raises(Problem) as caught:
+            asyncio.run(clips.get("a", 60))
+        assert caught.value.name == "overloaded"
+    finally:
+        going.set()
+        clips.close()
 
 
 def test_without_videos_there_are_no_clips(client):

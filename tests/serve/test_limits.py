@@ -65,6 +65,13 @@ def test_pictures_parts_and_headers_of_parts(small):
     assert small.post("/v1/embed", content=many, headers=form).status_code in (400, 413)
 
 
+def test_requests_inside_forms(client):
+    twice = [("request", (None, "{}")), ("request", (None, "{}"))]
+    problem(client.post("/v1/search", files=twice), 400, "bad-request")
+    long = [("request", (None, json.dumps({"purpose": "a" * 2**20})))]
+    problem(client.post("/v1/search", files=long), 413, "too-large")
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "x"])
 def test_bodies_are_not_taken_compressed(client, encoding):
     headers = {**JPEG, "content-encoding": encoding}
