@@ -104,9 +104,12 @@ def test_the_version_is_that_of_the_package() -> None:
     assert f'__version__ = "{rk.__version__}"' in file.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "package", ["reidkit", *(f"reidkit.{name}" for name in ("data", "experiments", "gallery", "metrics", "serve"))]
-)
+PACKAGES = ("data", "experiments", "gallery", "metrics", "serve", "train", "video")
+
+
+@pytest.mark.parametrize("package", ["reidkit", *(f"reidkit.{name}" for name in PACKAGES)])
 def test_every_lazy_name_of_a_package_is_where_its_table_says(package: str) -> None:
     module = import_module(package)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018

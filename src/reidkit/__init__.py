@@ -11,9 +11,9 @@ The names of `__all__` are loaded when they are first asked for: importing reidk
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from reidkit.lazy import import_when_asked
 from reidkit.version import __version__
 
 if TYPE_CHECKING:
@@ -98,14 +98,8 @@ _NAMES = {
     "reidkit.train.feature_reduction": ("reduce",),
     "reidkit.types": ("Dataset", "Embeddings", "Sample"),
 }
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+__getattr__ = import_when_asked(__name__, _NAMES)
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ The names below stand alone and take plain arguments. They are imported when the
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from reidkit.lazy import import_when_asked
 
 if TYPE_CHECKING:
     from reidkit.data.formats.detect import load_dataset, merge_datasets
@@ -33,7 +34,7 @@ __all__ = [
     "open_masks",
 ]
 
-_MODULES = {
+_NAMES = {
     "reidkit.types": ("Dataset", "Sample", "SampleTable", "Samples"),
     "reidkit.data.formats.detect": ("load_dataset", "merge_datasets"),
     "reidkit.data.images": ("open_images",),
@@ -42,11 +43,5 @@ _MODULES = {
     "reidkit.data.sampler": ("PKSampler",),
     "reidkit.data.transforms": ("Augmentation", "RandomErasing"),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name (PEP 562)."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+__getattr__ = import_when_asked(__name__, _NAMES)

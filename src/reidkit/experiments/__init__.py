@@ -5,8 +5,9 @@ The public names can be imported from here; each is loaded when it is first aske
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from reidkit.lazy import import_when_asked
 
 if TYPE_CHECKING:
     from reidkit.experiments.grid import make_table, write_table
@@ -14,19 +15,13 @@ if TYPE_CHECKING:
     from reidkit.experiments.plan import Experiment
     from reidkit.experiments.results import ResultTable
 
-_MODULES = {
-    "Experiment": "plan",
-    "ResultTable": "results",
-    "RunOptions": "measure",
-    "make_table": "grid",
-    "write_table": "grid",
+_NAMES = {
+    "reidkit.experiments.grid": ("make_table", "write_table"),
+    "reidkit.experiments.measure": ("RunOptions",),
+    "reidkit.experiments.plan": ("Experiment",),
+    "reidkit.experiments.results": ("ResultTable",),
 }
 
 __all__ = ["Experiment", "ResultTable", "RunOptions", "make_table", "write_table"]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = import_when_asked(__name__, _NAMES)

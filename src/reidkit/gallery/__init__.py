@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reidkit.errors import DataError, UsageError
+from reidkit.lazy import import_when_asked
 
 if TYPE_CHECKING:
     from reidkit.encoder import Encoder
@@ -32,13 +32,12 @@ __all__ = [
     "open_gallery",
 ]
 
-_MODULES = {
+_NAMES = {
     "reidkit.gallery.filters": ("Filter",),
     "reidkit.gallery.protocol": ("Added", "Gallery", "Info", "Page"),
     "reidkit.gallery.query": ("Hit", "Hits", "Query", "SearchOptions"),
     "reidkit.gallery.row": ("Row",),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> Gallery:
@@ -126,8 +125,4 @@ def _is_there(place: str) -> bool:
     return is_there(place)
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name (PEP 562)."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+__getattr__ = import_when_asked(__name__, _NAMES)

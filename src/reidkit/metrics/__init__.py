@@ -10,8 +10,9 @@ The public functions take plain arguments and can be imported from here; each is
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from reidkit.lazy import import_when_asked
 
 if TYPE_CHECKING:
     from reidkit.metrics.calibration import calibrate
@@ -21,17 +22,13 @@ if TYPE_CHECKING:
     from reidkit.metrics.scoring import rerank, score
     from reidkit.metrics.verification import open_set, verify
 
-_MODULES = {
-    "Ranking": "ranking",
-    "Scores": "retrieval",
-    "bootstrap": "intervals",
-    "calibrate": "calibration",
-    "compare_paired": "intervals",
-    "open_set": "verification",
-    "rank": "ranking",
-    "rerank": "scoring",
-    "score": "scoring",
-    "verify": "verification",
+_NAMES = {
+    "reidkit.metrics.calibration": ("calibrate",),
+    "reidkit.metrics.intervals": ("bootstrap", "compare_paired"),
+    "reidkit.metrics.ranking": ("Ranking", "rank"),
+    "reidkit.metrics.retrieval": ("Scores",),
+    "reidkit.metrics.scoring": ("rerank", "score"),
+    "reidkit.metrics.verification": ("open_set", "verify"),
 }
 
 __all__ = [
@@ -47,11 +44,7 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = import_when_asked(__name__, _NAMES)
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from reidkit.lazy import import_when_asked
 
 if TYPE_CHECKING:
     from reidkit.serve.app import create_app
@@ -11,13 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceSettings", "create_app", "serve"]
 
-_MODULES = {"create_app": "app", "serve": "server", "ServiceSettings": "settings"}
+_NAMES = {
+    "reidkit.serve.app": ("create_app",),
+    "reidkit.serve.server": ("serve",),
+    "reidkit.serve.settings": ("ServiceSettings",),
+}
 
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for: FastAPI is an extra."""
-    from importlib import import_module
-
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = import_when_asked(__name__, _NAMES)

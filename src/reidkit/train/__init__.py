@@ -6,11 +6,12 @@ names are loaded when they are used, as torch takes a second.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from reidkit.lazy import import_when_asked
 
 if TYPE_CHECKING:
     from reidkit.train.inputs import TrainOptions as TrainOptions
@@ -25,20 +26,14 @@ if TYPE_CHECKING:
     from reidkit.train.run_comparison import RunComparison as RunComparison
     from reidkit.train.run_comparison import compare_runs as compare_runs
 
-_HOME = {
-    "Callback": "log",
-    "FinalWeights": "loop",
-    "Run": "run",
-    "RunComparison": "run_comparison",
-    "Schedule": "optimizer",
-    "TensorBoard": "log",
-    "TrainOptions": "inputs",
-    "build_optimizer": "optimizer",
-    "compare_runs": "run_comparison",
-    "train": "run",
-    "training_step": "loop",
+_NAMES = {
+    "reidkit.train.inputs": ("TrainOptions",),
+    "reidkit.train.log": ("Callback", "TensorBoard"),
+    "reidkit.train.loop": ("FinalWeights", "training_step"),
+    "reidkit.train.optimizer": ("Schedule", "build_optimizer"),
+    "reidkit.train.run": ("Run", "train"),
+    "reidkit.train.run_comparison": ("RunComparison", "compare_runs"),
 }
-"""The modules of the public names."""
 
 __all__ = [  # noqa: PLE0604, PLE0605, RUF100
     "Callback",
@@ -57,10 +52,7 @@ __all__ = [  # noqa: PLE0604, PLE0605, RUF100
 logging.getLogger("reidkit").addHandler(logging.NullHandler())  # a library prints nothing unless it is asked to
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = import_when_asked(__name__, _NAMES)
 
 
 class _Package(ModuleType):

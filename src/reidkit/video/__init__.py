@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from reidkit.lazy import import_when_asked
 
 if TYPE_CHECKING:
     from reidkit.video.box_files import read_boxes
@@ -47,7 +48,7 @@ __all__ = [
     "write_people",
 ]
 
-_MODULES = {
+_NAMES = {
     "reidkit.video.clips": ("write_clips", "write_marked"),
     "reidkit.video.visits": ("Visit", "Visits", "find_visits"),
     "reidkit.video.box_files": ("read_boxes",),
@@ -67,11 +68,5 @@ _MODULES = {
     "reidkit.video.trackers": ("TrackerOptions",),
     "reidkit.video.tracking": ("TrackOptions", "Tracked", "track"),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+__getattr__ = import_when_asked(__name__, _NAMES)
