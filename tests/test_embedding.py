@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from reidkit.embedding import embed_images
 from reidkit.encoder import InferenceOptions, InputSpec, as_image_encoder
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.metrics.features import read_features
+from reidkit.types import Dataset, Sample
 from tests.encoder.files import mean_colour
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ WANTED = [[number, 2 * number, 9] for number in range(10)]
 @pytest.mark.parametrize("name", ["f.npz", "f.parquet"])
 def test_a_folder_by_hand(folder: Path, tmp_path: Path, name: str) -> None:
     made = embed_images(Colours(), folder, tmp_path / name)
-    assert (made.images, made.features, made.dim, made.unreadable, made.reused) == (10, 10, 3, (), 0)
+    assert (made.images, made.features, made.ids, made.dim, made.unreadable, made.reused) == (10, 10, 0, 3, (), 0)
     found = read_features(tmp_path / name)
     assert np.asarray(found.vectors).tolist() == WANTED
     assert [path[-6:] for path in found.paths] == [f"{number:02d}.png" for number in range(10)]
@@ -81,9 +83,38 @@ def test_a_data_set_keeps_its_labels(noise: Path, tmp_path: Path) -> None:
     dataset = load_dataset(noise)
     found = read_features(tmp_path / "f.npz")
     assert made.features == sum(map(len, dataset.splits)) == len(found)
+    assert made.ids == len(set(found.pids.tolist()) - {0, -1}) > 1
     start = len(dataset.train)
     assert found.pids[start : start + len(dataset.query)].tolist() == dataset.query.pids.tolist()
     assert found.camids[:start].tolist() == dataset.train.camids.tolist()
+
+
+def test_a_data_set_with_a_fault_is_not_embedded_without_its_ids(noise: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(noise, copy)
+    shutil.copy(next((copy / "query").glob("*.jpg")), copy / "query" / "who.jpg")
+    with pytest.raises(DataError, match=r"who\.jpg does not give an id and a camera: rename it .* or remove it"):
+        list_images(copy)
+    (copy / "query" / "who.jpg").unlink()
+    assert list_images(copy).samples.pids.max() > 0
+
+
+def test_samples_data_sets_and_what_is_no_list_of_images(folder: Path) -> None:
+    sample = Sample(folder / "00.png", 3, 1)
+    assert list(list_images(sample).samples) == [sample]
+    dataset = Dataset("two", (sample,), query=(Sample(folder / "01.png", 4, 1),))
+    assert list_images(dataset).samples.pids.tolist() == [3, 4]
+    assert list_images([dataset, folder / "02.png"]).samples.pids.tolist() == [3, 4, -1]
+    (folder / "empty").mkdir()
+    for name, content, message in (
+        ("empty", None, "empty holds no images: give a folder that does"),
+        ("zeros.txt", "00.png\0", "is no list of paths: it holds zeros"),
+        ("long.csv", "path,split\n" + "x" * 200_000 + ",query\n", "is not CSV"),
+    ):
+        if content:
+            (folder / name).write_text(content)
+        with pytest.raises(DataError, match=message):
+            list_images([folder / "00.png", folder / name])
 
 
 def test_one_unreadable_image_never_stops_the_others(folder: Path, tmp_path: Path) -> None:
@@ -207,7 +238,8 @@ def test_the_command(folder: Path, tmp_path: Path, nursery: Nursery, monkeypatch
     words = ("embed", model, folder, "--input-spec", "raw", "--out", tmp_path / "f.npz")
     found = nursery.run(*words, "--json")
     assert found.status == 1
-    assert json.loads(found.out)["features"] == 9
+    assert (json.loads(found.out)["features"], json.loads(found.out)["ids"]) == (9, 0)
+    assert "f.npz: 9 features [3] without ids, " in nursery.run(*words).out
     assert "left out: " in found.err
     assert "04.png" in found.err
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{folder / '00.png'}\n{folder / '01.png'}\n"))

@@ -57,12 +57,14 @@ class Unreadable(NamedTuple):
 class Embedded:
     """A file of features: `features` of `images` images, each [dim], by the model of this fingerprint.
 
-    `unreadable`: the images that were left out. `reused`: of how many images a run before had made the features.
+    `ids`: how many ids the images are known to have, distractors (0) and junk (-1) aside. `unreadable`: the images
+    that were left out. `reused`: of how many images a run before had made the features.
     """
 
     path: Path
     images: int
     features: int
+    ids: int
     dim: int
     model: str
     unreadable: tuple[Unreadable, ...]
@@ -75,6 +77,7 @@ class Embedded:
             "file": str(self.path),
             "images": self.images,
             "features": self.features,
+            "ids": self.ids,
             "dim": self.dim,
             "model": self.model,
             "unreadable": [one._asdict() for one in self.unreadable],
@@ -267,6 +270,7 @@ class Work:
             self.path,
             total,
             total - len(unreadable),
+            len(np.unique(self.samples.pids[self.samples.pids > 0])),
             self.encoder.dim,
             self.encoder.fingerprint,
             unreadable,

@@ -54,6 +54,10 @@ class MissingFileError(DataError, FileNotFoundError):
     """A file or a folder that is needed is not there."""
 
 
+class UnknownLayoutError(DataError):
+    """A folder is laid out like no data set that is known; it may hold images all the same."""
+
+
 class WeightsError(ReidkitError, ValueError):
     """A weights file does not fit the network, or is none."""
 

@@ -53,6 +53,9 @@ def test_a_data_set(tmp_path):
     assert rows_of(found) == rows_of(find_images(market, split="gallery"))
     with pytest.raises(DataError, match="no split test: choose train"):
         find_images(market, split="test")
+    picture(market / "query" / "who.jpg")
+    with pytest.raises(DataError, match="does not give an id and a camera"):
+        find_images(market)  # and not as images without ids
 
 
 def test_all_of_a_data_set_that_has_no_gallery(tmp_path):

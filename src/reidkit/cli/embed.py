@@ -12,6 +12,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.output import command, join, print_json, print_line, progress, remark
 from reidkit.errors import UsageError
+from reidkit.terminal import counted
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def _print(made: Embedded, *, as_json: bool) -> int:
     else:
         again = f", {made.reused} of them in the run before" if made.reused else ""
         left = f"; {len(made.unreadable)} unreadable" if made.unreadable else ""
-        print_line(f"{made.path}: {made.features} features [{made.dim}]{again}, {made.seconds:.1f} s{left}")
+        ids = f"of {counted(made.ids, 'id')}" if made.ids else "without ids"
+        features = f"{counted(made.features, 'feature')} [{made.dim}] {ids}{again}"
+        print_line(f"{made.path}: {features}, {made.seconds:.1f} s{left}")
     return 1 if made.unreadable else 0
 
 

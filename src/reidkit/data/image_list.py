@@ -14,7 +14,7 @@ from reidkit.data.formats.csv import load as load_table
 from reidkit.data.formats.detect import all_samples, load_dataset
 from reidkit.data.formats.scan import SUFFIXES, folders_in, image_names
 from reidkit.data.shards.storage import url_of
-from reidkit.errors import DataError, MissingFileError, UsageError
+from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples, SampleTable, as_samples
 
 if TYPE_CHECKING:
@@ -111,10 +111,14 @@ def _dataset(path: Path, format: str | None) -> ImageList:  # noqa: A002
 
 
 def _folder(path: Path) -> ImageList:
-    """Return the images of a data set, or else all images below a folder."""
+    """Return the images of a data set, or else all images below a folder, whose ids are not known.
+
+    Raises:
+        DataError: there are no images, or the data set has a fault, as a file without an id.
+    """
     try:
         return _dataset(path, None)
-    except DataError:
+    except UnknownLayoutError:
         samples = SampleTable(Sample(image, JUNK, NO_CAMERA) for image in _below(path))
     if not samples:
         raise DataError(f"{path} holds no images: give a folder that does")
@@ -154,8 +158,8 @@ def _column(path: Path) -> list[str] | None:
         rows = csv.DictReader(_lines(path), delimiter=separator)
         name = next((name for name in rows.fieldnames or () if name.strip().lower() in ("path", "file", "image")), None)
         return None if name is None else [row[name] or "" for row in rows]
-    except csv.Error:
-        return None
+    except csv.Error as error:
+        raise DataError(f"{path} is not CSV ({error}): put quotes around a cell, and double those in it") from None
 
 
 def _lines(path: Path) -> Sequence[str]:

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from reidkit.errors import DataError, MissingFileError, ReidkitError
+from reidkit.errors import DataError, MissingFileError, ReidkitError, UnknownLayoutError
 from reidkit.gallery.filters import Filter
 from reidkit.gallery.row import Row
 
@@ -277,11 +277,8 @@ def _of_folder(folder: Path, format: str | None, split: str | None) -> list[Imag
 
     try:
         dataset = load_dataset(folder, format)
-    except MissingFileError:
-        raise
-    except DataError:
-        if format is not None:
-            raise
+    except UnknownLayoutError:
+        pass
     else:
         return _of_dataset(dataset, folder, split)
     paths = sorted(

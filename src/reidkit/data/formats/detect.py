@@ -26,7 +26,7 @@ from reidkit.data.formats.scan import passed_over
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, joined
 from reidkit.data.shards.storage import url_of
-from reidkit.errors import DataError, MissingFileError, UsageError
+from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
 from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable, as_path
 
 if TYPE_CHECKING:
@@ -199,15 +199,15 @@ def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path
     yield SHARDS, levels
 
 
-def _why_not(folder: Path) -> DataError:
+def _why_not(folder: Path) -> UnknownLayoutError:
     """Why nothing was recognised, from the place that looks most like a data set."""
     places = [place for level in scan.levels(folder) for place in level]
     if not any(scan.any_image(place) for place in places):
-        return DataError(f"{folder} holds no images: give the folder of a data set")
+        return UnknownLayoutError(f"{folder} holds no images: give the folder of a data set")
     for place in places:
         if why := own_images.complaint(place):
-            return DataError(why + _tables_in(folder), argument="format" if "format='" in why else "")
-    return DataError(f"the layout of {folder} is not recognised; looked for {LAYOUTS}")
+            return UnknownLayoutError(why + _tables_in(folder), argument="format" if "format='" in why else "")
+    return UnknownLayoutError(f"the layout of {folder} is not recognised; looked for {LAYOUTS}")
 
 
 def _tables_in(folder: Path) -> str:
