@@ -12,21 +12,19 @@ from typing import TYPE_CHECKING
 from reidkit.data.formats.csv import has_labels
 from reidkit.data.formats.csv import load as load_table
 from reidkit.data.formats.detect import all_samples, load_dataset
-from reidkit.data.formats.scan import SUFFIXES, folders_in, image_names
+from reidkit.data.formats.scan import SUFFIXES, images_below
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples, SampleTable, as_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     Named = str | os.PathLike[str] | Sample | Dataset
 
 LISTS = (".txt", ".lst", ".list")
 TABLES = (".csv", ".tsv")
 SHARDS = (".tar", ".parquet")
-DEEPEST = 32
-"""Folders below a folder that are looked into: a link that leads up would never end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,19 +117,10 @@ def _folder(path: Path) -> ImageList:
     try:
         return _dataset(path, None)
     except UnknownLayoutError:
-        samples = SampleTable(Sample(image, JUNK, NO_CAMERA) for image in _below(path))
+        samples = SampleTable(Sample(image, JUNK, NO_CAMERA) for image in images_below(path))
     if not samples:
         raise DataError(f"{path} holds no images: give a folder that does")
     return ImageList(samples)
-
-
-def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
-    for name in image_names(folder):
-        yield folder / name
-    if depth < DEEPEST:
-        for inner in folders_in(folder):
-            if not inner.is_symlink():
-                yield from _below(inner, depth + 1)
 
 
 def _table(path: Path) -> ImageList:

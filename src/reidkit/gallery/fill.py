@@ -273,7 +273,7 @@ def _with(each: ImageRow, columns: dict[str, Any]) -> ImageRow:
 def _of_folder(folder: Path, format: str | None, split: str | None) -> list[ImageRow]:  # noqa: A002
     """Return the images of a data set or, where none is recognised, all that lie in the folder."""
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.data.formats.scan import SUFFIXES
+    from reidkit.data.formats.scan import images_below
 
     try:
         dataset = load_dataset(folder, format)
@@ -281,10 +281,7 @@ def _of_folder(folder: Path, format: str | None, split: str | None) -> list[Imag
         pass
     else:
         return _of_dataset(dataset, folder, split)
-    paths = sorted(
-        Path(at, name) for at, _, names in os.walk(folder) for name in names if name.lower().endswith(SUFFIXES)
-    )
-    return [_image_row(path.relative_to(folder).as_posix(), path) for path in paths]
+    return [_image_row(path.relative_to(folder).as_posix(), path) for path in sorted(images_below(folder))]
 
 
 def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[ImageRow]:

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data.formats.scan import any_image, folders_in, image_names, locate, named_samples, without_junk
+from reidkit.data.formats.scan import (
+    any_image,
+    folders_in,
+    image_names,
+    images_below,
+    locate,
+    named_samples,
+    without_junk,
+)
 from reidkit.errors import DataError
 from reidkit.types import Sample
 
@@ -20,6 +29,23 @@ def test_images_by_suffix_in_sorted_order(draw: Callable[..., Path]) -> None:
     assert any_image(root) in image_names(root)
     assert any_image(root / "none") is None
     assert folders_in(root) == [root / "inner"]
+
+
+def test_images_below_a_folder(draw: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    root = draw("b.jpg", "c/z.jpg", "c/d/y.png", "a/x.jpg", ".hidden/w.jpg", "c/notes.txt")
+    (root / "c" / "up").symlink_to(root)
+    wanted = ["b.jpg", "a/x.jpg", "c/z.jpg", "c/d/y.png"]
+    assert [path.relative_to(root).as_posix() for path in images_below(root)] == wanted
+
+    def locked(place: Path) -> object:
+        if place == root / "c" / "d":
+            raise PermissionError(13, "Permission denied")
+        return scandir(place)
+
+    scandir = os.scandir
+    monkeypatch.setattr("reidkit.data.formats.scan.os.scandir", locked)
+    with pytest.raises(DataError, match="d cannot be read: Permission denied"):
+        list(images_below(root))
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

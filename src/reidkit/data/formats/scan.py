@@ -68,6 +68,19 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(entry.name for entry in _entries(folder) if _is(entry.is_dir))]
 
 
+def images_below(folder: Path) -> Iterator[Path]:
+    """Yield the images in `folder` and in all folders below it, sorted; hidden ones and links to folders are left out.
+
+    Raises:
+        DataError: a folder may not be read.
+    """
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        yield from (place / name for name in image_names(place))
+        waiting += [inner for inner in reversed(folders_in(place)) if not inner.is_symlink()]
+
+
 def holds_more(folder: Path) -> bool:
     """Return whether `folder` holds anything but images."""
     return any(not entry.name.lower().endswith(SUFFIXES) for entry in _entries(folder))
