@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import Model, load_model, require_torch
+from reidkit.encoder import InputSpec, Model, load_model, require_torch
 from reidkit.errors import DataError, RunError, UsageError
 from reidkit.metrics.clustering import jaccard_clusters
 from reidkit.model.weights import fingerprint
@@ -197,9 +198,12 @@ def test_refuses_what_makes_no_clusters(model: Model, noise: Path, tmp_path: Pat
 
 
 def test_refuses_what_cannot_learn(noise: Path, tmp_path: Path) -> None:
-    encoder: Any = object()
-    with pytest.raises(UsageError, match=r"cannot learn"):
-        adapt(encoder, noise, out=tmp_path / "run")
+    path: Any = "runs/a"
+    with pytest.raises(UsageError, match="the model is a str: pass what load_model returns"):
+        adapt(path, noise, out=tmp_path / "run")
+    exported: Any = SimpleNamespace(input=InputSpec(height=4, width=2), dim=3, fingerprint="a", encode=None)
+    with pytest.raises(UsageError, match="a SimpleNamespace, which cannot learn: give the run folder"):
+        adapt(exported, noise, out=tmp_path / "run")
 
 
 def test_a_state_of_other_images_is_refused(model: Model, noise: Path, tmp_path: Path) -> None:

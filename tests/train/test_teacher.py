@@ -27,6 +27,7 @@ from reidkit.train.log import TIMINGS, Callback
 from reidkit.train.run import Run, train
 from reidkit.train.teacher import (
     CLASSIFIER,
+    Classifier,
     SimilarityLesson,
     Teacher,
     load_classifier,
@@ -225,6 +226,24 @@ def test_the_classifier_comes_back(teacher: Run, noise: Path) -> None:
     assert found.pids.tolist() == pids.tolist()
     state = torch.load(teacher.folder / "state.pt", weights_only=True)
     assert torch.equal(found.weight, state["objective"]["identity.classifier.weight"])
+
+
+def test_logits_of_a_classifier_of_cosines_by_hand() -> None:
+    """Features (3, 4) and (0, 2) beside the classes (1, 0) and (0, 5): cosines 0.6, 0.8 and 0, 1, times 10."""
+    classifier = Classifier(torch.tensor([[1.0, 0.0], [0.0, 5.0]]), None, torch.tensor([7, 9]), scale=10.0)
+    logits = classifier.logits(torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
+    torch.testing.assert_close(logits, torch.tensor([[6.0, 8.0], [0.0, 10.0]]))
+
+
+def test_learns_from_the_classifier_of_a_margin_loss(noise: Path, tmp_path: Path) -> None:
+    """Its scale lies in the file, and both sides' logits are cosines."""
+    recipe = override(WIDER, ["identity.logits=arcface"])
+    margin = train(recipe, noise, out=tmp_path / "margin", options=replace(CPU, save_classifier=True))
+    model = require_torch(load_model(margin.folder), "a test")
+    found = load_classifier(model, np.unique(load_dataset(noise).train.pids))
+    assert found.scale == recipe.identity.scale > 0
+    student = train(with_logits(ONE), noise, out=tmp_path / "student", teacher=model, options=CPU)
+    assert 0 < rows_of(student.folder)[0]["logits"] < 100
 
 
 def test_equal_classifiers_are_equal_files(teacher: Run) -> None:

@@ -21,7 +21,7 @@ from reidkit.data.sources import READ_ANYWHERE, Streamed
 from reidkit.data.transforms import build_augmentation
 from reidkit.data.unlabelled import open_unlabelled
 from reidkit.distributed import joined
-from reidkit.encoder import Model, embed_source
+from reidkit.encoder import Model, as_image_encoder, embed_source
 from reidkit.errors import DataError, DivergedError, RunError, UsageError
 from reidkit.evaluation import evaluate
 from reidkit.losses.cluster_memory import ClusterMemory
@@ -116,6 +116,7 @@ def adapt(  # noqa: PLR0913  (what a run is made of)
         RunError: the images make up fewer than two clusters; or as `train`.
     """
     if not isinstance(model, Model):
+        as_image_encoder(model)  # a path or anything else that is no encoder is refused by its own sentence
         raise UsageError(
             f"the model is a {type(model).__name__}, which cannot learn: give the run folder or .safetensors of a "
             "trained network",
