@@ -271,6 +271,12 @@ def test_folders_that_hold_none(tmp_path, people):
             open_masks(path, people, SIZE)
     with pytest.raises(UsageError, match="kind must be grey, labels or keypoints"):
         open_masks(tmp_path, people, SIZE, kind="gray")
+    (tmp_path / "joints.json").write_text("{}")
+    with pytest.raises(UsageError) as caught:
+        open_masks(tmp_path / "joints.json", people, SIZE, kind="labels")
+    sentence = "joints.json is a file of keypoints: give a folder with one labels mask for each image"
+    assert str(caught.value).endswith(sentence)
+    assert caught.value.argument == "masks"
 
 
 def test_a_recipe_and_its_masks_belong_together(tmp_path, people):

@@ -15,9 +15,10 @@ from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.data.sampler import build_sampler
 from reidkit.data.transforms import MEAN, STD
-from reidkit.encoder import InputSpec, load_model, require_torch
+from reidkit.encoder import InputSpec, Model, load_model, require_torch
 from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
 from reidkit.losses.identity import IdentityLoss
+from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from reidkit.recipe import override
 from reidkit.train import log
@@ -25,6 +26,7 @@ from reidkit.train import teacher as teacher_module
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import TIMINGS, Callback
 from reidkit.train.run import Run, train
+from reidkit.train.run_folder import holds_run
 from reidkit.train.teacher import (
     CLASSIFIER,
     Classifier,
@@ -281,11 +283,24 @@ def test_refuses_a_classifier_that_is_of_no_use(teacher: Run, noise: Path, tmp_p
         (["distil.similarity=0"], "both 0"),
         (["distil.logits=1", "identity.weight=0"], "needs one classifier"),
         (["distil.logits=1", "identity.sampled=4"], "needs one classifier"),
+        (["distil.logits=1", "network.head=pcb", "network.embedding=8"], "needs one classifier"),
     ],
 )
-def test_refuses_settings(teacher: Run, noise: Path, tmp_path: Path, settings: list[str], words: str) -> None:
+def test_refuses_settings_and_leaves_no_run(
+    teacher: Run, noise: Path, tmp_path: Path, settings: list[str], words: str
+) -> None:
     with pytest.raises(ReidkitError, match=words):
         train(override(ONE, settings), noise, out=tmp_path / "run", teacher=teacher.model, options=CPU)
+    assert not holds_run(tmp_path / "run")
+
+
+def test_refuses_a_teacher_that_takes_masks(noise: Path, tmp_path: Path) -> None:
+    masked = override(ONE, ["network.masks=grey"])
+    with pytest.raises(UsageError) as caught:
+        train(ONE, noise, out=tmp_path / "run", teacher=Model(build_network(masked.network), masked), options=CPU)
+    assert str(caught.value) == "the teacher takes masks, which teachers are not given: take another"
+    assert caught.value.argument == "teacher"
+    assert not holds_run(tmp_path / "run")
 
 
 def test_no_classifier_to_save_is_said_before_the_training(noise: Path, tmp_path: Path) -> None:

@@ -253,7 +253,9 @@ def find_masks(
     known: dict[str, _File]
     if root.suffix.lower() == ".json":
         if kind != "keypoints":
-            raise UsageError(f"{root} is a file of keypoints: give a folder with one {kind} mask an image", "masks")
+            raise UsageError(
+                f"{root} is a file of keypoints: give a folder with one {kind} mask for each image", argument="masks"
+            )
         known = {name: _Joints(joints) for name, joints in read_keypoints(root).items()}
     else:
         known = _listed(root)

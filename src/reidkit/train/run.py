@@ -41,7 +41,7 @@ from reidkit.train.loop import LoopOptions, fit
 from reidkit.train.parallel import micro_batches_here
 from reidkit.train.public_weights import find_weights
 from reidkit.train.remarks import describe, machine, warn_after, warn_before
-from reidkit.train.teacher import lessons_of, save_classifier, taught, the_classifier
+from reidkit.train.teacher import bind_lessons, lessons_of, save_classifier, taught, the_classifier
 from reidkit.train.training_masks import open_training_masks
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def _run(job: Job) -> Run:
     if job.teacher is not None:
         job = dataclasses.replace(job, terms=(*job.terms, *lessons_of(job.teacher, pids, job)))
     network, objective = _build(len(pids), job)
+    bind_lessons(objective)
     if network.takes_cameras:
         network.backbone.set_cameras(np.unique(source.samples.camids))  # type: ignore[union-attr,operator]
     classifier = the_classifier(objective, "save_classifier") if job.options.save_classifier else None

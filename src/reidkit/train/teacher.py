@@ -62,8 +62,6 @@ class Teacher:
         self._device, self._precision = device, precision
         self._network: nn.Module | None = None
         if isinstance(encoder, Model):
-            if encoder.network.mask_channels:
-                raise UsageError("the teacher takes masks, which teachers are not given: take another", "teacher")
             self._network = fuse_batch_norms(encoder.network).to(device).requires_grad_(False)
 
     @torch.no_grad()
@@ -202,9 +200,12 @@ def lessons_of(encoder: Encoder, pids: NDArray[np.int64], job: Job) -> list[Term
         job: The training.
 
     Raises:
-        UsageError: all weights are 0, or logits are asked for and the teacher's classifier is of other ids.
+        UsageError: all weights are 0, logits are asked for and the teacher's classifier is of other ids, or the teacher
+            takes masks.
         WeightsError: the teacher's classifier is not there, damaged, or another model's.
     """
+    if isinstance(encoder, Model) and encoder.network.mask_channels:
+        raise UsageError("the teacher takes masks, which teachers are not given: take another", argument="teacher")
     distil, terms = job.recipe.distil, []
     if distil.similarity:
         terms.append(Term("similarity", distil.similarity, SimilarityLesson(distil.temperature), "f_i"))
@@ -222,11 +223,19 @@ def lessons_of(encoder: Encoder, pids: NDArray[np.int64], job: Job) -> list[Term
     return terms
 
 
-def taught(batches: TrainBatches, encoder: Encoder, objective: Objective, job: Job) -> TaughtBatches:
-    """Return the batches with the teacher's features for the lessons among the objective's terms."""
-    lessons = [term.loss for term in objective.terms if isinstance(term.loss, Lesson)]
-    for lesson in lessons:
+def bind_lessons(objective: Objective) -> None:
+    """Let the lessons among the objective's terms find in it what they need.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    for lesson in _lessons(objective):
         lesson.bind(objective)
+
+
+def taught(batches: TrainBatches, encoder: Encoder, objective: Objective, job: Job) -> TaughtBatches:
+    """Return the batches with the teacher's features for the lessons among the objective's terms, which are bound."""
+    lessons = _lessons(objective)
     teacher, plain = Teacher(encoder, job.device, job.precision), job.recipe.distil.views == "plain"
     seen = "each image once, as it is" if plain else "the same augmented images"
     job.info(f"teacher {encoder.fingerprint}: it sees {seen}, at {encoder.input.height}x{encoder.input.width}")
@@ -234,6 +243,10 @@ def taught(batches: TrainBatches, encoder: Encoder, objective: Objective, job: J
         known = features_of_all(teacher, batches, partial(job.show_progress, "teacher's features"))
         return TaughtBatches(batches, lessons, lambda epoch, at, _: known[batches.indices(epoch, at)].to(job.device))
     return TaughtBatches(batches, lessons, lambda _, __, images: job.group.gather(teacher(images[:, :3])))
+
+
+def _lessons(objective: Objective) -> list[Lesson]:
+    return [term.loss for term in objective.terms if isinstance(term.loss, Lesson)]
 
 
 def features_of_all(teacher: Teacher, batches: TrainBatches, progress: Callable[[int, int], None]) -> Tensor:
