@@ -36,6 +36,7 @@ def test_every_kind_by_hand(draw: Callable[..., Path]) -> None:
         worth_a_line({"images in val/": 2, "notes and lists": 3, "hidden files": 1}) == "passed over: 2 images in val/"
     )
     assert worth_a_line({"notes and lists": 3, "hidden files": 1}) == ""
+    assert worth_a_line({"images in masks/": 204}) == "", "those of `synth --masks`"
     assert as_text({".heic files": 2, "images in val/": 1}) == "2 .heic files, 1 images in val/"
 
 

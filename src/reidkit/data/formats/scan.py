@@ -289,6 +289,8 @@ NOTES = frozenset(
 """Suffixes of files that hold no images, some of which are lists that a reader uses."""
 
 _NOTES, _HIDDEN, _LOST = "notes and lists", "hidden files", "links that lead nowhere"
+_MASKS = "images in masks/"
+"""The masks that `synth --masks` writes beside its images: no more of them."""
 
 
 def passed_over(folder: Path, dataset: Dataset) -> dict[str, int]:
@@ -315,7 +317,7 @@ def worth_saying(dataset: Dataset) -> list[str]:
 
 def worth_a_line(counts: Mapping[str, int]) -> str:
     """Return the line of a run about what may have been meant to be read; empty where there is nothing."""
-    told = {kind: count for kind, count in counts.items() if kind not in (_HIDDEN, _NOTES)}
+    told = {kind: count for kind, count in counts.items() if kind not in (_HIDDEN, _NOTES, _MASKS)}
     return f"passed over: {as_text(told)}" if told else ""
 
 
