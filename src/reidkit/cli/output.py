@@ -69,9 +69,17 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 
         print_line(line)
 
 
-def print_text(text: str) -> None:
+def print_text(text: str, *, indent: str = "") -> None:
     """Print a paragraph on stdout, in lines that fit the terminal; paths and commands stay whole."""
-    for line in textwrap.wrap(harmless(text), columns(), break_long_words=False, break_on_hyphens=False) or [""]:
+    lines = textwrap.wrap(
+        harmless(text),
+        columns(),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    for line in lines or [""]:
         print_line(line)
 
 

@@ -11,7 +11,7 @@ from reidkit import recipe as recipe_file
 from reidkit.cli import options, suggest
 from reidkit.cli.output import print_json, print_line, print_table, print_text
 from reidkit.recipes import ROWS, get_recipe
-from reidkit.recipes.paper_table import DUKE, MARKET
+from reidkit.recipes.paper_table import DUKE, MARKET, MSMT17
 from reidkit.terminal import percent
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def recipes(
                         "published": {
                             data: {"rank1": rank1, "map": map_} for data, (rank1, map_) in row.published.items()
                         },
+                        "note": row.note,
                     }
                     for row in ROWS
                 ]
@@ -52,10 +53,13 @@ def recipes(
         return
     for what, rows in itertools.groupby(ROWS, _family):
         print_line(f"{what}:")
-        _print_rows(list(rows))
+        members = list(rows)
+        _print_rows(members)
+        for row in members:
+            _print_note(row)
         print_line()
     print_text(
-        "Scores are the paper's rank-1 and mAP, in per cent. `reidkit recipes NAME` prints one; "
+        "Scores are the rank-1 and mAP of papers, in per cent. `reidkit recipes NAME` prints one; "
         "`reidkit train NAME` runs it."
     )
 
@@ -74,6 +78,14 @@ def _print_rows(rows: Sequence[Row]) -> None:
         ],
         left=2,
     )
+
+
+def _print_note(row: Row) -> None:
+    """What else was published, and with what: the part of MSMT17 that was trained on among it."""
+    msmt17 = row.published.get(MSMT17)
+    words = f"MSMT17 {' / '.join(map(percent, msmt17))}. {row.note}" if msmt17 else row.note
+    if words:
+        print_text(f"{row.name}: {words}", indent="    ")
 
 
 def _family(row: Row) -> str:
