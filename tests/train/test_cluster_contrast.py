@@ -14,7 +14,9 @@ import torch
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InputSpec, Model, load_model, require_torch
 from reidkit.errors import DataError, RunError, UsageError
+from reidkit.losses.cluster_memory import ClusterMemory
 from reidkit.metrics.clustering import jaccard_clusters
+from reidkit.model.network import build_network
 from reidkit.model.weights import fingerprint
 from reidkit.recipe import digest, override
 from reidkit.train import log
@@ -239,3 +241,58 @@ def test_the_sampler_draws_no_outlier_and_any_number_of_steps() -> None:
     few = ClusterSampler(ids=8, images=2, steps=2, seed=1)
     few.clusters = np.array([0, 0, 1, -1])
     assert few.epoch(1).shape == (2, 4)
+
+
+def test_the_images_of_a_cluster_come_from_many_cameras() -> None:
+    """Two clusters of six images, four by one camera and one each by two others: all three are in every draw."""
+    camids = np.array([0, 0, 0, 0, 1, 2] * 2)
+    sampler = ClusterSampler(ids=2, images=3, steps=4, seed=0, camids=camids)
+    sampler.clusters = np.repeat([0, 1], 6)
+    drawn = camids[sampler.epoch(1)].reshape(4, 2, 3)
+    firsts = drawn[::2]  # a pass has two batches; the second has what the first one left
+    assert (np.sort(firsts, axis=2) == [0, 1, 2]).all()
+
+
+@pytest.mark.parametrize(
+    ("parts", "clusters", "wanted"),
+    [((1, 1), 3, 3), ((1, 1), 9, 8), ((2, 1), 3, 2), ((4, 2), 7, 4), ((1, 2), 3, 2), ((4, 1), 3, 0)],
+)
+def test_few_clusters_are_dealt_out_evenly(parts: tuple[int, int], clusters: int, wanted: int) -> None:
+    """To micro-batches whole; to processes by their images, of which a cluster gives three."""
+    assert ClusterSampler(ids=8, images=3, steps=1, seed=0, parts=parts).per_batch(clusters) == wanted
+
+
+def test_refuses_fewer_clusters_than_parts_of_a_batch(model: Model, noise: Path, tmp_path: Path) -> None:
+    out, many = tmp_path / "run", {**TINY, "batch.ids": 16, "batch.micro_batches": 16, "optim.epochs": 1}
+    with pytest.raises(RunError, match=r"too few for the parts of a batch: set batch\.micro_batches to 1"):
+        adapt(model, noise, out=out, settings=many, options=CPU)
+    assert not holds_run(out)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_parts_of_a_batch_move_the_centroids_once(
+    model: Model, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """By the eight images of the whole batch: the second pass of a part does not reach the memory."""
+    moved: list[int] = []
+    step = ClusterMemory.step
+
+    def counted(memory: ClusterMemory, lr: float | None = None) -> None:
+        assert memory._last is not None
+        moved.append(len(memory._last[1]))
+        step(memory, lr)
+
+    monkeypatch.setattr(ClusterMemory, "step", counted)
+    settings = {**TINY, "batch.micro_batches": parts, "optim.epochs": 1, "adapt.steps": 2}
+    adapt(model, Dataset("unseen", load_dataset(noise).train), out=tmp_path / "run", settings=settings, options=CPU)
+    assert moved == [8, 8]
+
+
+def test_refuses_a_pool_and_a_model_that_takes_masks(model: Model, noise: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"set batch\.hard_pool to 0"):
+        adaptation_recipe(model.recipe, ["batch.hard_pool=5"])
+    assert adaptation_recipe(override(model.recipe, ["batch.hard_pool=5"])).batch.hard_pool == 0
+    masked = override(RECIPE, ["network.masks=grey"])
+    with pytest.raises(UsageError, match=r"takes a mask beside each image"):
+        adapt(Model(build_network(masked.network), masked), noise, out=tmp_path / "run")
+    assert not holds_run(tmp_path / "run")

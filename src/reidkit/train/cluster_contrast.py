@@ -60,12 +60,12 @@ def adaptation_recipe(recipe: Recipe, settings: Sequence[str] | Mapping[str, obj
     tenth after 20 and a hundredth after 40 of them. `settings` change it, as `{"adapt.eps": 0.5}` or `adapt.eps=0.5`.
 
     Raises:
-        UsageError: a setting that there is not; or the best epoch is to be chosen by scores.
+        UsageError: a setting that there is not, or a pool of hard ids; or the best epoch is to be chosen by scores.
     """
     made = dataclasses.replace(
         recipe,
         name=f"{recipe.name[:190]}-adapted",
-        batch=dataclasses.replace(recipe.batch, ids=16, images=16, visits="chunks", micro_batches=1),
+        batch=dataclasses.replace(recipe.batch, ids=16, images=16, visits="chunks", micro_batches=1, hard_pool=0),
         optim=Optim(epochs=50, drops=(20, 40)),
     )
     made = override(made, settings)
@@ -74,6 +74,11 @@ def adaptation_recipe(recipe: Recipe, settings: Sequence[str] | Mapping[str, obj
             "an adaptation keeps the weights of its last epoch, as the best could only be chosen by the labels of the "
             "test: leave out optim.best_every",
             argument="optim.best_every",
+        )
+    if made.batch.hard_pool:
+        raise UsageError(
+            "an adaptation draws its clusters evenly, as they change with every epoch: set batch.hard_pool to 0",
+            argument="batch.hard_pool",
         )
     return made
 
@@ -120,6 +125,11 @@ def adapt(  # noqa: PLR0913  (what a run is made of)
         raise UsageError(
             f"the model is a {type(model).__name__}, which cannot learn: give the run folder or .safetensors of a "
             "trained network",
+            argument="model",
+        )
+    if model.network.mask_channels:
+        raise UsageError(
+            "the model takes a mask beside each image, which an adaptation has none of: give a model without masks",
             argument="model",
         )
     with joined() as group:
@@ -217,7 +227,14 @@ class ClusteredBatches:
         recipe = job.recipe
         self.source, self.seed = source, job.seed
         self._network, self._memory, self._log, self._job = network, memory, log, job
-        self._sampler = ClusterSampler(recipe.batch.ids, recipe.batch.images, recipe.adapt.steps, job.seed)
+        self._sampler = ClusterSampler(
+            recipe.batch.ids,
+            recipe.batch.images,
+            recipe.adapt.steps,
+            job.seed,
+            parts=(recipe.batch.micro_batches, job.group.size),
+            camids=source.samples.camids if recipe.batch.cameras == "spread" else None,
+        )
         augmentation = build_augmentation(recipe.images, recipe.erasing)
         labels = np.full(len(source), -1, np.int64)
         self._batches = TrainBatches(source, labels, self._sampler, augmentation, job.seed, job.device, job.group)
@@ -245,7 +262,7 @@ class ClusteredBatches:
 
         Raises:
             DataError: an image cannot be read any more.
-            RunError: there are fewer than two clusters, or the features are not finite.
+            RunError: there are too few clusters, or the features are not finite.
         """
         if start == 0:
             self._cluster(epoch)
@@ -263,7 +280,7 @@ class ClusteredBatches:
         """Cluster the images by the network as it is, and fill the memory with the clusters.
 
         Raises:
-            RunError: there are fewer than two.
+            RunError: there are fewer than two, or than the parts of a batch.
         """
         adapt, job = self._job.recipe.adapt, self._job
         share_statistics(job.group, self._network)
@@ -273,17 +290,27 @@ class ClusteredBatches:
             points, eps=adapt.eps, k1=adapt.k1, k2=adapt.k2, min_images=adapt.min_images, metric="cosine"
         )
         count, outliers = int(clusters.max()) + 1, int(np.count_nonzero(clusters < 0))
-        if count < 2:
+        error = self._refusal(epoch, count, outliers, len(clusters))
+        if error is not None:
             if job.group.first:
                 forget(job.out)  # if this is the first clustering, the remedy is the same command with a setting more
-            raise RunError(
-                f"before epoch {epoch} the {len(clusters)} images make up {count or 'no'} cluster{'s' * (count != 1)} "
-                f"and {outliers} outliers: {'lower' if count else 'raise'} adapt.eps, which is {adapt.eps:g}, or begin "
-                "with a better model",
-                argument="adapt.eps",
-            )
+            raise error
         self._memory.fill(vectors, torch.from_numpy(clusters).to(job.device))
         self._log.clusters(Progress(epoch, 0, (epoch - 1) * adapt.steps), count, outliers, len(clusters))
+
+    def _refusal(self, epoch: int, count: int, outliers: int, images: int) -> RunError | None:
+        """Say why no batches can be made of so many clusters, if so."""
+        eps, found = self._job.recipe.adapt.eps, f"{count or 'no'} cluster{'s' * (count != 1)} and {outliers} outliers"
+        made = f"before epoch {epoch} the {images} images make up {found}"
+        if count < 2:
+            change = f"{'lower' if count else 'raise'} adapt.eps, which is {eps:g}"
+            return RunError(f"{made}: {change}, or begin with a better model", argument="adapt.eps")
+        if not self._sampler.per_batch(count):
+            return RunError(
+                f"{made}, too few for the parts of a batch: set batch.micro_batches to 1, or take fewer processes",
+                argument="batch.micro_batches",
+            )
+        return None
 
     def _features(self, epoch: int) -> NDArray[np.float32]:
         """The features f_i of all images, float32 [N, D], by the network as it is, in every process of the group."""
@@ -298,7 +325,15 @@ class ClusterSampler:
     """`steps` batches an epoch, of `ids` clusters with `images` images each; outliers are never drawn.
 
     The batches are those of `PKSampler`, pass after pass over the clusters. Where there are fewer clusters than `ids`,
-    all of them are in every batch.
+    all of them are in every batch, or as many as can be dealt out evenly.
+
+    Args:
+        ids: How many clusters a batch has.
+        images: How many images of each.
+        steps: Batches an epoch.
+        seed: That of the run.
+        parts: The micro-batches that a batch is cut into between clusters, and the processes that share it.
+        camids: The cameras of the images, int64 [N]: those of a cluster come from as many cameras as they can.
 
     Attributes:
         clusters: The cluster of each image, int64 [N], -1 for outliers; set before each epoch.
@@ -306,15 +341,36 @@ class ClusterSampler:
 
     clusters: NDArray[np.int64]
 
-    def __init__(self, ids: int, images: int, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        ids: int,
+        images: int,
+        steps: int,
+        seed: int,
+        *,
+        parts: tuple[int, int] = (1, 1),
+        camids: NDArray[np.int64] | None = None,
+    ) -> None:
         self.clusters = np.zeros(0, np.int64)
         self._ids, self._images, self._steps, self._seed = ids, images, steps, seed
+        self._parts, self._camids = parts, camids
+
+    def per_batch(self, count: int) -> int:
+        """Return how many of `count` clusters are in a batch; 0 where its parts cannot share any number of them."""
+        micro_batches, processes = self._parts
+        fitting = (
+            clusters
+            for clusters in range(min(self._ids, count), 0, -1)
+            if clusters % micro_batches == 0 and clusters * self._images % processes == 0
+        )
+        return next(fitting, 0)
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """Return the batches of an epoch: int64 [steps, ids * images], indices of images."""
         inside = np.flatnonzero(self.clusters >= 0)
-        count = int(self.clusters.max()) + 1
-        sampler = PKSampler(self.clusters[inside], min(self._ids, count), self._images, seed=self._seed)
+        ids = self.per_batch(int(self.clusters.max()) + 1)
+        camids = None if self._camids is None else self._camids[inside]
+        sampler = PKSampler(self.clusters[inside], ids, self._images, seed=self._seed, camids=camids)
         passes: list[NDArray[np.int64]] = []
         while sum(map(len, passes)) < self._steps:
             passes.append(sampler.epoch(epoch, len(passes)))
