@@ -72,7 +72,7 @@ def test_no_comparison_where_there_is_none(tmp_path):
 
 
 def test_rows_of_others_stand_only_beside_what_compares(tmp_path):
-    assert len(collect_results(order(tmp_path, "table4"), KNOWN, {}).rows) == 38
+    assert len(collect_results(order(tmp_path, "table4"), KNOWN, {}).rows) == 40
     assert [one.name for one in collect_results(order(tmp_path, "table4", size="small"), KNOWN, {}).rows][:2] == [
         "ours",
         "ours-rk",

@@ -109,6 +109,54 @@ def test_each_branch_of_a_head_has_its_own_id_loss():
     assert names == ["identity.one", "identity.two.a", "identity.two.b", "triplet", "center"]
 
 
+FIVE = {"": slice(0, 10), **{name: slice(2 * i, 2 * i + 2) for i, name in enumerate(("whole", *"abcd"))}}
+
+
+@pytest.mark.parametrize(
+    ("over", "weights"), [("mean", [0.2] * 5), ("sum", [1.0] * 5), ("halves", [0.5, *[0.125] * 4])]
+)
+def test_how_branches_share_a_weight(over, weights):
+    """By halves as TransReID has it: losses of 2 for the whole and 1, 1, 1 and 5 for its parts are 2 together."""
+    recipe = Recipe(network=Network(neck="bnneck"), identity=Identity(over=over), triplet=Triplet(over=over))
+    objective = build_objective(recipe, FIVE, 4, ranked=("whole", *"abcd"))
+    assert [term.weight for term in objective.terms] == pytest.approx(2 * weights)
+    if over == "halves":
+        losses = [2.0, 1.0, 1.0, 1.0, 5.0]
+        assert sum(w * loss for w, loss in zip(weights, losses, strict=True)) == pytest.approx(2.0)
+        alone = build_objective(recipe, WHOLE, 4)
+        assert [term.weight for term in alone.terms] == [1.0, 1.0]
+
+
+def test_six_classifiers_of_pcb_that_know_nothing():
+    """Over four ids each costs ln 4: their sum is 8.3178, and their mean 1.3863."""
+    six = {"": slice(0, 12), **{f"stripe{i}": slice(2 * i, 2 * i + 2) for i in range(6)}}
+    for over, total_loss in (("sum", 8.3178), ("mean", 1.3863)):
+        recipe = Recipe(network=Network(neck="bnneck"), identity=Identity(over=over), triplet=Triplet(weight=0.0))
+        objective = build_objective(recipe, six, 4)
+        for parameter in objective.parameters():
+            nn.init.zeros_(parameter)
+        terms = objective(torch.randn(8, 12), torch.randn(8, 12), LABEL)
+        assert sum(term.item() for term in terms.values()) == pytest.approx(total_loss, abs=1e-4)
+
+
+@pytest.mark.parametrize(("identity", "triplet", "wanted"), [(2.0, 1.0, 3.2726), (1.0, 1.0, 2.0794)])
+def test_the_losses_of_mgn_that_knows_nothing(identity, triplet, wanted):
+    """Eight cross entropies of ln 4: twice their mean and that of three triplets of 0.5; or with five soft ones."""
+    eight = {"": slice(0, 16), **{f"b{i}": slice(2 * i, 2 * i + 2) for i in range(8)}}
+    hinge = identity == 2.0
+    recipe = Recipe(
+        network=Network(neck="bnneck"),
+        identity=Identity(weight=identity),
+        triplet=Triplet(weight=triplet, margin=0.5, form="hinge" if hinge else "soft"),
+    )
+    objective = build_objective(recipe, eight, 4, ranked=[f"b{i}" for i in range(3 if hinge else 5)])
+    for parameter in objective.parameters():
+        nn.init.zeros_(parameter)
+    equal = torch.ones(8, 16)  # d_p = d_n: the hinge costs its margin, the soft form ln 2
+    terms = objective(equal, equal, LABEL)
+    assert sum(term.item() for term in terms.values()) == pytest.approx(wanted, abs=1e-4)
+
+
 class Proxies(nn.Module):
     """A loss of one's own that learns, and counts what the objective asks of it."""
 

@@ -197,8 +197,8 @@ def _identity_terms(recipe: Recipe, spans: Mapping[str, slice], num_ids: int, gr
         return
     # Of nested names only the innermost are branches: "two" is what "two.top" and "two.bottom" make up.
     branches = [name for name in spans if not any(_inside(other, name) for other in spans)]
-    weight = _shared(recipe.identity.weight, recipe.identity.over, branches)
-    for span in branches:
+    weights = _shared(recipe.identity.weight, recipe.identity.over, len(branches))
+    for span, weight in zip(branches, weights, strict=True):
         loss = _identity(recipe, _length(spans[span]), num_ids, group)
         yield Term(f"identity.{span}" if span else "identity", weight, loss, "f_i", span)
 
@@ -209,17 +209,19 @@ def _triplet_terms(recipe: Recipe, ranked: Sequence[str]) -> Iterator[Term]:
     if not triplet.weight:
         return
     how: dict[str, Any] = {"margin": triplet.margin, "form": triplet.form, "unit": triplet.unit}
-    weight = _shared(triplet.weight, triplet.over, ranked)
-    for span in ranked:
+    weights = _shared(triplet.weight, triplet.over, len(ranked))
+    for span, weight in zip(ranked, weights, strict=True):
         loss: Loss = partial(triplet_loss, mining=triplet.mining, **how)
         if triplet.curriculum:
             loss = CurriculumTriplet(triplet.curriculum * recipe.optim.epochs, **how)
         yield Term(f"triplet.{span}" if span else "triplet", weight, loss, triplet.on, span)
 
 
-def _shared(weight: float, over: str, branches: Sequence[str]) -> float:
-    """Return the weight of one of several branches."""
-    return weight / len(branches) if over == "mean" else weight
+def _shared(weight: float, over: str, count: int) -> list[float]:
+    """Return the weights of so many branches: of their mean, their sum, or the mean of the first and of the others'."""
+    if over == "halves" and count > 1:
+        return [weight / 2, *[weight / 2 / (count - 1)] * (count - 1)]
+    return [weight if over == "sum" else weight / count] * count
 
 
 def _pair_loss(pair: Pair) -> Loss:

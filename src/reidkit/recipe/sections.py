@@ -105,7 +105,8 @@ class Identity(Section):
     `sampled`: how many ids enter the softmax of each step, those of the batch and others that are sampled, and are
     updated after it; 0: all ids. For training sets of 100,000 of them.
     `init` of the bias-free classifier behind a neck: normal with deviation `std`, or Kaiming.
-    `over`: the ID losses of several branches count as their `mean` or their `sum`.
+    `over`: the ID losses of several branches count as their `mean`, their `sum`, or by `halves`: one half is the first
+    branch, and one the mean of the others (as TransReID has it).
     `logits`: `linear`, or `scale` times cosines, that of the true id less `margin` (`cosface`), at an angle larger by
     it (`arcface`, in radians), or weighed by how far it is from where it should be (`circle`).
     """
@@ -116,7 +117,7 @@ class Identity(Section):
     init: Literal["normal", "kaiming"] = "normal"
     std: float = 0.001
     sampled: int = 0
-    over: Literal["mean", "sum"] = "mean"
+    over: Literal["mean", "sum", "halves"] = "mean"
     logits: Literal["linear", "cosface", "arcface", "circle"] = "linear"
     scale: float = 64.0
     margin: float = 0.35
@@ -140,7 +141,7 @@ class Triplet(Section):
     `mining`: what d_p and d_n of an anchor are: the `hardest`, or means `weighted` by a softmax of the distances;
     `weighted-as-published` weighs as AGW's program does, which loses far negatives.
     `on`: the feature before or after the neck. `unit`: features of length 1.
-    `over`: the losses of several branches count as their `mean` or their `sum`.
+    `over`: the losses of several branches count as their `mean`, their `sum`, or by `halves`, as the ID losses.
     `curriculum`: over this share of the epochs d_n is a quantile of the distances to other ids, which falls from the
     easiest to the hardest (see `losses.curriculum`); 0 is none.
     `dynamic`: in steps in which it learns much slower than the ID loss it is left out (see `losses.dynamic_choice`).
@@ -152,7 +153,7 @@ class Triplet(Section):
     mining: Literal["hardest", "weighted", "weighted-as-published"] = "hardest"
     on: Literal["f_t", "f_i"] = "f_t"
     unit: bool = False
-    over: Literal["mean", "sum"] = "mean"
+    over: Literal["mean", "sum", "halves"] = "mean"
     curriculum: float = 0.0
     dynamic: bool = False
 

@@ -31,6 +31,7 @@ from reidkit.recipes import (
     zheng2016,
     zheng2017,
     zheng2019,
+    zhong2018,
     zhou2019,
     zhou2021,
 )
@@ -44,8 +45,8 @@ BASELINE = "strong-baseline"
 
 PAPERS = (
     zheng2016, hermans2017, ristani2018, sun2017, sun2018, luo2019_aligned, fan2018, li2018, wang2018_mancs, wang2018,
-    dai2019, zheng2019, pan2018, zhou2019, he2021, zhou2021, ye2021, he2020, sun2020, khosla2020, wieczorek2021,
-    deng2019, wei2017, zheng2017, sarfraz2018, kalayeh2018, qi2018,
+    dai2019, zheng2019, zhong2018, pan2018, zhou2019, he2021, zhou2021, ye2021, he2020, sun2020, khosla2020,
+    wieczorek2021, deng2019, wei2017, zheng2017, sarfraz2018, kalayeh2018, qi2018,
 )  # fmt: skip
 """The modules with a method each; another one is a name in here."""
 

@@ -58,6 +58,18 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(result, [[at_60, at_90]], atol=1e-6)
 
 
+def test_by_rank_lists_by_hand() -> None:
+    """At 0, 10, 40 and 50 degrees the lists are 0123, 1023, 2310, 3210; k = 3, so that S = 1 + 4 + 9.
+
+    R = ((14, 13, 5, 4), (13, 14, 6, 5), (5, 6, 14, 13), (4, 5, 13, 14)), and the means of -R for the query 0 are
+    -13.5, -5.0 and -4.5.
+    """
+    angles = np.radians([0, 10, 40, 50])
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    found = expanded_cross(points[:1], points[1:], CrossNeighbourhood(t=1, q=1, k=3))
+    np.testing.assert_allclose(14 * (found - 1), [[-13.5, -5.0, -4.5]], atol=1e-4)
+
+
 @given(st.integers(0, 1000), st.integers(1, 12), st.integers(1, 25), st.sampled_from(["rank", "original"]), st.data())
 @settings(max_examples=60, deadline=None)
 def test_definition(seed: int, queries: int, images: int, distance: Distance, data: st.DataObject) -> None:

@@ -30,6 +30,15 @@ def test_the_relu_between_cuts():
     torch.testing.assert_close(module(x), x / 2)
 
 
+def test_half_an_instance_norm_by_hand():
+    """Channel 1: (1, 3) and (5, 7) by themselves, twice (-1, 1). Channel 2: (2, 4), (0, 2) by mean 2, variance 2."""
+    module = InstanceBatchNorm(2).train()
+    module.IN.eps = module.BN.eps = 1e-12
+    found = module(torch.tensor([[[1.0, 3.0], [2.0, 4.0]], [[5.0, 7.0], [0.0, 2.0]]])[..., None])[..., 0]
+    root = 2**0.5
+    torch.testing.assert_close(found, torch.tensor([[[-1.0, 1.0], [0.0, root]], [[-1.0, 1.0], [-root, 0.0]]]))
+
+
 def test_half_is_normalised_by_the_image_and_half_by_the_batch():
     torch.manual_seed(0)
     module = InstanceBatchNorm(5)

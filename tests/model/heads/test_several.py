@@ -35,6 +35,18 @@ def test_worked_example():
     assert head.spans == {"": slice(0, 4), "upper": slice(0, 2), "lower": slice(2, 4)}
 
 
+def test_unit_stripes_by_hand():
+    """Stripes (3, 4) and (0, 2): (0.6, 0.8) and (0, 1), so that the squared length is their number; in search alone."""
+    map_bchw = torch.tensor([[[[3.0], [0.0]], [[4.0], [2.0]]]])
+    branches = {"upper": (Rows(0, 2), Single(2)), "lower": (Rows(1, 2), Single(2))}
+    head = Several(branches, unit=True)
+    assert head.train()(map_bchw).f_i.tolist() == [[3.0, 4.0, 0.0, 2.0]]
+    found = head.eval()(map_bchw)
+    assert found.f_i[0].tolist() == pytest.approx([0.6, 0.8, 0.0, 1.0])
+    assert found.f_i.square().sum().item() == pytest.approx(2.0)
+    assert found.f_t.tolist() == [[3.0, 4.0, 0.0, 2.0]]
+
+
 def test_names_of_branches_in_branches_are_joined_by_dots():
     head = Several({"one": (nn.Identity(), Single(3)), "two": (nn.Identity(), stripes(3, embedding=2))})
     assert head.spans == {

@@ -127,7 +127,8 @@ def _table3() -> tuple[Row, ...]:
 
 
 PLUGINS = (
-    "ide", "svdnet", "trinet", "awtl", "pcb", "scpnet", "mancs", "aligned", "bdb", "pyramid", "hacnn",
+    "ide", "svdnet", "trinet", "awtl", "pcb", "pcb-rpp", "scpnet", "mancs", "aligned", "bdb", "pyramid", "hacnn",
+    "camstyle",
     "glad", "pie", "pse", "spreid", "maskreid",
 )  # fmt: skip
 """The methods of Table 4 that the strong baseline can be given, by their rows in `beyond`."""
@@ -259,6 +260,7 @@ TABLES = {
                 "Rows of other methods are as published; those with `here` are measured, on the strong baseline.",
                 "The re-ranked mAP on Market-1501 is 94.2 in the table and 94.1 in the paper's text.",
                 "GLAD, PIE and PSE read keypoints, SPReID and MaskReID masks: their rows here need --masks.",
+                "DuATM is not trained here: its alignment re-scores any network (evaluate --rescore attention).",
                 "PN-GAN is not here: it is a generator of training images, trained on poses, and no network or loss.",
                 "The rows of PIE and PSE look as if they had been exchanged; they stand as printed.",
             ),
