@@ -160,6 +160,30 @@ def test_a_column_keeps_its_place_and_sign():
     assert (nn.functional.cosine_similarity(before, layer.weight) > 0.99).all()
 
 
+@pytest.mark.parametrize(("channels", "dim"), [(8, 5), (64, 64), (300, 40)])
+def test_orthogonal_columns_stay_to_the_bit(channels, dim):
+    """A run that stops between a replacement and its first step does it again when it goes on."""
+    torch.manual_seed(0)
+    layer = OrthogonalEmbedding(channels, dim, 4)
+    first = layer.weight.clone()
+    layer.replace()
+    once = layer.weight.clone()
+    assert not torch.equal(once, first)
+    layer.replace()
+    assert torch.equal(layer.weight, once)
+    layer.weight.data[0, 0] += 1e-3 * layer.weight.abs().max().item()
+    moved = layer.weight.clone()
+    layer.replace()
+    assert not torch.equal(layer.weight, moved), "a step of training is undone"
+
+
+def test_a_weight_that_is_not_finite_stays():
+    """The loss of the next step ends the run in a sentence; a decomposition would end it in a traceback."""
+    layer = columns([3.0, float("nan")], [0.0, 5.0])
+    layer.replace()
+    assert layer.weight[0, 0] == 3.0
+
+
 def test_when_it_is_replaced_and_when_it_is_held():
     layer, replaced, held = columns([3.0, 4.0], [0.0, 5.0]), [], []
     layer.replace = lambda: replaced.append(epoch)

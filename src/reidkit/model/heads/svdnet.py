@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DIM = 1024
 
+ALREADY = 1e-5
+"""The largest |cosine| of two columns that counts as orthogonal: rounding leaves less, a step of training more."""
+
 
 class OrthogonalEmbedding(nn.Linear):
     """A linear layer without a bias, x -> W^T x; `weight` is W^T [D, C], as torch keeps it.
@@ -60,9 +63,14 @@ class OrthogonalEmbedding(nn.Linear):
         """W <- U S, each column in the place of the old one that it is most like, with that one's sign.
 
         Equation 2 of the paper; the matching, greedy from the largest |cosine| on, keeps what the classifier has
-        learned of each number.
+        learned of each number. Where the columns are orthogonal already, as in a run that was stopped right behind
+        this, nothing changes: not even by rounding. Nor does it where W is not finite, which the next loss will tell.
         """
         old_dc = self.weight.double()
+        direction_dc = F.normalize(old_dc, dim=1)
+        most = (direction_dc @ direction_dc.T).fill_diagonal_(0).abs().max()
+        if most < ALREADY or not most.isfinite():
+            return
         left_ck, scale_k, _ = torch.linalg.svd(old_dc.T, full_matrices=False)
         new_dc = torch.zeros_like(old_dc)
         new_dc[: len(scale_k)] = (left_ck * scale_k).T
