@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -321,6 +322,15 @@ def test_a_picture_that_is_missing(page):
     assert box.get_attribute("aria-label").endswith("No picture.")
 
 
+def test_pictures_and_what_stands_for_a_missing_one_are_of_one_size(page):
+    page.route("**/v1/images/**", lambda route: route.fulfill(status=404), times=1)
+    search(page, 3)
+    page.locator("#hits article .missing").wait_for()
+    sizes = [each.bounding_box() for each in page.locator("#hits article img, #hits article .missing").all()]
+    assert len(sizes) == 6
+    assert len({(round(each["width"]), round(each["height"])) for each in sizes}) == 1
+
+
 def test_signing_in_and_out(opened, model, tmp_path):
     token, line = new_token("anna", ["search"])
     (tmp_path / "tokens").write_text(line)
@@ -590,6 +600,36 @@ def test_the_page_can_be_used_by_keys_alone(page):
         seen.append(page.evaluate("document.activeElement.id"))
     wanted = ["files", "photo", "purpose", "all-cameras", "since", "until", "group", "rerank", "threshold", "go"]
     assert [name for name in dict.fromkeys(seen) if name in wanted] == wanted
+
+
+def test_the_button_has_the_focus_again_after_a_search(page):
+    choose(page, 3)
+    page.focus("#go")
+    page.keyboard.press("Enter")
+    ended(page, "results")
+    assert page.evaluate("document.activeElement.id") == "go"
+
+
+def test_what_is_filled_in_is_not_hidden_where_the_page_is_enlarged(opened):
+    page = opened(viewport={"width": 320, "height": 256})
+    assert page.evaluate("document.getElementById('go').getBoundingClientRect().top") > 256
+
+
+def test_a_long_name_of_a_camera_leaves_room_for_the_timeline(opened, model):
+    from reidkit.gallery import Row
+
+    gallery = MemoryGallery(model)
+    row = Row("a", camera="the camera at the end of the long hall " * 3, time=datetime(2026, 11, 26, tzinfo=UTC), pid=0)
+    gallery.add_vectors(people(model.dim)[:1], [row])
+    with running(model, gallery) as named:
+        named.service.batcher._run = by_colour(model.dim)
+        page = opened(base=named.base_url)
+        choose(page, 0)
+        page.click("#go")
+        ended(page, "results")
+        page.click("#tab-timeline")
+        line, table = (page.locator(f"#timeline {part}").bounding_box() for part in (".line", "table"))
+        assert line["width"] > 0.6 * table["width"]
 
 
 def test_nothing_of_a_row_is_read_as_markup(opened, model):

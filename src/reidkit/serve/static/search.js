@@ -53,6 +53,7 @@ export async function search({ cursor = "", tried = false } = {}) {
   running?.abort();
   running = new AbortController();
   const mine = running;
+  const pressed = document.activeElement === $("go");
   saveView();
   become("searching");
   try {
@@ -67,6 +68,8 @@ export async function search({ cursor = "", tried = false } = {}) {
     else failed(error, { cursor, tried });
   } finally {
     if (running === mine) running = null;
+    // The button cannot be pressed meanwhile, and would lose the focus to the whole page.
+    if (pressed && !running && document.activeElement === document.body) $("go").focus({ preventScroll: true });
   }
 }
 

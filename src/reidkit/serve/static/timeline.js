@@ -28,7 +28,7 @@ export function drawTimeline(hits, show) {
       line.append(button);
     });
     line.style.height = `${0.7 + 2.9 * (1 + Math.max(...lanes))}rem`;
-    return h("tr", {}, h("th", { scope: "row" }, camera), h("td", {}, line));
+    return h("tr", {}, h("th", { scope: "row" }, h("span", {}, camera)), h("td", {}, line));
   });
   const caption = `Results by camera and time, numbered by rank. Times are those of ${ZONE}.`;
   const parts = [];
