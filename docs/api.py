@@ -5,8 +5,11 @@ python -m docs.api
 
 from __future__ import annotations
 
+import ast
 import inspect
+import itertools
 import re
+import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +20,17 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent / "api.md"
 WIDTH = 100
-PACKAGES = ("reidkit.data", "reidkit.gallery", "reidkit.losses", "reidkit.metrics", "reidkit.model", "reidkit.train")
+PACKAGES = (
+    "reidkit.data",
+    "reidkit.experiments",
+    "reidkit.gallery",
+    "reidkit.losses",
+    "reidkit.metrics",
+    "reidkit.model",
+    "reidkit.serve",
+    "reidkit.train",
+    "reidkit.video",
+)
 """The documented sub-packages, whose names stand alone."""
 
 GROUPS = {
@@ -34,8 +47,9 @@ GROUPS = {
 HEAD = """# API
 
 Written by `python -m docs.api` from the source. `import reidkit as rk` gives the names of the first
-sections; [python.md](python.md) shows them at work. The sub-packages below hold the pieces for a
-training loop of one's own: they take plain arguments, never a recipe. All else is private.
+sections; [python.md](python.md) shows them at work. The sub-packages below stand by themselves: the
+pieces for a training loop of one's own take plain arguments, never a recipe; tables, the service
+and videos have a package each. All else, but for what these pages import, is private.
 """
 
 
@@ -59,7 +73,11 @@ def _describe(name: str, thing: Any) -> str:
     """A section of one name: how it is called, and its docstring; of a class its public methods, too."""
     thing = getattr(thing, "train", thing) if inspect.ismodule(thing) else thing
     lines = [f"### {name}\n"]
-    made_by_callers = inspect.isclass(thing) and ("__init__" in vars(thing) or hasattr(thing, "__dataclass_fields__"))
+    made_by_callers = (
+        inspect.isclass(thing)
+        and not getattr(thing, "_is_protocol", False)
+        and ("__init__" in vars(thing) or hasattr(thing, "__dataclass_fields__"))
+    )
     if inspect.isfunction(thing) or (made_by_callers and not issubclass(thing, Exception)):
         lines.append(_signature(name, thing))
     lines.append(f"{_text(inspect.getdoc(thing) or '')}\n")
@@ -84,13 +102,38 @@ def _table(package: Any) -> Iterator[str]:
     """A line for each public name of a package, with its first sentence."""
     yield f"{_text((inspect.getdoc(package) or '').split('>>>')[0])}\n"
     names = (name for name in package.__all__)
-    rows = [f"| `{name}` | {_first(getattr(package, name))} |" for name in names]
+    rows = [f"| `{name}` | {_sentence(_doc(package, name))} |" for name in names]
     yield "\n".join(["| name | |", "|---|---|", *rows, ""])
 
 
+def _doc(package: Any, name: str) -> str:
+    """The docstring of a public name; of one that is neither class nor function, the text below it in its module."""
+    thing = getattr(package, name)
+    if inspect.isclass(thing) or inspect.isroutine(thing):
+        return inspect.getdoc(thing) or ""
+    for module in [each for key, each in sys.modules.items() if key.startswith(f"{package.__name__}.")]:
+        if vars(module).get(name) is thing and (text := _below(Path(str(module.__file__)), name)):
+            return text
+    return ""
+
+
+def _below(source: Path, name: str) -> str:
+    """The text that stands below `name = ...` in a module, "" where there is none."""
+    for first, second in itertools.pairwise(ast.parse(source.read_text(encoding="utf-8")).body):
+        named = isinstance(first, ast.Assign) and [ast.unparse(each) for each in first.targets] == [name]
+        if named and isinstance(second, ast.Expr) and isinstance(second.value, ast.Constant):
+            return inspect.cleandoc(str(second.value.value))
+    return ""
+
+
 def _first(thing: Any) -> str:
-    """The first sentence of a docstring, in one line."""
-    text = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    """The first sentence of a thing's docstring, in one line."""
+    return _sentence(inspect.getdoc(thing) or "")
+
+
+def _sentence(doc: str) -> str:
+    """The first sentence of a text, in one line."""
+    text = " ".join(doc.split("\n\n", maxsplit=1)[0].split())
     sentence = re.split(r"(?<=[.])\s+(?=[A-Z`])", text)[0]
     return sentence.replace("|", "\\|")
 

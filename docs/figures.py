@@ -17,11 +17,9 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, load_model
 from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.experiments.luo2019 import figures, pipelines
-from reidkit.plots.charts import chart_figure, validation_figure
 from reidkit.plots.image_grid import ranked_figure
 from reidkit.plots.style import write_figure
 from reidkit.report.build import ranked_lists
-from reidkit.train.log import read
 
 LISTS = 5
 WIDEST = 1400
@@ -49,7 +47,7 @@ def shrink(path: Path, colours: int) -> None:
 
 
 def draw_demonstration(demo: Path, out: Path) -> None:
-    """Draw ranked lists that are neither the best nor the worst, and the scores over the epochs."""
+    """Draw ranked lists that are neither the best nor the worst."""
     model, benchmark, protocol = load_model(demo / "run"), load_dataset(demo / "people"), EvaluationProtocol()
     if "synthetic" not in (demo / "people" / "README.txt").read_text(encoding="utf-8").lower():
         sys.exit(f"{demo / 'people'} is not a synthetic set: only such people may be shown")
@@ -58,11 +56,6 @@ def draw_demonstration(demo: Path, out: Path) -> None:
     chosen = np.random.default_rng(0).permutation(middling[: 20 * LISTS])[:LISTS]
     write_figure(ranked_figure(ranked_lists(evaluation, protocol, chosen.tolist())), out / "ranked.png")
     shrink(out / "ranked.png", colours=128)
-    rows = [row for row in read(demo / "run" / "log.jsonl") if row["kind"] == "scores"]
-    validation = validation_figure(rows)
-    if validation is None:
-        sys.exit(f"{demo / 'run'} has no scores over its epochs")
-    write_figure(chart_figure(validation.chart, legend=True), out / "demo-curve.png")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from pathlib import Path
 
 from latex2mathml.converter import convert
 
+from docs import api
+
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("data", "gallery", "losses", "metrics", "model", "train")
+PACKAGES = tuple(name.removeprefix("reidkit.") for name in api.PACKAGES)
 OUTSIDE = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import reidkit as rk
 from docs import api
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_every_public_name_is_described() -> None:
@@ -27,3 +31,23 @@ def test_a_signature_by_hand() -> None:
     text = api.render()
     assert "```text\nrk.open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> Gallery\n```" in text
     assert "- `network`: " in text
+
+
+def test_names_that_are_no_class_are_told_by_the_text_below_them(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text('"""A module."""\nB = 1\n"""How many. More."""\nC = 2\n', encoding="utf-8")
+    assert api._below(tmp_path / "a.py", "B") == "How many. More."
+    assert api._below(tmp_path / "a.py", "C") == ""
+    rows = re.findall(r"^\| `(Spans|resnet50)` \| (.*) \|$", api.render(), re.MULTILINE)
+    assert [(name, text.split(",")[0]) for name, text in rows] == [
+        ("Spans", 'Where in a feature each branch of a head stands: "" is the whole'),
+        ("resnet50", "The backbone of the paper"),
+    ]
+
+
+def test_a_protocol_is_not_shown_as_if_it_were_called() -> None:
+    assert "(*args" not in api.render()
+
+
+def test_every_name_says_what_it_is() -> None:
+    for package in map(import_module, api.PACKAGES):
+        assert not [name for name in package.__all__ if not api._doc(package, name)], package
