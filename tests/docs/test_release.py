@@ -14,6 +14,7 @@ import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import reidkit
 from docs import licences
 from reidkit.cli.main import app
 from reidkit.version import __version__
@@ -104,6 +105,14 @@ def test_the_workflow_tests_every_python_that_is_supported() -> None:
 def test_one_version_everywhere() -> None:
     assert PROJECT["dynamic"] == ["version"]
     assert f"\nversion: {__version__}\n" in text("CITATION.cff")
+
+
+def test_the_changes_of_this_version_name_every_command_and_every_public_name() -> None:
+    changes = text("CHANGELOG.md")
+    assert re.findall(r"^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", changes, re.MULTILINE)[0] == __version__
+    named = {word for code in re.findall(r"`([^`\n]+)`", changes) for word in re.split(r"[ .]", code)}
+    assert not set(COMMANDS) - named
+    assert not {name for name in reidkit.__all__ if name != "__version__"} - named
 
 
 def made(**fields: str) -> Distribution:
