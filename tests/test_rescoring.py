@@ -17,6 +17,7 @@ from reidkit.metrics.reranking.sequences import score_rescored
 from reidkit.model.network import build_network
 from reidkit.model.own import own_network
 from reidkit.model.weights import save_model
+from reidkit.recipe import override
 from tests.train.tiny import RECIPE
 
 if TYPE_CHECKING:
@@ -49,6 +50,34 @@ def test_rows_are_means_of_the_map_and_places_are_the_map(model: Model) -> None:
     np.testing.assert_allclose(rows, wanted / np.abs(wanted).max(axis=(1, 2), keepdims=True), atol=2e-3)
     whole = map_bchw.reshape(3, map_bchw.shape[1], -1).transpose(0, 2, 1)
     np.testing.assert_allclose(places, whole / np.abs(whole).max(axis=(1, 2), keepdims=True), atol=2e-3)
+
+
+@pytest.mark.parametrize("head", ["token", "jigsaw"])
+def test_patches_of_a_transformer_stand_in_their_rows(head: Any) -> None:
+    """64x32 at stride 16: four rows of two patches, without the class token, whatever the head takes."""
+    settings = {"network.backbone": "vit-tiny", "network.head": head, "network.last_stride": 2, "images.height": 64}
+    recipe = override(RECIPE, {**settings, "images.width": 32, "network.width": 0.125})
+    torch.manual_seed(0)
+    made = Model(build_network(recipe.network).eval(), recipe)
+    pixels = list(np.random.default_rng(0).integers(0, 256, (2, 64, 32, 3), dtype=np.uint8))
+    before = made.embed(pixels, **CPU)
+    rows, places = made.sequences(pixels, **CPU), made.sequences(pixels, part="places", **CPU)
+    assert (rows.shape[1], places.shape[1]) == (4, 8)
+    means = places.astype(np.float64).reshape(2, 4, 2, -1).mean(axis=2)
+    found, wanted = (x / np.linalg.norm(x, axis=2, keepdims=True) for x in (rows.astype(np.float64), means))
+    np.testing.assert_allclose(found, wanted, atol=5e-3)
+    np.testing.assert_array_equal(made.embed(pixels, **CPU), before, "the model itself stays")
+
+
+def test_the_rows_of_a_map_of_one_row_are_its_places() -> None:
+    """HA-CNN's: the mean of the map, and the four windows from top to bottom."""
+    settings = {"network.backbone": "hacnn", "network.head": "windows", "images.height": 160, "images.width": 64}
+    recipe = override(RECIPE, settings)
+    made = Model(build_network(recipe.network).eval(), recipe)
+    pixels = list(np.random.default_rng(0).integers(0, 256, (2, 160, 64, 3), dtype=np.uint8))
+    rows = made.sequences(pixels, **CPU)
+    assert rows.shape[1] == 5
+    np.testing.assert_array_equal(rows, made.sequences(pixels, part="places", **CPU))
 
 
 def test_evaluate_re_scores_by_rows(model: Model, noise: Path) -> None:

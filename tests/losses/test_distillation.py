@@ -61,6 +61,24 @@ def test_similarity_is_its_definition(seed: int, count: int, temperature: float)
     assert found.item() == pytest.approx(total / count, rel=1e-3, abs=1e-4)
 
 
+def test_the_gradient_of_similarities_is_that_of_the_definition() -> None:
+    student, teacher = torch.randn(5, 4, requires_grad=True), torch.randn(5, 3)
+    similarity_distillation(student, teacher, 0.5).backward()
+    wide = student.detach().double().requires_grad_()
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(5):
+        others = [j for j in range(5) if j != i]
+        p, q = (
+            (torch.stack([torch.cosine_similarity(v[i], v[j], dim=0) for j in others]) / 0.5).softmax(0)
+            for v in (teacher.double(), wide)
+        )
+        total = total + (p * (p / q).log()).sum() / 5
+    total.backward()
+    assert student.grad is not None
+    assert wide.grad is not None
+    torch.testing.assert_close(student.grad.double(), wide.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_equal_features_cost_nothing_and_the_teacher_gets_no_gradient() -> None:
     features = torch.randn(6, 4, requires_grad=True)
     teacher = (3 * features).detach().requires_grad_()

@@ -137,6 +137,13 @@ def test_focal_by_hand():
     assert plain(feat, label).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+def test_gradients_of_the_focal_loss():
+    torch.manual_seed(0)
+    loss, label = FocalLoss(3, 4).double(), torch.tensor([0, 1, 2, 3, 0])
+    feat = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda f: loss(f, label), (feat,))
+
+
 def test_an_unknown_kind_of_logits_is_refused():
     with pytest.raises(UsageError, match="logits must be linear, cosface, arcface or circle, not cos"):
         IdentityLoss(2, 3, logits="cos")

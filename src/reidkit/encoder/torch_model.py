@@ -168,7 +168,7 @@ def map_sequences(
         model: A network with a backbone that gives a map.
         images: Samples, of which those that cannot be read are left out where `options` allow it; or other images.
         options: How images are read and run.
-        part: `rows`, S = h, or `places`, S = h w.
+        part: `rows`, S = h, or `places`, S = h w; the rows of a map that has but one are its places.
         name: What `options.progress` calls them.
 
     Raises:
@@ -182,7 +182,9 @@ def map_sequences(
     source = open_source(images, model.input, options)
     if model.network.mask_channels:
         raise UsageError("re-scoring takes no network with masks: leave out rescore", argument="rescore")
-    backbone = fuse_batch_norms(model.network).to(options.device).backbone
+    backbone: Any = fuse_batch_norms(model.network).to(options.device).backbone
+    if hasattr(backbone, "sequence"):
+        backbone.sequence = False  # the patches of a vision transformer in their rows, without the class token
     mine = options.group.slice_of(len(source))
     found: list[Tensor] = []
     for batch in eval_batches(source, options.batch or choose_batch(options.device), options.device, part=mine):
@@ -199,7 +201,8 @@ def _sequence(backbone: nn.Module, images: Tensor, part: Part, precision: torch.
     """Map normalised images [B, 3, H, W] to sequences [B, S, C] in half precision on the host, scaled to fit."""
     with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
         map_bchw: Tensor = backbone(images).float()
-    vectors = map_bchw.mean(dim=3) if part == "rows" else map_bchw.flatten(2)
+    several = part == "rows" and map_bchw.shape[2] > 1
+    vectors = map_bchw.mean(dim=3) if several else map_bchw.flatten(2)
     # Only directions are compared: the largest value of an image is put at 1.
     largest = vectors.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     return (vectors / largest).transpose(1, 2).contiguous().half().cpu()
