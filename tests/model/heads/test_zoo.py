@@ -196,6 +196,16 @@ def test_dropout_is_on_what_the_id_loss_sees_alone():
     assert not (network.eval()(images).f_i == 0).any()
 
 
+@pytest.mark.parametrize("head", ["bdb", "rpp", "pyramid", "trinet", "aligned", "scpnet"])
+def test_a_map_of_any_number_of_channels_will_do(head):
+    """18, as of a very narrow transformer: not even a multiple of four."""
+    embedding = 0 if head in {"aligned", "scpnet"} else 8
+    made = {"backbone": "vit-tiny", "width": 0.1, "head": head, "embedding": embedding}
+    network = build_network(recipe.Network(**made)).train()
+    assert network.backbone.channels == 18
+    assert network(torch.randn(2, 3, 64, 32)).f_i.shape == (2, network.channels)
+
+
 def test_what_no_head_can_be_made_of_is_refused():
     with pytest.raises(UsageError, match=r"network.embedding must be 0 for the head scpnet"):
         recipe.Network(head="scpnet", embedding=8)

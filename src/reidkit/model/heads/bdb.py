@@ -27,13 +27,16 @@ def build_head(recipe: recipe.Network, channels: int) -> Several:
 
     With `network.embedding` n the whole has n numbers and the dropped map 2n.
     """
-    dim = recipe.embedding or DIM
+    dim, seen = (
+        recipe.embedding or DIM,
+        channels // 4 * 4,
+    )  # what the bottleneck gives: narrow networks lose up to three
     view = nn.Sequential(Bottleneck(channels, channels // 4, 1, "3x3", Kind((1, 1, 1, 1))), DropRows(SHARE))
     initialise_convolutions(view)
     return Several(
         {
             "whole": (nn.Identity(), build_leaf(recipe, channels, dim, "mean")),
-            "dropped": (view, build_leaf(recipe, channels, 2 * dim, "max")),
+            "dropped": (view, build_leaf(recipe, seen, 2 * dim, "max")),
         },
         ranked=("whole", "dropped"),
         unit=recipe.unit,
