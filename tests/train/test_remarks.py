@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reidkit.data.formats.detect import load_dataset
 from reidkit.recipe import Optim, Recipe, override
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.remarks import schedule_warnings
 from reidkit.train.run import train
+from reidkit.types import Sample
 from tests.train.tiny import RECIPE
 
 if TYPE_CHECKING:
@@ -73,3 +75,15 @@ def test_what_has_no_effect_is_said(noise: Path, tmp_path: Path, caplog: pytest.
     said = {record.__dict__.get("argument"): record.getMessage() for record in caplog.records}
     assert "multiplies the learning rate of the whole network by 3" in said["optim.new"]
     assert "has no effect" in said["optim.freeze"]
+
+
+@pytest.mark.parametrize(("camid", "words"), [(3, "come from one camera"), (-1, "come from unknown cameras")])
+def test_an_exchange_with_no_other_camera_is_said(
+    noise: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, camid: int, words: str
+) -> None:
+    changes = ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0", "images.exchange=1"]
+    images = [Sample(each.path, each.pid, camid) for each in load_dataset(noise).train]
+    with caplog.at_level("WARNING", "reidkit.train"):
+        train(override(RECIPE, changes), images, out=tmp_path / "run", options=TrainOptions(precision="fp32"))
+    said = {record.__dict__.get("argument"): record.getMessage() for record in caplog.records}
+    assert said["images.exchange"] == f"images.exchange changes nothing, as the training images {words}"

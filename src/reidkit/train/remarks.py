@@ -13,6 +13,7 @@ from reidkit.data.sampler import scattered_share
 from reidkit.data.sources import Streamed
 from reidkit.errors import UsageError
 from reidkit.metrics.matching import find_copies
+from reidkit.types import NO_CAMERA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +82,10 @@ def warn_before(
 def _without_effect(source: ImageSource, job: Job) -> Iterator[tuple[str, str]]:
     """Yield the settings of the recipe that have no effect here: pairs of a key and a sentence."""
     images, optim = job.recipe.images, job.recipe.optim
-    if images.exchange and len(np.unique(source.samples.camids)) < 2:
-        yield "images.exchange", "images.exchange changes nothing, as the training images come from one camera"
+    cameras = np.unique(source.samples.camids)
+    if images.exchange and len(cameras) < 2:
+        why = "come from unknown cameras" if NO_CAMERA in cameras else "come from one camera"
+        yield "images.exchange", f"images.exchange changes nothing, as the training images {why}"
     if job.weights is None and optim.new != 1:
         yield (
             "optim.new",
