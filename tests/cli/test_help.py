@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
 import signal
 import subprocess
@@ -52,6 +53,13 @@ def test_every_help_has_an_example_and_fits_80_columns(
     assert "\nExample" in out
     assert answer(capsys, monkeypatch, *path, "-h")[1] == out
     assert answer(capsys, monkeypatch, "help", *path)[1] == out
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_arguments_are_words_in_capitals_said_once(path: tuple[str, ...]) -> None:
+    usage = " ".join(LEAVES[path].get_usage(typer.Context(LEAVES[path], info_name="x")).split())
+    words = usage.removeprefix("Usage: x [OPTIONS]").split()
+    assert all(re.fullmatch(r"(\{[A-Z]+\}|\[[A-Z]+\])(\.\.\.)?", word) for word in words), usage
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)

@@ -118,7 +118,7 @@ def _print_plain(plain: Sequence[ImageFile]) -> None:
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="The folder to draw into.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to draw into.")],
     ids: Annotated[
         int | None,
         typer.Option(help="Ids; half are for training, half for the test.  [default: 200, and 12 in videos]"),

@@ -26,7 +26,7 @@ SHOWN = 20
 def embed(
     model: options.ModelPath,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES...", help="Images, folders, lists, tables, shards; - reads a list.")
+        list[Path], typer.Argument(metavar="IMAGES", help="Images, folders, lists, tables, shards; - reads a list.")
     ],
     out: Annotated[Path, typer.Option(help="The features: .npz or .parquet.")],
     inference: options.Inference,

@@ -59,7 +59,7 @@ def add(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGES...",
+            metavar="IMAGES",
             help="Images, folders, lists (.txt), tables (.csv), data sets, shards, features (.npz).",
         ),
     ],
@@ -132,7 +132,7 @@ def add(
 def remove(
     uri: Uri,
     which: Which,
-    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEYS]...", help="Keys of rows.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEYS", help="Keys of rows.")] = None,
     expect: Annotated[int | None, typer.Option(min=0, help="Remove nothing if there are not so many.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the rows, and remove none.")] = False,
     compact: Annotated[
@@ -172,7 +172,7 @@ def remove(
 def search(
     uri: Uri,
     which: Which,
-    images: Annotated[list[Path] | None, typer.Argument(metavar="[IMAGES]...", help="Images of one person.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGES", help="Images of one person.")] = None,
     model: ModelOption = None,
     network: options.NetworkOption = None,
     input_spec: options.InputSpecOption = None,

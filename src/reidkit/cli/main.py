@@ -127,7 +127,7 @@ app.add_typer(video, name="video")
 @app.command("help", cls=Command, epilog="reidkit help show ranks")
 def help_(
     context: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...", help="A command's name.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="A command's name.")] = None,
 ) -> int:
     """Explain a command, as `reidkit COMMAND --help` does."""
     root = context.find_root().command

@@ -24,6 +24,7 @@ def recipes(
     name: Annotated[
         str | None,
         typer.Argument(
+            metavar="NAME",
             autocompletion=options.starting_with(suggest.recipe_names),
             help="Print this one whole, as JSON that `train` takes.",
         ),

@@ -17,7 +17,7 @@ from reidkit.errors import UsageError
 def serve(
     uri: Annotated[str, typer.Argument(metavar="URI", help="A gallery, as people.db; or the word token.")],
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="After token: whose token is made and printed once.")
+        str | None, typer.Argument(metavar="NAME", help="After token: whose token is made and printed once.")
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="The model that the gallery was made with.")] = None,
     network: options.NetworkOption = None,

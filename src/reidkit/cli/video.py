@@ -34,9 +34,7 @@ video = commands(
 
 Videos = Annotated[
     list[str],
-    typer.Argument(
-        metavar="VIDEO...", help="Videos, folders of MOT, a camera's address, or a .csv: video,camera,start."
-    ),
+    typer.Argument(metavar="VIDEO", help="Videos, folders of MOT, a camera's address, or a .csv: video,camera,start."),
 ]
 Out = Annotated[Path, typer.Option("--out", help="DIR: the same command goes on in it after a kill.")]
 

@@ -88,7 +88,7 @@ def join(
 
 
 def find(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of one person.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos of one person.")],
     uri: Annotated[
         str, typer.Option("--gallery", metavar="GALLERY", help="What reidkit video track has filled, as people.db.")
     ],
