@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -51,3 +52,15 @@ def test_a_protocol_is_not_shown_as_if_it_were_called() -> None:
 def test_every_name_says_what_it_is() -> None:
     for package in map(import_module, api.PACKAGES):
         assert not [name for name in package.__all__ if not api._doc(package, name)], package
+
+
+def test_every_argument_of_the_packages_is_described() -> None:
+    silent = []
+    for package in map(import_module, api.PACKAGES):
+        for name in package.__all__:
+            doc, thing = api._doc(package, name), getattr(package, name)
+            asked = list(inspect.signature(thing).parameters) if inspect.isfunction(thing) else []
+            told = all(re.search(rf"^    (\*\*)?{each}: |`{each}`", doc, re.MULTILINE) for each in asked)
+            if len(asked) > 2 and not told:
+                silent.append(f"{package.__name__}.{name}")
+    assert silent == []

@@ -91,11 +91,19 @@ def margin_logits(cos_bc: Tensor, label_b: Tensor, kind: Logits, *, scale: float
     """Return logits [B, N] of cosines [B, N] that make the true id harder to reach.
 
     With c the cosine and m the margin, all times `scale`:
+
     - `cosface` (arXiv:1801.09414, equation 4): c - m for the true id, c for others;
     - `arcface` (arXiv:1801.07698, equation 3): cos(theta + m) for the true id, m in radians; beyond theta = pi - m,
       where that would rise again, c - m sin m;
     - `circle` (arXiv:2002.10857, equation 7): [1 + m - c]+ (c - 1 + m) for the true id, [c + m]+ (c - m) for others,
       where the first factors have no gradient.
+
+    Args:
+        cos_bc: Cosines of B features and the N rows of the classifier [B, N].
+        label_b: The id of each feature [B], int64 from 0 to N - 1.
+        kind: `cosface`, `arcface` or `circle`.
+        scale: What all logits are multiplied by.
+        margin: m; of `arcface` in radians, else in units of the cosine.
     """
     true_bc = F.one_hot(label_b, cos_bc.shape[1]).bool()
     others_bc = cos_bc

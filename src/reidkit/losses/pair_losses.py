@@ -83,6 +83,11 @@ def centroid_triplet_as_published(feat_bd: Tensor, label_b: Tensor, margin: floa
     """Return the centroid triplet loss as the authors' program computes it, for comparison with its scores.
 
     For each place images and centroids are mined together: an anchor may be a centroid, and a negative an image.
+
+    Args:
+        feat_bd: Features [B, D].
+        label_b: The id of each [B].
+        margin: In units of the distance.
     """
     feat_ad, center_ad, label_a, place_a = _centroids(feat_bd, label_b)
     if not len(feat_ad):

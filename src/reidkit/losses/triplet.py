@@ -66,6 +66,12 @@ def weighted_triplet_as_published(
     It subtracts a maximum taken over the masked entries too, which are 0, and adds 1e-6 below the fraction: weights of
     negatives at distance 20 add up to a tenth, and at 30 to nothing, so that d_n is 0 where it should be large. It also
     counts the anchor as a positive of itself, with weight exp(0). For comparison with published scores alone.
+
+    Args:
+        feat_bd: Features [B, D].
+        label_b: The id of each [B].
+        margin: In units of the distance.
+        form: As of `batch_hard_triplet`.
     """
     dist_bb = euclidean(feat_bd, feat_bd)
     same_bb = (label_b[:, None] == label_b).to(dist_bb.dtype)
@@ -82,7 +88,15 @@ def triplet_loss(
     mining: Mining = "hardest",
     unit: bool = False,
 ) -> Tensor:
-    """Return one of the three losses of this module, of features [B, D], at length 1 with `unit`, and labels [B].
+    """Return one of the three losses of this module by its name.
+
+    Args:
+        feat_bd: Features [B, D].
+        label_b: The id of each [B].
+        margin: In units of the Euclidean distance; `soft` has none.
+        form: `hinge` or `soft`, as of `batch_hard_triplet`.
+        mining: `hardest`, `weighted` or `weighted-as-published`: which distances an anchor has.
+        unit: Bring features to length 1 before.
 
     Raises:
         UsageError: an unknown word.

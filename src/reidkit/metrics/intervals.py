@@ -258,7 +258,13 @@ class Values:
 def compare_paired(
     a: Values | Scores, b: Values | Scores, pids: NDArray[np.int64], settings: Bootstrap | None = None
 ) -> PairedComparison:
-    """Compare two models on the same queries, in the same order, of the ids `pids`.
+    """Compare two models on the same queries, by a paired test and intervals over ids.
+
+    Args:
+        a: What one model scored: `Scores`, or `Values` of each of Q queries, NaN where it has no match.
+        b: The other model's, of the same queries in the same order.
+        pids: The id of each query [Q].
+        settings: How the intervals are sampled; None: 1,000 times, for 95 %.
 
     Raises:
         DataError: not as many values as ids, or a query that has a match for one model only: the galleries differ.

@@ -74,6 +74,14 @@ def rank(
     Junk and what `cameras` leaves out are not listed, so a list may be shorter than `top`. Of images at one distance
     false matches come first, then the earlier ones.
 
+    Args:
+        query: Features [Q, D] with ids and cameras.
+        gallery: Features [G, D], likewise.
+        rows: Which queries, each from 0 to Q - 1.
+        top: The length of a list, at most.
+        cameras: `cross` leaves out gallery images of the query's own id and camera, `any` does not.
+        metric: `cosine` or `euclidean`.
+
     Raises:
         DataError: features or labels that cannot be compared, or a query that is not there.
     """

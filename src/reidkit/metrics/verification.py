@@ -267,6 +267,16 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
     tie counts against the match. A query whose id has no image in the gallery at all is always without; one whose
     id has images there that are all left out, and is not held out, does not take part.
 
+    Args:
+        query: Features [Q, D] with ids and cameras.
+        gallery: Features [G, D], likewise.
+        false_alarm_rates: The rates to keep, each between 0 and 1.
+        metric: `cosine` or `euclidean`.
+        cameras: `cross` or `any`, as for `score`.
+        held_out: The fraction of the ids that are taken out of the gallery.
+        repeats: How often ids are held out anew; the rates are means over these.
+        seed: Which ids are held out.
+
     Raises:
         DataError: features or labels that cannot be compared, or fewer than two ids with a true match.
         UsageError: a false alarm rate that is not between 0 and 1.

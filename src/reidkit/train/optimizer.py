@@ -24,6 +24,11 @@ def build_optimizer(network: nn.Module, objective: nn.Module, optim: Optim) -> t
     A parameter that a module lists in its `undecayed` (by its name inside the module) has no weight decay. What no
     weights file has filled (see `Network.filled`), the objective among it, learns at `optim.new` times the rate. The
     last group is that of new parameters with weight decay; where nothing sets groups apart it is the only one.
+
+    Args:
+        network: The network.
+        objective: The losses, those with a classifier of their own among them.
+        optim: The section `optim` of a recipe: which optimiser, its rates and its weight decay.
     """
     filled = filled_parameters(network) if optim.new != 1 else set()
     undecayed = {

@@ -128,6 +128,12 @@ def write_marked(
 ) -> Clips:
     """Write each video in which there is a visit into the folder `out`, whole, with boxes around the person.
 
+    Args:
+        visits: What `find_visits` found.
+        folder: DIR, the folder that `reidkit video track` has made.
+        out: The folder for the videos.
+        overwrite: Replace files of these names.
+
     Raises:
         DataError: a file is there already; `out` cannot be written.
     """

@@ -169,6 +169,11 @@ def together(tracks: Tracks, rows: slice, *, cameras_overlap: bool = False) -> N
 def propose_threshold(tracks: Tracks, *, far: float = 0.02, cameras_overlap: bool = False) -> Proposal:
     """Return the least similarity that at most `far` of all pairs of tracks that are seen together reach.
 
+    Args:
+        tracks: N tracks with their features and times.
+        far: The fraction of these pairs, which are of two people, that may reach it.
+        cameras_overlap: Two cameras may see one person at once, so that only pairs of one camera are of two people.
+
     Raises:
         DataError: fewer than 20 pairs are seen together.
         UsageError: a FAR that is not between 0 and 1.
