@@ -100,8 +100,8 @@ def grid(table: ResultTable) -> tuple[list[str], list[list[str]]]:
     for i, column in enumerate(table.columns):
         cells = [row.cells[i] for row in table.rows]
         for name, show in (*_PAPER, *_OWN):
-            if (name, show) in _PAPER and not table.compared[i]:
-                continue
+            if (name, show) in _PAPER and (table.beyond or not table.compared[i]):
+                continue  # a table beyond the paper has a column of claims
             shown = [show(cell) for cell in cells]
             if (name == "measured" and not table.beyond) or any(each != NONE for each in shown):
                 head.append(f"{column.name} {name}")

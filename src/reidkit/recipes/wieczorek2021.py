@@ -26,7 +26,7 @@ ROWS = (
     Row(name="centroid", title="Centroids", recipe=CENTROID, published=_CLAIM, note=_NOTE),
     Row(
         name="centroid-as-published",
-        title="as their program",
+        title="Centroids, as their program",
         recipe=CENTROID_AS_PUBLISHED,
         published=_CLAIM,
         note=_NOTE,

@@ -23,7 +23,7 @@ ROWS = (
     Row(name="agw", title="AGW", recipe=AGW, published=_CLAIM, note=_NOTE),
     Row(
         name="agw-as-published",
-        title="as its program",
+        title="AGW, as its program",
         recipe=AGW_AS_PUBLISHED,
         published=_CLAIM,
         note=_NOTE,
