@@ -19,7 +19,7 @@ from reidkit.metrics.clustering import jaccard_clusters
 from reidkit.model.network import build_network
 from reidkit.model.weights import fingerprint
 from reidkit.recipe import digest, override
-from reidkit.train import log
+from reidkit.train import cluster_contrast, log
 from reidkit.train.cluster_contrast import ClusterSampler, adapt, adaptation_recipe
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import TIMINGS, Callback
@@ -267,6 +267,21 @@ def test_refuses_fewer_clusters_than_parts_of_a_batch(model: Model, noise: Path,
     with pytest.raises(RunError, match=r"too few for the parts of a batch: set batch\.micro_batches to 1"):
         adapt(model, noise, out=out, settings=many, options=CPU)
     assert not holds_run(out)
+
+
+def test_clusters_that_run_together_later_leave_what_was_learned(
+    model: Model, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on keeps its settings, so that another one needs another folder."""
+    found = iter([np.arange(32) % 4, np.zeros(32, np.int64)])
+    monkeypatch.setattr(cluster_contrast, "jaccard_clusters", lambda *_, **__: next(found))
+    with pytest.raises(RunError) as caught:
+        adapt(model, noise, out=tmp_path / "run", settings=TINY, options=CPU)
+    assert str(caught.value) == (
+        "before epoch 2 the 32 images make up 1 cluster and 0 outliers: lower adapt.eps, which is 0.55, in another "
+        "folder, or begin with a better model"
+    )
+    assert (tmp_path / "run" / "state.pt").is_file()
 
 
 @pytest.mark.parametrize("parts", [1, 2])

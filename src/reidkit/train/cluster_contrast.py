@@ -304,7 +304,8 @@ class ClusteredBatches:
         made = f"before epoch {epoch} the {images} images make up {found}"
         if count < 2:
             change = f"{'lower' if count else 'raise'} adapt.eps, which is {eps:g}"
-            return RunError(f"{made}: {change}, or begin with a better model", argument="adapt.eps")
+            other = " in another folder," if epoch > 1 else ""  # a run that goes on keeps its settings
+            return RunError(f"{made}: {change},{other} or begin with a better model", argument="adapt.eps")
         if not self._sampler.per_batch(count):
             return RunError(
                 f"{made}, too few for the parts of a batch: set batch.micro_batches to 1, or take fewer processes",
