@@ -46,9 +46,13 @@ def os_errors_as(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or error
-        remedy = "make room for it" if error.errno in NO_ROOM else "name a file in a folder you can write to"
-        raise DataError(f"{path} cannot be written ({why}): {remedy}") from None
+        raise not_written(path, error, "a file in a folder you can write to") from None
+
+
+def not_written(path: Path, error: OSError, instead: str) -> DataError:
+    """Return the error that says why `path` cannot be written: make room on a full disk, else name `instead`."""
+    remedy = "make room for it" if error.errno in NO_ROOM else f"name {instead}"
+    return DataError(f"{path} cannot be written ({error.strerror or error}): {remedy}")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from reidkit.atomic import final_name, hold
+from reidkit.atomic import final_name, hold, not_written
 from reidkit.errors import DataError, UsageError
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
 from reidkit.synth.truth import MASKS, Note, are_ours, draw_files, write_keypoints
@@ -197,9 +197,7 @@ def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) 
             f"{out}: a drawing process died, perhaps for lack of memory: draw with workers=1", argument="workers"
         ) from None
     except OSError as error:
-        raise DataError(
-            f"{out} cannot be written ({error.strerror or error}): name a folder where there is room"
-        ) from None
+        raise not_written(out, error, "one in a folder you can write to") from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from reidkit.atomic import not_written
 from reidkit.errors import DataError
 from reidkit.video.frames import FALLBACK_RATE, import_av
 
@@ -77,9 +78,7 @@ def _writing(path: Path) -> Iterator[Any]:
         with suppress(OSError):
             path.unlink()
         if isinstance(error, OSError) and not isinstance(error, DataError):
-            raise DataError(
-                f"{path} cannot be written ({error.strerror or error}): name a folder where there is room"
-            ) from None
+            raise not_written(path, error, "a file in a folder you can write to") from None
         raise
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from reidkit.atomic import not_written
 from reidkit.errors import DataError, UsageError
 from reidkit.synth.street import Street
 from reidkit.types import SYNTHETIC
@@ -211,9 +212,7 @@ def _replacing(out: Path) -> Iterator[Path]:
     except DataError:
         raise
     except OSError as error:
-        raise DataError(
-            f"{out} cannot be written ({error.strerror or error}): name a folder where there is room"
-        ) from None
+        raise not_written(out, error, "one in a folder you can write to") from None
     finally:
         for folder in (unfinished, replaced):
             shutil.rmtree(folder, ignore_errors=True)
