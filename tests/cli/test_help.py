@@ -55,6 +55,16 @@ def test_every_help_has_an_example_and_fits_80_columns(
     assert answer(capsys, monkeypatch, "help", *path)[1] == out
 
 
+def test_the_list_of_commands_is_by_topic_and_has_each_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = [name for names in cli_help.TOPICS.values() for name in names.split()]
+    assert sorted(named) == sorted(ROOT.commands)
+    out = answer(capsys, monkeypatch, "--help")[1]
+    assert re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE)[2:] == list(cli_help.TOPICS)
+    assert re.findall(r"^  ([a-z][a-z-]*) {2,}[A-Z]", out, re.MULTILINE) == named
+
+
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_arguments_are_words_in_capitals_said_once(path: tuple[str, ...]) -> None:
     usage = " ".join(LEAVES[path].get_usage(typer.Context(LEAVES[path], info_name="x")).split())

@@ -41,6 +41,16 @@ GROUPS = {
 }
 """The groups in their order, with the names of the parameters in each."""
 
+TOPICS = {
+    "Data": "data split shard synth",
+    "Training": "recipes train distil adapt reduce import",
+    "Scores": "evaluate score calibrate compare compare-runs show paper",
+    "Files for others": "embed export",
+    "Search": "gallery video serve",
+    "Help": "help doctor",
+}
+"""The commands by what they are for, as `reidkit` alone lists them."""
+
 OWN = {
     "synth": {"Data": "cameras seed images_per_camera height width videos seconds", "Output": "masks"},
     "calibrate": {"Threshold": "seed"},
@@ -196,11 +206,16 @@ class Commands(_ExampleFirst, TyperGroup):
     """Commands by their names; the error for a wrong name suggests the right one."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write each command with its first sentence, whole."""
-        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
-        rows = [(name, _first_sentence(command.help or "")) for name, command in found if command]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        """Write each command with its first sentence, whole; those of `reidkit` by topic."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        width = max(map(len, found))
+        topics = {"Commands": " ".join(found)} if ctx.parent else TOPICS
+        for topic, names in topics.items():
+            commands = [(name, found[name]) for name in names.split()]
+            with formatter.section(topic):
+                formatter.write_dl(
+                    [(name.ljust(width), _first_sentence(each.help or "")) for name, each in commands if each]
+                )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command of this name.

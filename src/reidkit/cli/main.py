@@ -51,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train and evaluate person re-identification models.",
+    help="Person re-identification: train and evaluate networks, export them, and search for people.",
     epilog="""
     reidkit synth people
     reidkit train small-strong-baseline --data people
