@@ -11,7 +11,8 @@ import typer
 
 from reidkit import recipe as recipes
 from reidkit.cli.main import app
-from reidkit.recipes import ROWS, beyond
+from reidkit.experiments.plan import Experiment, plan_runs
+from reidkit.recipes import ROWS, TABLES, beyond
 from reidkit.recipes.luo2019 import ladder
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,20 @@ def test_methods_page_names_every_method():
     text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     for row in beyond.METHODS:
         assert f"`{row.name}`" in text or row.name in {"osnet-x0_75", "osnet-x0_5", "strong-resnet50-ibn-b"}, row.name
+
+
+def test_paper_page_counts_the_trainings_of_each_table(tmp_path):
+    text = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\| `reidkit paper (\w+)` \| .* \| ([^|]*) \|$", text, re.MULTILINE))
+    assert set(said) == {*TABLES, "differences"}
+    sets = {"market1501": tmp_path / "a", "dukemtmc": tmp_path / "b"}
+    for name, table in TABLES.items():
+        plain, masked = (
+            len(plan_runs(Experiment(table=table, data=sets, out=tmp_path, masks=masks))) // len(sets)
+            for masks in (None, tmp_path)
+        )
+        numbers = [int(number) for number in re.findall(r"\d+", said[name])]
+        assert numbers == [plain, *([masked - plain] if masked > plain else [])], name
 
 
 def test_recipes_page_names_values_that_exist():
