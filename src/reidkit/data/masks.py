@@ -381,7 +381,7 @@ def masks_of(
         what = {"grey": "a grey mask", "labels": "a label image"}.get(network.masks, "keypoints")
         raise UsageError(
             f"the network takes {what} beside each image (network.masks={network.masks}): give the folder of them as "
-            "masks, in a training, an evaluation or an embedding",
+            "masks, to train, evaluate, embed or calibrate; all else takes features, or a network without masks",
             argument="masks",
         )
     kind, channels = network.masks, mask_channels(network)

@@ -29,7 +29,7 @@ def masked_features(backbone: nn.Module, head: nn.Module, channels: int, images:
     if images.shape[1] != COLOURS + channels:
         raise UsageError(
             f"the network takes {channels} {'map' if channels == 1 else 'maps'} beside each image: give the folder of "
-            "masks as masks, in a training, an evaluation or an embedding",
+            "masks as masks, to train, evaluate, embed or calibrate",
             argument="masks",
         )
     if not getattr(head, "takes_masks", False):
