@@ -285,7 +285,7 @@ def test_a_recipe_and_its_masks_belong_together(tmp_path, people):
     assert masks_of(None, people, images, Network()) is None
     with pytest.raises(UsageError, match="takes no masks"):
         masks_of(tmp_path, people, images, Network())
-    with pytest.raises(UsageError, match="takes a grey mask beside each image .* all else takes features"):
+    with pytest.raises(UsageError, match=r"takes a grey mask beside each image .* all else takes features"):
         masks_of(None, people, images, Network(masks="grey"))
     found = masks_of(Path(tmp_path / "masks"), people[:1], images, Network(masks="labels", regions=255 // 4))
     assert found is not None
