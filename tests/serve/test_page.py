@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidkit.gallery import Filter
+from reidkit.gallery import Filter, Row
 from reidkit.gallery.memory import MemoryGallery
 from reidkit.metrics import calibrate
 from reidkit.serve.tokens import new_token
@@ -615,35 +616,31 @@ def test_what_is_filled_in_is_not_hidden_where_the_page_is_enlarged(opened):
     assert page.evaluate("document.getElementById('go').getBoundingClientRect().top") > 256
 
 
-def test_a_long_name_of_a_camera_leaves_room_for_the_timeline(opened, model):
-    from reidkit.gallery import Row
-
+@contextmanager
+def searched(opened, model, row):
+    """The page of a service whose gallery is one row, with that row found."""
     gallery = MemoryGallery(model)
-    row = Row("a", camera="the camera at the end of the long hall " * 3, time=datetime(2026, 11, 26, tzinfo=UTC), pid=0)
     gallery.add_vectors(people(model.dim)[:1], [row])
-    with running(model, gallery) as named:
-        named.service.batcher._run = by_colour(model.dim)
-        page = opened(base=named.base_url)
+    with running(model, gallery) as service:
+        service.service.batcher._run = by_colour(model.dim)
+        page = opened(base=service.base_url)
         choose(page, 0)
         page.click("#go")
         ended(page, "results")
+        yield page
+
+
+def test_a_long_name_of_a_camera_leaves_room_for_the_timeline(opened, model):
+    row = Row("a", camera="the camera at the end of the long hall " * 3, time=datetime(2026, 11, 26, tzinfo=UTC), pid=0)
+    with searched(opened, model, row) as page:
         page.click("#tab-timeline")
         line, table = (page.locator(f"#timeline {part}").bounding_box() for part in (".line", "table"))
         assert line["width"] > 0.6 * table["width"]
 
 
 def test_nothing_of_a_row_is_read_as_markup(opened, model):
-    from reidkit.gallery import Row
-
-    gallery = MemoryGallery(model)
     name = '<img src=x onerror="document.title=1">'
-    gallery.add_vectors(people(model.dim)[:1], [Row(name, camera="<b>door</b>", pid=0)])
-    with running(model, gallery) as hostile:
-        hostile.service.batcher._run = by_colour(model.dim)
-        page = opened(base=hostile.base_url)
-        choose(page, 0)
-        page.click("#go")
-        ended(page, "results")
+    with searched(opened, model, Row(name, camera="<b>door</b>", pid=0)) as page:
         assert name in page.inner_text("#hits article")
         assert page.title() == "reidkit: search for a person"
         assert page.locator("#results b").count() == 0

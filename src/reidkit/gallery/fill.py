@@ -276,12 +276,9 @@ def _of_folder(folder: Path, format: str | None, split: str | None) -> list[Imag
     from reidkit.data.formats.scan import images_below
 
     try:
-        dataset = load_dataset(folder, format)
+        return _of_dataset(load_dataset(folder, format), folder, split)
     except UnknownLayoutError:
-        pass
-    else:
-        return _of_dataset(dataset, folder, split)
-    return [_image_row(path.relative_to(folder).as_posix(), path) for path in sorted(images_below(folder))]
+        return [_image_row(path.relative_to(folder).as_posix(), path) for path in sorted(images_below(folder))]
 
 
 def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[ImageRow]:

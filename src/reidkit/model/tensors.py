@@ -219,6 +219,7 @@ def _refuse_packed(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+    # Of a version of the format that it does not know, zipfile says that it is not implemented.
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return  # torch says what is wrong with it
     names = {entry.filename for entry in entries}

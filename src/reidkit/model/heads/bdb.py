@@ -27,10 +27,8 @@ def build_head(recipe: recipe.Network, channels: int) -> Several:
 
     With `network.embedding` n the whole has n numbers and the dropped map 2n.
     """
-    dim, seen = (
-        recipe.embedding or DIM,
-        channels // 4 * 4,
-    )  # what the bottleneck gives: narrow networks lose up to three
+    dim = recipe.embedding or DIM
+    seen = channels // 4 * 4  # what the bottleneck gives: narrow networks lose up to three channels
     view = nn.Sequential(Bottleneck(channels, channels // 4, 1, "3x3", Kind((1, 1, 1, 1))), DropRows(SHARE))
     initialise_convolutions(view)
     return Several(
