@@ -108,14 +108,16 @@ class Experiment:
             UsageError: there is no such row, or nothing is measured for it.
         """
         known = {row.name: row for row in self.table.rows}
+        measured = ", ".join(row.name for row in self.table.rows if row.recipe)
         for name in self.rows:
             if name not in known:
-                measured = [row.name for row in self.table.rows if row.recipe]
                 close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-                remedy = f"did you mean {close[0]}?" if close else f"the rows are {', '.join(measured)}"
+                remedy = f"did you mean {close[0]}?" if close else f"the rows are {measured}"
                 raise UsageError(f"{self.table.name} has no row {name}; {remedy}", argument="rows")
             if known[name].recipe is None:
-                raise UsageError(f"{name} is only shown as published: name rows that are trained here", argument="rows")
+                raise UsageError(
+                    f"{name} is only shown as published: name rows that are trained here, {measured}", argument="rows"
+                )
             if self.masks is None and takes_masks(known[name]):
                 raise UsageError(f"{name} takes masks beside the images: give the folder of them", argument="masks")
         return tuple(known[name] for name in known if not self.rows or name in self.rows)
