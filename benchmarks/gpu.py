@@ -55,6 +55,7 @@ PARTS: dict[str, Callable[[Setting], Result | Iterator[tuple[str, Result]]]] = {
     "plain": plain_part,
     "training": gpu_training.ladder,
     "waits": gpu_training.waits,
+    "host": gpu_training.host,
     "embedding": gpu_search.embedding,
     "reading": gpu_search.reading_and_embedding,
     "scoring": gpu_search.scoring,

@@ -15,12 +15,10 @@ from reidkit.train.log import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from torch import nn
 
     from reidkit.metrics.retrieval import Scores
-    from reidkit.train.run import Run
     from reidkit.types import Embeddings
 
 MARKET = (3_368, 15_913)
@@ -174,41 +172,30 @@ class Clock(Callback):
             raise RunError(f"broken off after epoch {row['epoch']}: {rate}, and {left:.0f} s are left")
 
 
-def train(setting: Setting, data: Path, clock: Clock, *, compiled: bool | None) -> Run:
-    """`reidkit train` with this recipe."""
-    import reidkit as rk
-
-    options = rk.TrainOptions(
-        device=str(setting.device), compile=compiled, cache_dir=setting.out / "cache", save_every=1000
-    )
-    out = setting.out / ("run" if compiled is None else "run-not-compiled")
-    return rk.train(setting.recipe, data, out=out, weights=setting.weights, options=options, callbacks=(clock,))
-
-
 def whole_run(setting: Setting) -> dict[str, Any]:
     """A run on the data set from the decoding to the scores.
 
     Raises:
         ReidkitError: the data or the weights are not what they should be, or the time will not do.
     """
-    from reidkit.errors import ReidkitError
+    import reidkit as rk
 
     if setting.data is None:
         return {"failed": "left out: name a data set with --data"}
-    began, clock, trouble = time.perf_counter(), Clock(setting), ""
-    try:
-        outcome = train(setting, setting.data, clock, compiled=None)
-    except ReidkitError:
-        raise
-    except Exception as error:  # what the compiler of kernels lacks there must not cost the run
-        trouble = f"{type(error).__name__}: {error}".splitlines()[0]
-        began, clock = time.perf_counter(), Clock(setting)
-        outcome = train(setting, setting.data, clock, compiled=False)
+    began, clock = time.perf_counter(), Clock(setting)
+    options = rk.TrainOptions(device=str(setting.device), cache_dir=setting.out / "cache", save_every=1000)
+    outcome = rk.train(
+        setting.recipe,
+        setting.data,
+        out=setting.out / "run",
+        weights=setting.weights,
+        options=options,
+        callbacks=(clock,),
+    )
     evaluation = outcome.evaluation
     return {
         "seconds": time.perf_counter() - began,
         "epochs": len(clock.rows),
-        "trouble_when_compiled": trouble,
         "trained_on": outcome.description,
         "median_images_per_s": float(np.median([row["images_per_s"] for row in clock.rows])),
         "longest_wait_share": max(row["wait_share"] for row in clock.rows),

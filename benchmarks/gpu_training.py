@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu_setting import PEOPLE, Setting, gflop, images_in_memory, rate, wait
 from benchmarks.step import Way, build_step
@@ -133,6 +134,33 @@ def waits(setting: Setting) -> dict[str, Any]:
     batches.close()  # type: ignore[attr-defined]
     where = sorted({f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)})
     return {"waits_in_ten_steps": sum("synchroniz" in str(w.message) for w in caught), "where": where}
+
+
+def host(setting: Setting) -> dict[str, Any]:
+    """Milliseconds of a step: by the clock, in kernels on the device, and in the host's costliest calls.
+
+    Where the device is busy for far less than a step takes, the host is what a run waits for. The profiler itself
+    slows the host down, so that the clock runs without it.
+    """
+    steps = 2 if setting.small else 10
+    cuda = setting.device.type == "cuda"
+    batches = endless(setting, resident=True)
+    step = next_step(setting, RESIDENT, batches)
+    per_s = rate(setting, step, 1, 0.1 if setting.small else SECONDS / 2)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    with profile(activities=activities) as trace:
+        for _ in range(steps):
+            step()
+        wait(setting.device)
+    batches.close()  # type: ignore[attr-defined]
+    rows = trace.key_averages()
+    costly = sorted(rows, key=lambda row: row.self_cpu_time_total, reverse=True)[:12]
+    return {
+        "step_ms": 1e3 / per_s,
+        "device_ms": sum(row.self_device_time_total for row in rows) / steps / 1e3 if cuda else None,
+        "launches": sum(row.count for row in rows if row.key.startswith("cudaLaunch")) / steps,
+        "host_ms_profiled": {row.key: row.self_cpu_time_total / steps / 1e3 for row in costly},
+    }
 
 
 class OneByOne(torch.utils.data.Dataset[tuple["Tensor", int]]):

@@ -88,9 +88,13 @@ class Worker:
         """Whether the process has ended."""
         return self._process.poll() is not None
 
+    def ask_to_stop(self) -> None:
+        """Let it save what it has and end; it is not waited for."""
+        _pipe(self._process.stdin).close()
+
     def stop(self) -> None:
         """Let it save what it has, and wait for that."""
-        _pipe(self._process.stdin).close()
+        self.ask_to_stop()
         self._process.wait()
         self._reader.join()
 

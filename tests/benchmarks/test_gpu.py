@@ -63,6 +63,8 @@ def test_every_part_gives_its_figures(figures: tuple[dict[str, Any], str]) -> No
     assert scoring["same_scores"]
     assert found["device"]["matrix_bf16_tflops"] > 0
     assert "failed" in found["waits"]
+    assert found["host"]["step_ms"] > 0
+    assert any("conv" in name for name in found["host"]["host_ms_profiled"])
 
 
 def test_the_run_is_judged(figures: tuple[dict[str, Any], str]) -> None:

@@ -143,10 +143,37 @@ def test_without_data_the_published_table_is_written(tmp_path, trained):
 
 def test_a_worker_is_told_everything(asked):
     (training,) = plan_runs(asked)
-    told = json.loads(json.dumps(grid.to_json(training, asked.data, OPTIONS)))
+    options = replace(OPTIONS, compile=True)
+    told = json.loads(json.dumps(grid.to_json(training, asked.data, options)))
     found, folders, machine = grid.from_json(told)
     assert (found.recipe, found.folder, found.searches) == (training.recipe, training.folder, training.searches)
-    assert (folders, machine) == (dict(asked.data), OPTIONS)
+    assert (folders, machine) == (dict(asked.data), options)
+
+
+def test_all_workers_are_asked_to_stop_before_one_is_waited_for(asked, monkeypatch):
+    done = []
+
+    class Idle:
+        ended = False
+
+        def __init__(self, run):
+            self.run = run
+
+        def ask_to_stop(self):
+            done.append("asked")
+
+        def stop(self):
+            done.append("waited for")
+
+    def interrupted(_):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(grid, "_start", lambda run, *_: (run, Idle(run)))
+    monkeypatch.setattr(grid.time, "sleep", interrupted)
+    runs = plan_runs(order(asked.out, "table2", data=asked.data, settings=TINY, rows=("fi-cosine",), seeds=2))
+    with pytest.raises(StoppedError):
+        grid.measure_all(runs, asked.data, OPTIONS, 2, lambda *_: None)
+    assert done == ["asked", "asked", "waited for", "waited for"]
 
 
 def test_workers_stop_with_the_table_and_go_on_with_it(asked):

@@ -112,7 +112,7 @@ Processes = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
 SaveEvery = Annotated[int, typer.Option(min=1, help="Epochs between checkpoints.")]
 Compiled = Annotated[
-    bool | None, typer.Option("--compile/--no-compile", help="Compile the network.  [default: long runs on a GPU]")
+    bool, typer.Option("--compile", help="Compile the network: it pays where several runs share a GPU.")
 ]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")]
 Stream = Annotated[
@@ -231,7 +231,7 @@ class Running(Machine):
     save_every: SaveEvery = 5
     cameras: CamerasOption = "cross"
     format_: Format = None
-    compiled: Compiled = None
+    compiled: Compiled = False
     tensorboard: TensorBoard = False
 
     def for_library(self, evaluate_every: int, resume_command: str, **more: Any) -> TrainOptions:

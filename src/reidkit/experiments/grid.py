@@ -146,6 +146,8 @@ def measure_all(
                     finished(run, worker.reason())
                 time.sleep(POLL)
         finally:
+            for _, worker in working:  # all of them at once: none trains on while another one saves
+                worker.ask_to_stop()
             for _, worker in working:
                 worker.stop()
         if interrupt.requested:
@@ -176,6 +178,7 @@ def to_json(run: PlannedRun, folders: Mapping[str, Path], options: RunOptions) -
             "shown_command": options.shown_command,
             "device": options.device,
             "precision": options.precision,
+            "compile": options.compile,
             "cache_dir": str(options.cache_dir) if options.cache_dir else None,
             "skip_unreadable": options.skip_unreadable,
             "masks": str(options.masks) if options.masks else None,

@@ -52,6 +52,7 @@ class RunOptions:
         shown_command: the same for pages that others read.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `fp32` or `bf16`.
+        compile: torch compiles the networks in training, which pays where several runs share a GPU.
         cache_dir: the folder for decoded images; None decodes them for every batch.
         skip_unreadable: leave out images that cannot be read.
         masks: the folder of masks for networks that take them.
@@ -63,6 +64,7 @@ class RunOptions:
     shown_command: str = ""
     device: str = "auto"
     precision: str = "auto"
+    compile: bool = False
     cache_dir: Path | None = None
     skip_unreadable: bool = False
     masks: Path | None = None
@@ -256,6 +258,7 @@ def _train(planned: PlannedRun, dataset: Dataset, options: RunOptions) -> Run:
             options=TrainOptions(
                 device=options.device,
                 precision=options.precision,
+                compile=options.compile,
                 cache_dir=options.cache_dir,
                 skip_unreadable=options.skip_unreadable,
                 resume_command=options.command,

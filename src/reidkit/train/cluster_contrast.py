@@ -166,18 +166,15 @@ def _run(model: Model, job: Job) -> Run:
     network: AnyNetwork = copy.deepcopy(model.network)
     memory = ClusterMemory(network.channels, temperature=recipe.adapt.temperature, momentum=recipe.adapt.momentum)
     objective = Objective([Term("contrast", 1.0, memory, "f_i")], network.spans)
-    images = recipe.optim.epochs * recipe.adapt.steps * recipe.batch.ids * recipe.batch.images
-    compiled = compile_network(network, job.device, job.options.compile, images)
+    if job.options.compile:
+        compile_network(network, job.device)
     facts = {"seed": job.seed, "precision": job.precision_name, "adapted_from": model.fingerprint}
     facts |= {"training_set": training_digest(source), **left_out}
     if job.network is not None:
         facts["network"] = network_name(network)
 
     with opened(job, facts):
-        job.info(
-            f"{recipe.name}: {len(source)} images without labels, weights {model.fingerprint}, "
-            f"{machine(job)}{', compiled' if compiled else ''}"
-        )
+        job.info(f"{recipe.name}: {len(source)} images without labels, weights {model.fingerprint}, {machine(job)}")
         log = open_log(job)
         batches = ClusteredBatches(network, memory, source, log, job)
         warnings = warn_before(dataset, evaluated, source, np.zeros(len(source), np.int64), recipe.adapt.steps, job)

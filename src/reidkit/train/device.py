@@ -108,10 +108,6 @@ def _libc() -> ctypes.CDLL | None:
     return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
-LONG = 500_000
-"""Training images from which on compiling the network, which takes a minute, can be hoped to pay on a GPU."""
-
-
 def prepare(device: torch.device) -> None:
     """Set torch up for training on `device`.
 
@@ -126,23 +122,17 @@ def prepare(device: torch.device) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def compile_network(network: nn.Module, device: torch.device, wanted: bool | None, images: int) -> bool:
-    """Let torch compile `network` at its first step, in place; whether it will.
+def compile_network(network: nn.Module, device: torch.device) -> None:
+    """Let torch compile `network` at its first step, in place.
 
-    Its parameters, their names and its copies (see `model.fuse`) stay what they are. `wanted` None: on a GPU, if
-    the run trains on `images` enough in all to win the time back, and if there is what compiling needs.
+    Its parameters, their names and its copies (see `model.fuse`) stay what they are.
 
     Raises:
-        UsageError: compiling is asked for, and something that it needs is missing.
+        UsageError: something that compiling needs is missing.
     """
-    if wanted is None:
-        wanted = device.type == "cuda" and images >= LONG and not _lacks(device)
-    if not wanted:
-        return False
     if lacking := _lacks(device):
         raise UsageError(f"compiling needs {lacking}: install it, or pass compile=False", argument="compile")
     network.compile()
-    return True
 
 
 def _lacks(device: torch.device) -> str:

@@ -49,7 +49,7 @@ class TrainOptions:
         format: The format of data sets given as folders; None recognises it.
         device: `auto`, `cpu` or `cuda`.
         precision: What the network computes in: `auto`, `fp32` or `bf16`.
-        compile: Whether torch compiles the network; None: for long runs on a GPU.
+        compile: Whether torch compiles the network, which pays where several runs share a GPU (see docs/speed.md).
         save_every: Epochs between checkpoints.
         evaluate_every: Epochs between evaluations; 0: only one, at the end.
         cameras: `cross` or `any`: whether a match by the query's own camera counts.
@@ -64,7 +64,7 @@ class TrainOptions:
     format: str | None = None
     device: str = "auto"
     precision: str = "auto"
-    compile: bool | None = None
+    compile: bool = False
     save_every: int = 5
     evaluate_every: int = 0
     cameras: Cameras = "cross"

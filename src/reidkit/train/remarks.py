@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 def machine(job: Job) -> str:
-    """Return what a run computes on, and in what precision."""
+    """Return what a run computes on, and how."""
     cuda = job.device.type == "cuda"
     name = torch.cuda.get_device_name(job.device) if cuda else f"{torch.get_num_threads()} CPU threads"
     several = f"{job.group.size} processes of " if job.group.size > 1 else ""
-    return f"{several}{name}, {job.precision_name}"
+    return f"{several}{name}, {job.precision_name}{', compiled' if job.options.compile else ''}"
 
 
 def describe(dataset: Dataset, source: ImageSource) -> str:

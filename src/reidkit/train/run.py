@@ -211,13 +211,14 @@ def _run(job: Job) -> Run:
     if network.takes_cameras:
         network.backbone.set_cameras(np.unique(source.samples.camids))  # type: ignore[union-attr,operator]
     classifier = the_classifier(objective, "save_classifier") if job.options.save_classifier else None
-    compiled = compile_network(network, job.device, job.options.compile, recipe.optim.epochs * len(source))
+    if job.options.compile:
+        compile_network(network, job.device)
     facts = {"seed": job.seed, "precision": job.precision_name, "people": len(pids)}
     facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights)}
     facts |= {**left_out, **_own_facts(network, job), **({"masks": masks.digest} if masks else {})}
 
     with opened(job, facts):
-        job.info(_beginning(job, len(source), len(pids), compiled))
+        job.info(_beginning(job, len(source), len(pids)))
         augmentation = build_augmentation(recipe.images, recipe.erasing)
         batches = TrainBatches(source, labels.astype(np.int64), sampler, augmentation, job.seed, job.device, job.group)
         batches.masks = masks
@@ -239,11 +240,11 @@ def _run(job: Job) -> Run:
     )
 
 
-def _beginning(job: Job, images: int, ids: int, compiled: bool) -> str:
+def _beginning(job: Job, images: int, ids: int) -> str:
     """Return what a run says when it begins."""
     scratch = "weights from scratch (pretrained weights are better)"
     start = f"weights from {job.weights.name}" if job.weights else scratch
-    return f"{job.recipe.name}: {images} images of {ids} ids, {start}, {machine(job)}{', compiled' if compiled else ''}"
+    return f"{job.recipe.name}: {images} images of {ids} ids, {start}, {machine(job)}"
 
 
 def fit_and_save(
