@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from reidkit.errors import DataError, UsageError
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -211,6 +212,11 @@ class Samples(Sequence[Sample]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __repr__(self) -> str:
+        ids, cameras = set(self.pids.tolist()) - {JUNK}, set(self.camids.tolist()) - {NO_CAMERA}
+        counts = ((len(self), "image"), (len(ids), "id"), (len(cameras), "camera"))
+        return f"{type(self).__name__}({', '.join(counted(count, noun) for count, noun in counts)})"
+
 
 class SampleTable(Samples):
     """Images in files of their own."""
@@ -249,9 +255,6 @@ class SampleTable(Samples):
             )
             for sample in self
         )
-
-    def __repr__(self) -> str:
-        return f"SampleTable({list(self._samples)})"
 
 
 def as_path(path: object, wanted: str) -> Path:

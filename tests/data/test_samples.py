@@ -38,6 +38,13 @@ def samples(request: pytest.FixtureRequest, tmp_path: Path) -> Samples:
     return shards.take([0, 2, 1])
 
 
+def test_they_are_shown_by_their_counts(samples: Samples) -> None:
+    """Not one by one: a data set that is printed would fill the screen."""
+    assert repr(samples) == f"{type(samples).__name__}({len(samples)} images, 2 ids, 2 cameras)"
+    assert repr(samples[:0]).endswith("(0 images, 0 ids, 0 cameras)")
+    assert "train=SampleTable(0 images" in repr(Dataset("none"))
+
+
 def test_columns_are_those_of_the_samples(samples: Samples) -> None:
     assert samples.pids.dtype == samples.camids.dtype == np.int64
     assert samples.pids.tolist() == [sample.pid for sample in samples]
