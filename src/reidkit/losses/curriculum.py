@@ -36,16 +36,15 @@ def quantile_triplet(
     dist_bb = euclidean(feat_bd, feat_bd)
     same_bb = label_b[:, None] == label_b
     count_b = (~same_bb).sum(dim=1)
-    dist_ab, same_ab, count_a = dist_bb[count_b > 0], same_bb[count_b > 0], count_b[count_b > 0]
-    if not len(dist_ab):
-        return feat_bd.sum() * 0.0
-    pos_a = dist_ab.masked_fill(~same_ab, 0.0).amax(dim=1)
-    rising_ab = dist_ab.masked_fill(same_ab, torch.inf).sort(dim=1).values
-    place_a = share * (count_a - 1)
-    low_a, high_a = place_a.floor().long(), place_a.ceil().long()
-    below_a, above_a = (rising_ab.gather(1, at_a[:, None])[:, 0] for at_a in (low_a, high_a))
-    neg_a = below_a + (place_a - low_a) * (above_a - below_a)
-    return mean_loss(pos_a - neg_a, margin, form)
+    counts_b = count_b > 0
+    pos_b = dist_bb.masked_fill(~same_bb, 0.0).amax(dim=1)
+    # The negatives of a row come first, in rising order; a row without any keeps its distances, which are finite.
+    rising_bb = dist_bb.masked_fill(same_bb & counts_b[:, None], torch.inf).sort(dim=1).values
+    place_b = share * (count_b - 1).clamp_min(0)
+    low_b, high_b = place_b.floor().long(), place_b.ceil().long()
+    below_b, above_b = (rising_bb.gather(1, at_b[:, None])[:, 0] for at_b in (low_b, high_b))
+    neg_b = below_b + (place_b - low_b) * (above_b - below_b)
+    return mean_loss(pos_b - neg_b, margin, form, counts_b)
 
 
 class CurriculumTriplet(nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 import torch.nn.functional as F
 
 from reidkit.recipe.checks import check_choice
@@ -60,5 +59,7 @@ def _others(feat_bd: Tensor, temperature: float) -> Tensor:
     """Return the log probabilities of each image over the other ones, [B, B - 1]."""
     direction_bd = F.normalize(feat_bd.float(), dim=1)
     cos_bb = direction_bd @ direction_bd.T / temperature
-    others = ~torch.eye(len(cos_bb), dtype=torch.bool, device=cos_bb.device)
-    return F.log_softmax(cos_bb[others].view(len(cos_bb), -1), dim=1)
+    # The diagonal is every (B + 1)th number from the first: behind it, rows of B + 1 numbers end with one of it.
+    count = len(cos_bb)
+    others = cos_bb.flatten()[1:].view(count - 1, count + 1)[:, :-1]
+    return F.log_softmax(others.reshape(count, count - 1), dim=1)

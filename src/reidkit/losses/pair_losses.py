@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from reidkit.losses.triplet import euclidean, same_and_other
+from reidkit.losses.triplet import euclidean, mean_of, same_and_other
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,13 +28,10 @@ def circle_loss(feat_bd: Tensor, label_b: Tensor, margin: float = 0.25, scale: f
     """
     cos_bb, positive_bb, negative_bb = _cosines(feat_bd, label_b)
     counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
-    if not bool(counts_b.any()):
-        return feat_bd.sum() * 0.0
     pos_bb = -scale * (1 + margin - cos_bb).clamp_min(0).detach() * (cos_bb - 1 + margin)
     neg_bb = scale * (cos_bb + margin).clamp_min(0).detach() * (cos_bb - margin)
-    pos_a = pos_bb[counts_b].masked_fill(~positive_bb[counts_b], -torch.inf).logsumexp(dim=1)
-    neg_a = neg_bb[counts_b].masked_fill(~negative_bb[counts_b], -torch.inf).logsumexp(dim=1)
-    return F.softplus(pos_a + neg_a).mean()
+    pos_b, neg_b = _log_sum_exp(pos_bb, positive_bb, counts_b), _log_sum_exp(neg_bb, negative_bb, counts_b)
+    return mean_of(F.softplus(pos_b + neg_b), counts_b)
 
 
 def supervised_contrastive(feat_bd: Tensor, label_b: Tensor, scale: float = 10.0) -> Tensor:
@@ -50,13 +47,10 @@ def supervised_contrastive(feat_bd: Tensor, label_b: Tensor, scale: float = 10.0
     """
     cos_bb, positive_bb, negative_bb = _cosines(feat_bd, label_b)
     counts_b = positive_bb.any(dim=1)
-    if not bool(counts_b.any()):
-        return feat_bd.sum() * 0.0
-    score_ab, positive_ab = scale * cos_bb[counts_b], positive_bb[counts_b]
-    others_ab = positive_ab | negative_bb[counts_b]
-    all_a = score_ab.masked_fill(~others_ab, -torch.inf).logsumexp(dim=1)
-    mean_a = (score_ab * positive_ab).sum(dim=1) / positive_ab.sum(dim=1)
-    return (all_a - mean_a).mean()
+    score_bb = scale * cos_bb
+    all_b = _log_sum_exp(score_bb, positive_bb | negative_bb, counts_b)
+    mean_b = (score_bb * positive_bb).sum(dim=1) / positive_bb.sum(dim=1).clamp_min(1)
+    return mean_of(all_b - mean_b, counts_b)
 
 
 def centroid_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.5) -> Tensor:
@@ -70,13 +64,11 @@ def centroid_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.5) -> T
         label_b: The id of each [B]; an id with one image has no centroid and does not count.
         margin: In units of the distance.
     """
-    feat_ad, center_ad, label_a, place_a = _centroids(feat_bd, label_b)
-    if not len(feat_ad):
-        return feat_bd.sum() * 0.0
-    dist_aa = euclidean(feat_ad, center_ad)
-    negative_aa = (label_a[:, None] != label_a) & (place_a[:, None] == place_a)
-    nearest_a = dist_aa.masked_fill(~negative_aa, torch.inf).amin(dim=1)
-    return F.relu(dist_aa.diagonal() - nearest_a + margin).mean()
+    center_bd, place_b, counts_b = _centroids(feat_bd, label_b)
+    dist_bb = euclidean(feat_bd, center_bd)
+    negative_bb = (label_b[:, None] != label_b) & (place_b[:, None] == place_b) & counts_b
+    nearest_b = dist_bb.masked_fill(~negative_bb, torch.inf).amin(dim=1)
+    return mean_of(F.relu(dist_bb.diagonal() - nearest_b + margin), counts_b)
 
 
 def centroid_triplet_as_published(feat_bd: Tensor, label_b: Tensor, margin: float = 0.5) -> Tensor:
@@ -89,16 +81,15 @@ def centroid_triplet_as_published(feat_bd: Tensor, label_b: Tensor, margin: floa
         label_b: The id of each [B].
         margin: In units of the distance.
     """
-    feat_ad, center_ad, label_a, place_a = _centroids(feat_bd, label_b)
-    if not len(feat_ad):
-        return feat_bd.sum() * 0.0
-    both_ed, label_e, place_e = torch.cat((feat_ad, center_ad)), label_a.repeat(2), place_a.repeat(2)
+    center_bd, place_b, counts_b = _centroids(feat_bd, label_b)
+    both_ed = torch.cat((feat_bd, center_bd))
+    label_e, place_e, counts_e = (of_b.repeat(2) for of_b in (label_b, place_b, counts_b))
     dist_ee = euclidean(both_ed, both_ed)
     same_ee = label_e[:, None] == label_e
-    here_ee = place_e[:, None] == place_e
+    here_ee = (place_e[:, None] == place_e) & counts_e
     farthest_e = dist_ee.masked_fill(~(same_ee & here_ee), 0.0).amax(dim=1)
     nearest_e = dist_ee.masked_fill(same_ee | ~here_ee, torch.inf).amin(dim=1)
-    return F.relu(farthest_e - nearest_e + margin).mean()
+    return mean_of(F.relu(farthest_e - nearest_e + margin), counts_e)
 
 
 def _cosines(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,12 +98,16 @@ def _cosines(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return unit_bd @ unit_bd.T, *same_and_other(label_b)
 
 
-def _centroids(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images that have others of their id: features, centroids of those others, labels, and places in their ids."""
+def _log_sum_exp(score_bb: Tensor, mask_bb: Tensor, counts_b: Tensor) -> Tensor:
+    """Return ln sum exp of each row's scores under the mask; of all, which is finite, in rows that do not count."""
+    return score_bb.masked_fill(~mask_bb & counts_b[:, None], -torch.inf).logsumexp(dim=1)
+
+
+def _centroids(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each image the centroid of the others of its id, its place in its id, and whether there are others."""
     same_bb = label_b[:, None] == label_b
     count_b = same_bb.sum(dim=1)
     place_b = same_bb.tril(-1).sum(dim=1)
-    several_b = count_b > 1
     sum_bd = same_bb.to(feat_bd.dtype) @ feat_bd
     center_bd = (sum_bd - feat_bd) / (count_b - 1).clamp_min(1)[:, None]
-    return feat_bd[several_b], center_bd[several_b], label_b[several_b], place_b[several_b]
+    return center_bd, place_b, count_b > 1

@@ -50,12 +50,10 @@ def weighted_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, f
     dist_bb = euclidean(feat_bd, feat_bd)
     positive_bb, negative_bb = same_and_other(label_b)
     counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
-    dist_ab, positive_ab, negative_ab = dist_bb[counts_b], positive_bb[counts_b], negative_bb[counts_b]
-    if not len(dist_ab):
-        return feat_bd.sum() * 0.0
-    pos_a = _softmax_mean(dist_ab, dist_ab, positive_ab)
-    neg_a = _softmax_mean(dist_ab, -dist_ab, negative_ab)
-    return mean_loss(pos_a - neg_a, margin, form)
+    ignored_b1 = ~counts_b[:, None]  # what such a row has does not matter, but it has to be finite
+    pos_b = _softmax_mean(dist_bb, dist_bb, positive_bb | ignored_b1)
+    neg_b = _softmax_mean(dist_bb, -dist_bb, negative_bb | ignored_b1)
+    return mean_loss(pos_b - neg_b, margin, form, counts_b)
 
 
 def weighted_triplet_as_published(
@@ -127,17 +125,26 @@ def same_and_other(label_b: Tensor) -> tuple[Tensor, Tensor]:
     return same_bb & ~itself_bb, ~same_bb
 
 
-def mean_loss(difference_b: Tensor, margin: float, form: Form) -> Tensor:
-    """Return the mean over anchors of what d_p - d_n [B] costs."""
-    if check_choice(form, Form, "form") == "soft":
-        return F.softplus(difference_b).mean()
-    return F.relu(difference_b + margin).mean()
+def mean_loss(difference_b: Tensor, margin: float, form: Form, counts_b: Tensor | None = None) -> Tensor:
+    """Return the mean over anchors of what d_p - d_n [B] costs; of those alone that count if that is given."""
+    soft = check_choice(form, Form, "form") == "soft"
+    cost_b = F.softplus(difference_b) if soft else F.relu(difference_b + margin)
+    return cost_b.mean() if counts_b is None else mean_of(cost_b, counts_b)
 
 
-def _softmax_mean(dist_ab: Tensor, score_ab: Tensor, mask_ab: Tensor) -> Tensor:
+def mean_of(cost_b: Tensor, counts_b: Tensor) -> Tensor:
+    """Return the mean of what the anchors cost [B] that count, bool [B]; 0 where none does.
+
+    The others are masked and not left out: choosing rows would make the host wait for the device, to learn how many
+    there are.
+    """
+    return torch.where(counts_b, cost_b, 0.0).sum() / counts_b.sum().clamp_min(1)
+
+
+def _softmax_mean(dist_bb: Tensor, score_bb: Tensor, mask_bb: Tensor) -> Tensor:
     """Return the mean of each row's distances under the mask, weighted by the softmax of the scores there."""
-    weight_ab = score_ab.masked_fill(~mask_ab, -torch.inf).softmax(dim=1)
-    return (weight_ab * dist_ab).sum(dim=1)
+    weight_bb = score_bb.masked_fill(~mask_bb, -torch.inf).softmax(dim=1)
+    return (weight_bb * dist_bb).sum(dim=1)
 
 
 def _published_mean(masked_bb: Tensor, score_bb: Tensor, mask_bb: Tensor) -> Tensor:
