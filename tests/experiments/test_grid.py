@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -156,9 +157,6 @@ def test_all_workers_are_asked_to_stop_before_one_is_waited_for(asked, monkeypat
     class Idle:
         ended = False
 
-        def __init__(self, run):
-            self.run = run
-
         def ask_to_stop(self):
             done.append("asked")
 
@@ -168,8 +166,8 @@ def test_all_workers_are_asked_to_stop_before_one_is_waited_for(asked, monkeypat
     def interrupted(_):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(grid, "_start", lambda run, *_: (run, Idle(run)))
-    monkeypatch.setattr(grid.time, "sleep", interrupted)
+    monkeypatch.setattr(grid, "_start", lambda run, *_: (run, Idle()))
+    monkeypatch.setattr(grid, "time", SimpleNamespace(sleep=interrupted))  # time itself belongs to other threads, too
     runs = plan_runs(order(asked.out, "table2", data=asked.data, settings=TINY, rows=("fi-cosine",), seeds=2))
     with pytest.raises(StoppedError):
         grid.measure_all(runs, asked.data, OPTIONS, 2, lambda *_: None)
