@@ -83,6 +83,12 @@ def test_no_home(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_cache_dir() == place / "cache"
 
 
+def test_an_empty_home_is_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "")
+    assert default_cache_dir() == place / "cache"
+
+
 def test_compiled_loops(place: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     """With no other place for them numba raises a RuntimeError where the loop is defined."""
     from numba.core import caching

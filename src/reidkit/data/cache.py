@@ -27,7 +27,7 @@ def default_cache_dir() -> Path:
     """
     told = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        folder = (Path(told) if Path(told).is_absolute() else Path.home() / ".cache") / "reidkit"
+        folder = (Path(told) if Path(told).is_absolute() else _home() / ".cache") / "reidkit"
     except RuntimeError:
         why = "there is no home folder"
     else:
@@ -43,6 +43,17 @@ def default_cache_dir() -> Path:
         ) from None
     remark(f"decoded images are kept in {other}: {why}")
     return other
+
+
+def _home() -> Path:
+    """Return the user's home. An empty HOME is none: it would be the root of the file system.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    if os.environ.get("HOME") == "":
+        raise RuntimeError("HOME is empty")
+    return Path.home()
 
 
 def _can_be_written(folder: Path) -> bool:
