@@ -102,6 +102,25 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, noise, monkeypatch):
     assert "the loss is no number" in (tmp_path / "table1.md").read_text()
 
 
+def test_what_another_process_has_made_did_not_fail(tmp_path, noise, monkeypatch):
+    """It trains the first row while this one trains the second."""
+    asked = order(tmp_path, data={"noise": noise}, settings=TINY, rows=("standard-baseline", "warmup"))
+    first, second = plan_runs(asked)
+
+    def elsewhere(run, folders, options):
+        if run.folder == first.folder:
+            raise RunError("another process is training in it: wait for it")
+        measure(first, folders, options)
+        measure(second, folders, options)
+
+    monkeypatch.setattr(grid, "measure", elsewhere)
+    result = make_table(asked, OPTIONS)
+    assert result.failures == {}
+    assert [len(row.cells[0].map.values) for row in result.rows[:2]] == [1, 1]
+    (file,) = asked.out.glob("*.txt")
+    assert "failed" not in file.read_text()
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), StoppedError("stopped and saved; go on with: reidkit paper")])
 def test_stopping_stops_the_table(tmp_path, noise, monkeypatch, stop):
     reached = []

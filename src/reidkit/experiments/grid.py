@@ -49,6 +49,9 @@ def make_table(experiment: Experiment, options: RunOptions | None = None, proces
     failures: dict[Path, str] = {}
 
     def write() -> ResultTable:
+        for run in runs:  # another process may have made what failed here because it had the run's folder
+            if run.folder in failures and _is_done(run, digests):
+                del failures[run.folder]
         table = collect_results(experiment, digests, failures, options.shown_command)
         write_table(table, experiment.out)
         return table
