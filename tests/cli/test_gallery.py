@@ -160,7 +160,10 @@ def test_wrong_calls_end_in_a_sentence(place, call, model):
         assert "Traceback" not in said
     call("create", "people.db", "--dim", 4)
     assert "an empty filter would remove everything" in call("remove", "people.db", status=2)
-    assert "is there already" in call("create", "people.db", "--dim", 4, status=1)
+    assert "is there already: add to it" in call("create", "people.db", "--dim", 4, status=1)
+    call("create", "empty.db", "--model", model)
+    found = call("search", "empty.db", "who.png", "--model", model)
+    assert "nobody: 0 of 0 images were searched: the gallery is empty" in found
     assert "cannot be compared" in call("search", "people.db", "who.png", "--model", model, status=1)
     assert "not in the gallery" in call("search", "people.db", "--key", "a", status=1)
 

@@ -66,9 +66,11 @@ def print_info(opened: Gallery, *, as_json: bool) -> None:
 
 
 def searched_words(passed: int, searched: int, what: str) -> str:
-    """Return how much of a gallery was searched, with a hint where its conditions leave nothing."""
+    """Return how much of a gallery was searched, with a hint where it or its conditions leave nothing."""
     words = f"{passed:,} of {searched:,} {what} were searched"
-    if searched and not passed:
+    if not searched:
+        return f"{words}: the gallery is empty"
+    if not passed:
         return f"{words}, as no row meets the conditions (`reidkit gallery info` shows the cameras and their times)"
     return words
 

@@ -224,7 +224,7 @@ def create(path: Path, meta: Mapping[str, str]) -> None:
         with new_file(path) as file:
             file.write(_empty(meta))
     except FileExistsError:
-        raise DataError(f"{path} is there already: open it, or name another file") from None
+        raise DataError(f"{path} is there already: add to it, or name another file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be made ({error.strerror}): name a file in a folder you can write to") from None
     except sqlite3.Error as error:
