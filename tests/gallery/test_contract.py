@@ -396,6 +396,10 @@ def test_changes(gallery):
     assert keys(gallery.changes().added) == ["b", "a"]
     with pytest.raises(DataError, match="begin again"):
         gallery.changes("elsewhere:1:2")
+    owner = second.position.split(":")[0]
+    for numbers in (f"{2**63}:0", "0:" + "9" * 5000, "\u0663:0", "-1:0", "1"):
+        with pytest.raises(DataError, match="no position in the changes"):
+            gallery.changes(f"{owner}:{numbers}")
 
 
 def test_thumbnails(gallery):

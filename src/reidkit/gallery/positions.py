@@ -26,7 +26,7 @@ def read_cursor(cursor: str, limit: int) -> int:
         raise UsageError(f"a page of {limit} rows: pass limit=1 or more", argument="limit")
     if not cursor:
         return 0
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 20 and int(cursor) < 2**63):
+    if not _is_number(cursor):
         raise UsageError("that is no cursor of rows: pass next of the page before", argument="cursor")
     return int(cursor)
 
@@ -50,9 +50,14 @@ def read_position(position: str, owner: str) -> tuple[int, int]:
     if not position:
         return 0, 0
     whose, *numbers = position.split(":")
-    if whose != owner or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+    if whose != owner or len(numbers) != 2 or not all(map(_is_number, numbers)):
         raise DataError('that is no position in the changes of this gallery: begin again with ""', argument="position")
     return int(numbers[0]), int(numbers[1])
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is a number that a row can have."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 2**63
 
 
 def too_old() -> DataError:
