@@ -88,7 +88,12 @@ def load_backbone(network: Network, path: Path) -> str:
     # What belongs to no stage of the backbone, as a classifier, is left out; a stage with more blocks does not fit.
     own = {name.partition(".")[0] for name in aliases}
     names = {full: aliases.get(full[len(found.prefix) :], full[len(found.prefix) :]) for full in found.names}
-    names = {full: name for full, name in names.items() if name.partition(".")[0] in own}
+    classifier: tuple[str, ...] = getattr(network.backbone, "classifier", ())  # some of timm's stand within a stage
+    names = {
+        full: name
+        for full, name in names.items()
+        if name in aliases or (name.partition(".")[0] in own and not name.startswith(classifier))
+    }
     known, filled = _renamed(contents, names), set()
     if adapt := getattr(network.backbone, "adapt", None):  # as to another table of positions
         known = known._replace(tensors=adapt(known.tensors))

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 class StandIn(nn.Module):
     """What `timm.create_model` gives, as far as it is used: a stem, and features in one of timm's layouts."""
 
-    def __init__(self, layout: str) -> None:
+    def __init__(self, layout: str, classes: bool = False) -> None:
         super().__init__()
         self.num_features, self.num_prefix_tokens, self.layout = 6, 1, layout
+        self.default_cfg = {"classifier": "head.fc"}
         self.stem = nn.Conv2d(3, 6, 16, 16)
+        self.head = nn.ModuleDict({"norm": nn.LayerNorm(6), "fc": nn.Linear(6, 3) if classes else nn.Identity()})
         self.fc_norm = nn.Identity()
 
     def forward_features(self, images: Tensor) -> Tensor:
+        if images.shape[2] % 16:
+            raise AssertionError("Input height should be divisible by 16.")
         map_bchw: Tensor = self.stem(images)
         tokens = map_bchw.flatten(2).transpose(1, 2)
         layouts = {
@@ -73,9 +77,10 @@ def test_every_layout_becomes_one_map(layout: str, timm: list[dict[str, Any]]) -
 
 def test_names_are_timms(timm: list[dict[str, Any]], tmp_path: Path) -> None:
     network = build_network(recipe.Network(backbone="timm:map"))  # type: ignore[arg-type]
-    assert set(network.state_dict()) == {"backbone.stem.weight", "backbone.stem.bias"}
-    torch.save(StandIn("map").state_dict(), tmp_path / "map.pth")
-    load_backbone(network, tmp_path / "map.pth")
+    names = {f"{of}.{what}" for of in ("stem", "head.norm") for what in ("weight", "bias")}
+    assert set(network.state_dict()) == {f"backbone.{name}" for name in names}
+    torch.save(StandIn("map", classes=True).state_dict(), tmp_path / "map.pth")
+    assert "left out of the weights: head.fc.weight, head.fc.bias" in load_backbone(network, tmp_path / "map.pth")
     assert network.filled == {name for name, _ in network.named_parameters()}
 
 
@@ -83,6 +88,12 @@ def test_what_has_no_map_is_refused(timm: list[dict[str, Any]]) -> None:
     network = build_network(recipe.Network(backbone="timm:vector"))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"gives \[2, 6\], and no map"):
         network(torch.zeros(2, 3, 32, 32))
+
+
+def test_a_size_that_it_does_not_take_is_refused(timm: list[dict[str, Any]]) -> None:
+    network = build_network(recipe.Network(backbone="timm:map"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"no images of 40x32 \(.*by 16\.\): set images.height and images.width"):
+        network(torch.zeros(2, 3, 40, 32))
 
 
 def test_an_unknown_name_is_refused(timm: list[dict[str, Any]]) -> None:

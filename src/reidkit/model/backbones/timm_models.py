@@ -25,23 +25,38 @@ class TimmBackbone(nn.Module):
     Args:
         model: What `timm.create_model(NAME, num_classes=0)` gives: `forward_features` maps images to a map
             [B, C, h, w] or [B, h, w, C], or to tokens [B, N, C], of which the first `num_prefix_tokens` are no
-            patches; `num_features` is C.
+            patches; `num_features` is C, and `default_cfg["classifier"]` names what the network has been rid of.
+
+    Attributes:
+        channels: C.
+        classifier: The beginnings of the names of weights that are the classifier's.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.channels: int = int(cast("Any", model).num_features)
+        told = (getattr(model, "default_cfg", None) or {}).get("classifier") or ()
+        self.classifier = tuple(f"{name}." for name in ((told,) if isinstance(told, str) else told))
         leave_out_of_names(self, "model")
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], normalised, to [B, channels, h, w]; tokens that make no grid to one row of them.
 
         Raises:
-            UsageError: the model gives something else.
+            UsageError: the model gives something else, or takes no images of this size.
         """
         model = cast("Any", self.model)
-        x: Tensor = model.forward_features(images)
+        try:
+            x: Tensor = model.forward_features(images)
+        except AssertionError as error:  # which is how timm's networks refuse a size
+            height, width = images.shape[2:]
+            why = " ".join(str(error).split()) or "it says no more"
+            raise UsageError(
+                f"the network of timm takes no images of {height}x{width} ({why}): set images.height and "
+                "images.width to a size that it takes, or choose another network.backbone",
+                argument="network.backbone",
+            ) from None
         if x.dim() == 4 and x.shape[1] == self.channels:
             return x
         if x.dim() == 4 and x.shape[3] == self.channels:
