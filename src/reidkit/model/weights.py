@@ -92,7 +92,7 @@ def load_backbone(network: Network, path: Path) -> str:
     names = {
         full: name
         for full, name in names.items()
-        if name in aliases or (name.partition(".")[0] in own and not name.startswith(classifier))
+        if name.partition(".")[0] in own and (name in aliases or not name.startswith(classifier))
     }
     known, filled = _renamed(contents, names), set()
     if adapt := getattr(network.backbone, "adapt", None):  # as to another table of positions

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 class StandIn(nn.Module):
     """What `timm.create_model` gives, as far as it is used: a stem, and features in one of timm's layouts."""
 
+    classifier: str | tuple[str, ...] = "head.fc"
+
     def __init__(self, layout: str, classes: bool = False) -> None:
         super().__init__()
         self.num_features, self.num_prefix_tokens, self.layout = 6, 1, layout
-        self.default_cfg = {"classifier": "head.fc"}
+        self.default_cfg = {"classifier": self.classifier}
         self.stem = nn.Conv2d(3, 6, 16, 16)
         self.head = nn.ModuleDict({"norm": nn.LayerNorm(6), "fc": nn.Linear(6, 3) if classes else nn.Identity()})
         self.fc_norm = nn.Identity()
@@ -75,7 +77,12 @@ def test_every_layout_becomes_one_map(layout: str, timm: list[dict[str, Any]]) -
     assert timm[-1]["pretrained"] is False
 
 
-def test_names_are_timms(timm: list[dict[str, Any]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("classifier", ["head.fc", ("head.fc", "head_dist"), "head"])
+def test_names_are_timms(
+    classifier: str | tuple[str, ...], timm: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """timm's word for the classifier may be several, or what the network keeps a part of: `head.norm` is its own."""
+    monkeypatch.setattr(StandIn, "classifier", classifier)
     network = build_network(recipe.Network(backbone="timm:map"))  # type: ignore[arg-type]
     names = {f"{of}.{what}" for of in ("stem", "head.norm") for what in ("weight", "bias")}
     assert set(network.state_dict()) == {f"backbone.{name}" for name in names}
