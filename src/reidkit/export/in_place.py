@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from reidkit.atomic import write_bytes_atomic
+from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.data.check import RECORD
 from reidkit.types import beside
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def put_in_place(made: Path, path: Path, source: Path | None) -> list[Path]:
-    """Write a made file as `path`, each of its files whole or not at all; return them.
+    """Write a made file as `path`, all of its files or, where the disk is full, none; return them.
 
     Its weights (.bin) and the record of the images that the model `source` was trained on come first, so that it is
     never there without them.
@@ -27,6 +28,14 @@ def put_in_place(made: Path, path: Path, source: Path | None) -> list[Path]:
     record = None if source is None else beside(source, RECORD)
     if record is not None and record.is_file():
         pairs.insert(0, (record, beside(path, RECORD)))
-    for content, place in pairs:
-        write_bytes_atomic(place, content.read_bytes())
+    # A full disk must not leave one file's old contents beside another's new ones: all are written before the first
+    # gets its name. They get their names in the order of `pairs`, as the last one opened is the first one closed.
+    with contextlib.ExitStack() as files:
+        for content, place in reversed(pairs):
+            data = content.read_bytes()
+            files.enter_context(os_errors_as(place))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file = files.enter_context(atomic_write(place))
+            file.write(data)
+            file.flush()
     return [place for _, place in pairs]
