@@ -92,6 +92,7 @@ def test_the_numbers_of_re_ranking(nursery: Nursery, files: tuple[Path, Path]) -
     [
         (["--k1", "9"], "--k1 is a number of k-reciprocal re-ranking: ask for it by --rerank"),
         (["--rerank-by", "ecn", "--lambda", "0.5"], "--lambda is a number of k-reciprocal"),
+        (["--rescore-top", "5"], "--rescore-top is how many of each list are re-scored: say how by --rescore"),
         (["--rerank", "--k1", "0"], "k1"),
         (["--rerank", "--k2", "-1"], "k2"),
         (["--rerank", "--lambda", "1.5"], "--lambda"),

@@ -78,7 +78,9 @@ class Scoring(options.Comparing):
         RescoreMethod | None,
         typer.Option("--rescore", help="Scores after comparing the top of each list by sequences of vectors, too."),
     ] = None
-    rescore_top: Annotated[int, typer.Option("--rescore-top", min=1, help="How many of each list.")] = 100
+    rescore_top: Annotated[
+        int | None, typer.Option("--rescore-top", min=1, help="--rescore: how many of each list.  [default: 100]")
+    ] = None
     ap: Annotated[
         Literal["mean", "trapezoid"],
         typer.Option("--ap", help="The interpretation of average precision that is shown first."),
@@ -101,6 +103,8 @@ class Scoring(options.Comparing):
         given = [name for name, value in self._numbers().items() if value is not None]
         if given and self.method != "k-reciprocal":
             raise UsageError(f"--{given[0]} is a number of k-reciprocal re-ranking: ask for it by --rerank")
+        if self.rescore_top is not None and not self.rescore:
+            raise UsageError("--rescore-top is how many of each list are re-scored: say how by --rescore")
         if self.rescore and (self.method or self.multi_query):
             raise UsageError("--rescore excludes --rerank, --rerank-by and --multi-query: leave those out")
         if self.method:
@@ -214,7 +218,9 @@ def _reordered(query: Embeddings, gallery: Embeddings, scoring: Scoring, sequenc
 
     rule: Any = {"metric": scoring.metric, "cameras": scoring.cameras}
     if scoring.rescore and sequences:
-        return score_rescored(query, gallery, sequences(), scoring.rescore, top=scoring.rescore_top, **rule)
+        if scoring.rescore_top is not None:
+            rule["top"] = scoring.rescore_top
+        return score_rescored(query, gallery, sequences(), scoring.rescore, **rule)
     if scoring.method:
         return score_reranked(query, gallery, scoring.method, settings=scoring.settings, **rule)
     return None
