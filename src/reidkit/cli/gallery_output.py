@@ -12,7 +12,7 @@ from reidkit.terminal import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reidkit.gallery import Gallery, Hits
+    from reidkit.gallery import Gallery, Hit, Hits
     from reidkit.gallery.fill import Filled
 
 SHOWN = 20
@@ -90,10 +90,12 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
     if not hits:
         print_line(f"nobody: {searched_words(hits.passed, hits.searched, 'images')}")
         return
+    thresholds = threshold_cells(hits)
     columns = {
         "rank": [str(hit.rank) for hit in hits],
         "similarity": [f"{hit.similarity:.4f}" for hit in hits],
         "probability": ["" if hit.probability is None else f"{100 * hit.probability:.1f} %" for hit in hits],
+        "threshold": thresholds,
         "same": [{None: "", True: "yes", False: "no"}[hit.same] for hit in hits],
         "camera": [hit.camera or "" for hit in hits],
         "time": [time_text(hit.time) or "" for hit in hits],
@@ -101,7 +103,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
     }
     print_columns("key", [hit.key for hit in hits], columns)
     print_line(searched_words(hits.passed, hits.searched, "images"))
-    print_meaning(hits.threshold, hits.far)
+    print_meaning(hits.threshold, hits.far, by_row=any(thresholds))
 
 
 def print_columns(name: str, keys: Sequence[str], columns: Mapping[str, Sequence[str]], left: int = 1) -> None:
@@ -110,12 +112,23 @@ def print_columns(name: str, keys: Sequence[str], columns: Mapping[str, Sequence
     print_table((name, *told), list(zip(keys, *told.values(), strict=True)), left=left)
 
 
-def print_meaning(threshold: float | None, far: float | None) -> None:
-    """Print what a match means, by the general threshold and its false accept rate, None without a calibration."""
+def threshold_cells(hits: Sequence[Hit]) -> list[str]:
+    """Return the threshold of each hit; empty texts where no pair of cameras has its own, as one sentence then does."""
+    if not any(hit.calibration == "pair" for hit in hits):
+        return [""] * len(hits)
+    return ["" if hit.threshold is None else f"{hit.threshold:.4f}" for hit in hits]
+
+
+def print_meaning(threshold: float | None, far: float | None, *, by_row: bool) -> None:
+    """Print what a match means, by the general threshold and its false accept rate, None without a calibration.
+
+    `by_row`: the table has a column with the threshold of each row.
+    """
     if threshold is not None and far:
+        which = "that of its row" if by_row else f"{threshold:.4f}"
         print_line(
-            f"same: from the threshold on, {threshold:.4f} where the cameras have none of their own; about 1 "
-            f"false match in {1 / far:,.0f} strangers. A person must check every match."
+            f"same: from the threshold on, {which}; about 1 false match in {1 / far:,.0f} strangers. A person must "
+            "check every match."
         )
     else:
         print_line("not calibrated: no probabilities (reidkit calibrate). A person must check every match.")

@@ -10,7 +10,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.gallery_audit import write_audit, write_search
 from reidkit.cli.gallery_options import ModelOption, Which
-from reidkit.cli.gallery_output import print_columns, print_meaning, searched_words
+from reidkit.cli.gallery_output import print_columns, print_meaning, searched_words, threshold_cells
 from reidkit.cli.output import print_json, print_line, print_table, remark
 from reidkit.errors import UsageError
 from reidkit.terminal import counted
@@ -210,7 +210,7 @@ def _print_visits(visits: Visits, hint: Proposal | None) -> None:
             f"a hint: {hint.far:.0%} of {hint.pairs:,} pairs of strangers, tracks that are seen together in these "
             f"videos, reach a similarity of {hint.threshold:.4f}"
         )
-    print_meaning(visits.threshold, visits.far)
+    print_meaning(visits.threshold, visits.far, by_row=any(threshold_cells([visit.best for visit in visits])))
 
 
 def _print_some(visits: tuple[Visit, ...]) -> None:
@@ -227,6 +227,7 @@ def _print_some(visits: tuple[Visit, ...]) -> None:
         "to": [end for _, _, end in spans],
         "probability": ["" if visit.probability is None else f"{100 * visit.probability:.1f} %" for visit in visits],
         "similarity": [f"{visit.similarity:.4f}" for visit in visits],
+        "threshold": threshold_cells([visit.best for visit in visits]),
         "person": ["" if visit.person is None else str(visit.person) for visit in visits],
         "video": ["" if visit.video == visit.camera else visit.video or "" for visit in visits],
         "tracks": [str(len(visit.hits)) for visit in visits],
