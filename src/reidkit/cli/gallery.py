@@ -229,6 +229,8 @@ def search(
         rerank=rerank,
         expand=expand,
     )
+    if not images and not key:
+        raise UsageError("nobody is searched for: give IMAGES of a person, or --key and the key of a row")
     if images and model is None:
         raise UsageError("images need the gallery's model to be embedded: name it by --model, or search by --key")
     with _opened(uri, model, network, input_spec, must_exist=True) as opened:
