@@ -1,11 +1,14 @@
 """Weights in and out, and what is said of files that are no such thing."""
 
+import contextlib
 import json
 import pickle
+import sqlite3
 import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -368,6 +371,16 @@ def test_what_a_file_would_execute_is_named(tmp_path):
     torch.save({"conv1.weight": Payload()}, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match=r"holds more than tensors: \S*open\S*\): where you trust it"):
         read(tmp_path / "a.pth")
+
+
+def test_a_gallery_or_an_archive_of_features_is_named_as_such(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "people.db")) as database:
+        database.execute("CREATE TABLE rows (key TEXT)")
+    with pytest.raises(WeightsError, match=r"people\.db is a database, as galleries are, not weights"):
+        load_network(tmp_path / "people.db")
+    np.savez(tmp_path / "features.npz", vectors=np.zeros(3))
+    with pytest.raises(WeightsError, match=r"features\.npz is a NumPy archive, not weights"):
+        load_network(tmp_path / "features.npz")
 
 
 def test_a_packed_archive_is_not_unpacked(tmp_path):

@@ -163,6 +163,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     Returns:
         The tensors, and texts beside them.
     """
+    _refuse_database(path)
     _refuse_packed(path)
     try:
         with warnings.catch_warnings(), path.open("rb") as file:  # not the path: torch would go by its suffix
@@ -210,6 +211,13 @@ def _words(content: object) -> dict[str, str]:
         return {}
     pairs = [pair for pair in content.items() if all(isinstance(each, str) and len(each) <= 80 for each in pair)]
     return dict(pairs[:32])
+
+
+def _refuse_database(path: Path) -> None:
+    """Refuse an SQLite file, which a gallery is: whoever gives it as a model has mixed up two names."""
+    with path.open("rb") as file:
+        if file.read(16) == b"SQLite format 3\0":
+            raise WeightsError(f"{path} is a database, as galleries are, not weights: give a .safetensors or .pth file")
 
 
 def _refuse_packed(path: Path) -> None:
