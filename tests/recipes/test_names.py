@@ -8,7 +8,7 @@ import re
 import pytest
 
 from reidkit import recipe as recipes
-from reidkit.recipes import by_name, changes, changes_of, get_recipe, named, origin_of
+from reidkit.recipes import beyond, by_name, changes, changes_of, get_recipe, named, origin_of
 from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.train.run import resolve_stride
 
@@ -88,6 +88,12 @@ def test_a_stride_that_the_weights_placed_is_no_change():
     told = changed("network.stride_in=1x1")
     assert told.name != "strong-baseline"
     assert changes_of(told) == {"network.stride_in": ("1x1", "auto")}
+
+
+def test_methods_have_twins_by_name():
+    for recipe in (row.recipe for row in beyond.METHODS if row.recipe):
+        assert get_recipe(f"small-{recipe.name}") == beyond.small(recipe)
+        assert get_recipe(f"short-{recipe.name}") == beyond.brief(recipe)
 
 
 def test_origins_of_every_recipe_are_themselves():

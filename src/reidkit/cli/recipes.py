@@ -61,7 +61,8 @@ def recipes(
         print_line()
     print_text(
         "Scores are the rank-1 and mAP of papers, in per cent. `reidkit recipes NAME` prints one; "
-        "`reidkit train NAME` runs it."
+        "`reidkit train NAME` runs it. A method that has a `small-NAME` has a `short-NAME`, too: the recipe at "
+        "128x64 for 24 epochs."
     )
 
 

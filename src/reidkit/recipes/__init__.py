@@ -53,8 +53,8 @@ DIGITS = 6
 
 
 def by_name() -> dict[str, Recipe]:
-    """Return every recipe that has a name: those that are listed first, then the others of the tables."""
-    rows = (*ROWS, *(row for table in TABLES.values() for row in table.rows))
+    """Return every recipe that has a name: those that are listed, short twins, then the others of the tables."""
+    rows = (*ROWS, *beyond.SHORT, *(row for table in TABLES.values() for row in table.rows))
     return {row.recipe.name: row.recipe for row in rows if row.recipe}
 
 

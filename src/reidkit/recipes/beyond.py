@@ -39,6 +39,8 @@ from reidkit.recipes.luo2019.ladder import STRONG, start
 from reidkit.recipes.paper_table import DUKE, MARKET, MSMT17, Row, Table, Twin, scores
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reidkit.recipe import BackboneName, Recipe
 
 BASELINE = "strong-baseline"
@@ -114,10 +116,15 @@ TWINS = {
     "short": Twin(make=brief, words="Short twins: images of 128x64, 24 epochs"),
 }
 
-SMALL = tuple(
-    Row(name=twin.name, title=row.title, recipe=twin) for row in METHODS if row.recipe for twin in (small(row.recipe),)
-)
-"""The twins by name."""
+
+def _twins(make: Callable[[Recipe], Recipe]) -> tuple[Row, ...]:
+    """Return the methods in another size, which nobody has published scores for."""
+    twins = ((row.title, make(row.recipe)) for row in METHODS if row.recipe)
+    return tuple(Row(name=twin.name, title=title, recipe=twin) for title, twin in twins)
+
+
+SMALL = _twins(small)
+SHORT = _twins(brief)
 
 TABLE = Table(
     name="beyond",
