@@ -13,11 +13,12 @@ import torch
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
-from reidkit.data.sampler import build_sampler
+from reidkit.data.sampler import HardIdSampler, build_sampler
 from reidkit.data.transforms import MEAN, STD
 from reidkit.encoder import InputSpec, Model, load_model, require_torch
 from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
 from reidkit.losses.identity import IdentityLoss
+from reidkit.losses.objective import Objective
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from reidkit.recipe import override
@@ -188,6 +189,36 @@ def test_plain_views_go_on_bit_for_bit(teacher: Run, noise: Path, tmp_path: Path
         train(recipe, noise, out=tmp_path / "run", teacher=teacher.model, options=CPU, callbacks=[Stop()])
     again = train(recipe, noise, out=tmp_path / "run", teacher=teacher.model, options=CPU, resume=True)
     assert same_weights(whole.model.network, again.model.network)
+    assert rows_of(again.folder) == rows_of(whole.folder)
+
+
+def test_hard_ids_and_styled_images_are_told_of_with_a_teacher_as_without(noise: Path, tmp_path: Path) -> None:
+    marked: list[Tensor | None] = []
+    renewed: list[int] = []
+
+    class Stop(Callback):
+        def on_position(self, progress: Progress, _: int) -> None:
+            if progress.epoch == 2 and progress.batch == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+    def mark(objective: Objective, styled_b: Tensor | None) -> None:
+        marked.append(styled_b)
+
+    def renew(sampler: HardIdSampler, feat_nd: NDArray[np.float32]) -> None:
+        renewed.append(len(feat_nd))
+        as_ever(sampler, feat_nd)
+
+    as_ever = HardIdSampler.renew_pools
+    recipe = override(ONE, ["optim.epochs=2", "batch.hard_pool=2", "images.exchange=0.5"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(HardIdSampler, "renew_pools", renew)
+        patched.setattr(Objective, "mark_styled", mark)
+        whole = train(recipe, noise, out=tmp_path / "whole", teacher=Foreign(), options=CPU)
+    assert renewed == [32]
+    assert any(styled_b is not None and styled_b.any() for styled_b in marked)
+    with pytest.raises(RunError, match="resume"):
+        train(recipe, noise, out=tmp_path / "run", teacher=Foreign(), options=CPU, callbacks=[Stop()])
+    again = train(recipe, noise, out=tmp_path / "run", teacher=Foreign(), options=CPU, resume=True)
     assert rows_of(again.folder) == rows_of(whole.folder)
 
 

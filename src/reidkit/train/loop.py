@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import autocast
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from reidkit.data.masks import Masks
+    from reidkit.data.sampler import Sampler
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.errors import ReidkitError
@@ -63,8 +64,21 @@ class Batches(Protocol):
     def masks(self) -> Masks | None:
         """Those of the images, which stand behind the colours; None: there are none."""
 
+    @property
+    def sampler(self) -> Sampler:
+        """What chooses the images of each batch."""
+
     def count(self, epoch: int) -> int:
         """Return how many batches this epoch has."""
+
+    def forget_order(self) -> None:
+        """Ask the sampler again for its batches, as it gives others from now on."""
+
+    def cameras(self, epoch: int, batch: int) -> Tensor:
+        """Return the camera of each image of a batch that is here: int64 [B/n]."""
+
+    def styled(self, epoch: int, batch: int) -> Tensor | None:
+        """Return which images of a whole batch have another camera's style, bool [B]; None: nobody knows."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
         """Give images and labels of the batches from `start` on (see `TrainBatches.epoch`)."""
@@ -139,8 +153,8 @@ def fit(
                 lr = set_learning_rate(optimizer, schedule, progress)
                 reseed(network, batches.seed, progress.step)
                 freezing.set_for(progress.step)
-                objective.mark_styled(of_batch(batches, "styled", progress))
-                cameras = of_batch(batches, "cameras", progress) if network.takes_cameras else None
+                objective.mark_styled(batches.styled(epoch, progress.batch))
+                cameras = batches.cameras(epoch, progress.batch) if network.takes_cameras else None
                 terms = training_step(
                     batched_network, objective, optimizer, images, labels, options.precision, group, cameras=cameras
                 )
@@ -165,8 +179,7 @@ def fit(
 def parts_of_some(final: FinalWeights, batches: Batches) -> dict[str, Stateful]:
     """Return what only some runs have to save: averaged or best weights, the pools of a sampler of hard ids."""
     parts: dict[str, Stateful] = {"kept": final} if final.has_state else {}
-    sampler = getattr(batches, "sampler", None)
-    return parts | {"sampler": sampler} if isinstance(sampler, HardIdSampler) else parts
+    return parts | {"sampler": batches.sampler} if isinstance(batches.sampler, HardIdSampler) else parts
 
 
 def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, options: LoopOptions) -> None:
@@ -174,7 +187,7 @@ def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, op
 
     In the middle of one, after a stop, it has what the checkpoint holds.
     """
-    sampler = getattr(batches, "sampler", None)
+    sampler = batches.sampler
     if not isinstance(sampler, HardIdSampler):
         return
     if progress.epoch > 1 and progress.batch == 0:
@@ -183,16 +196,7 @@ def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, op
         images = eval_batches(source, choose_batch(options.device), options.device, part=part, masks=batches.masks)
         vectors = torch.from_numpy(embed(network, images, options.precision))
         sampler.renew_pools(options.group.gather_rows(vectors).numpy())
-    cast("Any", batches).forget_order()
-
-
-def of_batch(batches: Batches, what: str, progress: Progress) -> Tensor | None:
-    """Return what the batches know of the images of the one that follows `progress`; None where they do not say.
-
-    That is `cameras` int64 [B/n], or `styled` bool [B] (see `TrainBatches`).
-    """
-    known = getattr(batches, what, None)
-    return None if known is None else known(progress.epoch, progress.batch)
+    batches.forget_order()
 
 
 def training_step(  # noqa: PLR0913, PLR0917  (what a step is made of)

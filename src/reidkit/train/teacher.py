@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.loaders import TrainBatches
     from reidkit.data.masks import Masks
+    from reidkit.data.sampler import Sampler
     from reidkit.data.sources import ImageSource
     from reidkit.encoder import Encoder, InputSpec
     from reidkit.losses.objective import Objective
@@ -173,13 +174,26 @@ class TaughtBatches:
         """Those of the images, which the student alone sees."""
         return self._batches.masks
 
-    def cameras(self, epoch: int, batch: int) -> Tensor:
-        """Return the cameras of the images of a batch (see `TrainBatches.cameras`)."""
-        return self._batches.cameras(epoch, batch)
+    @property
+    def sampler(self) -> Sampler:
+        """What chooses the images of each batch."""
+        return self._batches.sampler
 
     def count(self, epoch: int) -> int:
         """Return how many batches this epoch has."""
         return self._batches.count(epoch)
+
+    def forget_order(self) -> None:
+        """Ask the sampler again for its batches."""
+        self._batches.forget_order()
+
+    def cameras(self, epoch: int, batch: int) -> Tensor:
+        """Return the cameras of the images of a batch (see `TrainBatches.cameras`)."""
+        return self._batches.cameras(epoch, batch)
+
+    def styled(self, epoch: int, batch: int) -> Tensor | None:
+        """Return which images of a batch have another camera's style (see `TrainBatches.styled`)."""
+        return self._batches.styled(epoch, batch)
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield the batches of an epoch from `start` on, as the batches inside do."""
