@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidkit.losses.triplet import batch_hard_triplet, euclidean, mean_loss
+from reidkit.losses.triplet import among, batch_hard_triplet, euclidean, mean_loss
 
 if TYPE_CHECKING:
     from reidkit.losses.triplet import Form
@@ -38,8 +38,8 @@ def quantile_triplet(
     count_b = (~same_bb).sum(dim=1)
     counts_b = count_b > 0
     pos_b = dist_bb.masked_fill(~same_bb, 0.0).amax(dim=1)
-    # The negatives of a row come first, in rising order; a row without any keeps its distances, which are finite.
-    rising_bb = dist_bb.masked_fill(same_bb & counts_b[:, None], torch.inf).sort(dim=1).values
+    # The negatives of a row come first, in rising order.
+    rising_bb = among(dist_bb, ~same_bb, counts_b, torch.inf).sort(dim=1).values
     place_b = share * (count_b - 1).clamp_min(0)
     low_b, high_b = place_b.floor().long(), place_b.ceil().long()
     below_b, above_b = (rising_bb.gather(1, at_b[:, None])[:, 0] for at_b in (low_b, high_b))

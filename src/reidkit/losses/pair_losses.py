@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from reidkit.losses.triplet import euclidean, mean_of, same_and_other
+from reidkit.losses.triplet import among, euclidean, mean_of, same_and_other
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,8 @@ def circle_loss(feat_bd: Tensor, label_b: Tensor, margin: float = 0.25, scale: f
     counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
     pos_bb = -scale * (1 + margin - cos_bb).clamp_min(0).detach() * (cos_bb - 1 + margin)
     neg_bb = scale * (cos_bb + margin).clamp_min(0).detach() * (cos_bb - margin)
-    pos_b, neg_b = _log_sum_exp(pos_bb, positive_bb, counts_b), _log_sum_exp(neg_bb, negative_bb, counts_b)
+    pos_b = among(pos_bb, positive_bb, counts_b, -torch.inf).logsumexp(dim=1)
+    neg_b = among(neg_bb, negative_bb, counts_b, -torch.inf).logsumexp(dim=1)
     return mean_of(F.softplus(pos_b + neg_b), counts_b)
 
 
@@ -48,7 +49,7 @@ def supervised_contrastive(feat_bd: Tensor, label_b: Tensor, scale: float = 10.0
     cos_bb, positive_bb, negative_bb = _cosines(feat_bd, label_b)
     counts_b = positive_bb.any(dim=1)
     score_bb = scale * cos_bb
-    all_b = _log_sum_exp(score_bb, positive_bb | negative_bb, counts_b)
+    all_b = among(score_bb, positive_bb | negative_bb, counts_b, -torch.inf).logsumexp(dim=1)
     mean_b = (score_bb * positive_bb).sum(dim=1) / positive_bb.sum(dim=1).clamp_min(1)
     return mean_of(all_b - mean_b, counts_b)
 
@@ -96,11 +97,6 @@ def _cosines(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cosines [B, B], which of them are of two images of one id, and which of two ids."""
     unit_bd = F.normalize(feat_bd, dim=1)
     return unit_bd @ unit_bd.T, *same_and_other(label_b)
-
-
-def _log_sum_exp(score_bb: Tensor, mask_bb: Tensor, counts_b: Tensor) -> Tensor:
-    """Return ln sum exp of each row's scores under the mask; of all, which is finite, in rows that do not count."""
-    return score_bb.masked_fill(~mask_bb & counts_b[:, None], -torch.inf).logsumexp(dim=1)
 
 
 def _centroids(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:

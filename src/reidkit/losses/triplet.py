@@ -50,9 +50,8 @@ def weighted_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, f
     dist_bb = euclidean(feat_bd, feat_bd)
     positive_bb, negative_bb = same_and_other(label_b)
     counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
-    ignored_b1 = ~counts_b[:, None]  # what such a row has does not matter, but it has to be finite
-    pos_b = _softmax_mean(dist_bb, dist_bb, positive_bb | ignored_b1)
-    neg_b = _softmax_mean(dist_bb, -dist_bb, negative_bb | ignored_b1)
+    pos_b = _softmax_mean(dist_bb, among(dist_bb, positive_bb, counts_b, -torch.inf))
+    neg_b = _softmax_mean(dist_bb, among(-dist_bb, negative_bb, counts_b, -torch.inf))
     return mean_loss(pos_b - neg_b, margin, form, counts_b)
 
 
@@ -132,6 +131,14 @@ def mean_loss(difference_b: Tensor, margin: float, form: Form, counts_b: Tensor 
     return cost_b.mean() if counts_b is None else mean_of(cost_b, counts_b)
 
 
+def among(value_bb: Tensor, mask_bb: Tensor, counts_b: Tensor, other: float) -> Tensor:
+    """Return each row's values under the mask, and `other`, an infinity, elsewhere; rows that do not count stay.
+
+    A row whose mask is empty would be infinite throughout, and its gradient NaN, which `mean_of` could not take away.
+    """
+    return value_bb.masked_fill(~mask_bb & counts_b[:, None], other)
+
+
 def mean_of(cost_b: Tensor, counts_b: Tensor) -> Tensor:
     """Return the mean of what the anchors cost [B] that count, bool [B]; 0 where none does.
 
@@ -141,10 +148,9 @@ def mean_of(cost_b: Tensor, counts_b: Tensor) -> Tensor:
     return torch.where(counts_b, cost_b, 0.0).sum() / counts_b.sum().clamp_min(1)
 
 
-def _softmax_mean(dist_bb: Tensor, score_bb: Tensor, mask_bb: Tensor) -> Tensor:
-    """Return the mean of each row's distances under the mask, weighted by the softmax of the scores there."""
-    weight_bb = score_bb.masked_fill(~mask_bb, -torch.inf).softmax(dim=1)
-    return (weight_bb * dist_bb).sum(dim=1)
+def _softmax_mean(dist_bb: Tensor, score_bb: Tensor) -> Tensor:
+    """Return the mean of each row's distances, weighted by the softmax of its scores."""
+    return (score_bb.softmax(dim=1) * dist_bb).sum(dim=1)
 
 
 def _published_mean(masked_bb: Tensor, score_bb: Tensor, mask_bb: Tensor) -> Tensor:
