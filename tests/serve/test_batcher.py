@@ -114,3 +114,15 @@ def test_each_batch_is_observed():
     assert size == 2
     assert seconds >= 0
     assert waited >= 0
+
+
+def test_what_fails_to_observe_a_batch_stops_no_later_one(caplog):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    batcher = Batcher(lambda values: values, observe=fail)
+    for number in (1, 2):
+        (future,) = batcher.submit([number])
+        assert future.result(10) == number
+    assert batcher.close()
+    assert caplog.text.count("a batch could not be counted") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+LOG = logging.getLogger("reidkit.serve")
 
 SHARE = 0.2
 """What one batch counts for in the moving average of the rate."""
@@ -140,7 +143,10 @@ class Batcher(Generic[T, R]):
         rate = len(batch) / spent
         self.rate = rate if not self.rate else (1 - SHARE) * self.rate + SHARE * rate
         if self._observe:
-            self._observe(len(batch), now - started, started - min(item.since for item in batch))
+            try:
+                self._observe(len(batch), now - started, started - min(item.since for item in batch))
+            except Exception:  # without the thread, whoever waits would wait for ever
+                LOG.exception("a batch could not be counted")
 
     def _alone(self, item: _Item[T, R]) -> None:
         try:
