@@ -13,6 +13,7 @@ from PIL import Image
 
 from reidkit.gallery import Filter, Query, Row
 from reidkit.gallery.memory import MemoryGallery
+from reidkit.serve import service as service_module
 from reidkit.serve.app import OPERATIONS, create_app
 from reidkit.serve.settings import ServiceSettings
 from tests.serve.conftest import filled, picture, running, search, wait_for
@@ -361,6 +362,22 @@ def test_old_rows_are_removed_as_the_service_starts(model, gallery):
         wait_for(lambda: len(gone.service.gallery) == 60 - expected)
         log = gone.get("/v1/audit").json()["entries"]
         assert [entry["count"] for entry in log if entry["action"] == "remove"] == ([expected] if expected else [])
+
+
+def test_old_rows_are_removed_at_last_whatever_fails_at_first(model, gallery, monkeypatch, caplog):
+    gallery.add_vectors(np.ones((1, model.dim), np.float32), [Row("old", time=datetime(2000, 1, 1, tzinfo=UTC))])
+    count, failures = gallery.count, [RuntimeError("of a library"), KeyError("of another")]
+
+    def fail(*matching):
+        if matching and failures:
+            raise failures.pop()
+        return count(*matching)
+
+    monkeypatch.setattr(gallery, "count", fail)
+    monkeypatch.setattr(service_module, "RETENTION_SECONDS", 0.01)
+    with running(model, gallery, retain=1e8):
+        wait_for(lambda: "old" not in gallery)
+    assert caplog.text.count("it is tried again in an hour") == 2
 
 
 def test_pictures_of_a_folder_and_of_nothing_else(model, tmp_path):

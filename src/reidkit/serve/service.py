@@ -16,7 +16,6 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from reidkit.errors import ReidkitError
 from reidkit.gallery import Filter, Query, Row, SearchOptions
 from reidkit.gallery.memory import MemoryGallery
 from reidkit.serve import uploads
@@ -276,7 +275,7 @@ class Service:
         while True:
             try:
                 await self.remove_old()
-            except (ReidkitError, Problem, sqlite3.Error, OSError):
+            except Exception:  # whatever it was: what should be gone must not stay for good
                 LOG.exception("what is too old could not be removed; it is tried again in an hour")
             await asyncio.sleep(RETENTION_SECONDS)
 
