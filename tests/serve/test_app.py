@@ -191,6 +191,18 @@ def test_two_are_compared(client):
     problem(client.post("/v1/compare", json={"a_key": "door/000.jpg", "b_key": "nobody"}), 404, "not-found")
 
 
+def test_of_those_who_only_add_one_key_at_the_same_time_one_does(own, monkeypatch):
+    """All of them have seen that it is not there."""
+    monkeypatch.setattr(own.service.gallery, "get", lambda _: None)
+    answers = [
+        own.put("/v1/rows/once.jpg", files={"image": ("", picture(seed))}, headers={"If-None-Match": "*"})
+        for seed in (90, 90, 91)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 412, 412]
+    problem(answers[2], 412, "already-there")
+    assert search(own, {"limit": 1}, picture(90)).json()["results"][0]["similarity"] == pytest.approx(1, abs=1e-3)
+
+
 def test_a_row_is_put_read_replaced_and_removed(own):
     key = "new/ü 1.jpg"
     path = "/v1/rows/new%2F%C3%BC%201.jpg"

@@ -46,21 +46,23 @@ async def put_row(request: Request) -> Response:
     service = service_of(request)
     service.actor(request, "write")
     key = key_of(request)
+    only_add = request.headers.get("if-none-match") == "*"
     with service.admission.place() as place:
         body = await read_body(request, service.settings, place.take)
         with service.admission.work():
             if len(body.images) > 1:
                 raise invalid("/image", "a row has one picture")
             content = validated(RowContent, body.value)
-            there = await service.in_gallery(service.gallery.get, key)
-            if there and request.headers.get("if-none-match") == "*":
+            if only_add and await service.in_gallery(service.gallery.get, key) is not None:
                 raise Problem("already-there", key=key)
             wanted = NewRow.model_construct(**dict(content), key=key, image=0 if body.images else None)
             (made,) = await _made(service, request, [wanted], body)
             if isinstance(made, Problem):
                 raise made
-            added = await _stored(service, request, [made], "replace")
+            added = await _stored(service, request, [made], "skip" if only_add else "replace")
     status = added.status[0]
+    if only_add and status != "added":  # somebody else has added it meanwhile
+        raise Problem("already-there", key=key)
     return JSONResponse({**row_answer(made[0]), "status": status}, 201 if status == "added" else 200)
 
 
