@@ -188,7 +188,7 @@ POLL = 0.1
 GRACE = 5.0
 """Seconds that the others get to end by themselves, after one has ended badly, before they are killed."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux
 _CHILD = "REIDKIT_PROCESS"
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -77,3 +80,22 @@ def test_the_error_says_how_to_go_on(number: signal.Signals, status: int) -> Non
     error = interrupt.stopped(Progress(epoch=2, batch=3, step=9))
     assert str(error) == "stopped and saved at step 9 of epoch 2; go on with: reidkit train x --resume"
     assert error.status == status
+
+
+def test_a_run_in_another_thread_hears_none() -> None:
+    """`signal.signal` raises there: a notebook's worker or a server may train all the same."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+
+    def enter() -> bool:
+        with Interrupt("again") as interrupt:
+            return interrupt.requested
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(enter).result() is False
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_where_there_is_no_sighup_the_modules_are_there() -> None:
+    """As on Windows."""
+    words = "import signal; del signal.SIGHUP; from reidkit import workers; from reidkit.train import checkpoint as c"
+    subprocess.run([sys.executable, "-c", f"{words}; assert workers.SIGNALS == c.SIGNALS, c.SIGNALS"], check=True)

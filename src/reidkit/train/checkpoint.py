@@ -6,6 +6,7 @@ A state is written whole or not at all, and read without executing anything.
 from __future__ import annotations
 
 import signal
+import threading
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -261,7 +262,8 @@ def last_good(state: Path) -> str:
 
 # Ctrl-C, SIGTERM and a closed terminal end a run between two steps, with its state saved.
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Windows has no SIGHUP."""
 
 
 class StoppedError(RunError):
@@ -279,7 +281,8 @@ class Interrupt:
     """While entered, the first signal only sets `requested`; a second one ends the process as it always does.
 
     `say` is called at once with a line that acknowledges the signal, as the step may take a while.
-    A signal that the process ignores stays ignored: that is what `nohup` is for.
+    A signal that the process ignores stays ignored: that is what `nohup` is for. Beside the main thread nothing is
+    heard, as Python gives signals to that one alone.
     """
 
     def __init__(self, resume: str, say: Callable[[str], None] | None = None) -> None:
@@ -290,6 +293,8 @@ class Interrupt:
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interrupt:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) or signal.SIG_DFL for number in heard}
         return self
