@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
@@ -12,10 +12,12 @@ import pytest
 from reidkit.errors import DataError, MissingFileError
 from reidkit.gallery import Query
 from reidkit.gallery.local import LocalGallery
-from reidkit.video.clips import clip_bytes, draw_boxes, write_clips, write_marked
+from reidkit.video.clips import _frames, clip_bytes, draw_boxes, write_clips, write_marked
+from reidkit.video.frames import VideoFile
 from reidkit.video.piece import gallery_row
 from reidkit.video.visits import find_visits
 from tests.gallery.made import calibration
+from tests.video.drawn import write_video
 from tests.video.tracked import track
 
 av = pytest.importorskip("av")
@@ -109,6 +111,34 @@ def test_a_damaged_video_is_named(tracked, visits, tmp_path):
     assert ["camera1.mp4 cannot be read" in problem for problem in done.problems] == [True]
     assert done.files
     assert not [path for path in (tmp_path / "clips").iterdir() if path not in done.files]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("v.mp4", "mpeg4"), ("v.mkv", "libx264"), ("v.avi", "mpeg4"), ("v.ts", "libx264"), ("v.h264", "libx264")],
+)
+def test_frames_from_any_second_on(name, codec, tmp_path):
+    """Also of files that cannot be sought in, or not exactly; 10 frames a second, and one key frame in some."""
+    path = write_video(tmp_path / name, 150, codec=codec)
+    with closing(VideoFile(path)) as source:
+        whole = [frame.second for frame in source]
+    for first, last in ((0.0, 0.5), (0.1, 2.0), (5.0, 6.0), (whole[-1] - 0.25, 99.0)):
+        found = [second for second, _ in _frames(path, first, last)]
+        assert found == pytest.approx([second for second in whole if first - 1e-6 <= second <= last])
+    assert list(_frames(path, 99.0, 100.0)) == []
+
+
+def test_a_clip_beside_damage_is_made_of_what_can_be_read(tmp_path):
+    path = write_video(tmp_path / "v.mp4", 200)
+    content, random = bytearray(path.read_bytes()), np.random.default_rng(0)
+    content[10_000:50_000:7] = random.integers(256, size=len(content[10_000:50_000:7]), dtype=np.uint8).tobytes()
+    path.write_bytes(content)
+    with closing(VideoFile(path)) as source:
+        whole = [frame.second for frame in source if frame.second >= 3.0]
+    assert source.about.remarks
+    assert 50 < len(whole) < 170
+    found = [second for second, _ in _frames(path, 3.0, 99.0)]
+    assert len(set(np.round(whole, 3)) & set(np.round(found, 3))) > 50
 
 
 def test_a_marked_video_is_whole(tracked, visits, tmp_path):

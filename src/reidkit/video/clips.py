@@ -14,14 +14,22 @@ from PIL import Image, ImageDraw, ImageFont
 
 from reidkit.errors import DataError, MissingFileError
 from reidkit.video.encode import write_video
-from reidkit.video.frames import FALLBACK_RATE, VideoFile, open_container, upright, video_stream
+from reidkit.video.frames import (
+    FALLBACK_RATE,
+    VideoFile,
+    decoded_frames,
+    import_av,
+    open_container,
+    upright,
+    video_stream,
+)
 from reidkit.video.piece import pieces_of_video
 from reidkit.video.record import is_name, read_record
 from reidkit.video.words import chance_words
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,8 +37,14 @@ if TYPE_CHECKING:
     from reidkit.video.record import Record
     from reidkit.video.visits import Visit, Visits
 
+    Moments = Generator[tuple[float, Callable[[], NDArray[np.uint8]]], None, None]
+    """The second of each frame, and what makes its pixels."""
+
 MARGIN = 1.0
 """Seconds that a clip shows before and after a visit."""
+
+STEP_BACK = 4.0
+"""Seconds before a place at which an earlier key frame is looked for first, and then twice as many."""
 
 RGB = (255, 176, 0)
 LARGEST_SIDE = 1280
@@ -218,30 +232,54 @@ def _pieces(found: TrackedVideo, keys: set[str]) -> dict[str, Piece]:
 
 def _frames(file: Path, first: float, last: float) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """Yield the frames between two seconds of a video, as `VideoFile` counts them, beginning near the first one."""
-    for second, image in _from_begin(file) if first <= 0 else _from_key_frame(file, first):
-        if second > last:
-            return
-        if second >= first - 1e-6:
-            yield second, image()
+    with closing(_from_before(file, first)) as frames:
+        for second, image in frames:
+            if second > last:
+                return
+            if second >= first - 1e-6:
+                yield second, image()
 
 
-def _from_begin(file: Path) -> Iterator[tuple[float, Callable[[], NDArray[np.uint8]]]]:
+def _from_before(file: Path, first: float) -> Moments:
+    """Yield frames from a second on, or from shortly before it.
+
+    A seek in a file without an index, as MPEG-TS has none, may lead behind the place that was asked for, and a bare
+    stream knows none: then an earlier place is tried, and at last the beginning.
+    """
+    back = 0.0
+    while back < first:
+        with closing(_from_key_frame(file, first - back)) as frames:
+            begin = next(frames, None)
+            if begin is not None and begin[0] <= first + 1e-6:
+                yield begin
+                yield from frames
+                return
+        back = 2 * back or STEP_BACK
+    yield from _from_begin(file)
+
+
+def _from_begin(file: Path) -> Moments:
     with closing(VideoFile(file)) as source:
         for frame in source:
             yield frame.second, partial(np.asarray, frame.image)
 
 
-def _from_key_frame(file: Path, first: float) -> Iterator[tuple[float, Callable[[], NDArray[np.uint8]]]]:
-    """Yield frames from the last key frame before a second on; seconds count from the first frame of the video."""
+def _from_key_frame(file: Path, first: float) -> Moments:
+    """Yield frames from the last key frame before a second on; seconds count from the first frame of the video.
+
+    There are none where the file cannot be sought in. Packets that cannot be decoded are passed over, as they were when
+    the video was tracked.
+    """
     with closing(open_container(f"file:{file.absolute()}", str(file), {"protocol_whitelist": "file"})) as container:
+        stream = video_stream(container, str(file))
+        zero = float((stream.start_time or 0) * stream.time_base)
         try:
-            stream = video_stream(container, str(file))
-            zero = float((stream.start_time or 0) * stream.time_base)
             container.seek(int((first + zero) / stream.time_base), stream=stream)
-            for decoded in container.decode(stream):
-                yield float(decoded.time or 0.0) - zero, partial(upright, decoded, str(file))
-        except OSError as error:
-            raise DataError(f"{file} cannot be read ({error.strerror}): play it to see whether it is whole") from None
+        except (import_av().error.FFmpegError, OSError):
+            return
+        for decoded in decoded_frames(container, stream, []):
+            if decoded.time is not None:
+                yield float(decoded.time) - zero, partial(upright, decoded, str(file))
 
 
 def _marked(
