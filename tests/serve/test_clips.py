@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import threading
 
 import numpy as np
@@ -159,6 +160,31 @@ def test_clips_are_held_up_to_a_limit(model, films, monkeypatch):
     clips._held.popitem()
     assert asyncio.run(clips.get(keys[1], 60)) == made[1]
     assert all(held == made[1] for held in clips._held.values())
+    clips.close()
+
+
+def test_no_clip_is_shown_of_a_video_that_was_tracked_again(model, films, tmp_path, caplog):
+    """A track of the same name may be another person then, until the gallery is filled again."""
+    caplog.set_level("INFO", "reidkit")
+    place = shutil.copytree(films, tmp_path / "films")
+    clips = Clips(filled(model, place), place / "tracks")
+    row = next(row for row in clips._gallery if row.key.startswith("camera1/"))
+    before = asyncio.run(clips.get(row.key, 60))
+    boxes, record = place / "tracks" / "camera1" / "boxes.csv", place / "tracks" / "camera1" / "video.json"
+    written = boxes.read_text()
+    lines = [line.split(",") for line in written.splitlines()]
+    mine = [line for line in lines if line[3] == row.track.split("/")[1]]
+    boxes.write_text("\n".join(",".join(line) for line in lines if line not in mine[:4]))
+    record.write_text(record.read_text().replace('"tracker": ""', '"tracker": "another"'))
+    with pytest.raises(Problem) as caught:
+        asyncio.run(clips.get(row.key, 60))
+    assert caught.value.name == "not-found"
+    assert "it was tracked anew since the gallery was filled" in caplog.text
+    boxes.write_text(written)
+    assert asyncio.run(clips.get(row.key, 60)) == before
+    shutil.rmtree(place / "tracks" / "camera1")
+    with pytest.raises(Problem):
+        asyncio.run(clips.get(row.key, 60))
     clips.close()
 
 

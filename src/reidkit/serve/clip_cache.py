@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,10 @@ from reidkit.serve.problems import Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reidkit.gallery import Gallery
+    from reidkit.gallery import Gallery, Row
+    from reidkit.video.record import Record
+
+LOG = logging.getLogger("reidkit.serve")
 
 HELD = 32 * 2**20
 """Bytes of clips that are held."""
@@ -35,7 +39,7 @@ class Clips:
         self._gallery, self._folder = gallery, folder
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="reidkit-clips")
         self._lock = threading.Lock()
-        self._held: OrderedDict[int, bytes] = OrderedDict()
+        self._held: OrderedDict[tuple[int, Record], bytes] = OrderedDict()
         self._waiting = 0
 
     async def get(self, key: str, timeout: float) -> bytes:
@@ -67,22 +71,30 @@ class Clips:
         row = self._gallery.get(key)
         if row is None:
             raise Problem("not-found", "There is no row of this key.")
-        with self._lock:
-            if (held := self._held.get(row.id)) is not None:
-                self._held.move_to_end(row.id)
-                return held
         video = row.attributes.get("video")
         if not isinstance(video, str) or self._folder is None:
             raise Problem("not-found", "This row is from no video.")
-        from reidkit.video.clips import clip_bytes
+        from reidkit.video.clips import clip_bytes, tracked_video
 
         try:
-            made = clip_bytes(self._folder, video, row.track or row.key)
-        except ReidkitError:
-            # The sentence names folders of this machine: it is for the log.
+            # What is known of a video changes where it is tracked again: its tracks are others then.
+            place = row.id, tracked_video(self._folder, video).record
+            with self._lock:
+                if (held := self._held.get(place)) is not None:
+                    self._held.move_to_end(place)
+                    return held
+            made = clip_bytes(self._folder, video, row.track or row.key, seen=_seen(row))
+        except ReidkitError as error:
+            LOG.info("no clip of a row: %s", error)  # it names folders of this machine, which the answer must not
             raise Problem("not-found", "The video of this row is not there, or cannot be read.") from None
         with self._lock:
-            self._held[row.id] = made
+            self._held[place] = made
             while sum(map(len, self._held.values())) > HELD:
                 self._held.popitem(last=False)
         return made
+
+
+def _seen(row: Row) -> tuple[float, float] | None:
+    """Return the seconds from which to which a row says that it was seen; None where it does not."""
+    first, last = row.attributes.get("first"), row.attributes.get("last")
+    return (first, last) if isinstance(first, int | float) and isinstance(last, int | float) else None

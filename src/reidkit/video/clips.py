@@ -171,13 +171,22 @@ def write_marked(
     return Clips(tuple(files), tuple(dict.fromkeys(problems)))
 
 
-def clip_bytes(folder: Path, video: str, track: str, *, margin: float = 2.0, longest: float = 20.0) -> bytes:
+def clip_bytes(
+    folder: Path,
+    video: str,
+    track: str,
+    *,
+    seen: tuple[float, float] | None = None,
+    margin: float = 2.0,
+    longest: float = 20.0,
+) -> bytes:
     """Return an MP4 file that shows one track of a tracked video with its box.
 
     Args:
         folder: DIR, the folder that `reidkit video track` has made.
         video: The name of the video in it.
         track: The name of the track, as `Piece.key`.
+        seen: From which second to which it lasts, as a gallery says; another track of its name is refused then.
         margin: Seconds before and after it.
         longest: Of a longer track, so many seconds around its best crop are shown.
 
@@ -189,7 +198,7 @@ def clip_bytes(folder: Path, video: str, track: str, *, margin: float = 2.0, lon
 
     found = tracked_video(folder, video)
     piece = _pieces(found, {track}).get(track)
-    if piece is None:
+    if piece is None or (seen and not np.allclose(piece.seconds[[0, -1]], seen, rtol=0, atol=1e-3)):
         raise DataError(f"{video} has no track {track}: it was tracked anew since the gallery was filled")
     first, last = float(piece.seconds[0]) - margin, float(piece.seconds[-1]) + margin
     if last - first > longest:
