@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import av
-import numpy as np
 import pytest
 
+from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError
-from reidkit.video import TrackOptions, read_pieces, track
+from reidkit.video import TrackOptions, piece_features, read_pieces, track
 from reidkit.video.live import LiveInput, is_live, shown_address
+from reidkit.video.piece_maker import PieceOptions
+from reidkit.video.record import Record, Settings, Source
+from reidkit.video.trackers import TrackerOptions
+from reidkit.video.video_run import Common, VideoRun
 from tests.gallery.made import Colours
 from tests.video.drawn import write_video
 from tests.video.walkers import ByColour, draw
@@ -21,6 +26,9 @@ from tests.video.walkers import ByColour, draw
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @pytest.mark.parametrize(
@@ -44,16 +52,16 @@ def test_files_are_no_live_input(given: str) -> None:
 
 
 class Connection:
-    """A container of `count` frames that then breaks off; the frames wait until they are taken."""
+    """A container of `count` frames, `apart` milliseconds, that then breaks off; they wait until they are taken."""
 
-    def __init__(self, count: int, taken: threading.Semaphore) -> None:
-        self._count, self._taken = count, taken
+    def __init__(self, count: int, taken: threading.Semaphore, apart: int = 1) -> None:
+        self._count, self._taken, self._apart = count, taken, apart
 
     def demux(self, _: object) -> Iterator[Any]:
         for number in range(self._count):
             self._taken.acquire()
-            frame = av.VideoFrame.from_ndarray(np.full((8, 8, 3), number, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 1000)
+            frame = av.VideoFrame.from_ndarray(draw(number), format="rgb24")
+            frame.pts, frame.time_base = number * self._apart, Fraction(1, 1000)
             yield Packet(frame)
 
     def close(self) -> None:
@@ -161,3 +169,40 @@ def test_live_input_ends_when_its_time_is_over(camera: tuple[str, list[str]], tm
     done = track([camera[0]], tmp_path / "out", detector=ByColour(), options=TrackOptions(seconds=0.3))
     assert done.failed == []
     assert done.records[0].finished
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_pieces_are_embedded_loses_none_of_them(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one is not waited for: what is embedded at that time is lost, and all that was written stays."""
+    taken = threading.Semaphore(1)
+
+    class NextFrame(ByColour):
+        def detect(self, images: Any) -> Any:
+            taken.release()
+            return super().detect(images)
+
+    class Stopped(Colours):
+        def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            signal.raise_signal(signal.SIGINT)
+            if times == 2:
+                taken.release(100)  # so that the thread that receives can end
+                signal.raise_signal(signal.SIGINT)
+            return super().encode(images)
+
+    monkeypatch.setattr(piece_features, "TOGETHER", 1)
+    live = LiveInput("rtsp://cam/1", connect=lambda _: (Connection(30, taken, 100), None))
+    source, settings = Source(name="cam", digest="0" * 16, live=True), Settings(camera="cam")
+    options = PieceOptions(longest=1.0, tracker=TrackerOptions(tracker="iou"))
+    common = Common(folder=tmp_path, options=options, encoder=as_image_encoder(Stopped()))
+    run = VideoRun(common, Record(video="cam", source=source, settings=settings), NextFrame(), None)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    run.read(live)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    record = run.finish(live)
+    taken.release(100)
+    live.close()
+    pieces = read_pieces(tmp_path)
+    assert len(pieces) == record.counts.pieces == (2 if times == 1 else 0)
+    assert all(piece.feature is not None and len(piece) == 11 for piece in pieces)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from reidkit.video.frames import About, Frame, Sampling, decoded_frames, open_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +99,13 @@ class LiveInput:
             number, second, decoded = newest
             yield Frame(number, second, upright(decoded, self.shown))
 
+    def end(self) -> None:
+        """Give no more frames; may be called at any time, by a signal too."""
+        self._ended.set()
+
     def close(self) -> None:
         """Stop receiving."""
-        self._ended.set()
+        self.end()
         with self._changed:
             self._changed.notify_all()
         if self._thread.is_alive():
@@ -160,6 +167,37 @@ class LiveInput:
         finally:
             container.close()
         return came
+
+
+@contextmanager
+def ended_by_signals(live: LiveInput) -> Iterator[None]:
+    """While entered, what would raise KeyboardInterrupt ends the input instead, as the end of its time would.
+
+    So whatever is done with the last frame is done to its end. A second signal acts as it did before. Beside the main
+    thread nothing changes.
+    """
+    before: dict[int, Any] = {}
+
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        put_back()
+        try:
+            before[number](number, frame)
+        except KeyboardInterrupt:
+            live.end()
+
+    if threading.current_thread() is threading.main_thread():
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before |= {number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))}
+        for number in before:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        put_back()
 
 
 def connect_to(source: str) -> tuple[Any, Any]:

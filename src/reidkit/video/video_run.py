@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from reidkit.video.box_files import BoxFile
 from reidkit.video.crops import as_jpeg
 from reidkit.video.detectors.file_detector import Detector
+from reidkit.video.live import LiveInput, ended_by_signals
 from reidkit.video.piece import STILL
 from reidkit.video.piece_features import GalleryPieces, PieceEmbedder
 from reidkit.video.piece_maker import PieceMaker, PieceOptions
@@ -75,19 +77,15 @@ class VideoRun:
         self._last: Frame | None = None
 
     def read(self, frames: Frames) -> None:
-        """Take all frames. Ctrl-C ends live input as its end would."""
-        try:
-            for some in self._batches(frames):
-                self._take(some)
-                if self._common.progress:
-                    total = frames.about.frames
-                    self._common.progress(self._record.video, frames.read, max(total, frames.read + 1) if total else 0)
-            self._write(self._timed("crops", 0, self._maker.finish))
-        except KeyboardInterrupt:
-            if not self._record.source.live:
-                raise
-            frames.close()
-            self._write(self._maker.finish())
+        """Take all frames. Ctrl-C ends live input as its end would; a second one, without what is under way."""
+        with ended_by_signals(frames) if isinstance(frames, LiveInput) else nullcontext():
+            try:
+                self._take_all(frames)
+            except KeyboardInterrupt:
+                if not self._record.source.live:
+                    raise
+                frames.close()
+        self._write(self._timed("crops", 0, self._maker.finish))
         self._write([], last=True)
 
     def finish(self, frames: Frames) -> Record:
@@ -111,6 +109,13 @@ class VideoRun:
         if common.progress:
             common.progress(record.video, 1, 1)
         return self.writer.finish(record)
+
+    def _take_all(self, frames: Frames) -> None:
+        for some in self._batches(frames):
+            self._take(some)
+            if self._common.progress:
+                total = frames.about.frames
+                self._common.progress(self._record.video, frames.read, max(total, frames.read + 1) if total else 0)
 
     def _batches(self, frames: Frames) -> Iterator[list[Frame]]:
         """Yield as many frames at a time as the detector takes; live ones singly, as they come."""
