@@ -70,7 +70,8 @@ def test_pictures_of_images_by_cameras_that_are_not_known(nursery, model, noise,
     ],
 )
 def test_wrong_calls_end_in_a_sentence(nursery, model, noise, tmp_path, words, sentence):
-    found = nursery.run("show", words[0], model, "--data", noise, *words[1:], folder=tmp_path)
+    data = () if "--data" in words else ("--data", noise)
+    found = nursery.run("show", words[0], model, *data, *words[1:], folder=tmp_path)
     assert found.status in (1, 2)
     assert sentence in found.line()
     assert not list(tmp_path.iterdir())

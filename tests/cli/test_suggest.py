@@ -8,6 +8,8 @@ from reidkit.cli import suggest
 from reidkit.recipe.text import FIELDS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.commands import Nursery
 
 KNOWN = ("recipes", "data", "shard", "synth", "train", "evaluate", "score", "calibrate", "paper", "doctor", "show")
@@ -111,3 +113,24 @@ def test_a_data_set_in_the_place_of_an_argument(nursery: Nursery, words: tuple[s
         f"`reidkit {words[0]}` takes the data set by an option: --data 'my data' (see `reidkit {words[0]} --help`)"
     )
     assert "Missing option '--data'" in nursery.run(*words).line()
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "command"),
+    [
+        ("evaluate gone --data a --data b", "--data", "evaluate"),
+        ("evaluate gone --data a --keypoints b --masks c", "--masks", "evaluate"),
+        ("show ranks gone --data a --out=b.png --out c.png", "--out", "show ranks"),
+    ],
+)
+def test_an_option_that_takes_one_value_is_not_given_twice(
+    nursery: Nursery, tmp_path: Path, words: str, option: str, command: str
+) -> None:
+    done = nursery.run(*words.split(), folder=tmp_path)
+    assert done.status == 2
+    assert done.line() == f"{option} is given 2 times, and `reidkit {command}` takes one: leave out the others"
+
+
+def test_options_of_several_values_and_flags_may_be_repeated(nursery: Nursery, tmp_path: Path) -> None:
+    words = "train bnneck --data a --data b --set optim.lr=1e-3 --set optim.epochs=2 --resume --resume"
+    assert nursery.run(*words.split(), folder=tmp_path).line().startswith("a is not there")

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from reidkit.cli import suggest
-from reidkit.errors import ReidkitError
+from reidkit.errors import ReidkitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -160,13 +160,27 @@ class Command(_ExampleFirst, TyperCommand):
         """Read the words of the command line, with options by their present names or their earlier ones."""
         words = [_present_name(word) for word in args]
         try:
-            return super().parse_args(ctx, [*words])
+            left = super().parse_args(ctx, [*words])
         except Exception as error:
             if type(error).__name__ == "MissingParameter" and "--data" in getattr(error, "param", ctx.command).opts:
                 _, left, _ = self.make_parser(ctx).parse_args([*words])
                 if left:
                     raise suggest.data_by_position(left[0], ctx.command_path) from None
             raise
+        if not ctx.resilient_parsing:  # completion tries words
+            self._refuse_repeated(ctx, words)
+        return left
+
+    def _refuse_repeated(self, ctx: Any, words: list[str]) -> None:
+        """Refuse an option that takes one value and has several: all but the last would be ignored."""
+        given = self.make_parser(ctx).parse_args([*words])[2]
+        for param in dict.fromkeys(given):
+            several = param.multiple or getattr(param, "is_flag", False)
+            if param.param_type_name == "option" and not several and given.count(param) > 1:
+                raise UsageError(
+                    f"{param.opts[0]} is given {given.count(param)} times, and `{ctx.command_path}` takes one: leave "
+                    "out the others"
+                )
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.
