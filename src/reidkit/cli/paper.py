@@ -29,6 +29,9 @@ FORMATS = (".png", ".svg", ".pdf")
 
 THINGS = (*TABLES, *FIGURES, "differences")
 
+DRAWN_WITH = {"figure1": ("--measured",), "figure4": ("--data",), "figure6": ("--data", "--set")}
+"""What a figure is made with, beside the options of the machine and of the output."""
+
 
 def paper(
     what: Annotated[
@@ -63,6 +66,10 @@ def paper(
     if what not in THINGS:
         close = difflib.get_close_matches(what, THINGS, n=1, cutoff=0.4)
         raise UsageError(f"there is no {what}; " + (f"did you mean {close[0]}?" if close else ", ".join(THINGS)))
+    given: dict[str, object] = {"--small": small, "--short": short, "--weights": weights, "--rows": rows is not None}
+    given |= {"--seeds": seeds > 1, "--processes": processes > 1, "--compile": compiled, "--masks": masks}
+    given |= {"--data": data, "--set": settings, "--as": interpretation, "--measured": measured}
+    _refuse_unused(what, [option for option, value in given.items() if value])
     if what == "differences":
         _differences(as_json=as_json)
         return
@@ -85,6 +92,9 @@ def paper(
     # A table is made of runs.
     if small and short:
         raise UsageError("--small and --short exclude each other: give one of them")
+    wanted_rows = tuple(name.strip() for name in (rows or "").split(",") if name.strip())
+    if rows is not None and not wanted_rows:
+        raise UsageError("--rows names no row: name some, or leave it out for all of them")
 
     from reidkit.experiments.grid import make_table
     from reidkit.experiments.measure import RunOptions
@@ -97,7 +107,7 @@ def paper(
         size="small" if small else "short" if short else "full",
         interpretation=interpretation or "",
         settings=tuple(settings or ()),
-        rows=tuple(name.strip() for name in rows.split(",") if name.strip()) if rows else (),
+        rows=wanted_rows,
         seeds=seeds,
         weights=_weights(weights or []),
         masks=masks,
@@ -117,6 +127,14 @@ def paper(
         )
         table = make_table(experiment, run_options, processes)
     _print(table, out / experiment.name, as_json=as_json)
+
+
+def _refuse_unused(what: str, given: Sequence[str]) -> None:
+    """Refuse options that change nothing of what is asked for."""
+    for option in given:
+        used = option != "--measured" if what in TABLES else option in DRAWN_WITH.get(what, ())
+        if not used:
+            raise UsageError(f"{option} changes nothing of {what}: leave it out")
 
 
 def _draw(what: str, wanted: FigureOptions, *, as_json: bool) -> None:
