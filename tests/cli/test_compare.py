@@ -28,6 +28,9 @@ def test_two_colours_by_hand(tmp_path: Path, nursery: Nursery) -> None:
     found = nursery.run(*words, "--threshold", "0.7", "--picture", tmp_path / "both.png", "--json").json()
     assert found["same"] is True
     assert (tmp_path / "both.png").stat().st_size > 1000
+    before = (tmp_path / "a.png").read_bytes()
+    assert "is what this command reads" in nursery.run(*words, "--picture", tmp_path / "a.png").line()
+    assert (tmp_path / "a.png").read_bytes() == before
     refused = nursery.run("compare", model, tmp_path / "gone.png", tmp_path / "b.png", "--input-spec", "raw")
     assert "gone.png" in refused.line()
 

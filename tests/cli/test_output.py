@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from reidkit import terminal
 from reidkit.cli import output
 from reidkit.cli.train import Console
+from reidkit.errors import UsageError
 from reidkit.recipe import Batch, Optim, Recipe
 from reidkit.train.checkpoint import Progress
 
@@ -209,3 +212,20 @@ def test_what_is_told_of_rate_and_time_is_shown(monkeypatch: pytest.MonkeyPatch)
         tell("epoch 1/2", 1, 4, "812 images/s", "3 min left")
     assert "812 images/s" in stream.getvalue()
     assert "3 min left" in stream.getvalue()
+
+
+def test_a_result_is_not_written_over_what_is_read(tmp_path: Path) -> None:
+    """Nor over the weights of a run folder that is read, by whatever path; its other files may be replaced."""
+    run = tmp_path / "run"
+    run.mkdir()
+    weights, page = run / "model.safetensors", run / "evaluation.html"
+    weights.write_bytes(b"weights")
+    page.write_text("of yesterday")
+    (tmp_path / "link.csv").symlink_to(weights)
+    for written, *read in ((weights, run), (weights, weights), (run / ".." / "run" / page.name, page)):
+        with pytest.raises(UsageError, match=r"is what this command reads: name another file \(--report\)"):
+            output.refuse_input("--report", written, None, *read)
+    with pytest.raises(UsageError, match=r"link\.csv"):
+        output.refuse_input("--report", tmp_path / "link.csv", tmp_path / "gone", run)
+    for other in (page, tmp_path / "new.html", Path(os.devnull), None):
+        output.refuse_input("--report", other, run, tmp_path / "gone", tmp_path)

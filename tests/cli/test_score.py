@@ -177,6 +177,9 @@ def test_every_query_in_a_file(nursery: Nursery, files: tuple[Path, Path], tmp_p
     done = nursery.run("score", *files, "--per-query", tmp_path / "no" / "queries.csv")
     assert done.status == 1
     assert "cannot be written" in done.line()
+    before = files[1].read_bytes()
+    assert nursery.run("score", *files, "--per-query", files[1]).status == 2
+    assert files[1].read_bytes() == before
 
 
 @pytest.mark.parametrize("way", ["ecn", "ecn-original", "expansion"])

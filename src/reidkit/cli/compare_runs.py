@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, print_table, progress, shown_command
+from reidkit.cli.output import print_json, print_line, print_table, progress, refuse_input, shown_command
 from reidkit.terminal import percent
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def compare_runs(
     as_json: options.Json = False,
 ) -> None:
     """Compare two runs: their curves, their scores side by side, and a paired test over the ids of the queries."""
+    refuse_input("--report", report, first, second, data)
     from reidkit.data.formats.detect import load_dataset
     from reidkit.train import compare_runs
 

@@ -7,7 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reidkit.cli import options
-from reidkit.cli.output import command, join, print_line, progress, remark, shown_command, tell_passed_over
+from reidkit.cli.output import (
+    command,
+    join,
+    print_line,
+    progress,
+    refuse_input,
+    remark,
+    shown_command,
+    tell_passed_over,
+)
 from reidkit.cli.score import Scoring, compute_scores, print_scores, rerank_words, write_queries
 from reidkit.workers import as_child, run_as, shared
 
@@ -31,6 +40,8 @@ def evaluate(
     as_json: options.Json = False,
 ) -> int:
     """Evaluate a trained model on a data set, by the official protocol."""
+    refuse_input("--per-query", scoring.per_query, model, data)
+    refuse_input("--report", report, model, data)
     if shared(processes):
         return run_as(processes, command())
 

@@ -9,9 +9,10 @@ import shutil
 import sys
 import textwrap
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reidkit.errors import UsageError
 from reidkit.terminal import duration, harmless, table_lines
 from reidkit.workers import is_child
 
@@ -81,6 +82,20 @@ def print_text(text: str, *, indent: str = "") -> None:
     )
     for line in lines or [""]:
         print_line(line)
+
+
+def refuse_input(option: str, written: Path | None, *read: Path | None) -> None:
+    """Refuse to write a result over a file that the command reads, or over the weights in a folder that it reads.
+
+    Raises:
+        UsageError: the file of `option` is one of them.
+    """
+    if written is None or not written.is_file():
+        return
+    for path in read:
+        file = path / "model.safetensors" if path and path.is_dir() else path
+        if file and file.is_file() and written.samefile(file):
+            raise UsageError(f"{written} is what this command reads: name another file ({option})")
 
 
 def columns() -> int:
