@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,7 @@ import pytest
 from reidkit.data import load_dataset
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics import score
-from reidkit.types import Embeddings, as_path
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from reidkit.types import Embeddings, Sample, as_path
 
 
 def test_lists_become_arrays() -> None:
@@ -47,3 +45,7 @@ def test_what_is_no_path(tmp_path: Path) -> None:
     for wrong in (None, 3, [tmp_path]):
         with pytest.raises(UsageError, match=f"a {type(wrong).__name__} is no path: pass a file"):
             as_path(wrong, "a file")
+
+
+def test_the_path_of_a_sample_may_be_text() -> None:
+    assert Sample("a/b.jpg", 1, 2) == Sample(Path("a/b.jpg"), 1, 2)  # type: ignore[arg-type]

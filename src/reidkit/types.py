@@ -90,11 +90,15 @@ class ImageFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image, of one id, by one camera."""
+    """One image, of one id, by one camera; a path given as text becomes a `Path`."""
 
     path: ImageFile
     pid: int
     camid: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.path, str):
+            object.__setattr__(self, "path", Path(self.path))
 
 
 @dataclass(frozen=True)
