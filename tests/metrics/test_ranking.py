@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.products import Host
 from reidkit.metrics.ranking import pair_histogram, rank
 from reidkit.metrics.retrieval import score
@@ -99,3 +99,13 @@ def test_histogram_counts_every_pair() -> None:
 def test_opposite_features_fall_into_the_last_bin() -> None:
     histogram = pair_histogram(embeddings([[1.0]], [1], [0]), embeddings([[-1.0]], [2], [1]), bins=3)
     assert histogram.different.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("rows", [np.array([True, False]), [False, True], [0.0], [[0]], 0])
+def test_rows_that_are_no_numbers_of_queries(rows: Any) -> None:
+    """A mask, taken as numbers, would list the queries 0 and 1 again and again."""
+    query = embeddings([[0.0], [5.0]], [7, 9], [0, 0])
+    with pytest.raises(UsageError, match="pass a list of numbers of queries") as caught:
+        rank(query, query, rows)
+    assert ("np.flatnonzero" in str(caught.value)) == (np.asarray(rows).dtype == bool)
+    assert rank(query, query, []) == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import (
     Rows,
@@ -84,10 +84,17 @@ def rank(
 
     Raises:
         DataError: features or labels that cannot be compared, or a query that is not there.
+        UsageError: `rows` are no list of whole numbers.
     """
     check_comparable(query, gallery)
     rule = make_rule(query, gallery, cameras)
-    numbers = np.asarray(rows, np.int64)
+    numbers = np.asarray(rows)
+    if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
+        remedy = "np.flatnonzero gives those of a mask" if numbers.dtype == np.bool_ else "as [0, 1]"
+        raise UsageError(
+            f"rows are {numbers.dtype} {list(numbers.shape)}: pass a list of numbers of queries, {remedy}",
+            argument="rows",
+        )
     outside = numbers[(numbers < 0) | (numbers >= len(rule.query_pids))]
     if len(outside):
         raise DataError(f"there is no query {outside[0]}: they are numbered from 0 to {len(rule.query_pids) - 1}")
