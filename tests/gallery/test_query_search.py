@@ -64,3 +64,9 @@ def test_without_a_calibration_nothing_is_made_up():
     assert (hit.probability, hit.same, hit.threshold, hit.calibration) == (None,) * 4
     with pytest.raises(UsageError, match="there is no calibrated threshold"):
         made.search_vectors([RED], radius="calibrated")
+
+
+def test_a_camera_alone_is_no_list_of_its_letters(gallery):
+    with pytest.raises(UsageError, match="cameras: 'hall' is one value: pass a list of them"):
+        gallery.search(Query(vectors=[RED]), cameras="hall")
+    assert keys(gallery.search(Query(vectors=[RED]), cameras=["hall"])) == ["a"]

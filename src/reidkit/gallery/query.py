@@ -177,4 +177,4 @@ class SearchOptions:
                 argument=unknown[0],
             )
         made = replace(self, **changes)
-        return made if cameras is None else replace(made, filter=replace(made.filter, cameras=list(cameras)))
+        return made if cameras is None else replace(made, filter=replace(made.filter, cameras=cameras))
