@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import UsageError
+from reidkit.losses.center import CenterLoss
+from reidkit.losses.pair_losses import centroid_triplet, circle_loss, supervised_contrastive
 from reidkit.losses.triplet import (
     batch_hard_triplet,
     euclidean,
@@ -166,3 +168,26 @@ def test_weighted_without_a_pair_costs_nothing():
     feat = torch.randn(3, 2, requires_grad=True)
     weighted_triplet(feat, torch.arange(3)).backward()
     assert torch.equal(feat.grad, torch.zeros_like(feat))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        batch_hard_triplet,
+        weighted_triplet,
+        weighted_triplet_as_published,
+        circle_loss,
+        supervised_contrastive,
+        centroid_triplet,
+        CenterLoss(3, 2),
+    ],
+)
+def test_labels_that_are_not_one_for_each_feature(loss):
+    """Labels [B, 1] would be compared as something else: the batch-hard loss was 0."""
+    feat, label = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])
+    for wrong in (label[:, None], label[:3]):
+        with pytest.raises(UsageError, match=r"pass features \[B, D\] and labels \[B\]"):
+            loss(feat, wrong)
+    with pytest.raises(UsageError, match=r"features are \[4, 3, 1\]"):
+        loss(feat[..., None], label)
+    assert loss(feat, label) > 0

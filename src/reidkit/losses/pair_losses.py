@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from reidkit.losses.triplet import among, euclidean, mean_of, same_and_other
+from reidkit.losses.triplet import among, check_labels, euclidean, mean_of, same_and_other
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,12 +95,14 @@ def centroid_triplet_as_published(feat_bd: Tensor, label_b: Tensor, margin: floa
 
 def _cosines(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cosines [B, B], which of them are of two images of one id, and which of two ids."""
+    check_labels(feat_bd, label_b)
     unit_bd = F.normalize(feat_bd, dim=1)
     return unit_bd @ unit_bd.T, *same_and_other(label_b)
 
 
 def _centroids(feat_bd: Tensor, label_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For each image the centroid of the others of its id, its place in its id, and whether there are others."""
+    check_labels(feat_bd, label_b)
     same_bb = label_b[:, None] == label_b
     count_b = same_bb.sum(dim=1)
     place_b = same_bb.tril(-1).sum(dim=1)

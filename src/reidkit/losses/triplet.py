@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 
+from reidkit.errors import UsageError
 from reidkit.recipe.checks import check_choice
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def batch_hard_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *,
         margin: In units of the distance.
         form: `soft` is ln(1 + exp(d_p - d_n)), which has no margin.
     """
+    check_labels(feat_bd, label_b)
     dist_bb = euclidean(feat_bd, feat_bd)
     same_bb = label_b[:, None] == label_b
     hardest_pos_b = dist_bb.masked_fill(~same_bb, 0.0).amax(dim=1)
@@ -47,6 +49,7 @@ def weighted_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.3, *, f
         margin: In units of the distance.
         form: As of `batch_hard_triplet`.
     """
+    check_labels(feat_bd, label_b)
     dist_bb = euclidean(feat_bd, feat_bd)
     positive_bb, negative_bb = same_and_other(label_b)
     counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
@@ -70,6 +73,7 @@ def weighted_triplet_as_published(
         margin: In units of the distance.
         form: As of `batch_hard_triplet`.
     """
+    check_labels(feat_bd, label_b)
     dist_bb = euclidean(feat_bd, feat_bd)
     same_bb = (label_b[:, None] == label_b).to(dist_bb.dtype)
     pos_b = _published_mean(dist_bb * same_bb, dist_bb, same_bb)
@@ -115,6 +119,18 @@ def euclidean(feat_ad: Tensor, feat_bd: Tensor) -> Tensor:
     """
     square_ab = feat_ad.square().sum(1, keepdim=True) + feat_bd.square().sum(1) - 2 * feat_ad @ feat_bd.T
     return square_ab.clamp_min(1e-12).sqrt()
+
+
+def check_labels(feat_bd: Tensor, label_b: Tensor) -> None:
+    """Refuse labels that are not one for each feature: [B, 1] would be compared as something else, in silence.
+
+    Raises:
+        UsageError: features are not [B, D], or labels not [B].
+    """
+    if feat_bd.ndim != 2 or label_b.shape != feat_bd.shape[:1]:
+        raise UsageError(
+            f"features are {list(feat_bd.shape)} and labels {list(label_b.shape)}: pass features [B, D] and labels [B]"
+        )
 
 
 def same_and_other(label_b: Tensor) -> tuple[Tensor, Tensor]:
