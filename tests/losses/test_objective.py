@@ -213,3 +213,13 @@ def test_the_id_losses_are_told_which_images_have_another_style() -> None:
     objective.mark_styled(marks)
     assert objective.get_submodule("identity").styled_b is marks
     assert "identity.styled_b" not in objective.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(torch.ones(8), r"a tensor \[8\]"), (torch.ones(1), r"a tensor \[1\]"), (0.5, "a float"), (None, "a NoneType")],
+)
+def test_a_loss_that_is_not_one_number(value, found):
+    objective = Objective([Term("mine", 1.0, lambda *_: value, "f_t")])
+    with pytest.raises(UsageError, match=f"the loss of the term mine is {found}: let it return one number"):
+        objective(torch.ones(8, 6), torch.ones(8, 6), LABEL)

@@ -120,11 +120,22 @@ class Objective(nn.Module):
         """Return each term with its weight, of features [B, D] before and after the neck, labels [B] and [B, A] aside.
 
         Raises:
-            UsageError: a term wants what the network has aside, and it has nothing.
+            UsageError: a term wants what the network has aside, and it has nothing; or its loss is not one number.
         """
         sides = Sides(f_t, f_i, aside)
-        terms = {term.name: term.weight * term.loss(self._seen(term, sides), label_b) for term in self.terms}
+        terms = {term.name: term.weight * self._loss(term, sides, label_b) for term in self.terms}
         return terms if self.dynamic_choice is None else self.dynamic_choice(terms)
+
+    def _loss(self, term: Term, sides: Sides, label_b: Tensor) -> Tensor:
+        loss = term.loss(self._seen(term, sides), label_b)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            found = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise UsageError(
+                f"the loss of the term {term.name} is {found}: let it return one number for the batch, a tensor "
+                "without dimensions",
+                argument="terms",
+            )
+        return loss
 
     def _seen(self, term: Term, sides: Sides) -> Tensor | Sides:
         """What a term looks at."""
