@@ -159,3 +159,18 @@ def test_an_unreadable_image_is_named(encoder: Encoder, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bad\.jpg"):
         as_image_encoder(encoder).embed([tmp_path / "bad.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"dim": 4}, r"gives features \[2, 3\] of 2 images, and its dim is 4: let it give \[2, 4\]"),
+        ({"encode": lambda _, images: images.mean(axis=(1, 2, 3))}, r"gives features \[2\] of 2 images"),
+        ({"encode": lambda _, images: images[:1].mean(axis=(1, 2))}, r"gives features \[1, 3\] of 2 images"),
+        ({"input": (2, 1)}, r"the input of Mine is a tuple: make it an InputSpec\("),
+    ],
+)
+def test_an_encoder_of_ones_own_that_is_none(changes: dict[str, Any], sentence: str) -> None:
+    mine = type("Mine", (Colours,), changes)()
+    with pytest.raises(UsageError, match=sentence):
+        as_image_encoder(mine).embed(np.zeros((2, 2, 1, 3), np.uint8))

@@ -10,7 +10,7 @@ import torch
 
 from reidkit.data.check import RECORD
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import InferenceOptions, Model, load_model, require_torch
+from reidkit.encoder import InferenceOptions, InputSpec, Model, load_model, require_torch
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import evaluate
 from reidkit.export import export_model
@@ -123,7 +123,7 @@ def test_refuses(reduced: Reduction, model: Model, noise: Path, tmp_path: Path) 
 class Encoder:
     """An encoder of one's own."""
 
-    input, dim, fingerprint, encode = None, 3, "own", None
+    input, dim, fingerprint, encode = InputSpec(height=64, width=32), 3, "own", None
 
 
 @pytest.mark.parametrize("ending", [".onnx", ".xml"])

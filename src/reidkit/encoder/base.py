@@ -13,6 +13,7 @@ import torch
 from reidkit.data.images import open_images
 from reidkit.encoder.given_images import GivenImages
 from reidkit.encoder.inference import InferenceOptions, feature_name
+from reidkit.encoder.input_spec import InputSpec
 from reidkit.errors import DivergedError, UsageError
 from reidkit.hardware import choose_batch
 from reidkit.metrics.calibration_file import Calibration, calibration_path, load_calibration
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
     from reidkit.encoder.given_images import Image
     from reidkit.encoder.inference import OnProgress
-    from reidkit.encoder.input_spec import InputSpec
     from reidkit.types import Missing
 
 
@@ -238,7 +238,14 @@ class _OwnEncoder(ImageEncoder):
         return self._encoder.dim
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._encoder.encode(images)
+        features = self._encoder.encode(images)
+        if np.shape(features) != (len(images), self.dim):
+            raise UsageError(
+                f"{self.name}.encode gives features {list(np.shape(features))} of {len(images)} images, and its dim is "
+                f"{self.dim}: let it give [{len(images)}, {self.dim}]",
+                argument="model",
+            )
+        return features
 
 
 def as_image_encoder(encoder: Encoder) -> ImageEncoder:
@@ -251,6 +258,12 @@ def as_image_encoder(encoder: Encoder) -> ImageEncoder:
         return encoder
     if not all(hasattr(encoder, name) for name in ("input", "dim", "fingerprint", "encode")):
         raise UsageError(f"the model is a {type(encoder).__name__}: pass what load_model returns", argument="model")
+    if not isinstance(encoder.input, InputSpec):
+        raise UsageError(
+            f"the input of {type(encoder).__name__} is a {type(encoder.input).__name__}: make it an "
+            "InputSpec(height=256, width=128)",
+            argument="model",
+        )
     return _OwnEncoder(encoder)
 
 
