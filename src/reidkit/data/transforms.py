@@ -17,6 +17,7 @@ import torch
 from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.errors import UsageError
 from reidkit.jit import njit
+from reidkit.recipe.checks import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +93,8 @@ class RandomErasing:
         for name, (low, high) in (("area", self.area), ("aspect", self.aspect)):
             if not 0 < low <= high:
                 raise UsageError(f"the {name} of an erased rectangle cannot be from {low} to {high}: give both, rising")
+        check_choice(self.aspect_draw, Literal["uniform", "log"], "aspect_draw")
+        check_choice(self.fill, Fill, "fill")
 
     def __call__(self, images_bchw: Tensor, rng: np.random.Generator) -> Tensor:
         """Erase in normalised images float32 [B, 3, H, W] on the host, in place, and return them."""
