@@ -19,7 +19,7 @@ from reidkit.model import BNNeck, Features, Network, ResNet, Several, Single
 from reidkit.model.own import OwnNetwork, import_network, network_name, own_network
 from reidkit.recipe import override
 from reidkit.train.inputs import TrainOptions, check_batches
-from reidkit.train.log import read
+from reidkit.train.log import Callback, read
 from reidkit.train.run import train
 from reidkit.types import Sample
 from tests.train.tiny import RECIPE
@@ -276,3 +276,22 @@ def test_own_samples_are_a_data_set(noise: Path, tmp_path: Path) -> None:
 def test_no_samples_are_no_data_set(data: Any, tmp_path: Path) -> None:
     with pytest.raises(ReidkitError, match="has no training images"):
         train(ONE_EPOCH, data, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"network": "mine:Small"}, "the network is a str: give a torch.nn.Module, or the class or function"),
+        ({"terms": Term("norm", 1.0, batch_hard_triplet, "f_t")}, "terms are a list of Term"),
+        ({"terms": [batch_hard_triplet]}, "terms are a list of Term"),
+        ({"sampler": [[0, 1]]}, r"the sampler has no epoch\(n\)"),
+        ({"sampler": PKSampler}, r"the sampler has no epoch\(n\)"),
+        ({"options": {"device": "cpu"}}, "options are a dict: pass TrainOptions"),
+        ({"callbacks": [Callback]}, "callbacks are objects and no classes"),
+        ({"teacher": "runs/large"}, "the model is a str: pass what load_model returns"),
+    ],
+)
+def test_parts_of_another_kind(noise: Path, tmp_path: Path, parts: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        train(ONE_EPOCH, noise, out=tmp_path / "run", **parts)
+    assert not (tmp_path / "run").exists()

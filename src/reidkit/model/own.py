@@ -66,6 +66,12 @@ def own_network(network: OwnModule, size: tuple[int, int]) -> AnyNetwork:
     Raises:
         UsageError: it is no module, cannot take such images, or gives something else than features.
     """
+    if not isinstance(network, nn.Module) and not callable(network):
+        raise UsageError(
+            f"the network is a {type(network).__name__}: give a torch.nn.Module, or the class or function that makes "
+            "one",
+            argument="network",
+        )
     made = network if isinstance(network, nn.Module) else network()
     if not isinstance(made, nn.Module):
         raise UsageError(f"the network is of {type(made).__name__}: give a torch.nn.Module", argument="network")

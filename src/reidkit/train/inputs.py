@@ -16,10 +16,11 @@ from reidkit.data.formats.scan import worth_saying
 from reidkit.data.images import open_images
 from reidkit.data.sampler import build_sampler
 from reidkit.data.sources import READ_ANYWHERE, Streamed, WithReplacements
-from reidkit.encoder import InferenceOptions
+from reidkit.encoder import InferenceOptions, as_image_encoder
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, require_evaluable
 from reidkit.hardware import choose_device, choose_precision
+from reidkit.losses.objective import Term
 from reidkit.train import run_folder
 from reidkit.train.log import LOGGER
 from reidkit.types import Dataset, Sample
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.encoder import Encoder
-    from reidkit.losses.objective import Term
     from reidkit.model.own import OwnModule
     from reidkit.recipe import Recipe
     from reidkit.train.log import Callback
@@ -95,6 +95,24 @@ class Job:
     group: Group
     teacher: Encoder | None = None
     masks: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.options, TrainOptions):
+            raise UsageError(
+                f"options are a {type(self.options).__name__}: pass TrainOptions(device='cpu')", argument="options"
+            )
+        if not all(isinstance(term, Term) for term in self.terms):
+            raise UsageError(
+                "terms are a list of Term(name, weight, loss, side): pass [Term('mine', 0.1, loss, 'f_t')]",
+                argument="terms",
+            )
+        own_order = self.sampler is not None
+        if own_order and (isinstance(self.sampler, type) or not callable(getattr(self.sampler, "epoch", None))):
+            raise UsageError("the sampler has no epoch(n) to be called: pass an object that has", argument="sampler")
+        if any(isinstance(callback, type) for callback in self.callbacks):
+            raise UsageError("callbacks are objects and no classes: pass [Mine()]", argument="callbacks")
+        if self.teacher is not None:
+            as_image_encoder(self.teacher)
 
     @cached_property
     def device(self) -> torch.device:
