@@ -303,6 +303,15 @@ def test_parts_of_a_batch_move_the_centroids_once(
     assert moved == [8, 8]
 
 
+@pytest.mark.parametrize("setting", ["network.width=0.25", "network.backbone=resnet34", "triplet.weight=2"])
+def test_what_an_adaptation_takes_as_it_is_cannot_be_set(model: Model, setting: str) -> None:
+    """The weights of the model, saved by a recipe with another network, could not be loaded."""
+    with pytest.raises(UsageError, match=f"{setting.partition('=')[0]} changes nothing of an adaptation: the "):
+        adaptation_recipe(model.recipe, [setting])
+    same = model.recipe.network.backbone
+    assert adaptation_recipe(model.recipe, {"network.backbone": same}).network == model.recipe.network
+
+
 def test_refuses_a_pool_and_a_model_that_takes_masks(model: Model, noise: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"set batch\.hard_pool to 0"):
         adaptation_recipe(model.recipe, ["batch.hard_pool=5"])

@@ -60,7 +60,8 @@ def adaptation_recipe(recipe: Recipe, settings: Sequence[str] | Mapping[str, obj
     tenth after 20 and a hundredth after 40 of them. `settings` change it, as `{"adapt.eps": 0.5}` or `adapt.eps=0.5`.
 
     Raises:
-        UsageError: a setting that there is not, or a pool of hard ids; or the best epoch is to be chosen by scores.
+        UsageError: a setting that there is not, or of the network or a loss; a pool of hard ids; or the best epoch is
+            to be chosen by scores.
     """
     made = dataclasses.replace(
         recipe,
@@ -69,6 +70,7 @@ def adaptation_recipe(recipe: Recipe, settings: Sequence[str] | Mapping[str, obj
         optim=Optim(epochs=50, drops=(20, 40)),
     )
     made = override(made, settings)
+    _refuse_unused(recipe, made)
     if made.optim.best_every:
         raise UsageError(
             "an adaptation keeps the weights of its last epoch, as the best could only be chosen by the labels of the "
@@ -81,6 +83,17 @@ def adaptation_recipe(recipe: Recipe, settings: Sequence[str] | Mapping[str, obj
             argument="batch.hard_pool",
         )
     return made
+
+
+def _refuse_unused(recipe: Recipe, made: Recipe) -> None:
+    """Refuse settings of what an adaptation takes as it is, or has none of."""
+    for section in ("network", "identity", "triplet", "center", "pair", "aside", "distil"):
+        before, after = getattr(recipe, section), getattr(made, section)
+        for field in dataclasses.fields(before):
+            if getattr(before, field.name) != getattr(after, field.name):
+                why = "the network is the model's" if section == "network" else "the contrast is the only loss"
+                key = f"{section}.{field.name}"
+                raise UsageError(f"{key} changes nothing of an adaptation: {why}; leave it out", argument=key)
 
 
 def adapt(  # noqa: PLR0913  (what a run is made of)
