@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,6 +113,9 @@ def test_refuses(reduced: Reduction, model: Model, noise: Path, tmp_path: Path) 
         reduce(model, noise, dim=4, out=model.path, options=CPU)
     with pytest.raises(UsageError, match="the model is a str: pass what load_model returns"):
         reduce("runs/strong", noise, dim=1, options=CPU)  # type: ignore[arg-type]
+    masked = override(RECIPE, ["network.masks=grey"])
+    with pytest.raises(UsageError, match=r"takes a mask beside each image, .*principal_axes"):
+        reduce(Model(build_network(masked.network), masked), noise, dim=4, out=tmp_path / "masked")
     own: Any = Encoder()
     with pytest.raises(UsageError, match=r"encoder of your own takes no further layer: .*principal_axes"):
         reduce(own, noise, dim=1, options=CPU)
@@ -190,3 +194,17 @@ def test_as_a_command(nursery: Nursery, model: Model, noise: Path, tmp_path: Pat
 def test_recipes_say_no_to_a_negative_length() -> None:
     with pytest.raises(UsageError, match="reduced"):
         override(RECIPE, ["network.reduced=-1"])
+
+
+def test_the_format_that_a_refusal_names_can_be_given(
+    model: Model, noise: Path, tmp_path: Path, nursery: Nursery
+) -> None:
+    """Training images beside queries without a gallery are taken only if the format says so."""
+    for folder in ("bounding_box_train", "query"):
+        copytree(noise / folder, tmp_path / "half" / folder)
+    (tmp_path / "half" / "bounding_box_test").mkdir()
+    words = ["reduce", model.path, "--data", tmp_path / "half", "--dim", "8", "--out", tmp_path / "small", "--no-cache"]
+    assert (
+        nursery.run(*words).line().endswith("format='market1501-train' to train on bounding_box_train alone (--format)")
+    )
+    assert nursery.run(*words, "--format", "market1501-train", "--json").json()["images"] == 32

@@ -189,14 +189,12 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inference(Machine):
-    """The network of a model, and how images are read and run through it."""
+class InferenceWithoutMasks(Machine):
+    """The network of a model, and how images alone are read and run through it."""
 
     network: NetworkOption = None
     input_spec: InputSpecOption = None
     batch: Annotated[int, typer.Option("--batch", min=0, help="Images at a time; 0: what fills the device.")] = 0
-    masks: Masks = None
-    missing_masks: MissingMasks = "refuse"
 
     def load_model(self, path: Path) -> ImageEncoder:
         """Load a model, with a network of the user's own, or the input spec of a foreign file, where it is named."""
@@ -219,9 +217,20 @@ class Inference(Machine):
             batch=self.batch,
             progress=progress,
             group=group or ALONE,
-            masks=self.masks,
-            missing_masks=self.missing_masks,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference(InferenceWithoutMasks):
+    """The same with masks beside the images."""
+
+    masks: Masks = None
+    missing_masks: MissingMasks = "refuse"
+
+    def for_library(self, progress: Progress, group: Group | None = None) -> InferenceOptions:
+        """Return these options as the library takes them."""
+        made = super().for_library(progress, group)
+        return dataclasses.replace(made, masks=self.masks, missing_masks=self.missing_masks)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 def reduce(
     model: options.ModelPath,
     data: Annotated[list[Path], typer.Option(help="A data set, or a folder of images; ids are never read.")],
-    inference: options.Inference,
+    inference: options.InferenceWithoutMasks,
     dim: Annotated[int, typer.Option(min=1, help="The length of the new features.")] = 128,
     power: Annotated[
         float, typer.Option(min=0, max=0.5, help="How far large variances are scaled down; 0.5 whitens.")
     ] = 0.0,
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
+    format_: options.Format = None,
     out: Annotated[Path | None, typer.Option(help="The folder or file of the new model.  [default: MODEL-DIM]")] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -46,6 +47,7 @@ def reduce(
             out=place,
             evaluate_on=load_dataset(val_data) if val_data else None,
             options=inference.for_library(tell),
+            format=format_,
         )
     if as_json:
         print_json(

@@ -65,6 +65,7 @@ def reduce(  # noqa: PLR0913
     out: str | os.PathLike[str] | None = None,
     evaluate_on: Dataset | None = None,
     options: InferenceOptions | None = None,
+    format: str | None = None,  # noqa: A002
 ) -> Reduction:
     """Put centring and PCA behind a model, as one linear layer on its features of length one.
 
@@ -79,11 +80,12 @@ def reduce(  # noqa: PLR0913
         out: A folder for the reduced model; for an exported file, the new file. None: a network is not written.
         evaluate_on: A data set with a query and a gallery; None: those of `data`, if it has them.
         options: How images are read and run.
+        format: The format of data sets given as paths; None: it is recognised.
 
     Raises:
         DataError: an image cannot be read, or there are too few.
-        UsageError: numbers that make no sense; a model that is reduced already, or a network or an encoder of your
-            own; `out` holds a run or something else; an exported file without `out`.
+        UsageError: numbers that make no sense; a model that is reduced already or takes masks, or a network or an
+            encoder of your own; `out` holds a run or something else; an exported file without `out`.
         WeightsError: no layer can be put behind the output of an exported file.
     """
     model = as_image_encoder(model)
@@ -93,7 +95,7 @@ def reduce(  # noqa: PLR0913
     place = None if out is None else Path(out)
     reduced_by = _of_file(model, dim, place) if isinstance(model, ExportedEncoder) else _of_network(model, dim, place)
     options = options or InferenceOptions()
-    dataset = open_unlabelled(data)
+    dataset = open_unlabelled(data, format)
     found = embed_samples(model, dataset.train, "images", options)
     axes = principal_axes(found.vectors, dim, power=power)
     reduced = reduced_by(axes)
@@ -154,6 +156,12 @@ def _reducible(model: ImageEncoder) -> Model:
         raise UsageError(
             "the network is your own: put a linear layer behind it yourself, with the weights of "
             "reidkit.metrics.reduction.principal_axes",
+            argument="model",
+        )
+    if loaded.network.mask_channels:
+        raise UsageError(
+            "the model takes a mask beside each image, and a reduced one takes images alone: shorten its features "
+            "behind it, by reidkit.metrics.reduction.principal_axes",
             argument="model",
         )
     if loaded.recipe.network.reduced:
