@@ -13,7 +13,7 @@ from reidkit.errors import UsageError
 from reidkit.losses.cluster_memory import ClusterMemory
 
 
-def filled(centroids: list[list[float]], **numbers: float) -> ClusterMemory:
+def filled(centroids: list[list[float]], **numbers: Any) -> ClusterMemory:
     rows = torch.tensor(centroids)
     memory = ClusterMemory(rows.shape[1], **numbers)
     memory.fill(rows, torch.arange(len(rows)))
@@ -70,6 +70,18 @@ def test_definition(seed: int, count: int, momentum: float, temperature: float) 
     np.testing.assert_allclose(memory.centroids, rows, atol=2e-4)
 
 
+def test_told_how_many_images_of_a_cluster_there_are_it_moves_alike() -> None:
+    """Bit for bit, in whatever order the images stand."""
+    torch.manual_seed(0)
+    centroids, features = torch.randn(9, 16).tolist(), torch.randn(20, 16)
+    labels = torch.tensor([3, 0, 8, 5, 7]).repeat(4)[torch.randperm(20)]
+    told, asked = filled(centroids, images=4), filled(centroids)
+    for memory in (told, asked):
+        memory(features, labels)
+        memory.step()
+    assert torch.equal(told.centroids, asked.centroids)
+
+
 def test_gradient() -> None:
     memory = ClusterMemory(3, temperature=0.5).double()
     memory.centroids = torch.nn.functional.normalize(torch.randn(4, 3, dtype=torch.float64), dim=1)
@@ -94,6 +106,6 @@ def test_refuses_a_state_that_is_none(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("numbers", [{"temperature": 0.0}, {"momentum": 1.5}, {"momentum": -0.1}])
-def test_refuses_numbers(numbers: dict[str, float]) -> None:
+def test_refuses_numbers(numbers: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ClusterMemory(2, **numbers)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from reidkit.losses.cluster_memory import ClusterMemory
 from reidkit.losses.distillation import logit_distillation, similarity_distillation
 from reidkit.losses.objective import build_objective
 from reidkit.losses.triplet import batch_hard_triplet
@@ -54,6 +55,16 @@ def test_distillation_waits_for_nothing() -> None:
     loss = similarity_distillation(student_bd, teacher_be) + logit_distillation(student_bd, student_bd.detach())
     loss.backward()
     assert student_bd.grad is not None
+
+
+def test_cluster_contrast_waits_for_nothing() -> None:
+    """Once the memory is filled, which is done before an epoch."""
+    memory = ClusterMemory(16, images=4)
+    memory.fill(torch.randn(40, 16), torch.arange(10).repeat(4))
+    memory.to(ELSEWHERE)
+    memory(torch.empty(8, 16, device=ELSEWHERE), torch.zeros(8, dtype=torch.int64, device=ELSEWHERE))
+    memory.step()
+    assert memory.centroids.shape == (10, 16)
 
 
 def test_what_this_can_find() -> None:

@@ -11,6 +11,8 @@ from torch import nn
 from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
 
@@ -26,6 +28,8 @@ class ClusterMemory(nn.Module):
         dim: D, the length of a feature.
         temperature: t.
         momentum: a, how much of a centroid an image leaves in place.
+        images: K, where every batch has exactly K images of each of its clusters, so that `step` need not ask how many
+            there are, for which the host waits for a GPU; 0: any number.
 
     Attributes:
         centroids: float32 [C, D], each of length one.
@@ -38,13 +42,13 @@ class ClusterMemory(nn.Module):
     centroids: Tensor
     clusters: Tensor
 
-    def __init__(self, dim: int, *, temperature: float = 0.05, momentum: float = 0.1) -> None:
+    def __init__(self, dim: int, *, temperature: float = 0.05, momentum: float = 0.1, images: int = 0) -> None:
         if temperature <= 0:
             raise UsageError(f"a temperature of {temperature}: it must be above 0", argument="temperature")
         if not 0 <= momentum <= 1:
             raise UsageError(f"a momentum of {momentum}: it must be between 0 and 1", argument="momentum")
         super().__init__()
-        self.dim, self.temperature, self.momentum = dim, temperature, momentum
+        self.dim, self.temperature, self.momentum, self.images = dim, temperature, momentum, images
         self.register_buffer("centroids", torch.zeros(0, dim))
         self.register_buffer("clusters", torch.zeros(0, dtype=torch.int64))
         self._last: tuple[Tensor, Tensor] | None = None
@@ -75,13 +79,20 @@ class ClusterMemory(nn.Module):
         if self._last is None:
             return
         (direction_bd, label_b), self._last = self._last, None
-        # Clusters do not touch each other: the first images of all of them move together, then the second ones.
-        before_b = (label_b[:, None] == label_b).tril(-1).sum(dim=1)
-        for turn in range(int(before_b.max()) + 1):
-            now = before_b == turn
-            label_s = label_b[now]
-            moved_sd = self.momentum * self.centroids[label_s] + (1 - self.momentum) * direction_bd[now]
+        for turn_s in self._turns(label_b):
+            label_s = label_b[turn_s]
+            moved_sd = self.momentum * self.centroids[label_s] + (1 - self.momentum) * direction_bd[turn_s]
             self.centroids[label_s] = F.normalize(moved_sd, dim=1)
+
+    def _turns(self, label_b: Tensor) -> Iterable[Tensor]:
+        """Return which images move their centroids together: the first one of each cluster, then the second ones, ...
+
+        Clusters do not touch each other, so that this is the same as image by image.
+        """
+        if self.images:
+            return label_b.argsort(stable=True).view(-1, self.images).T
+        before_b = (label_b[:, None] == label_b).tril(-1).sum(dim=1)
+        return [(before_b == turn).nonzero()[:, 0] for turn in range(int(before_b.max()) + 1)]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make room for as many clusters and images as were saved.

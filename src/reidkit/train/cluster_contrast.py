@@ -177,7 +177,12 @@ def _run(model: Model, job: Job) -> Run:
 
     torch.manual_seed(job.seed)
     network: AnyNetwork = copy.deepcopy(model.network)
-    memory = ClusterMemory(network.channels, temperature=recipe.adapt.temperature, momentum=recipe.adapt.momentum)
+    memory = ClusterMemory(
+        network.channels,
+        temperature=recipe.adapt.temperature,
+        momentum=recipe.adapt.momentum,
+        images=recipe.batch.images,
+    )
     objective = Objective([Term("contrast", 1.0, memory, "f_i")], network.spans)
     if job.options.compile:
         compile_network(network, job.device)
