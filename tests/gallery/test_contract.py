@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery import Filter, Gallery, Query, Row, SearchOptions, open_gallery
+from reidkit.gallery import Filter, Gallery, Query, Row, SearchOptions, create_gallery, open_gallery
 from tests.gallery import milvus_service
 from tests.gallery.made import Colours, colour, keys, similarities
 
@@ -327,6 +327,35 @@ def test_pages(gallery):
         gallery.rows(cursor="x")
     with pytest.raises(UsageError, match="pass limit=1 or more"):
         gallery.rows(limit=0)
+
+
+@pytest.mark.parametrize("by", ["person", "camera"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_fewer_groups_than_a_page_holds_need_no_more_than_their_rows(gallery, by, size):
+    """They are those of a search for all rows, also with rows of nobody and groups smaller than they may be."""
+    rng = np.random.default_rng(0)
+    names = ["door", "hall", "yard", "roof"]
+    kinds = [*rng.integers(3, size=1500).tolist(), 3, 3, *([] if size == 1 else [None])]
+    rows = [Row(f"{n}", pid=kind, camera=None if kind is None else names[kind]) for n, kind in enumerate(kinds)]
+    gallery.add_vectors(rng.normal(size=(len(rows), 3)), rows)
+    for matching in (Filter(), Filter(not_keys=["0"]), Filter(cameras=["door", "roof"])):
+        (everything,) = gallery.search_vectors([RED], top=2000, filter=matching)
+        best = {}
+        for hit in everything:
+            group = best.setdefault((hit.pid if hit.pid is not None else hit.key), [])
+            group += [hit.key] if len(group) < size else []
+        (found,) = gallery.search_vectors([RED], top=20, group_by=by, group_size=size, filter=matching)
+        assert keys(found) == [key for group in best.values() for key in group]
+        assert (found.next, found.passed) == ("", len(everything))
+
+
+def test_few_groups_of_a_large_gallery_are_found_without_comparing_all(tmp_path):
+    with create_gallery(tmp_path / "people.db", fingerprint="0" * 16, dim=3) as gallery:
+        rows = [Row(f"{n}", camera=f"{n % 3}") for n in range(4000)]
+        gallery.add_vectors(np.random.default_rng(0).normal(size=(4000, 3)), rows)
+        (found,) = gallery.search_vectors([RED], top=20, group_by="camera")
+        assert (len(found), found.passed) == (3, 4000)
+        assert found.candidates < 1000
 
 
 def test_groups(gallery):

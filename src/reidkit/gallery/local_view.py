@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.gallery.filters import UNKNOWN
 from reidkit.gallery.query_search import no_such_key
 from reidkit.gallery.records import known_digests, read_rows, read_vectors
 
@@ -34,12 +35,27 @@ class LocalView:
 
     def nearest(self, weights: NDArray[np.float64], matching: Filter, count: int, least: float) -> list[Found]:
         """Return the `count` nearest of the rows that match, at least as similar as `least`."""
+        return self._snapshot.nearest(weights, self._passed(matching), (count, least), self.vectors)
+
+    def group_sizes(self, matching: Filter, by: str) -> dict[str | int | None, int]:
+        """Return how many rows that match each person or camera has, None those of none."""
+        camera_of: dict[int, str] = {number: name for name, number in self._snapshot.names.items()}
+        column = self._snapshot.cameras if by == "camera" else self._snapshot.pids
+        numbers, counts = np.unique(column[self._passed(matching)], return_counts=True)
+        groups: list[str | int | None] = [
+            camera_of.get(number) if by == "camera" else None if number == UNKNOWN else number
+            for number in numbers.tolist()
+        ]
+        return dict(zip(groups, counts.tolist(), strict=True))
+
+    def _passed(self, matching: Filter) -> NDArray[np.bool_]:
+        """Return which rows of the snapshot match."""
         passed = self._snapshot.passed(matching)
         if passed is None:
             where, values = matching.sql()
             ids = self._connection.execute(f"SELECT id FROM rows WHERE {where} ORDER BY id", values)  # noqa: S608
             passed = self._snapshot.among(np.fromiter((number for (number,) in ids), np.int64))
-        return self._snapshot.nearest(weights, passed, (count, least), self.vectors)
+        return passed
 
     def rows(self, ids: NDArray[np.int64]) -> list[Row]:
         """Return the rows with these ids."""

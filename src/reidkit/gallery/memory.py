@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -176,6 +177,10 @@ class _MemoryView:
             order = order[similarities[order] >= least]
             found.append(Found(ids[order], similarities[order], len(ids), len(ids)))
         return found
+
+    def group_sizes(self, matching: Filter, by: str) -> Counter[str | int | None]:
+        rows = (entry.row for entry in self._entries.values() if matching.matches(entry.row))
+        return Counter(row.camera if by == "camera" else row.pid for row in rows)
 
     def rows(self, ids: NDArray[np.int64]) -> list[Row]:
         return [self._entries[number].row for number in ids.tolist()]

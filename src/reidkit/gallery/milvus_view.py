@@ -71,6 +71,9 @@ class MilvusView:
             passed = self._store.count(expression, "any") if matching else self.size
         return [Found(ids, sims, max(passed, len(ids)), work, not approximate) for ids, sims, work in found]
 
+    def group_sizes(self, matching: Filter, by: str) -> None:
+        """Return nothing: the server counts no groups."""
+
     def _asked(
         self, weights: NDArray[np.float64], matching: Filter, count: int, least: float, passed: int | None
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64], int]] | None:

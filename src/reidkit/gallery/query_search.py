@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ from reidkit.gallery.row import made_of
 from reidkit.metrics.calibration_file import pair_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -62,6 +63,12 @@ class View(Protocol):
 
     def nearest(self, weights: Doubles, matching: Filter, count: int, least: float) -> list[Found]:
         """Find up to `count` rows x with the largest w.x / |x| of at least `least`, for each of `weights` [Q, D]."""
+
+    def group_sizes(self, matching: Filter, by: str) -> Mapping[str | int | None, int] | None:
+        """Return how many rows that meet a filter each `person` or `camera` has; None: they cannot be counted quickly.
+
+        The rows of nobody, or of no camera, are those of None.
+        """
 
     def rows(self, ids: Integers) -> list[Row]:
         """Return rows by their ids, in this order."""
@@ -260,7 +267,8 @@ class _Search:
             groups = self._groups()
             first = self._first(groups)
             # One more than the page holds, so that it is known whether there is a next one.
-            if len(groups) > first + self._options.top or len(self._found.ids) < self._asked:
+            full = len(groups) > first + self._options.top
+            if full or len(self._found.ids) < self._asked or self._is_complete():
                 return self._page(groups, first)
             self._asked *= 2
             (found,) = _nearest(self._view, [self._target], self._matching, self._asked, self._least)
@@ -301,6 +309,19 @@ class _Search:
             if len(group) < self._options.group_size:
                 group.append(number)
         return list(groups.values())
+
+    def _is_complete(self) -> bool:
+        """Return whether each group there is has as many hits as it can have, so that a longer list brings no more.
+
+        Where there are fewer groups than fit on a page, the whole gallery would be fetched otherwise.
+        """
+        if self._options.group_by not in ("person", "camera"):
+            return False
+        sizes = self._view.group_sizes(self._matching, self._options.group_by)
+        found, most = Counter(map(self._group_of, self._rows)), self._options.group_size
+        return sizes is not None and all(
+            found[name] >= (size if name is None else min(size, most)) for name, size in sizes.items()
+        )
 
     def _group_of(self, row: Row) -> str | int | None:
         match self._options.group_by:
