@@ -6,7 +6,7 @@ step that would wait for a GPU fails on it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -31,7 +31,8 @@ SMALL = [name for name in by_name() if name.startswith("small-") and not name.st
 def step(recipe: Recipe) -> Tensor:
     """The loss of a batch after its way forth and back, of a network that was built on the CPU and moved."""
     network = build_network(recipe.network).train().to(ELSEWHERE)
-    objective = build_objective(recipe, network.spans, 20).to(ELSEWHERE)
+    sides: Any = {"ranked": network.ranked, "aside": network.aside}
+    objective = build_objective(recipe, network.spans, 20, **sides).to(ELSEWHERE)
     count = recipe.batch.ids * recipe.batch.images
     size = recipe.images.height, recipe.images.width
     images = torch.empty(count, 3 + network.mask_channels, *size, device=ELSEWHERE)
