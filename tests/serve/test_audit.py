@@ -104,6 +104,19 @@ def test_reading_by_actor_time_and_number():
     log.close()
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_it_is_read_and_shortened_while_it_is_written(path, in_memory):
+    log = AuditLog(None if in_memory else path)
+    written = []
+    for number in range(100):
+        written.append(log.write("anna", "search", number=number))
+        log.read(limit=10)
+        log.forget(3600)
+    assert [each.result(60) for each in written] == [None] * 100
+    assert len(log.read()) == 100
+    log.close()
+
+
 def test_a_log_that_cannot_be_written_says_so_and_heals(path):
     log = AuditLog(path)
     log.write("anna", "search").result()

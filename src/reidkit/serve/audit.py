@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import sqlite3
+import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,8 +70,8 @@ class AuditLog:
             DataError: the file is none of ours, or cannot be written.
         """
         self.path = path
-        self._name = f"file:reidkit-{secrets.token_hex(8)}?mode=memory&cache=shared" if path is None else str(path)
-        self._connection = _open(self._name)
+        self._connection = _open(":memory:" if path is None else str(path))
+        self._lock = threading.Lock()  # of the connection
         self._batches: Batcher[Entry, None] = Batcher(self._write, largest=1024, name="reidkit-audit")
 
     def write(self, actor: str, action: str, **facts: Any) -> Future[None]:
@@ -81,7 +81,7 @@ class AuditLog:
 
     def forget(self, seconds: float) -> int:
         """Remove entries older than this, and add one that says how many and up to which; how many there were."""
-        with closing(_connect(self._name)) as connection, _transaction(connection):
+        with self._another() as connection, _transaction(connection):
             old = connection.execute(
                 "SELECT max(id), count(*) FROM entries WHERE time < ?", (now_micros() - int(seconds * 1e6),)
             ).fetchone()[0]
@@ -100,7 +100,7 @@ class AuditLog:
     ) -> list[dict[str, Any]]:
         """Return entries, oldest first: `since` to `until` (microseconds since 1970), of one actor, after a number."""
         wanted = (after, since, until if until is not None else 1 << 62, actor, actor, limit)
-        with closing(_connect(self._name)) as connection:
+        with self._another() as connection:
             rows = connection.execute(
                 "SELECT id, time, actor, action, entry, hash FROM entries WHERE id > ? AND time >= ? AND time < ? "
                 "AND (? = '' OR actor = ?) ORDER BY id LIMIT ?",
@@ -116,9 +116,19 @@ class AuditLog:
         self._batches.close()
         self._connection.close()
 
+    @contextmanager
+    def _another(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection beside that of the thread that writes; in memory there is but one, which is waited for."""
+        if self.path is None:
+            with self._lock:
+                yield self._connection
+            return
+        with closing(_connect(str(self.path))) as connection:
+            yield connection
+
     def _write(self, entries: list[Entry]) -> list[None]:
         """Add entries in one transaction."""
-        with _transaction(self._connection):
+        with self._lock, _transaction(self._connection):
             _append(self._connection, _tail(self._connection), entries)
         return [None] * len(entries)
 
@@ -174,9 +184,7 @@ def _open(name: str) -> sqlite3.Connection:
 
 
 def _connect(name: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=name.startswith("file:reidkit-")
-    )
+    connection = sqlite3.connect(name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=ON")
     return connection
