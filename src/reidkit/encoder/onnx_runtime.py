@@ -59,7 +59,7 @@ class OnnxRuntime:
         self._path = path
         model = read_onnx(path)
         self._content = model.SerializeToString()  # so that no path leads from it to another file
-        self._graph = model.graph.SerializeToString(deterministic=True)
+        self._digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
         self._sessions = {"cpu": open_session(self._content, path, ["CPUExecutionProvider"])}
         session = self._sessions["cpu"]
         inputs = [(one.name, _shape(one.shape), _type(one.type)) for one in session.get_inputs()]
@@ -84,7 +84,7 @@ class OnnxRuntime:
 
     def graph_digest(self) -> str:
         """Return the SHA-256 of the graph, which the file's metadata are no part of."""
-        return hashlib.sha256(self._graph).hexdigest()
+        return self._digest
 
     def _session(self, options: InferenceOptions | None) -> Any:
         """Return the session for a device; the processor's where ONNX Runtime has none for it."""
