@@ -82,9 +82,8 @@ class AuditLog:
     def forget(self, seconds: float) -> int:
         """Remove entries older than this, and add one that says how many and up to which; how many there were."""
         with self._another() as connection, _transaction(connection):
-            old = connection.execute(
-                "SELECT max(id), count(*) FROM entries WHERE time < ?", (now_micros() - int(seconds * 1e6),)
-            ).fetchone()[0]
+            before = now_micros() - int(seconds * 1e6)
+            (old,) = connection.execute("SELECT max(id) FROM entries WHERE time < ?", (before,)).fetchone()
             if old is None:
                 return 0
             tail = _tail(connection)
