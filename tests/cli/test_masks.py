@@ -32,8 +32,8 @@ def test_from_synthetic_people_to_scores(nursery: Nursery, tmp_path: Path) -> No
     made = nursery.run("embed", run, people / "query", "--keypoints", keypoints, "--out", tmp_path / "f.npz", "--json")
     assert made.json()["features"] == 8
     grey = nursery.run("evaluate", run, "--data", people, "--masks", people / "masks" / "grey", "--no-cache")
-    assert grey.status == 1
-    assert "is no file of maps" in grey.line()
+    assert grey.status == 2
+    assert "is by its name a folder of grey, and the network takes keypoints" in grey.line()
     gone = nursery.run("gallery", "add", tmp_path / "g.db", people / "query", "--model", run)
     assert gone.status
     assert "Traceback" not in gone.err

@@ -134,6 +134,18 @@ def test_a_folder_of_a_kind_inside_is_taken(tmp_path, people):
     assert open_masks(tmp_path / "masks", people[:1], SIZE)[0].max() == 90
 
 
+def test_a_folder_of_another_kind_is_refused(tmp_path, people):
+    """Label images, read as grey ones, are almost black, and nothing would say so."""
+    put(tmp_path / "labels/query/a.png", 3)
+    put(tmp_path / "labels/gallery/a.png", 4)
+    with pytest.raises(UsageError, match="is by its name a folder of labels, and the network takes grey: give"):
+        open_masks(tmp_path / "labels", people, SIZE)
+    assert open_masks(tmp_path / "labels", people, SIZE, kind="labels", channels=4)[0].max() == 3
+    put(tmp_path / "labels/grey/query/a.png", 100)
+    put(tmp_path / "labels/grey/gallery/a.png", 200)
+    assert open_masks(tmp_path / "labels", people, SIZE)[0].max() == 100
+
+
 def test_a_name_beside_the_image_s_ending_is_found(tmp_path, people):
     put(tmp_path / "masks/a.jpg.png", 50)
     assert open_masks(tmp_path / "masks", people[:1], SIZE)[0].max() == 50

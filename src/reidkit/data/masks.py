@@ -46,6 +46,7 @@ HELD = 1 << 29
 """Bytes of masks that are kept in memory; of more, each is read again for every batch."""
 
 _NAMED = 3
+_KINDS = ("grey", "labels", "keypoints")
 
 
 class Masks(Sequence["Pixels"]):
@@ -215,7 +216,7 @@ def open_masks(  # noqa: PLR0913 (options by name only)
 
     A mask belongs to the image whose path, without ending, ends in the mask's path below the folder: that of
     `query/a.jpg` is `query/a.png` or, if no two images would share it, `a.png`. In a folder with a sub-folder (or a
-    `.json`) named `grey`, `labels` or `keypoints` that one is taken.
+    `.json`) named `grey`, `labels` or `keypoints` that one is taken; a folder with the name of another kind is refused.
 
     Args:
         path: The folder, or a `.json` for keypoints.
@@ -231,7 +232,7 @@ def open_masks(  # noqa: PLR0913 (options by name only)
 
     Raises:
         DataError: masks are missing or cannot be read, are in colour, or have another shape than their image.
-        UsageError: no such kind.
+        UsageError: no such kind, or a folder of another one.
     """
     check_choice(kind, Literal["grey", "labels", "keypoints"], "kind")
     check_choice(missing, Missing, "missing_masks")
@@ -280,6 +281,13 @@ def _place(path: Path, kind: str) -> Path:
         raise DataError(f"{path} is not there: give a folder with a mask for each image", argument="masks")
     if path.is_dir():
         inside = next((path / name for name in (kind, f"{kind}.json") if (path / name).exists()), None)
+        other = path.resolve().name
+        if inside is None and other in _KINDS and other != kind:
+            raise UsageError(
+                f"{path} is by its name a folder of {other}, and the network takes {kind}: give the folder of those, "
+                "or the one that holds both",
+                argument="masks",
+            )
         return inside or path
     if path.suffix.lower() != ".json":
         raise DataError(f"{path} is no folder: give a folder with a mask for each image", argument="masks")
