@@ -60,10 +60,10 @@ def test_the_same_command_twice(nursery: Nursery, noise: Path, unbroken: Left, t
 
 def test_processes_that_have_nothing_in_common(noise: Path, unbroken: Left, tmp_path: Path) -> None:
     """Those of the nursery share what an interpreter draws once: the order of sets, the seeds of hash tables."""
-    words = [*training(noise, tmp_path / "run"), "--evaluate-every", "1"]
     for number in range(2):
+        words = [*training(noise, tmp_path / str(number)), "--evaluate-every", "1"]
         surroundings = {**os.environ, "PYTHONHASHSEED": str(number), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "reidkit", *words, "--out", str(tmp_path / str(number))]
+        command = [sys.executable, "-m", "reidkit", *words]
         subprocess.run(command, check=True, capture_output=True, env=surroundings)
         assert left(tmp_path / str(number)) == unbroken
 
