@@ -93,6 +93,8 @@ def test_evaluate_re_scores_by_rows(model: Model, noise: Path) -> None:
 def test_refuses_what_has_no_map(model: Model, noise: Path) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         evaluate(model, noise, rescore="path", rerank="ecn")
+    with pytest.raises(UsageError, match="say how by rescore"):
+        evaluate(model, noise, rescore_top=5)
     with pytest.raises(UsageError, match="part"):
         model.sequences([], part="heads")  # type: ignore[arg-type]
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4))

@@ -22,7 +22,7 @@ from reidkit.encoder import (
 from reidkit.encoder.torch_model import map_sequences
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.matching import Labels, require_matches
-from reidkit.metrics.reranking.sequences import check_rescore, score_rescored
+from reidkit.metrics.reranking.sequences import RESCORE_TOP, check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
 from reidkit.types import EXPORTED, Cameras, Dataset, Metric
 
@@ -116,7 +116,7 @@ def evaluate(  # noqa: PLR0913
     *,
     rerank: RerankMethod | None = None,
     rescore: RescoreMethod | None = None,
-    rescore_top: int = 100,
+    rescore_top: int = RESCORE_TOP,
     **changes: Unpack[Changes],
 ) -> Evaluation:
     """Score a model on the queries and the gallery of a data set.
@@ -144,6 +144,10 @@ def evaluate(  # noqa: PLR0913
         check_method(rerank, protocol.metric)
     if rescore:
         _check_rescore(model, rescore, rescore_top, rerank)
+    elif rescore_top != RESCORE_TOP:
+        raise UsageError(
+            "rescore_top is how many of each list are re-scored: say how by rescore", argument="rescore_top"
+        )
     require_evaluable(dataset, protocol)
     started = time.perf_counter()
     query, gallery = embed_dataset(model, dataset, protocol, options)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pytest
 
-from reidkit.errors import DataError
+import reidkit
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.matching import subset
 from reidkit.metrics.retrieval import score
 from reidkit.metrics.scoring import score_reranked
@@ -63,3 +64,11 @@ def test_nothing_but_junk_says_so() -> None:
     query, gallery = crowd(images=50)
     with pytest.raises(DataError, match="no image of the gallery has an id"):
         score_reranked(query, replace(gallery, pids=np.full_like(gallery.pids, JUNK)))
+
+
+def test_numbers_of_a_re_ranking_that_is_not_asked_for_are_refused() -> None:
+    """They would change nothing."""
+    query, gallery = crowd(images=50)
+    for rerank, remedy in ((None, 'pass rerank="k-reciprocal"'), ("ecn", "leave them out for ecn")):
+        with pytest.raises(UsageError, match=f"k1, k2 and lambda are numbers of k-reciprocal: {remedy}"):
+            reidkit.score(query, gallery, rerank=rerank, k1=5)  # type: ignore[arg-type]

@@ -61,6 +61,7 @@ def score(  # noqa: PLR0913 (each a plain argument)
     settings = KReciprocal(k1, k2, lambda_)
     if rerank is not None:
         return score_reranked(query, gallery, rerank, metric=metric, cameras=cameras, settings=settings)
+    _numbers(settings, None)
     if isinstance(device, str):
         import torch
 
@@ -161,11 +162,12 @@ def score_reranked(
     return _with_junk(scores, queries, len(query.pids))
 
 
-def _numbers(settings: KReciprocal | None, method: RerankMethod) -> KReciprocal:
-    """Return the numbers of `k-reciprocal`, which no other method takes."""
+def _numbers(settings: KReciprocal | None, method: RerankMethod | None) -> KReciprocal:
+    """Return the numbers of `k-reciprocal`, which nothing else takes; `method` None: nothing is re-ranked."""
     usual = KReciprocal()
     if method != "k-reciprocal" and settings not in (None, usual):
-        raise UsageError(f"k1, k2 and lambda are numbers of k-reciprocal: leave them out for {method}", argument="k1")
+        remedy = f"leave them out for {method}" if method else 'pass rerank="k-reciprocal"'
+        raise UsageError(f"k1, k2 and lambda are numbers of k-reciprocal: {remedy}", argument="k1")
     return settings or usual
 
 

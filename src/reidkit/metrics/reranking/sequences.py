@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
+RESCORE_TOP = 100
+"""How many of each list are compared by sequences, unless more or fewer are asked for."""
+
 TEMPERATURE = 0.1
 """What the cosines of two places are divided by in the softmax of `attention`."""
 
@@ -109,7 +112,7 @@ def score_rescored(  # noqa: PLR0913 (each a plain argument)
     sequences: tuple[NDArray[Any], NDArray[Any]],
     method: RescoreMethod = "path",
     *,
-    top: int = 100,
+    top: int = RESCORE_TOP,
     weight: float = 0.5,
     metric: Metric = "cosine",
     cameras: Cameras = "cross",
