@@ -14,10 +14,12 @@ from reidkit.cli.gallery_options import ModelOption, Uri, Which, parse_attribute
 from reidkit.cli.gallery_output import print_filled, print_hits, print_info
 from reidkit.cli.help import Command, commands
 from reidkit.cli.output import print_json, print_line, progress, refuse_input
-from reidkit.errors import UsageError
+from reidkit.errors import DataError, UsageError
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from reidkit.gallery import Gallery, Hits, Query
     from reidkit.gallery.fill import Filled
 
@@ -127,6 +129,22 @@ def add(
     return print_filled(total, rows, as_json=as_json)
 
 
+def _refuse_absent(opened: Gallery, keys: Collection[str]) -> int:
+    """Return how many rows these keys are.
+
+    Raises:
+        DataError: one of them is not in the gallery.
+    """
+    from reidkit.gallery import Filter
+
+    wanted = set(keys)
+    there = {row.key for row in opened.rows(Filter(keys=wanted), limit=len(wanted)).rows}
+    if absent := sorted(wanted - there):
+        more = f" and {len(absent) - 1} more are" if len(absent) > 1 else " is"
+        raise DataError(f"{absent[0]}{more} not in the gallery: none is removed; leave out what is not there")
+    return len(wanted)
+
+
 @gallery.command(cls=Command, epilog="reidkit gallery remove people.db --older-than 72h --camera door")
 @options.spread
 def remove(
@@ -148,11 +166,11 @@ def remove(
 
     matching = which.filter()
     with open_gallery(uri) as opened:
-        if keys and not matching:
-            # All of these keys, or none: a key that is not there is a mistake.
-            expect = len(set(keys)) if expect is None else expect
+        all_of_them = bool(keys) and not matching and expect is None
         if keys:
             matching = dataclasses.replace(matching, keys=keys)
+        if all_of_them:  # a key that is not there is a mistake
+            expect = _refuse_absent(opened, matching.keys or ())
         count = opened.remove_matching(matching, expect=expect, dry_run=True)
         write_audit(uri, "remove", filter=str(matching), removed=0 if dry_run else count)
         if not dry_run:
