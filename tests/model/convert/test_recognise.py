@@ -76,6 +76,12 @@ def test_what_does_not_fit_is_named(change, words, tmp_path):
         build_foreign_network(path)
 
 
+def test_the_layout_that_the_keys_have_is_named_where_another_was(tmp_path):
+    path = saved(tmp_path, CASES["torchvision"]().state)
+    with pytest.raises(WeightsError, match="it has the keys of torchvision: name that as family, or none"):
+        build_foreign_network(path, family="torchreid-osnet")
+
+
 def test_another_depth_is_named(tmp_path):
     make = Maker()
     make.resnet("base.", (2, 3, 2, 2))

@@ -51,7 +51,13 @@ def convert(contents: Contents, path: Path, family: str | None = None) -> Conver
     """
     names = [*contents.tensors, *contents.unusable]
     found = recognised(names, path) if family is None else named(family, names, path)
-    state, unusable, left_out = _rename(contents, found, path)
+    other = None if family is None else recognise(names)
+    remedy = (
+        EXPORT_IT
+        if other is None or other.family is found.family
+        else f"it has the keys of {other.family.name}: name that as family, or none"
+    )
+    state, unusable, left_out = _rename(contents, found, path, remedy)
     _place(state, left_out, found.family)
     settings = {**settings_told(state, path), **found.family.settings}
     originals = [name.removeprefix(found.prefix) for name in names]
@@ -64,7 +70,7 @@ def convert(contents: Contents, path: Path, family: str | None = None) -> Conver
 
 
 def _rename(
-    contents: Contents, found: Found, path: Path, *, refuse: bool = True
+    contents: Contents, found: Found, path: Path, remedy: str = EXPORT_IT, *, refuse: bool = True
 ) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
     """Return tensors and unusable ones under their new names, and the names of those that are left out.
 
@@ -79,7 +85,7 @@ def _rename(
         if new is None and refuse:
             raise WeightsError(
                 f"{path} is of {found.family.name} with something else in it: no network of reidkit's has its key "
-                f"{in_words(full, 120)}; {EXPORT_IT}"
+                f"{in_words(full, 120)}; {remedy}"
             )
         if new in state or new in unusable:
             raise WeightsError(f"{path} holds {in_words(new, 120)} twice: save `model.state_dict()` and give that")
