@@ -168,7 +168,8 @@ def test_other_settings_are_refused_and_read_again_where_asked(tmp_path: Path) -
         done = track([path], out, detector=ByColour(), model=model, gallery=people, options=sparse)
         assert done.records == []
         assert (
-            "was made with other settings (every, choice): give another folder, or read it again" in done.failed[0][1]
+            "was made with other settings (every, choice): give another folder, or read it anew (--again"
+            in done.failed[0][1]
         )
         again = TrackOptions(every=5.0, again=True)  # one frame: no piece of three boxes
         done = track([path], out, detector=ByColour(), model=model, gallery=people, options=again)

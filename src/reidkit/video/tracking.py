@@ -261,7 +261,7 @@ class _Job:
             if done and done.finished and not self.options.again and done.settings != settings:
                 raise DataError(
                     f"{place} was made with other settings ({_difference(done.settings, settings)}): give another "
-                    "folder, or read it again",
+                    "folder, or read it anew (--again, in Python again=True)",
                     argument="again",
                 )
             if done and done.finished and done.settings == settings:
