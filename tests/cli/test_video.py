@@ -55,6 +55,7 @@ def test_crops_without_a_model_and_again(run: Any, tmp_path: Path) -> None:
     assert "door" in text
     assert "2026-11-27 08:00:00" in text
     assert "frames/s" in text  # the time that each part took
+    assert "ReID" not in text
     assert len(list((out / "hall/crops").rglob("*.jpg"))) == 10
     status, text, _ = run(*words, "--json")
     value = json.loads(text)

@@ -150,7 +150,10 @@ class VideoRun:
     def _write(self, made: list[Made], *, last: bool = False) -> None:
         """Embed and write pieces that have ended, as soon as there are enough of them."""
         embed = self._embedder.finish if last else partial(self._embedder.add, made)
-        ready = self._timed("ReID", sum(len(each.crops) for each in made), embed)
+        if self._common.encoder is None:
+            ready = embed()
+        else:
+            ready = self._timed("ReID", sum(len(each.crops) for each in made), embed)
         if ready:
             self._timed("writing", 0, partial(self._save, ready))
 
