@@ -110,6 +110,11 @@ def test_videos_that_fail_are_named_in_a_line_each_and_the_others_go_on(run: Any
             ("crops", "v.mp4", "w.mp4", "--out", "o", "--boxes", "b", "--camera", "v=a", "--camera", "c"),
             "names no video",
         ),
+        (
+            ("crops", "v.mp4", "--out", "o", "--boxes", "b", "--start", "w=2026-11-26T08:00Z"),
+            "names none of the videos: write VIDEO=VALUE",
+        ),
+        (("crops", "v.mp4", "--out", "o", "--boxes", "b", "--camera", "w=hall"), "w=hall names none of the videos"),
     ],
 )
 def test_wrong_calls_end_in_a_line(words: tuple[str, ...], said: str, run: Any) -> None:

@@ -257,12 +257,16 @@ def _named(given: list[str] | None, videos: list[str]) -> list[str] | dict[str, 
     """Return values of `--camera` or `--start` by video, where they name one, or in the order of the videos.
 
     Raises:
-        UsageError: some name a video, and some do not.
+        UsageError: some name a video, and some do not; or one names a video that is not there.
     """
     names = {name for each in videos for name in (each, Path(each).name, Path(each).stem)}
     pairs = [each.partition("=") for each in given or ()]
     known = [equals == "=" and name in names for name, equals, _ in pairs]
-    if any(known) and not all(known):
-        odd = (given or [""])[known.index(False)]
-        raise UsageError(f"{odd} names no video as the others do: write VIDEO=VALUE for each, or for none")
+    for each, (_, equals, _), right in zip(given or (), pairs, known, strict=True):
+        if equals and not right:
+            raise UsageError(
+                f"{each} names none of the videos: write VIDEO=VALUE with the name of one, or values in their order"
+            )
+        if any(known) and not right:
+            raise UsageError(f"{each} names no video as the others do: write VIDEO=VALUE for each, or for none")
     return {name: value for name, _, value in pairs} if any(known) else list(given or ())
