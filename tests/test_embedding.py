@@ -89,6 +89,12 @@ def test_a_data_set_keeps_its_labels(noise: Path, tmp_path: Path) -> None:
     assert found.camids[:start].tolist() == dataset.train.camids.tolist()
 
 
+def test_all_ids_with_names_are_counted(folder: Path, tmp_path: Path) -> None:
+    """The first of them has the number 0, which without a name is that of distractors."""
+    (folder / "named.csv").write_text("path,pid\n01.png,ann\n02.png,bob\n03.png,-1\n")
+    assert embed_images(Colours(), folder / "named.csv", tmp_path / "f.npz").ids == 2
+
+
 def test_a_data_set_with_a_fault_is_not_embedded_without_its_ids(noise: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(noise, copy)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from reidkit.data.image_list import Named
     from reidkit.encoder import Encoder, ImageEncoder
-    from reidkit.types import Samples
+    from reidkit.types import Names, Samples
 
     Floats = NDArray[np.float32]
 
@@ -57,8 +57,8 @@ class Unreadable(NamedTuple):
 class Embedded:
     """A file of features: `features` of `images` images, each [dim], by the model of this fingerprint.
 
-    `ids`: how many ids the images are known to have, distractors (0) and junk (-1) aside. `unreadable`: the images
-    that were left out. `reused`: of how many images a run before had made the features.
+    `ids`: how many ids the images are known to have, distractors (0 without a name) and junk (-1) aside. `unreadable`:
+    the images that were left out. `reused`: of how many images a run before had made the features.
     """
 
     path: Path
@@ -190,7 +190,7 @@ class Work:
             group.wait()
             (run or self.run)()
             group.wait()
-            result = self.result(reused)
+            result = self.result(reused, listed.names)
             group.wait()
             if group.first:
                 self.finish(listed, result)
@@ -260,17 +260,17 @@ class Work:
             write(file, vectors, (len(kept), self.encoder.dim), columns, result.model)
         self._clear()
 
-    def result(self, reused: int) -> Embedded:
-        """Return what the parts hold."""
+    def result(self, reused: int, names: Names) -> Embedded:
+        """Return what the parts hold; id 0 are the distractors, unless it has one of `names`."""
         unreadable = tuple(
             Unreadable(str(self.samples[row].path), why) for part in self._parts() for row, why in part.why.items()
         )
-        total = len(self.samples)
+        total, pids = len(self.samples), self.samples.pids
         return Embedded(
             self.path,
             total,
             total - len(unreadable),
-            len(np.unique(self.samples.pids[self.samples.pids > 0])),
+            len(np.unique(pids[pids >= (0 if 0 in names.pids else 1)])),
             self.encoder.dim,
             self.encoder.fingerprint,
             unreadable,
