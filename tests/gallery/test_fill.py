@@ -131,6 +131,19 @@ def test_cells_by_hand():
     ]  # fmt: skip
 
 
+def test_one_broken_image_does_not_have_the_others_embedded_one_by_one(tmp_path, monkeypatch):
+    for number in range(64):
+        picture(tmp_path / f"{number:02}.png", (50 + number, 0, 10))
+    (tmp_path / "37.png").write_bytes(b"no image")
+    with open_gallery("memory", Colours()) as gallery:
+        sizes, embed = [], gallery.embed
+        monkeypatch.setattr(gallery, "embed", lambda paths: sizes.append(len(paths)) or embed(paths))
+        filled = fill(gallery, find_images(tmp_path))
+        assert (filled.added, [name for name, _ in filled.unreadable]) == (63, ["37.png"])
+        assert sorted(sizes) == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64]
+        assert gallery.vectors(["38.png"]).tolist() == [[88, 0, 10]]
+
+
 def test_filling_goes_on_where_it_stopped_and_names_what_cannot_be_read(tmp_path, monkeypatch):
     for number in range(7):
         picture(tmp_path / "crops" / f"{number}.png", (50 + number, 0, 10))

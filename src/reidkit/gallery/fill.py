@@ -20,9 +20,11 @@ from reidkit.gallery.filters import Filter
 from reidkit.gallery.row import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import numpy as np
     import PIL.Image
+    from numpy.typing import NDArray
 
     from reidkit.encoder import Image
     from reidkit.gallery.protocol import Gallery, OnConflict, Status
@@ -121,24 +123,31 @@ def _not_there(gallery: Gallery, some: list[ImageRow], filled: Filled) -> list[I
 
 
 def _add(gallery: Gallery, some: list[ImageRow], filled: Filled, how: OnConflict, *, thumbnails: bool) -> None:
-    """Add a batch; where an image in it cannot be read, all but that one."""
+    """Add a batch; where images in it cannot be read, all but those."""
     import numpy as np
 
-    parts, kept = [], []
-    try:
-        parts, kept = [gallery.embed([_image(each.path) for each in some])], some
-    except DataError:
-        for each in some:
-            try:
-                parts.append(gallery.embed([_image(each.path)]))
-                kept.append(each)
-            except DataError as error:
-                filled.unreadable.append((each.row.key, str(error)))
+    parts = list(_embedded(gallery, some, filled))
+    kept = [each for images, _ in parts for each in images]
     if kept:
         pictures = [make_thumbnail(each.path) for each in kept] if thumbnails else None
         rows = [each.row for each in kept]
-        added = gallery.add_vectors(np.concatenate(parts), rows, thumbnails=pictures, on_conflict=how)
+        vectors = np.concatenate([features for _, features in parts])
+        added = gallery.add_vectors(vectors, rows, thumbnails=pictures, on_conflict=how)
         filled.note(added.keys, added.status)
+
+
+def _embedded(
+    gallery: Gallery, some: list[ImageRow], filled: Filled
+) -> Iterator[tuple[list[ImageRow], NDArray[np.float32]]]:
+    """Yield images with their features: all at once or, where one of them cannot be read, each half by itself."""
+    try:
+        yield some, gallery.embed([_image(each.path) for each in some])
+    except DataError as error:
+        if len(some) == 1:
+            filled.unreadable.append((some[0].row.key, str(error)))
+            return
+        yield from _embedded(gallery, some[: len(some) // 2], filled)
+        yield from _embedded(gallery, some[len(some) // 2 :], filled)
 
 
 def _image(path: ImageFile) -> Image:
