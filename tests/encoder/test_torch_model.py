@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reidkit.encoder import embed
+from reidkit.encoder import Model, embed
 from reidkit.encoder import torch_model as module
+from reidkit.gallery import open_gallery
 from reidkit.hardware import choose_batch
 from reidkit.model.contracts import Features
+from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.network import Network, build_network
 from tests.train.tiny import RECIPE
 
@@ -114,3 +116,25 @@ def test_bf16_gives_float32_features_close_to_them(network: Network, images: Ten
     assert not np.array_equal(exact, rough)
     cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
     assert cosine.min() > 0.99
+
+
+def test_a_gallery_makes_the_network_ready_once(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes longer than the images of a call, and changes no bit of a feature."""
+    model = Model(network, RECIPE, "made up")
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
+    expected = model.embed(pixels)
+    fused: list[nn.Module] = []
+
+    def fuse(given: Network) -> Network:
+        fused.append(given)
+        return fuse_batch_norms(given)
+
+    monkeypatch.setattr(module, "fuse_batch_norms", fuse)
+    with open_gallery("memory", model) as gallery:
+        found = [gallery.embed([*pixels]) for _ in range(3)]
+    assert len(fused) == 1
+    for each in found:
+        np.testing.assert_array_equal(each, expected)
+    ready = model.made_ready()
+    assert (ready.fingerprint, ready.dim, ready.input) == (model.fingerprint, model.dim, model.input)
+    assert np.array_equal(ready.embed(pixels, feature="f_t", flip=True), model.embed(pixels, feature="f_t", flip=True))

@@ -98,6 +98,13 @@ class ImageEncoder(ABC):
             DivergedError: the network gives features that are NaN or infinite.
         """
 
+    def made_ready(self) -> ImageEncoder:
+        """Return this encoder for many small calls: what each call would do to its network is done once.
+
+        Later changes of the network do not reach it. Features are the same, bit for bit.
+        """
+        return self
+
     def features(
         self,
         source: ImageSource,

@@ -58,6 +58,7 @@ class Model(ImageEncoder):
     def __init__(self, network: nn.Module, recipe: Recipe, fingerprint: str = "", path: Path | None = None) -> None:
         self.network = cast("Network", network)
         self.recipe, self.fingerprint, self.path = recipe, fingerprint, path
+        self._is_ready = False
 
     def __repr__(self) -> str:
         return f"Model({self.recipe.name}, {self.fingerprint or 'in training'}, dim={self.dim})"
@@ -77,6 +78,12 @@ class Model(ImageEncoder):
     def dim(self) -> int:
         """The length D of a feature."""
         return _length(self.network)
+
+    def made_ready(self) -> Model:
+        """Return this model for many small calls: see `ImageEncoder.made_ready`."""
+        made = Model(fuse_batch_norms(self.network), self.recipe, self.fingerprint, self.path)
+        made._is_ready = True
+        return made
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features f_i float32 [N, D] of RGB pixels uint8 [N, H, W, 3] of the network's size.
@@ -107,7 +114,16 @@ class Model(ImageEncoder):
         # Images without labels come from no camera that the network could know.
         labelled = len(source.samples) == len(source) and getattr(self.network, "takes_cameras", False)
         camids = source.samples.camids[part].astype(np.int64) if labelled else None
-        return embed(self.network, batches, options.precision, feature=feature, flip=flip, progress=tell, camids=camids)
+        return embed(
+            self.network,
+            batches,
+            options.precision,
+            feature=feature,
+            flip=flip,
+            progress=tell,
+            camids=camids,
+            fused=self._is_ready,
+        )
 
     def masks_of(self, source: ImageSource, options: InferenceOptions) -> Masks | None:
         """Open the masks of a source's images where the network takes them: those that `options` name.
@@ -218,18 +234,19 @@ def embed(  # noqa: PLR0913
     flip: bool = False,
     progress: Callable[[int], None] | None = None,
     camids: NDArray[np.int64] | None = None,
+    fused: bool = False,
 ) -> NDArray[np.float32]:
     """Features float32 [N, D] of batches of normalised images [B, 3, H, W], in their order.
 
     `feature`: `f_i` after the neck, `f_t` before it. With `flip` a feature is the mean of those of the image and of
     its mirror image. `camids` int64 [N] are the cameras of the images, for a network that takes them. What is run is a
-    copy in evaluation mode; `network` itself is left as it is.
+    copy in evaluation mode, `network` itself is left as it is; unless it is what `fuse_batch_norms` gave (`fused`).
 
     The features stay on the device until there are `CHUNK` bytes of them, for each copy waits for all work before it;
     `progress` is called with the number of images that are handed to the device, a few batches before they are done.
     """
     side = feature_name(feature)
-    fused = fuse_batch_norms(network)
+    running = network if fused else fuse_batch_norms(network)
     copied: list[NDArray[np.float32]] = []
     waiting: list[Tensor] = []
     done = 0
@@ -239,10 +256,10 @@ def embed(  # noqa: PLR0913
             inputs = (images, torch.from_numpy(camids[done : done + len(images)]).to(images.device))
         done += len(images)
         with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
-            features = _run(fused, inputs, side)
+            features = _run(running, inputs, side)
             if flip:
                 mirrored = mirror(images, getattr(network, "mirrored", ()))
-                features = (features + _run(fused, (mirrored, *inputs[1:]), side)) / 2
+                features = (features + _run(running, (mirrored, *inputs[1:]), side)) / 2
         waiting.append(features)
         if sum(some.nbytes for some in waiting) >= CHUNK:
             copied.append(torch.cat(waiting).cpu().numpy())

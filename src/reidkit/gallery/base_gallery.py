@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -266,7 +267,15 @@ class BaseGallery(ABC):
             raise UsageError(
                 f"images need the model {self.model} to be embedded: open the gallery with it", argument="model"
             )
-        return embed(self._encoder, images, flip=self.flip)
+        return embed(self._ready_encoder, images, flip=self.flip)
+
+    @cached_property
+    def _ready_encoder(self) -> Encoder:
+        """The model as it was at the first image: a gallery is for features of these weights."""
+        from reidkit.encoder import ImageEncoder
+
+        encoder = cast("Encoder", self._encoder)
+        return encoder.made_ready() if isinstance(encoder, ImageEncoder) else encoder
 
     def _target(self, view: View, query: Query, features: NDArray[np.float32]) -> Target:
         """Return a query as it is compared."""

@@ -38,7 +38,7 @@ class PieceEmbedder:
     """
 
     def __init__(self, model: ImageEncoder | None, *, flip: bool = False) -> None:
-        self._model, self._flip = model, flip
+        self._model, self._flip = model and model.made_ready(), flip
         self._waiting: list[Made] = []
 
     def add(self, made: Sequence[Made]) -> list[Made]:
