@@ -131,6 +131,21 @@ def test_cells_by_hand():
     ]  # fmt: skip
 
 
+def test_names_that_no_key_can_be_are_noted_and_the_rest_goes_on(tmp_path):
+    picture(tmp_path / "crops" / "a.png")
+    (tmp_path / "crops" / "b\nc.png").write_bytes((tmp_path / "crops" / "a.png").read_bytes())
+    noted: list[tuple[str, str]] = []
+    assert keys(rows_of(find_images(tmp_path / "crops", unreadable=noted))) == ["a.png"]
+    ((name, why),) = noted
+    assert (name, "(rename the file)" in why) == ("b\nc.png", True)
+    assert find_images(tmp_path / "crops" / "b\nc.png", unreadable=noted) == []
+    with pytest.raises(DataError, match="holds control characters"):
+        find_images(tmp_path / "crops")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        find_images(tmp_path / "empty", unreadable=noted)
+
+
 def test_one_broken_image_does_not_have_the_others_embedded_one_by_one(tmp_path, monkeypatch):
     for number in range(64):
         picture(tmp_path / f"{number:02}.png", (50 + number, 0, 10))

@@ -102,16 +102,16 @@ def add(
         "time": parse_time(time) if time else None,
         "attributes": parse_attributes(attribute or []),
     }
+    total, how = Filled(), "replace" if replace else "skip"
     features = [source for source in sources if holds_features(source)]
     images = [
         each
         for source in sources
         if source not in features
-        for each in find_images(source, format=format_, split=split, **known)
+        for each in find_images(source, format=format_, split=split, unreadable=total.unreadable, **known)
     ]
     if images and model is None:
         raise UsageError("images need the gallery's model to be embedded: name it by --model")
-    total, how = Filled(), "replace" if replace else "skip"
     with _opened(uri, model, network, input_spec) as opened, progress() as tell:
         for source in features:
             _sum(total, fill_from_features(opened, source, on_conflict=how, any_model=any_model))  # type: ignore[arg-type]

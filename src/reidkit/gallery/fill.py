@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from reidkit.errors import DataError, MissingFileError, ReidkitError, UnknownLayoutError
@@ -20,7 +21,7 @@ from reidkit.gallery.filters import Filter
 from reidkit.gallery.row import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     import PIL.Image
@@ -48,6 +49,14 @@ class ImageRow(NamedTuple):
 
     row: Row
     path: ImageFile
+
+
+class _Named(NamedTuple):
+    """An image, its key, and the columns of its row that are known."""
+
+    name: str
+    path: ImageFile
+    columns: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass
@@ -237,6 +246,7 @@ def find_images(
     *,
     format: str | None = None,  # noqa: A002
     split: str | None = None,
+    unreadable: list[tuple[str, str]] | None = None,
     **columns: Any,
 ) -> list[ImageRow]:
     """Return the images of a path, with what is known of each.
@@ -248,28 +258,26 @@ def find_images(
             file that holds them.
         format: The format of a data set; None: recognised.
         split: Which images of a data set: train, query, gallery or all. None: the gallery, and all where there is none.
+        unreadable: Images of folders and lists whose names no key can be go here, with the reason; None: refused.
         **columns: What holds for all images of which it is not known: `camera`, `track`, `time`, `attributes`.
 
     Keys and pictures are paths relative to the folder, or as the list or table has them.
 
     Raises:
         MissingFileError: there is nothing.
-        DataError: there are no images, or a line of a table does not fit.
+        DataError: there are no images, a line of a table does not fit, or a name cannot be a key.
     """
     place = Path(path)
     if not place.exists():
         raise MissingFileError(f"{place} is not there: give images, a folder, a list, a table or a data set")
     ending = place.suffix.lower()
-    if place.is_dir() or ending in SHARDS:
-        found = _of_folder(place, format, split)
-    elif ending in TABLES:
-        found = _of_table(place)
-    elif ending == ".txt":
-        found = _of_list(place)
+    if ending in TABLES and not place.is_dir():
+        found, names = _of_table(place), []
     else:
-        found = [ImageRow(Row(place.name, image=place.name), place)]
-    if not found:
+        found, names = [], _names(place, format, split)
+    if not found and not names:
         raise DataError(f"{place} holds no images: give images, a folder, a list, a table or a data set")
+    found += _readable(names, unreadable)
     given = {name: value for name, value in columns.items() if value}
     return [_with(each, given) for each in found] if given else found
 
@@ -279,7 +287,25 @@ def _with(each: ImageRow, columns: dict[str, Any]) -> ImageRow:
     return ImageRow(replace(each.row, **missing), each.path)
 
 
-def _of_folder(folder: Path, format: str | None, split: str | None) -> list[ImageRow]:  # noqa: A002
+def _names(place: Path, format: str | None, split: str | None) -> list[_Named]:  # noqa: A002
+    """Return the images of a folder, a data set, shards or a list, or the image that it is itself."""
+    if place.is_dir() or place.suffix.lower() in SHARDS:
+        return _of_folder(place, format, split)
+    return _of_list(place) if place.suffix.lower() == ".txt" else [_Named(place.name, place)]
+
+
+def _readable(names: Iterable[_Named], unreadable: list[tuple[str, str]] | None) -> Iterator[ImageRow]:
+    """Yield the rows of images; those that cannot have one are noted, or refused where nobody takes notes."""
+    for name, path, columns in names:
+        try:
+            yield ImageRow(Row(name, image=name, **columns), path)
+        except DataError as error:
+            if unreadable is None:
+                raise
+            unreadable.append((name, f"{error} (rename the file)"))
+
+
+def _of_folder(folder: Path, format: str | None, split: str | None) -> list[_Named]:  # noqa: A002
     """Return the images of a data set or, where none is recognised, all that lie in the folder."""
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.formats.scan import images_below
@@ -287,10 +313,10 @@ def _of_folder(folder: Path, format: str | None, split: str | None) -> list[Imag
     try:
         return _of_dataset(load_dataset(folder, format), folder, split)
     except UnknownLayoutError:
-        return [_image_row(path.relative_to(folder).as_posix(), path) for path in sorted(images_below(folder))]
+        return [_Named(path.relative_to(folder).as_posix(), path) for path in sorted(images_below(folder))]
 
 
-def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[ImageRow]:
+def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[_Named]:
     split = split or ("gallery" if dataset.gallery else "all")
     parts = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
     if split != "all" and split not in parts:
@@ -307,20 +333,16 @@ def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[Image
         attributes = {"person": person} if (person := dataset.names.pids.get(sample.pid)) else {}
         camera = dataset.names.camids.get(sample.camid) or sample.camid
         # As names, ids of two data sets are told apart; as numbers they are those of this one.
-        found.append(ImageRow(Row(name, pid=sample.pid, camera=camera, image=name, attributes=attributes), sample.path))  # type: ignore[arg-type]
+        found.append(_Named(name, sample.path, {"pid": sample.pid, "camera": camera, "attributes": attributes}))
     return found
 
 
-def _of_list(place: Path) -> list[ImageRow]:
+def _of_list(place: Path) -> list[_Named]:
     try:
         lines = place.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place} cannot be read as a list of paths: {error}") from None
-    return [_image_row(line.strip(), place.parent / line.strip()) for line in lines if line.strip()]
-
-
-def _image_row(name: str, path: Path) -> ImageRow:
-    return ImageRow(Row(name, image=name), path)
+    return [_Named(line.strip(), place.parent / line.strip()) for line in lines if line.strip()]
 
 
 def _of_table(place: Path) -> list[ImageRow]:
