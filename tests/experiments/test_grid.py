@@ -152,6 +152,8 @@ def test_what_is_wrong_with_a_data_set_is_said_first(tmp_path, noise, trained):
         make_table(order(tmp_path, data={"mine": train_only}), OPTIONS)
     with pytest.raises(UsageError, match="no row zzz"):
         make_table(order(tmp_path, data={"noise": noise}, rows=("zzz",)), OPTIONS)
+    with pytest.raises(DataError, match="noise has 8 ids to train on, and a batch takes 9: take at most 8 ids"):
+        make_table(order(tmp_path, data={"noise": noise}, settings=("batch.ids=9",), size="small"), OPTIONS)
     assert trained == []
 
 

@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from reidkit import recipe as recipes
 from reidkit.atomic import write_bytes_atomic
 from reidkit.data.formats.detect import load_dataset
-from reidkit.errors import ReidkitError
+from reidkit.errors import DataError, ReidkitError
 from reidkit.experiments.measure import DatasetDigest, RunOptions, is_trained, measure, scores_of, with_starts
 from reidkit.experiments.plan import PlannedRun, plan_runs
 from reidkit.experiments.render import all_formats
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from reidkit.experiments.plan import Experiment
     from reidkit.experiments.results import ResultTable
+    from reidkit.types import Dataset
 
     Finished = Callable[[PlannedRun, str], None]
 
@@ -45,7 +48,9 @@ def make_table(experiment: Experiment, options: RunOptions | None = None, proces
         StoppedError: the table was stopped; the runs are saved, and the sentence says how to go on.
     """
     options = options or RunOptions()
-    digests = {name: DatasetDigest.of(name, load_dataset(folder)) for name, folder in experiment.data.items()}
+    datasets = {name: load_dataset(folder) for name, folder in experiment.data.items()}
+    digests = {name: DatasetDigest.of(name, dataset) for name, dataset in datasets.items()}
+    _require_ids(experiment, datasets)
     failures: dict[Path, str] = {}
 
     def write() -> ResultTable:
@@ -76,6 +81,26 @@ def make_table(experiment: Experiment, options: RunOptions | None = None, proces
     except KeyboardInterrupt:
         raise StoppedError(f"stopped; go on with: {options.command}") from None
     return write()
+
+
+def _require_ids(experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
+    """Refuse a data set with fewer ids than a batch of any row takes, where minutes would be spent on a start first.
+
+    Raises:
+        DataError: it is one.
+    """
+    twin = experiment.table.twins.get(experiment.size)
+    if twin is None or twin.start is None:
+        return
+    rows = [recipe for row in experiment.selected_rows() if (recipe := experiment.recipe(row))]
+    wanted = min((recipe.batch.ids for recipe in rows), default=0)
+    for name, dataset in datasets.items():
+        ids = len(np.unique(dataset.train.pids))
+        if ids < wanted:
+            raise DataError(
+                f"{name} has {ids} ids to train on, and a batch takes {wanted}: take at most {ids} ids in a batch",
+                argument="batch.ids",
+            )
 
 
 def write_table(table: ResultTable, out: Path) -> list[Path]:
