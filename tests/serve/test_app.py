@@ -169,6 +169,8 @@ def test_an_error_says_where_and_does_not_repeat_what_was_sent(client):
     said = problem(client.post("/v1/search", json=wanted), 422, "invalid")
     assert {each["pointer"] for each in said["errors"]} == {"/filter/time/gte", "/limit"}
     assert "secret" not in json.dumps(said)
+    said = problem(client.post("/v1/search", json={"query": [{"key": "door/000.jpg"}], "camra": 1}), 422, "invalid")
+    assert said["errors"] == [{"pointer": "/camra", "detail": "there is no such member: leave it out"}]
 
 
 def test_several_searches_at_once(client):

@@ -9,6 +9,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, remark
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from reidkit.export import Exported, Parity
@@ -80,7 +81,7 @@ def _print(made: Exported, *, int8: bool) -> None:
 
     print_line(f"{made.path}: {words(made.bytes)}, features [N, {made.dim}]")
     print_line(f"input {made.input}")
-    print_line(f"checked on {made.parity.images} images against torch: {_of(made.parity)}")
+    print_line(f"checked on {counted(made.parity.images, 'image')} against torch: {_of(made.parity)}")
     if made.resized:
         print_line(f"resized in the graph, on {made.resized.images} whole images: {_of(made.resized)}")
     for name, parity in made.tried.items():

@@ -273,7 +273,7 @@ def _check_file(path: Path) -> bool:
             head = file.read(100)
     except FileNotFoundError:
         raise MissingFileError(
-            f"{path} is not there: make a gallery with `reidkit gallery create`, or open it with a model"
+            f"{path} is not there: make a gallery with `reidkit gallery create` or, in Python, open it with a model"
         ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None

@@ -15,6 +15,7 @@ from reidkit.serve.problems import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -231,7 +232,7 @@ def validated(kind: type[M], value: Any) -> M:
         return kind.model_validate({} if value is None else value)
     except ValidationError as error:
         errors = [
-            {"pointer": "/" + "/".join(str(part) for part in each["loc"])[:200], "detail": _words(each["msg"])}
+            {"pointer": "/" + "/".join(str(part) for part in each["loc"])[:200], "detail": _words(each)}
             for each in error.errors(include_input=False, include_url=False)[:20]
         ]
         raise Problem("invalid", f"{errors[0]['pointer']}: {errors[0]['detail']}", errors=errors) from None
@@ -278,5 +279,8 @@ def encode_vector(vector: NDArray[np.float32]) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
 
 
-def _words(text: str) -> str:
-    return text.removeprefix("Value error, ")[:200]
+def _words(error: ErrorDetails) -> str:
+    """Return what is wrong with a value: pydantic's words, or what says more."""
+    if error["type"] == "extra_forbidden":
+        return "there is no such member: leave it out"
+    return error["msg"].removeprefix("Value error, ")[:200]

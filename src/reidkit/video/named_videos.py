@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.gallery.row import as_time
+from reidkit.terminal import counted
 from reidkit.video.frames import VideoFile
 from reidkit.video.image_folder import ImageFolder
 from reidkit.video.live import LiveInput, is_live, shown_address
@@ -179,7 +180,9 @@ def _by_video(given: Sequence[str], told: Sequence[object] | Mapping[str, object
     if not hasattr(told, "keys"):
         values = [told] if isinstance(told, str) else list(told)
         if len(values) > len(given):
-            raise UsageError(f"{len(values)} {argument} for {len(given)} videos: give one for each", argument=argument)
+            raise UsageError(
+                f"{len(values)} {argument} for {counted(len(given), 'video')}: give one for each", argument=argument
+            )
         return dict(zip(given, values, strict=False))
     found = {}
     for name, value in told.items():  # type: ignore[union-attr]
