@@ -350,7 +350,7 @@ def test_wrong_calls_are_refused_before_anything_is_read(tmp_path: Path) -> None
         ({"detector": None}, "either a detector or files of boxes"),
         ({"boxes": [boxes]}, "either a detector or files of boxes"),
         ({"detector": None, "boxes": [boxes, boxes]}, "2 files of boxes for 1 video: give one"),
-        ({"cameras": ["a", "b"]}, "2 cameras for 1 videos"),
+        ({"cameras": ["a", "b"]}, "2 cameras for 1 video:"),
         ({"cameras": {"door": "a"}}, "door is none of the videos"),
         ({"starts": ["yesterday"]}, "no time"),
         ({"gallery": open_gallery("memory", Colours())}, "give a model"),

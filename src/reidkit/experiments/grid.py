@@ -90,7 +90,7 @@ def _require_ids(experiment: Experiment, datasets: Mapping[str, Dataset]) -> Non
         DataError: it is one.
     """
     twin = experiment.table.twins.get(experiment.size)
-    if twin is None or twin.start is None:
+    if twin is None or twin.start is None or "" in experiment.weights:
         return
     rows = [recipe for row in experiment.selected_rows() if (recipe := experiment.recipe(row))]
     wanted = min((recipe.batch.ids for recipe in rows), default=0)
