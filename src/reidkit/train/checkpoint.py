@@ -6,7 +6,6 @@ A state is written whole or not at all, and read without executing anything.
 from __future__ import annotations
 
 import signal
-import threading
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -293,10 +292,10 @@ class Interrupt:
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interrupt:
-        if threading.current_thread() is not threading.main_thread():
-            return self
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._note) or signal.SIG_DFL for number in heard}
+        with suppress(ValueError):  # beside the main thread
+            for number in heard:
+                self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
         return self
 
     def __exit__(
