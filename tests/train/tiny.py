@@ -21,11 +21,12 @@ from reidkit.types import Sample
 from tests.commands import SIZE, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
+    from reidkit.data.loaders import TrainBatches
     from reidkit.recipe import Recipe
     from reidkit.train.loop import FinalWeights
 
@@ -72,7 +73,7 @@ class Run:
             evaluate_every=self.evaluate_every,
             evaluate=self.judge,
         )
-        batches: Any = _Faulty(self, fault or self.fault)
+        batches = _batches(self, fault or self.fault)
         self.kept = fit(self.network, objective, batches, self.recipe, options)
         return self.network
 
@@ -82,39 +83,17 @@ class Run:
         return [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows if kind in ("", row["kind"])]
 
 
-class _Faulty:
-    """Batches that call a fault before each is handed out; `step` counts from the first of the first epoch."""
-
-    def __init__(self, run: Run, fault: Callable[[Run, int], None]) -> None:
-        rng = np.random.default_rng(1)
-        height, width = run.recipe.images.height, run.recipe.images.width
-        pixels = rng.integers(0, 256, (PEOPLE * IMAGES, height, width, 3), dtype=np.uint8)
-        labels = np.repeat(np.arange(PEOPLE), IMAGES)
-        samples = [Sample(run.folder / f"{i}.jpg", int(pid), i % 2) for i, pid in enumerate(labels)]
-        source = MappedImages(pixels, samples, np.arange(len(samples)))
-        self.inner = build_batches(source, labels, run.recipe, 0, torch.device("cpu"))
-        self.run, self.fault = run, fault
-        self.wait_seconds, self.seed = 0.0, 0
-        self.sampler, self.source, self.masks = self.inner.sampler, source, self.inner.masks
-
-    def count(self, epoch: int) -> int:
-        return self.inner.count(epoch)
-
-    def forget_order(self) -> None:
-        self.inner.forget_order()
-
-    def styled(self, epoch: int, batch: int) -> Tensor | None:
-        return self.inner.styled(epoch, batch)
-
-    def cameras(self, epoch: int, batch: int) -> Tensor:
-        return self.inner.cameras(epoch, batch)
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        step = sum(self.inner.count(past) for past in range(1, epoch)) + start
-        for batch in self.inner.epoch(epoch, start):
-            step += 1
-            self.fault(self.run, step)
-            yield batch
+def _batches(run: Run, fault: Callable[[Run, int], None]) -> TrainBatches:
+    """Batches that call a fault before each is handed out; its step counts from the first of the first epoch."""
+    rng = np.random.default_rng(1)
+    height, width = run.recipe.images.height, run.recipe.images.width
+    pixels = rng.integers(0, 256, (PEOPLE * IMAGES, height, width, 3), dtype=np.uint8)
+    labels = np.repeat(np.arange(PEOPLE), IMAGES)
+    samples = [Sample(run.folder / f"{i}.jpg", int(pid), i % 2) for i, pid in enumerate(labels)]
+    source = MappedImages(pixels, samples, np.arange(len(samples)))
+    made = build_batches(source, labels, run.recipe, 0, torch.device("cpu"))
+    made.watcher = lambda epoch, batch, _: fault(run, sum(map(made.count, range(1, epoch))) + batch + 1)
+    return made
 
 
 def same_weights(ours: nn.Module, theirs: nn.Module) -> bool:

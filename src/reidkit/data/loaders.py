@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
@@ -78,6 +79,9 @@ class TrainBatches:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     group: Group = ALONE
     replaced: Callable[[str], None] | None = None
+    watcher: Callable[[int, int, Tensor], None] = lambda *_: None
+    """Is called before a batch is handed out: with its epoch, its number, and the images of it that are here."""
+
     resident: bool | None = None
     """Whether the images are copied to the device; None: if it is a GPU that has room for them."""
 
@@ -177,13 +181,15 @@ class TrainBatches:
         count = mine.stop - mine.start
         slots = [_Slot.empty(count, order.shape[1], size, self.device, self.masks) for _ in range(AHEAD)]
         with contextlib.closing(_prefetch(fill, range(start, len(order)), slots)) as ready:
-            while True:
+            for batch in itertools.count(start):
                 began = time.perf_counter()
                 item = next(ready, None)
                 self.wait_seconds += time.perf_counter() - began
                 if item is None:
                     return
-                yield self._finish(*item)
+                images, labels = self._finish(*item)
+                self.watcher(epoch, batch, images)
+                yield images, labels
 
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """`ImageSource.rows`, where another image of the same id among these may replace an unreadable one.

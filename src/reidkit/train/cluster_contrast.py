@@ -231,7 +231,7 @@ def _refuse_unfit(source: ImageSource, recipe: Recipe) -> None:
         )
 
 
-class ClusteredBatches:
+class ClusteredBatches(TrainBatches):
     """Batches of clusters, which are made anew at the start of every epoch.
 
     Where a run goes on in the middle of an epoch, the clusters of that epoch are those in its state.
@@ -240,9 +240,8 @@ class ClusteredBatches:
     def __init__(self, network: AnyNetwork, memory: ClusterMemory, source: ImageSource, log: Log, job: Job) -> None:
         """Take the network whose features are clustered, and the memory that is filled with the clusters."""
         recipe = job.recipe
-        self.source, self.seed = source, job.seed
         self._network, self._memory, self._log, self._job = network, memory, log, job
-        self.sampler = ClusterSampler(
+        self._sampler = ClusterSampler(
             recipe.batch.ids,
             recipe.batch.images,
             recipe.adapt.steps,
@@ -252,33 +251,12 @@ class ClusteredBatches:
         )
         augmentation = build_augmentation(recipe.images, recipe.erasing)
         labels = np.full(len(source), -1, np.int64)
-        self._batches = TrainBatches(source, labels, self.sampler, augmentation, job.seed, job.device, job.group)
-        self._batches.replaced = job.warn if job.options.skip_unreadable else None
+        super().__init__(source, labels, self._sampler, augmentation, job.seed, job.device, job.group)
+        self.replaced = job.warn if job.options.skip_unreadable else None
 
-    @property
-    def wait_seconds(self) -> float:
-        """How long the consumer has waited for data so far."""
-        return self._batches.wait_seconds
-
-    @property
-    def masks(self) -> None:
-        """There are none: a model that needs masks is not adapted."""
-
-    def count(self, epoch: int) -> int:  # noqa: ARG002  (the same for all)
+    def count(self, epoch: int) -> int:  # noqa: ARG002  (the same for all, and known before there are clusters)
         """Return how many batches an epoch has."""
         return self._job.recipe.adapt.steps
-
-    def forget_order(self) -> None:
-        """Ask the sampler again for its batches."""
-        self._batches.forget_order()
-
-    def cameras(self, epoch: int, batch: int) -> Tensor:
-        """Return the cameras of the images of a batch (see `TrainBatches.cameras`)."""
-        return self._batches.cameras(epoch, batch)
-
-    def styled(self, epoch: int, batch: int) -> Tensor | None:
-        """Return which images of a batch have another camera's style (see `TrainBatches.styled`)."""
-        return self._batches.styled(epoch, batch)
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Cluster the images, unless that was done before, and yield the batches of an epoch from `start` on.
@@ -292,8 +270,8 @@ class ClusteredBatches:
         clusters = self._memory.clusters.cpu().numpy()
         if len(clusters) != len(self.source):
             raise RunError(f"{self._state} is damaged (its clusters are of other images): delete it to start over")
-        self._batches.labels = self.sampler.clusters = clusters
-        yield from self._batches.epoch(epoch, start)
+        self.labels = self._sampler.clusters = clusters
+        yield from super().epoch(epoch, start)
 
     @property
     def _state(self) -> Path:
@@ -329,7 +307,7 @@ class ClusteredBatches:
             change = f"{'lower' if count else 'raise'} adapt.eps, which is {eps:g}"
             other = " in another folder," if epoch > 1 else ""  # a run that goes on keeps its settings
             return RunError(f"{made}: {change},{other} or begin with a better model", argument="adapt.eps")
-        if not self.sampler.per_batch(count):
+        if not self._sampler.per_batch(count):
             return RunError(
                 f"{made}, too few for the parts of a batch: set batch.micro_batches to 1, or take fewer processes",
                 argument="batch.micro_batches",

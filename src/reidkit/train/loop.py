@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import autocast
@@ -28,14 +28,12 @@ from reidkit.train.optimizer import Freezing, build_optimizer, build_schedule, s
 from reidkit.train.parallel import MicroBatches, share_gradients, share_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
 
-    from reidkit.data.masks import Masks
-    from reidkit.data.sampler import Sampler
-    from reidkit.data.sources import ImageSource
+    from reidkit.data.loaders import TrainBatches
     from reidkit.distributed import Group
     from reidkit.errors import ReidkitError
     from reidkit.losses.objective import Objective
@@ -43,45 +41,6 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Interrupt, Stateful
     from reidkit.train.log import Log
-
-
-class Batches(Protocol):
-    """The batches of a run: `TrainBatches`, or those of images whose labels change from epoch to epoch."""
-
-    @property
-    def source(self) -> ImageSource:
-        """The images."""
-
-    @property
-    def seed(self) -> int:
-        """What order, augmentation, and draws of the network follow from, beside epoch and step."""
-
-    @property
-    def wait_seconds(self) -> float:
-        """How long the consumer has waited for data so far."""
-
-    @property
-    def masks(self) -> Masks | None:
-        """Those of the images, which stand behind the colours; None: there are none."""
-
-    @property
-    def sampler(self) -> Sampler:
-        """What chooses the images of each batch."""
-
-    def count(self, epoch: int) -> int:
-        """Return how many batches this epoch has."""
-
-    def forget_order(self) -> None:
-        """Ask the sampler again for its batches, as it gives others from now on."""
-
-    def cameras(self, epoch: int, batch: int) -> Tensor:
-        """Return the camera of each image of a batch that is here: int64 [B/n]."""
-
-    def styled(self, epoch: int, batch: int) -> Tensor | None:
-        """Return which images of a whole batch have another camera's style, bool [B]; None: nobody knows."""
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
-        """Give images and labels of the batches from `start` on (see `TrainBatches.epoch`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +64,7 @@ class LoopOptions:
 
 
 def fit(
-    network: AnyNetwork, objective: Objective, batches: Batches, recipe: Recipe, options: LoopOptions
+    network: AnyNetwork, objective: Objective, batches: TrainBatches, recipe: Recipe, options: LoopOptions
 ) -> FinalWeights:
     """Train `network` in place, from the checkpoint where there is one.
 
@@ -176,13 +135,13 @@ def fit(
     return final
 
 
-def parts_of_some(final: FinalWeights, batches: Batches) -> dict[str, Stateful]:
+def parts_of_some(final: FinalWeights, batches: TrainBatches) -> dict[str, Stateful]:
     """Return what only some runs have to save: averaged or best weights, the pools of a sampler of hard ids."""
     parts: dict[str, Stateful] = {"kept": final} if final.has_state else {}
     return parts | {"sampler": batches.sampler} if isinstance(batches.sampler, HardIdSampler) else parts
 
 
-def renew_hard_ids(batches: Batches, network: AnyNetwork, progress: Progress, options: LoopOptions) -> None:
+def renew_hard_ids(batches: TrainBatches, network: AnyNetwork, progress: Progress, options: LoopOptions) -> None:
     """Let a sampler of hard ids choose by the features of all training images, before each epoch but the first.
 
     In the middle of one, after a stop, it has what the checkpoint holds.

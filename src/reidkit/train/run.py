@@ -41,7 +41,7 @@ from reidkit.train.loop import LoopOptions, fit
 from reidkit.train.parallel import micro_batches_here
 from reidkit.train.public_weights import find_weights
 from reidkit.train.remarks import describe, machine, warn_after, warn_before
-from reidkit.train.teacher import bind_lessons, lessons_of, save_classifier, taught, the_classifier
+from reidkit.train.teacher import bind_lessons, lessons_of, save_classifier, teach, the_classifier
 from reidkit.train.training_masks import open_training_masks
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from reidkit.recipe import Recipe
     from reidkit.train.inputs import Data
     from reidkit.train.log import Callback
-    from reidkit.train.loop import Batches
     from reidkit.types import Dataset
 
 
@@ -225,8 +224,9 @@ def _run(job: Job) -> Run:
         batches.replaced = job.warn if job.options.skip_unreadable and masks is None else None
         warnings = warn_before(dataset, evaluated, source, labels, batches.count(1), job)
 
-        given = batches if job.teacher is None else taught(batches, job.teacher, objective, job)
-        model, evaluation = fit_and_save(network, objective, given, evaluated, job)
+        if job.teacher is not None:
+            teach(batches, job.teacher, objective, job)
+        model, evaluation = fit_and_save(network, objective, batches, evaluated, job)
         if classifier is not None and job.group.first:
             save_classifier(job.out, classifier, pids, model.fingerprint)
     return Run(
@@ -250,7 +250,7 @@ def _beginning(job: Job, images: int, ids: int) -> str:
 def fit_and_save(
     network: AnyNetwork,
     objective: Objective,
-    batches: Batches,
+    batches: TrainBatches,
     evaluated: Dataset | None,
     job: Job,
     log: Log | None = None,
@@ -385,7 +385,7 @@ def _never_diverged(file: Path) -> Iterator[None]:
         raise RunError(f"no model is saved: {error}, in another folder", argument="optim.lr") from None
 
 
-def _probe(network: nn.Module, given: Batches, inference: InferenceOptions) -> None:
+def _probe(network: nn.Module, given: TrainBatches, inference: InferenceOptions) -> None:
     """Run the trained network on a few training images, as there may be nothing to evaluate it on.
 
     Raises:

@@ -26,16 +26,13 @@ from reidkit.model.weights import in_order, read
 from reidkit.types import beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import nn
 
     from reidkit.data.loaders import TrainBatches
-    from reidkit.data.masks import Masks
-    from reidkit.data.sampler import Sampler
-    from reidkit.data.sources import ImageSource
     from reidkit.encoder import Encoder, InputSpec
     from reidkit.losses.objective import Objective
     from reidkit.recipe import Distil
@@ -143,68 +140,6 @@ class LogitLesson(Lesson):
         return logit_distillation(student_bc, teacher_bc, self._distil.logit_temperature, self._distil.divergence)
 
 
-class TaughtBatches:
-    """The batches of a run; before each is handed out, the lessons get the teacher's features of it.
-
-    `features` gives them, [B, E] of a whole batch: of its epoch, its number, and the images of it that are here.
-    """
-
-    def __init__(
-        self, batches: TrainBatches, lessons: Sequence[Lesson], features: Callable[[int, int, Tensor], Tensor]
-    ) -> None:
-        self._batches, self._lessons, self._features = batches, lessons, features
-
-    @property
-    def source(self) -> ImageSource:
-        """The images."""
-        return self._batches.source
-
-    @property
-    def seed(self) -> int:
-        """The seed of the run."""
-        return self._batches.seed
-
-    @property
-    def wait_seconds(self) -> float:
-        """How long the consumer has waited for data so far."""
-        return self._batches.wait_seconds
-
-    @property
-    def masks(self) -> Masks | None:
-        """Those of the images, which the student alone sees."""
-        return self._batches.masks
-
-    @property
-    def sampler(self) -> Sampler:
-        """What chooses the images of each batch."""
-        return self._batches.sampler
-
-    def count(self, epoch: int) -> int:
-        """Return how many batches this epoch has."""
-        return self._batches.count(epoch)
-
-    def forget_order(self) -> None:
-        """Ask the sampler again for its batches."""
-        self._batches.forget_order()
-
-    def cameras(self, epoch: int, batch: int) -> Tensor:
-        """Return the cameras of the images of a batch (see `TrainBatches.cameras`)."""
-        return self._batches.cameras(epoch, batch)
-
-    def styled(self, epoch: int, batch: int) -> Tensor | None:
-        """Return which images of a batch have another camera's style (see `TrainBatches.styled`)."""
-        return self._batches.styled(epoch, batch)
-
-    def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield the batches of an epoch from `start` on, as the batches inside do."""
-        with contextlib.closing(self._batches.epoch(epoch, start)) as batches:
-            for batch, (images, labels) in enumerate(batches, start):
-                target = self._features(epoch, batch, images)
-                for lesson in self._lessons:
-                    lesson.target = target
-                yield images, labels
-
-
 def lessons_of(encoder: Encoder, pids: NDArray[np.int64], job: Job) -> list[Term]:
     """Return the terms of a training with this teacher; their losses are `Lesson`s.
 
@@ -247,16 +182,23 @@ def bind_lessons(objective: Objective) -> None:
         lesson.bind(objective)
 
 
-def taught(batches: TrainBatches, encoder: Encoder, objective: Objective, job: Job) -> TaughtBatches:
-    """Return the batches with the teacher's features for the lessons among the objective's terms, which are bound."""
+def teach(batches: TrainBatches, encoder: Encoder, objective: Objective, job: Job) -> None:
+    """Give the lessons among the objective's terms, which are bound, the teacher's features of each batch to come."""
     lessons = _lessons(objective)
     teacher, plain = Teacher(encoder, job.device, job.precision), job.recipe.distil.views == "plain"
     seen = "each image once, as it is" if plain else "the same augmented images"
     job.info(f"teacher {encoder.fingerprint}: it sees {seen}, at {encoder.input.height}x{encoder.input.width}")
-    if plain:
-        known = features_of_all(teacher, batches, partial(job.show_progress, "teacher's features"))
-        return TaughtBatches(batches, lessons, lambda epoch, at, _: known[batches.indices(epoch, at)].to(job.device))
-    return TaughtBatches(batches, lessons, lambda _, __, images: job.group.gather(teacher(images[:, :3])))
+    known = features_of_all(teacher, batches, partial(job.show_progress, "teacher's features")) if plain else None
+
+    def tell(epoch: int, batch: int, images: Tensor) -> None:
+        if known is None:
+            target = job.group.gather(teacher(images[:, :3]))
+        else:
+            target = known[batches.indices(epoch, batch)].to(job.device)
+        for lesson in lessons:
+            lesson.target = target
+
+    batches.watcher = tell
 
 
 def _lessons(objective: Objective) -> list[Lesson]:
