@@ -10,7 +10,7 @@ from reidkit.cli.output import print_json, print_line, print_table, remark
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reidkit.gallery import Gallery, Hit, Hits
     from reidkit.gallery.fill import Filled
@@ -90,12 +90,12 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
     if not hits:
         print_line(f"nobody: {searched_words(hits.passed, hits.searched, 'images')}")
         return
-    thresholds = threshold_cells(hits)
+    by_row = have_own_thresholds(hits)
     columns = {
         "rank": [str(hit.rank) for hit in hits],
         "similarity": [f"{hit.similarity:.4f}" for hit in hits],
         "probability": ["" if hit.probability is None else f"{100 * hit.probability:.1f} %" for hit in hits],
-        "threshold": thresholds,
+        "threshold": threshold_cells(hits) if by_row else [],
         "same": [{None: "", True: "yes", False: "no"}[hit.same] for hit in hits],
         "camera": [hit.camera or "" for hit in hits],
         "time": [time_text(hit.time) or "" for hit in hits],
@@ -103,7 +103,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
     }
     print_columns("key", [hit.key for hit in hits], columns)
     print_line(searched_words(hits.passed, hits.searched, "images"))
-    print_meaning(hits.threshold, hits.far, by_row=any(thresholds))
+    print_meaning(hits.threshold, hits.far, by_row=by_row)
 
 
 def print_columns(name: str, keys: Sequence[str], columns: Mapping[str, Sequence[str]], left: int = 1) -> None:
@@ -112,10 +112,13 @@ def print_columns(name: str, keys: Sequence[str], columns: Mapping[str, Sequence
     print_table((name, *told), list(zip(keys, *told.values(), strict=True)), left=left)
 
 
-def threshold_cells(hits: Sequence[Hit]) -> list[str]:
-    """Return the threshold of each hit; empty texts where no pair of cameras has its own, as one sentence then does."""
-    if not any(hit.calibration == "pair" for hit in hits):
-        return [""] * len(hits)
+def have_own_thresholds(hits: Iterable[Hit]) -> bool:
+    """Return whether a pair of cameras among hits has a threshold of its own, so that one sentence will not do."""
+    return any(hit.calibration == "pair" for hit in hits)
+
+
+def threshold_cells(hits: Iterable[Hit]) -> list[str]:
+    """Return the threshold of each hit."""
     return ["" if hit.threshold is None else f"{hit.threshold:.4f}" for hit in hits]
 
 

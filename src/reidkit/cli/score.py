@@ -213,14 +213,13 @@ def compute_scores(
 
 def _reordered(query: Embeddings, gallery: Embeddings, scoring: Scoring, sequences: Sequences | None) -> Scores | None:
     """Return the scores after re-ranking or re-scoring; None where neither is asked for."""
-    from reidkit.metrics.reranking.sequences import score_rescored
+    from reidkit.metrics.reranking.sequences import RESCORE_TOP, score_rescored
     from reidkit.metrics.scoring import score_reranked
 
     rule: Any = {"metric": scoring.metric, "cameras": scoring.cameras}
     if scoring.rescore and sequences:
-        if scoring.rescore_top is not None:
-            rule["top"] = scoring.rescore_top
-        return score_rescored(query, gallery, sequences(), scoring.rescore, **rule)
+        top = scoring.rescore_top or RESCORE_TOP
+        return score_rescored(query, gallery, sequences(), scoring.rescore, top=top, **rule)
     if scoring.method:
         return score_reranked(query, gallery, scoring.method, settings=scoring.settings, **rule)
     return None

@@ -10,7 +10,13 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.gallery_audit import write_audit, write_search
 from reidkit.cli.gallery_options import ModelOption, Which
-from reidkit.cli.gallery_output import print_columns, print_meaning, searched_words, threshold_cells
+from reidkit.cli.gallery_output import (
+    have_own_thresholds,
+    print_columns,
+    print_meaning,
+    searched_words,
+    threshold_cells,
+)
 from reidkit.cli.output import print_json, print_line, print_table, remark
 from reidkit.errors import UsageError
 from reidkit.terminal import counted
@@ -199,21 +205,22 @@ def _print_visits(visits: Visits, hint: Proposal | None) -> None:
     if not visits:
         print_line(f"nobody: {searched_words(visits.passed, visits.searched, 'tracks')}")
         return
-    _print_some(visits.above)
+    by_row = have_own_thresholds(visit.best for visit in visits)
+    _print_some(visits.above, by_row=by_row)
     if visits.below:
         print_line()
         print_line("below the threshold: probably other people")
-        _print_some(visits.below)
+        _print_some(visits.below, by_row=by_row)
     print_line(searched_words(visits.passed, visits.searched, "tracks"))
     if hint:  # which there is only where nothing is calibrated
         print_line(
             f"a hint: {hint.far:.0%} of {hint.pairs:,} pairs of strangers, tracks that are seen together in these "
             f"videos, reach a similarity of {hint.threshold:.4f}"
         )
-    print_meaning(visits.threshold, visits.far, by_row=any(threshold_cells([visit.best for visit in visits])))
+    print_meaning(visits.threshold, visits.far, by_row=by_row)
 
 
-def _print_some(visits: tuple[Visit, ...]) -> None:
+def _print_some(visits: tuple[Visit, ...], *, by_row: bool) -> None:
     from reidkit.video.words import span_words
 
     if not visits:
@@ -227,7 +234,7 @@ def _print_some(visits: tuple[Visit, ...]) -> None:
         "to": [end for _, _, end in spans],
         "probability": ["" if visit.probability is None else f"{100 * visit.probability:.1f} %" for visit in visits],
         "similarity": [f"{visit.similarity:.4f}" for visit in visits],
-        "threshold": threshold_cells([visit.best for visit in visits]),
+        "threshold": threshold_cells(visit.best for visit in visits) if by_row else [],
         "person": ["" if visit.person is None else str(visit.person) for visit in visits],
         "video": ["" if visit.video == visit.camera else visit.video or "" for visit in visits],
         "tracks": [str(len(visit.hits)) for visit in visits],
