@@ -66,17 +66,6 @@ SYNTHETIC = "Synthetic person re-identification data: nobody in these images is 
 """How the README.txt of a synthetic data set begins, so that its scores can be labelled."""
 
 
-_ONCE_FROM_0 = ("market1501", "synthetic", "dukemtmc", "msmt17", "veri776", "cuhk03")
-
-
-def counted_lower(data: str) -> int:
-    """Return how much lower than its own numbers the first version counted the cameras of the data set of this name.
-
-    Camera `c1` of Market-1501 had the camid 0 then, while `c1` of own images had 1. Files of that time are still read.
-    """
-    return int(data.startswith(_ONCE_FROM_0))
-
-
 class ImageFile(Protocol):
     """Where an image lies: a `Path`, or a place in a shard, whose string is `shard.tar:KEY.jpg`."""
 

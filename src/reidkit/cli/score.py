@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress, refuse_input, remark
+from reidkit.cli.per_query import write_queries
 from reidkit.errors import UsageError
-from reidkit.terminal import percent, text_cell
+from reidkit.terminal import percent
 from reidkit.types import NO_NAMES, RerankMethod, RescoreMethod
 
 if TYPE_CHECKING:
@@ -323,36 +320,6 @@ def _json(found: ScoreResult) -> dict[str, Any]:
     value |= found.trained
     value["warnings"] = list(found.warnings)
     return {**value, "seconds": {key: round(taken, 3) for key, taken in found.seconds.items()}}
-
-
-def write_queries(path: Path, query: Embeddings, found: ScoreResult) -> None:
-    r"""Write one line for each query: its scores as measured and after re-ranking, empty where it has no match.
-
-    Where ids or cameras have names, these stand in columns of their own.
-
-    The file is UTF-8 and written whole or not at all. A byte of a path that is not UTF-8 appears as `\udcXX`.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    kinds = {"": found.scores, **({"reranked_": found.reranked} if found.reranked else {})}
-    values = {
-        prefix + name: getattr(scores, attribute)
-        for prefix, scores in kinds.items()
-        for name, attribute in (("ap", "average_precision"), ("inp", "inp"), ("first_match", "first_match"))
-    }
-    with os_errors_as(path), atomic_write(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
-        writer = csv.writer(text)
-        names = query.names
-        named = ("pid_name", "camid_name") if names else ()
-        writer.writerow(("query", "path", "pid", "camid", *named, *values))
-        for i, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
-            numbers = ("" if math.isnan(column[i]) else f"{column[i]:g}" for column in values.values())
-            called = (text_cell(names.pid(pid)), text_cell(names.camid(camid))) if names else ()
-            writer.writerow((i, text_cell(query.paths[i]) if query.paths else "", pid, camid, *called, *numbers))
-        text.flush()
-        text.detach()  # `file` is flushed and closed by its owner
 
 
 def score(

@@ -19,6 +19,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, embed_dataset
 from reidkit.experiments.plan import PlannedRun, silent
 from reidkit.hardware import choose_device, choose_precision
+from reidkit.metrics.calibration_file import counted_lower
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.recipes.paper_table import BENCHMARKS
@@ -27,7 +28,7 @@ from reidkit.train.inputs import TrainOptions
 from reidkit.train.log import Callback, log_lines
 from reidkit.train.run import train
 from reidkit.train.run_folder import locked, write_json
-from reidkit.types import SPLITS, counted_lower
+from reidkit.types import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

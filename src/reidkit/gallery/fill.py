@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from reidkit.errors import DataError, MissingFileError, ReidkitError, UnknownLayoutError
 from reidkit.gallery.filters import Filter
 from reidkit.gallery.row import Row
+from reidkit.gallery.thumbnail import make_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
-    import PIL.Image
     from numpy.typing import NDArray
 
     from reidkit.encoder import Image
@@ -40,8 +40,6 @@ KNOWN = ("path", "key", "pid", "camera", "track", "time", "image")
 """The columns of a table that are columns of a row; `camid` is another name of `camera`, all others are attributes."""
 
 BATCH = 64
-THUMBNAIL = (160, 320)
-"""The box in which a thumbnail fits, width and height in pixels."""
 
 
 class ImageRow(NamedTuple):
@@ -166,26 +164,6 @@ def _image(path: ImageFile) -> Image:
     from reidkit.data.decode import decode_bytes
 
     return decode_bytes(path.read_bytes(), str(path))
-
-
-def make_thumbnail(path: ImageFile) -> bytes | None:
-    """Return a small JPEG of an image, without what else stands in its file; None where it cannot be read."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes())) as image:
-            image.draft("RGB", (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
-            return small_jpeg(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, SyntaxError):
-        return None
-
-
-def small_jpeg(image: PIL.Image.Image) -> bytes:
-    """Return a JPEG of an image in RGB, which is made smaller in place until it fits into `THUMBNAIL`."""
-    image.thumbnail(THUMBNAIL)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=85)
-    return out.getvalue()
 
 
 def fill_from_features(

@@ -14,7 +14,7 @@ from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import OpenSet, allowed_errors
-from reidkit.types import Cameras, Metric, beside, counted_lower
+from reidkit.types import Cameras, Metric, beside
 
 NAME = "calibration.json"
 
@@ -241,3 +241,14 @@ def calibration_of_text(text: str) -> Calibration | None:
         return None
     found: Calibration = strict_json.fit(strict_json.parse(text), Calibration)
     return found
+
+
+_ONCE_FROM_0 = ("market1501", "synthetic", "dukemtmc", "msmt17", "veri776", "cuhk03")
+
+
+def counted_lower(data: str) -> int:
+    """Return how much lower than its own numbers the first version counted the cameras of the data set of this name.
+
+    Camera `c1` of Market-1501 had the camid 0 then, while `c1` of own images had 1. Files of that time are still read.
+    """
+    return int(data.startswith(_ONCE_FROM_0))

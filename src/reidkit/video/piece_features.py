@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.gallery.fill import small_jpeg
 from reidkit.gallery.filters import Filter
+from reidkit.gallery.thumbnail import small_jpeg
 from reidkit.video.piece import crop_name, gallery_row, pieces_of_video
 
 if TYPE_CHECKING:
