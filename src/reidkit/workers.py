@@ -189,6 +189,8 @@ GRACE = 5.0
 """Seconds that the others get to end by themselves, after one has ended badly, before they are killed."""
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks a run to stop; Windows has no SIGHUP."""
+
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux
 _CHILD = "REIDKIT_PROCESS"
 

@@ -19,6 +19,7 @@ from reidkit.errors import RunError
 from reidkit.model.tensors import unusable
 from reidkit.recipe.checks import in_words
 from reidkit.train.parallel import share_statistics
+from reidkit.workers import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -260,9 +261,6 @@ def last_good(state: Path) -> str:
 
 
 # Ctrl-C, SIGTERM and a closed terminal end a run between two steps, with its state saved.
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Windows has no SIGHUP."""
 
 
 class StoppedError(RunError):
