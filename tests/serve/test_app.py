@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -392,6 +393,18 @@ def test_old_rows_are_removed_at_last_whatever_fails_at_first(model, gallery, mo
     with running(model, gallery, retain=1e8):
         wait_for(lambda: "old" not in gallery)
     assert caplog.text.count("it is tried again in an hour") == 2
+
+
+def test_a_removal_that_forgets_its_cancellation_ends_with_the_service(model, gallery):
+    """As one may do whose answer comes at that very moment: it would sleep for an hour, and the stop with it."""
+    service = create_app(gallery, model, ServiceSettings(retain=1e8)).state.service
+
+    async def stopped() -> None:
+        service.state = "stopping"
+        await asyncio.wait_for(service._retain(), 60)
+        await service.stop()
+
+    asyncio.run(stopped())
 
 
 def test_pictures_of_a_folder_and_of_nothing_else(model, tmp_path):

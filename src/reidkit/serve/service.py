@@ -277,6 +277,10 @@ class Service:
                 await self.remove_old()
             except Exception:  # whatever it was: what should be gone must not stay for good
                 LOG.exception("what is too old could not be removed; it is tried again in an hour")
+            if (
+                self.state == "stopping"
+            ):  # before Python 3.12, `wait_for` may take an answer and forget the cancellation
+                return
             await asyncio.sleep(RETENTION_SECONDS)
 
     async def remove_old(self) -> int:
