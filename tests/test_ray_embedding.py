@@ -26,6 +26,7 @@ PATIENCE = 240.0
 @pytest.fixture(scope="module")
 def cluster():
     """One of two processors, for all tests; its workers live in processes of their own."""
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -40,6 +41,7 @@ def cluster():
         )
         yield
         ray.shutdown()
+    signal.signal(signal.SIGTERM, before)  # Ray's would stay for all tests after these
 
 
 @pytest.fixture
@@ -127,3 +129,20 @@ def test_there_is_no_cluster(folder, tmp_path, monkeypatch):
         RunError, match=r"there is no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): start one with `ray start"
     ):
         embed_images_on_ray(Colours, folder, tmp_path / "f.npz", address="127.0.0.1:1")
+
+
+def test_ray_leaves_sigterm_as_it_was(folder, tmp_path, monkeypatch):
+    """`ray.init` takes the signal for itself, also where it then finds no cluster."""
+    from reidkit.ray_embedding import embed_images_on_ray
+
+    def connect(**_):
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        raise ConnectionError("nobody is there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", connect)
+    monkeypatch.setattr(ray, "shutdown", lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RunError, match="nobody is there"):
+        embed_images_on_ray(Colours, folder, tmp_path / "f.npz", address="auto")
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,7 +26,7 @@ from reidkit.errors import DataError, ReidkitError, RunError, UsageError
 from reidkit.extras import install
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from reidkit.data.image_list import ImageList, Named
@@ -118,20 +120,34 @@ def _run(work: Work, job: Job, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray: Any = import_module("ray")
 
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(address)
-    watch = _Watch(work)
-    try:
-        _make(missing, job)
-    except ray.exceptions.RayError as error:
-        raise _reason(error) from None
-    finally:
-        watch.stop()
-        if ours:
-            ray.shutdown()
+    with nullcontext() if ray.is_initialized() else _connected(address):
+        watch = _Watch(work)
+        try:
+            _make(missing, job)
+        except ray.exceptions.RayError as error:
+            raise _reason(error) from None
+        finally:
+            watch.stop()
     if left := work.missing(missing):
         raise RunError(f"{len(left)} parts were not made: let all machines see {job.path.parent}, and run it again")
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """Belong to a cluster; SIGTERM then means again what it meant before, which Ray changes without a word.
+
+    Raises:
+        RunError: there is none.
+    """
+    ray: Any = import_module("ray")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _connect(address)
+        yield
+    finally:
+        ray.shutdown()
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _connect(address: str) -> None:
