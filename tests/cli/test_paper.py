@@ -48,6 +48,7 @@ def test_published_table_without_data(nursery, tmp_path):
         (["table1", "--measured", "mine=94,85"], "--measured changes nothing of table1: leave it out"),
         (["differences", "--as", "fast-reid"], "--as changes nothing of differences: leave it out"),
         (["figure3", "--data", "a=x"], "--data changes nothing of figure3: leave it out"),
+        (["figure3", "--format", "csv"], "--format changes nothing of figure3: leave it out"),
         (["figure6", "--seeds", "3"], "--seeds changes nothing of figure6: leave it out"),
         (["table1", "--set", "optim.epochs=0"], "optim.epochs must be at least 1"),
         (["table1", "--weights", "a.pth", "--weights", "b.pth"], "given twice"),
@@ -83,6 +84,13 @@ def test_a_failed_row_ends_in_one_line(nursery, tmp_path, noise):
     assert result.status == 1
     assert "1 run failed (the training images show 8 ids and a batch takes 16" in result.line()
     assert "failed" in json.loads(result.out)["rows"][5]["results"]["noise"]
+
+
+@pytest.mark.parametrize("what", ["table5", "figure4", "figure6"])
+def test_data_is_read_in_the_format_that_is_named(nursery, tmp_path, noise, what):
+    result = nursery.run("paper", what, "--data", f"noise={noise}", "--format", "cuhk03", "--out", tmp_path)
+    assert result.status == 1
+    assert "does not hold CUHK03" in result.line()
 
 
 def test_train_as_a_reading(nursery, tmp_path, noise):

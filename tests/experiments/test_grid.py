@@ -165,7 +165,7 @@ def test_without_data_the_published_table_is_written(tmp_path, trained):
 
 def test_a_worker_is_told_everything(asked):
     (training,) = plan_runs(asked)
-    options = replace(OPTIONS, compile=True)
+    options = replace(OPTIONS, compile=True, format="csv")
     told = json.loads(json.dumps(grid.to_json(training, asked.data, options)))
     found, folders, machine = grid.from_json(told)
     assert (found.recipe, found.folder, found.searches) == (training.recipe, training.folder, training.searches)

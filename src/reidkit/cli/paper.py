@@ -29,7 +29,7 @@ FORMATS = (".png", ".svg", ".pdf")
 
 THINGS = (*TABLES, *FIGURES, "differences")
 
-DRAWN_WITH = {"figure1": ("--measured",), "figure4": ("--data",), "figure6": ("--data", "--set")}
+DRAWN_WITH = {"figure1": ("--measured",), "figure4": ("--data", "--format"), "figure6": ("--data", "--format", "--set")}
 """What a figure is made with, beside the options of the machine and of the output."""
 
 
@@ -43,6 +43,7 @@ def paper(
         ),
     ],
     data: Annotated[list[str] | None, typer.Option("--data", help="NAME=DIR: market1501=DIR, or any name.")] = None,
+    format_: options.Format = None,
     small: Annotated[bool, typer.Option("--small", help="Small twins, for a CPU: narrow ResNet-18.")] = False,
     short: Annotated[bool, typer.Option("--short", help="Short twins: ResNet-50, half the size, 24 epochs.")] = False,
     weights: Annotated[list[str] | None, typer.Option(help="FILE, or BACKBONE=FILE; none: from scratch.")] = None,
@@ -68,7 +69,7 @@ def paper(
         raise UsageError(f"there is no {what}; " + (f"did you mean {close[0]}?" if close else ", ".join(THINGS)))
     given: dict[str, object] = {"--small": small, "--short": short, "--weights": weights, "--rows": rows is not None}
     given |= {"--seeds": seeds > 1, "--processes": processes > 1, "--compile": compiled, "--masks": masks}
-    given |= {"--data": data, "--set": settings, "--as": interpretation, "--measured": measured}
+    given |= {"--data": data, "--set": settings, "--as": interpretation, "--measured": measured, "--format": format_}
     _refuse_unused(what, [option for option, value in given.items() if value])
     if what == "differences":
         _differences(as_json=as_json)
@@ -81,6 +82,7 @@ def paper(
         wanted = FigureOptions(
             out=out,
             data=next(iter(named.values()), None),
+            format=format_,
             measured=measured or (),
             settings=settings or (),
             device=machine.device,
@@ -121,6 +123,7 @@ def paper(
             compile=compiled,
             cache_dir=machine.cache_dir(),
             skip_unreadable=machine.skip_unreadable,
+            format=format_,
             masks=masks,
             say=remark,
             progress=tell,

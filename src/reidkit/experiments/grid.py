@@ -48,7 +48,7 @@ def make_table(experiment: Experiment, options: RunOptions | None = None, proces
         StoppedError: the table was stopped; the runs are saved, and the sentence says how to go on.
     """
     options = options or RunOptions()
-    datasets = {name: load_dataset(folder) for name, folder in experiment.data.items()}
+    datasets = {name: load_dataset(folder, options.format) for name, folder in experiment.data.items()}
     digests = {name: DatasetDigest.of(name, dataset) for name, dataset in datasets.items()}
     _require_ids(experiment, datasets)
     failures: dict[Path, str] = {}
@@ -209,6 +209,7 @@ def to_json(run: PlannedRun, folders: Mapping[str, Path], options: RunOptions) -
             "compile": options.compile,
             "cache_dir": str(options.cache_dir) if options.cache_dir else None,
             "skip_unreadable": options.skip_unreadable,
+            "format": options.format,
             "masks": str(options.masks) if options.masks else None,
         },
     }

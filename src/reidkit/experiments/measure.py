@@ -56,6 +56,7 @@ class RunOptions:
         compile: torch compiles the networks in training, which pays where several runs share a GPU.
         cache_dir: the folder for decoded images; None decodes them for every batch.
         skip_unreadable: leave out images that cannot be read.
+        format: the format of all data sets; None: it is recognised by the layout.
         masks: the folder of masks for networks that take them.
         say: called with each line about the progress.
         progress: called with (what, done, total) while something takes long.
@@ -68,6 +69,7 @@ class RunOptions:
     compile: bool = False
     cache_dir: Path | None = None
     skip_unreadable: bool = False
+    format: str | None = None
     masks: Path | None = None
     say: Callable[[str], None] = silent
     progress: Callable[[str, int, int], None] = silent
@@ -191,7 +193,7 @@ def measure(planned: PlannedRun, folders: Mapping[str, Path], options: RunOption
     """
     if planned.recipe.network.masks == "none":
         options = dataclasses.replace(options, masks=None)
-    datasets = {name: load_dataset(folders[name]) for name in {planned.data, *planned.searches}}
+    datasets = {name: load_dataset(folders[name], options.format) for name in {planned.data, *planned.searches}}
     digests = {name: DatasetDigest.of(name, dataset) for name, dataset in datasets.items()}
     trained = digests[planned.data].trained
     if _read(planned.folder).get("training") not in (None, trained):

@@ -23,6 +23,7 @@ class FigureOptions:
     Args:
         out: the folder for what has to be trained.
         data: a data set; None draws synthetic people.
+        format: its format; None: it is recognised by the layout.
         measured: points of one's own for figure 1.
         settings: changes to every recipe that is trained.
         device: `auto`, `cpu` or `cuda`.
@@ -32,6 +33,7 @@ class FigureOptions:
 
     out: Path
     data: Path | None = None
+    format: str | None = None
     measured: Sequence[str] = ()
     settings: Sequence[str] = ()
     device: str = "auto"
@@ -50,11 +52,12 @@ def draw_figure(name: str, options: FigureOptions) -> Figure:
     if name == "figure1":
         return methods.figure([methods.measured(text) for text in options.measured])
     if name == "figure4":
-        return figures.figure4(options.data)
+        return figures.figure4(options.data, format=options.format)
     if name == "figure6":
         plan = feature_plane.Plan(
             out=options.out / name,
             data=options.data,
+            format=options.format,
             settings=tuple(options.settings),
             device=options.device,
             command=options.command,

@@ -162,6 +162,7 @@ class Plan:
 
     out: Path
     data: Path | None = None
+    format: str | None = None
     ids: int = 8
     settings: tuple[str, ...] = ()
     seed: int = 0
@@ -179,7 +180,7 @@ def figure(plan: Plan) -> Figure:
     listing = list_images(plan)
     train(START, listing, plan)
     planes = {title: trained(recipe, listing, plan) for title, recipe in PANELS}
-    name = f"training images of {load_dataset(plan.data).name}" if plan.data else "synthetic people"
+    name = f"training images of {load_dataset(plan.data, plan.format).name}" if plan.data else "synthetic people"
     return draw(planes, f"Features of two numbers: {plan.ids} ids, {name}")
 
 
@@ -195,7 +196,7 @@ def list_images(plan: Plan) -> Path:
         if not data.is_dir():
             plan.say(f"drawing {plan.ids} synthetic ids into {data}")
             synthesize(data, 2 * plan.ids, 4, plan.seed, workers=1, height=64, width=32, images_per_camera=8)
-    train = load_dataset(data).train
+    train = load_dataset(data, plan.format if plan.data else None).train
     pids, counts = np.unique([sample.pid for sample in train], return_counts=True)
     if len(pids) < plan.ids:
         raise DataError(f"{data} has {len(pids)} ids to train with: this figure takes {plan.ids}")

@@ -51,21 +51,29 @@ def fills() -> tuple[Fill, ...]:
     return get_args(Fill)
 
 
-def figure4(data: Path | None = None, *, seed: int = 0, count: int = 8, recipe: Recipe = ERASING) -> Figure:
+def figure4(
+    data: Path | None = None,
+    *,
+    format: str | None = None,  # noqa: A002
+    seed: int = 0,
+    count: int = 8,
+    recipe: Recipe = ERASING,
+) -> Figure:
     """Originals in the first row, then one row for each fill with the same rectangles.
 
-    `data` is any data set; None draws synthetic people. The images are at the recipe's size, and every one is erased.
+    `data` is any data set, `format` its format where its layout does not tell; None draws synthetic people. The images
+    are at the recipe's size, and every one is erased.
 
     Raises:
         DataError: there are no training images, or they cannot be read.
     """
     if data is not None:
-        images = _choose(data, count, seed, recipe)
+        images = _choose(data, format, count, seed, recipe)
     else:
         with TemporaryDirectory() as folder:
             size = Size(height=recipe.images.height, width=recipe.images.width, images_per_camera=2)
             synthesize(Path(folder) / "people", 2 * max(2, count), 2, seed, workers=1, **size)
-            images = _choose(Path(folder) / "people", count, seed, recipe)
+            images = _choose(Path(folder) / "people", None, count, seed, recipe)
     rows = {"original": images} | {FILL_WORDS.get(fill, fill): erased(images, fill, seed, recipe) for fill in fills()}
     return _draw(rows, "synthetic people" if data is None else "")
 
@@ -83,9 +91,9 @@ def erased(images_bhwc: Pixels, fill: Fill, seed: int, recipe: Recipe) -> Pixels
     return seen
 
 
-def _choose(data: Path, count: int, seed: int, recipe: Recipe) -> Pixels:
+def _choose(data: Path, format_: str | None, count: int, seed: int, recipe: Recipe) -> Pixels:
     """Images [B, H, W, 3] of different ids, as far as there are so many."""
-    train = load_dataset(data).train
+    train = load_dataset(data, format_).train
     if not train:
         raise DataError(f"{data} has no training images to erase: give a data set that has")
     order = np.random.default_rng(seed).permutation(len(train)).tolist()
