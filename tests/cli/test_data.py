@@ -6,6 +6,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from tests.commands import training
 from tests.noise import draw_noise
 
@@ -108,3 +110,13 @@ def test_a_contact_sheet_needs_a_name_with_a_format(nursery: Nursery, noise: Pat
     assert (done.status, done.out) == (2, "")
     assert "name it .png, .svg or .pdf" in done.line()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_contact_sheet_replaces_no_image(nursery: Nursery, tmp_path: Path) -> None:
+    picture = tmp_path / "1" / "a_c1.png"
+    picture.parent.mkdir()
+    Image.new("RGB", (8, 16), "red").save(picture)
+    before = picture.read_bytes()
+    done = nursery.run("data", tmp_path, "--format", "folder", "--sheet", picture)
+    assert (done.status, picture.read_bytes()) == (2, before)
+    assert "is what this command reads: name another file (--sheet)" in done.line()

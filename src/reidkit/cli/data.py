@@ -10,17 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, print_table, print_text, progress, remark, tell_passed_over
+from reidkit.cli.output import (
+    print_json,
+    print_line,
+    print_table,
+    print_text,
+    progress,
+    refuse_input,
+    remark,
+    tell_passed_over,
+)
 from reidkit.errors import DataError, UsageError
 from reidkit.terminal import counted
 from reidkit.types import SPLITS, Cameras
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from reidkit.data.check import Description, Unreadable
     from reidkit.synth import Plan, Shards
-    from reidkit.types import Dataset, ImageFile
+    from reidkit.types import Dataset, ImageFile, Sample
 
 
 SHOWN = 20
@@ -61,6 +70,7 @@ def data(
 
     dataset = load_dataset(folder, format_)
     samples = all_samples(dataset)
+    refuse_input("--sheet", sheet, *_named_as(sheet, samples))
     unreadable: tuple[Unreadable, ...] = ()
     plain: tuple[ImageFile, ...] = ()
     if check:
@@ -96,6 +106,13 @@ def data(
         raise DataError(
             f"{len(unreadable)} of {len(samples)} images cannot be read: mend them, or train with --skip-unreadable"
         )
+
+
+def _named_as(sheet: Path | None, samples: Iterable[Sample]) -> Iterator[Path]:
+    """Yield the image files that the sheet might replace."""
+    for sample in samples if sheet else ():
+        if sheet and isinstance(sample.path, Path) and sample.path.name == sheet.name:
+            yield sample.path
 
 
 def _without_scores(dataset: Dataset) -> Iterator[str]:
