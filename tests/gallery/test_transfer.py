@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime
 
 import numpy as np
@@ -62,6 +63,24 @@ def test_what_is_exported_and_added_again_is_the_same(gallery, tmp_path, ending)
     assert features.pids.tolist()[:6] == [-1, 1, 2, 3, 0, -1]
     assert features.camids.tolist()[:3] == [4, 3, -1]  # names are numbered behind the numbers
     assert export_gallery(gallery, path, Filter(cameras=["door"])) == 10
+
+
+def test_an_export_does_not_hold_all_vectors(tmp_path, monkeypatch):
+    """64 MB of them, where numpy writes 16 at a time."""
+    monkeypatch.setattr(module, "PAGE", 100)
+    vectors = np.random.default_rng(1).normal(size=(1000, 16_384)).astype(np.float32)
+    with empty(tmp_path / "wide.db", 16_384) as wide:
+        wide.add_vectors(vectors, [Row(f"{n:04d}") for n in range(1000)])
+        wide.vectors(["0000"])  # its own memory is there before
+        tracemalloc.start()
+        try:
+            assert export_gallery(wide, tmp_path / "wide.npz") == 1000
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    np.testing.assert_array_equal(read_features(tmp_path / "wide.npz").vectors, vectors)
+    assert peak < 40e6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["wide.db", "wide.npz"]
 
 
 def test_columns_of_another_kind_are_refused(gallery, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,20 +51,23 @@ def export_gallery(
     if ending not in (".npz", ".parquet"):
         raise UsageError(f"{path} is neither an .npz nor a .parquet: name the file so", argument="path")
     rows: list[Row] = []
-    total, parts = gallery.count(matching), []
-    for some in pages(gallery, matching):
-        rows += some
-        parts.append(gallery.vectors([row.key for row in some]))
-        if progress:
-            progress(len(rows), total)
-    vectors = np.concatenate(parts) if parts else np.zeros((0, gallery.dim), np.float32)
-    columns = _columns(rows)
-    with os_errors_as(path):
+    total = gallery.count(matching)
+    # The vectors wait in a file without a name until their number is known: memory may have no room for them.
+    with os_errors_as(path), tempfile.TemporaryFile(dir=path.parent) as waiting:
+        for some in pages(gallery, matching):
+            rows += some
+            waiting.write(gallery.vectors([row.key for row in some]).tobytes())
+            if progress:
+                progress(len(rows), total)
+        waiting.flush()
+        shape = (len(rows), gallery.dim)
+        vectors = np.memmap(waiting, np.float32, "r", shape=shape) if rows else np.zeros(shape, np.float32)
         if ending == ".npz":
             with atomic_write(path) as file:
-                np.savez(file, **{"vectors": vectors, "model": np.array(gallery.model), **columns})  # type: ignore[arg-type]
+                content = {"vectors": vectors, "model": np.array(gallery.model), **_columns(rows)}
+                np.savez(file, **content)  # type: ignore[arg-type]
         else:
-            _write_parquet(path, vectors, columns, gallery.model)
+            _write_parquet(path, vectors, _columns(rows), gallery.model)
     return len(rows)
 
 
