@@ -105,6 +105,8 @@ def test_refuses(reduced: Reduction, model: Model, noise: Path, tmp_path: Path) 
     for wrong, words in (({"dim": 0}, "dim=0"), ({"dim": 65}, "choose 1 to 64"), ({"power": 1.0, "dim": 4}, "power=1")):
         with pytest.raises(UsageError, match=words):
             reduce(model, noise, options=CPU, **wrong)
+    with pytest.raises(DataError, match="the features of all 9 images are equal, and have no axes: give others"):
+        principal_axes(np.tile(np.arange(1, 6, dtype=np.float32), (9, 1)), 2)
     with pytest.raises(DataError, match="32 images cannot say where 40 axes lie"):
         reduce(model, noise, dim=40, options=CPU)
     with pytest.raises(UsageError, match="reduced already, to 8"):

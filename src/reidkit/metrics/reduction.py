@@ -42,7 +42,7 @@ def principal_axes(vectors: NDArray[np.float32], dim: int, *, power: float = 0.0
         power: Between 0 and 0.5.
 
     Raises:
-        DataError: there are not more than d images, or a feature is not finite.
+        DataError: there are not more than d images, all features are equal, or one is not finite.
         UsageError: d is not between 1 and D, or `power` not between 0 and 0.5.
     """
     from sklearn.decomposition import PCA
@@ -59,6 +59,8 @@ def principal_axes(vectors: NDArray[np.float32], dim: int, *, power: float = 0.0
             "smaller dim",
             argument="data",
         )
+    if (units == units[0]).all():
+        raise DataError(f"the features of all {count} images are equal, and have no axes: give others", argument="data")
     found = PCA(n_components=dim, svd_solver="full").fit(units.astype(np.float64))
     # Axes without variance are not blown up.
     scale = np.maximum(found.explained_variance_, 1e-9 * found.explained_variance_[0]) ** -power

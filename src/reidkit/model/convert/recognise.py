@@ -66,7 +66,8 @@ def named(family: str, names: Sequence[str], path: Path) -> Found:
     """
     names_of = {each.name: each for each in FAMILIES}
     if family not in names_of:
-        check_choice(family, Literal[tuple(names_of)], "family")
+        able = sorted(name for name, each in names_of.items() if not each.unsupported)
+        check_choice(family, Literal[tuple(able)], "family")
     chosen = names_of[family]
     fits = [(_fitting(chosen, own), prefix) for prefix, own in _unwrapped(names)]
     most, prefix = max(fits, key=lambda fit: fit[0], default=(0, ""))
