@@ -29,6 +29,7 @@ from reidkit.train.parallel import (
     remembering,
     share_gradients,
     share_statistics,
+    synchronise,
 )
 from reidkit.types import Sample
 from tests.together import together
@@ -163,6 +164,30 @@ def test_the_gradient_is_that_of_features_made_apart() -> None:
     whole = [torch.cat(each) for each in zip(*(both[:2] for both in features), strict=True)]
     torch.stack(list(twins(*whole, batch[1]).values())).sum().backward()
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(found, gradients(twin, twins), strict=True))
+
+
+class Twice(Group):
+    """Two processes with the same images."""
+
+    def gather(self, part: Tensor) -> Tensor:
+        return torch.cat([part, part])
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_of_two_processes_is_that_of_all_images(affine: bool, momentum: float | None) -> None:
+    """With weights and without; with a momentum, and as the mean of all batches."""
+    plain = nn.BatchNorm2d(3, momentum=momentum, affine=affine).double()
+    network = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum, affine=affine).double())
+    synchronise(network, Twice(size=2))
+    for seed in range(3):
+        torch.manual_seed(seed)
+        x = torch.randn(4, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+        y = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+        (grad,) = torch.autograd.grad((network(x) * y).sum(), x)
+        (whole,) = torch.autograd.grad((plain(torch.cat([x, x])) * torch.cat([y, y])).sum(), x)
+        torch.testing.assert_close(2 * grad, whole)  # of its own images, and of both
+    torch.testing.assert_close(network.state_dict(), {f"0.{name}": held for name, held in plain.state_dict().items()})
 
 
 def test_what_batch_norm_remembers_by_hand() -> None:

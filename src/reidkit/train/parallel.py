@@ -45,18 +45,23 @@ class SyncedNorm(_BatchNorm):
         """[B, C] or [B, C, H, W] to the same shape; in evaluation mode as every batch norm."""
         if not self.training:
             return super().forward(x)
-        y, mean_c, var_c = _Normalise.apply(x, self.weight, self.bias, self.eps, self.group)
+        gamma_c: Tensor | None = self.weight
+        if gamma_c is None:  # one that only normalises
+            gamma_c = x.new_ones(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
+        beta_c = torch.zeros_like(gamma_c) if self.bias is None else self.bias
+        y, mean_c, var_c = _Normalise.apply(x, gamma_c, beta_c, self.eps, self.group)
         count = self.group.size * x.numel() // x.shape[1]
         self._remember(mean_c, var_c * count / max(count - 1, 1))
         return cast("Tensor", y)
 
     def _remember(self, mean_c: Tensor, var_c: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.momentum is None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
-        self.running_mean.lerp_(mean_c, self.momentum)
-        self.running_var.lerp_(var_c, self.momentum)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+        self.num_batches_tracked.add_(1)
+        # Without a momentum they are the mean of all batches, as torch has it.
+        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean_c, share)
+        self.running_var.lerp_(var_c, share)
 
     def _check_input_dim(self, x: Tensor) -> None:  # what torch's class asks its children for
         pass
@@ -126,8 +131,10 @@ def synchronise(network: nn.Module, group: Group) -> None:
 
 def _synced(norm: _BatchNorm, group: Group) -> _BatchNorm:
     # torch's own holds its group in a form that cannot be copied with the network, unless it is that of all processes.
-    ours = next(norm.parameters()).device.type == "cpu" or group.members is not None
-    made = (SyncedNorm if ours else nn.SyncBatchNorm)(norm.num_features, norm.eps, norm.momentum or 0.0)
+    held = norm.weight if norm.weight is not None else norm.running_mean
+    ours = held is None or held.device.type == "cpu" or group.members is not None
+    kind = SyncedNorm if ours else nn.SyncBatchNorm
+    made = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     made.weight, made.bias = norm.weight, norm.bias
     made.running_mean, made.running_var = norm.running_mean, norm.running_var
     made.num_batches_tracked = norm.num_batches_tracked
