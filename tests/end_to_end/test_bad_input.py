@@ -313,6 +313,8 @@ class TestNumbers:
             result, 1, "the loss is not finite at step", "triplet", "no checkpoint was written yet", "--set optim.lr"
         )
         assert not (tmp_path / "run" / "model.safetensors").exists()
+        again = nursery.run(*training(noise, tmp_path / "run", optim__lr=1e-3, optim__epochs=1, optim__drops=[]))
+        assert again.status == 0, again.err  # the remedy, in the same folder
 
 
 class TestNames:

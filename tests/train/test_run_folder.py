@@ -37,14 +37,28 @@ def test_a_run_is_not_begun_twice(tmp_path: Path) -> None:
     run_folder.begin(tmp_path, Recipe(), FACTS, resume=True)
 
 
-def test_only_what_has_saved_nothing_is_forgotten(tmp_path: Path) -> None:
-    run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
-    run_folder.forget(tmp_path)
+def test_only_a_failure_that_has_saved_nothing_is_forgotten(tmp_path: Path) -> None:
+    def fail(*saved: str) -> None:
+        with run_folder.begun(tmp_path, Recipe(), FACTS, resume=False):
+            for name in ("log.jsonl", "trained_on.json", *saved):
+                (tmp_path / name).touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not list(tmp_path.iterdir())
-    run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
-    (tmp_path / "state.pt").touch()
-    run_folder.forget(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"recipe.json", "run.json", "state.pt"}
+    with pytest.raises(ZeroDivisionError):
+        fail("state.pt")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "recipe.json",
+        "run.json",
+        "log.jsonl",
+        "trained_on.json",
+        "state.pt",
+    }
+    with pytest.raises(UsageError, match="holds a run already"):
+        fail()
+    assert (tmp_path / "recipe.json").exists()
 
 
 def test_ids_are_called_ids(tmp_path: Path) -> None:

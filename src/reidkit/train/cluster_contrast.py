@@ -35,7 +35,6 @@ from reidkit.train.inputs import Job, TrainOptions, open_evaluated, open_trainin
 from reidkit.train.parallel import micro_batches_here, share_statistics
 from reidkit.train.remarks import machine, warn_after, warn_before
 from reidkit.train.run import Run, fit_and_save, open_log, opened
-from reidkit.train.run_folder import forget
 from reidkit.types import as_samples
 
 if TYPE_CHECKING:
@@ -293,8 +292,6 @@ class ClusteredBatches(TrainBatches):
         count, outliers = int(clusters.max()) + 1, int(np.count_nonzero(clusters < 0))
         error = self._refusal(epoch, count, outliers, len(clusters))
         if error is not None:
-            if job.group.first:
-                forget(job.out)  # if this is the first clustering, the remedy is the same command with a setting more
             raise error
         self._memory.fill(vectors, torch.from_numpy(clusters).to(job.device))
         self._log.clusters(Progress(epoch, 0, (epoch - 1) * adapt.steps), count, outliers, len(clusters))

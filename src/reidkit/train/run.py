@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -303,9 +303,10 @@ def open_log(job: Job) -> Log:
 @contextmanager
 def opened(job: Job, facts: dict[str, Any]) -> Iterator[None]:
     """Hold the run's folder, begun or gone on with, in the first process; the others wait until it is."""
-    with run_folder.locked(job.out) if job.group.first else nullcontext():
+    with ExitStack() as held:
         if job.group.first:
-            run_folder.begin(job.out, job.recipe, facts, resume=job.resume)
+            held.enter_context(run_folder.locked(job.out))
+            held.enter_context(run_folder.begun(job.out, job.recipe, facts, resume=job.resume))
         job.group.wait()
         yield
 

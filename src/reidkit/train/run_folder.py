@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write, hold
+from reidkit.data.check import RECORD
 from reidkit.errors import RunError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -91,6 +92,21 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
             f"the run in {folder} was begun otherwise ({'; '.join(changed[:3])}): choose another folder as out",
             argument="out",
         )
+
+
+@contextlib.contextmanager
+def begun(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) -> Iterator[None]:
+    """Begin a run, or go on with it; if it fails before anything is saved, the folder is free for a better try.
+
+    Raises:
+        UsageError, RunError: as `begin`.
+    """
+    begin(folder, recipe, facts, resume=resume)
+    try:
+        yield
+    except BaseException:
+        _forget(folder)
+        raise
 
 
 def _words(key: str, value: object, before: object) -> str:
@@ -174,10 +190,10 @@ def require_room(folder: Path, recipe: Recipe, fingerprint: str = "") -> bool:
     raise UsageError(f"{folder} holds a run already: choose another folder as out", argument="out")
 
 
-def forget(folder: Path) -> None:
-    """Remove what a run wrote that has saved nothing, so that the folder is free for a better try; else do nothing."""
+def _forget(folder: Path) -> None:
+    """Remove what a run wrote that has saved nothing; else do nothing."""
     if not any((folder / name).is_file() for name in ("state.pt", "model.safetensors")):
-        for name in ("recipe.json", "run.json", "log.jsonl"):
+        for name in ("recipe.json", "run.json", "log.jsonl", RECORD):
             with contextlib.suppress(OSError):
                 (folder / name).unlink()
 
