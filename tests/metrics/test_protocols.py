@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.matching import subset
 from reidkit.metrics.products import Host
 from reidkit.metrics.protocols import camera_pairs, multi_query, single_shot
@@ -123,3 +123,10 @@ def test_pairs_of_cameras_are_told() -> None:
         (11, 9),
     ]
     assert told == [("camera pairs", i, 6) for i in range(1, 7)]
+
+
+@pytest.mark.parametrize("repeats", [0, -1])
+def test_no_gallery_has_no_mean(repeats: int) -> None:
+    query, gallery = crowd()
+    with pytest.raises(UsageError, match="choose 1 or more"):
+        single_shot(query, gallery, repeats=repeats)

@@ -109,3 +109,13 @@ def test_rows_that_are_no_numbers_of_queries(rows: Any) -> None:
         rank(query, query, rows)
     assert ("np.flatnonzero" in str(caught.value)) == (np.asarray(rows).dtype == bool)
     assert rank(query, query, []) == []
+
+
+def test_lists_and_bins_of_numbers_that_there_are_not() -> None:
+    """A list of -3 would leave out the last three, and no bin be written beyond the counts."""
+    one = embeddings([[1.0], [2.0]], [1, 1], [0, 1])
+    with pytest.raises(UsageError, match="the nearest -3 images: choose 0 or more"):
+        rank(one, one, [0], -3)
+    with pytest.raises(UsageError, match="in 0 bins: choose 1 or more"):
+        pair_histogram(one, one, bins=0)
+    assert not len(rank(one, one, [0], 0)[0].indices)

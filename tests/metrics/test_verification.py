@@ -332,6 +332,11 @@ def _open_set(trial, cameras, held_out):
     ]
 
 
+def test_a_rate_that_rounds_to_one_allows_all_but_one_alarm() -> None:
+    rates = open_set(*crowd(), (1 - 1e-2, 1 - 1e-14)).rates
+    assert rates[1].rate >= rates[0].rate
+
+
 def test_splits_hold_out_a_part_of_the_people() -> None:
     drawn = Splits(0.3, 20, seed=1).draw(10)
     assert drawn.sum(axis=0).tolist() == [3] * 20

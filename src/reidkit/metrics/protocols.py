@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics.distances import Rows, distance_blocks, doubt, gather, pair_squares, prepare, to_squares
 from reidkit.metrics.matching import (
     Matches,
@@ -173,7 +173,10 @@ def single_shot(
 
     Raises:
         DataError: features or labels that cannot be compared, or no query with a match.
+        UsageError: `repeats` is below 1.
     """
+    if repeats < 1:
+        raise UsageError(f"scores of {repeats} sampled galleries: choose 1 or more", argument="repeats")
     check_comparable(query, gallery)
     rule, matches = require_matches(query, gallery, cameras)
     ranks = np.array(list(_single_shot_ranks(query, gallery, (rule, matches), metric, (repeats, seed))))

@@ -84,9 +84,11 @@ def rank(
 
     Raises:
         DataError: features or labels that cannot be compared, or a query that is not there.
-        UsageError: `rows` are no list of whole numbers.
+        UsageError: `rows` are no list of whole numbers, or `top` is below 0.
     """
     check_comparable(query, gallery)
+    if top < 0:
+        raise UsageError(f"lists of the nearest {top} images: choose 0 or more", argument="top")
     rule = make_rule(query, gallery, cameras)
     numbers = np.asarray(rows)
     if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
@@ -118,8 +120,11 @@ def pair_histogram(
 
     Raises:
         DataError: features or labels that cannot be compared.
+        UsageError: `bins` is below 1.
     """
     check_comparable(query, gallery)
+    if bins < 1:
+        raise UsageError(f"distances in {bins} bins: choose 1 or more", argument="bins")
     rule = make_rule(query, gallery, cameras)
     rows = prepare(query.vectors, metric, "query")
     farthest = 2.0 if metric == "cosine" else max(np.sqrt(rows.squares.max()) + _longest(gallery.vectors), 1e-30)

@@ -324,7 +324,7 @@ def _rates(own: Doubles, impostor: Doubles, who: tuple[Flags, Flags], false_alar
         rates, limits = [], []
         for r in range(impostor.shape[1]):
             alarms = np.sort(impostor[unknown[:, r], r])
-            limit = alarms[allowed_errors(wanted, len(alarms))]
+            limit = alarms[min(allowed_errors(wanted, len(alarms)), len(alarms) - 1)]  # below 1, but for rounding
             right = (own < impostor[:, r]) & (own < limit)
             rates.append(right[known[:, r]].mean())
             limits.append(limit)
