@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from reidkit.metrics.retrieval import Scores
+    from reidkit.types import Metric
 
     Features = NDArray[np.float32]
 
@@ -74,6 +75,11 @@ def on_a_line() -> tuple[Embeddings, Embeddings]:
     return embeddings([[0.0]], [7], [0]), gallery
 
 
+def line(values: list[float], pids: list[int], camera: int) -> Embeddings:
+    """Features on a line, for the Euclidean metric: the similarity of two is 1 - (a - b)^2 / 2."""
+    return embeddings([[value] for value in values], pids, [camera] * len(pids))
+
+
 def crowd(queries: int = 40, images: int = 900, width: int = 67, seed: int = 0) -> tuple[Embeddings, Embeddings]:
     """Features that a network might make, and among them many that are exactly equal."""
     rng = np.random.default_rng(seed)
@@ -116,6 +122,33 @@ def retrievals(draw: st.DrawFn) -> tuple[Embeddings, Embeddings]:
         return embeddings(vectors, column(st.integers(least_pid, 3)), column(st.integers(0, cameras - 1)), paths)
 
     return some(5, 0), some(40, -1)
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> tuple[Embeddings, Embeddings, Metric]:
+    """Few points, so that ties and equal features are the rule; junk, unknown cameras, one or more; a metric.
+
+    For the cosine all points lie on an axis: then directions and distances are not rounded, and a tie is a tie.
+    """
+    width, cameras = draw(st.integers(1, 3)), draw(st.integers(0, 2))
+    metric: Metric = draw(st.sampled_from(["cosine", "euclidean"]))
+    point = st.lists(st.integers(-2, 2), min_size=width, max_size=width)
+    if metric == "cosine":
+        axes = np.vstack((np.eye(width), -2 * np.eye(width), np.zeros((1, width)))).tolist()
+        point = st.sampled_from(axes)
+
+    def some(most: int) -> Embeddings:
+        count = draw(st.integers(1, most))
+
+        def column(values: st.SearchStrategy[Any]) -> list[Any]:
+            return draw(st.lists(values, min_size=count, max_size=count))
+
+        numbers = draw(st.lists(st.integers(0, 60), min_size=count, max_size=count, unique=True))
+        paths = tuple(f"{number}.jpg" for number in numbers)
+        vectors, pids = column(point), column(st.integers(-1, 3))
+        return embeddings(vectors, pids, column(st.integers(-1, cameras)), paths)
+
+    return some(6), some(30), metric
 
 
 def check(scores: Scores, hits: list[list[int]]) -> None:

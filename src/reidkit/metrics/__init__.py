@@ -16,19 +16,21 @@ from reidkit.lazy import import_when_asked
 
 if TYPE_CHECKING:
     from reidkit.metrics.calibration import calibrate
+    from reidkit.metrics.identification import open_set
     from reidkit.metrics.intervals import bootstrap, compare_paired
     from reidkit.metrics.ranking import Ranking, rank
     from reidkit.metrics.retrieval import Scores
     from reidkit.metrics.scoring import rerank, score
-    from reidkit.metrics.verification import open_set, verify
+    from reidkit.metrics.verification import verify
 
 _NAMES = {
     "reidkit.metrics.calibration": ("calibrate",),
     "reidkit.metrics.intervals": ("bootstrap", "compare_paired"),
+    "reidkit.metrics.identification": ("open_set",),
     "reidkit.metrics.ranking": ("Ranking", "rank"),
     "reidkit.metrics.retrieval": ("Scores",),
     "reidkit.metrics.scoring": ("rerank", "score"),
-    "reidkit.metrics.verification": ("open_set", "verify"),
+    "reidkit.metrics.verification": ("verify",),
 }
 
 __all__ = [

@@ -10,6 +10,7 @@ import numpy as np
 
 from reidkit.errors import DataError
 from reidkit.metrics.calibration_file import Calibration, CameraThreshold, HeldOut, Rate, Settings
+from reidkit.metrics.identification import OpenSet, open_set
 from reidkit.metrics.intervals import Bootstrap, pair_intervals
 from reidkit.metrics.matching import find_copies, subset, with_own_known
 from reidkit.metrics.pairs import collect_pairs
@@ -17,10 +18,8 @@ from reidkit.metrics.probability import Counts, assess, fit
 from reidkit.metrics.verification import (
     FARS,
     FEW,
-    OpenSet,
     Operating,
     allowed_errors,
-    open_set,
     operating_point,
     roc,
     verify_pairs,

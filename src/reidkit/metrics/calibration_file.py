@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import DataError, MissingFileError
+from reidkit.metrics.identification import OpenSet
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
-from reidkit.metrics.verification import OpenSet, allowed_errors
+from reidkit.metrics.verification import allowed_errors
 from reidkit.types import Cameras, Metric, beside
 
 NAME = "calibration.json"
