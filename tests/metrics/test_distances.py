@@ -132,6 +132,8 @@ def test_doubt_by_hand():
     assert query.slack == 2.0**-14
     assert doubt(query, 0.0) == 2 * 2.0**-14 * 2
     assert doubt(query, np.array([0.0, 1.0])).tolist() == [2 * 2.0**-14 * 2, 2 * 2.0**-14 * 5]
+    two = prepare(np.eye(2, 1008, dtype=np.float32), "euclidean", "query")
+    assert doubt(two, np.array([[0.0], [1.0]])).tolist() == [[2 * 2.0**-14 * 2], [2 * 2.0**-14 * 5]]
 
 
 @pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6, 0.0])

@@ -8,10 +8,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reidkit.errors import DataError, UsageError
+from reidkit.metrics import identification
 from reidkit.metrics.identification import Splits, open_set
 from reidkit.metrics.matching import find_matches, make_rule
+from reidkit.metrics.products import Host
 
-from .definition import crowd, line, trials
+from .definition import crowd, line, multiply_badly, trials
 
 
 def test_open_set_by_hand() -> None:
@@ -70,6 +72,19 @@ def _open_set(trial, cameras, held_out):
         np.mean([own > others + 1e-6 and own > alarms[int(far * len(alarms))] + 1e-6 for own, others in answers])
         for far in (0.01, 0.3)
     ]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_an_inexact_product_changes_no_open_set_rate(metric, monkeypatch) -> None:
+    """Features around one constant, whose distances single precision cannot tell apart."""
+    sides = crowd(queries=60, images=400, seed=3)
+    for side in sides:
+        side.vectors[:] = 1 + 1e-4 * side.vectors
+    expected = open_set(*sides, metric=metric)
+    monkeypatch.setattr(Host, "multiply", multiply_badly)
+    assert open_set(*sides, metric=metric) == expected
+    monkeypatch.setattr(identification, "AT_ONCE", 1000)
+    assert open_set(*sides, metric=metric) == expected
 
 
 def test_a_rate_that_rounds_to_one_allows_all_but_one_alarm() -> None:

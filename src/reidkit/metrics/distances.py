@@ -148,12 +148,14 @@ def slack(width: int) -> float:
 
 
 def doubt(query: Rows, limit: Any) -> Any:
-    """Return how far beyond `limit` a squared distance of one query may seem to be, though in truth it is within it.
+    """Return how far beyond `limit` a squared distance of a query may seem to be, though in truth it is within it.
 
     Both the limit and what is compared with it come from products, so that either may be off by the slack. An image in
-    question is no longer than the query and its distance together. `limit` is a number or an array of them.
+    question is no longer than the query and its distance together. `limit` is a number or an array of them; or, of b
+    queries, an array [b, ...].
     """
-    return 2 * query.slack * (query.squares[0] + (query.squares[0] ** 0.5 + limit**0.5) ** 2)
+    square = query.squares[0] if len(query.squares) == 1 else query.squares.reshape(-1, *[1] * (limit.ndim - 1))
+    return 2 * query.slack * (square + (square**0.5 + limit**0.5) ** 2)
 
 
 def gallery_rows(width: int) -> int:

@@ -9,7 +9,16 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.jit import compiled
-from reidkit.metrics.distances import distance_blocks, pair_squares, prepare
+from reidkit.metrics.distances import (
+    Rows,
+    distance_blocks,
+    doubt,
+    from_squares,
+    pair_squares,
+    prepare,
+    steps,
+    to_squares,
+)
 from reidkit.metrics.matching import check_comparable, require_matches
 from reidkit.metrics.pair_tables import index_of
 from reidkit.metrics.verification import allowed_errors
@@ -27,6 +36,10 @@ if TYPE_CHECKING:
     Doubles = NDArray[np.float64]
     Integers = NDArray[np.int64]
     Flags = NDArray[np.bool_]
+
+
+AT_ONCE = 1 << 22
+"""Pairs that may be compared again at a time."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +141,8 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
     # The nearest true match of each query, and in every split its nearest image of another id.
     own = np.full(len(rule.query_pids), np.inf)
     np.minimum.at(own, matches.rows, pair_squares(rows, gallery.vectors, matches.rows, matches.columns, metric))
-    where = _nearest_impostors(query, gallery, rule, (out, index_of(rule.gallery_pids, ids, len(ids))), metric)
-    asked, split = np.nonzero(where >= 0)
-    impostor = np.full(where.shape, np.inf)
-    impostor[asked, split] = pair_squares(rows, gallery.vectors, asked, where[asked, split], metric)
+    held = out, index_of(rule.gallery_pids, ids, len(ids))
+    impostor = _nearest_impostors(rows, (query, gallery), rule, held, metric)
     absent = ~np.isin(rule.query_pids, rule.gallery_pids) & (rule.query_pids != JUNK)
     gone = out[index_of(rule.query_pids, ids, len(ids))]
     known, unknown = np.isfinite(own)[:, None] & ~gone, absent[:, None] | gone
@@ -139,16 +150,25 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
 
 
 def _nearest_impostors(
-    query: Embeddings, gallery: Embeddings, rule: Rule, held_out: tuple[Flags, Integers], metric: Metric
-) -> Integers:
-    """Find the nearest image of another id in every split's gallery, [Q, R]; -1 where there is none."""
-    where = np.full((len(rule.query_pids), held_out[0].shape[1]), -1)
-    for first, dist_bg in distance_blocks(query.vectors, gallery.vectors, metric):
-        block = slice(first, first + len(dist_bg))
-        best = np.full((len(dist_bg), where.shape[1]), np.inf, np.float32)
-        pids = rule.query_pids[block], rule.gallery_pids
-        nearest_impostors(dist_bg, pids, held_out, best, where[block])
-    return where
+    rows: Rows, sides: tuple[Embeddings, Embeddings], rule: Rule, held_out: tuple[Flags, Integers], metric: Metric
+) -> Doubles:
+    """Compute the squared distance of the nearest image of another id in every split's gallery, [Q, R]; inf for none.
+
+    Whatever single precision cannot tell from the nearest is compared in double precision.
+    """
+    query, gallery = (side.vectors for side in sides)
+    found = np.full((len(rule.query_pids), held_out[0].shape[1]), np.inf)
+    for first, dist_bg in distance_blocks(query, gallery, metric):
+        for part in steps(len(dist_bg), AT_ONCE // dist_bg.shape[1]):
+            block = slice(first + part.start, first + part.stop)
+            some = Rows(rows.vectors[block], rows.squares[block])
+            pids = rule.query_pids[block], rule.gallery_pids
+            limit_br = to_squares(nearest_impostors(dist_bg[part], pids, held_out).astype(np.float64), metric)
+            limit_br = from_squares(limit_br + doubt(some, limit_br), metric)
+            row_p, column_p = np.nonzero(may_be_nearest(dist_bg[part], pids, held_out, limit_br))
+            squared_p = pair_squares(some, gallery, row_p, column_p, metric)
+            keep_least(squared_p, (row_p, column_p), held_out, found[block])
+    return found
 
 
 def _rates(own: Doubles, impostor: Doubles, who: tuple[Flags, Flags], false_alarm_rates: Sequence[float]) -> OpenSet:
@@ -170,23 +190,16 @@ def _rates(own: Doubles, impostor: Doubles, who: tuple[Flags, Flags], false_alar
 
 
 @compiled
-def nearest_impostors(
-    dist_bg: Floats,
-    pids: tuple[Integers, Integers],
-    held_out: tuple[NDArray[np.bool_], Integers],
-    best: Floats,
-    where: Integers,
-) -> None:
-    """Find the nearest image of another id, for every query of a block and every split.
+def nearest_impostors(dist_bg: Floats, pids: tuple[Integers, Integers], held_out: tuple[Flags, Integers]) -> Floats:
+    """Find the distance of the nearest image of another id, for every query of a block and every split, [b, R].
 
     Args:
         dist_bg: distances of b queries to the gallery.
         pids: of the queries and of the gallery.
         held_out: for every id and split whether the id is left out [I, R]; the id of each image [g].
-        best: the distances, [b, R], written in place; they begin as infinite.
-        where: the numbers of the images, [b, R]; they begin as -1.
     """
     out, gallery_ids = held_out
+    best = np.full((dist_bg.shape[0], out.shape[1]), np.float32(np.inf))
     for i in range(dist_bg.shape[0]):
         farthest = np.float32(np.inf)
         for j in range(dist_bg.shape[1]):
@@ -197,5 +210,34 @@ def nearest_impostors(
             for r in range(best.shape[1]):
                 if distance < best[i, r] and not out[gallery_ids[j], r]:
                     best[i, r] = distance
-                    where[i, r] = j
                 farthest = max(farthest, best[i, r])
+    return best
+
+
+@compiled
+def may_be_nearest(
+    dist_bg: Floats, pids: tuple[Integers, Integers], held_out: tuple[Flags, Integers], limit_br: Doubles
+) -> Flags:
+    """Return which images of other ids are within the limit of a split that does not leave them out, [b, g]."""
+    out, gallery_ids = held_out
+    found = np.zeros(dist_bg.shape, np.bool_)
+    for i in range(dist_bg.shape[0]):
+        farthest = limit_br[i].max()
+        for j in range(dist_bg.shape[1]):
+            if dist_bg[i, j] > farthest or pids[1][j] == JUNK or pids[1][j] == pids[0][i]:
+                continue
+            for r in range(limit_br.shape[1]):
+                found[i, j] |= dist_bg[i, j] <= limit_br[i, r] and not out[gallery_ids[j], r]
+    return found
+
+
+@compiled
+def keep_least(
+    squared_p: Doubles, pairs: tuple[Integers, Integers], held_out: tuple[Flags, Integers], least_br: Doubles
+) -> None:
+    """Keep the least of these pairs' values in `least_br` [b, R], for every query and split that has the image."""
+    out, gallery_ids = held_out
+    for p in range(squared_p.shape[0]):
+        for r in range(least_br.shape[1]):
+            if squared_p[p] < least_br[pairs[0][p], r] and not out[gallery_ids[pairs[1][p]], r]:
+                least_br[pairs[0][p], r] = squared_p[p]
