@@ -72,3 +72,17 @@ def test_numbers_of_a_re_ranking_that_is_not_asked_for_are_refused() -> None:
     for rerank, remedy in ((None, 'pass rerank="k-reciprocal"'), ("ecn", "leave them out for ecn")):
         with pytest.raises(UsageError, match=f"k1, k2 and lambda are numbers of k-reciprocal: {remedy}"):
             reidkit.score(query, gallery, rerank=rerank, k1=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("rerank", [None, "k-reciprocal"])
+def test_features_that_vanish_in_a_product_are_refused(device: str | None, rerank: RerankMethod | None) -> None:
+    """Their squares are below what single precision holds, so that all would seem to be equally far."""
+    query, gallery = (replace(side, vectors=side.vectors * np.float32(1e-22)) for side in crowd(images=50))
+    with pytest.raises(DataError, match=r"shorter than 1e-15 .*: compare them by the cosine, or multiply all"):
+        reidkit.score(query, gallery, metric="euclidean", rerank=rerank, device=device)
+    assert reidkit.score(query, gallery, rerank=rerank).map == reidkit.score(*crowd(images=50), rerank=rerank).map
+    larger = (replace(side, vectors=side.vectors * np.float32(1e22)) for side in (query, gallery))
+    assert reidkit.score(*larger, metric="euclidean", rerank=rerank).map > 0
+    zeros = (replace(side, vectors=np.zeros_like(side.vectors)) for side in (query, gallery))
+    assert reidkit.score(*zeros, metric="euclidean", rerank=rerank, device=device).rank1 == 0

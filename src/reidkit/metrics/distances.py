@@ -42,6 +42,8 @@ GALLERY_BYTES = 8 << 20
 ROW_BYTES = 256 << 20
 LONGEST = 1e18
 """A feature longer than this cannot be squared in single precision with room to spare."""
+SHORTEST = 1e-15
+"""Of features that are all shorter than this, products in single precision lose their digits, or vanish."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +140,20 @@ def prepare(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] 
     return Rows(unit, squared_lengths(unit))
 
 
+def refuse_tiny(longest_square: float) -> None:
+    """Refuse features, to be compared as they are, that are all too short, unless all are zero.
+
+    Raises:
+        DataError: the largest of their squared lengths is above 0 and below `SHORTEST` squared.
+    """
+    if 0 < longest_square < SHORTEST**2:
+        raise DataError(
+            f"features shorter than {SHORTEST:g} have no Euclidean distances in single precision: compare them by the "
+            "cosine, or multiply all by one number",
+            argument="metric",
+        )
+
+
 def slack(width: int) -> float:
     """How far a distance of `width` dimensions in single precision may be off, as a part of both squared lengths' sum.
 
@@ -175,7 +191,7 @@ def tiles(query: Rows, gallery: Array, metric: Metric, where: Array | None = Non
     `where`: the array that the queries came from, so that the products are made on its device.
 
     Raises:
-        DataError: a row of the gallery cannot be compared.
+        DataError: a row of the gallery cannot be compared, or all are too short.
     """
     multiplier = multiplier_for(query.vectors if where is None else where, gallery)
     total, width = shape(gallery, "gallery")
@@ -184,8 +200,10 @@ def tiles(query: Rows, gallery: Array, metric: Metric, where: Array | None = Non
     blocks = [slice(i, i + QUERY_ROWS) for i in range(0, len(query.vectors), QUERY_ROWS)]
     queries = [(block.start, Rows(query.vectors[block], query.squares[block])) for block in blocks]
     placed = [multiplier.place(rows.vectors) for _, rows in queries]
+    longest = float(query.squares.max())
     for first in range(0, total, step):
         block = prepare(gallery[first : first + step], metric, "gallery", first)
+        refuse_tiny(max(longest, float(block.squares.max())))
         right = multiplier.place(block.vectors)
         for (number, rows), left in zip(queries, placed, strict=True):
             out = buffer[: len(rows.vectors) * len(block.vectors)].reshape(len(rows.vectors), len(block.vectors))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reidkit.metrics.distances import LONGEST, check_metric, prepare, slack, steps, to_host
+from reidkit.metrics.distances import LONGEST, SHORTEST, check_metric, prepare, refuse_tiny, slack, steps, to_host
 from reidkit.metrics.products import full_precision
 from reidkit.types import JUNK
 
@@ -157,17 +157,20 @@ def count_nearer_on_device(
         device: where it is done; it must know double precision.
 
     Raises:
-        DataError: a row cannot be compared.
+        DataError: a row cannot be compared, or all are too short.
     """
     check_metric(metric)
     rule, matches = who
     exact = full_precision(torch.backends.cuda.matmul)
     with exact, torch.inference_mode(), torch.autocast(device.type, enabled=False):
         rows = prepare_on_device(query, metric, "query", 0, device)
+        longest = float(rows.squares.max())
         lists = _lists(_match_squares(rows, gallery, metric, matches), matches)
         query_pids, gallery_pids = (torch.from_numpy(x).to(device) for x in (rule.query_pids, rule.gallery_pids))
         for images in steps(len(gallery), GALLERY_BYTES // (4 * rows.vectors.shape[1])):
             block = prepare_on_device(gallery[images], metric, "gallery", images.start, device)
+            if longest < SHORTEST**2:
+                refuse_tiny(max(longest, float(block.squares.max())))
             for part in steps(len(query), BLOCK // len(block.vectors)):
                 _count_block(rows, block, part, (query_pids, gallery_pids[images]), lists)
         return lists.counts[:-1].cpu().numpy()

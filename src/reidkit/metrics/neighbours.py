@@ -29,6 +29,7 @@ from reidkit.metrics.distances import (
     check_pair,
     from_product,
     prepare,
+    refuse_tiny,
     shape,
     slack,
     squared_distance,
@@ -87,7 +88,7 @@ def make_points(metric: Metric, **parts: Array) -> Points:
 
     Raises:
         DataError: a part, which is called by its name, with a shape that does not fit, or a row with a NaN, an infinity
-            or values of more than 1e18.
+            or values of more than 1e18; or features that are all too short for the Euclidean distance.
     """
     check_metric(metric)
     for name, part in parts.items():
@@ -95,6 +96,8 @@ def make_points(metric: Metric, **parts: Array) -> Points:
     if len(parts) == 2:
         check_pair(*parts.values())
     ready = [prepare(part, "euclidean", name) for name, part in parts.items()]
+    if metric == "euclidean":
+        refuse_tiny(max(float(rows.squares.max()) for rows in ready))
     lengths = [np.sqrt(rows.squares) if metric == "cosine" else np.ones(len(rows.squares)) for rows in ready]
     total = sum(len(rows.vectors) for rows in ready)
     sums = (unit_sums(rows.vectors, length) for rows, length in zip(ready, lengths, strict=True))
