@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from reidkit.metrics import products
-from reidkit.metrics.products import Host, Wide, has_wide, is_exact, multiplier_for
+from reidkit.metrics.products import Host, Wide, full_precision, has_wide, is_exact, multiplier_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,3 +109,19 @@ def test_openblas_says_for_whom_it_computes() -> None:
     environment = {**os.environ, "OPENBLAS_CORETYPE": "Haswell"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "Haswell"
+
+
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
+def test_full_precision_is_kept_until_the_last_thread_has_done(before: str) -> None:
+    """Of two that overlap, the first to go would have set TF32 for the other, and the second left its own for good."""
+    switch = types.SimpleNamespace(fp32_precision=before)
+    first, second = full_precision(switch), full_precision(switch)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert switch.fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    assert switch.fp32_precision == before
+    with full_precision(switch), full_precision(switch):
+        assert switch.fp32_precision == "ieee"
+    assert switch.fp32_precision == before

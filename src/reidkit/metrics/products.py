@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,16 +164,29 @@ def _onednn() -> Any:
     return backend.matmul
 
 
+_LOCK = threading.Lock()
+_HELD: dict[int, tuple[int, Any]] = {}
+"""By switch: how many threads hold it at full precision, and what was set before the first of them."""
+
+
 @contextmanager
 def full_precision(switch: Any) -> Iterator[None]:
     """Products of one backend without TF32 and bf16, whose errors are a thousand times larger; what was set comes back.
 
-    `switch` is torch's: `torch.backends.cuda.matmul` or `torch.backends.mkldnn.matmul`.
+    `switch` is torch's: `torch.backends.cuda.matmul` or `torch.backends.mkldnn.matmul`. It is the whole process's: of
+    several threads the first to come sets it, and the last to go sets it back.
     """
     name, exact = ("fp32_precision", "ieee") if hasattr(switch, "fp32_precision") else ("allow_tf32", False)
-    before = getattr(switch, name)
-    setattr(switch, name, exact)
+    with _LOCK:
+        threads, before = _HELD.get(id(switch), (0, getattr(switch, name)))
+        _HELD[id(switch)] = threads + 1, before
+        setattr(switch, name, exact)
     try:
         yield
     finally:
-        setattr(switch, name, before)
+        with _LOCK:
+            threads, before = _HELD.pop(id(switch))
+            if threads > 1:
+                _HELD[id(switch)] = threads - 1, before
+            else:
+                setattr(switch, name, before)
