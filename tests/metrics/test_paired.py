@@ -35,7 +35,7 @@ def test_by_hand() -> None:
 
 def test_the_interval_by_hand() -> None:
     """Two ids with one query each, differences 0 and 1: a draw gives 0, 0.5 or 1, the outer ones in 1 of 4 each."""
-    found = compare_paired(values([0, 0]), values([0, 1]), np.array([1, 2])).differences["map"]
+    found = compare_paired(values([0, 0]), values([0, 1]), [1, 2]).differences["map"]
     assert found.interval == Interval(0, 1)
     assert compare_paired(values([0, 0]), values([0, 1]), np.array([1, 1])).differences["map"].interval is None
 

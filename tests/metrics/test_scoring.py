@@ -86,3 +86,25 @@ def test_features_that_vanish_in_a_product_are_refused(device: str | None, reran
     assert reidkit.score(*larger, metric="euclidean", rerank=rerank).map > 0
     zeros = (replace(side, vectors=np.zeros_like(side.vectors)) for side in (query, gallery))
     assert reidkit.score(*zeros, metric="euclidean", rerank=rerank, device=device).rank1 == 0
+
+
+def test_features_of_two_models_are_not_re_ranked() -> None:
+    query, gallery = (replace(side, model=model) for side, model in zip(crowd(images=50), "ab", strict=True))
+    with pytest.raises(DataError, match="of model a and the gallery's of b"):
+        reidkit.rerank(query, gallery)
+    assert reidkit.rerank(query.vectors, gallery).shape == (40, 50)
+
+
+def test_paths_are_none_or_one_an_image() -> None:
+    """With paths for some no image would be known as its own, and a score be too high."""
+    query, gallery = crowd(images=50)
+    for wrong in (replace(gallery, paths=("a", "b")), replace(gallery, sources=(("a",), ("b",)))):
+        with pytest.raises(DataError, match="the gallery has 50 features and 2 paths: leave them out or name each"):
+            reidkit.score(query, wrong)
+
+
+@pytest.mark.parametrize(("device", "sentence"), [("gpu", "there is no device gpu"), ("cuda", "torch sees no GPU")])
+def test_a_device_that_there_is_not(device: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match=sentence):
+        reidkit.score(*crowd(images=50), device=device)

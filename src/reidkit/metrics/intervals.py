@@ -256,7 +256,7 @@ class Values:
 
 
 def compare_paired(
-    a: Values | Scores, b: Values | Scores, pids: NDArray[np.int64], settings: Bootstrap | None = None
+    a: Values | Scores, b: Values | Scores, pids: ArrayLike, settings: Bootstrap | None = None
 ) -> PairedComparison:
     """Compare two models on the same queries, by a paired test and intervals over ids.
 
@@ -269,7 +269,7 @@ def compare_paired(
     Raises:
         DataError: not as many values as ids, or a query that has a match for one model only: the galleries differ.
     """
-    settings = settings or Bootstrap()
+    settings, pids = settings or Bootstrap(), np.asarray(pids)
     ours, theirs = (Values(one.average_precision, one.inp, one.first_match).by_score() for one in (a, b))
     lengths = {len(values) for values in (*ours.values(), *theirs.values(), pids)}
     if len(lengths) != 1:

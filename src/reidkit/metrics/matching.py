@@ -228,6 +228,11 @@ def check_comparable(query: Embeddings, gallery: Embeddings) -> None:
             raise DataError(
                 f"the {what} has {len(side.vectors)} features and {len(side.pids)} pids: each image needs both"
             )
+        if any(named and len(named) != len(side.vectors) for named in (side.paths, side.sources)):
+            raise DataError(
+                f"the {what} has {len(side.vectors)} features and {len(side.paths or side.sources)} paths: leave them "
+                "out or name each image"
+            )
     query.names.check_agree(gallery.names)
     if query.model and gallery.model and query.model != gallery.model:
         raise DataError(

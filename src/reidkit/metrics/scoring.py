@@ -63,9 +63,9 @@ def score(  # noqa: PLR0913 (each a plain argument)
         return score_reranked(query, gallery, rerank, metric=metric, cameras=cameras, settings=settings)
     _numbers(settings, None)
     if isinstance(device, str):
-        import torch
+        from reidkit.hardware import choose_device
 
-        device = torch.device(device)
+        device = choose_device(device)
     return retrieval.score(query, gallery, metric=metric, cameras=cameras, device=device)
 
 
@@ -94,10 +94,13 @@ def rerank(  # noqa: PLR0913
         lambda_: the weight that it gives to the original distance.
 
     Raises:
-        DataError: shapes that do not fit, or a row with a NaN, an infinity or values of more than 1e18.
+        DataError: shapes that do not fit, other models' features, or a row with a NaN, an infinity or values of more
+            than 1e18.
         UsageError: as `score`.
     """
     check_method(method, metric)
+    if isinstance(query, Embeddings) and isinstance(gallery, Embeddings):
+        check_comparable(query, gallery)
     ours, theirs = _features(query), _features(gallery)
     check_pair(ours, theirs)
     settings = KReciprocal(k1, k2, lambda_)
