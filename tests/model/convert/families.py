@@ -84,7 +84,8 @@ def fast_reid_bot() -> Case:
     dim = make.resnet("backbone.")
     make.norm("heads.bottleneck.0", dim)
     make.tensor("heads.weight", 5, dim)
-    make.tensor("pixel_mean", 1, 3, 1, 1)
+    make.state["pixel_mean"] = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
+    make.state["pixel_std"] = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
 
     def forward(s: State, pixels: Tensor) -> Tensor:
         found = resnet(s, "backbone.", imagenet(pixels), last=1, ceil=True).mean((2, 3))

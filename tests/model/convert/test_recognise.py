@@ -76,6 +76,16 @@ def test_what_does_not_fit_is_named(change, words, tmp_path):
         build_foreign_network(path)
 
 
+@pytest.mark.parametrize(
+    "change", [{"model.pixel_mean": torch.full((1, 3, 1, 1), 127.5)}, {"model.pixel_std": torch.ones(1, 1, 1, 1)}]
+)
+def test_another_normalisation_that_a_file_names_is_refused(change, tmp_path):
+    """It cannot be put into a first layer that pads; with ImageNet's in its place the network would score low."""
+    path = saved(tmp_path, CASES["fast-reid"]().state | change)
+    with pytest.raises(WeightsError, match=rf"{next(iter(change))} that its images were .* 255 x \[0"):
+        build_foreign_network(path)
+
+
 def test_the_layout_that_the_keys_have_is_named_where_another_was(tmp_path):
     path = saved(tmp_path, CASES["torchvision"]().state)
     with pytest.raises(WeightsError, match="it has the keys of torchvision: name that as family, or none"):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, as `data.transforms` has them, which stands beside this package and is not imported here."""
+HALF = (0.5, 0.5, 0.5)
+"""Both numbers of (x - 0.5) / 0.5, which vision transformers have."""
 
 
 class Converted(NamedTuple):
@@ -59,6 +61,7 @@ def convert(contents: Contents, path: Path, family: str | None = None) -> Conver
     )
     state, unusable, left_out = _rename(contents, found, path, remedy)
     _place(state, left_out, found.family)
+    _refuse_other_normalisation(contents, path, _is_from_half(found.family, state))
     settings = {**settings_told(state, path), **found.family.settings}
     originals = [name.removeprefix(found.prefix) for name in names]
     for pattern, more in found.family.with_key:
@@ -212,6 +215,25 @@ def _place(state: dict[str, Tensor], left_out: list[str], family: Family) -> Non
         shape(state, left_out)
     if _is_from_half(family, state):
         _from_half(state)
+
+
+def _refuse_other_normalisation(contents: Contents, path: Path, half: bool) -> None:
+    """Refuse a file that says, as fast-reid's do, that its images were normalised by other numbers than is assumed.
+
+    Raises:
+        WeightsError: it is one.
+    """
+    assumed = {"pixel_mean": HALF if half else MEAN, "pixel_std": HALF if half else STD}
+    for name, tensor in contents.tensors.items():
+        wanted = assumed.get(name.rpartition(".")[2])
+        if wanted is None:
+            continue
+        values = tensor.double().flatten() / 255
+        if len(values) != 3 or not torch.allclose(values, torch.tensor(wanted).double(), rtol=0, atol=0.01):
+            raise WeightsError(
+                f"{path} says by {in_words(name, 120)} that its images were normalised by other numbers than "
+                f"255 x {list(wanted)}: {EXPORT_IT}"
+            )
 
 
 def _is_from_half(family: Family, state: Mapping[str, Tensor]) -> bool:
