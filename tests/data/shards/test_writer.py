@@ -15,7 +15,7 @@ from reidkit.data.images import image_file
 from reidkit.data.shards.writer import convert
 from reidkit.errors import DataError, UsageError
 from reidkit.types import SYNTHETIC, Names
-from tests.data.shards.made import noise_shards, picture
+from tests.data.shards.made import noise_shards, pair, picture, tar
 from tests.noise import draw_noise
 
 if TYPE_CHECKING:
@@ -107,6 +107,21 @@ def test_names_that_would_be_alike(tmp_path: Path, jpeg: bytes) -> None:
     convert(load_dataset(tmp_path / "in"), tmp_path / "out", "webdataset", 10)
     keys = [str(s.path).partition(":")[2] for s in load_dataset(tmp_path / "out").train]
     assert keys == ["anna/1_c1.jpg", "bob/1_c1.jpg", "00000002_bob_a_b_c1.png", "00000003_bob_a_b_c1.jpg"]
+
+
+def test_no_name_leads_out_of_the_folder_that_a_tar_is_unpacked_into(tmp_path: Path, jpeg: bytes) -> None:
+    """Tables name images as ../photos/a.jpg; a tar from elsewhere may hold any name."""
+    for name in ("lists/own/b.jpg", "photos/a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(jpeg)
+    table = tmp_path / "lists" / "all.csv"
+    table.write_text("path,pid\n../photos/a.jpg,1\nown/b.jpg,1\n")
+    convert(load_dataset(table), tmp_path / "out", "webdataset", 10)
+    assert [s.path.key for s in load_dataset(tmp_path / "out").train] == ["photos/a.jpg", "lists/own/b.jpg"]  # type: ignore[attr-defined]
+
+    tar(tmp_path / "theirs" / "train-0.tar", [f for key in ("../../a", "/b", "./c") for f in pair(key, jpeg, pid=1)])
+    convert(load_dataset(tmp_path / "theirs"), tmp_path / "again", "webdataset", 10)
+    assert [s.path.key for s in load_dataset(tmp_path / "again").train] == ["a.jpg", "b.jpg", "c.jpg"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", KINDS)

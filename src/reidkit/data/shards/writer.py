@@ -9,7 +9,7 @@ import os
 import tarfile
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -264,9 +264,9 @@ def _cut(samples: Samples, images_per_shard: int) -> Iterator[list[int]]:
 
 def _names(paths: Sequence[ImageFile]) -> list[str]:
     """A name for each image, no two alike: its own below the folder of them all, with one dot, where that will do."""
-    files = [path for path in paths if isinstance(path, Path)]
-    root = os.path.commonpath([path.parent.absolute() for path in files]) if files else ""
-    named = [_one_dot(os.path.relpath(p.absolute(), root) if isinstance(p, Path) else _key(p)) for p in paths]
+    files = {path: os.path.abspath(path) for path in paths if isinstance(path, Path)}  # noqa: PTH100 (`..` goes)
+    root = os.path.commonpath([os.path.dirname(path) for path in files.values()]) if files else ""  # noqa: PTH120
+    named = [_one_dot(os.path.relpath(files[p], root) if isinstance(p, Path) else _key(p)) for p in paths]
     count = Counter(suffixless for suffixless, _ in named)
     return [
         f"{n:08d}_{key.replace('/', '_')}{suffix}" if count[key] > 1 else key + suffix
@@ -275,7 +275,9 @@ def _names(paths: Sequence[ImageFile]) -> list[str]:
 
 
 def _key(path: ImageFile) -> str:
-    return str(getattr(path, "key", path.name))
+    """Return the name of an image in a shard without what would lead out of a folder that it is unpacked into."""
+    parts = PurePosixPath(str(getattr(path, "key", path.name))).parts
+    return "/".join(part for part in parts if part not in ("/", "//", ".."))
 
 
 def _one_dot(name: str) -> tuple[str, str]:
