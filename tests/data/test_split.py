@@ -95,6 +95,18 @@ def test_a_split_is_read_as_it_was_made(draw: Callable[..., Path], tmp_path: Pat
         write_split(made, tmp_path / "new" / "out", how)
 
 
+def test_a_camera_whose_number_no_name_gives_back_is_refused(draw: Callable[..., Path], tmp_path: Path) -> None:
+    """Folders have up to five digits in c<N>: with more, all cameras of the copies would be unknown."""
+    labels = [(pid, cam) for pid in range(4) for cam in (5, 192168001)]
+    root = draw(*(f"in/{pid}_{cam}.jpg" for pid, cam in labels))
+    made = make_split(of(*((str(root / f"in/{pid}_{cam}.jpg"), pid, cam) for pid, cam in labels)))
+    with pytest.raises(DataError, match=r"camera 192168001 has more digits .*: pass how='table'"):
+        write_split(made, tmp_path / "new", "copy")
+    assert not (tmp_path / "new").exists()
+    write_split(made, tmp_path / "new")
+    assert load_dataset(tmp_path / "new").train.camids.tolist() == made.train.camids.tolist()
+
+
 def test_what_cannot_be_read_or_written_is_named(
     draw: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

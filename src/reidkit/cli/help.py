@@ -100,6 +100,7 @@ CALLED = {
     "cache_dir": "--cache, --no-cache",
     "evaluate_on": "--val-data",
     "family": "--from",
+    "how": "--as",
     "lambda_": "--lambda",
     "query_camera": "--from-camera",
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from reidkit.atomic import NO_ROOM, new_folder
-from reidkit.data.formats.folder import NO_IDS
+from reidkit.data.formats.folder import NO_IDS, camera
 from reidkit.data.formats.scan import label
 from reidkit.errors import DataError, UsageError
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample
@@ -99,7 +99,8 @@ def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
     `train|query|gallery/<id>/<image>`, of copies or of symbolic links.
 
     Raises:
-        DataError: `out` is there already or cannot be written, an image cannot be read, or the images lie in shards.
+        DataError: `out` is there already or cannot be written, an image cannot be read, the images lie in shards, or a
+            camera's number has no room in a name.
     """
     if os.path.lexists(out):
         raise DataError(f"{out} is there already: name a new folder")
@@ -164,11 +165,16 @@ def _write_table(dataset: Dataset, folder: Path, _: How) -> None:
 
 def _write_folders(dataset: Dataset, folder: Path, how: How) -> None:
     names = _that_can_be_written(dataset)
+    for camid in {sample.camid for _, sample in _rows(dataset)} - {NO_CAMERA}:
+        if camera(f"c{camid}_") != camid:
+            raise DataError(
+                f"camera {camid} has more digits than the name of an image gives back: pass how='table'", argument="how"
+            )
     for number, (name, sample) in enumerate(_rows(dataset)):
         # the camera comes first, where it is found before whatever the image's own name says
-        camera = "" if sample.camid == NO_CAMERA else f"c{sample.camid}_"
+        seen_by = "" if sample.camid == NO_CAMERA else f"c{sample.camid}_"
         pid = names.pids.get(sample.pid) or (f"{sample.pid:04d}" if sample.pid >= 0 else str(sample.pid))
-        target = folder / name / pid / f"{camera}{number:06d}{Path(sample.path.name).suffix}"
+        target = folder / name / pid / f"{seen_by}{number:06d}{Path(sample.path.name).suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         if how == "copy":
             shutil.copyfile(Path(str(sample.path)), target)

@@ -69,7 +69,15 @@ def test_cameras_that_count_from_0_keep_their_numbers(draw: Callable[..., Path])
     assert [sample.camid for sample in market1501.load(draw(*names)).train] == [0]
 
 
-@pytest.mark.parametrize("name", ["holiday.jpg", "0002.jpg", "abcd_c1s1.jpg", "-2_c1s1.jpg", "9" * 20 + "_c1.jpg"])
+def test_cameras_of_many_digits_are_not_cut_short(draw: Callable[..., Path]) -> None:
+    """c192168001 and c192168002 were both camera 19216; what is too long for any number is named below."""
+    names = [f"{TRAIN}/0002_c19216800{n}_1.jpg" for n in (1, 2)]
+    assert [sample.camid for sample in market1501.load(draw(*names)).train] == [192168001, 192168002]
+
+
+@pytest.mark.parametrize(
+    "name", ["0002_c1234567890s1.jpg", "holiday.jpg", "0002.jpg", "abcd_c1s1.jpg", "-2_c1s1.jpg", "9" * 20 + "_c1.jpg"]
+)
 def test_a_name_without_person_and_camera_is_named(draw: Callable[..., Path], name: str) -> None:
     root = draw(*(f"{part}/0002_c1s1_000451_03.jpg" for part in (TRAIN, QUERY, TEST)), f"{QUERY}/{name}")
     with pytest.raises(DataError, match="rename it like 0002_c1s1_000451_03") as caught:

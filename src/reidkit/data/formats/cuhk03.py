@@ -16,7 +16,7 @@ Boxes = Literal["detected", "labeled"]
 Protocol = Literal["new", "classic"]
 
 CLASSIC_SPLITS = 20
-NAME = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,5})")
+NAME = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,9})(?!\d)")
 VIEW = re.compile(r"\d{1,9}_\d{1,9}_(?P<cam>\d{1,5})_\d{1,9}\.\w+")
 """An extracted image: pair of cameras, person, which camera of the pair, and a number."""
 

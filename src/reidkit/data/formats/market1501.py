@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reidkit.types import Sample
 
 
-NAME = re.compile(r"(?P<pid>-1|\d{1,9})_c(?P<cam>\d{1,5})")
+NAME = re.compile(r"(?P<pid>-1|\d{1,9})_c(?P<cam>\d{1,9})(?!\d)")
 EXAMPLE = "0002_c1s1_000451_03.jpg"
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 DUKE_EXAMPLE = "0001_c2_f0046182.jpg"
@@ -95,7 +95,7 @@ def _is_drawn(root: Path) -> bool:
 # docs/datasets.md.
 
 
-DUKE_NAME = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,5})_f\d+")
+DUKE_NAME = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,9})_f\d+")
 
 
 def matches_duke(folder: Path) -> bool:
