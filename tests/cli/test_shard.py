@@ -72,3 +72,17 @@ def test_synthetic_people_straight_into_shards(nursery: Nursery, tmp_path: Path)
     ours, theirs = (nursery.run("data", tmp_path / name, "--json").json() for name in ("shards", "files"))
     assert wherever_they_lie(ours) == wherever_they_lie(theirs)
     assert ours["name"] == "synthetic"
+
+
+def test_options_of_videos_and_of_images_exclude_each_other(nursery: Nursery, tmp_path: Path) -> None:
+    """They were taken and did nothing; a height of 0 was the default."""
+    for words, sentence in (
+        (("--videos", 1, "--cameras", 3), "--cameras is for images, and --videos makes none"),
+        (("--videos", 1, "--shards", 3), "--shards is for images, and --videos makes none"),
+        (("--seconds", 3), "--seconds is how long a video is: ask for some by --videos"),
+        (("--height", 0), "height and width must be at least 32 pixels"),
+    ):
+        ended = nursery.run("synth", tmp_path / "new", *words)
+        assert ended.status == 2
+        assert sentence in ended.err
+    assert not (tmp_path / "new").exists()

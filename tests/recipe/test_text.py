@@ -38,6 +38,8 @@ def test_values_are_json_or_bare_words() -> None:
     assert changed("network.stem_relu=false").network.stem_relu is False
     assert changed("erasing.aspect=[0.5, 2]").erasing.aspect == (0.5, 2.0)
     assert changed("name=mine").name == "mine"
+    assert changed("name=2024").name == changed('name="2024"').name == "2024"
+    assert changed("name=true").name == "true"
 
 
 def test_settings_from_python_are_values() -> None:

@@ -140,15 +140,17 @@ def synth(
         int | None,
         typer.Option(help="Ids; half are for training, half for the test.  [default: 200, and 12 in videos]"),
     ] = None,
-    cameras: Annotated[int, typer.Option(help="Cameras, each with its own colours, light and view.")] = 6,
+    cameras: Annotated[
+        int | None, typer.Option(help="Cameras, each with its own colours, light and view.  [default: 6]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other ids.")] = 0,
-    images_per_camera: Annotated[int, typer.Option(help="Images of an id by a camera.")] = 4,
+    images_per_camera: Annotated[int | None, typer.Option(help="Images of an id by a camera.  [default: 4]")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.  [default: 128, and 270 of a video]")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.  [default: 64, and 480 of a video]")] = None,
     videos: Annotated[
         int, typer.Option(min=0, help="Make so many videos instead: people who walk past a camera each.")
     ] = 0,
-    seconds: Annotated[float, typer.Option(help="How long each video is.")] = 30.0,
+    seconds: Annotated[float | None, typer.Option(help="How long each video is.  [default: 30]")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.  [default: one per core]")] = None,
     shards: Annotated[int, typer.Option(min=0, help="Write tars of so many images instead; 0: loose files.")] = 0,
     masks: Annotated[
@@ -165,18 +167,18 @@ def synth(
 
     if masks and (shards or videos):
         raise UsageError("shards and videos hold no masks: leave out --masks, or these")
+    given = _given(ids=ids, height=height, width=width)
+    of_images = _given(cameras=cameras, images_per_camera=images_per_camera)
     if videos:
-        given = {"ids": ids, "height": height, "width": width, "seconds": seconds}
-        _draw_videos(out, videos, seed, {name: value for name, value in given.items() if value is not None}, as_json)
+        for name in {**of_images, **_given(workers=workers, shards=shards or None)}:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for images, and --videos makes none: leave out one of them"
+            )
+        _draw_videos(out, videos, seed, given | _given(seconds=seconds), as_json)
         return
-    plan = Plan(
-        ids=200 if ids is None else ids,
-        cameras=cameras,
-        seed=seed,
-        height=height or 128,
-        width=width or 64,
-        images_per_camera=images_per_camera,
-    )
+    if seconds is not None:
+        raise UsageError("--seconds is how long a video is: ask for some by --videos")
+    plan = Plan(seed=seed, **{"ids": 200, "cameras": 6, **given, **of_images})
     with progress() as tell:
         how: Any = {"workers": workers, "progress": partial(tell, "drawing")}
         counts = draw_shards(out, plan, _tars(shards), **how) if shards else _images(out, plan, masks, how)
@@ -194,6 +196,11 @@ def synth(
         )
         if masks:
             print_line(f"{out / 'masks'}: their masks (grey, labels) and keypoints.json")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that were given, whose defaults depend on what is drawn."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _images(out: Path, plan: Plan, masks: bool, how: dict[str, Any]) -> dict[str, int]:

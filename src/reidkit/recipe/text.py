@@ -133,7 +133,7 @@ def override(recipe: Recipe, settings: Sequence[str] | Mapping[str, object]) -> 
             raise UsageError(f"{leaf} is a section: set its keys one by one, as {leaf}.{one}", argument="set")
         if not isinstance(place, dict) or leaf not in place or isinstance(place[leaf], dict):
             raise UsageError(f"there is no {in_words(key.strip())}{_nearest(key.strip())}", argument="set")
-        parsed = _parse(str(given), several=isinstance(place[leaf], list)) if texts else given
+        parsed = _parse(str(given), place[leaf]) if texts else given
         place[leaf] = words.get(parsed, parsed) if isinstance(parsed, str) else parsed
     return from_json(value, kind=type(recipe))
 
@@ -191,10 +191,15 @@ def changes(recipe: Recipe, origin: Recipe) -> dict[str, tuple[Any, Any]]:
     return {key: (mine[key], theirs[key]) for key in mine if key != "name" and mine[key] != theirs[key]}
 
 
-def _parse(text: str, *, several: bool = False) -> object:
-    """Parse a value as JSON, or take the bare word; of `several` numbers `40,70` and `(40, 70)` are the list."""
+def _parse(text: str, present: object) -> object:
+    """Parse a value as JSON, or take the bare word, always where `present` is text: a name may be 2024.
+
+    Where it is a list of numbers, `40,70` and `(40, 70)` are one, too.
+    """
+    if isinstance(present, str) and text[:1] != '"':
+        return text
     content = text
-    if several and text[:1] not in ("", "["):
+    if isinstance(present, list) and text[:1] not in ("", "["):
         content = f"[{text.removeprefix('(').removesuffix(')').strip().removesuffix(',')}]"
     try:
         return strict_json.parse(content)
