@@ -209,6 +209,15 @@ def test_processes_take_every_other_part(folder: Path, tmp_path: Path) -> None:
 def test_tables_and_lists_of_every_kind(folder: Path, tmp_path: Path) -> None:
     (folder / "t.csv").write_text("name,path\nx,00.png\ny,below/07.png\n")
     (folder / "labelled.csv").write_text("path,pid,camid,split\n01.png,4,2,query\n02.png,4,3,gallery\n")
+    for text, encoding in (
+        ("a;PATH\nx;00.png\ny;below/07.png\n", "utf-16"),
+        ("sep=;\nfile;n\n00.png;1\n07.png;2\n", "utf-8"),
+    ):
+        (folder / "other.csv").write_text(text, encoding=encoding)
+        assert [path[-6:] for path in list_images(folder / "other.csv").samples.paths] == ["00.png", "07.png"]
+    (folder / "next\u2028line.txt").write_text("a\x85b\u2028c.png\r\n01.png\n", encoding="utf-8", newline="")
+    found = list_images(folder / "next\u2028line.txt").samples
+    assert [sample.path.name for sample in found] == ["a\x85b\u2028c.png", "01.png"]
     found = list_images([folder / "t.csv", folder / "03.png", folder / "labelled.csv"]).samples
     assert [path[-6:] for path in found.paths] == ["00.png", "07.png", "03.png", "01.png", "02.png"]
     assert found.pids.tolist()[:3] == [-1, -1, -1]

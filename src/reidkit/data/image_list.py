@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.csv import has_labels
+from reidkit.data.formats.csv import has_labels, paths_in
 from reidkit.data.formats.csv import load as load_table
 from reidkit.data.formats.detect import all_samples, load_dataset
 from reidkit.data.formats.scan import SUFFIXES, images_below
@@ -128,32 +127,16 @@ def _table(path: Path) -> ImageList:
 
     Of a table that has ids they are never passed over: it may list images that are not there, and all else is refused.
     """
-    if has_labels(path):
-        dataset = load_table(path, missing=True)
-        return ImageList(all_samples(dataset), dataset.names)
-    try:
-        return _dataset(path, None)
-    except DataError as error:
-        paths = _column(path)
-        if paths is None:
-            raise error from None
-    return ImageList(listed(paths, path.parent, str(path)))
-
-
-def _column(path: Path) -> list[str] | None:
-    """Return the column `path` of a table; None where it has none."""
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        rows = csv.DictReader(_lines(path), delimiter=separator)
-        name = next((name for name in rows.fieldnames or () if name.strip().lower() in ("path", "file", "image")), None)
-        return None if name is None else [row[name] or "" for row in rows]
-    except csv.Error as error:
-        raise DataError(f"{path} is not CSV ({error}): put quotes around a cell, and double those in it") from None
+    paths = None if has_labels(path) else paths_in(path)
+    if paths is not None:
+        return ImageList(listed(paths, path.parent, str(path)))
+    dataset = load_table(path, missing=True)
+    return ImageList(all_samples(dataset), dataset.names)
 
 
 def _lines(path: Path) -> Sequence[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig").split("\n")  # str.splitlines breaks at letters that names may have
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -41,6 +41,9 @@ _MEANT = {
 }
 """What others call our columns: such a one in the place of ours is a misnomer and no more than a hint."""
 
+_PATHS = ("path", "file", "image")
+"""What the column of a table of images alone may be called."""
+
 LAYOUT = f"csv (one .csv that begins with {','.join(COLUMNS)})"
 
 SUFFIXES = (".csv", ".tsv")
@@ -83,6 +86,23 @@ def has_labels(table: Path) -> bool:
         return table.is_file() and _begins_with_columns(table, NEEDED)
     except OSError:
         return False  # `load` says why
+
+
+def paths_in(table: Path) -> list[str] | None:
+    """Return the cells of a column path, or else file or image, of a table that need have no other; None without one.
+
+    Raises:
+        DataError: the table cannot be read, or is no table.
+    """
+    text = _text(table)
+    content = next(filter(None, (_header(text, (name,)) for name in _PATHS)), None)
+    if content is None:
+        return None
+    at = content.columns.index(next(name for name in _PATHS if name in content.columns))
+    try:
+        return [cells[at] for _, cells in content.rows if len(cells) > at]
+    except csv.Error as error:
+        raise DataError(f"{table}: {error}") from None
 
 
 def load(folder: Path, *, missing: bool = False) -> Dataset:
