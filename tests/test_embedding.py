@@ -247,6 +247,9 @@ def test_tables_and_lists_of_every_kind(folder: Path, tmp_path: Path) -> None:
         embed_images(Colours(), folder, tmp_path / "d.npz")
 
 
+STDIN = "several processes cannot share standard input: name a file (.txt) that holds the list"
+
+
 def test_the_command(folder: Path, tmp_path: Path, nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     model = mean_colour(tmp_path / "m.onnx")
     (folder / "04.png").write_bytes(b"no image")
@@ -261,4 +264,9 @@ def test_the_command(folder: Path, tmp_path: Path, nursery: Nursery, monkeypatch
     with contextlib.redirect_stdout(io.StringIO()) as out:
         app([*map(str, ("embed", model, "-", *words[3:])), "--json"], standalone_mode=False)
     assert json.loads(out.getvalue())["features"] == 2
+    shared = nursery.run("embed", model, "-", *words[3:], "--processes", 2)
+    assert (shared.status, shared.line()) == (2, STDIN)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="several processes cannot share standard input"):
+        app([*map(str, ("embed", model, "-", *words[3:]))], standalone_mode=False)
     assert np.asarray(read_features(tmp_path / "f.npz").vectors).tolist() == WANTED[:2]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from reidkit.data.image_list import ImageList
     from reidkit.embedding import Embedded
 
+STDIN = Path("-")
+
 SHOWN = 20
 """Unreadable images that are listed."""
 
@@ -42,6 +44,8 @@ def embed(
     """Write the features of images into a file; the same command goes on after a kill."""
     if ray and shared(processes):
         raise UsageError("a cluster has its own processes: leave out --processes, or --ray")
+    if images == [STDIN]:
+        _refuse_several(processes)
     if shared(processes):
         return run_as(processes, command())
 
@@ -55,6 +59,18 @@ def embed(
     with join() as group, progress(group.first) as tell:
         made = embed_images(loaded, found, out, flip=flip, options=inference.for_library(tell, group))
     return _print(made, as_json=as_json) if group.first else 0
+
+
+def _refuse_several(processes: int) -> None:
+    """Refuse a list on standard input, of which each of several processes would read a part, and not the whole.
+
+    Raises:
+        UsageError: there are several.
+    """
+    from reidkit.distributed import invited
+
+    if shared(processes) or invited():
+        raise UsageError("several processes cannot share standard input: name a file (.txt) that holds the list")
 
 
 def _on_ray(
@@ -89,6 +105,6 @@ def _listed(images: list[Path], format_: str | None) -> ImageList:
     """Return the images that are named; `-` reads their paths from standard input."""
     from reidkit.data.image_list import ImageList, list_images, listed
 
-    if images == [Path("-")]:
+    if images == [STDIN]:
         return ImageList(listed(sys.stdin, Path(), "standard input"))
     return list_images(images, format_)
