@@ -17,6 +17,7 @@ from reidkit import embedding
 from reidkit.cli.main import app
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.image_list import list_images
+from reidkit.data.shards.writer import convert
 from reidkit.distributed import ALONE, Group
 from reidkit.embedding import embed_images
 from reidkit.encoder import InferenceOptions, InputSpec, as_image_encoder
@@ -64,6 +65,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 WANTED = [[number, 2 * number, 9] for number in range(10)]
+
+
+def test_a_shard_of_images_is_never_replaced_by_their_features(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    convert(Dataset("one", (Sample(folder / "00.png", 3, 1),)), tmp_path / "shards", "parquet", 10)
+    (shard,) = (tmp_path / "shards").glob("*.parquet")
+    before = shard.read_bytes()
+    (tmp_path / "link.parquet").symlink_to(shard)
+    for images, out in ((shard, shard), (tmp_path / "shards", shard), (shard, tmp_path / "link.parquet")):
+        with pytest.raises(UsageError, match="holds the images that are read: name another file"):
+            embed_images(Colours(), images, out)
+    assert shard.read_bytes() == before
+    assert embed_images(Colours(), shard, tmp_path / "f.parquet").features == 1
 
 
 @pytest.mark.parametrize("name", ["f.npz", "f.parquet"])

@@ -23,7 +23,7 @@ from reidkit.data.image_list import ImageList, list_images
 from reidkit.data.masks import find_masks
 from reidkit.data.sources import decode_all
 from reidkit.distributed import ALONE
-from reidkit.embedding_file import require_pyarrow, write_npz, write_parquet
+from reidkit.embedding_file import refuse_shard, require_pyarrow, write_npz, write_parquet
 from reidkit.encoder import InferenceOptions, Model, as_image_encoder, refuse_diverged
 from reidkit.errors import DataError, UsageError
 
@@ -152,6 +152,7 @@ def plan(
     listed = images if isinstance(images, ImageList) else list_images(images, format)
     if not listed.samples:
         raise DataError("there are no images to embed: give files, folders, lists or shards", argument="images")
+    refuse_shard(path, listed.samples.shards)
     if options.masks is not None and isinstance(encoder, Model) and encoder.recipe.network.masks != "none":
         find_masks(options.masks, listed.samples, encoder.recipe.network.masks, options.missing_masks)
     return Work(encoder, listed.samples, path, flip=flip, options=options), listed

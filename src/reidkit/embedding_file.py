@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from typing import IO, TYPE_CHECKING, Any
 
@@ -12,10 +13,21 @@ from reidkit.extras import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
+
+
+def refuse_shard(path: Path, shards: Iterable[object]) -> None:
+    """Refuse to write features over a shard that the images are read from: a Parquet file of images would be gone.
+
+    Raises:
+        UsageError: the file is one of them.
+    """
+    if os.path.realpath(path) in {os.path.realpath(str(shard)) for shard in shards}:
+        raise UsageError(f"{path} holds the images that are read: name another file", argument="out")
 
 
 def write_npz(
