@@ -119,6 +119,9 @@ def test_export_copy_check_and_remove(place, call):
     assert "4 and 1 more are not in the gallery: none is removed" in call("remove", "copy.db", "9", "4", "5", status=1)
     assert "missing: 5 rows" in call("check", "copy.db", "--against", "people.db", status=1)
     assert call("create", "new.db", "--dim", 4, "--fingerprint", "abc", "--json")["rows"] == 0
+    for option in (("--camera", "door"), ("--attribute", "coat=red"), ("--thumbnails",)):
+        words = call("add", "new.db", "people.npz", *option, status=2)
+        assert f"{option[0]} is for images, and people.npz holds features: leave it out" in words
     assert "6 added" in call("add", "new.db", "people.npz")
     assert call("check", "new.db", "--against", "people.db", "--json")["problems"] == []
 

@@ -112,6 +112,10 @@ def add(
     ]
     if images and model is None:
         raise UsageError("images need the gallery's model to be embedded: name it by --model")
+    if features and not images:
+        given = {"--camera": camera, "--track": track, "--time": time, "--attribute": attribute, "--split": split}
+        for option in [name for name, value in {**given, "--thumbnails": thumbnails}.items() if value]:
+            raise UsageError(f"{option} is for images, and {features[0]} holds features: leave it out")
     with _opened(uri, model, network, input_spec) as opened, progress() as tell:
         for source in features:
             _sum(total, fill_from_features(opened, source, on_conflict=how, any_model=any_model))  # type: ignore[arg-type]
