@@ -80,6 +80,7 @@ def test_wrong_calls_end_in_a_sentence(nursery, model, noise, tmp_path, words, s
 def test_choosing_queries_by_hand():
     paths = ["/a/x.jpg", "/b/y.jpg", "/c/x.jpg"]
     assert choose_queries("y.jpg,x.jpg", paths, [0, 1, 2], 0) == [1, 0]
+    assert choose_queries("y.jpg,x.jpg", ["/s/query-0.tar:x.jpg", "/s/query-0.tar:a/y.jpg"], [0, 1], 0) == [1, 0]
     assert sorted(choose_queries("9", paths, [0, 2], 0)) == [0, 2]
     assert choose_queries("1", paths, [0, 2], 3) == choose_queries("1", paths, [0, 2], 3)
     for wanted in ("0", "51", ",", "z.jpg"):

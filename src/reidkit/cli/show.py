@@ -143,6 +143,7 @@ def choose_queries(wanted: str, paths: Sequence[str], scored: Sequence[int], see
     rows: dict[str, int] = {}
     for number, path in enumerate(paths):
         rows.setdefault(Path(path).name, number)
+        rows.setdefault(Path(path.rpartition(":")[2]).name, number)  # in a shard: shard.tar:KEY.jpg
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     missing = [name for name in names if name not in rows]
     if missing or not names:
