@@ -49,3 +49,12 @@ def test_what_is_no_path(tmp_path: Path) -> None:
 
 def test_the_path_of_a_sample_may_be_text() -> None:
     assert Sample("a/b.jpg", 1, 2) == Sample(Path("a/b.jpg"), 1, 2)  # type: ignore[arg-type]
+
+
+def test_an_id_and_a_camera_are_whole_numbers() -> None:
+    """3.2 and 3.7 were both id 3, "7" was 7, and -5 the id of another data set after a merge."""
+    assert Sample(Path("a"), np.int64(3), -1) == Sample(Path("a"), 3, -1)  # type: ignore[arg-type]
+    for wrong in (3.5, "7", None, float("nan"), -5, 2**63):
+        for pid, camid in ((wrong, 1), (1, wrong)):
+            with pytest.raises(DataError, match=r"id of a\.jpg is .*: give a whole number from 0 on, or -1"):
+                Sample(Path("a.jpg"), pid, camid)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
@@ -79,7 +80,11 @@ class ImageFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image, of one id, by one camera; a path given as text becomes a `Path`."""
+    """One image, of one id, by one camera; a path given as text becomes a `Path`.
+
+    Raises:
+        DataError: an id or a camera is no whole number, or below -1.
+    """
 
     path: ImageFile
     pid: int
@@ -88,6 +93,9 @@ class Sample:
     def __post_init__(self) -> None:
         if isinstance(self.path, str):
             object.__setattr__(self, "path", Path(self.path))
+        for name, number in (("pid", self.pid), ("camid", self.camid)):
+            if not (type(number) is int or isinstance(number, Integral)) or not JUNK <= number < 2**63:
+                raise DataError(f"the {name} of {self.path} is {number!r}: give a whole number from 0 on, or -1")
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,8 @@ def test_images_of_an_id_come_from_as_many_cameras_as_they_can():
 def test_cameras_do_not_keep_images_from_being_drawn():
     """Every image comes, and which one of a camera comes first is drawn."""
     pids, camids = np.repeat([0, 1], 6), np.tile([5, 5, 5, 6, 6, 9], 2)
+    with pytest.raises(UsageError, match="13 camids for 12 images: pass one for each"):
+        PKSampler(pids, 2, 2, camids=[*camids, 1])
     sampler = PKSampler(pids, 2, 2, camids=camids)
     assert sorted(sampler.epoch(1).ravel()) == list(range(12))
     firsts = {chunk for epoch in range(1, 40) for chunk in sampler.epoch(epoch)[0].reshape(2, 2)[0].tolist()}

@@ -231,6 +231,7 @@ def test_pieces_stand_alone() -> None:
     ("wrong", "sentence"),
     [
         ({"probability": 1.5}, "probability of 1.5 is none: give one from 0 to 1"),
+        ({"area": (0.4, float("inf"))}, "the area of an erased rectangle cannot be from 0.4 to inf"),
         ({"area": (0.4, 0.02)}, "the area of an erased rectangle cannot be from 0.4 to 0.02: give both, rising"),
         ({"aspect": (0, 2)}, "the aspect of an erased rectangle cannot be from 0 to 2"),
         ({"fill": "mean"}, "fill must be code, imagenet-mean, image-mean or random, not mean"),

@@ -235,6 +235,13 @@ def test_ids_of_one_image_each_are_said(noise: Path, tmp_path: Path, said: list[
         ({"evaluate_on": Path("none")}, DataError, "none is not there"),
         ({"weights": Path("none.pth")}, WeightsError, r"none\.pth is not there"),
         ({"options": TrainOptions(format="x")}, UsageError, "no format x"),
+        ({"seed": -1}, UsageError, r"the seed is -1: pass a whole number from 0 to 2\*\*63 - 1"),
+        ({"seed": 1.5}, UsageError, r"the seed is 1\.5: pass a whole number"),
+        (
+            {"data": [Sample(Path("a.jpg"), pid, 1) for pid in (3, 4, -1)]},
+            DataError,
+            "1 of the training images are junk, with the pid -1: leave them out",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(

@@ -74,6 +74,8 @@ class PKSampler:
         _, self._id_of, self._counts = np.unique(np.asarray(pids), return_inverse=True, return_counts=True)
         _check_ids(len(self._counts), ids)
         self._camids = None if camids is None else np.asarray(camids)
+        if self._camids is not None and self._camids.shape != self._id_of.shape:
+            raise UsageError(f"{len(self._camids)} camids for {len(self._id_of)} images: pass one for each")
         self._chunks_of = np.maximum(self._counts // images, 1) if visits == "chunks" else np.ones_like(self._counts)
 
     def epoch(self, epoch: int, window: int = 0) -> NDArray[np.int64]:

@@ -91,7 +91,7 @@ class RandomErasing:
         if not 0 <= self.probability <= 1:
             raise UsageError(f"an erasing probability of {self.probability} is none: give one from 0 to 1")
         for name, (low, high) in (("area", self.area), ("aspect", self.aspect)):
-            if not 0 < low <= high:
+            if not 0 < low <= high < math.inf:
                 raise UsageError(f"the {name} of an erased rectangle cannot be from {low} to {high}: give both, rising")
         check_choice(self.aspect_draw, Literal["uniform", "log"], "aspect_draw")
         check_choice(self.fill, Fill, "fill")

@@ -23,7 +23,7 @@ from reidkit.hardware import choose_device, choose_precision
 from reidkit.losses.objective import Term
 from reidkit.train import run_folder
 from reidkit.train.log import LOGGER
-from reidkit.types import Dataset, Sample
+from reidkit.types import JUNK, Dataset, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +101,8 @@ class Job:
             raise UsageError(
                 f"options are a {type(self.options).__name__}: pass TrainOptions(device='cpu')", argument="options"
             )
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise UsageError(f"the seed is {self.seed!r}: pass a whole number from 0 to 2**63 - 1", argument="seed")
         if not all(isinstance(term, Term) for term in self.terms):
             raise UsageError(
                 "terms are a list of Term(name, weight, loss, side): pass [Term('mine', 0.1, loss, 'f_t')]",
@@ -225,7 +227,12 @@ def open_training(samples: Samples, job: Job) -> tuple[ImageSource, dict[str, li
     """Return the images to train with, and the indices of those left out, for `run.json` to remember.
 
     A run that goes on keeps the list that it was begun with.
+
+    Raises:
+        DataError: some are junk, which would be learned as one id; images that cannot be read.
     """
+    if junk := int((samples.pids == JUNK).sum()):
+        raise DataError(f"{junk} of the training images are junk, with the pid -1: leave them out", argument="data")
     source = open_for(samples, job)
     if not job.options.skip_unreadable or source.samples.shards:
         return source, {}
