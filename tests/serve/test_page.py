@@ -537,6 +537,25 @@ def test_more_results_and_csv(page):
     assert rows[0]["search_id"]
 
 
+def test_what_follows_a_search_is_of_its_pictures_whatever_was_chosen_since(page, service):
+    search(page, 3)
+    page.click("#pictures button >> text=Remove")
+    choose(page, 7)
+    page.click("#more")
+    page.get_by_text("40 of 60 images").wait_for()
+    with page.expect_download():
+        page.click("#export")
+    page.click("#pictures button >> text=Remove")
+    page.locator("#hits .choose").first.check()
+    page.click("text=Compare with the query")
+    page.locator("#compare-words", has_text="at or above").wait_for()
+    log = service.service.audit.read()[-4:]
+    assert [entry["action"] for entry in log] == ["search", "search", "search", "compare"]
+    pictures = {*(entry["images"][0] for entry in log[:3]), log[3]["a"]}
+    assert len(pictures) == 1, "all four are of one picture"
+    assert len({key for key, _ in log[0]["results"] + log[1]["results"]}) == 40
+
+
 def test_a_cell_is_no_formula(page):
     cells = page.evaluate(
         "async cells => { const {cell} = await import('/static/csv.js'); return cells.map(cell); }",

@@ -10,13 +10,15 @@ import { chance, personWords, timeWords, whenWords } from "./words.js";
 /** Compare the two results that are chosen, or the one with the query. */
 export async function compare() {
   const [first, second] = [...state.chosen].map((key) => state.hits.find((hit) => hit.key === key));
-  const query = state.pictures[0];
-  const other = second ?? { key: query.key, image: query.url, camera: null, time: null };
+  const query = state.asked[0];
+  const shown = query.key ? `/v1/images/${encodeURIComponent(query.key)}` : URL.createObjectURL(query.blob);
+  $("compare").addEventListener("close", () => URL.revokeObjectURL(shown), { once: true });
+  const other = second ?? { key: query.key, image: shown, camera: null, time: null };
   const figure = (each, words) => h("figure", {}, picture(each.image, words), h("figcaption", {}, `${words}${each.camera ? `, camera ${each.camera}` : ""}${each.time ? `, ${timeWords(each.time)}` : ""}`));
-  $("compare-pictures").replaceChildren(figure(second ? first : other, second ? first.key : "The query"), figure(second ? second : first, second ? second.key : first.key));
+  $("compare-pictures").replaceChildren(figure(second ? first : other, second ? first.key : state.asked.length > 1 ? "The query's first picture" : "The query"), figure(second ? second : first, second ? second.key : first.key));
   $("compare-words").textContent = "Comparing.";
   $("compare").showModal();
-  const request = { b_key: first.key, purpose: $("purpose").value, ...(other.key ? { a_key: other.key } : { cameras: [$("own-camera").value || null, null] }) };
+  const request = { b_key: first.key, purpose: $("purpose").value, ...(other.key ? { a_key: other.key } : { cameras: [state.request.camera, null] }) };
   try {
     const said = await call("POST", "/v1/compare", { form: formOf(request, other.key ? [] : [["a", query.blob]]) });
     $("compare-words").textContent = comparisonWords(said);
@@ -46,7 +48,7 @@ export function play(hit) {
 /** Save the list, once the service has noted it. */
 export async function exportCsv() {
   try {
-    await send({ ...state.request, limit: Math.min(200, state.hits.length), export: true });
+    await send({ ...state.request, limit: Math.min(200, state.hits.length), export: true }, state.asked);
     save(toCsv(state.hits, state.marks, state.answer), `reidkit-${state.answer.search_id.slice(0, 8)}.csv`);
   } catch (error) {
     failed(error);

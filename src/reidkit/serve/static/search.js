@@ -36,41 +36,47 @@ function requestOf() {
 }
 
 /** Send a search with its pictures. */
-export const send = (request, signal) => call("POST", "/v1/search", {
-  form: formOf(request, state.pictures.filter((each) => each.blob).map((each) => ["image", each.blob])), signal,
+export const send = (request, pictures, signal) => call("POST", "/v1/search", {
+  form: formOf(request, pictures.filter((each) => each.blob).map((each) => ["image", each.blob])), signal,
 });
 
-/** Search anew, or with a cursor for the next page. */
+/** Search anew, or with a cursor for the next page: of the list that is shown, whatever was changed in the form since. */
 export async function search({ cursor = "", tried = false } = {}) {
-  if (!state.pictures.length) {
-    become("ready");
-    $("files").focus();
-    return;
-  }
-  if (!$("form").reportValidity()) return;
+  if (!cursor && !filledIn()) return;
   const request = cursor ? { ...state.request, cursor } : requestOf();
+  const asked = cursor ? state.asked : state.pictures.map(({ key, blob, name }) => ({ key, blob, name }));
   again = () => search({ cursor });
   running?.abort();
   running = new AbortController();
   const mine = running;
   const pressed = document.activeElement === $("go");
-  saveView();
+  if (!cursor) saveView();
   become("searching");
   try {
-    const { results, ...answer } = await send(request, mine.signal);
+    const { results, ...answer } = await send(request, asked, mine.signal);
     state.answer = answer;
     state.hits = cursor ? [...state.hits, ...results] : results;
-    if (!cursor) Object.assign(state, { request, chosen: new Set() });
+    if (!cursor) Object.assign(state, { request, asked, chosen: new Set() });
     finished();
     if (!cursor) reveal();
   } catch (error) {
     if (mine.signal.aborted) become(state.hits.length ? "results" : "ready", shown());
-    else failed(error, { cursor, tried });
+    else failed(error, { cursor, tried, asked });
   } finally {
     if (running === mine) running = null;
     // The button cannot be pressed meanwhile, and would lose the focus to the whole page.
     if (pressed && !running && document.activeElement === document.body) $("go").focus({ preventScroll: true });
   }
+}
+
+/** Whether all is there that a search needs; what is not gets the focus. */
+function filledIn() {
+  if (!state.pictures.length) {
+    become("ready");
+    $("files").focus();
+    return false;
+  }
+  return $("form").reportValidity();
 }
 
 const shown = () => ({ answer: state.answer, shown: state.hits.length, matches: document.querySelectorAll("#hits article").length });
@@ -92,7 +98,7 @@ function similar(hit) {
 }
 
 /** Say what went wrong, and what to do. */
-export function failed(error, { cursor = "", tried = false } = {}) {
+export function failed(error, { cursor = "", tried = false, asked = state.asked } = {}) {
   if (!(error instanceof Problem)) {
     become(error instanceof TypeError ? "offline" : "error", { why: `The page failed: ${error.message}.` });
     return;
@@ -102,7 +108,7 @@ export function failed(error, { cursor = "", tried = false } = {}) {
   } else if (error.kind === "overloaded" || error.kind === "loading" || error.kind === "timed-out") {
     wait(Math.min(60, error.retryAfter || 1), cursor, tried);
   } else if (["image-unreadable", "unsupported-type", "too-many-pixels", "too-large"].includes(error.kind)) {
-    const files = state.pictures.filter((each) => each.blob);
+    const files = asked.filter((each) => each.blob);
     become("bad-image", { file: files[error.body.image ?? 0]?.name, why: error.message });
   } else if (error.kind === "model-mismatch") {
     become("model-mismatch");

@@ -8,6 +8,7 @@ export const state = {
   hits: [],
   answer: null, // the last answer of /v1/search, without its hits
   request: null, // what was asked for it
+  asked: [], // and with which pictures, as they were: {key, blob, name}
   marks: new Map(), // key: "right" or "wrong"
   chosen: new Set(), // keys to be compared
   threshold: null, // null: the calibrated one
