@@ -332,35 +332,84 @@ def test_pictures_and_what_stands_for_a_missing_one_are_of_one_size(page):
     assert len({(round(each["width"]), round(each["height"])) for each in sizes}) == 1
 
 
-def test_signing_in_and_out(opened, model, tmp_path):
+@pytest.fixture
+def guarded(model, tmp_path):
+    """A service that asks for a token, and the token."""
     token, line = new_token("anna", ["search"])
     (tmp_path / "tokens").write_text(line)
     (tmp_path / "tokens").chmod(0o600)
-    with running(model, filled(model), token_file=tmp_path / "tokens", require_purpose=True) as guarded:
-        guarded.service.batcher._run = by_colour(model.dim)
-        page = opened("signed-out", base=guarded.base_url)
-        page.fill("#token", "wrong")
-        page.keyboard.press("Enter")
-        page.get_by_text("The token is not known.").wait_for()
-        page.fill("#token", token)
-        page.click("#sign-in button")
-        page.wait_for_selector("body[data-state=ready]")
-        assert page.inner_text("#who") == "anna"
-        choose(page, 3)
-        page.click("#go")
-        assert page.get_attribute("body", "data-state") == "ready", "a purpose is missing"
-        page.fill("#purpose", "=lost child")
-        search(page)
-        assert page.locator("#hits article img").first.evaluate(
-            "image => image.decode().then(() => image.naturalWidth)"
-        )
-        page.click("#sign-out")
-        page.wait_for_selector("body[data-state=signed-out]")
-        log = guarded.service.audit.read(actor="anna")
-        assert [(entry["action"], entry.get("purpose")) for entry in log][:2] == [
-            ("sign-in", None),
-            ("search", "=lost child"),
-        ]
+    with running(model, filled(model), token_file=tmp_path / "tokens", require_purpose=True) as made:
+        made.service.batcher._run = by_colour(model.dim)
+        yield made, token
+
+
+def sign_in(page, token):
+    page.fill("#token", token)
+    page.click("#sign-in button")
+
+
+def test_signing_in_and_out(opened, guarded):
+    service, token = guarded
+    page = opened("signed-out", base=service.base_url)
+    page.fill("#token", "wrong")
+    page.keyboard.press("Enter")
+    page.get_by_text("The token is not known.").wait_for()
+    sign_in(page, f" {token} ")
+    page.wait_for_selector("body[data-state=ready]")
+    assert page.inner_text("#who") == "anna"
+    choose(page, 3)
+    page.click("#go")
+    assert page.get_attribute("body", "data-state") == "ready", "a purpose is missing"
+    page.fill("#purpose", "=lost child")
+    search(page)
+    assert page.locator("#hits article img").first.evaluate("image => image.decode().then(() => image.naturalWidth)")
+    page.click("#sign-out")
+    page.wait_for_selector("body[data-state=signed-out]")
+    log = service.service.audit.read(actor="anna")
+    assert [(entry["action"], entry.get("purpose")) for entry in log][:2] == [
+        ("sign-in", None),
+        ("search", "=lost child"),
+    ]
+
+
+def test_escape_leaves_the_sign_in_open(opened, guarded):
+    page = opened("signed-out", base=guarded[0].base_url)
+    for _ in range(4):
+        page.keyboard.press("Escape")
+    page.wait_for_timeout(100)
+    assert page.is_visible("#token")
+
+
+def test_too_many_wrong_tokens_say_how_long_to_wait(opened, guarded):
+    page = opened("signed-out", base=guarded[0].base_url)
+    refused = {"type": "/problems/too-many-attempts", "title": "Too many wrong tokens", "detail": "Wait."}
+    answer_with(page, "/v1/session", 429, refused, {"Retry-After": "42"})
+    sign_in(page, "wrong")
+    page.get_by_text("Too many wrong tokens. Try again in 42 seconds.").wait_for()
+
+
+def test_what_was_filled_in_outlives_a_session(opened, guarded):
+    service, token = guarded
+    page = opened("signed-out", base=service.base_url)
+    sign_in(page, token)
+    page.wait_for_selector("body[data-state=ready]")
+    page.fill("#purpose", "lost child")
+    search(page, 3)
+    page.locator("#hits article").first.get_by_text("Find similar").click()
+    page.locator("#pictures .name", has_text="/").wait_for()
+    page.wait_for_selector("body[data-state=results]")
+    choose(page, 3)
+    page.uncheck("#cameras input >> nth=2")
+    page.context.clear_cookies()
+    page.locator("#list .choose").first.check()
+    page.click("#compare-open")
+    page.wait_for_selector("body[data-state=signed-out]")
+    assert not page.is_visible("#compare")
+    sign_in(page, token)
+    page.wait_for_selector("body[data-state=results]")
+    assert page.locator("#pictures li").count() == 2, "no picture twice"
+    assert not page.is_checked("#cameras input >> nth=2")
+    assert page.input_value("#purpose") == "lost child"
 
 
 # ---- what can be done

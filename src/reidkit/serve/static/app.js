@@ -1,12 +1,12 @@
 // The page: what its controls do, and which state follows from what the service answers.
 
 import { call } from "./api.js";
-import { compare, exportCsv, signedIn } from "./dialogs.js";
+import { compare, exportCsv, signIn, signedIn } from "./dialogs.js";
 import { $, h } from "./dom.js";
 import { addFiles, addKey } from "./pictures.js";
 import { chooseTab, drawResults } from "./results.js";
 import { cancel, failed, finished, onRetry, retry, search } from "./search.js";
-import { become, onState, restoreView, state } from "./state.js";
+import { become, onState, restoreView, saveView, state } from "./state.js";
 import { SAYS, ZONE, aboutWords, count, thresholdWords } from "./words.js";
 
 onState((name, details) => {
@@ -21,20 +21,23 @@ onState((name, details) => {
 });
 
 async function start() {
+  const anew = state.info !== null; // signed in once more: what was filled in stays
   become("loading-info");
   try {
-    state.info = await call("GET", "/v1/info");
+    const info = await call("GET", "/v1/info");
     state.cameras = (await call("GET", "/v1/cameras")).cameras;
+    state.info = info;
   } catch (error) {
     onRetry(start);
     failed(error);
     return;
   }
   $("sign-in").close();
+  if (anew) saveView();
   drawInfo();
   const keys = restoreView();
   drawThreshold();
-  for (const key of keys) addKey({ key, image: `/v1/images/${encodeURIComponent(key)}` });
+  if (!anew) for (const key of keys) addKey({ key, image: `/v1/images/${encodeURIComponent(key)}` });
   become(state.info.gallery.rows ? "ready" : "empty-gallery");
   if (keys.length && state.info.gallery.rows) search();
 }
@@ -105,6 +108,8 @@ function wire() {
   $("help-open").addEventListener("click", () => $("help").showModal());
   $("sign-in-form").addEventListener("submit", (event) => { event.preventDefault(); signedIn(start); });
   $("sign-in").addEventListener("cancel", (event) => event.preventDefault());
+  // A second Escape closes it all the same.
+  $("sign-in").addEventListener("close", () => { if (state.name === "signed-out") signIn(); });
   $("sign-out").addEventListener("click", async () => { await call("DELETE", "/v1/session").catch(() => null); location.reload(); });
   for (const name of ["list", "timeline"]) {
     $(`tab-${name}`).addEventListener("click", () => chooseTab(name));

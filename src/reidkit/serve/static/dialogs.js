@@ -5,7 +5,7 @@ import { save, toCsv } from "./csv.js";
 import { $, h, picture } from "./dom.js";
 import { failed, send } from "./search.js";
 import { become, state } from "./state.js";
-import { chance, personWords, timeWords, whenWords } from "./words.js";
+import { chance, count, personWords, timeWords, whenWords } from "./words.js";
 
 /** Compare the two results that are chosen, or the one with the query. */
 export async function compare() {
@@ -24,6 +24,10 @@ export async function compare() {
     $("compare-words").textContent = comparisonWords(said);
   } catch (error) {
     $("compare-words").textContent = `They cannot be compared: ${error.message}`;
+    if (error.status === 401) {
+      $("compare").close();
+      signIn();
+    }
   }
 }
 
@@ -55,6 +59,12 @@ export async function exportCsv() {
   }
 }
 
+function refusedWords(error) {
+  if (!(error instanceof Problem)) return "The service cannot be reached.";
+  const title = error.body.title ?? "Refused";
+  return error.retryAfter ? `${title}. Try again in ${count(error.retryAfter, "second")}.` : `${title}. ${error.message}`;
+}
+
 /** Ask for a token. */
 export function signIn() {
   become("signed-out");
@@ -64,9 +74,9 @@ export function signIn() {
 /** Trade the token for a session; then `start` again. */
 export async function signedIn(start) {
   try {
-    await call("POST", "/v1/session", { json: { token: $("token").value } });
+    await call("POST", "/v1/session", { json: { token: $("token").value.trim() } });
   } catch (error) {
-    $("sign-in-problem").textContent = error instanceof Problem ? `${error.body.title ?? "Refused"}. ${error.message}` : "The service cannot be reached.";
+    $("sign-in-problem").textContent = refusedWords(error);
     return;
   }
   $("token").value = $("sign-in-problem").textContent = "";
