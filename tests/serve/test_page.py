@@ -457,6 +457,68 @@ def test_cropping_by_keys_numbers_and_pointer(page):
     page.wait_for_selector("body[data-state=results]")
 
 
+def test_files_that_are_left_out_are_named_and_the_others_taken(page):
+    text = {"mimeType": "image/png", "buffer": b"no picture"}
+    fine = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": person(n)} for n in range(9)]
+    page.set_input_files("#files", [{"name": "a.txt", **text}, fine[0], {"name": "b.txt", **text}, *fine[1:3]])
+    page.wait_for_selector("body[data-state=bad-image]")
+    assert status(page)[1].startswith("a.txt, b.txt cannot be used: these are no pictures that the browser can read.")
+    assert page.locator("#pictures li").count() == 3
+    page.set_input_files("#files", fine)
+    page.get_by_text("4 pictures cannot be used: a search takes 8 at most.").wait_for()
+    assert page.locator("#pictures li").count() == 8
+    page.set_input_files("#files", [{"name": "a.txt", **text}])
+    page.get_by_text("1 picture cannot be used").wait_for()
+
+
+def test_cropping_hides_nothing_of_what_went_before(page):
+    choose(page, 3)
+    answer_with(page, "/v1/search", 429, {"type": "/problems/overloaded", "title": "busy"}, {"Retry-After": "30"})
+    page.click("#go")
+    page.wait_for_selector("body[data-state=overloaded]")
+    open_the_crop(page)
+    page.keyboard.press("Escape")
+    page.get_by_text("Try again in a moment.").wait_for()
+    page.context.set_offline(True)
+    page.click("#retry")
+    ended(page, "offline")
+    open_the_crop(page)
+    page.keyboard.press("Escape")
+    page.get_by_text("cannot be reached").wait_for()
+    page.context.set_offline(False)
+    page.route("**/v1/search", lambda route: (page.wait_for_timeout(300), route.fallback()))
+    page.click("#retry")
+    page.wait_for_selector("body[data-state=searching]")
+    open_the_crop(page)
+    page.wait_for_selector("body[data-state=results]")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(100)
+    assert page.get_attribute("body", "data-state") == "results"
+    assert "of 60 images" in status(page)[0]
+
+
+def test_in_a_picture_that_is_not_cropped_yet_a_box_is_drawn_anywhere(page):
+    choose(page, 3)
+    open_the_crop(page)
+    box = page.locator("#crop-canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] - 1, steps=3)
+    page.mouse.up()
+    found = [int(page.input_value(f"#crop-{side}")) for side in ("x", "y", "w", "h-field")]
+    assert found == pytest.approx([24, 48, 24, 48], abs=2)
+    page.keyboard.press("Escape")
+
+
+def test_a_picture_of_few_pixels_can_be_left_as_it_is(page):
+    flat = {"name": "flat.png", "mimeType": "image/png", "buffer": saved(Image.new("RGB", (40, 3)), "PNG")}
+    page.set_input_files("#files", [flat])
+    page.wait_for_selector("#pictures li")
+    open_the_crop(page)
+    page.click("#crop button >> text=Cancel")
+    page.wait_for_selector("body[data-state=ready]")
+
+
 def test_dropping_and_pasting(page):
     transfer = """bytes => {
         const transfer = new DataTransfer();

@@ -59,7 +59,7 @@ export function crop(bitmap, start) {
   };
   const down = (event) => {
     const point = at(event);
-    held = { point, box: { ...box }, corner: cornerAt(point, box) };
+    held = { point, box: { ...box }, corner: cornerAt(point, box, box.w === bitmap.width && box.h === bitmap.height) };
     canvas.setPointerCapture(event.pointerId);
   };
   const move = (event) => {
@@ -97,16 +97,17 @@ export function crop(bitmap, start) {
   });
 }
 
-function cornerAt({ x, y, reach }, box) {
+/** Which corner of the box a point takes hold of; null: the box itself; "new": another one, also where it is `all`. */
+function cornerAt({ x, y, reach }, box, all) {
   const near = (a, b) => Math.abs(a - b) <= reach;
   const side = (value, low, high) => (near(value, low) ? "low" : near(value, high) ? "high" : "");
   const corner = { x: side(x, box.x, box.x + box.w), y: side(y, box.y, box.y + box.h) };
   if (corner.x && corner.y) return corner;
   const inside = x >= box.x && x <= box.x + box.w && y >= box.y && y <= box.y + box.h;
-  return inside ? null : { x: "new", y: "new" };
+  return inside && !all ? null : { x: "new", y: "new" };
 }
 
-/** The box after the pointer has moved: from outside of it a new one is drawn. */
+/** The box after the pointer has moved: from outside of it, or where it is the whole picture, a new one is drawn. */
 function dragged({ point, box, corner }, dx, dy) {
   if (!corner) return { ...box, x: box.x + dx, y: box.y + dy };
   const along = (kind, start, size, from, by) => {

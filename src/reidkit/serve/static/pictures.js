@@ -3,26 +3,40 @@
 import { crop, cutOut, readPicture, whole } from "./crop.js";
 import { $, h, picture } from "./dom.js";
 import { become, state } from "./state.js";
+import { count } from "./words.js";
 
 const MOST = 8;
 
 /** Add files, as many as there is room for. */
 export async function addFiles(files) {
+  const bad = [];
+  let over = 0;
   for (const file of files) {
-    if (state.pictures.length >= MOST) break;
+    if (state.pictures.length >= MOST) {
+      over += 1;
+      continue;
+    }
     try {
       const bitmap = await readPicture(file);
       const box = whole(bitmap);
       const blob = await cutOut(bitmap, box);
       state.pictures.push({ blob, url: URL.createObjectURL(blob), name: file.name || "pasted picture", bitmap, box });
     } catch {
-      become("bad-image", { file: file.name || "The pasted picture", why: "this is no picture that the browser can read. Take a JPEG, PNG or WebP file." });
-      drawPictures();
-      return;
+      bad.push(file.name || "The pasted picture");
     }
   }
   drawPictures();
-  if (state.name === "bad-image") become("ready");
+  if (bad.length || over) become("bad-image", leftOut(bad, over));
+  else if (state.name === "bad-image") become("ready");
+}
+
+/** Which files were left out, and why. */
+function leftOut(bad, over) {
+  const full = `a search takes ${MOST} at most.`;
+  const more = over ? `${count(over, bad.length ? "more picture" : "picture")}` : "";
+  if (!bad.length) return { file: more, why: full };
+  const what = bad.length > 1 ? "these are no pictures" : "this is no picture";
+  return { file: bad.join(", "), why: `${what} that the browser can read. Take JPEG, PNG or WebP files.${more && ` Nor can ${more}: ${full}`}` };
 }
 
 /** Add a row of the gallery. */
@@ -42,8 +56,7 @@ function drawPictures() {
 
 async function cropAt(at) {
   const each = state.pictures[at];
-  const before = state.name;
-  const status = $("status").textContent;
+  const [before, details] = [state.name, state.details];
   become("cropping");
   const box = await crop(each.bitmap, each.box);
   if (box) {
@@ -53,9 +66,8 @@ async function cropAt(at) {
     each.url = URL.createObjectURL(each.blob);
     drawPictures();
   }
-  state.name = before;
-  document.body.dataset.state = before;
-  $("status").textContent = status;
+  // A search that was under way may have ended meanwhile; a countdown has.
+  if (state.name === "cropping") become(before, before === "overloaded" ? { seconds: 0 } : details);
   $("pictures").querySelectorAll("li")[at]?.querySelector("button")?.focus();
 }
 
@@ -65,7 +77,6 @@ function removeAt(at) {
   drawPictures();
   $("files").focus();
 }
-
 
 /** Take all away. */
 export function clearPictures() {

@@ -2,6 +2,7 @@
 
 export const state = {
   name: "loading-info",
+  details: {}, // what the text of that state needs
   info: null,
   cameras: [],
   pictures: [], // {blob, url, name, bitmap, box} of a file, or {key, url, name} of a row
@@ -23,7 +24,7 @@ export function onState(listener) {
 
 /** Change to a state by its name; `details` is what its text needs. */
 export function become(name, details = {}) {
-  state.name = name;
+  Object.assign(state, { name, details });
   document.body.dataset.state = name;
   for (const listener of listeners) listener(name, details);
 }
