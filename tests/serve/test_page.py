@@ -561,6 +561,30 @@ def test_filters_are_those_of_the_gallery(page, service):
         assert (page.input_value("#since") == "") == empty
 
 
+def test_the_hour_that_the_clock_shows_twice(page, service):
+    said = page.evaluate(
+        """async () => {
+            const {timeWords, whenWords} = await import('/static/words.js');
+            const times = ['25T00:30:00Z', '25T01:30:00Z', '25T02:00:00Z', '24T23:59:59Z'].map(t => `2026-10-${t}`);
+            const track = {time: times[0], attributes: {first: 0, last: 3600, second: 0}};
+            return [...times.map(timeWords), whenWords(track)];
+        }"""
+    )
+    assert said == [
+        "25 Oct 2026, 02:30:00 CEST",
+        "25 Oct 2026, 02:30:00 CET",
+        "25 Oct 2026, 03:00:00",
+        "25 Oct 2026, 01:59:59",
+        "25 Oct 2026, 02:30:00 CEST to 02:30:00 CET, 3,600 seconds",
+    ]
+    choose(page, 3)
+    page.fill("#since", "2026-10-25T02:15")
+    page.fill("#until", "2026-10-25T02:45")
+    search(page, state="no-results")
+    asked = service.service.audit.read()[-1]["wanted"]["filter"]["time"]
+    assert asked == {"gte": "2026-10-25T00:15:00Z", "lt": "2026-10-25T01:45:00Z"}, "both half hours"
+
+
 def test_right_and_wrong_refine(page, service):
     search(page, 3)
     first = page.locator("#hits article").first

@@ -6,6 +6,7 @@ import { $ } from "./dom.js";
 import { addKey, clearPictures } from "./pictures.js";
 import { drawResults, whyNothing } from "./results.js";
 import { become, marked, saveView, state } from "./state.js";
+import { fieldTime } from "./words.js";
 
 const PAGE = 20;
 let running = null; // the AbortController of the search under way
@@ -25,7 +26,7 @@ function requestOf() {
   const on = boxes.filter((box) => box.checked).map((box) => box.value);
   const filter = { exclude_query_camera: $("other-cameras").checked };
   if (on.length < boxes.length) filter.camera = { in: on };
-  const [since, until] = ["since", "until"].map((id) => $(id).value && new Date($(id).value).toISOString());
+  const [since, until] = ["since", "until"].map((id) => $(id).value && fieldTime($(id).value, id === "until").toISOString());
   if (since || until) filter.time = { ...(since && { gte: since }), ...(until && { lt: until }) };
   let image = 0;
   const query = state.pictures.map((each) => (each.key ? { key: each.key } : { image: image++ }));

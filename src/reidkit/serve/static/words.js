@@ -8,8 +8,25 @@ export const ZONE = zone;
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
 const hour = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium", timeZone: zone });
+const named = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short", timeZone: zone });
+const HOUR = 3_600_000; // by which clocks are put back
 
-export const timeWords = (text) => (text ? moment.format(new Date(text)) : "time not known");
+const sameClock = (one, other) => moment.format(one) === moment.format(other);
+
+/** A time as a clock shows it, with the zone where the clock was put back, and showed it twice. */
+function clockTime(format, time) {
+  const text = format.format(time);
+  if (!sameClock(time, Number(time) - HOUR) && !sameClock(time, Number(time) + HOUR)) return text;
+  return `${text} ${named.formatToParts(time).find((part) => part.type === "timeZoneName").value}`;
+}
+
+/** The time that a field of the form says; of two that the clock showed, the `last` or the first. */
+export function fieldTime(value, last) {
+  const time = new Date(value);
+  return last && sameClock(time, Number(time) + HOUR) ? new Date(Number(time) + HOUR) : time;
+}
+
+export const timeWords = (text) => (text ? clockTime(moment, new Date(text)) : "time not known");
 
 /** When a hit was taken or, of a track of a video, from when to when it lasts. */
 export function whenWords(hit) {
@@ -19,7 +36,7 @@ export function whenWords(hit) {
   if (!hit.time) return `${clock(first)} to ${clock(last)} of the video, ${long}`;
   const zero = new Date(hit.time).getTime() - 1000 * second;
   const [begin, end] = [first, last].map((each) => Math.round(zero + 1000 * each));
-  return `${moment.format(begin)} to ${hour.format(end)}, ${long}`;
+  return `${clockTime(moment, begin)} to ${clockTime(hour, end)}, ${long}`;
 }
 
 /** A place in a video, as players show it. */
