@@ -658,18 +658,30 @@ def test_the_timeline(page):
     )
 
 
+def exported(page):
+    """The rows of the list, as the page saves it."""
+    with page.expect_download() as download:
+        page.click("#export")
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert text.startswith("\ufeff"), "spreadsheets take other files for those of an old code page"
+    return list(csv.DictReader(text[1:].splitlines()))
+
+
 def test_more_results_and_csv(page):
     search(page, 3)
     page.click("#more")
     page.get_by_text("40 of 60 images").wait_for()
     page.locator("#hits .mark-right").first.click()
-    with page.expect_download() as download:
-        page.click("#export")
-    rows = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8").splitlines()))
+    rows = exported(page)
     assert len(rows) == 40
     assert [int(row["rank"]) for row in rows] == list(range(1, 41))
     assert rows[0]["mark"] == "right"
     assert rows[0]["search_id"]
+    assert [row["same"] for row in rows] == ["true"] * 6 + ["false"] * 34
+    assert all((float(row["similarity"]) >= float(row["threshold"])) == (row["same"] == "true") for row in rows)
+    page.evaluate("document.getElementById('threshold').value = document.getElementById('threshold').max")
+    page.dispatch_event("#threshold", "input")
+    assert {(row["same"], row["threshold"]) for row in exported(page)} == {("false", "1")}, "as it is shown"
 
 
 def test_what_follows_a_search_is_of_its_pictures_whatever_was_chosen_since(page, service):

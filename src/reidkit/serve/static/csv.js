@@ -1,6 +1,8 @@
 // The list as a file for spreadsheets.
 
-const COLUMNS = ["rank", "key", "similarity", "probability", "same", "camera", "time", "pid", "mark", "search_id", "model"];
+import { isMatch } from "./state.js";
+
+const COLUMNS = ["rank", "key", "similarity", "probability", "same", "threshold", "camera", "time", "pid", "mark", "search_id", "model"];
 
 /** Write a cell: quoted where it must be, and text that a spreadsheet would run as a formula begins with '. */
 export function cell(value) {
@@ -10,16 +12,17 @@ export function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Return the hits as CSV; `marks` says what was marked as right or wrong. */
-export function toCsv(hits, marks, answer) {
-  const rows = hits.map((hit) => ({ ...hit, mark: marks.get(hit.key) ?? "", search_id: answer.search_id, model: answer.model }));
+/** Return the hits as CSV, by the threshold that they are shown by; `marks` says what was marked as right or wrong. */
+export function toCsv(hits, { marks, answer, threshold }) {
+  const more = (hit) => (threshold === null || !answer.calibration ? {} : { same: isMatch(hit), threshold });
+  const rows = hits.map((hit) => ({ ...hit, ...more(hit), mark: marks.get(hit.key) ?? "", search_id: answer.search_id, model: answer.model }));
   const lines = rows.map((row) => COLUMNS.map((column) => cell(row[column])).join(","));
   return [COLUMNS.join(","), ...lines].join("\r\n") + "\r\n";
 }
 
-/** Have the browser save a text as a file. */
+/** Have the browser save a text as a file, with the mark by which spreadsheets know UTF-8. */
 export function save(text, name) {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  const url = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv" }));
   const link = document.createElement("a");
   link.href = url;
   link.download = name;

@@ -53,7 +53,7 @@ export function play(hit) {
 export async function exportCsv() {
   try {
     await send({ ...state.request, limit: Math.min(200, state.hits.length), export: true }, state.asked);
-    save(toCsv(state.hits, state.marks, state.answer), `reidkit-${state.answer.search_id.slice(0, 8)}.csv`);
+    save(toCsv(state.hits, state), `reidkit-${state.answer.search_id.slice(0, 8)}.csv`);
   } catch (error) {
     failed(error);
   }
