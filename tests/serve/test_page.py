@@ -622,6 +622,62 @@ def test_find_similar_and_the_link_that_restores_it(page, opened):
     assert not again.is_checked("#cameras input >> nth=2")
 
 
+def test_the_address_is_that_of_the_filters(page):
+    page.select_option("#group", "track")
+    search(page, 3, state=None)
+    assert page.evaluate("location.hash") == "#group=track"
+    page.focus(".skip")
+    page.keyboard.press("Enter")
+    assert page.evaluate("[location.hash, document.activeElement.id]") == ["#group=track", "results"]
+    with page.expect_event("load"):
+        page.evaluate("location.hash = '#group=camera&without=hall&own-camera=gone'")  # a link, pasted over it
+    page.wait_for_selector("body[data-state=ready]")
+    assert page.input_value("#group") == "camera"
+    assert not page.is_checked("#cameras input[value=hall]")
+    assert page.evaluate("document.getElementById('own-camera').selectedIndex") == 0
+
+
+def test_the_camera_that_is_left_out_has_to_be_known(page, service):
+    choose(page, 3)
+    page.check("#other-cameras")
+    page.click("#go")
+    assert page.evaluate("document.activeElement.id") == "own-camera"
+    assert page.get_attribute("body", "data-state") == "ready"
+    page.select_option("#own-camera", "hall")
+    search(page)
+    assert "of 40 images" in status(page)[0]
+    page.select_option("#own-camera", "")
+    page.uncheck("#other-cameras")
+    search(page)
+    assert "of 60 images" in status(page)[0]
+
+
+def test_a_row_that_has_been_removed_since(opened, model):
+    gallery = filled(model)
+    with running(model, gallery) as service:
+        service.service.batcher._run = by_colour(model.dim)
+        page = opened(base=service.base_url)
+        search(page, 3)
+        first = page.locator("#list article").first
+        key = first.get_attribute("data-key")
+        first.get_by_text("Right").click()
+        assert service.delete(f"/v1/rows/{key}").status_code == 204
+        page.click("#refine")
+        ended(page, "error")
+        assert status(page)[1].startswith(f"{key} is no longer in the gallery.")
+        page.click("#clear")
+        search(page)
+
+
+def test_images_of_no_known_camera(opened, model):
+    gallery = filled(model)
+    gallery.add_vectors(people(model.dim)[3:4], [Row("found")])
+    with running(model, gallery) as service:
+        page = opened(base=service.base_url)
+        assert page.inner_text("#about").startswith("61 images by 3 cameras")
+        assert "1 image of no known camera: searched only where all cameras" in page.inner_text("#no-camera")
+
+
 def test_comparing(page):
     search(page, 3)
     page.locator("#hits .choose").nth(0).check()

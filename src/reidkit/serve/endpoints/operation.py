@@ -59,7 +59,7 @@ async def info(request: Request) -> Response:
             "gallery": {
                 "uuid": about.uuid,
                 "rows": about.rows,
-                "cameras": len(about.cameras),
+                "cameras": sum(each.name is not None for each in about.cameras),
                 "time": {"first": moment(about.first), "last": moment(about.last)},
                 "exact": about.exact,
             },

@@ -5,7 +5,7 @@ import { compare, exportCsv, signIn, signedIn } from "./dialogs.js";
 import { $, h } from "./dom.js";
 import { addFiles, addKey } from "./pictures.js";
 import { chooseTab, drawResults } from "./results.js";
-import { cancel, failed, finished, onRetry, retry, search } from "./search.js";
+import { cancel, failed, finished, needOwnCamera, onRetry, retry, search } from "./search.js";
 import { become, onState, restoreView, saveView, state } from "./state.js";
 import { SAYS, ZONE, aboutWords, count, thresholdWords } from "./words.js";
 
@@ -51,6 +51,9 @@ function drawInfo() {
   $("purpose").required = info.require_purpose;
   $("zone").textContent = `(${ZONE})`;
   const named = state.cameras.filter((each) => each.name !== null);
+  const unnamed = state.cameras.filter((each) => each.name === null).reduce((sum, each) => sum + each.rows, 0);
+  $("no-camera").hidden = !unnamed;
+  $("no-camera").textContent = `${count(unnamed, "image")} of no known camera: searched only where all cameras are chosen.`;
   $("cameras").replaceChildren(...named.map((each) => h("label", { className: "check" },
     h("input", { type: "checkbox", value: each.name, checked: true }), `${each.name} (${each.rows.toLocaleString("en")})`)));
   $("own-camera").replaceChildren($("own-camera").options[0], ...named.map((each) => h("option", { value: each.name }, `camera ${each.name}`)));
@@ -93,6 +96,10 @@ function wire() {
   document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dragging"); });
   document.addEventListener("drop", (event) => { event.preventDefault(); document.body.classList.remove("dragging"); addFiles([...event.dataTransfer.files]); });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") cancel(); });
+  // The address is that of the filters: the link of the skip must not take its place, and a link pasted over it counts.
+  document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $("results").focus(); });
+  window.addEventListener("hashchange", () => location.reload());
+  $("other-cameras").addEventListener("change", needOwnCamera);
   $("cancel").addEventListener("click", cancel);
   $("retry").addEventListener("click", retry);
   for (const [id, on] of [["all-cameras", true], ["no-cameras", false]]) $(id).addEventListener("click", () => { for (const box of document.querySelectorAll("#cameras input")) box.checked = on; });

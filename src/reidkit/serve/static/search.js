@@ -77,7 +77,13 @@ function filledIn() {
     $("files").focus();
     return false;
   }
+  needOwnCamera();
   return $("form").reportValidity();
+}
+
+/** Ask for the camera that took the picture where it is to be left out. */
+export function needOwnCamera() {
+  $("own-camera").required = $("other-cameras").checked;
 }
 
 const shown = () => ({ answer: state.answer, shown: state.hits.length, matches: document.querySelectorAll("#hits article").length });
@@ -113,6 +119,8 @@ export function failed(error, { cursor = "", tried = false, asked = state.asked 
     become("bad-image", { file: files[error.body.image ?? 0]?.name, why: error.message });
   } else if (error.kind === "model-mismatch") {
     become("model-mismatch");
+  } else if (error.kind === "not-found" && error.body.key) {
+    become("error", { why: `${error.body.key} is no longer in the gallery. Remove it from the pictures or clear its mark, then search again.` });
   } else {
     const detail = error.kind === "internal" ? "" : ` ${error.message}`; // which is for who reads the log
     become("error", { why: `${error.body.title ?? "The service failed"}.${detail}`, number: error.number });

@@ -60,7 +60,9 @@ export function saveView() {
 export function restoreView() {
   const view = new URLSearchParams(location.hash.slice(1));
   for (const [id, property] of Object.entries(FIELDS)) {
-    if (view.has(id)) document.getElementById(id)[property] = property === "checked" ? true : view.get(id);
+    const field = document.getElementById(id);
+    if (view.has(id)) field[property] = property === "checked" ? true : view.get(id);
+    if (field.selectedIndex < 0) field.selectedIndex = 0; // a camera that is no more
   }
   const off = new Set(view.getAll("without"));
   for (const box of document.querySelectorAll("#cameras input")) box.checked = !off.has(box.value);
