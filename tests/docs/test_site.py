@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -90,6 +91,24 @@ def test_a_page_is_read_without_the_network(built: Path) -> None:
     assert styles
     for style in styles:
         assert not re.findall(r"(?:url\(|@import)\s*[\"']?https?:", style.read_text(encoding="utf-8")), style
+
+
+def test_code_in_a_table_is_not_broken_after_each_letter_on_a_phone(built: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if (chromium := shutil.which("chromium") or shutil.which("google-chrome")) is None:
+        pytest.skip("there is no chromium on this machine: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        page.goto((built / "methods.html").as_uri())
+        heights = page.locator("td code", has_text=re.compile("^(single|pyramid)$")).evaluate_all(
+            "all => all.map(each => each.getBoundingClientRect().height)"
+        )
+        width = page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert len(heights) == 2
+    assert max(heights) < 30, "one line each"
+    assert width <= 360, "tables scroll, pages do not"
 
 
 def test_every_name_of_the_packages_has_its_place(built: Path) -> None:
