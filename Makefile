@@ -56,7 +56,7 @@ check: install
 bench: install
 	$(BIN)/python -m benchmarks.page
 
-# The site, in build/site: open index.html there. A link that leads nowhere is an error.
+# The site, in build/site: open index.html there (its search needs a server). A link that leads nowhere is an error.
 docs: install
 	$(BIN)/python -m docs.api
 	$(BIN)/python -m docs.site
