@@ -86,8 +86,11 @@ def table_lines(
     return [line.rstrip() for line in written.getvalue().splitlines()]
 
 
-FIRST = 20
+FIRST = 12
 """The columns that a path keeps at least where a table is too wide."""
+
+READABLE = 8
+"""The columns from which on a number or a word can still be read that is broken anywhere."""
 
 
 def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
@@ -95,7 +98,8 @@ def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
 
     What is too wide first breaks between the words of its columns, then between those of the names in the first one.
     Where there is not even room for whole words, the first, a path as a rule, breaks anywhere, down to `FIRST` columns;
-    where that is not enough either, the others share half of the room, and break anywhere.
+    where that is not enough either, the widest of the others break anywhere, if they keep `READABLE` columns; else the
+    first has half of the room.
     """
     from rich.cells import cell_len
 
@@ -109,13 +113,24 @@ def _widths(rows: Sequence[Sequence[str]], room: int | None) -> list[int]:
         if sum(widths) <= room:
             break
     else:
-        first = min(wanted[0], room // 2)
-        if sum(words[1:]) + min(first, FIRST) <= room:
+        half = min(wanted[0], room // 2)
+        first = min(half, FIRST)
+        if sum(words[1:]) + first <= room:
             return [room - sum(words[1:]), *words[1:]]
-        widths = [first, *[max(1, (room - first) // max(1, count - 1))] * (count - 1)]
+        most = _most(words[1:], room - first)
+        if most < READABLE:
+            first, most = half, _most(words[1:], room - half)
+        widths = [first, *(min(width, most) for width in words[1:])]
     for i in range(count):  # what room is left goes to the first columns that can use it
         widths[i] += max(0, min(wanted[i] - widths[i], room - sum(widths)))
     return [max(1, width) for width in widths]
+
+
+def _most(widths: Sequence[int], room: int) -> int:
+    """Return the width to which those above it have to be cut, at least 1, so that all fit into `room`."""
+    return max(
+        (most for most in range(1, max(widths) + 1) if sum(min(each, most) for each in widths) <= room), default=1
+    )
 
 
 # Cells of a spreadsheet.

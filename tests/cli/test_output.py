@@ -54,6 +54,9 @@ def test_a_table_that_is_too_wide_takes_more_lines_and_loses_nothing(capsys: pyt
         ([["abcd", "efghij"]], 6, [2, 2]),
         ([["", ""]], 80, [1, 1]),
         ([["x" * 70, "ab cd"]], 40, [36, 2]),  # a path breaks before the words of the other columns do
+        ([["x" * 70, *["y" * 6] * 7]], 68, [12, *[6] * 7]),  # down to 12 columns
+        ([["x" * 70, "y" * 4, "z" * 9, "w" * 20]], 40, [12, 4, 9, 9]),  # then the widest of the others, down to 8
+        ([["x" * 70, *["y" * 9] * 4]], 40, [16, 4, 4, 4, 4]),  # and then nobody can read it
     ],
 )
 def test_widths(rows: list[list[str]], room: int, widths: list[int]) -> None:
