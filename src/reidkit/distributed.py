@@ -224,7 +224,8 @@ def _heard() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise PeerError(
-            f"another process of this run has ended ({_brief(error)}): start again with resume=True", argument="resume"
+            f"another process of this run has ended ({_brief(error)}): run it again, a training with resume=True",
+            argument="resume",
         ) from None
 
 

@@ -77,7 +77,10 @@ def test_a_kill_in_the_midst_of_the_weights_leaves_none(nursery: Nursery, noise:
     command.send(signal.SIGKILL)
     assert command.wait().status == -signal.SIGKILL
     assert not model.exists()
-    assert "train with resume=True" in nursery.run("evaluate", tmp_path / "run", "--data", noise, "--no-cache").line()
+    assert (
+        "`reidkit train --resume` goes on with it"
+        in nursery.run("evaluate", tmp_path / "run", "--data", noise, "--no-cache").line()
+    )
     assert nursery.run(*words, "--resume").status == 0
     assert nursery.run(*training(noise, tmp_path / "peace")).status == 0
     assert model.read_bytes() == (tmp_path / "peace" / "model.safetensors").read_bytes()

@@ -120,7 +120,8 @@ def _of_folder(folder: Path) -> Path:
         return folder / MODEL
     if (folder / "state.pt").is_file() or (folder / "recipe.json").is_file():
         raise WeightsError(
-            f"{folder} holds no {MODEL}: has its run ended? train with resume=True to go on", argument="resume"
+            f"{folder} holds no {MODEL}: has its run ended? `reidkit train --resume` goes on with it (in Python, "
+            "resume=True)"
         )
     if inside := _models_in(folder):
         raise WeightsError(f"{folder} holds no {MODEL}: name a model in it, as {' or '.join(inside)}")
@@ -175,8 +176,8 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     words = _words(content)
     if isinstance(content, dict) and {"place", "recipe", "network", "optimizer"} <= content.keys():
         raise WeightsError(
-            f"{path} is the checkpoint of a run, from which training goes on with resume=True: "
-            f"to start from the trained network give the run's folder or its {MODEL}"
+            f"{path} is the checkpoint of a run, from which `reidkit train --resume` goes on (in Python, "
+            f"resume=True): to start from the trained network give the run's folder or its {MODEL}"
         )
     if isinstance(content, dict) and _is_state_dict(content.get("state_dict")):
         content = content["state_dict"]

@@ -298,7 +298,7 @@ def load_classifier(encoder: Encoder, pids: NDArray[np.int64]) -> Classifier:
     if not path.is_file():
         raise WeightsError(
             f"{path} is not there, and distil.logits needs the teacher's classifier: train the teacher with "
-            "save_classifier=True, or set distil.logits=0",
+            "save_classifier=True (`reidkit train --save-classifier`), or set distil.logits=0",
             argument="distil.logits",
         )
     found = _read_classifier(path, encoder)

@@ -138,7 +138,8 @@ def broken(tmp_path: Path) -> Path:
 def test_a_broken_image_is_named_with_its_shard(broken: Path, stream: bool) -> None:
     source = opened(broken, stream)
     with pytest.raises(
-        DataError, match=r"train\.tar:k1\.jpg is not an image.*: repair it, or pass skip_unreadable=True"
+        DataError,
+        match=r"train\.tar:k1\.jpg is not an image.*: repair it, or have unreadable images left out from the start",
     ):
         source.rows(np.array([0, 1]))
     with pytest.raises(DataError, match=r"train\.tar:k4\.jpg is empty"):

@@ -181,7 +181,10 @@ class ShardImages:
         why = {at: reason for at, reason in enumerate(self._pool.map(put, range(len(indices)), pixels)) if reason}
         if why:
             raise UnreadableImagesError(
-                f"{next(iter(why.values()))}: repair it, or pass skip_unreadable=True", pixels, why, "skip_unreadable"
+                f"{next(iter(why.values()))}: repair it, or have unreadable images left out from the start",
+                pixels,
+                why,
+                "skip_unreadable",
             )
         pixels.flags.writeable = False
         return pixels, np.arange(len(indices))
