@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,3 +87,13 @@ def test_options_of_videos_and_of_images_exclude_each_other(nursery: Nursery, tm
         assert ended.status == 2
         assert sentence in ended.err
     assert not (tmp_path / "new").exists()
+
+
+def test_the_option_for_the_format_of_what_is_read_is_from(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    """--format is that of the shards here, as elsewhere it is that of the data set."""
+    shutil.copytree(noise / "bounding_box_test", tmp_path / "own" / "bounding_box_test")
+    shutil.copytree(noise / "bounding_box_train", tmp_path / "own" / "bounding_box_train")
+    (tmp_path / "own" / "query").mkdir()
+    words = ("shard", tmp_path / "own", tmp_path / "out")
+    assert nursery.run(*words).line().endswith("to train on bounding_box_train alone (--from)")
+    assert nursery.run(*words, "--from", "market1501-train").status == 0

@@ -302,6 +302,8 @@ def option_of(argument: str, params: Sequence[Any]) -> str:
     options = {option for param in params for option in (*param.opts, *param.secondary_opts)}
     if "." in argument:
         return f"--set {argument}=..." if "--set" in options else ""
+    if argument == "format" and any(param.name == "read_as" for param in params):
+        return "--from"  # where --format is that of what is written
     option = CALLED.get(argument, "--" + argument.strip("_").replace("_", "-"))
     return option if option.partition(",")[0] in options else ""
 
