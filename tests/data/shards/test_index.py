@@ -11,7 +11,7 @@ import pytest
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.shards import index, webdataset
 from reidkit.data.shards.samples import ROW
-from reidkit.data.shards.writer import finish
+from reidkit.data.shards.writer import convert, finish
 from tests.data.shards.made import facts, noise_shards, pair, tar
 
 if TYPE_CHECKING:
@@ -150,3 +150,24 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
 def test_bytes_an_image() -> None:
     """41 and its name: a million images with names of 25 letters take 66 MB."""
     assert ROW.itemsize == 41
+
+
+def test_shards_that_the_index_tells_of_and_that_are_gone_are_named(tmp_path: Path) -> None:
+    """A copy that was broken off is a smaller set, with a smaller gallery and higher scores."""
+    finish(noise_shards(tmp_path), "webdataset")
+    assert load_dataset(tmp_path).notes == ()
+    (tmp_path / "train-001.tar").unlink()
+    (note,) = load_dataset(tmp_path).notes
+    assert note.startswith("reidkit-index.npz tells of 1 shard more than are there (train-001.tar): copy the set again")
+    assert load_dataset(tmp_path / "train-002.tar").notes == (), "one alone is what was asked for"
+    finish(tmp_path, "webdataset")
+    assert load_dataset(tmp_path).notes == ()
+
+
+def test_tables_that_are_gone_are_named_too(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    convert(load_dataset(noise_shards(tmp_path / "tars")), tmp_path / "tables", "parquet", 8)
+    for number in range(3):
+        (tmp_path / "tables" / f"train-{number:05d}.parquet").unlink()
+    (note,) = load_dataset(tmp_path / "tables").notes
+    assert "3 shards more than are there (train-00000.parquet, train-00001.parquet, ...)" in note

@@ -67,6 +67,17 @@ def test_where_the_cut_is_is_said(tmp_path: Path) -> None:
         contents(data[:1500])
 
 
+@pytest.mark.parametrize("behind", [b"\0" * 2048 + b"x", bytes(2 << 20)], ids=["goes on", "a hole"])
+def test_zeros_in_the_midst_are_no_end(tmp_path: Path, behind: bytes) -> None:
+    """A header of zeros is what a disk leaves where it wrote nothing: the images behind it would be lost in silence."""
+    whole = tar(tmp_path / "a.tar", [("a.jpg", bytes(1024))]).read_bytes()
+    assert contents(whole + bytes(9000)) == contents(whole)
+    with pytest.raises(
+        DataError, match=r"damaged: the mark of a tar's end is at byte 1536, and the file goes on: copy"
+    ):
+        contents(whole + behind)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [

@@ -18,6 +18,7 @@ from reidkit.data.formats.scan import numbered
 from reidkit.data.shards.samples import ROW, Facts, Shard, ShardSamples, shown_text
 from reidkit.data.shards.storage import Folder, shards_at
 from reidkit.errors import DataError
+from reidkit.terminal import counted
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, SPLITS, Names
 
 if TYPE_CHECKING:
@@ -66,6 +67,22 @@ def read_shards(
     if not len(index.rows):
         raise DataError(f"the shards in {folder} hold no images: write {each}")
     return ShardSamples(shards, *index)
+
+
+def notes_on(folder: Path, suffix: str) -> list[str]:
+    """Return a sentence where the index beside the shards of a folder or URL tells of some that are not there."""
+    place, sizes = shards_at(folder, suffix)
+    there = place.sizes()
+    if INDEX not in there or folder.name in sizes:  # or one shard alone is named
+        return []
+    try:
+        with place.open(INDEX) as stream, npz.opened(stream, ("shards",), INDEX) as file:
+            gone = sorted(set(dict(file.read("shards").tolist())) - there.keys())
+    except _UNREADABLE:
+        return []  # and it is not used
+    remedy = "copy the set again, or remove that file if the rest is all that is meant"
+    names = shown_text(", ".join(map(str, gone[:2]))) + (", ..." if gone[2:] else "")
+    return [f"{INDEX} tells of {counted(len(gone), 'shard')} more than are there ({names}): {remedy}"] if gone else []
 
 
 def gathered(shards: Iterable[S], add: Callable[[S, ShardRows, str], None]) -> Index:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reidkit.data.formats.scan import Format
-from reidkit.data.shards.index import gathered, read_shards
+from reidkit.data.shards.index import gathered, notes_on, read_shards
 from reidkit.data.shards.samples import RawFacts, as_dataset, checked, shown
 from reidkit.data.shards.storage import set_name, shards_at
 from reidkit.errors import DataError
@@ -81,7 +81,7 @@ def load(folder: Path) -> Dataset:
         DataError: there are no such files; pyarrow is not installed; one is damaged, lacks a column, or names an image
             twice.
     """
-    return as_dataset(set_name(folder, "parquet"), read(folder))
+    return as_dataset(set_name(folder, "parquet"), read(folder), notes_on(folder, ".parquet"))
 
 
 def read(folder: Path) -> ShardSamples:

@@ -189,11 +189,12 @@ def joined(several: Sequence[ShardSamples]) -> ShardSamples:
     return ShardSamples(shards, np.concatenate(rows), b"".join(samples.names for samples in several), called)
 
 
-def as_dataset(name: str, samples: ShardSamples) -> Dataset:
+def as_dataset(name: str, samples: ShardSamples, notes: Sequence[str] = ()) -> Dataset:
     """Return the splits of `samples`, each in its order, without the junk, which comes together."""
     split, junk = samples.rows["split"], samples.rows["pid"] == JUNK
     train, query, gallery = (samples.take(np.flatnonzero((split == n) & ~junk)) for n in range(len(SPLITS)))
-    return Dataset(name, train, query, gallery, samples.take(np.flatnonzero(junk)), names=samples.called)
+    left_out = samples.take(np.flatnonzero(junk))
+    return Dataset(name, train, query, gallery, left_out, names=samples.called, notes=notes)
 
 
 def shown(key: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reidkit.data.decode import MAX_BYTES
 from reidkit.data.formats.folder import camera
 from reidkit.data.formats.scan import SUFFIXES, Format
-from reidkit.data.shards.index import gathered, read_shards
+from reidkit.data.shards.index import gathered, notes_on, read_shards
 from reidkit.data.shards.samples import RawFacts, as_dataset, checked, shown
 from reidkit.data.shards.storage import Folder, set_name, shards_at
 from reidkit.errors import DataError
@@ -40,6 +40,8 @@ _END = bytes(BLOCK)
 _FILES = (b"0", b"\0", b"7")
 _LONGEST_HEADER = 1 << 20
 """A longer name, or extended header, is no name."""
+_LONGEST_END = 1 << 20
+"""Bytes of zeros that end a tar: programs fill it up to a record, of 10 KiB and at most of 1 MiB."""
 _DIGITS = 18
 
 
@@ -94,6 +96,11 @@ def walk(read: Callable[[int, int], bytes], size: int, where: str) -> Iterator[E
         elif kind != b"K":
             name, length = b"", -1
         place = data + -(-own // BLOCK) * BLOCK
+    rest = read(place, min(size - place, _LONGEST_END + 1))
+    if len(rest) > _LONGEST_END or rest.strip(b"\0"):
+        raise DataError(
+            f"{where} is damaged: the mark of a tar's end is at byte {place}, and the file goes on: copy it again"
+        )
 
 
 def _check(header: bytes, place: int, size: int, where: str) -> bytes:
@@ -206,7 +213,7 @@ def load(folder: Path) -> Dataset:
     Raises:
         DataError: there are no tars; one is cut short or damaged; an image has no pid, or its key comes twice.
     """
-    return as_dataset(set_name(folder, "webdataset"), read(folder))
+    return as_dataset(set_name(folder, "webdataset"), read(folder), notes_on(folder, ".tar"))
 
 
 def read(folder: Path) -> ShardSamples:
