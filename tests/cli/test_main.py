@@ -100,6 +100,28 @@ def test_closed_streams(words: str, closed: str, status: int, err: str) -> None:
     assert ("small-strong-baseline" in done.stdout) == (status == 0)
 
 
+WARNS = """
+import logging
+from reidkit.cli import main as cli
+from reidkit.train.log import log_lines
+
+def warn(*_, **__):
+    logging.getLogger("reidkit.video.live").warning("hall %s", "broke off")
+    with log_lines(print):
+        logging.getLogger("reidkit.video.live").warning("hall broke off again")
+
+cli.app = warn
+cli.main()
+"""
+
+
+def test_a_warning_of_the_library_is_shown_once() -> None:
+    """The library by itself is silent, and most commands do not follow its messages."""
+    done = subprocess.run([sys.executable, "-c", WARNS], capture_output=True, text=True, check=True)
+    assert done.stderr == "warning: hall broke off\n"
+    assert done.stdout == "warning: hall broke off again\n"
+
+
 def test_the_option_that_sets_the_argument_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

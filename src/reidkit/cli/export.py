@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, remark
+from reidkit.cli.output import print_json, print_line
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ def export(
     )
     loaded = load_model(model, network=options.import_network(network))
     made = export_model(loaded, out, settings, calibration=calibration or None)
-    if made.synthetic:
-        remark("warning: checked on synthetic images, for want of yours: give some with --calibration")
     if as_json:
         print_json(made.as_json())
         return

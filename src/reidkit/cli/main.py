@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
@@ -29,6 +30,7 @@ from reidkit.cli.gallery_transfer import export as export_rows
 from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.import_weights import import_
 from reidkit.cli.options import spread
+from reidkit.cli.output import remark
 from reidkit.cli.paper import paper
 from reidkit.cli.recipes import recipes
 from reidkit.cli.reduce import reduce
@@ -44,7 +46,7 @@ from reidkit.version import __version__
 from reidkit.workers import is_child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 app = typer.Typer(
     cls=Commands,
@@ -159,7 +161,8 @@ def main() -> None:
     _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
-    status, line = _run()
+    with _warnings_shown():
+        status, line = _run()
     if (refused := _flush(sys.stdout)) and status == 0:
         status, line = 1, _refusal(refused)
     if line:
@@ -167,6 +170,28 @@ def main() -> None:
             sys.stderr.write(f"reidkit: {harmless(' '.join(line.split()))}\n")
     _flush(sys.stderr)
     sys.exit(status)
+
+
+class _Warnings(logging.Handler):
+    """Prints warnings on stderr where nothing else takes them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one, unless a command passes the messages of a run on, or the service writes its log."""
+        others = (*logging.getLogger("reidkit").handlers, *logging.getLogger().handlers)
+        if all(other is self or isinstance(other, logging.NullHandler) for other in others):
+            remark(f"warning: {record.getMessage()}")
+
+
+@contextlib.contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """While entered, print the warnings of the library, which is silent by itself; one process does it for all."""
+    handler = _Warnings(logging.WARNING)
+    if not is_child():
+        logging.getLogger("reidkit").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("reidkit").removeHandler(handler)
 
 
 def _open_streams() -> None:

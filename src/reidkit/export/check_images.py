@@ -55,9 +55,7 @@ def read_check_images(images: Named | Iterable[Named] | None, spec: InputSpec, m
         DataError: there are none, or none of them can be read.
     """
     if images is None:
-        log.warning(
-            "no images are given: the file is checked on synthetic ones, which says less than your own (calibration)"
-        )
+        log.warning("the file is checked on synthetic images, which says less than your own: give some as calibration")
         with tempfile.TemporaryDirectory(prefix="reidkit-export-") as folder:
             synthesize(Path(folder) / "people", ids=8, cameras=3, images_per_camera=4, workers=1)
             return _read(list_images(Path(folder) / "people").samples, spec, most, synthetic=True)
