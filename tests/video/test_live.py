@@ -13,7 +13,7 @@ import pytest
 
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError
-from reidkit.video import TrackOptions, piece_features, read_pieces, track
+from reidkit.video import TrackOptions, read_pieces, track
 from reidkit.video.live import LiveInput, is_live, shown_address
 from reidkit.video.piece_maker import PieceOptions
 from reidkit.video.record import Record, Settings, Source
@@ -172,10 +172,11 @@ def test_live_input_ends_when_its_time_is_over(camera: tuple[str, list[str]], tm
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_while_pieces_are_embedded_loses_none_of_them(
-    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second one is not waited for: what is embedded at that time is lost, and all that was written stays."""
+def test_ctrl_c_while_pieces_are_embedded_loses_none_of_them(times: int, tmp_path: Path) -> None:
+    """The second one is not waited for: what is embedded at that time is lost, and all that was written stays.
+
+    Pieces of live input are embedded when they end, and not when there are enough of them.
+    """
     taken = threading.Semaphore(1)
 
     class NextFrame(ByColour):
@@ -191,7 +192,6 @@ def test_ctrl_c_while_pieces_are_embedded_loses_none_of_them(
                 signal.raise_signal(signal.SIGINT)
             return super().encode(images)
 
-    monkeypatch.setattr(piece_features, "TOGETHER", 1)
     live = LiveInput("rtsp://cam/1", connect=lambda _: (Connection(30, taken, 100), None))
     source, settings = Source(name="cam", digest="0" * 16, live=True), Settings(camera="cam")
     options = PieceOptions(longest=1.0, tracker=TrackerOptions(tracker="iou"))

@@ -35,16 +35,17 @@ class PieceEmbedder:
     Args:
         model: What embeds them; None: pieces stay without features.
         flip: Take the mean of the features of each crop and of its mirror image.
+        together: Crops that are waited for before they are embedded.
     """
 
-    def __init__(self, model: ImageEncoder | None, *, flip: bool = False) -> None:
-        self._model, self._flip = model and model.made_ready(), flip
+    def __init__(self, model: ImageEncoder | None, *, flip: bool = False, together: int = TOGETHER) -> None:
+        self._model, self._flip, self._together = model and model.made_ready(), flip, together
         self._waiting: list[Made] = []
 
     def add(self, made: Sequence[Made]) -> list[Made]:
         """Take pieces; those that are ready, which may be earlier ones, with their features."""
         self._waiting += made
-        enough = self._model is None or sum(len(each.crops) for each in self._waiting) >= TOGETHER
+        enough = self._model is None or sum(len(each.crops) for each in self._waiting) >= self._together
         return self.finish() if enough else []
 
     def finish(self) -> list[Made]:

@@ -13,7 +13,7 @@ from reidkit.video.crops import as_jpeg
 from reidkit.video.detectors.file_detector import Detector
 from reidkit.video.live import LiveInput, ended_by_signals
 from reidkit.video.piece import STILL
-from reidkit.video.piece_features import GalleryPieces, PieceEmbedder
+from reidkit.video.piece_features import TOGETHER, GalleryPieces, PieceEmbedder
 from reidkit.video.piece_maker import PieceMaker, PieceOptions
 from reidkit.video.piece_writer import PieceWriter
 from reidkit.video.record import Counts, Record
@@ -66,7 +66,9 @@ class VideoRun:
         settings = record.settings
         self._maker = PieceMaker(record.video, settings.camera, start, common.options, ends=ends)
         gallery = common.gallery
-        self._embedder = PieceEmbedder(common.encoder, flip=bool(gallery is not None and gallery.info().flip))
+        flip = bool(gallery is not None and gallery.info().flip)
+        # Who has left a camera can be found at once: the next one may come after hours, or a kill before that.
+        self._embedder = PieceEmbedder(common.encoder, flip=flip, together=1 if record.source.live else TOGETHER)
         crops = settings.keep == "crops"
         self._sink = GalleryPieces(gallery, record.source.digest, pictures=crops) if gallery is not None else None
         self.writer = PieceWriter(common.folder / record.video, record)
