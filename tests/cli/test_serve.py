@@ -9,9 +9,12 @@ import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 import torch
 
+import reidkit as rk
+from reidkit.gallery import Row
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from reidkit.recipes import get_recipe
@@ -105,6 +108,16 @@ def test_ctrl_c_stops_it_too_and_twice_at_once(nursery, model, tmp_path):
     assert result.status == 0, result.err
     assert "people.db was not there, and has been made: add images with" in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(("kept", "said"), [(None, 1), (b"a jpeg", 0)])
+def test_a_gallery_without_pictures_is_said(nursery, model, tmp_path, kept, said):
+    with rk.open_gallery(tmp_path / "people.db", rk.load_model(model)) as people:
+        people.add_vectors(np.eye(1, people.dim), [Row("a.jpg")], thumbnails=[kept])
+    command = nursery.start("serve", tmp_path / "people.db", "--model", model, "--port", 0, "--json")
+    started(command)
+    command.send(signal.SIGTERM)
+    assert command.wait().err.count("people.db holds no pictures, and the page will show none") == said
 
 
 def test_a_token(nursery):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from reidkit.encoder import Encoder
+    from reidkit.gallery import Gallery
 
 LOG = logging.getLogger("reidkit.serve")
 _UVICORN = logging.getLogger("uvicorn.error")
@@ -70,6 +71,12 @@ def serve(
         if not len(gallery):
             made = "was not there, and has been made" if new else "is empty"
             LOG.warning("%s %s: add images with `reidkit gallery add`, or by the service", shown(uri), made)
+        elif settings.images is None and settings.videos is None and not _has_pictures(gallery):
+            LOG.warning(
+                "%s holds no pictures, and the page will show none: add its images again with `reidkit gallery add "
+                "--thumbnails --replace`, or name the folder in which they lie as --images",
+                shown(uri),
+            )
         try:
             app = create_app(gallery, model, settings)
         except BaseException:
@@ -78,6 +85,11 @@ def serve(
         _set_threads()
         named = f"[{host}]" if ":" in host else host
         _run(app, settings, listening, lambda: ready(f"http://{named}:{port}/") if ready else None)
+
+
+def _has_pictures(gallery: Gallery) -> bool:
+    """Whether one of the first rows came with a small picture."""
+    return any(gallery.thumbnails([row.key for row in gallery.rows(limit=20).rows]))
 
 
 def _require_packages() -> None:
