@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import colorsys
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -695,6 +696,15 @@ def test_comparing(page):
     )
 
 
+def apart(page):
+    """Whether no two marks of the timeline lie on each other."""
+    boxes = [each.bounding_box() for each in page.locator("#timeline .line button").all()]
+    return all(
+        abs(one["x"] - other["x"]) >= 43 or abs(one["y"] - other["y"]) >= 43
+        for one, other in itertools.combinations(boxes, 2)
+    )
+
+
 def test_the_timeline(page):
     search(page, 3)
     page.click("#tab-timeline")
@@ -703,11 +713,7 @@ def test_the_timeline(page):
     assert sorted(page.locator("#timeline th").all_inner_texts()) == ["door", "hall", "yard"]
     marks = page.locator("#timeline .line button")
     assert marks.count() == 20
-    boxes = [each.bounding_box() for each in marks.all()]
-    for at, one in enumerate(boxes):
-        for other in boxes[at + 1 :]:
-            apart = abs(one["x"] - other["x"]) >= 43 or abs(one["y"] - other["y"]) >= 43
-            assert apart, "two marks lie on each other"
+    assert apart(page)
     page.click("#timeline .line button:text-is('2')")
     assert page.evaluate("document.activeElement.dataset.key") == page.locator("#hits article").nth(1).get_attribute(
         "data-key"
@@ -939,6 +945,9 @@ def test_a_phone_needs_no_sideways_scrolling(opened):
     for step in ("ready", "timeline"):
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, step
         page.click("#tab-timeline")
+    fits = page.evaluate("[document.getElementById('timeline')].map(each => each.scrollWidth - each.clientWidth)[0]")
+    assert fits == 0, "nor does the timeline"
+    assert apart(page)
     assert page.evaluate("document.getElementById('results').getBoundingClientRect().top") < 640, (
         "the results are in view"
     )
