@@ -124,3 +124,13 @@ def test_lists_become_arrays_of_features() -> None:
 def test_lists_that_are_no_features(vectors: list[Any], pids: list[Any], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         Embeddings(vectors, pids, [1, 1])
+
+
+def test_ids_of_several_sets_of_shards_never_begin_again(samples: Samples) -> None:
+    """Shards have columns of 32 bits: behind two sets with ids of nine digits, those of a third were negative."""
+    assert samples.renumbered(10**9, 7).pids.max() == 10**9 + 5
+    if samples.shards:
+        with pytest.raises(DataError, match="the pids of several data sets of shards end above 2,147,483,647"):
+            samples.renumbered(2**31 - 5, 0)
+        with pytest.raises(DataError, match="the camids of several"):
+            samples.renumbered(0, 2**31)

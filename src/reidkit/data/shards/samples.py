@@ -149,12 +149,23 @@ class ShardSamples(Samples):
         return ShardSamples(self.shards, self.rows[chosen], self.names, self.called)
 
     def renumbered(self, pid_offset: int, camid_offset: int) -> ShardSamples:
-        """The same images with pids and camids higher by these offsets; junk and unknown cameras keep their -1."""
+        """The same images with pids and camids higher by these offsets; junk and unknown cameras keep their -1.
+
+        Raises:
+            DataError: one does not fit into the columns any more.
+        """
         if not pid_offset and not camid_offset:
             return self
         rows = self.rows.copy()
-        rows["pid"][rows["pid"] != JUNK] += pid_offset
-        rows["camid"][rows["camid"] != NO_CAMERA] += camid_offset
+        for column, offset, none in (("pid", pid_offset, JUNK), ("camid", camid_offset, NO_CAMERA)):
+            numbers = rows[column].astype(np.int64)
+            numbers[numbers != none] += offset
+            if numbers.max(initial=0) > np.iinfo(np.int32).max:
+                raise DataError(
+                    f"the {column}s of several data sets of shards end above {np.iinfo(np.int32).max:,}: write the "
+                    "shards with names for them, or with smaller numbers"
+                )
+            rows[column] = numbers
         return ShardSamples(self.shards, rows, self.names, self.called.shifted(pid_offset, camid_offset))
 
     def read(self, indices: NDArray[np.int64]) -> list[bytes]:
