@@ -49,6 +49,18 @@ def test_a_batch_by_definition() -> None:
     assert len(set(leaders)) == len(leaders)
 
 
+def test_the_images_of_an_id_come_from_several_cameras_where_these_are_known() -> None:
+    """batch.cameras=spread held in the first epoch alone. Each id has three images by one camera and one by another."""
+    camids = np.tile([1, 1, 1, 2], 8)
+    hard = HardIdSampler(PKSampler(PIDS, 4, 2, camids=camids), PIDS, 2)
+    hard.renew_pools(features())
+    for epoch in (1, 2, 3):
+        assert all(set(chunk) == {1, 2} for chunk in camids[hard.epoch(epoch)].reshape(-1, 2).tolist())
+    alone = HardIdSampler(PKSampler(PIDS[::4], 4, 2, camids=camids[::4]), PIDS[::4], 2)
+    alone.renew_pools(features()[::4])
+    assert alone.epoch(2).shape[1] == 8
+
+
 def test_it_is_a_function_of_pools_seed_and_epoch() -> None:
     one, two = sampler(), sampler()
     one.renew_pools(features())

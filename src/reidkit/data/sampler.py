@@ -73,9 +73,9 @@ class PKSampler:
         self.ids, self.images, self.visits, self.seed = ids, images, visits, seed
         _, self._id_of, self._counts = np.unique(np.asarray(pids), return_inverse=True, return_counts=True)
         _check_ids(len(self._counts), ids)
-        self._camids = None if camids is None else np.asarray(camids)
-        if self._camids is not None and self._camids.shape != self._id_of.shape:
-            raise UsageError(f"{len(self._camids)} camids for {len(self._id_of)} images: pass one for each")
+        self.camids = None if camids is None else np.asarray(camids)
+        if self.camids is not None and self.camids.shape != self._id_of.shape:
+            raise UsageError(f"{len(self.camids)} camids for {len(self._id_of)} images: pass one for each")
         self._chunks_of = np.maximum(self._counts // images, 1) if visits == "chunks" else np.ones_like(self._counts)
 
     def epoch(self, epoch: int, window: int = 0) -> NDArray[np.int64]:
@@ -88,8 +88,8 @@ class PKSampler:
         # Shuffle all images, then sort them by id without changing the order inside an id.
         shuffled = rng.permutation(len(self._id_of))
         by_id = shuffled[np.argsort(self._id_of[shuffled], kind="stable")]
-        if self._camids is not None:
-            by_id = _spread(by_id, self._id_of, self._camids)
+        if self.camids is not None:
+            by_id = _spread(by_id, self._id_of, self.camids)
         chunks = self._cut(by_id, rng)
         if self.visits == "once":
             ids = len(self._counts)
@@ -360,6 +360,8 @@ class HardIdSampler:
         return np.concatenate([chosen, rng.choice(rest, wanted - len(chosen), replace=False)])
 
     def _images_of(self, number: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """K images of an id, with repeats only where it has fewer."""
+        """K images of an id, with repeats only where it has fewer; of as many cameras as they can be, as in `plain`."""
         own = self._by_id[self._starts[number] : self._starts[number] + self._counts[number]]
+        if self.plain.camids is not None:
+            return np.resize(_spread(rng.permutation(own), self._id_of, self.plain.camids), self.plain.images)
         return rng.choice(own, self.plain.images, replace=len(own) < self.plain.images)
