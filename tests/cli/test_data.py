@@ -68,6 +68,18 @@ def test_training_and_evaluating_say_it_in_one_line(nursery: Nursery, tmp_path: 
     assert json.loads(found.out)["queries"] == 4
 
 
+def test_settings_that_change_nothing_are_said(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    changes = {"triplet__form": "soft", "triplet__margin": 0.5, "distil__logits": 1, "adapt__eps": 0.5}
+    brief = {"optim__epochs": 1, "optim__drops": [], "optim__warmup_epochs": 0}
+    trained = nursery.run(*training(noise, tmp_path / "run", **brief, **changes))
+    assert trained.status == 0, trained.err
+    assert [line for line in trained.err.splitlines() if "has no effect" in line] == [
+        "warning: triplet.margin has no effect with triplet.form=soft",
+        "warning: distil.logits has no effect without a teacher",
+        "warning: adapt.eps has no effect in a training",
+    ]
+
+
 def test_a_split_trains_and_is_scored(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
     """Twelve ids of two cameras with two images each; a third of them are held out, each asked for by both cameras."""
     root = people(noise, tmp_path / "people")

@@ -16,6 +16,7 @@ from reidkit import recipe as recipe_file
 from reidkit.cli import options
 from reidkit.cli.help import option_of
 from reidkit.cli.output import command, join, print_json, print_line, progress, remark, shown_command
+from reidkit.recipe.effect import without_effect
 from reidkit.recipes import get_recipe, named
 from reidkit.recipes.luo2019.interpretations import interpret
 from reidkit.terminal import duration, percent
@@ -24,7 +25,7 @@ from reidkit.train.run_folder import begun_as, default_folder, holds_run, refuse
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from reidkit.cli.output import Tell
     from reidkit.distributed import Group
@@ -78,6 +79,8 @@ def train(
     from reidkit.train import train as run_training
 
     with open_console(context) as (group, tell):
+        if group.first:
+            _warn_of_effect(chosen, settings or [], taught=teacher is not None)
         run = run_training(
             chosen,
             data,
@@ -102,6 +105,16 @@ def train(
         print_run(run, as_json=as_json)  # first, as the page may find no room
         run.write_report(repeat_command(run, processes), found)
     return 0
+
+
+def _warn_of_effect(recipe: recipe_file.Recipe, settings: Sequence[str], *, taught: bool) -> None:
+    """Say which settings change nothing: a score that stays the same would be taken for their result."""
+    found = without_effect(recipe)
+    for key in dict.fromkeys(setting.partition("=")[0].strip() for setting in settings):
+        section = key.partition(".")[0]
+        away = {"adapt": "in a training", "distil": "" if taught else "without a teacher"}.get(section, "")
+        if why := away or (f"with {found[key]}" if key in found else ""):
+            remark(f"warning: {key} has no effect {why}")
 
 
 def _begun(folder: Path, before: Path | None, recipe: recipe_file.Recipe) -> tuple[Path, recipe_file.Recipe]:
