@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,18 @@ def test_a_camera_whose_number_no_name_gives_back_is_refused(draw: Callable[...,
     assert not (tmp_path / "new").exists()
     write_split(made, tmp_path / "new")
     assert load_dataset(tmp_path / "new").train.camids.tolist() == made.train.camids.tolist()
+
+
+def test_a_name_that_no_table_can_hold_is_named(draw: Callable[..., Path], tmp_path: Path) -> None:
+    names = [f"in/{pid}/{os.fsdecode(name)}.jpg" for pid in "ab" for name in (b"c1_\xff", b"c2_\xfe")]
+    made = make_split(*open_to_split(draw(*names) / "in"))
+    with pytest.raises(
+        DataError, match=r"the name of .*\.jpg is no UTF-8, as a table is: rename it, or pass how='copy'"
+    ):
+        write_split(made, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    write_split(made, tmp_path / "new", "copy")
+    assert len(load_dataset(tmp_path / "new").train) == 2
 
 
 def test_what_cannot_be_read_or_written_is_named(

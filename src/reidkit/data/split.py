@@ -100,7 +100,7 @@ def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
 
     Raises:
         DataError: `out` is there already or cannot be written, an image cannot be read, the images lie in shards, or a
-            camera's number has no room in a name.
+            camera's number has no room in a name, or a name none in a table.
     """
     if os.path.lexists(out):
         raise DataError(f"{out} is there already: name a new folder")
@@ -158,7 +158,13 @@ def _write_table(dataset: Dataset, folder: Path, _: How) -> None:
         for name, sample in _rows(dataset):
             camid = "" if sample.camid == NO_CAMERA else names.camid(sample.camid)
             pid = names.pid(sample.pid)
-            writer.writerow((Path(str(sample.path)).absolute(), pid, camid, name))
+            try:
+                writer.writerow((Path(str(sample.path)).absolute(), pid, camid, name))
+            except UnicodeEncodeError:
+                raise DataError(
+                    f"the name of {sample.path} is no UTF-8, as a table is: rename it, or pass how='copy'",
+                    argument="how",
+                ) from None
         file.flush()
         os.fsync(file.fileno())
 
