@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +29,6 @@ from reidkit.types import Dataset, Sample
 from tests.encoder.files import mean_colour
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from tests.commands import Nursery
@@ -90,6 +90,15 @@ def test_a_folder_by_hand(folder: Path, tmp_path: Path, name: str) -> None:
     assert set(found.pids.tolist()) == set(found.camids.tolist()) == {-1}
     assert found.model == (Colours.fingerprint if name == "f.npz" else "")
     assert not (tmp_path / f"{name}.parts").exists()
+
+
+def test_a_name_that_is_no_text_is_written_by_its_bytes(folder: Path, tmp_path: Path) -> None:
+    """Parquet holds UTF-8: the error came when all was computed."""
+    pytest.importorskip("pyarrow")
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/\xff.png"))
+    (folder / "00.png").rename(odd)
+    assert embed_images(Colours(), odd, tmp_path / "f.parquet").features == 1
+    assert read_features(tmp_path / "f.parquet").paths[0].endswith("\\udcff.png")
 
 
 def test_a_data_set_keeps_its_labels(noise: Path, tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def write_parquet(
             offsets = np.arange(len(vectors) + 1, dtype=np.int32) * shape[1]
             lists = arrow.ListArray.from_arrays(offsets, arrow.array(np.ascontiguousarray(vectors).reshape(-1)))
             paths: Sequence[str] = columns["paths"][some]
-            rows = [lists, columns["pids"][some], columns["camids"][some], list(paths)]
+            text = [path.encode("utf-8", "backslashreplace").decode() for path in paths]  # a byte of none as \udcXX
+            rows = [lists, columns["pids"][some], columns["camids"][some], text]
             writer.write_table(arrow.table(rows, schema=schema))
 
 
