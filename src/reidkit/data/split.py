@@ -13,7 +13,7 @@ import numpy as np
 
 from reidkit.atomic import NO_ROOM, new_folder
 from reidkit.data.formats.folder import NO_IDS, camera
-from reidkit.data.formats.scan import label
+from reidkit.data.formats.labels import label
 from reidkit.errors import DataError, UsageError
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample
 

@@ -129,6 +129,9 @@ def test_two_spellings_of_one_integer_are_refused(table: Path) -> None:
         with pytest.raises(DataError, match=r"spells the pid 7 in two ways, 0?07 and 7: spell it in one"):
             csv.load(write(table, *rows))
     assert csv.load(write(table, "images/a.jpg,7.0,0,train", "images/b.jpg,7,0,train")).train[0].pid == 7
+    two = [f"images/{image}.jpg,{pid},0,train" for image, pid in (("a", "Zo\u00e9"), ("b", "Zoe\u0301"))]
+    with pytest.raises(DataError, match=r"spells the pid Zo.* in two ways that look alike, with accents"):
+        csv.load(write(table, *two))
     with pytest.raises(DataError, match="spells the camid 1 in two ways, 01 and 1"):
         csv.load(write(table, "images/a.jpg,7,01,train", "images/b.jpg,7,1,train"))
 
@@ -167,6 +170,7 @@ def test_what_spreadsheets_do(table: Path) -> None:
         ("images/b.jpg,1,NaN,train", "camid NaN is a missing value.*leave it empty if it is not known"),
         ("images/b.jpg,-2.0,0,train", "pid -2 is neither a whole number"),
         ("images/b.jpg,7.5,0,train", "pid 7.5 is neither a whole number"),
+        ("images/b.jpg,1.23457E+11,0,train", r"pid 1.23457E\+11 is a long number that a spreadsheet has cut: format"),
         ("images/b.jpg,nan,0,train", "pid nan is a missing value: give the id's number or name, or -1 for junk"),
         ("images/b.jpg,1,0,test", "split test is none of train, query, gallery: write one of these"),
         ("images/b.jpg,1,0,", "split is empty and is none of train"),

@@ -8,7 +8,8 @@ import re
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
-from reidkit.data.formats.scan import NONE, Format, is_file, label, locate, numbered, without_junk
+from reidkit.data.formats.labels import NONE, label, numbered
+from reidkit.data.formats.scan import Format, is_file, locate, without_junk
 from reidkit.errors import DataError
 from reidkit.types import SPLITS, Names, Sample
 

@@ -7,16 +7,8 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from reidkit.data.formats.scan import (
-    Format,
-    any_image,
-    as_names,
-    folders_in,
-    image_names,
-    locate,
-    refuse_two_spellings,
-    without_junk,
-)
+from reidkit.data.formats.labels import as_names, refuse_two_spellings
+from reidkit.data.formats.scan import Format, any_image, folders_in, image_names, locate, without_junk
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, SPLITS, Names, Sample
 

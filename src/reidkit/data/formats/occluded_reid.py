@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import Format, folders_in, image_names, locate, numbered, without_junk
+from reidkit.data.formats.labels import numbered
+from reidkit.data.formats.scan import Format, folders_in, image_names, locate, without_junk
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Dataset, Names, Sample
 

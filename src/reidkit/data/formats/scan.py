@@ -1,10 +1,9 @@
 # ruff: noqa: PTH110, PTH118, PTH119, PTH120 (strings: a Path for each of a million files takes its time)
-"""Which images lie in a folder, which of its files are not read, and what numbers ids and cameras get."""
+"""Which images lie in a folder, and which of its files are not read."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +13,8 @@ from reidkit.errors import DataError, MissingFileError
 from reidkit.types import JUNK, NO_NAMES, Dataset, Names, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    import re
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 class Format(NamedTuple):
@@ -205,79 +205,6 @@ def _is(question: Callable[[], bool]) -> bool:
         return question()
     except OSError:
         return False
-
-
-# Ids and cameras as text: which numbers they get, in tables, folders and shards alike, and what they are called.
-
-
-NONE = "-1"
-"""Junk among pids, and an unknown camera among camids."""
-
-INTEGER = re.compile(r"-1|\d{1,9}", re.ASCII)
-
-_WHOLE = re.compile(r"(-?\d+)(?:\.0*|,0)", re.ASCII)
-_NO_LABEL = re.compile(r"[+-]\d+|[+-]?\d*[.,]\d+", re.ASCII)
-_LONGEST = 200
-"""Characters of a name."""
-
-_MISSING = frozenset(("nan", "null", "none", "<na>", "n/a", "#n/a"))
-
-
-def label(text: str, column: str) -> str:
-    """Return an id or a camera, as a table or a shard has it.
-
-    Space around it is left out, and so is the `.0` that pandas puts after whole numbers as soon as a column has a gap.
-
-    Raises:
-        DataError: it is empty, a missing value, below -1, a number that is not whole, or too long or not printable.
-    """
-    text = text.strip()
-    text = found[1] if (found := _WHOLE.fullmatch(text)) else text
-    if not text:
-        raise DataError(f"{column} is empty")
-    if text.lower() in _MISSING:
-        raise DataError(f"{column} {text} is a missing value")
-    if text != NONE and _NO_LABEL.fullmatch(text):
-        raise DataError(f"{column} {text} is neither a whole number from 0 on, nor -1, nor a name")
-    if len(text) > _LONGEST or not text.isprintable():
-        raise DataError(f"{column} {text[:_LONGEST]!r} is no name: it must fit on a line, in {_LONGEST} characters")
-    return text
-
-
-def numbered(labels: Collection[str], column: str, where: str) -> tuple[dict[str, int], dict[int, str]]:
-    """Return the number of each label, and the name of each number that stands for one.
-
-    Integers (of up to 9 digits) stay what they are. As soon as one label is none, all but -1 are names, and are
-    numbered in sorted order.
-
-    Raises:
-        DataError: two labels are the same integer; `where` begins the sentence.
-    """
-    refuse_two_spellings(labels, column, where)
-    if all(INTEGER.fullmatch(text) for text in labels):
-        return {text: int(text) for text in labels}, {}
-    return as_names(labels)
-
-
-def as_names(labels: Collection[str]) -> tuple[dict[str, int], dict[int, str]]:
-    """Return the same where all labels but -1 are names, even those that look like integers."""
-    names = sorted(set(labels) - {NONE})
-    return {name: number for number, name in enumerate(names)} | {NONE: int(NONE)}, dict(enumerate(names))
-
-
-def refuse_two_spellings(labels: Collection[str], column: str, where: str) -> None:
-    """Raise where two labels are the same integer, such as 007 and 7.
-
-    Raises:
-        DataError: they are; `where` begins the sentence.
-    """
-    seen: dict[int, str] = {}
-    for text in sorted(set(labels)):
-        if text.isascii() and text.isdecimal() and len(text) < 1000 and seen.setdefault(int(text), text) != text:
-            raise DataError(
-                f"{where} spells the {column} {int(text)} in two ways, {seen[int(text)]} and {text}: spell it in one, "
-                "or put a letter before one if they are two"
-            )
 
 
 # What lies in a data set's folder and is not read, counted by kind.

@@ -14,7 +14,7 @@ from reidkit import npz
 from reidkit.atomic import atomic_write
 from reidkit.data.cache import default_cache_dir
 from reidkit.data.decode import MAX_BYTES
-from reidkit.data.formats.scan import numbered
+from reidkit.data.formats.labels import numbered
 from reidkit.data.shards.samples import ROW, Facts, Shard, ShardSamples, shown_text
 from reidkit.data.shards.storage import Folder, shards_at
 from reidkit.errors import DataError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 
 import numpy as np
 
-from reidkit.data.formats.scan import INTEGER, label
+from reidkit.data.formats.labels import INTEGER, label
 from reidkit.errors import DataError
 from reidkit.terminal import harmless
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, SPLITS, Dataset, Names, Sample, Samples
