@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+import reidkit
 from reidkit.errors import RunError
 from reidkit.experiments import measure as measuring
 from reidkit.experiments.measure import DatasetDigest, RunOptions, measure
 from reidkit.experiments.plan import plan_runs
-from reidkit.types import Dataset, Sample
+from reidkit.recipes.paper_table import Search
+from reidkit.types import JUNK, Dataset, Sample
 from tests.experiments.made import order
+from tests.metrics.definition import crowd
 
 if TYPE_CHECKING:
     from reidkit.train.inputs import TrainOptions
@@ -44,3 +49,16 @@ def test_a_run_is_compiled_where_that_is_asked_for(
         with pytest.raises(RunError):
             measure(planned, {"noise": noise}, RunOptions(device="cpu", compile=wanted))
     assert asked == [False, True]
+
+
+def test_junk_is_nobodys_neighbour_in_a_table_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `reidkit.score`: a gallery of a user's own may have images without an id."""
+    query, gallery = crowd(images=200)
+    gallery = replace(gallery, pids=np.where(np.arange(200) % 3, gallery.pids, JUNK))
+    monkeypatch.setattr(measuring, "load_model", lambda _: None)
+    monkeypatch.setattr(measuring, "embed_dataset", lambda *_: (query, gallery))
+    wanted = {name: Search(metric="euclidean", rerank=name == "re-ranked") for name in ("plain", "re-ranked")}
+    found = measuring._evaluate(tmp_path, Dataset("own"), wanted, None, RunOptions(device="cpu"))
+    assert found["plain"] == reidkit.score(query, gallery, metric="euclidean").as_json()
+    expected = reidkit.score(query, gallery, metric="euclidean", rerank="k-reciprocal")
+    assert found["re-ranked"] == expected.as_json() != found["plain"]

@@ -20,8 +20,7 @@ from reidkit.evaluation import EvaluationProtocol, embed_dataset
 from reidkit.experiments.plan import PlannedRun, silent
 from reidkit.hardware import choose_device, choose_precision
 from reidkit.metrics.calibration_file import counted_lower
-from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
-from reidkit.metrics.retrieval import score, score_distances
+from reidkit.metrics.scoring import score
 from reidkit.recipes.paper_table import BENCHMARKS
 from reidkit.synth import synthesize
 from reidkit.train.inputs import TrainOptions
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from reidkit.recipes.paper_table import Search
     from reidkit.train.log import Row
     from reidkit.train.run import Run
-    from reidkit.types import Dataset, Embeddings, Sample
+    from reidkit.types import Dataset, Embeddings, RerankMethod, Sample
 
     Pair = tuple[Embeddings, Embeddings]
 
@@ -236,16 +235,9 @@ def _evaluate(
         if search.feature not in pairs:
             protocol = EvaluationProtocol(feature=search.feature)
             pairs[search.feature] = embed_dataset(load_model(folder), dataset, protocol, inference)
-        scores[key] = _search(pairs[search.feature], search)
+        again: RerankMethod | None = "k-reciprocal" if search.rerank else None
+        scores[key] = score(*pairs[search.feature], metric=search.metric, rerank=again).as_json()
     return scores
-
-
-def _search(pair: Pair, search: Search) -> dict[str, float]:
-    query, gallery = pair
-    if not search.rerank:
-        return score(query, gallery, metric=search.metric).as_json()
-    dist_qg = k_reciprocal(query.vectors, gallery.vectors, metric=search.metric)
-    return score_distances(dist_qg, query, gallery).as_json()
 
 
 def _train(planned: PlannedRun, dataset: Dataset, options: RunOptions) -> Run:
