@@ -278,6 +278,15 @@ def test_camera_pairs_keep_their_rate():
         assert (similarity[cell & same] > best).mean() - pair.tpr < 0.02
 
 
+def test_a_camera_pair_keeps_its_rate_where_impostors_are_at_the_end_of_a_bin():
+    """Features of disjoint coordinates: every impostor pair has the cosine 0, which no bin must let through."""
+    one = embeddings(np.eye(64), range(64), [0] * 64)
+    made = calibrate(one, replace(one, camids=np.ones(64, np.int64)), far=0.05)
+    (pair,) = made.camera_pairs
+    assert (pair.tpr, pair.far) == (1, 0)
+    assert not (np.zeros(1, np.float32) >= pair.threshold)[0]
+
+
 def test_few_pairs_are_said(calibration):
     (warning,) = calibration.warnings
     assert warning.startswith("the open-set rate at 0.01 rests on 153 queries whose id is not in the gallery")

@@ -189,7 +189,7 @@ def _open_set(query: Embeddings, gallery: Embeddings, settings: Settings) -> Ope
 
 
 def _camera_thresholds(tables: Tables, settings: Settings) -> Iterator[CameraThreshold]:
-    """Yield the camera pairs with enough pairs, each with the lowest end of a bin at which the FAR is kept."""
+    """Yield the camera pairs with enough pairs, each with the lowest end of a bin above which the FAR is kept."""
     least = max(LEAST_IMPOSTORS, FEW / settings.far)
     for (ours, theirs), genuine, impostor in zip(
         tables.camera_pairs.tolist(), tables.camera_genuine, tables.camera_impostor, strict=True
@@ -204,7 +204,8 @@ def _camera_thresholds(tables: Tables, settings: Settings) -> Iterator[CameraThr
             gallery_camid=theirs,
             genuine=total,
             impostors=others,
-            threshold=float(tables.ends[last]),
+            # Pairs at the end itself are in the next bin, and have to stay out in single precision, too.
+            threshold=float(np.nextafter(np.float32(tables.ends[last]), np.float32(np.inf))),
             tpr=float(genuine[:last].sum() / total),
             far=float(accepted[last] / others),
             probability=fit(Counts(tables.means, genuine, impostor), settings.method, settings.prior),
