@@ -104,7 +104,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, noise, monkeypatch):
 
 def test_what_another_process_has_made_did_not_fail(tmp_path, noise, monkeypatch):
     """It trains the first row while this one trains the second."""
-    asked = order(tmp_path, data={"noise": noise}, settings=TINY, rows=("standard-baseline", "warmup"))
+    asked = order(tmp_path, data={"noise": noise}, settings=TINY, rows=("standard-baseline", "erasing"))
     first, second = plan_runs(asked)
 
     def elsewhere(run, folders, options):
@@ -116,7 +116,7 @@ def test_what_another_process_has_made_did_not_fail(tmp_path, noise, monkeypatch
     monkeypatch.setattr(grid, "measure", elsewhere)
     result = make_table(asked, OPTIONS)
     assert result.failures == {}
-    assert [len(row.cells[0].map.values) for row in result.rows[:2]] == [1, 1]
+    assert [len(row.cells[0].map.values) for row in result.rows if row.name in asked.rows] == [1, 1]
     (file,) = asked.out.glob("*.txt")
     assert "failed" not in file.read_text()
 

@@ -40,8 +40,7 @@ def test_tables_share_their_runs(tmp_path):
 def test_a_run_of_another_name_serves(tmp_path):
     """fast-reid's strong baseline has no centre loss, so that its rung with BNNeck is the same recipe."""
     asked = order(tmp_path, interpretation="fast-reid")
-    last, before = plan_runs(asked)[-1], plan_runs(asked)[-2]
-    assert last.folder != before.folder  # nothing is there yet, and each row would make its own
+    assert len(plan_runs(asked)) == 6  # one training for both, before anything is there, too
     folder = finish(asked, "bnneck", 0, 0.9, 0.8)
     assert [one.folder for one in plan_runs(asked)].count(folder) == 1
     assert len(plan_runs(asked)) == 6

@@ -181,15 +181,15 @@ def plan_runs(experiment: Experiment) -> list[PlannedRun]:
         UsageError: rows, settings or data sets that do not fit the table.
         WeightsError: a weights file cannot be read.
     """
-    runs: dict[Path, PlannedRun] = {}
+    runs: dict[tuple[str, int], PlannedRun] = {}
     for row in experiment.selected_rows():
         recipe = None if experiment.masks is None and takes_masks(row) else experiment.recipe(row)
         for column in columns(experiment.table, experiment.data) if recipe else ():
             if recipe is None or not {column.train, column.test} <= set(experiment.data):
                 continue
             for seed in range(experiment.seeds):
-                run = plan_run(experiment, recipe, row, column, seed)
-                runs[run.folder] = _joined(runs.get(run.folder), run)
+                run, key = plan_run(experiment, recipe, row, column, seed), _key(experiment, recipe, column)
+                runs[key, seed] = _joined(runs.get((key, seed)), run)
     return list(runs.values())
 
 
