@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -65,6 +66,34 @@ def test_a_new_gallery_leaves_nothing_of_a_call_that_was_killed(path):
     LocalGallery.create(path, dim=3).close()
     assert sorted(file.name for file in path.parent.iterdir()) == ["other.db.0123abcd.partial", "people.db"]
     assert path.read_bytes()[18:20] == b"\2\2", "written ahead from the first time on"
+
+
+def test_a_new_gallery_does_not_bring_back_the_rows_of_one_that_was_removed(path):
+    """A kill leaves what was written ahead beside the file, and SQLite would put it into any file of that name."""
+    with filled(path, [RED, BLUE]):
+        for left in ("-wal", "-shm"):
+            shutil.copy(f"{path}{left}", path.with_name(f"kept{left}"))
+    path.unlink()
+    for left in ("-wal", "-shm"):
+        path.with_name(f"kept{left}").rename(f"{path}{left}")
+        os.utime(f"{path}{left}", (1, 1))
+    with LocalGallery.create(path, dim=3) as gallery:
+        assert len(gallery) == 0
+
+
+@pytest.mark.parametrize("put", ["nothing", "another"])
+def test_a_file_that_is_gone_or_another_takes_no_more_rows(path, put):
+    """They would be in no file; and those of the other one would be overwritten."""
+    with filled(path, [RED]) as gallery:
+        path.rename(path.with_name("moved.db"))
+        if put == "another":
+            filled(path, [BLUE, BLUE]).close()
+        for use in (lambda: gallery.add_vectors([RED], [Row("x")]), gallery.keys):
+            with pytest.raises(GalleryError, match=r"people\.db was removed or replaced"):
+                use()
+        path.unlink(missing_ok=True)
+        path.with_name("moved.db").rename(path)
+        gallery.info()
 
 
 def test_another_models_features_are_refused(path):

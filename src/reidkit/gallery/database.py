@@ -74,6 +74,7 @@ class Database:
         """
         self.path = path
         self.writable = _check_file(path)
+        self._file = path.stat()
         self._idle: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
         self._writing = threading.RLock()
@@ -98,6 +99,7 @@ class Database:
             DataError: the file is damaged.
             GalleryError: it cannot be read.
         """
+        self._refuse_another()
         with self.errors():
             connection = self._take()
             try:
@@ -117,6 +119,7 @@ class Database:
         """
         if not self.writable:
             raise GalleryError(f"{self.path} cannot be written: ask for the right to write it, or copy it")
+        self._refuse_another()
         with self._writing, self.errors():
             connection = self._writer = self._writer or self._connect(write=True)
             connection.execute("BEGIN IMMEDIATE")
@@ -155,6 +158,13 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise _in_words(self.path, error) from None
+
+    def _refuse_another(self) -> None:
+        """Refuse to go on with a file that has another one in its place, or none: nobody would find what is written."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self._file, self.path.stat()):
+                return
+        raise GalleryError(f"{self.path} was removed or replaced since it was opened: put it back, or open it again")
 
     def _take(self) -> sqlite3.Connection:
         try:
@@ -222,6 +232,7 @@ def create(path: Path, meta: Mapping[str, str]) -> None:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
         with new_file(path) as file:
+            _remove_orphans(path, os.fstat(file.fileno()).st_mtime_ns)
             file.write(_empty(meta))
     except FileExistsError:
         raise DataError(f"{path} is there already: add to it, or name another file") from None
@@ -234,6 +245,16 @@ def create(path: Path, meta: Mapping[str, str]) -> None:
 def _refuse_there(path: Path) -> None:
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, "it is there already")
+
+
+def _remove_orphans(path: Path, now: int) -> None:
+    """Remove what was written ahead for a file that was removed alone: SQLite would put its rows into the new one.
+
+    What is not older than `now` (ns) is of another process that is making the same gallery, and is quicker.
+    """
+    for left in (Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if left.exists() and left.stat().st_mtime_ns < now:
+            left.unlink()
 
 
 def _empty(meta: Mapping[str, str]) -> bytes:

@@ -20,7 +20,7 @@ from reidkit.serve.audit import AuditLog
 from reidkit.serve.endpoints import moments, operation, rows, search
 from reidkit.serve.problems import Problem
 from reidkit.serve.security import Shell
-from reidkit.serve.service import Service
+from reidkit.serve.service import LOG, Service
 from reidkit.serve.settings import ServiceSettings
 from reidkit.version import __version__
 
@@ -304,6 +304,7 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
         if isinstance(error, UsageError | DataError):
             return answer(request, Problem("invalid", str(error)))
         if isinstance(error, ReidkitError) and not isinstance(error, ValueError):
+            LOG.error("%s", error)  # what the client is not told
             return answer(request, Problem("storage-full", retry_after=30))
         raise error
 

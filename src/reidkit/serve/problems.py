@@ -57,7 +57,11 @@ PROBLEMS: dict[str, Kind] = {
     "loading": Kind(503, "The service is starting", "Wait as many seconds as `Retry-After` says."),
     "stopping": Kind(503, "The service is stopping", "Try again when it has been started again."),
     "timed-out": Kind(503, "The request waited too long", "Wait as many seconds as `Retry-After` says."),
-    "storage-full": Kind(503, "The gallery cannot be written", "Its operator has to make room on the disk."),
+    "storage-full": Kind(
+        503,
+        "The gallery cannot be written",
+        "Its operator has to make room, or put its file back: the log has the reason.",
+    ),
     "audit-unavailable": Kind(503, "The audit log cannot be written", "Nothing is answered that cannot be logged."),
 }
 
