@@ -36,6 +36,15 @@ def test_entries_and_their_chain(nursery, log):
     assert whole.out.startswith("3 entries, the last one ")
 
 
+def test_a_log_of_any_name_and_why_before_what_was_found(nursery, tmp_path):
+    with closing(AuditLog(tmp_path / "log.sqlite")) as made:
+        wanted = {"filter": {"camera": {"in": ["hall"]}}}
+        made.write("anna", "search", count=20, images=["sha256:" + "0" * 64], purpose="case 8", wanted=wanted).result()
+        shown = nursery.run("gallery", "audit", tmp_path / "log.sqlite").out
+    assert '{"purpose": "case 8", "wanted": {"filter": {"camera": {"in": ["hall"]}}}, "count": 20' in shown
+    assert nursery.run("gallery", "audit", tmp_path / "log.sqlite", "--verify").out.startswith("1 entries")
+
+
 def test_a_log_that_was_touched(nursery, log):
     with closing(sqlite3.connect(log)) as connection:
         connection.execute("UPDATE entries SET actor = 'nobody' WHERE id = 2")

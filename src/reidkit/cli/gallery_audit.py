@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 SHOWN = 120
 """Characters of what an entry holds beside time, actor and action."""
 
+FIRST = ("purpose", "wanted", "filter", "a", "b", "similarity")
+"""What of that stands first: why, and for what. Hashes and results are long."""
+
 
 def audit(
-    uri: Annotated[
-        str, typer.Argument(metavar="GALLERY", help="Its file, as people.db; or a log, as people.db-audit.")
-    ],
+    uri: Annotated[str, typer.Argument(metavar="GALLERY", help="Its file, as people.db; or the file of the log.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check the chain of hashes instead.")] = False,
     actor: Annotated[str, typer.Option("--actor", help="Entries of this actor.")] = "",
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="2026-11-26T08:00Z, or 2h ago.")] = None,
@@ -35,7 +36,7 @@ def audit(
     as_json: options.Json = False,
 ) -> None:
     """Show the audit log of a gallery that is served, or check that nobody has changed it."""
-    path = Path(uri) if uri.endswith("-audit") else Path(f"{uri}-audit")
+    path = Path(uri) if uri.endswith("-audit") or _is_log(Path(uri)) else Path(f"{uri}-audit")
     if not path.is_file():
         raise MissingFileError(f"{path} is not there: a gallery has a log from the first time on that it is served")
     if verify:
@@ -46,10 +47,24 @@ def audit(
         print_json({"entries": entries})
         return
     for entry in entries:
-        rest = {name: value for name, value in entry.items() if name not in ("id", "time", "actor", "action", "hash")}
+        names = [*(name for name in FIRST if name in entry), *(name for name in entry if name not in FIRST)]
+        rest = {name: entry[name] for name in names if name not in ("id", "time", "actor", "action", "hash")}
         text = json.dumps(rest, ensure_ascii=False)
         short = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
         print_line(f"{entry['id']}  {entry['time']}  {entry['actor']}  {entry['action']}  {short}")
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file is an audit log, which `serve --audit` may have given any name."""
+    from reidkit.serve.audit import APPLICATION
+
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return bool(connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION)
+    except sqlite3.Error:
+        return False
 
 
 def _read(path: Path, actor: str, since: str | None, until: str | None) -> list[dict[str, Any]]:
