@@ -19,6 +19,7 @@ from reidkit.evaluation import embed_dataset, open_dataset, require_evaluable, w
 from reidkit.metrics.calibration_file import Settings, calibration_path, load_calibration, save_calibration
 from reidkit.metrics.distances import pair_squares, prepare
 from reidkit.metrics.pairs import similarity
+from reidkit.terminal import chance_words
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -178,8 +179,9 @@ class Comparison:
         if self.threshold is None:
             return f"similarity {self.similarity:.3f}; no threshold is known: calibrate the model, or pass one"
         side, result = ("at least", "the same person") if self.same else ("below", "not accepted as the same person")
-        chance = "" if self.probability is None else f"; probability of one person {100 * self.probability:.1f} %"
-        text = f"{result}: similarity {self.similarity:.3f}, {side} the threshold {self.threshold:.3f}{chance}"
+        chance = chance_words(self.probability, 1)
+        text = f"{result}: similarity {self.similarity:.3f}, {side} the threshold {self.threshold:.3f}"
+        text += f"; probability of one person {chance}" if chance else ""
         if self.false_accepts is None or self.false_rejects is None:
             return text
         return (

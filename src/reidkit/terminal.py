@@ -44,6 +44,20 @@ def percent(value: float | None, *, digits: int = 1, sign: str = "", none: str =
     return none if value is None or not math.isfinite(value) else f"{100 * value:{sign}.{digits}f}"
 
 
+def chance_words(probability: float | None, digits: int = 0) -> str:
+    """Return a probability in per cent, "" for None; its ends are never 0 and 100, as nothing is that sure.
+
+    >>> chance_words(0.998), chance_words(0.94), chance_words(0.001), chance_words(0.998, 1), chance_words(1.0, 1)
+    ('over 99 %', '94 %', 'under 1 %', '99.8 %', 'over 99.9 %')
+    """
+    if probability is None:
+        return ""
+    least = 0.1 ** (digits + 2)
+    if probability > 1 - least:
+        return f"over {100 * (1 - least):.{digits}f} %"
+    return f"under {100 * least:.{digits}f} %" if probability < least else f"{100 * probability:.{digits}f} %"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number and its noun: 1 id, 2,000 ids. `plural` is that of a noun that takes more than an s."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

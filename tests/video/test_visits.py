@@ -10,9 +10,10 @@ import pytest
 from reidkit.errors import UsageError
 from reidkit.gallery import Query, Row
 from reidkit.gallery.local import LocalGallery
+from reidkit.terminal import chance_words
 from reidkit.video.people import PERSON
 from reidkit.video.visits import COLUMNS, find_visits, visits_csv
-from reidkit.video.words import chance_words, clock, span_words
+from reidkit.video.words import clock, span_words
 from tests.gallery.made import calibration
 
 BEGAN = datetime(2026, 11, 26, 8, tzinfo=UTC)
@@ -142,6 +143,7 @@ def test_times_in_words():
 
 def test_nothing_is_certain():
     assert [chance_words(each) for each in (1.0, 0.944, 0.0)] == ["over 99 %", "94 %", "under 1 %"]
+    assert [chance_words(each, 1) for each in (1.0, 0.9985, 0.0, None)] == ["over 99.9 %", "99.9 %", "under 0.1 %", ""]
 
 
 def test_the_table_marks_what_a_spreadsheet_would_compute(filled):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from reidkit.cli.output import print_json, print_line, print_table, remark
-from reidkit.terminal import counted
+from reidkit.terminal import chance_words, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +94,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
     columns = {
         "rank": [str(hit.rank) for hit in hits],
         "similarity": [f"{hit.similarity:.4f}" for hit in hits],
-        "probability": ["" if hit.probability is None else f"{100 * hit.probability:.1f} %" for hit in hits],
+        "probability": [chance_words(hit.probability, 1) for hit in hits],
         "threshold": threshold_cells(hits) if by_row else [],
         "same": [{None: "", True: "yes", False: "no"}[hit.same] for hit in hits],
         "camera": [hit.camera or "" for hit in hits],

@@ -19,7 +19,7 @@ from reidkit.cli.gallery_output import (
 )
 from reidkit.cli.output import print_json, print_line, print_table, remark
 from reidkit.errors import UsageError
-from reidkit.terminal import counted
+from reidkit.terminal import chance_words, counted
 
 if TYPE_CHECKING:
     from reidkit.gallery import Gallery, Query
@@ -232,7 +232,7 @@ def _print_some(visits: tuple[Visit, ...], *, by_row: bool) -> None:
         "camera": [visit.camera or "" for visit in visits],
         "from": [begin for begin, _, _ in spans],
         "to": [end for _, _, end in spans],
-        "probability": ["" if visit.probability is None else f"{100 * visit.probability:.1f} %" for visit in visits],
+        "probability": [chance_words(visit.probability, 1) for visit in visits],
         "similarity": [f"{visit.similarity:.4f}" for visit in visits],
         "threshold": threshold_cells(visit.best for visit in visits) if by_row else [],
         "person": ["" if visit.person is None else str(visit.person) for visit in visits],

@@ -12,7 +12,7 @@ from PIL import Image
 from reidkit.data.images import read_for_display
 from reidkit.plots.image_grid import Grid, Tile, draw_grid, tile_pixels
 from reidkit.plots.style import INK, TRUE
-from reidkit.terminal import counted
+from reidkit.terminal import chance_words, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,8 +59,7 @@ def nobody() -> Tile:
 
 
 def _tile(gallery: Gallery, hit: Hit, folder: Path) -> Tile:
-    chance = "" if hit.probability is None else f"{100 * hit.probability:.0f} %"
-    words = " ".join(word for word in (chance, (hit.camera or "")[:8]) if word)
+    words = " ".join(word for word in (chance_words(hit.probability), (hit.camera or "")[:8]) if word)
     # A hit below the threshold gets no cross: it need not be a false match.
     frame, mark = (TRUE, "✓") if hit.same else ("", "")
     caption = f"{hit.rank}: {hit.similarity:.2f}\n{words}".rstrip()

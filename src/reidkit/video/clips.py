@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from reidkit.errors import DataError, MissingFileError
+from reidkit.terminal import chance_words
 from reidkit.video.encode import write_video
 from reidkit.video.frames import (
     FALLBACK_RATE,
@@ -25,7 +26,6 @@ from reidkit.video.frames import (
 )
 from reidkit.video.piece import pieces_of_video
 from reidkit.video.record import is_name, read_record
-from reidkit.video.words import chance_words
 
 if TYPE_CHECKING:
     import os

@@ -9,8 +9,8 @@ from reidkit.data.images import read_for_display
 from reidkit.plots.hits import hit_picture, nobody
 from reidkit.plots.image_grid import Grid, Tile, draw_grid, tile_pixels
 from reidkit.plots.style import INK, TRUE
-from reidkit.terminal import counted
-from reidkit.video.words import chance_words, span_words
+from reidkit.terminal import chance_words, counted
+from reidkit.video.words import span_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

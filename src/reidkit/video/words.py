@@ -28,14 +28,3 @@ def clock(seconds: float) -> str:
     whole = int(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
-
-
-def chance_words(probability: float) -> str:
-    """Return a probability in per cent; its ends are never 0 and 100, as nothing is that sure.
-
-    >>> chance_words(0.998), chance_words(0.94), chance_words(0.001)
-    ('over 99 %', '94 %', 'under 1 %')
-    """
-    if probability > 0.99:
-        return "over 99 %"
-    return "under 1 %" if probability < 0.01 else f"{100 * probability:.0f} %"
