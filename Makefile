@@ -6,7 +6,8 @@ DATA ?=
 DEMO := demo
 # The demonstration's data: what you name, or synthetic people made for it.
 SOURCE = $(if $(DATA),$(DATA),$(DEMO)/people)
-RUN = $(DEMO)/$(if $(DATA),run-$(notdir $(patsubst %/,%,$(DATA))),run)
+NAME = $(if $(DATA),-$(notdir $(patsubst %/,%,$(DATA))))
+RUN = $(DEMO)/run$(NAME)
 
 .PHONY: install demo serve test coverage check bench docs figures licences wheel format clean
 
@@ -29,11 +30,12 @@ demo: install
 	@echo "Open $(RUN)/report.html (training) and $(RUN)/evaluation.html (with re-ranking) in a browser."
 
 # A gallery of the demonstration's people with probabilities, and the page that searches it; a second call goes on.
+# Each data set has a gallery of its own, as it has a model of its own.
 serve: install
 	@test -e "$(RUN)/model.safetensors" || $(MAKE) demo
 	@test -e "$(RUN)/calibration.json" || $(BIN)/reidkit calibrate "$(RUN)" --data "$(SOURCE)" --far 0.01
-	$(BIN)/reidkit gallery add "$(DEMO)/people.db" "$(SOURCE)" --model "$(RUN)" --thumbnails --replace
-	$(BIN)/reidkit serve "$(DEMO)/people.db" --model "$(RUN)"
+	$(BIN)/reidkit gallery add "$(DEMO)/people$(NAME).db" "$(SOURCE)" --model "$(RUN)" --thumbnails --replace
+	$(BIN)/reidkit serve "$(DEMO)/people$(NAME).db" --model "$(RUN)"
 
 test: install
 	$(BIN)/python -m pytest -n 2

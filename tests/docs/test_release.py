@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -154,3 +156,15 @@ def test_libraries_in_wheels_by_hand() -> None:
     assert match is not None
     assert match[1] == "libxcb-shm"
     assert licences.LINKED.match("README.txt") is None
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("words", "gallery", "run"),
+    [([], "demo/people.db", "demo/run"), (["DATA=my/shop/"], "demo/people-shop.db", "demo/run-shop")],
+)
+def test_make_serves_a_gallery_of_its_own_for_each_data_set(words: list[str], gallery: str, run: str) -> None:
+    """Each has a model of its own, whose features only its own gallery takes."""
+    told = subprocess.run(["make", "-n", "serve", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert f'serve "{gallery}" --model "{run}"' in told
+    assert f'gallery add "{gallery}"' in told
