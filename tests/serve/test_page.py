@@ -588,6 +588,7 @@ def test_the_hour_that_the_clock_shows_twice(page, service):
 
 def test_right_and_wrong_refine(page, service):
     search(page, 3)
+    assert not page.is_visible("#refined")
     first = page.locator("#hits article").first
     key = first.get_attribute("data-key")
     first.get_by_text("Right").click()
@@ -601,6 +602,7 @@ def test_right_and_wrong_refine(page, service):
     page.locator(f"article[data-key='{wrong}']").wait_for(state="detached")
     asked = service.service.audit.read()[-1]["wanted"]
     assert (asked["positive"], asked["negative"]) == ([key], [wrong])
+    assert "are a guess now" in page.inner_text("#refined")
     kept = page.locator(f"article[data-key='{key}']")
     assert kept.locator(".mark-right").get_attribute("aria-pressed") == "true"
     page.click("#clear")

@@ -21,6 +21,7 @@ export function drawResults(actions = does) {
   if (!above.length) $("below").open = true;
   $("found").hidden = state.hits.length === 0;
   $("odds").hidden = !calibrated;
+  $("refined").hidden = !calibrated || !(state.request.positive.length || state.request.negative.length);
   $("more").hidden = !state.answer?.next;
   drawTimeline(state.hits, show);
   drawTools();
