@@ -170,7 +170,7 @@ def synth(
     given = _given(ids=ids, height=height, width=width)
     of_images = _given(cameras=cameras, images_per_camera=images_per_camera)
     if videos:
-        for name in {**of_images, **_given(workers=workers, shards=shards or None)}:
+        for name in {**of_images, **_given(shards=shards or None)}:
             raise UsageError(
                 f"--{name.replace('_', '-')} is for images, and --videos makes none: leave out one of them"
             )
