@@ -89,6 +89,11 @@ def test_from_images_to_hits_and_back(place, call, model):
         query = [] if "--key" in words else ["crops/a.png", "--model", model]
         hits = call("search", "people.db", *query, *words, "--json")["hits"]
         assert sorted(hit["key"] for hit in hits) == expected, words
+    for words, sentence in (
+        (["--pictures", "crops"], "--pictures is where the images for a sheet lie: ask for one by --sheet"),
+        (["--group-size", "2"], "say by --group-by what makes a group"),
+    ):
+        assert sentence in call("search", "people.db", "crops/a.png", "--model", model, *words, status=2)
     text = call("search", "people.db", "crops/a.png", "--model", model, "--camera", "attic")
     assert text.startswith("nobody: 0 of 3 images were searched, as no row meets the conditions")
     text = call("search", "people.db", "who.png", "--model", model)

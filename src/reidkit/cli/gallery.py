@@ -256,6 +256,10 @@ def search(
         raise UsageError("nobody is searched for: give IMAGES of a person, or --key and the key of a row")
     if images and model is None:
         raise UsageError("images need the gallery's model to be embedded: name it by --model, or search by --key")
+    if pictures and not sheet:
+        raise UsageError("--pictures is where the images for a sheet lie: ask for one by --sheet")
+    if group_size > 1 and not group_by:
+        raise UsageError("--group-size is how many hits of a group are shown: say by --group-by what makes a group")
     with _opened(uri, model, network, input_spec, must_exist=True) as opened:
         hits = opened.search(asked, how)
         write_search(uri, purpose, asked, how.filter, hits)
