@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ import pytest
 import reidkit
 from reidkit.errors import RunError
 from reidkit.experiments import measure as measuring
-from reidkit.experiments.measure import DatasetDigest, RunOptions, measure
+from reidkit.experiments.measure import DatasetDigest, RunOptions, measure, scores_of
 from reidkit.experiments.plan import plan_runs
 from reidkit.recipes.paper_table import Search
 from reidkit.types import JUNK, Dataset, Sample
@@ -62,3 +64,12 @@ def test_junk_is_nobodys_neighbour_in_a_table_either(tmp_path: Path, monkeypatch
     assert found["plain"] == reidkit.score(query, gallery, metric="euclidean").as_json()
     expected = reidkit.score(query, gallery, metric="euclidean", rerank="k-reciprocal")
     assert found["re-ranked"] == expected.as_json() != found["plain"]
+
+
+@pytest.mark.parametrize("damaged", [3, {"rank1": 0.5}, {"rank1": 0.5, "map": math.nan}, {"rank1": 0.5, "map": "x"}])
+def test_a_damaged_score_is_measured_again(damaged: object, tmp_path: Path) -> None:
+    whole = {"rank1": 0.5, "map": 0.25}
+    content = {"training": "these", "scores": {"one": damaged, "other": whole}}
+    (tmp_path / "scores.json").write_text(json.dumps(content))
+    assert scores_of(tmp_path, "these") == {"other": whole}
+    assert scores_of(tmp_path, "others") == {}

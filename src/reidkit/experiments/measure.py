@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -163,10 +164,20 @@ def _listing(samples: Sequence[Sample], lower: int) -> str:
 def scores_of(folder: Path, trained: str) -> dict[str, dict[str, float]]:
     """Return what has been measured with the run in `folder`, if it was trained on the images of the digest `trained`.
 
-    Nothing if it was not, or if the file is missing or damaged.
+    Nothing if it was not, or if the file is missing or damaged; what is damaged in it is left out.
     """
     content = _read(folder)
-    return dict(content["scores"]) if content.get("training") == trained else {}
+    if content.get("training") != trained:
+        return {}
+    return {key: scores for key, scores in content["scores"].items() if _are_scores(scores)}
+
+
+def _are_scores(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and {"rank1", "map"} <= value.keys()
+        and all(isinstance(score, int | float) and math.isfinite(score) for score in value.values())
+    )
 
 
 def is_trained(folder: Path) -> bool:
