@@ -132,7 +132,7 @@ def test_page_stands_alone_and_trusts_nobody():
 
 def test_page_draws_the_ladder_and_the_losses(tmp_path):
     """Score rows make a ladder, told by its ends and its best; a run has a curve of its loss if it has a log."""
-    folder = tmp_path / "run"
+    folder = tmp_path / "warmup-0123456789-mine-seed2"
     folder.mkdir()
     (folder / "log.jsonl").write_text(
         "".join(f'{{"kind": "epoch", "epoch": {e}, "step": {e}, "loss": {5 / e}, "lr": 1}}\n' for e in (1, 2, 3))
@@ -148,5 +148,5 @@ def test_page_draws_the_ladder_and_the_losses(tmp_path):
     made = ResultTable(name="t", title="T", columns=(Column("mine", "mine", "mine"),), compared=(False,), rows=rows)
     text = render.page(made)
     assert text.count("<svg") == 3  # rank-1, mAP, one loss
-    assert "seed 0 ends at 1.667" in text
+    assert "seed 2 ends at 1.667" in text
     assert "1 row 0: 50.0 %, 2 row 1: 60.0 %, 3 row 2: 55.0 %" in text

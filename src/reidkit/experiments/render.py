@@ -273,8 +273,9 @@ def _curves(table: ResultTable) -> Iterator[ChartFigure]:
 
 def _losses(cell: Cell) -> Iterator[Line]:
     """Yield the mean loss of each epoch, of as many runs as there are colours."""
-    for seed, folder in enumerate(cell.runs[:3]):
+    for folder in cell.runs[:3]:
         if points := curve_over_epochs(epoch_rows(_log(folder)), "loss"):
+            seed = folder.name.rpartition("-seed")[2]  # a row that is not asked for may have no first one
             yield Line(name=f"seed {seed}", x=[x for x, _ in points], y=[y for _, y in points])
 
 
