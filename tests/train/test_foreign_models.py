@@ -35,7 +35,7 @@ def test_a_round_trip(file: Path, noise: Path, tmp_path: Path) -> None:
     found = import_weights(file, settings=SMALL, out=tmp_path / "run")
     model = load_model(tmp_path / "run")
     assert (model.fingerprint, found.family, found.left_out) == (
-        found.model.fingerprint, "fast-reid", ("model.heads.weight", "model.pixel_mean")
+        found.model.fingerprint, "fast-reid", ("model.heads.weight", "model.pixel_mean", "model.pixel_std")
     )  # fmt: skip
     assert (model.input.height, model.input.width, model.input.resize) == (64, 32, "bicubic")
     data = load_dataset(noise)
@@ -52,7 +52,7 @@ def test_the_command(nursery: Nursery, file: Path, tmp_path: Path) -> None:
     told = nursery.run("import", file, "--set", "images.height=64", "--json", "--out", tmp_path / "run").json()
     assert (told["family"], told["backbone"], told["dim"]) == ("fast-reid", "resnet18", 64)
     assert told["input"]["height"] == 64
-    assert told["left_out"] == ["model.heads.weight", "model.pixel_mean"]
+    assert told["left_out"] == ["model.heads.weight", "model.pixel_mean", "model.pixel_std"]
     assert json.dumps(told["remarks"]).count("network.last_stride") == 1
     assert load_model(told["out"]).fingerprint == told["model"]
 

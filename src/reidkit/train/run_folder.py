@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write, hold
-from reidkit.data.check import RECORD
 from reidkit.errors import RunError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -192,6 +191,8 @@ def require_room(folder: Path, recipe: Recipe, fingerprint: str = "") -> bool:
 
 def _forget(folder: Path) -> None:
     """Remove what a run wrote that has saved nothing; else do nothing."""
+    from reidkit.data.check import RECORD  # brings NumPy, which `reidkit --help` does without
+
     if not any((folder / name).is_file() for name in ("state.pt", "model.safetensors")):
         for name in ("recipe.json", "run.json", "log.jsonl", RECORD):
             with contextlib.suppress(OSError):
