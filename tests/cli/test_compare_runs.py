@@ -122,6 +122,9 @@ def test_tables_of_something_else(
 
 def test_what_cannot_be_compared(nursery: Nursery, runs: tuple[Path, Path], results: Any, noise: Path) -> None:
     assert "is not there" in nursery.run("compare-runs", runs[0] / "no", runs[1]).line()
+    done = nursery.run("compare-runs", *runs, "--flip")
+    assert done.status == 2
+    assert "is for --data: give it, or leave these options out" in done.line()
     done = nursery.run("compare-runs", runs[0], results[1])
     assert "there is nothing to compare" in done.line()
     done = nursery.run("compare-runs", runs[0], results[1], "--data", noise, "--no-cache")

@@ -67,6 +67,7 @@ def test_pictures_of_images_by_cameras_that_are_not_known(nursery, model, noise,
         (["attention", "--queries", "99"], "1 to 50"),
         (["embedding", "--part", "nothing"], "nothing"),
         (["embedding", "--data", "nowhere"], "nowhere"),
+        (["embedding", "--perplexity", "5"], "--perplexity is for t-SNE: give --method tsne"),
     ],
 )
 def test_wrong_calls_end_in_a_sentence(nursery, model, noise, tmp_path, words, sentence):

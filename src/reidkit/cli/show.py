@@ -94,7 +94,9 @@ def embedding(
         int, typer.Option("--ids", "--people", min=1, max=72, help="How many ids: those with the most images.")
     ] = 12,
     part: Annotated[Literal["gallery", "query", "train"], typer.Option(help="The images that are shown.")] = "gallery",
-    perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE: how many neighbours count.")] = 15.0,
+    perplexity: Annotated[
+        float | None, typer.Option(min=1, help="Of t-SNE: how many neighbours count.  [default: 15]")
+    ] = None,
     network: options.NetworkOption = None,
     input_spec: options.InputSpecOption = None,
     format_: options.Format = None,
@@ -108,13 +110,15 @@ def embedding(
     from reidkit.plots.style import figure_format, write_figure
     from reidkit.report.build import embedding_panels, with_most_images
 
+    if perplexity is not None and method != "tsne":
+        raise UsageError("--perplexity is for t-SNE: give --method tsne, or leave it out")
     figure_format(out)
     loaded = options.open_model(model, network, input_spec)
     dataset = load_dataset(data, format_)
     samples = with_most_images(getattr(dataset, part), ids, f"{dataset.name} {part}")
     with progress() as tell:
         settings = InferenceOptions(device=device, precision="fp32", progress=tell)
-        panels, pids = embedding_panels(loaded, samples, settings, method, perplexity)
+        panels, pids = embedding_panels(loaded, samples, settings, method, perplexity or 15)
     title = f"{loaded.name} on {dataset.name}: {len(samples)} {part} images with {len(set(pids))} ids"
     write_figure(points_figure(panels, pids, title), out)
     _print_path(out, as_json=as_json)

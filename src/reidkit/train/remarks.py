@@ -13,6 +13,7 @@ from reidkit.data.sampler import scattered_share
 from reidkit.data.sources import Streamed
 from reidkit.errors import UsageError
 from reidkit.metrics.matching import find_copies
+from reidkit.terminal import counted
 from reidkit.types import NO_CAMERA
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def machine(job: Job) -> str:
     """Return what a run computes on, and how."""
     cuda = job.device.type == "cuda"
-    name = torch.cuda.get_device_name(job.device) if cuda else f"{torch.get_num_threads()} CPU threads"
+    name = torch.cuda.get_device_name(job.device) if cuda else counted(torch.get_num_threads(), "CPU thread")
     several = f"{job.group.size} processes of " if job.group.size > 1 else ""
     return f"{several}{name}, {job.precision_name}{', compiled' if job.options.compile else ''}"
 
