@@ -101,6 +101,15 @@ def test_nothing_wrong_is_said_of_an_option_that_means_nothing() -> None:
     assert said == "`reidkit train` has no option --frobnicate (see `reidkit train --help`)"
 
 
+def test_a_file_whose_name_looks_like_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x y.jpg").touch()
+    said = suggest.no_option("-x", ["embed", "m", "-x y.jpg"], "reidkit embed", COMMANDS)
+    assert (
+        said == "`reidkit embed` has no option -x; the file of that name is './-x y.jpg' (see `reidkit embed --help`)"
+    )
+
+
 def test_every_suggestion_exists() -> None:
     assert set(FIELDS.values()) <= set(suggest.recipe_keys())
 

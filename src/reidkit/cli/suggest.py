@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -119,6 +120,7 @@ def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[st
     name = option.lstrip("-").replace("-", "_").lower()
     known = commands.get(path, ())
     remedies = (
+        _file(option, words),
         _renamed(name, known),
         _field(name, _value(option, words)) if "--set" in known else "",
         SENTENCES.get(name, ""),
@@ -128,6 +130,12 @@ def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[st
     )
     remedy = next(filter(None, remedies), "")
     return f"`{path}` has no option {option}{remedy and '; '}{remedy} (see `{path} --help`)"
+
+
+def _file(option: str, words: Sequence[str]) -> str:
+    """Say how a file is named whose name looks like the option."""
+    there = (word for word in words if word.startswith(option) and os.path.lexists(word))
+    return next((f"the file of that name is {shlex.quote(f'./{word}')}" for word in there), "")
 
 
 def data_by_position(word: str, path: str) -> UsageError:
