@@ -21,6 +21,11 @@ def test_a_name_comes_before_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert get_recipe("strong-baseline").network.neck == "bnneck"
 
 
+def test_settings_alone_are_no_recipe() -> None:
+    with pytest.raises(UsageError, match=r"a dict is no recipe: pass a name"):
+        get_recipe({"optim.epochs": 1})  # type: ignore[arg-type]
+
+
 def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"recipe\.json cannot be read"):
         get_recipe(str(tmp_path))

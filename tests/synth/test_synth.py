@@ -244,6 +244,7 @@ def _alive(group: int) -> bool:
     ("wrong", "says"),
     [
         ({"ids": 3}, "ids must be"),
+        ({"ids": 4.5}, "must be of whole numbers"),
         ({"ids": 1_000_001}, "ids must be"),
         ({"cameras": 1}, "cameras must be"),
         ({"cameras": 100}, "cameras must be"),
@@ -253,8 +254,8 @@ def _alive(group: int) -> bool:
         ({"width": 513}, "at most 512 pixels"),
     ],
 )
-def test_numbers_that_make_no_set(wrong: dict[str, int], says: str) -> None:
-    plan = Plan(**{"ids": 4, "cameras": 2, "seed": 0, **wrong})
+def test_numbers_that_make_no_set(wrong: dict[str, float], says: str) -> None:
+    plan = Plan(**{"ids": 4, "cameras": 2, "seed": 0, **wrong})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=says):
         plan.check()
 

@@ -66,6 +66,12 @@ def get_recipe(name: str | os.PathLike[str], changes: Mapping[str, object] | Non
     Raises:
         UsageError: no such name or key (the nearest is named), a file that is no recipe, or a value that does not fit.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(
+            f"a {type(name).__name__} is no recipe: pass a name, the path of a recipe.json, or what "
+            "get_recipe('strong-baseline', {'optim.epochs': 60}) returns",
+            argument="recipe",
+        )
     found = _find(os.fspath(name))
     return named(recipes.override(found, changes), found) if changes else found
 

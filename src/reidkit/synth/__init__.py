@@ -7,9 +7,10 @@ import re
 import shutil
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -65,6 +66,7 @@ class Plan:
     def check(self) -> None:
         """Raise UsageError for numbers that make no set."""
         rules = (
+            (all(isinstance(number, Integral) for number in astuple(self)), f"{self} must be of whole numbers"),
             (4 <= self.ids <= 10**6, "ids must be from 4 (two to learn from, two to find) to 1000000"),
             (2 <= self.cameras <= 99, "cameras must be from 2 (a query is searched in the other cameras) to 99"),
             (self.seed >= 0, "seed must not be negative"),

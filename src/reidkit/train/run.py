@@ -23,6 +23,7 @@ from reidkit.losses.objective import Objective, build_objective
 from reidkit.model.network import build_network
 from reidkit.model.own import network_name, own_network
 from reidkit.model.weights import fingerprint, load_backbone, load_own, read, save_model, stride_placement
+from reidkit.recipe import Recipe
 from reidkit.recipes import get_recipe
 from reidkit.train import run_folder
 from reidkit.train.checkpoint import Interrupt
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from reidkit.losses.objective import Term
     from reidkit.metrics.retrieval import Scores
     from reidkit.model.own import AnyNetwork, OwnModule
-    from reidkit.recipe import Recipe
     from reidkit.train.inputs import Data
     from reidkit.train.log import Callback
     from reidkit.types import Dataset
@@ -164,7 +164,7 @@ def train(  # noqa: PLR0913  (what a run is made of)
     Raises:
         ReidkitError: anything that keeps the run from starting or going on, in one sentence.
     """
-    chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    chosen = recipe if isinstance(recipe, Recipe) else get_recipe(recipe)
     with joined() as group:
         job = Job(
             recipe=chosen,
