@@ -114,6 +114,10 @@ def test_videos_that_fail_are_named_in_a_line_each_and_the_others_go_on(run: Any
             ("crops", "v.mp4", "--out", "o", "--boxes", "b", "--start", "w=2026-11-26T08:00Z"),
             "names none of the videos: write VIDEO=VALUE",
         ),
+        (
+            ("crops", "v.mp4", "w.mp4", "--out", "o", "--boxes", "b", "--boxes", "c", "--camera", "hall"),
+            "1 camera for 2 videos: give one for each, or by name",
+        ),
         (("crops", "v.mp4", "--out", "o", "--boxes", "b", "--camera", "w=hall"), "w=hall names none of the videos"),
     ],
 )

@@ -175,14 +175,13 @@ def _by_video(given: Sequence[str], told: Sequence[object] | Mapping[str, object
     """Return what was told of each video, by position or by name.
 
     Raises:
-        UsageError: there are more values than videos, or a name of no video or of several.
+        UsageError: there are more or fewer values than videos, or a name of no video or of several.
     """
     if not hasattr(told, "keys"):
         values = [told] if isinstance(told, str) else list(told)
-        if len(values) > len(given):
-            raise UsageError(
-                f"{len(values)} {argument} for {counted(len(given), 'video')}: give one for each", argument=argument
-            )
+        if values and len(values) != len(given):
+            told_for = f"{counted(len(values), argument.removesuffix('s'))} for {counted(len(given), 'video')}"
+            raise UsageError(f"{told_for}: give one for each, or by name", argument=argument)
         return dict(zip(given, values, strict=False))
     found = {}
     for name, value in told.items():  # type: ignore[union-attr]
