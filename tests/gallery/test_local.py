@@ -76,7 +76,10 @@ def test_a_new_gallery_does_not_bring_back_the_rows_of_one_that_was_removed(path
     path.unlink()
     for left in ("-wal", "-shm"):
         path.with_name(f"kept{left}").rename(f"{path}{left}")
-        os.utime(f"{path}{left}", (1, 1))
+    with pytest.raises(DataError, match=r"people\.db-wal is of a gallery whose file was moved or removed without it"):
+        LocalGallery.create(path, dim=3)
+    assert Path(f"{path}-wal").stat().st_size > 0
+    Path(f"{path}-wal").unlink()
     with LocalGallery.create(path, dim=3) as gallery:
         assert len(gallery) == 0
 
@@ -87,7 +90,8 @@ def test_a_file_that_is_gone_or_another_takes_no_more_rows(path, put):
     with filled(path, [RED]) as gallery:
         path.rename(path.with_name("moved.db"))
         if put == "another":
-            filled(path, [BLUE, BLUE]).close()
+            filled(path.with_name("other.db"), [BLUE, BLUE]).close()
+            path.with_name("other.db").rename(path)
         for use in (lambda: gallery.add_vectors([RED], [Row("x")]), gallery.keys):
             with pytest.raises(GalleryError, match=r"people\.db was removed or replaced"):
                 use()

@@ -225,14 +225,14 @@ def create(path: Path, meta: Mapping[str, str]) -> None:
     """Make the file of an empty gallery, whole or not at all; folders above it that are missing, too.
 
     Raises:
-        DataError: there is a file already, or it cannot be written.
+        DataError: there is a file already, or what was written ahead for one; or it cannot be written.
     """
     try:
         _refuse_there(path)
+        _refuse_left(path)
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
         with new_file(path) as file:
-            _remove_orphans(path, os.fstat(file.fileno()).st_mtime_ns)
             file.write(_empty(meta))
     except FileExistsError:
         raise DataError(f"{path} is there already: add to it, or name another file") from None
@@ -247,14 +247,18 @@ def _refuse_there(path: Path) -> None:
         raise FileExistsError(errno.EEXIST, "it is there already")
 
 
-def _remove_orphans(path: Path, now: int) -> None:
-    """Remove what was written ahead for a file that was removed alone: SQLite would put its rows into the new one.
+def _refuse_left(path: Path) -> None:
+    """Refuse a place where rows wait for a file that was moved or removed alone: SQLite would put them into a new one.
 
-    What is not older than `now` (ns) is of another process that is making the same gallery, and is quicker.
+    Raises:
+        DataError: there are some.
+        FileExistsError: they are of a gallery that another process has made meanwhile.
     """
-    for left in (Path(f"{path}-wal"), Path(f"{path}-shm")):
-        if left.exists() and left.stat().st_mtime_ns < now:
-            left.unlink()
+    if os.path.lexists(f"{path}-wal"):
+        _refuse_there(path)
+        raise DataError(
+            f"{path}-wal is of a gallery whose file was moved or removed without it: move it there too, or delete it"
+        )
 
 
 def _empty(meta: Mapping[str, str]) -> bytes:
