@@ -21,7 +21,15 @@ from reidkit.version import __version__
 if TYPE_CHECKING:
     from reidkit.data.cache import Cached
 
-TRIAL = ("optim.epochs=1", "network.width=0.125", "images.height=64", "images.width=32", "batch.ids=4")
+TRIAL = (
+    "optim.epochs=1",
+    "optim.drops=[]",
+    "optim.warmup_epochs=0",
+    "network.width=0.125",
+    "images.height=64",
+    "images.width=32",
+    "batch.ids=4",
+)
 
 
 def doctor(
