@@ -293,3 +293,13 @@ def test_the_command(folder: Path, tmp_path: Path, nursery: Nursery, monkeypatch
     with pytest.raises(UsageError, match="several processes cannot share standard input"):
         app([*map(str, ("embed", model, "-", *words[3:]))], standalone_mode=False)
     assert np.asarray(read_features(tmp_path / "f.npz").vectors).tolist() == WANTED[:2]
+
+
+def test_the_command_says_how_it_read_a_data_set(folder: Path, tmp_path: Path, nursery: Nursery) -> None:
+    model, data = mean_colour(tmp_path / "m.onnx"), tmp_path / "data"
+    for name in ("train/0001/c1_1.png", "train/0001/c2_1.png", "val/a.png"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "00.png", data / name)
+    told = nursery.run("embed", model, data, "--input-spec", "raw", "--out", tmp_path / "f.npz")
+    assert (told.status, "f.npz: 2 features [3] of 1 id" in told.out) == (0, True), told.err
+    assert "passed over: 1 images in val/" in told.err

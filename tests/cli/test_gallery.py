@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import sys
 from datetime import UTC, datetime, timedelta
@@ -143,6 +144,16 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_added(place, call, model):
         call("add", "people.db", "crops/a.png", "--model", model, "--camera", "hall", "--replace", "--json")["replaced"]
         == 1
     )
+
+
+def test_how_a_data_set_was_read_is_said(place, call, model):
+    for name in ("train/0001/c1_1.png", "train/0001/c2_1.png", "val/a.png"):
+        (place / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place / "who.png", place / "data" / name)
+    (place / "data" / "train" / "0001" / "c3_1.png").write_text("no image")
+    words = call("add", "people.db", "data", "--model", model, status=1)
+    assert "2 added, 0 replaced, 0 unchanged, 1 unreadable: 2 rows" in words
+    assert "passed over: 1 images in val/" in words
 
 
 def test_wrong_calls_end_in_a_sentence(place, call, model):

@@ -58,6 +58,16 @@ def test_a_data_set(tmp_path):
         find_images(market)  # and not as images without ids
 
 
+def test_what_of_a_data_set_is_passed_over_is_noted(tmp_path):
+    market = draw_noise(tmp_path / "Market-1501-v15.09.15", people=range(1, 3), evaluated=range(11, 13))
+    picture(market / "val" / "0001_c1s1_000001_00.jpg")
+    notes = []
+    find_images(market, notes=notes)
+    assert notes == ["passed over: 1 images in val/"]
+    find_images(market / "val" / "0001_c1s1_000001_00.jpg", notes=notes)
+    assert len(notes) == 1
+
+
 def test_all_of_a_data_set_that_has_no_gallery(tmp_path):
     """Such as a folder for each id, the layout that own images come in."""
     for name in ("anna/c1_1.jpg", "anna/c2_1.jpg", "bob/c1_1.jpg", "bob/c2_1.jpg"):

@@ -92,7 +92,7 @@ def test_a_file_that_is_gone_or_another_takes_no_more_rows(path, put):
         if put == "another":
             filled(path.with_name("other.db"), [BLUE, BLUE]).close()
             path.with_name("other.db").rename(path)
-        for use in (lambda: gallery.add_vectors([RED], [Row("x")]), gallery.keys):
+        for use in (lambda: gallery.add_vectors([RED], [Row("x")]), gallery.keys, gallery.compact):
             with pytest.raises(GalleryError, match=r"people\.db was removed or replaced"):
                 use()
         path.unlink(missing_ok=True)
@@ -221,7 +221,7 @@ def test_what_is_no_gallery_is_refused_in_a_sentence(path, tmp_path):
     with pytest.raises(DataError, match="is a gallery of version 7, and this reidkit knows 1: update reidkit"):
         LocalGallery(path)
     for below in ("other.db", "below/other.db"):
-        with pytest.raises(DataError, match=r"cannot be made \(Not a directory\)"):
+        with pytest.raises(DataError, match=r"cannot be written \(Not a directory\)"):
             LocalGallery.create(path / below, Colours())
     with pytest.raises(UsageError, match="features of 0 numbers"):
         LocalGallery.create(tmp_path / "other.db")

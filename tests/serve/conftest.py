@@ -33,6 +33,7 @@ from tests.commands import SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from reidkit.gallery import Gallery
     from reidkit.serve.service import Service
 
 CAMERAS = ("door", "hall", "yard")
@@ -107,7 +108,7 @@ class Client(httpx.Client):
 
 
 @contextmanager
-def running(model: Model, gallery: MemoryGallery, **settings: Any) -> Iterator[Client]:
+def running(model: Model, gallery: Gallery, **settings: Any) -> Iterator[Client]:
     """A service under uvicorn in a thread of its own, and a client of it."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -241,6 +241,19 @@ def test_a_service_that_loads_or_stops_says_so(own):
     assert own.get("/metrics").status_code == 200
 
 
+def test_a_service_without_its_gallery_is_not_ready(model, tmp_path, caplog):
+    """Nobody sends it requests then, which it could not answer."""
+    file, away = tmp_path / "people.db", tmp_path / "away.db"
+    with LocalGallery.create(file, model) as gallery, running(model, gallery) as own:
+        assert own.get("/health/ready").json() == {"status": "ready"}
+        file.rename(away)
+        answer = own.get("/health/ready")
+        assert (answer.status_code, answer.json()) == (503, {"status": "unavailable"})
+        assert "was removed or replaced since it was opened" in caplog.text
+        away.rename(file)
+        assert own.get("/health/ready").status_code == 200
+
+
 def test_nothing_is_answered_that_cannot_be_logged(own, monkeypatch):
     def full(entries):
         raise sqlite3.OperationalError("database or disk is full")

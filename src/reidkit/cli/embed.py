@@ -52,11 +52,15 @@ def embed(
     from reidkit.embedding import embed_images
 
     if ray:
-        return _print(_on_ray(model, _listed(images, format_), out, inference, flip=flip, address=ray), as_json=as_json)
+        found = _listed(images, format_)
+        _tell(found)
+        return _print(_on_ray(model, found, out, inference, flip=flip, address=ray), as_json=as_json)
     loaded = inference.load_model(model)
     found = _listed(images, format_)
     as_child()
     with join() as group, progress(group.first) as tell:
+        if group.first:
+            _tell(found)
         made = embed_images(loaded, found, out, flip=flip, options=inference.for_library(tell, group))
     return _print(made, as_json=as_json) if group.first else 0
 
@@ -99,6 +103,11 @@ def _print(made: Embedded, *, as_json: bool) -> int:
         features = f"{counted(made.features, 'feature')} [{made.dim}] {ids}{again}"
         print_line(f"{made.path}: {features}, {made.seconds:.1f} s{left}")
     return 1 if made.unreadable else 0
+
+
+def _tell(found: ImageList) -> None:
+    for line in found.notes:
+        remark(line)
 
 
 def _listed(images: list[Path], format_: str | None) -> ImageList:

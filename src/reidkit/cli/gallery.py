@@ -13,7 +13,7 @@ from reidkit.cli.gallery_audit import write_audit, write_search
 from reidkit.cli.gallery_options import ModelOption, Uri, Which, parse_attributes, parse_radius, parse_time
 from reidkit.cli.gallery_output import print_filled, print_hits, print_info
 from reidkit.cli.help import Command, commands
-from reidkit.cli.output import print_json, print_line, progress, refuse_input
+from reidkit.cli.output import print_json, print_line, progress, refuse_input, remark
 from reidkit.errors import DataError, UsageError
 from reidkit.terminal import counted
 
@@ -102,14 +102,16 @@ def add(
         "time": parse_time(time) if time else None,
         "attributes": parse_attributes(attribute or []),
     }
-    total, how = Filled(), "replace" if replace else "skip"
+    total, how, notes = Filled(), "replace" if replace else "skip", list[str]()
     features = [source for source in sources if holds_features(source)]
     images = [
         each
         for source in sources
         if source not in features
-        for each in find_images(source, format=format_, split=split, unreadable=total.unreadable, **known)
+        for each in find_images(source, format=format_, split=split, unreadable=total.unreadable, notes=notes, **known)
     ]
+    for line in notes:
+        remark(line)
     if images and model is None:
         raise UsageError("images need the gallery's model to be embedded: name it by --model")
     if features and not images:

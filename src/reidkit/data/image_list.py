@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reidkit.data.formats.csv import has_labels, paths_in
 from reidkit.data.formats.csv import load as load_table
 from reidkit.data.formats.detect import all_samples, load_dataset
-from reidkit.data.formats.scan import SUFFIXES, images_below
+from reidkit.data.formats.scan import SUFFIXES, images_below, worth_saying
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples, SampleTable, as_samples
@@ -30,11 +30,12 @@ SHARDS = (".tar", ".parquet")
 class ImageList:
     """Images in the order in which they were named, and what their ids and cameras are called.
 
-    Where nothing tells ids and cameras, both are -1.
+    Where nothing tells ids and cameras, both are -1. `notes` say how a data set was read, as those of a run do.
     """
 
     samples: Samples
     names: Names = NO_NAMES
+    notes: tuple[str, ...] = ()
 
 
 def list_images(images: Named | Iterable[Named], format: str | None = None) -> ImageList:  # noqa: A002
@@ -62,7 +63,8 @@ def list_images(images: Named | Iterable[Named], format: str | None = None) -> I
     if any(part.samples.shards for part in found):
         raise UsageError("shards cannot be mixed with other images: run them by themselves", argument="images")
     samples = SampleTable(chain.from_iterable(part.samples for part in found))
-    return ImageList(samples, found[0].names if all(part.names == found[0].names for part in found) else NO_NAMES)
+    names = found[0].names if all(part.names == found[0].names for part in found) else NO_NAMES
+    return ImageList(samples, names, tuple(chain.from_iterable(part.notes for part in found)))
 
 
 def listed(lines: Iterable[str], folder: Path, where: str) -> Samples:
@@ -104,7 +106,7 @@ def _file(path: Path, ending: str) -> ImageList:
 
 def _dataset(path: Path, format: str | None) -> ImageList:  # noqa: A002
     dataset = load_dataset(path, format)
-    return ImageList(all_samples(dataset), dataset.names)
+    return ImageList(all_samples(dataset), dataset.names, tuple(worth_saying(dataset)))
 
 
 def _folder(path: Path) -> ImageList:

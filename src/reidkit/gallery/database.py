@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reidkit.atomic import new_file
+from reidkit.atomic import new_file, not_written
 from reidkit.errors import DataError, GalleryError, MissingFileError
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class Database:
 
     def erase(self) -> bool:
         """Overwrite what was written ahead, where removed rows may stand still; whether no reader was in the way."""
+        self._refuse_another()
         with self._writing, self.errors():
             connection = self._writer = self._writer or self._connect(write=True)
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -146,6 +147,7 @@ class Database:
 
     def compact(self) -> None:
         """Write the file anew without what is free in it."""
+        self._refuse_another()
         with self._writing, self.errors():
             connection = self._writer = self._writer or self._connect(write=True)
             connection.execute("VACUUM")
@@ -237,7 +239,7 @@ def create(path: Path, meta: Mapping[str, str]) -> None:
     except FileExistsError:
         raise DataError(f"{path} is there already: add to it, or name another file") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be made ({error.strerror}): name a file in a folder you can write to") from None
+        raise not_written(path, error, "a file in a folder you can write to") from None
     except sqlite3.Error as error:
         raise _in_words(path, error) from None
 

@@ -225,6 +225,7 @@ def find_images(
     format: str | None = None,  # noqa: A002
     split: str | None = None,
     unreadable: list[tuple[str, str]] | None = None,
+    notes: list[str] | None = None,
     **columns: Any,
 ) -> list[ImageRow]:
     """Return the images of a path, with what is known of each.
@@ -237,6 +238,7 @@ def find_images(
         format: The format of a data set; None: recognised.
         split: Which images of a data set: train, query, gallery or all. None: the gallery, and all where there is none.
         unreadable: Images of folders and lists whose names no key can be go here, with the reason; None: refused.
+        notes: How a data set was read goes here, a sentence each, as what of a folder is passed over.
         **columns: What holds for all images of which it is not known: `camera`, `track`, `time`, `attributes`.
 
     Keys and pictures are paths relative to the folder, or as the list or table has them.
@@ -252,7 +254,7 @@ def find_images(
     if ending in TABLES and not place.is_dir():
         found, names = _of_table(place), []
     else:
-        found, names = [], _names(place, format, split)
+        found, names = [], _names(place, format, split, notes)
     if not found and not names:
         raise DataError(f"{place} holds no images: give images, a folder, a list, a table or a data set")
     found += _readable(names, unreadable)
@@ -265,10 +267,10 @@ def _with(each: ImageRow, columns: dict[str, Any]) -> ImageRow:
     return ImageRow(replace(each.row, **missing), each.path)
 
 
-def _names(place: Path, format: str | None, split: str | None) -> list[_Named]:  # noqa: A002
+def _names(place: Path, format: str | None, split: str | None, notes: list[str] | None) -> list[_Named]:  # noqa: A002
     """Return the images of a folder, a data set, shards or a list, or the image that it is itself."""
     if place.is_dir() or place.suffix.lower() in SHARDS:
-        return _of_folder(place, format, split)
+        return _of_folder(place, format, split, notes)
     return _of_list(place) if place.suffix.lower() == ".txt" else [_Named(place.name, place)]
 
 
@@ -283,15 +285,18 @@ def _readable(names: Iterable[_Named], unreadable: list[tuple[str, str]] | None)
             unreadable.append((name, f"{error} (rename the file)"))
 
 
-def _of_folder(folder: Path, format: str | None, split: str | None) -> list[_Named]:  # noqa: A002
+def _of_folder(folder: Path, format: str | None, split: str | None, notes: list[str] | None) -> list[_Named]:  # noqa: A002
     """Return the images of a data set or, where none is recognised, all that lie in the folder."""
     from reidkit.data.formats.detect import load_dataset
-    from reidkit.data.formats.scan import images_below
+    from reidkit.data.formats.scan import images_below, worth_saying
 
     try:
-        return _of_dataset(load_dataset(folder, format), folder, split)
+        dataset = load_dataset(folder, format)
     except UnknownLayoutError:
         return [_Named(path.relative_to(folder).as_posix(), path) for path in sorted(images_below(folder))]
+    if notes is not None:
+        notes += worth_saying(dataset)
+    return _of_dataset(dataset, folder, split)
 
 
 def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[_Named]:

@@ -147,7 +147,7 @@ class SessionAnswer(TypedDict):
 class StatusAnswer(TypedDict):
     """How the service is."""
 
-    status: Literal["live", "loading", "ready", "stopping"]
+    status: Literal["live", "loading", "ready", "stopping", "unavailable"]
 
 
 class InfoAnswer(TypedDict):

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from reidkit.errors import ReidkitError
 from reidkit.gallery import Filter, Query, Row, SearchOptions
 from reidkit.gallery.memory import MemoryGallery
 from reidkit.serve import uploads
@@ -207,6 +208,15 @@ class Service:
             results = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
             vectors = iter(await self.unless_gone(request, results))
         return [picture if isinstance(picture, Problem) else (_vector(next(vectors)), picture[1]) for picture in found]
+
+    async def reads_gallery(self) -> bool:
+        """Whether the gallery is there, and is the one that was opened."""
+        try:
+            await asyncio.to_thread(self.gallery.rows, limit=1)
+        except ReidkitError as error:
+            LOG.error("the gallery cannot be read: %s", error)  # noqa: TRY400 (one line for each request)
+            return False
+        return True
 
     async def in_gallery(self, call: Callable[..., T], *given: Any, **named: Any) -> T:
         """Call something of the gallery in a thread of its own.

@@ -31,8 +31,11 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say whether requests are answered."""
-    state = service_of(request).state
+    """Say whether requests are answered: not before all is loaded, nor where the gallery cannot be read."""
+    service = service_of(request)
+    state: str = service.state
+    if state == "ready" and not await service.reads_gallery():
+        state = "unavailable"
     return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
 
