@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -330,3 +332,27 @@ def test_two_runs_at_once_give_what_one_gives(tmp_path: Path) -> None:
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda at, m=model: m.encode(images[at : at + 5]), range(0, 60, 5)))
         np.testing.assert_allclose(np.concatenate(found), images[:60].mean(axis=(1, 2)), rtol=1e-4)
+
+
+TWO_MODELS = """
+import signal, sys
+import numpy as np
+from pathlib import Path
+from reidkit.encoder.openvino_runtime import OpenVinoEncoder
+
+models = [OpenVinoEncoder(Path(sys.argv[1]), "openvino-retail") for _ in range(2)]
+for model in models:
+    model.encode(np.zeros((1, 4, 2, 3), np.uint8))
+del model
+while models:
+    models.pop(0)
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_is_heard_after_two_openvino_models(tmp_path: Path) -> None:
+    """The end of a second core put a stack for signals back that was gone, and Ctrl-C ended the process unsaved."""
+    path = to_openvino(mean_colour(tmp_path / "vino.onnx"))
+    ended = subprocess.run([sys.executable, "-c", TWO_MODELS, path], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "heard\n"), ended.stderr

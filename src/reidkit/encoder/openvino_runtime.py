@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,16 +122,27 @@ def read_openvino(path: Path) -> tuple[Any, Any]:
         UsageError: openvino is not installed.
         WeightsError: it is no OpenVINO model.
     """
-    openvino = import_openvino()
+    import_openvino()
     if path.stat().st_size > LARGEST_TEXT:
         raise WeightsError(f"{path} is larger than any OpenVINO model's text: it is something else")
-    core = openvino.Core()
+    core = _core()
     try:
         model = core.read_model(path)
         _refuse_endless(model, path)
         return core, _any_batch(core, model, path)
     except RuntimeError as error:
         raise WeightsError(f"{path} is no OpenVINO model, or is cut short: {_reason(error)}") from None
+
+
+@cache
+def _core() -> Any:
+    """Return the one core of this process, which is never given up.
+
+    The first network that a core compiles gives the thread a stack for its signals, and the end of the core takes it
+    away again. Of two cores, the last to end puts back the stack of the first one, which is gone if that ended before:
+    the next signal, as Ctrl-C, then ends the process at once, and nothing is saved.
+    """
+    return import_openvino().Core()
 
 
 def _any_batch(core: Any, model: Any, path: Path) -> Any:
