@@ -78,6 +78,11 @@ def test_a_shard_of_images_is_never_replaced_by_their_features(folder: Path, tmp
             embed_images(Colours(), images, out)
     assert shard.read_bytes() == before
     assert embed_images(Colours(), shard, tmp_path / "f.parquet").features == 1
+    content = bytearray((tmp_path / "f.parquet").read_bytes())
+    content[100] ^= 1
+    (tmp_path / "f.parquet").write_bytes(content)
+    with pytest.raises(DataError, match="could not verify page integrity"):
+        read_features(tmp_path / "f.parquet")
 
 
 @pytest.mark.parametrize("name", ["f.npz", "f.parquet"])

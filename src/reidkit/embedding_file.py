@@ -71,7 +71,7 @@ def write_parquet(
         metadata={"reidkit.model": model},
     )
     done = 0
-    with parquet.ParquetWriter(file, schema) as writer:
+    with parquet.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         for vectors in parts:
             if not len(vectors):
                 continue

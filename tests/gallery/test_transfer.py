@@ -65,6 +65,16 @@ def test_what_is_exported_and_added_again_is_the_same(gallery, tmp_path, ending)
     assert export_gallery(gallery, path, Filter(cameras=["door"])) == 10
 
 
+def test_a_byte_that_changed_in_a_parquet_file_is_noticed(gallery, tmp_path):
+    path = tmp_path / "people.parquet"
+    export_gallery(gallery, path)
+    content = bytearray(path.read_bytes())
+    content[300] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="could not verify page integrity"):
+        read_features(path)
+
+
 def test_an_export_does_not_hold_all_vectors(tmp_path, monkeypatch):
     """64 MB of them, where numpy writes 16 at a time."""
     monkeypatch.setattr(module, "PAGE", 100)

@@ -113,7 +113,7 @@ def _write_parquet(path: Path, vectors: NDArray[np.float32], columns: dict[str, 
     data = {"vector": lists} | {_singular(name): pa.array(column.tolist()) for name, column in columns.items()}
     table = pa.table(data).replace_schema_metadata({"model": model})
     with atomic_write(path) as file:
-        parquet.write_table(table, file, row_group_size=16_384)
+        parquet.write_table(table, file, row_group_size=16_384, write_page_checksum=True)
 
 
 def _singular(name: str) -> str:
@@ -171,7 +171,8 @@ def _own_texts(path: Path, count: int) -> tuple[dict[str, list[str]], str]:
 
         schema = parquet.read_schema(path)
         names = [name for name in TEXTS if _singular(name) in schema.names] if "key" in schema.names else []
-        table = parquet.read_table(path, columns=[_singular(name) for name in names])
+        wanted = [_singular(name) for name in names]
+        table = parquet.read_table(path, columns=wanted, page_checksum_verification=True)
         model = (schema.metadata or {}).get(b"model", b"").decode(errors="replace")
         found = {name: [str(value or "") for value in table.column(_singular(name)).to_pylist()] for name in names}
         return found, model

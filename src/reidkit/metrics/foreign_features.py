@@ -280,7 +280,7 @@ def read_parquet(path: Path) -> Arrays:
     except ImportError:
         raise DataError(f"{path} needs pyarrow to be read: pip install pyarrow, or save the arrays as .npz") from None
     with damaged(str(path), "its table of contents"):
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
         schema, facts = file.schema_arrow, file.metadata
         columns = {key: next((name for name in names if name in schema.names), "") for key, names in COLUMNS.items()}
         values = 0
@@ -297,7 +297,7 @@ def read_parquet(path: Path) -> Arrays:
     npz.check_size(4 * values, path.stat().st_size, str(path))
     with damaged(str(path), "a column"):
         texts = [columns["paths"]] if columns["paths"] else []
-        file = parquet.ParquetFile(path, read_dictionary=texts)
+        file = parquet.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True)
         table = file.read(columns=[name for name in columns.values() if name])
         found = {key: table.column(name) for key, name in columns.items() if name}
     gaps = [columns[key] for key, column in found.items() if column.null_count]

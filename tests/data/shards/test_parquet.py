@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reidkit.data.formats.detect import load_dataset
+from reidkit.data.shards.writer import write_parquet
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA
 from tests.data.shards.made import facts
@@ -91,6 +92,17 @@ def test_a_file_that_is_cut_short_is_named(tmp_path: Path, keep: int) -> None:
     with pytest.raises(DataError, match=r"train\.parquet (cannot be read|is no whole Parquet file)") as caught:
         load_dataset(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_byte_that_changed_in_an_image_is_noticed(tmp_path: Path) -> None:
+    """A damaged JPEG is read as an odd picture; the pages that reidkit writes have a checksum each."""
+    path = tmp_path / "train.parquet"
+    write_parquet(path, [("a.jpg", b"a" * 500, 1, 1, "train"), ("b.jpg", b"b" * 500, 2, 1, "train")])
+    content = bytearray(path.read_bytes())
+    content[content.index(b"bbbb") + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.parquet cannot be read.*damaged|no whole Parquet file"):
+        load_dataset(tmp_path).train[1].path.read_bytes()
 
 
 def test_a_file_that_changed_behind_its_index(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def _gather_group(shard: ParquetShard, file: Any, group: int, rows: ShardRows, s
 def _opened(shard: ParquetShard) -> Iterator[Any]:
     _, parquet = pyarrow()
     with shard.place.open(shard.name) as stream:
-        file = _asked(shard, lambda: parquet.ParquetFile(stream))
+        file = _asked(shard, lambda: parquet.ParquetFile(stream, page_checksum_verification=True))
         for name in ("image", "pid"):
             if name not in file.schema_arrow.names:
                 raise DataError(f"{shard} has no column {name}: the columns are image, pid, camid, split and key")

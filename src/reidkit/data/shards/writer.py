@@ -98,8 +98,8 @@ def write_parquet(path: Path, items: Iterable[Record]) -> int:
     called = [(name, arrow.string()) for name in _CALLED if any(getattr(item, name) is not None for item in first)]
     schema = arrow.schema([*kinds, ("split", arrow.string()), *called])
     count = 0
-    # Images are compressed already.
-    with atomic_write(path) as stream, parquet.ParquetWriter(stream, schema, compression="none") as writer:
+    how = {"compression": "none", "write_page_checksum": True}  # images are compressed already
+    with atomic_write(path) as stream, parquet.ParquetWriter(stream, schema, **how) as writer:
         for group in itertools.chain([first] if first else [], groups):
             columns: dict[str, list[Any]] = {"key": [os.fsencode(item.name) for item in group]}
             columns["image"] = [item.data for item in group]
