@@ -1,5 +1,8 @@
 """Batch norms folded into convolutions: a case by hand, then the features of whole networks before and after."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -138,3 +141,38 @@ def test_a_convolution_that_runs_twice_keeps_its_norm():
             return self.norm(self.shared(self.shared(x)))
 
     assert norms(fuse_batch_norms(Own())) == 1
+
+
+def test_other_threads_run_their_networks_meanwhile():
+    """Whatever calls a module while another thread reads a graph gets numbers, and not that graph's symbols."""
+    reading, done = threading.Event(), threading.Event()
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            reading.set()
+            assert done.wait(60)
+            return x
+
+    def run():
+        try:
+            assert reading.wait(60)
+            return nn.Linear(3, 2)(torch.zeros(1, 3)).shape
+        finally:
+            done.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        other, fused = threads.submit(run), threads.submit(fuse_batch_norms, Slow())
+        assert other.result() == (1, 2)
+        assert isinstance(fused.result(), Slow)
+
+
+def test_several_threads_fuse_at_once():
+    network = moved(backbone="resnet18")
+    call = nn.Module.__call__
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        wanted = fuse_batch_norms(network)(images).f_i
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda _: fuse_batch_norms(network)(images).f_i, range(12)))
+    assert all(torch.equal(each, wanted) for each in found)
+    assert nn.Module.__call__ is call

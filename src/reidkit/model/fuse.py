@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Two tracers at once would each give back the other's call for that of modules, for good."""
 
 
 def fuse_batch_norms(network: AnyModule) -> AnyModule:
@@ -39,7 +43,8 @@ def _pairs(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, str]]:
     A module that cannot be traced, as its operations depend on values, is searched child by child.
     """
     try:
-        graph = fx.Tracer().trace(module)
+        with _ONE_AT_A_TIME:
+            graph = _Tracer().trace(module)
     except Exception:  # whatever the code of a network raises when it is given a symbol for a tensor
         for name, child in module.named_children():
             yield from _pairs(child, f"{prefix}{name}.")
@@ -59,3 +64,19 @@ def _pairs(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, str]]:
             and norm.track_running_stats
         ):
             yield prefix + names[0], prefix + names[1]
+
+
+class _Tracer(fx.Tracer):
+    """Traces what its own thread calls: while fx traces, the modules of all threads are called through its tracer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Let modules that other threads call run as they are."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
