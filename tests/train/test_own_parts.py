@@ -284,6 +284,7 @@ def test_no_samples_are_no_data_set(data: Any, tmp_path: Path) -> None:
         ({"network": "mine:Small"}, "the network is a str: give a torch.nn.Module, or the class or function"),
         ({"terms": Term("norm", 1.0, batch_hard_triplet, "f_t")}, "terms are a list of Term"),
         ({"terms": [batch_hard_triplet]}, "terms are a list of Term"),
+        ({"terms": [Term("norm", batch_hard_triplet, 1.0, "f_t")]}, "pass text and a number"),  # type: ignore[arg-type]
         ({"sampler": [[0, 1]]}, r"the sampler has no epoch\(n\)"),
         ({"sampler": PKSampler}, r"the sampler has no epoch\(n\)"),
         ({"options": {"device": "cpu"}}, "options are a dict: pass TrainOptions"),

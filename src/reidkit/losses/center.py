@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reidkit.losses.triplet import check_labels
+from reidkit.losses.triplet import checked_classes
 from reidkit.recipe.checks import check_choice
 
 CenterForm = Literal["mean", "paper"]
@@ -35,7 +35,7 @@ class CenterLoss(nn.Module):
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
         """Return the loss of features [B, D], f_t in the paper, with labels [B], 0 <= label < num_ids."""
-        check_labels(feat_bd, label_b)
+        label_b = checked_classes(feat_bd, label_b, self.centers.shape[1], len(self.centers))
         self._last = (feat_bd.detach(), label_b)
         square_b = (feat_bd - self.centers[label_b]).square().sum(dim=1)
         return square_b.mean() if self.form == "mean" else 0.5 * square_b.sum()

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidkit.losses.triplet import among, batch_hard_triplet, euclidean, mean_loss
+from reidkit.errors import UsageError
+from reidkit.losses.triplet import among, batch_hard_triplet, check_labels, euclidean, mean_loss
 
 if TYPE_CHECKING:
     from reidkit.losses.triplet import Form
@@ -32,7 +33,13 @@ def quantile_triplet(
         share: From 0 to 1.
         margin: In units of the distance.
         form: As of `batch_hard_triplet`.
+
+    Raises:
+        UsageError: `share` is not from 0 to 1, or labels are not [B].
     """
+    check_labels(feat_bd, label_b)
+    if not 0 <= share <= 1:
+        raise UsageError(f"a share of {share}: it must be from 0, the hardest negative, to 1", argument="share")
     dist_bb = euclidean(feat_bd, feat_bd)
     same_bb = label_b[:, None] == label_b
     count_b = (~same_bb).sum(dim=1)
@@ -57,10 +64,15 @@ class CurriculumTriplet(nn.Module):
         margin: In units of the distance.
         form: As of `batch_hard_triplet`.
         unit: Features of length 1.
+
+    Raises:
+        UsageError: `epochs` is not above 0.
     """
 
     def __init__(self, epochs: float, margin: float = 0.3, *, form: Form = "hinge", unit: bool = False) -> None:
         super().__init__()
+        if not epochs > 0:
+            raise UsageError(f"a curriculum of {epochs} epochs: it must have some", argument="epochs")
         self.epochs, self.margin, self.form, self.unit = epochs, margin, form, unit
         self.share = 1.0
 

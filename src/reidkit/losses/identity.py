@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidkit.errors import UsageError
+from reidkit.losses.triplet import check_labels, checked_classes
 from reidkit.recipe.checks import check_choice
 
 SmoothingOver = Literal["all", "others"]
@@ -31,7 +33,7 @@ class IdentityLoss(nn.Module):
     Images that `styled_b` [B] marks, as they have been given another camera's style, have at least `STYLED` over all.
 
     Raises:
-        UsageError: an unknown word.
+        UsageError: an unknown word, or `smoothing` that is not from 0 to 1.
     """
 
     styled_b: Tensor | None = None
@@ -58,11 +60,17 @@ class IdentityLoss(nn.Module):
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
         """Return the mean loss of features [B, D], f_i in the paper, with labels [B], 0 <= label < num_ids."""
+        label_b = self._checked(feat_bd, label_b)
         if self.logits == "linear":
             return self._cross_entropy(self.classifier(feat_bd), label_b)
         cos_bc = F.linear(F.normalize(feat_bd, dim=1), F.normalize(self.classifier.weight, dim=1))
         logits_bc = margin_logits(cos_bc, label_b, self.logits, scale=self.scale, margin=self.margin)
         return self._cross_entropy(logits_bc, label_b)
+
+    def _checked(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
+        if getattr(label_b, "ndim", 1) == 2 and label_b.is_floating_point():
+            return label_b  # [B, N]: how much of each id a mixed image shows, which torch takes as well
+        return checked_classes(feat_bd, label_b, self.classifier.in_features, self.classifier.out_features)
 
     def _cross_entropy(self, logits_bc: Tensor, label_b: Tensor) -> Tensor:
         if self.styled_b is None or self.smoothing >= STYLED:
@@ -83,6 +91,7 @@ class FocalLoss(IdentityLoss):
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
         """Return the mean loss of features [B, D] with labels [B], 0 <= label < num_ids."""
+        label_b = self._checked(feat_bd, label_b)
         log_b = F.log_softmax(self.classifier(feat_bd), dim=1).gather(1, label_b[:, None])[:, 0]
         return -((1 - log_b.exp()) ** self.gamma * log_b).mean()
 
@@ -104,7 +113,12 @@ def margin_logits(cos_bc: Tensor, label_b: Tensor, kind: Logits, *, scale: float
         kind: `cosface`, `arcface` or `circle`.
         scale: What all logits are multiplied by.
         margin: m; of `arcface` in radians, else in units of the cosine.
+
+    Raises:
+        UsageError: there is no such kind, or labels are not [B].
     """
+    check_choice(kind, Literal["cosface", "arcface", "circle"], "kind")
+    check_labels(cos_bc, label_b)
     true_bc = F.one_hot(label_b, cos_bc.shape[1]).bool()
     others_bc = cos_bc
     if kind == "cosface":
@@ -125,6 +139,8 @@ def smoothing_over_all(smoothing: float, over: SmoothingOver, num_ids: int) -> f
 
     Eps over the others is eps N/(N-1) over all: both give each other id eps/(N-1).
     """
+    if not 0 <= smoothing <= 1:
+        raise UsageError(f"a smoothing of {smoothing}: it must be from 0 to 1, as 0.1", argument="smoothing")
     check_choice(over, SmoothingOver, "smoothing_over")
     return smoothing * (num_ids / max(num_ids - 1, 1) if over == "others" else 1.0)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ from reidkit.losses.pair_losses import (
 )
 from reidkit.losses.partial_fc import PartialFC
 from reidkit.losses.triplet import triplet_loss
-from reidkit.recipe.checks import check_choice
+from reidkit.recipe.checks import check_choice, in_words
 from reidkit.types import LOG_COLUMNS
 
 if TYPE_CHECKING:
@@ -71,6 +73,30 @@ class Term(NamedTuple):
     span: str = ""
 
 
+def check_terms(terms: Sequence[Term]) -> None:
+    """Refuse what are no terms: another kind, or fields in another order.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    for term in terms:
+        if not isinstance(term, Term):
+            raise UsageError(
+                "terms are a list of Term(name, weight, loss, side): pass [Term('mine', 0.1, loss, 'f_t')]",
+                argument="terms",
+            )
+        name, weight, loss = term.name, term.weight, term.loss
+        if not isinstance(name, str) or not isinstance(weight, Real) or not math.isfinite(weight):
+            raise UsageError(
+                f"a term has the name {in_words(name)} and the weight {in_words(weight)}: pass text and a number, as "
+                "Term('mine', 0.1, loss, 'f_t')",
+                argument="terms",
+            )
+        if isinstance(loss, type) or not callable(loss):
+            remedy = f"pass an object, {loss.__name__}(...)" if isinstance(loss, type) else "pass a function or module"
+            raise UsageError(f"the loss of the term {name} cannot be called with a batch: {remedy}", argument="terms")
+
+
 class Objective(nn.Module):
     """The sum of `terms`, by name. A loss that is a module is an attribute of the term's name, as is its state."""
 
@@ -99,6 +125,7 @@ class Objective(nn.Module):
     def _check(self) -> None:
         if not self.terms:
             raise UsageError("there is nothing to minimise: give at least one term", argument="terms")
+        check_terms(self.terms)
         names = [_attribute(term) for term in self.terms]
         for term, name in zip(self.terms, names, strict=True):
             if not name.isidentifier() or hasattr(self, name) or name in LOG_COLUMNS:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.losses.identity import new_classifier, smoothing_over_all
+from reidkit.losses.triplet import checked_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,7 @@ class PartialFC(nn.Module):
         weight = first.weight.detach()
         if first.bias is not None:  # one more column: Adam treats a bias as every other weight
             weight = torch.cat((weight, first.bias.detach()[:, None]), dim=1)
+        self.dim = dim
         self.rows = ClassifierRows(weight, weight_decay, group)
         self.group = group
         self.register_buffer("seed", torch.randint(2**62, ()))
@@ -85,8 +87,9 @@ class PartialFC(nn.Module):
         """Return the mean loss of f_i [B, D] with labels [B], 0 <= label < num_ids, at most S different ones.
 
         Raises:
-            UsageError: the batch has more ids than enter a step.
+            UsageError: the batch has more ids than enter a step, or is none of this loss.
         """
+        label_b = checked_classes(feat_bd, label_b, self.dim, self.num_ids)
         if len(label_b) > self.sampled:  # only then count: on a GPU that waits for the device
             ids = len(label_b.unique())
             if ids > self.sampled:
@@ -95,9 +98,8 @@ class PartialFC(nn.Module):
         index_s = sample_classes(self.seed, self.steps, self.num_ids, self.sampled, label_b)
         column_b = torch.searchsorted(index_s, label_b)  # of the true id among the S
         rows_sd, start = self.rows.take(index_s)
-        dim = feat_bd.shape[1]
-        bias_s = rows_sd[:, dim] if rows_sd.shape[1] > dim else None
-        logits_bs = F.linear(_to_all(feat_bd, self.group), rows_sd[:, :dim], bias_s)
+        bias_s = rows_sd[:, self.dim] if rows_sd.shape[1] > self.dim else None
+        logits_bs = F.linear(_to_all(feat_bd, self.group), rows_sd[:, : self.dim], bias_s)
         if self.group.size == 1:
             return F.cross_entropy(logits_bs, column_b, label_smoothing=self.smoothing)
         return cross_entropy(logits_bs, column_b - start, self.sampled, self.smoothing, self.group)

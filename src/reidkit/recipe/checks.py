@@ -102,6 +102,19 @@ def check_choice(value: object, hint: Any, argument: str) -> Any:
     raise UsageError(f"{argument} must be {either}, not {words}{remedy}", argument=argument)
 
 
+def check_whole(value: object, argument: str, *, least: int = 0) -> int:
+    """Return a whole number from `least` on as an int: one of numpy's, or a float without a fraction, is one.
+
+    Raises:
+        UsageError: it is none; the sentence names the argument.
+    """
+    number: Any = value
+    whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+    if isinstance(value, bool) or not whole or number < least:
+        raise UsageError(f"{argument} must be a whole number from {least} on, not {in_words(value)}", argument=argument)
+    return int(number)
+
+
 def _fills(choice: Any, value: Any) -> bool:
     """Whether a text is the name that a choice as `timm:NAME` leaves open."""
     start, colon, name = str(choice).partition(":")

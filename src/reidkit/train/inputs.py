@@ -20,7 +20,7 @@ from reidkit.encoder import InferenceOptions, as_image_encoder
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, require_evaluable
 from reidkit.hardware import choose_device, choose_precision
-from reidkit.losses.objective import Term
+from reidkit.losses.objective import check_terms
 from reidkit.train import run_folder
 from reidkit.train.log import LOGGER
 from reidkit.types import JUNK, Dataset, Sample
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from reidkit.data.sources import ImageSource
     from reidkit.distributed import Group
     from reidkit.encoder import Encoder
+    from reidkit.losses import Term
     from reidkit.model.own import OwnModule
     from reidkit.recipe import Recipe
     from reidkit.train.log import Callback
@@ -103,11 +104,7 @@ class Job:
             )
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise UsageError(f"the seed is {self.seed!r}: pass a whole number from 0 to 2**63 - 1", argument="seed")
-        if not all(isinstance(term, Term) for term in self.terms):
-            raise UsageError(
-                "terms are a list of Term(name, weight, loss, side): pass [Term('mine', 0.1, loss, 'f_t')]",
-                argument="terms",
-            )
+        check_terms(self.terms)
         own_order = self.sampler is not None
         if own_order and (isinstance(self.sampler, type) or not callable(getattr(self.sampler, "epoch", None))):
             raise UsageError("the sampler has no epoch(n) to be called: pass an object that has", argument="sampler")
