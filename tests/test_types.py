@@ -10,7 +10,8 @@ import pytest
 from reidkit.data import load_dataset
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics import score
-from reidkit.types import Embeddings, Sample, as_path
+from reidkit.recipe.checks import check_path
+from reidkit.types import Dataset, Embeddings, Sample
 
 
 def test_lists_become_arrays() -> None:
@@ -41,10 +42,13 @@ def test_a_path_may_be_text(noise: Path) -> None:
 
 
 def test_what_is_no_path(tmp_path: Path) -> None:
-    assert as_path(str(tmp_path), "a file") == as_path(tmp_path, "a file") == tmp_path
+    assert check_path(str(tmp_path), "a file") == check_path(tmp_path, "a file") == tmp_path
     for wrong in (None, 3, [tmp_path]):
         with pytest.raises(UsageError, match=f"a {type(wrong).__name__} is no path: pass a file"):
-            as_path(wrong, "a file")
+            check_path(wrong, "a file")
+    with pytest.raises(UsageError, match="an empty text is no path: pass a file") as told:
+        check_path("", "a file", "out")
+    assert told.value.argument == "out"
 
 
 def test_the_path_of_a_sample_may_be_text() -> None:
@@ -58,3 +62,44 @@ def test_an_id_and_a_camera_are_whole_numbers() -> None:
         for pid, camid in ((wrong, 1), (1, wrong)):
             with pytest.raises(DataError, match=r"id of a\.jpg is .*: give a whole number from 0 on, or -1"):
                 Sample(Path("a.jpg"), pid, camid)  # type: ignore[arg-type]
+
+
+def test_paths_of_features_may_be_paths_and_what_pandas_holds_an_array(tmp_path: Path) -> None:
+    """Such paths ended the scoring in a TypeError, wherever an id was on both sides."""
+    pandas = pytest.importorskip("pandas")
+    gallery = Embeddings([[1.0, 0.0], [0.0, 1.0]], [7, 8], [1, 1], paths=[tmp_path / "a.jpg", tmp_path / "b.jpg"])  # type: ignore[list-item]
+    query = Embeddings(pandas.DataFrame([[1.0, 0.1]]), [7], [2], paths=[tmp_path / "c.jpg"])  # type: ignore[list-item]
+    assert gallery.paths == (str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg"))
+    assert score(query, gallery).rank1 == 1
+
+
+@pytest.mark.parametrize("pids", [None, (number for number in (1, 2))])
+def test_labels_that_make_no_array(pids: Any) -> None:
+    with pytest.raises(DataError, match="pids are no array"):
+        Embeddings([[1.0], [2.0]], pids, [1, 1])
+
+
+def test_sources_are_lists_of_paths() -> None:
+    with pytest.raises(DataError, match="give a list of paths for each row"):
+        Embeddings([[1.0], [2.0]], [1, 2], [1, 1], sources=["a.jpg", "b.jpg"])
+
+
+def test_a_data_set_is_of_samples() -> None:
+    """As torchreid has them, or paths alone: they were taken, and failed wherever one was looked at first."""
+    one = Sample("a.jpg", 1, 1)  # type: ignore[arg-type]
+    for wrong in ([("a.jpg", 1, 1)], ["a.jpg"], "market", None, one):
+        with pytest.raises(UsageError, match=r"is no list of samples: pass \[Sample\(path, pid, camid\), \.\.\.\]"):
+            Dataset("mine", wrong)  # type: ignore[arg-type]
+    assert list(Dataset("mine", (each for each in [one])).train) == [one]
+    assert not Dataset("mine", [], ()).train
+
+
+def test_rows_of_a_table_are_numbers_or_a_mask_of_all() -> None:
+    """A mask of other images gave those that were true in it, and 0.7 the first image."""
+    table = Dataset("mine", [Sample(f"{pid}.jpg", pid, 1) for pid in range(3)]).train  # type: ignore[arg-type]
+    assert table.take([2, 0]).pids.tolist() == [2, 0]
+    assert table.take(table.pids == 1).pids.tolist() == [1]
+    assert not table.take([])
+    for wrong in ([True, False], [0.7, 1.2], [[0, 1]], 0):
+        with pytest.raises(UsageError, match="pass numbers of images, or a mask of all 3"):
+            table.take(wrong)  # type: ignore[arg-type]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
@@ -15,7 +14,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -242,7 +241,7 @@ class SampleTable(Samples):
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> SampleTable:
         """Return some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
-        return SampleTable(self._samples[row] for row in _as_indices(rows))
+        return SampleTable(self._samples[row] for row in as_indices(rows, len(self)).tolist())
 
     def renumbered(self, pid_offset: int, camid_offset: int) -> SampleTable:
         """The same images with pids and camids higher by these offsets; junk and unknown cameras keep their -1."""
@@ -258,28 +257,26 @@ class SampleTable(Samples):
         )
 
 
-def as_path(path: object, wanted: str) -> Path:
-    """Return a path that a caller has given.
-
-    Raises:
-        UsageError: it is something else; `wanted` says of what it should have been one.
-    """
-    if not isinstance(path, str | os.PathLike):
-        raise UsageError(f"a {type(path).__name__} is no path: pass {wanted}", argument="path")
-    return Path(path)
-
-
 def as_samples(samples: Iterable[Sample]) -> Samples:
-    """Return a table of these images: the one that it is already, or a new one."""
-    return samples if isinstance(samples, Samples) else SampleTable(samples)
+    """Return a table of these images: the one that it is already, or a new one; a `UsageError`: they are no samples."""
+    if isinstance(samples, Samples):
+        return samples
+    table = tuple(samples) if isinstance(samples, Iterable) else (None,)
+    if not all(isinstance(each, Sample) for each in table):
+        raise UsageError(f"a {type(samples).__name__} is no list of samples: pass [Sample(path, pid, camid), ...]")
+    return SampleTable(table)
 
 
-def _as_indices(rows: Sequence[int] | NDArray[np.int64]) -> list[int]:
+def as_indices(rows: Sequence[int] | NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the numbers of rows that these are, or are a mask of; a `UsageError`: they are neither."""
     import numpy as np
 
-    indices = np.asarray(rows)
-    chosen: list[int] = (np.flatnonzero(indices) if indices.dtype == np.bool_ else indices.astype(np.int64)).tolist()
-    return chosen
+    array = np.asarray(rows)
+    mask = array.dtype == np.bool_
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "biu") or (mask and len(array) != count):
+        found = f"{array.dtype} {list(array.shape)}"
+        raise UsageError(f"rows are {found}: pass numbers of images, or a mask of all {count}", argument="rows")
+    return np.flatnonzero(array) if mask else array.astype(np.int64)
 
 
 @dataclass(frozen=True, init=False)
@@ -362,7 +359,10 @@ class Embeddings:
 
         values = {"vectors": _as_array(vectors, np.float32, "vectors")}
         values |= {name: _as_array(given, np.int64, name) for name, given in (("pids", pids), ("camids", camids))}
-        values |= {"model": model, "paths": tuple(paths), "sources": tuple(map(tuple, sources)), "names": names}
+        if any(isinstance(each, str) for each in sources):
+            raise DataError("sources are paths: give a list of paths for each row, or pass them as paths")
+        several = tuple(tuple(map(str, each)) for each in sources)
+        values |= {"model": model, "paths": tuple(map(str, paths)), "sources": several, "names": names}
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
@@ -387,12 +387,12 @@ def _as_array(value: Any, dtype: type[np.generic], name: str) -> Any:
     """Return a list as an array; whatever is an array already, of NumPy or torch, stays."""
     import numpy as np
 
-    if hasattr(value, "shape"):
+    if hasattr(value, "dtype"):
         return value
     try:
         array = np.asarray(value)
         found = array.astype(dtype)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise DataError(f"{name} are no array ({error}): give a list of numbers, one row for each image") from None
     if dtype is np.int64 and array.size and array.dtype.kind not in "iu":
         raise DataError(f"{name} are {array.dtype}: give one whole number for each image")

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidkit.data import sources
+from reidkit.data import load_dataset, sources
 from reidkit.data.cache import default_cache_dir
 from reidkit.data.decode import resize
 from reidkit.data.images import open_images, read_for_display
 from reidkit.data.sources import decode_all
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.types import Sample
 from tests.noise import file_of
 
@@ -114,6 +114,13 @@ def test_broken_images_are_left_out(tmp_path: Path, cache_dir: Path | None) -> N
     assert np.array_equal(pixels(source, 1, 3), np.stack([picture(2), picture(4)]))
     with pytest.raises(DataError, match="1 of 5"):
         open_images(samples, SIZE, cache_dir=cache_dir)
+
+
+@pytest.mark.parametrize("size", [128, (64,), (0, 64), (64.5, 32), ("64", "32")])
+def test_what_is_no_size(noise: Path, size: Any) -> None:
+    with pytest.raises(UsageError, match="size") as told:
+        open_images(load_dataset(noise).train, size)
+    assert told.value.argument == "size"
 
 
 def test_nothing_to_open(tmp_path: Path, cache_dir: Path | None) -> None:

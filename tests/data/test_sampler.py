@@ -135,8 +135,8 @@ def test_too_few_ids(pids: list[int], sentence: str) -> None:
 
 def test_arguments_that_make_no_batch() -> None:
     for wrong, sentence in (
-        ({"ids": 0}, "0 ids with 4 images each is empty: ask for 1 or more"),
-        ({"images": 0}, "16 ids with 0 images each is empty"),
+        ({"ids": 0}, "ids must be a whole number from 1 on, not 0"),
+        ({"images": 0}, "images must be a whole number from 1 on, not 0"),
         ({"visits": "twice"}, "visits='twice' is no way to draw a batch: pass 'chunks' or 'once'"),
     ):
         with pytest.raises(UsageError, match=sentence):
@@ -250,3 +250,24 @@ def test_without_cameras_the_batches_are_what_they_were():
         WindowSampler(pids, (np.zeros(30, np.int64), np.array([1])), 2, 2, camids=np.arange(30)).epoch(1),
         PKSampler(pids, 2, 2, camids=np.arange(30)).epoch(1),
     )
+
+
+def test_pids_that_are_none():
+    """Outliers of a clustering, which are -1, came as one id."""
+    with pytest.raises(DataError, match="leave these images out"):
+        PKSampler([-1, -1, 1, 1, 2, 2], 2, 2)
+    for wrong in (None, 5, [[1], [2]]):
+        with pytest.raises(UsageError, match="pass a list, one for each image"):
+            PKSampler(wrong, 2, 2)
+
+
+@pytest.mark.parametrize("wrong", [{"ids": 2.5}, {"images": "2"}, {"seed": -1}, {"seed": None}])
+def test_numbers_that_are_none(wrong):
+    with pytest.raises(UsageError, match="must be a whole number") as told:
+        PKSampler([1, 1, 2, 2], **{"ids": 2, "images": 2} | wrong)
+    assert told.value.argument == next(iter(wrong))
+
+
+def test_numbers_of_numpy_and_whole_floats_are_numbers():
+    plain = PKSampler([1, 1, 2, 2], 2, 2, seed=3).epoch(1)
+    assert PKSampler([1, 1, 2, 2], np.int64(2), 2.0, seed=np.int64(3)).epoch(1).tolist() == plain.tolist()

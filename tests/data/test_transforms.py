@@ -231,9 +231,11 @@ def test_pieces_stand_alone() -> None:
     ("wrong", "sentence"),
     [
         ({"probability": 1.5}, "probability of 1.5 is none: give one from 0 to 1"),
-        ({"area": (0.4, float("inf"))}, "the area of an erased rectangle cannot be from 0.4 to inf"),
-        ({"area": (0.4, 0.02)}, "the area of an erased rectangle cannot be from 0.4 to 0.02: give both, rising"),
-        ({"aspect": (0, 2)}, "the aspect of an erased rectangle cannot be from 0 to 2"),
+        ({"area": (0.4, float("inf"))}, "the area of an erased rectangle cannot be .0.4, inf."),
+        ({"area": (2, 40)}, "the area of an erased rectangle cannot be .2, 40.: give both, rising between 0 and 1"),
+        ({"area": 0.2}, "the area of an erased rectangle cannot be 0.2"),
+        ({"area": (0.4, 0.02)}, "the area of an erased rectangle cannot be .0.4, 0.02.: give both, rising"),
+        ({"aspect": (0, 2)}, "the aspect of an erased rectangle cannot be .0, 2.: give both, rising"),
         ({"fill": "mean"}, "fill must be code, imagenet-mean, image-mean or random, not mean"),
         ({"aspect_draw": "normal"}, "aspect_draw must be uniform or log, not normal"),
     ],
@@ -241,3 +243,30 @@ def test_pieces_stand_alone() -> None:
 def test_what_makes_no_rectangle(wrong: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         RandomErasing(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"flip": 2}, {"policies": -1}, {"pad": -1}, {"pad": 2.5}, {"erasing": 0.5}, {"exchange_by": "hue"}]
+)
+def test_what_makes_no_augmentation(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as told:
+        Augmentation(**wrong)
+    assert told.value.argument == next(iter(wrong))
+
+
+def test_images_of_another_kind() -> None:
+    """Pixels from 0 to 1 became nearly black images, and bytes were erased by values that they round to 0."""
+    rng, pixels = np.random.default_rng(0), some(4, 20, 12)
+    for wrong in (pixels / 255, pixels[0], pixels[..., :1], torch.from_numpy(pixels), list(pixels)):
+        with pytest.raises(UsageError, match=r"an array uint8 \[B, H, W, 3\]"):
+            Augmentation()(wrong, rng)  # type: ignore[arg-type]
+    erasing, images = RandomErasing(probability=1), batch()
+    for other in (images.byte(), images.numpy(), [*images]):
+        with pytest.raises(UsageError, match=r"a tensor float32 \[B, 3, H, W\]"):
+            erasing(other, rng)  # type: ignore[arg-type]
+    for shape in (images[0], images[:, :1]):
+        with pytest.raises(UsageError, match=r"pass \[B, 3, H, W\]"):
+            erasing(shape, rng)
+    for seed in (0, None, torch.Generator()):
+        with pytest.raises(UsageError, match=r"pass np\.random\.default_rng\(seed\)"):
+            erasing(images, seed)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,20 +15,20 @@ import numpy as np
 from PIL import Image
 
 from reidkit.atomic import NO_ROOM, atomic_write, hold
-from reidkit.data.decode import decode
+from reidkit.data.decode import Filter, decode
 from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.reader import open_shards
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.sources import ImagesOnDemand, ImageSource, MappedImages, decode_all, keep
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
+from reidkit.recipe.checks import check_choice, check_whole
 from reidkit.types import as_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from reidkit.data.decode import Filter
     from reidkit.data.shards.samples import Member
     from reidkit.types import ImageFile, Sample
 
@@ -65,7 +66,10 @@ def open_images(  # noqa: PLR0913 (options by name only)
     Raises:
         DataError: images are unreadable, all of them or without `skip_unreadable`; there is none; the cache cannot be
             written.
+        UsageError: what are no samples, or no size.
     """
+    size = _checked_size(size)
+    check_choice(resize, Filter, "resize")
     if not samples:
         raise DataError("there is no image to open: see with `reidkit data DIR` what the folder holds")
     samples = as_samples(samples)
@@ -80,6 +84,18 @@ def open_images(  # noqa: PLR0913 (options by name only)
     file = _CacheFile(Path(cache_dir), files, size, resize)
     pixels, unreadable = file.load() or file.build(progress)
     return MappedImages(pixels, samples, keep(len(samples), unreadable, skip_unreadable))
+
+
+def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width as ints.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    if not isinstance(size, Sequence | np.ndarray) or len(size) != 2:
+        raise UsageError(f"the size is {size!r}: pass height and width, as (256, 128)", argument="size")
+    height, width = (check_whole(side, "size", least=1) for side in size)
+    return height, width
 
 
 class _CacheFile:

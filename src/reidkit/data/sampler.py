@@ -12,6 +12,8 @@ import numpy as np
 
 from reidkit.data.sources import READ_ANYWHERE, Streamed
 from reidkit.errors import DataError, UsageError
+from reidkit.recipe.checks import check_whole
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -63,19 +65,29 @@ class PKSampler:
         """Sample the images whose ids are `pids` int64 [N], `ids` (P) with `images` (K) each at a time.
 
         Raises:
-            DataError: there are fewer than P ids, or fewer than two.
+            DataError: there are fewer than P ids, or fewer than two; or images of no id, whose pid is -1.
             UsageError: an argument makes no batch.
         """
-        if ids < 1 or images < 1:
-            raise UsageError(f"a batch of {ids} ids with {images} images each is empty: ask for 1 or more of both")
+        ids, images, seed = (
+            check_whole(ids, "ids", least=1),
+            check_whole(images, "images", least=1),
+            check_whole(seed, "seed"),
+        )
         if visits not in {"chunks", "once"}:
             raise UsageError(f"visits={visits!r} is no way to draw a batch: pass 'chunks' or 'once'")
         self.ids, self.images, self.visits, self.seed = ids, images, visits, seed
-        _, self._id_of, self._counts = np.unique(np.asarray(pids), return_inverse=True, return_counts=True)
+        shown, self._id_of, self._counts = np.unique(_pids(pids), return_inverse=True, return_counts=True)
+        if JUNK in shown:
+            raise DataError(
+                "some pids are -1, as junk and what no cluster holds have it: leave these images out, or they are one "
+                "id of many people"
+            )
         _check_ids(len(self._counts), ids)
         self.camids = None if camids is None else np.asarray(camids)
         if self.camids is not None and self.camids.shape != self._id_of.shape:
-            raise UsageError(f"{len(self.camids)} camids for {len(self._id_of)} images: pass one for each")
+            raise UsageError(
+                f"{self.camids.size} camids for {len(self._id_of)} images: pass one for each", argument="camids"
+            )
         self._chunks_of = np.maximum(self._counts // images, 1) if visits == "chunks" else np.ones_like(self._counts)
 
     def epoch(self, epoch: int, window: int = 0) -> NDArray[np.int64]:
@@ -222,6 +234,20 @@ def scattered_share(pids: NDArray[np.int64], groups: NDArray[np.int64], per_id: 
     pairs = inverse.astype(np.int64) * (int(groups.max(initial=0)) + 1) + groups
     _, of, inside = np.unique(pairs, return_inverse=True, return_counts=True)
     return float(np.mean((counts[inverse] >= per_id) & (inside[of] < per_id))) if len(pids) else 0.0
+
+
+def _pids(pids: ArrayLike) -> NDArray[Any]:
+    """Return the id of each image as an array [N].
+
+    Raises:
+        UsageError: there is none for each.
+    """
+    array = np.asarray(pids)
+    if array.ndim != 1:
+        raise UsageError(
+            f"pids are {array.dtype} {list(array.shape)}: pass a list, one for each image", argument="pids"
+        )
+    return array
 
 
 def _check_ids(ids: int, wanted: int) -> None:

@@ -8,6 +8,7 @@ Both ways give the same batches.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,11 +18,9 @@ import torch
 from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.errors import UsageError
 from reidkit.jit import njit
-from reidkit.recipe.checks import check_choice
+from reidkit.recipe.checks import check_choice, check_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -90,14 +89,28 @@ class RandomErasing:
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
             raise UsageError(f"an erasing probability of {self.probability} is none: give one from 0 to 1")
-        for name, (low, high) in (("area", self.area), ("aspect", self.aspect)):
-            if not 0 < low <= high < math.inf:
-                raise UsageError(f"the {name} of an erased rectangle cannot be from {low} to {high}: give both, rising")
+        for name, most in (("area", 1), ("aspect", math.inf)):
+            ends = getattr(self, name)
+            if not isinstance(ends, Sequence) or len(ends) != 2 or not 0 < ends[0] <= ends[1] < most:
+                below = "both, rising between 0 and 1" if name == "area" else "both, rising"
+                raise UsageError(f"the {name} of an erased rectangle cannot be {ends}: give {below}", argument=name)
         check_choice(self.aspect_draw, Literal["uniform", "log"], "aspect_draw")
         check_choice(self.fill, Fill, "fill")
 
     def __call__(self, images_bchw: Tensor, rng: np.random.Generator) -> Tensor:
-        """Erase in normalised images float32 [B, 3, H, W] on the host, in place, and return them."""
+        """Erase in normalised images float32 [B, 3, H, W] on the host, in place, and return them.
+
+        Raises:
+            UsageError: they are something else, or `rng` is no generator of NumPy.
+        """
+        if not isinstance(images_bchw, torch.Tensor) or not images_bchw.is_floating_point():
+            raise UsageError(
+                f"images are {_kind(images_bchw)}: pass normalised ones, a tensor float32 [B, 3, H, W]",
+                argument="images_bchw",
+            )
+        if images_bchw.ndim != 4 or images_bchw.shape[1] != 3:
+            raise UsageError(f"images are {list(images_bchw.shape)}: pass [B, 3, H, W]", argument="images_bchw")
+        _check_generator(rng)
         boxes = self.sample(rng, len(images_bchw), (images_bchw.shape[2], images_bchw.shape[3]))
         erase(images_bchw, boxes, self.fill, rng.integers(2**63, size=len(boxes)))
         return images_bchw
@@ -157,13 +170,33 @@ class Augmentation:
     exchange: float = 0.0
     exchange_by: Literal["moments", "fourier"] = "moments"
 
+    def __post_init__(self) -> None:
+        for name in ("flip", "policies", "exchange"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}: give a probability from 0 to 1", argument=name)
+        check_whole(self.pad, "pad")
+        if not isinstance(self.erasing, RandomErasing):
+            raise UsageError(f"erasing is {self.erasing!r}: pass RandomErasing(probability=0.5)", argument="erasing")
+        check_choice(self.exchange_by, Literal["moments", "fourier"], "exchange_by")
+
     @property
     def changes_pixels(self) -> bool:
         """Whether anything is done to pixels on the host before flip and crop."""
         return self.policies > 0 or self.exchange > 0
 
     def __call__(self, images_bhwc: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-        """Augment pixels uint8 [B, H, W, 3] on the host: normalised float32 [B, 3, H, W]; the pixels stay."""
+        """Augment pixels uint8 [B, H, W, 3] on the host: normalised float32 [B, 3, H, W]; the pixels stay.
+
+        Raises:
+            UsageError: they are something else, or `rng` is no generator of NumPy.
+        """
+        pixels = isinstance(images_bhwc, np.ndarray) and images_bhwc.dtype == np.uint8
+        if not pixels or images_bhwc.ndim != 4 or images_bhwc.shape[3] != 3:
+            raise UsageError(
+                f"images are {_kind(images_bhwc)}: pass pixels from 0 to 255, an array uint8 [B, H, W, 3]",
+                argument="images_bhwc",
+            )
+        _check_generator(rng)
         count, height, width, _ = images_bhwc.shape
         if self.policies:
             images_bhwc = images_bhwc.copy()
@@ -188,6 +221,18 @@ class Augmentation:
         top, left = rng.integers(0, 2 * self.pad + 1, size=(2, count))
         boxes = self.erasing.sample(rng, count, size)
         return AugmentParams(flip, top, left, boxes, rng.integers(2**63, size=count))
+
+
+def _kind(images: Any) -> str:
+    """Return what images are, in words."""
+    if not hasattr(images, "dtype"):
+        return f"a {type(images).__name__}"
+    return f"a {type(images).__name__} {str(images.dtype).removeprefix('torch.')} {list(images.shape)}"
+
+
+def _check_generator(rng: object) -> None:
+    if not isinstance(rng, np.random.Generator):
+        raise UsageError(f"rng is a {type(rng).__name__}: pass np.random.default_rng(seed)", argument="rng")
 
 
 def build_augmentation(images: Images, erasing: Erasing) -> Augmentation:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from reidkit.encoder.torch_model import Model
 from reidkit.errors import MissingFileError, UsageError
 from reidkit.model.weights import load_network
-from reidkit.types import EXPORTED, as_path
+from reidkit.recipe.checks import check_path
+from reidkit.types import EXPORTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ def load_model(
         UsageError: no path; the network is your own, and `network` is missing; nothing says how the images of a foreign
             file are made; the runtime is not installed.
     """
-    path = as_path(path, "a run folder, a .safetensors, an .onnx or an OpenVINO .xml")
+    path = check_path(path, "a run folder, a .safetensors, an .onnx or an OpenVINO .xml")
     if not os.path.lexists(path):
         raise MissingFileError(f"{path} is not there: give a run folder, a .safetensors, an .onnx or an OpenVINO .xml")
     ending = path.suffix.lower()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from functools import cache
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
 
 from reidkit.errors import UsageError
@@ -113,6 +115,20 @@ def check_whole(value: object, argument: str, *, least: int = 0) -> int:
     if isinstance(value, bool) or not whole or number < least:
         raise UsageError(f"{argument} must be a whole number from {least} on, not {in_words(value)}", argument=argument)
     return int(number)
+
+
+def check_path(path: object, wanted: str, argument: str = "path") -> Path:
+    """Return a path that a caller has given.
+
+    Raises:
+        UsageError: it is something else, or empty, which would be this folder; `wanted` says what it should have been.
+    """
+    if not isinstance(path, str | os.PathLike) or path == "":
+        raise UsageError(
+            f"{'an empty text' if path == '' else f'a {type(path).__name__}'} is no path: pass {wanted}",
+            argument=argument,
+        )
+    return Path(path)
 
 
 def _fills(choice: Any, value: Any) -> bool:

@@ -27,7 +27,8 @@ from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, joined
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
-from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable, as_path
+from reidkit.recipe.checks import check_path
+from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +76,7 @@ def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dat
         UsageError: there is no such format; no path.
         DataError: there is no such folder, it holds no images, its layout is not recognised, or its reader complains.
     """
-    folder = as_path(path, "the folder of a data set, or a .csv")
+    folder = check_path(path, "the folder of a data set, or a .csv")
     try:
         found = _guess(folder) if format is None else _named(format).load(folder)
         return dataclasses.replace(found, passed_over=passed_over(folder, found))
@@ -116,8 +117,14 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
     Raises:
         DataError: no data set is given, or one is given twice.
     """
+    datasets = (datasets,) if isinstance(datasets, Dataset) else tuple(datasets)
     if not datasets:
         raise DataError("no data set is given: name at least one folder")
+    for dataset in datasets:
+        if not isinstance(dataset, Dataset):
+            raise UsageError(
+                f"a {type(dataset).__name__} is no data set: pass what load_dataset returns", argument="datasets"
+            )
     moved: list[Dataset] = []
     pids = camids = 0
     for dataset in datasets:

@@ -15,7 +15,7 @@ import numpy as np
 from reidkit.data.formats.labels import INTEGER, label
 from reidkit.errors import DataError
 from reidkit.terminal import harmless
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, SPLITS, Dataset, Names, Sample, Samples
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, SPLITS, Dataset, Names, Sample, Samples, as_indices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,9 +144,7 @@ class ShardSamples(Samples):
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> ShardSamples:
         """Return some of the images, in the order of `rows` int64 [M], which are indices or a mask bool [N]."""
-        chosen = np.asarray(rows)
-        chosen = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
-        return ShardSamples(self.shards, self.rows[chosen], self.names, self.called)
+        return ShardSamples(self.shards, self.rows[as_indices(rows, len(self))], self.names, self.called)
 
     def renumbered(self, pid_offset: int, camid_offset: int) -> ShardSamples:
         """The same images with pids and camids higher by these offsets; junk and unknown cameras keep their -1.
