@@ -21,7 +21,7 @@ def choose_device(name: str) -> torch.device:
     unknown = UsageError(f"there is no device {name}: choose auto, cpu or cuda", argument="device")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):  # None is no device, either
         raise unknown from None
     if device.type not in ("cpu", "cuda"):
         raise unknown

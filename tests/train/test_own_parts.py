@@ -89,10 +89,11 @@ def stripes() -> Network:
 def test_a_head_of_two_branches_goes_through_training_report_and_evaluation(noise: Path, tmp_path: Path) -> None:
     """The recipe's ID loss for each branch; a term of one's own on one of them; the report without attention maps."""
     lower = Term("lower", 0.5, batch_hard_triplet, "f_t", "lower")
-    run = train(ONE_EPOCH, noise, out=tmp_path / "run", network=stripes, terms=[lower], options=FP32)
+    seed: Any = np.int64(3)
+    run = train(ONE_EPOCH, noise, out=tmp_path / "run", network=stripes, terms=[lower], options=FP32, seed=seed)
     step = read(tmp_path / "run" / "log.jsonl")[-3]
     assert {"identity.upper", "identity.lower", "triplet", "center", "lower"} <= step.keys()
-    run.write_report("my.py")
+    run.write_report()
     model = load_model(tmp_path / "run", network=stripes)
     assert (model.fingerprint, model.dim) == (run.model.fingerprint, 10)
     again = evaluate(model, load_dataset(noise), device="cpu", precision="fp32")
@@ -288,7 +289,10 @@ def test_no_samples_are_no_data_set(data: Any, tmp_path: Path) -> None:
         ({"sampler": [[0, 1]]}, r"the sampler has no epoch\(n\)"),
         ({"sampler": PKSampler}, r"the sampler has no epoch\(n\)"),
         ({"options": {"device": "cpu"}}, "options are a dict: pass TrainOptions"),
-        ({"callbacks": [Callback]}, "callbacks are objects and no classes"),
+        ({"callbacks": [Callback]}, "callbacks are objects of a class made from Callback, and no classes"),
+        ({"callbacks": [print]}, "callbacks are objects of a class made from Callback"),
+        ({"callbacks": Callback()}, r"callbacks are a Callback: pass a list, \[Mine\(\)\]"),
+        ({"weights": 3}, "a int is no path: pass a file of weights"),
         ({"teacher": "runs/large"}, "the model is a str: pass what load_model returns"),
     ],
 )

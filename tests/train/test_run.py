@@ -229,6 +229,9 @@ def test_ids_of_one_image_each_are_said(noise: Path, tmp_path: Path, said: list[
     ("change", "kind", "sentence"),
     [
         ({"options": TrainOptions(device="tpu")}, UsageError, "no device tpu"),
+        ({"options": TrainOptions(device=None)}, UsageError, "no device None"),  # type: ignore[arg-type]
+        ({"out": ""}, UsageError, "an empty text is no path: pass the folder of the run"),
+        ({"out": None}, UsageError, "a NoneType is no path: pass the folder of the run"),
         ({"data": Path("none")}, DataError, "none is not there"),
         ({"data": None}, UsageError, "data is a NoneType: pass a folder"),
         ({"data": [("a.jpg", 1, 2)]}, UsageError, r"data is a list of tuple: pass .* or of Sample\(path, pid, camid\)"),
@@ -250,6 +253,14 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     with pytest.raises(kind, match=sentence):
         train(ONE_EPOCH, **({"data": noise, "out": tmp_path / "run"} | change))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"save_every": 0}, {"save_every": 1.5}, {"evaluate_every": -1}])
+def test_epochs_between_what_there_cannot_be(wrong: dict[str, Any]) -> None:
+    """`save_every=0` ended a run by a ZeroDivisionError, after an epoch."""
+    with pytest.raises(UsageError, match="must be a whole number from") as told:
+        TrainOptions(**wrong)
+    assert told.value.argument == next(iter(wrong))
 
 
 def test_too_many_people_for_a_batch(noise: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,9 +28,10 @@ from reidkit.losses.objective import Objective, Term
 from reidkit.metrics.clustering import jaccard_clusters
 from reidkit.model.own import OwnNetwork, network_name
 from reidkit.recipe import Optim, override
+from reidkit.recipe.checks import check_path
 from reidkit.train.checkpoint import Progress, last_good
 from reidkit.train.device import compile_network, prepare
-from reidkit.train.inputs import Job, TrainOptions, open_evaluated, open_training, training_digest
+from reidkit.train.inputs import Job, TrainOptions, as_callbacks, open_evaluated, open_training, training_digest
 from reidkit.train.parallel import micro_batches_here, share_statistics
 from reidkit.train.remarks import machine, warn_after, warn_before
 from reidkit.train.run import Run, fit_and_save, open_log, opened
@@ -40,6 +40,7 @@ from reidkit.types import as_samples
 if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -148,7 +149,7 @@ def adapt(  # noqa: PLR0913  (what a run is made of)
         job = Job(
             recipe=adaptation_recipe(model.recipe, settings),
             data=data,
-            out=Path(out),
+            out=check_path(out, "the folder of the run", "out"),
             weights=model.path,
             seed=seed,
             resume=resume,
@@ -157,7 +158,7 @@ def adapt(  # noqa: PLR0913  (what a run is made of)
             terms=(),
             sampler=None,
             options=options or TrainOptions(),
-            callbacks=tuple(callbacks) if group.first else (),
+            callbacks=as_callbacks(callbacks) if group.first else (),
             group=group,
         )
         return _run(model, job)

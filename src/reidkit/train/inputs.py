@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,9 @@ from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import EvaluationProtocol, require_evaluable
 from reidkit.hardware import choose_device, choose_precision
 from reidkit.losses.objective import check_terms
+from reidkit.recipe.checks import check_whole
 from reidkit.train import run_folder
-from reidkit.train.log import LOGGER
+from reidkit.train.log import LOGGER, Callback
 from reidkit.types import JUNK, Dataset, Sample
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from reidkit.losses import Term
     from reidkit.model.own import OwnModule
     from reidkit.recipe import Recipe
-    from reidkit.train.log import Callback
     from reidkit.types import Cameras, Missing, Samples
 
     Data = str | os.PathLike[str] | Dataset | Sequence[Sample] | Sequence[str | os.PathLike[str] | Dataset]
@@ -60,6 +61,9 @@ class TrainOptions:
         stream: Read shards in order and shuffle in memory; None: at a URL, and Parquet.
         missing_masks: Whether images without a mask are refused, or have all `ones`.
         resume_command: What to tell a user who wants to go on with a stopped run.
+
+    Raises:
+        UsageError: a number of epochs that there cannot be.
     """
 
     format: str | None = None
@@ -75,6 +79,21 @@ class TrainOptions:
     stream: bool | None = None
     missing_masks: Missing = "refuse"
     resume_command: str = "the same training with resume=True"
+
+    def __post_init__(self) -> None:
+        check_whole(self.save_every, "save_every", least=1)
+        check_whole(self.evaluate_every, "evaluate_every")
+
+
+def as_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    """Return callbacks as they are called, one after the other.
+
+    Raises:
+        UsageError: they are no list.
+    """
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
+        raise UsageError(f"callbacks are a {type(callbacks).__name__}: pass a list, [Mine()]", argument="callbacks")
+    return tuple(callbacks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +121,18 @@ class Job:
             raise UsageError(
                 f"options are a {type(self.options).__name__}: pass TrainOptions(device='cpu')", argument="options"
             )
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**63:
             raise UsageError(f"the seed is {self.seed!r}: pass a whole number from 0 to 2**63 - 1", argument="seed")
+        object.__setattr__(self, "seed", int(self.seed))  # one of numpy's is in no JSON
         check_terms(self.terms)
         own_order = self.sampler is not None
         if own_order and (isinstance(self.sampler, type) or not callable(getattr(self.sampler, "epoch", None))):
             raise UsageError("the sampler has no epoch(n) to be called: pass an object that has", argument="sampler")
-        if any(isinstance(callback, type) for callback in self.callbacks):
-            raise UsageError("callbacks are objects and no classes: pass [Mine()]", argument="callbacks")
+        if not all(isinstance(callback, Callback) for callback in self.callbacks):
+            raise UsageError(
+                "callbacks are objects of a class made from Callback, and no classes: pass [Mine()]",
+                argument="callbacks",
+            )
         if self.teacher is not None:
             as_image_encoder(self.teacher)
 

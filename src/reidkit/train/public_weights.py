@@ -8,16 +8,17 @@ import os
 import urllib.error
 import urllib.request
 from http.client import HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.data.cache import default_cache_dir
 from reidkit.encoder.exported import digest_of_files
 from reidkit.errors import UsageError, WeightsError
+from reidkit.recipe.checks import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def find_weights(weights: str | os.PathLike[str] | None, backbone: str, width: f
     """
     if weights is None:
         return None
-    path = Path(weights)
+    path = check_path(weights, "a file of weights, or 'imagenet'", "weights")
     if os.fspath(weights) != IMAGENET or path.exists():
         return path
     if backbone not in PUBLIC or width != 1:

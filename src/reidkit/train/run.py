@@ -24,6 +24,7 @@ from reidkit.model.network import build_network
 from reidkit.model.own import network_name, own_network
 from reidkit.model.weights import fingerprint, load_backbone, load_own, read, save_model, stride_placement
 from reidkit.recipe import Recipe
+from reidkit.recipe.checks import check_path
 from reidkit.recipes import get_recipe
 from reidkit.train import run_folder
 from reidkit.train.checkpoint import Interrupt
@@ -31,6 +32,7 @@ from reidkit.train.device import FreedMemory, compile_network, prepare
 from reidkit.train.inputs import (
     Job,
     TrainOptions,
+    as_callbacks,
     open_dataset,
     open_evaluated,
     open_sampler,
@@ -86,11 +88,11 @@ class Run:
     warnings: tuple[str, ...] = ()
     before: Scores | None = None
 
-    def write_report(self, command: str, given: Recipe | None = None) -> Path:
+    def write_report(self, command: str = "", given: Recipe | None = None) -> Path:
         """Write `report.html` into the folder: settings, log, scores and pictures.
 
         Args:
-            command: The command that repeats the run, for the page.
+            command: The command that repeats the run, for the page; "": it is not known.
             given: The recipe before it was changed, to show what was changed.
 
         Returns:
@@ -169,7 +171,7 @@ def train(  # noqa: PLR0913  (what a run is made of)
         job = Job(
             recipe=chosen,
             data=data,
-            out=Path(out),
+            out=check_path(out, "the folder of the run", "out"),
             weights=find_weights(weights, chosen.network.backbone, chosen.network.width),
             seed=seed,
             resume=resume,
@@ -180,7 +182,7 @@ def train(  # noqa: PLR0913  (what a run is made of)
             teacher=teacher,
             masks=None if masks is None else Path(masks),
             options=options or TrainOptions(),
-            callbacks=tuple(callbacks) if group.first else (),
+            callbacks=as_callbacks(callbacks) if group.first else (),
             group=group,
         )
         return _run(job)
