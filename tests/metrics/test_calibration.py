@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -395,3 +395,21 @@ def test_a_probability_has_a_value_at_each_point():
         Isotonic((0.0, 1.0), (0.5,))
     with pytest.raises(UsageError, match=r"at least one"):
         Isotonic((), ())
+
+
+def test_numbers_of_numpy_can_be_stored() -> None:
+    """They ended a calibration in a TypeError, once all was measured."""
+    numbers: Any = {"far": np.float32(0.25), "prior": np.float32(0.5), "seed": np.int64(3)}
+    assert repr(Settings(**numbers)) == repr(Settings(far=0.25, seed=3))
+    for wrong in (-1, 1.5, None):
+        with pytest.raises(UsageError, match="seed must be a whole number from 0 on"):
+            Settings(seed=wrong)  # type: ignore[arg-type]
+
+
+def test_a_probability_at_a_prior_that_is_none() -> None:
+    """At a prior of 2 it was above 1."""
+    known = calibrate(*crowd())
+    assert 0 <= float(known.same_person(0.5, prior=0.01)) <= 1
+    for wrong in (0, 1, 2, -0.5):
+        with pytest.raises(UsageError, match="give one between 0 and 1"):
+            known.same_person(0.5, prior=wrong)

@@ -105,8 +105,14 @@ def test_splits_hold_out_a_part_of_the_people() -> None:
 def test_open_set_says_what_it_needs() -> None:
     with pytest.raises(DataError, match="needs at least two"):
         open_set(line([0, 1], [1, 2], 0), line([1, 2], [1, 3], 1))
-    for part, repeats in ((0.0, 1), (1.0, 1), (0.5, 0)):
+    for part in (0.0, 1.0):
         with pytest.raises(UsageError, match="makes no open-set trial"):
-            Splits(part, repeats)
+            Splits(part, 1)
+    for repeats in (0, 2.5):
+        with pytest.raises(UsageError, match="repeats must be a whole number from 1 on"):
+            Splits(0.5, repeats)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"pass a list, as \[0\.01, 0\.1\]") as told:
+        open_set(*crowd(), 0.1)  # type: ignore[arg-type]
+    assert told.value.argument == "false_alarm_rates"
     with pytest.raises(UsageError, match="give one between 0 and 1"):
         open_set(*crowd(), [0.0])

@@ -114,8 +114,8 @@ def test_rows_that_are_no_numbers_of_queries(rows: Any) -> None:
 def test_lists_and_bins_of_numbers_that_there_are_not() -> None:
     """A list of -3 would leave out the last three, and no bin be written beyond the counts."""
     one = embeddings([[1.0], [2.0]], [1, 1], [0, 1])
-    with pytest.raises(UsageError, match="the nearest -3 images: choose 0 or more"):
+    with pytest.raises(UsageError, match="top must be a whole number from 0 on, not -3"):
         rank(one, one, [0], -3)
-    with pytest.raises(UsageError, match="in 0 bins: choose 1 or more"):
+    with pytest.raises(UsageError, match="bins must be a whole number from 1 on, not 0"):
         pair_histogram(one, one, bins=0)
     assert not len(rank(one, one, [0], 0)[0].indices)

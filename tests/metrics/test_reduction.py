@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,3 +59,20 @@ def test_refuses() -> None:
         principal_axes(vectors[:3], 3)
     with pytest.raises(DataError, match="row 0"):
         principal_axes(np.full((9, 5), np.nan, np.float32), 2)
+
+
+@pytest.mark.parametrize("dim", [2.5, "2", None, True])
+def test_axes_that_are_no_number(dim: Any) -> None:
+    with pytest.raises(UsageError, match="dim must be a whole number"):
+        principal_axes(np.eye(4, dtype=np.float32), dim)
+
+
+def test_features_of_any_kind_and_of_another_shape() -> None:
+    vectors = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    axes = principal_axes(vectors, 2)
+    listed: Any = vectors.tolist()
+    np.testing.assert_array_equal(principal_axes(listed, 2.0).reduce(listed), axes.reduce(vectors))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"\[images, dimensions\] is needed"):
+        principal_axes(vectors[0], 1)
+    with pytest.raises(DataError, match="features have 3 dimensions and the axes are of 4"):
+        axes.reduce(vectors[:, :3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -108,3 +108,22 @@ def test_a_device_that_there_is_not(device: str, sentence: str, monkeypatch: pyt
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UsageError, match=sentence):
         reidkit.score(*crowd(images=50), device=device)
+
+
+@pytest.mark.parametrize("wrong", [{"k1": 2.5}, {"k2": "6"}, {"k1": 0}])
+def test_neighbours_that_are_no_number(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="must be a whole number from 1 on") as told:
+        reidkit.score(*crowd(), rerank="k-reciprocal", **wrong)
+    assert told.value.argument == next(iter(wrong))
+
+
+def test_rows_of_different_lengths_are_no_features() -> None:
+    with pytest.raises(DataError, match="give a list of numbers for each image"):
+        reidkit.rerank([[1, 2], [3]], [[1, 2]])
+
+
+def test_ids_below_junk_are_none() -> None:
+    """As in features that are read from a file: a shift too far made -2 of junk, and an id that was scored."""
+    query, gallery = crowd()
+    with pytest.raises(DataError, match="query pids hold -2: they are counted from 0, and -1 is junk"):
+        reidkit.score(replace(query, pids=np.full(len(query), -2)), gallery)

@@ -12,7 +12,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.metrics import distances, pair_tables, pairs
 from reidkit.metrics.matching import find_matches, make_rule
 from reidkit.metrics.pairs import Pairs, collect_pairs
-from reidkit.metrics.verification import FARS, operating_point, roc, verify_pairs
+from reidkit.metrics.verification import FARS, operating_point, roc, verify, verify_pairs
 
 from .definition import crowd, embeddings, line, trials
 
@@ -239,3 +239,8 @@ def test_the_rule_for_genuine_pairs_is_that_of_the_scores() -> None:
     query, gallery = crowd()
     matches = find_matches(make_rule(query, gallery, "cross"))
     assert len(collect_pairs(query, gallery).genuine) == len(matches.columns)
+
+
+def test_one_rate_is_no_list() -> None:
+    with pytest.raises(UsageError, match=r"fars is 0\.1: pass a list"):
+        verify(*crowd(), fars=0.1)  # type: ignore[arg-type]

@@ -305,3 +305,9 @@ reidkit.plots.image_grid.draw_grid(reidkit.plots.image_grid.Grid(rows=[[reidkit.
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("rows", [[], [[]], [[None, None]]])
+def test_a_grid_without_a_tile(rows):
+    with pytest.raises(DataError, match="there is no image to draw"):
+        Grid(rows=rows)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.plots.projection import Panel, pca, points_figure, same_id_fraction, tsne
 from reidkit.plots.style import write_figure
 
@@ -85,3 +85,14 @@ def test_the_share_of_like_neighbours_by_hand():
     assert same_id_fraction(points, np.array([3, 3, 4])) == pytest.approx(2 / 3)
     assert same_id_fraction(points[:1], np.array([3])) == 0.0
     assert same_id_fraction(np.zeros((2, 2)), np.array([3, 3])) == 1.0
+
+
+@pytest.mark.parametrize("perplexity", [0, -1, float("nan")])
+def test_a_perplexity_that_is_none(perplexity):
+    with pytest.raises(UsageError, match="it must be above 0"):
+        tsne(np.eye(8), perplexity)
+
+
+def test_vectors_may_be_a_list():
+    vectors = np.random.default_rng(0).normal(size=(8, 3))
+    np.testing.assert_array_equal(pca(vectors.tolist()).points, pca(vectors).points)

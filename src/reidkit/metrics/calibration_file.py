@@ -15,6 +15,7 @@ from reidkit.metrics.identification import OpenSet
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import allowed_errors
+from reidkit.recipe.checks import check_whole
 from reidkit.types import Cameras, Metric, beside
 
 NAME = "calibration.json"
@@ -28,7 +29,7 @@ class Settings:
     """What a calibration is asked for: the FAR of its threshold, and how probabilities are made and pairs compared.
 
     Raises:
-        UsageError: a FAR or a prior that is not between 0 and 1.
+        UsageError: a FAR or a prior that is not between 0 and 1, or a seed that is none.
     """
 
     far: float = 1e-3
@@ -41,6 +42,10 @@ class Settings:
     def __post_init__(self) -> None:
         allowed_errors(self.far, 0)
         check_prior(self.prior)
+        # Numbers of NumPy are in no JSON.
+        for name, number in (("far", float(self.far)), ("prior", float(self.prior))):
+            object.__setattr__(self, name, number)
+        object.__setattr__(self, "seed", check_whole(self.seed, "seed"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +139,13 @@ class Calibration:
         gallery_camid: Camera = None,
         prior: float | None = None,
     ) -> NDArray[np.float64]:
-        """The probability that pairs of these similarities show one id each, at `prior` or that of `settings`."""
+        """The probability that pairs of these similarities show one id each, at `prior` or that of `settings`.
+
+        Raises:
+            UsageError: a prior that is not between 0 and 1.
+        """
+        if prior is not None:
+            check_prior(prior)
         pair = pair_of(self, query_camid, gallery_camid)
         chance = (pair or self).probability(similarity)
         return chance if prior is None else at_prior(chance, self.settings.prior, prior)

@@ -21,7 +21,8 @@ from reidkit.metrics.distances import (
 )
 from reidkit.metrics.matching import check_comparable, require_matches
 from reidkit.metrics.pair_tables import index_of
-from reidkit.metrics.verification import allowed_errors
+from reidkit.metrics.verification import allowed_errors, checked_rates
+from reidkit.recipe.checks import check_whole
 from reidkit.types import JUNK, Cameras, Metric
 
 if TYPE_CHECKING:
@@ -55,10 +56,13 @@ class Splits:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.held_out < 1 or self.repeats < 1:
+        check_whole(self.repeats, "repeats", least=1)
+        check_whole(self.seed, "seed")
+        if not 0 < self.held_out < 1:
             raise UsageError(
-                f"holding out a part of {self.held_out:g} of the ids {self.repeats} times makes no open-set trial: "
-                "give a part between 0 and 1, and at least one repeat"
+                f"holding out a part of {self.held_out:g} of the ids makes no open-set trial: give a part between 0 "
+                "and 1",
+                argument="held_out",
             )
 
     def draw(self, ids: int) -> Flags:
@@ -129,6 +133,7 @@ def open_set(  # noqa: PLR0913 (each a plain argument)
         DataError: features or labels that cannot be compared, or fewer than two ids with a true match.
         UsageError: a false alarm rate that is not between 0 and 1.
     """
+    false_alarm_rates = checked_rates(false_alarm_rates, "false_alarm_rates")
     check_comparable(query, gallery)
     rule, matches = require_matches(query, gallery, cameras)
     ids = np.unique(rule.query_pids[matches.rows])

@@ -19,6 +19,7 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.verification import FARS
+from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,8 @@ class Bootstrap:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "draws", check_whole(self.draws, "draws"))
+        check_whole(self.seed, "seed")
         if self.draws < 2 or not 0 < self.level < 1:
             raise UsageError(
                 f"intervals of {self.draws} draws at the level {self.level:g} cannot be had: "
@@ -120,7 +123,7 @@ def bootstrap(
     settings = Bootstrap(draws, level, seed)
     pids = np.asarray(query_pids)
     if pids.shape != scores.first_match.shape:
-        raise DataError(f"{len(scores.first_match)} queries were scored, but there are {len(pids)} pids: give theirs")
+        raise DataError(f"{len(scores.first_match)} queries were scored, but there are {pids.size} pids: give theirs")
     scored = ~np.isnan(scores.first_match)
     hits = [scores.first_match <= rank for rank in RANKS]
     values = np.stack([*hits, scores.average_precision, scores.inp])[:, scored]

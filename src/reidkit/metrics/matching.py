@@ -214,6 +214,8 @@ def _whole(values: ArrayLike, what: str) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(f"{what} are {array.dtype} of shape {list(array.shape)}: one whole number per image is needed")
+    if array.size and array.min() < JUNK:
+        raise DataError(f"{what} hold {array.min()}: they are counted from 0, and -1 is junk, or an unknown camera")
     return array.astype(np.int64)
 
 

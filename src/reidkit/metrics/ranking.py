@@ -24,6 +24,7 @@ from reidkit.metrics.distances import (
     to_squares,
 )
 from reidkit.metrics.matching import Rule, check_comparable, make_rule
+from reidkit.recipe.checks import check_whole
 from reidkit.types import JUNK, Cameras, Metric
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ def rank(
         UsageError: `rows` are no list of whole numbers, or `top` is below 0.
     """
     check_comparable(query, gallery)
-    if top < 0:
-        raise UsageError(f"lists of the nearest {top} images: choose 0 or more", argument="top")
+    top = check_whole(top, "top")
     rule = make_rule(query, gallery, cameras)
     numbers = np.asarray(rows)
     if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
@@ -123,8 +123,7 @@ def pair_histogram(
         UsageError: `bins` is below 1.
     """
     check_comparable(query, gallery)
-    if bins < 1:
-        raise UsageError(f"distances in {bins} bins: choose 1 or more", argument="bins")
+    bins = check_whole(bins, "bins", least=1)
     rule = make_rule(query, gallery, cameras)
     rows = prepare(query.vectors, metric, "query")
     farthest = 2.0 if metric == "cosine" else max(np.sqrt(rows.squares.max()) + _longest(gallery.vectors), 1e-30)

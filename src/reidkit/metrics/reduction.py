@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.distances import prepare
+from reidkit.metrics.distances import prepare, shape
+from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,10 +25,26 @@ class Axes(NamedTuple):
     variance: float
 
     def reduce(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return features [N, D] on the axes, float32 [N, d]: they are scaled to length one first."""
+        """Return features [N, D] on the axes, float32 [N, d]: they are scaled to length one first.
+
+        Raises:
+            DataError: they have another length, or one is not finite.
+        """
+        vectors, (_, length) = _checked(vectors)
+        if length != self.weight.shape[1]:
+            raise DataError(
+                f"features have {length} dimensions and the axes are of {self.weight.shape[1]}: give features of the "
+                "same model"
+            )
         units = prepare(vectors, "cosine", "vectors").vectors
         reduced: NDArray[np.float32] = units @ self.weight.T + self.bias
         return reduced
+
+
+def _checked(vectors: Any) -> tuple[Any, tuple[int, int]]:
+    """Return features, whatever they come in, and their shape."""
+    array = vectors if hasattr(vectors, "dtype") else np.asarray(vectors)
+    return array, shape(array, "given")
 
 
 def principal_axes(vectors: NDArray[np.float32], dim: int, *, power: float = 0.0) -> Axes:
@@ -43,12 +60,13 @@ def principal_axes(vectors: NDArray[np.float32], dim: int, *, power: float = 0.0
 
     Raises:
         DataError: there are not more than d images, all features are equal, or one is not finite.
-        UsageError: d is not between 1 and D, or `power` not between 0 and 0.5.
+        UsageError: d is no number from 1 to D, or `power` not between 0 and 0.5.
     """
     from sklearn.decomposition import PCA
 
+    vectors, (count, length) = _checked(vectors)
     units = prepare(vectors, "cosine", "vectors").vectors
-    count, length = units.shape
+    dim = check_whole(dim, "dim")
     if not 1 <= dim <= length:
         raise UsageError(f"dim={dim} of features of length {length}: choose 1 to {length}", argument="dim")
     if not 0 <= power <= 0.5:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from reidkit.errors import UsageError
+from reidkit.errors import DataError, UsageError
 from reidkit.metrics import retrieval
 from reidkit.metrics.distances import check_pair, distance_blocks
 from reidkit.metrics.matching import check_comparable, subset, with_own_known
@@ -185,9 +185,16 @@ def _blocks(query: Array, gallery: Array, method: RerankMethod, metric: Metric, 
 
 
 def _features(side: Embeddings | ArrayLike) -> Array:
-    """Return the features of one side, whatever they come in."""
+    """Return the features of one side, whatever they come in.
+
+    Raises:
+        DataError: rows of different lengths.
+    """
     vectors: Any = side.vectors if isinstance(side, Embeddings) else side
-    return vectors if hasattr(vectors, "ndim") else np.asarray(vectors)
+    try:
+        return vectors if hasattr(vectors, "ndim") else np.asarray(vectors)
+    except ValueError as error:
+        raise DataError(f"features are no array ({error}): give a list of numbers for each image") from None
 
 
 def _with_junk(scores: Scores, queries: NDArray[np.int64], total: int) -> Scores:

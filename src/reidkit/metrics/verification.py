@@ -8,6 +8,7 @@ rate (FNR, false non-match rate). What a similarity is, which pairs count, and h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,7 @@ def verify(
         DataError: features or labels that cannot be compared; no genuine pair, or no impostor pair.
         UsageError: a FAR that is not between 0 and 1.
     """
+    fars = checked_rates(fars, "fars")
     return verify_pairs(collect_pairs(query, gallery, metric=metric, cameras=cameras), fars)
 
 
@@ -146,6 +148,20 @@ def allowed_errors(far: float, trials: int) -> int:
     if not 0 < far < 1:
         raise UsageError(f"a false accept rate of {far:g} cannot be asked for: give one between 0 and 1, as 1e-3")
     return int(far * trials * (1 + 1e-12))
+
+
+def checked_rates(rates: Sequence[float], argument: str) -> tuple[float, ...]:
+    """Return rates of errors, each between 0 and 1, before anything is compared.
+
+    Raises:
+        UsageError: one is not, or they are no list.
+    """
+    if isinstance(rates, str) or not isinstance(rates, Iterable):
+        raise UsageError(f"{argument} is {rates!r}: pass a list, as [0.01, 0.1]", argument=argument)
+    found = tuple(rates)
+    for rate in found:
+        allowed_errors(rate, 0)
+    return found
 
 
 def roc(pairs: Pairs, points: int | None = None) -> Curve:

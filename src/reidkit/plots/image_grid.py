@@ -62,6 +62,9 @@ class Grid:
     None leaves a place empty; a column without any tile is a narrow gap. `heads` are written above the columns,
     `names` left of the rows (of several lines the first one is the name), `note` below them all. `colours` names a
     colour map, whose bar is drawn above the note.
+
+    Raises:
+        DataError: there is no tile.
     """
 
     rows: Sequence[Sequence[Tile | None]]
@@ -71,6 +74,10 @@ class Grid:
     heads: Sequence[str] = ()
     names: Sequence[str] = ()
     colours: str = ""
+
+    def __post_init__(self) -> None:
+        if not any(tile for row in self.rows for tile in row):
+            raise DataError("there is no image to draw: give a grid with a tile in it")
 
 
 def draw_grid(grid: Grid) -> Figure:

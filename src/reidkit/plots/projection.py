@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.plots.style import (
     SMALL,
     SOFT,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
 
@@ -75,9 +75,12 @@ def tsne(vectors_nd: NDArray[np.floating], perplexity: float = 30.0) -> Array:
 
     Raises:
         DataError: fewer than 4 vectors, or some that are not finite.
+        UsageError: a perplexity that is not above 0.
     """
     from sklearn.manifold import TSNE
 
+    if not perplexity > 0:
+        raise UsageError(f"a perplexity of {perplexity}: it must be above 0, as 30", argument="perplexity")
     vectors = _checked(vectors_nd)
     if len(vectors) < 4:
         raise DataError(f"t-SNE needs 4 images and there are {len(vectors)}: choose more ids, or use PCA")
@@ -88,7 +91,8 @@ def tsne(vectors_nd: NDArray[np.floating], perplexity: float = 30.0) -> Array:
     return points
 
 
-def _checked(vectors: NDArray[np.floating]) -> Array:
+def _checked(given: ArrayLike) -> Array:
+    vectors = np.asarray(given)
     if vectors.ndim != 2 or not vectors.size:
         raise DataError("there are no features to draw: give images")
     if not np.isfinite(vectors).all():

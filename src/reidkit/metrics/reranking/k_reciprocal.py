@@ -16,6 +16,7 @@ from reidkit.jit import compiled
 from reidkit.metrics.distances import squared_distance, steps
 from reidkit.metrics.neighbours import make_points, nearest_neighbours, square_distances
 from reidkit.metrics.products import multiplier_for
+from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -271,7 +272,7 @@ class KReciprocal:
     """The three numbers of the method: `k1` and `k2` neighbours, `lam` the weight of the original distance.
 
     Raises:
-        UsageError: k1 or k2 below 1, or lam not between 0 and 1.
+        UsageError: k1 or k2 that is no number from 1 on, or lam not between 0 and 1.
     """
 
     k1: int = 20
@@ -279,8 +280,8 @@ class KReciprocal:
     lam: float = 0.3
 
     def __post_init__(self) -> None:
-        if min(self.k1, self.k2) < 1:
-            raise UsageError(f"re-ranking with k1 = {self.k1} and k2 = {self.k2}: both must be at least 1")
+        for name in ("k1", "k2"):
+            object.__setattr__(self, name, check_whole(getattr(self, name), name, least=1))
         if not 0 <= self.lam <= 1:
             raise UsageError(f"re-ranking with lambda = {self.lam}: it must be between 0 and 1")
 
