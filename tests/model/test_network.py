@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from reidkit import recipe
+from reidkit.errors import UsageError
 from reidkit.model.network import build_network
+from reidkit.recipes import get_recipe
 
 SMALL = {"backbone": "resnet18", "width": 0.125}
 
@@ -67,3 +69,9 @@ def test_without_an_embedding_a_state_has_the_keys_it_always_had():
     assert {key.split(".")[0] for key in keys} == {"backbone", "neck"}
     added = build_network(recipe.Network(**SMALL, neck="bnneck", embedding=2)).state_dict().keys() - keys
     assert added == {"embedding.weight", "embedding.bias"}
+
+
+def test_what_is_no_section_of_a_recipe():
+    for wrong in ("strong-baseline", get_recipe("strong-baseline")):
+        with pytest.raises(UsageError, match=r"pass get_recipe\('strong-baseline'\)\.network"):
+            build_network(wrong)

@@ -1,5 +1,7 @@
 """Poolings by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -56,3 +58,11 @@ def test_gradients_of_gem():
     pool = GeMPooling().double()
     map_bchw = torch.rand(2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(pool, (map_bchw,))
+
+
+def test_the_power_may_be_a_whole_number():
+    """A parameter of whole numbers cannot be learned: torch refused it."""
+    power: Any = 3
+    pooling, map_bchw = GeMPooling(power), torch.rand(2, 4, 3, 2)
+    assert pooling.p.dtype == torch.float32
+    assert torch.equal(pooling(map_bchw), GeMPooling()(map_bchw))

@@ -200,3 +200,16 @@ def test_when_it_is_replaced_and_when_it_is_held():
 def test_more_numbers_than_channels_are_refused():
     with pytest.raises(UsageError, match=r"1024 weight vectors of 64 numbers .* set network.embedding to at most 64"):
         build_network(recipe.Network(backbone="resnet18", width=0.125, head="svdnet"))
+
+
+@pytest.mark.parametrize("stripes", [(1, 1, 6), (2, 1, 6), (-1, 1, 6), (0, 7, 6), (0, 1, 0)])
+def test_stripes_that_are_none(stripes):
+    """The mean of no row was NaN."""
+    with pytest.raises(UsageError, match="the first of them is Rows"):
+        Rows(*stripes)
+
+
+def test_a_share_of_rows_that_is_none():
+    for share in (-0.1, 2):
+        with pytest.raises(UsageError, match="from 0 to 1"):
+            DropRows(share)

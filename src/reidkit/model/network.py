@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
+from reidkit.errors import UsageError
 from reidkit.model.masked import masked_features, widen
+from reidkit.recipe import Network as NetworkSection
 from reidkit.recipe import family_of
 from reidkit.recipe.mask_channels import MIRRORED, mask_channels
 
@@ -85,7 +87,15 @@ def build_network(recipe: recipe.Network) -> Network:
     A family of backbones is a module of its name in `model/backbones/` with a `build_backbone(recipe)`, a head one in
     `model/heads/` with a `build_head(recipe, channels)`: another one is found without a change here. A head that takes
     the last stages off the backbone has `build_tailed_head(recipe, backbone)` instead.
+
+    Raises:
+        UsageError: something else than a recipe's section `network`.
     """
+    if not isinstance(recipe, NetworkSection):
+        raise UsageError(
+            f"a {type(recipe).__name__} is no section of a recipe: pass get_recipe('strong-baseline').network",
+            argument="recipe",
+        )
     family = family_of(recipe.backbone)
     backbone: Backbone = import_module(f"reidkit.model.backbones.{family}").build_backbone(recipe)
     module = import_module(f"reidkit.model.heads.{recipe.head}")

@@ -47,7 +47,7 @@ class GeMPooling(nn.Module):
 
     def __init__(self, p: float = 3.0, *, learned: bool = True, eps: float = 1e-6) -> None:
         super().__init__()
-        self.p = nn.Parameter(torch.full((1,), p), requires_grad=learned)
+        self.p = nn.Parameter(torch.full((1,), float(p)), requires_grad=learned)
         self.eps = eps
 
     def forward(self, map_bchw: Tensor) -> Tensor:

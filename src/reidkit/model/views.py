@@ -21,10 +21,19 @@ class Rows(nn.Module):
 
     Stripe i has the rows from floor(i h / count) up to ceil((i + 1) h / count), as torch's adaptive pooling: where
     `count` does not divide h, neighbours share a row.
+
+    Raises:
+        UsageError: there are no such stripes.
     """
 
     def __init__(self, first: int, last: int, count: int) -> None:
         super().__init__()
+        if not 0 <= first < last <= count:
+            raise UsageError(
+                f"there are no stripes from {first} up to, and without, {last} of {count}: the first of them is "
+                f"Rows(0, 1, {count})",
+                argument="last",
+            )
         self.first, self.last, self.count = first, last, count
 
     def forward(self, map_bchw: Tensor) -> Tensor:
@@ -42,10 +51,15 @@ class DropRows(Chance):
 
     The block has round(`share` h) of the h rows, at least one, and its top is drawn uniformly. The rest is not scaled:
     a maximum follows, which the zeros of a map behind a ReLU do not change.
+
+    Raises:
+        UsageError: a share that is not from 0 to 1.
     """
 
     def __init__(self, share: float = 0.33) -> None:
         super().__init__()
+        if not 0 <= share <= 1:
+            raise UsageError(f"a share of {share} of the rows: it must be from 0 to 1", argument="share")
         self.share = share
 
     def forward(self, map_bchw: Tensor) -> Tensor:

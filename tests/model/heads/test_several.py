@@ -1,5 +1,7 @@
 """A head of branches, whose names are spans of the features."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -104,3 +106,14 @@ def test_a_network_of_two_branches_learns_by_terms_on_their_spans():
     )
     again.load_state_dict(network.state_dict())
     assert torch.equal(again.eval()(images).f_i, network.eval()(images).f_i)
+
+
+def test_branches_that_are_none():
+    head: Any = Single(4)
+    for wrong in ({"one": head}, {"one": (head,)}):
+        with pytest.raises(UsageError, match=r"the branch one is a .*: give a view and a head"):
+            Several(wrong)
+    with pytest.raises(UsageError, match="the branches are a list: give"):
+        Several([("one", (nn.Identity(), head))])
+    with pytest.raises(UsageError, match="there is no branch two to be ranked: the spans are '', one"):
+        Several({"one": (nn.Identity(), head)}, ranked=("two",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -12,7 +13,7 @@ from reidkit.errors import UsageError
 from reidkit.model.contracts import Features
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from reidkit.model.contracts import Head, Spans
 
@@ -38,12 +39,22 @@ class Several(nn.Module):
     ) -> None:
         super().__init__()
         self.ranked, self.unit = tuple(ranked), unit
+        if not isinstance(branches, Mapping):
+            raise UsageError(
+                f"the branches are a {type(branches).__name__}: give {{name: (view, head)}}", argument="branches"
+            )
         if not branches:
             raise UsageError("a head of several branches has none: give {name: (view, head)}", argument="branches")
         self.views, self.heads = nn.ModuleDict(), nn.ModuleDict()
         spans: dict[str, slice] = {}
         start = 0
-        for name, (view, head) in branches.items():
+        for name, branch in branches.items():
+            if not isinstance(branch, tuple | list) or len(branch) != 2:
+                raise UsageError(
+                    f"the branch {name} is a {type(branch).__name__}: give a view and a head, as (nn.Identity(), head)",
+                    argument="branches",
+                )
+            view, head = branch
             if not name.isidentifier() or hasattr(self.views, name):
                 raise UsageError(
                     f"a branch cannot be called {name!r}: give it a name of letters and digits", argument="branches"
@@ -53,6 +64,11 @@ class Several(nn.Module):
             for inner, span in head.spans.items():
                 spans[f"{name}.{inner}" if inner else name] = slice(start + span.start, start + span.stop)
             start += head.channels
+        if unknown := set(self.ranked) - {"", *spans}:
+            raise UsageError(
+                f"there is no branch {min(unknown)} to be ranked: the spans are '', {', '.join(spans)}",
+                argument="ranked",
+            )
         self.channels = start
         """D, the sum of those of the branches."""
         self.spans: Spans = {"": slice(0, start), **spans}
