@@ -139,6 +139,12 @@ def test_samples_data_sets_and_what_is_no_list_of_images(folder: Path) -> None:
     dataset = Dataset("two", (sample,), query=(Sample(folder / "01.png", 4, 1),))
     assert list_images(dataset).samples.pids.tolist() == [3, 4]
     assert list_images([dataset, folder / "02.png"]).samples.pids.tolist() == [3, 4, -1]
+    with pytest.raises(DataError, match="there are no images to list"):
+        list_images([])
+    for wrong in (None, 3, [np.zeros((2, 2, 3), np.uint8)]):
+        with pytest.raises(UsageError) as told:
+            list_images(wrong)  # type: ignore[arg-type]
+        assert told.value.argument == "images"
     (folder / "empty").mkdir()
     for name, content, message in (
         ("empty", None, "empty holds no images: give a folder that does"),

@@ -12,7 +12,7 @@ from reidkit.comparison import Comparison, calibrate, compare
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, Model, load_model, read_images
 from reidkit.errors import DataError, UsageError, WeightsError
-from reidkit.evaluation import EvaluationProtocol, evaluate, require_evaluable
+from reidkit.evaluation import EvaluationProtocol, evaluate, find_input_spec, require_evaluable
 from reidkit.metrics.calibration_file import load_calibration
 from reidkit.metrics.scoring import score_reranked
 from reidkit.model.network import build_network
@@ -317,6 +317,19 @@ def test_what_is_passed_in_the_place_of_something_else(model: Model, benchmark: 
         model.embed(nothing)
     with pytest.raises(UsageError, match="a NoneType is no path: pass the folder of a data set"):
         evaluate(model, nothing)
+    options: Any = {"batch": 2}
+    with pytest.raises(UsageError, match=r"options is a dict: pass InferenceOptions\(\.\.\.\), or its fields"):
+        evaluate(model, benchmark, None, options)
+    sample: Any = benchmark.query[0]
+    with pytest.raises(UsageError, match=r"a is a sample: pass its path, a\.path"):
+        compare(model, sample, sample)
+    batches: tuple[Any, ...] = (2.5, "8")
+    for batch in batches:
+        with pytest.raises(UsageError, match="batch must be a whole number from 0 on"):
+            model.embed([str(sample.path)], batch=batch)
+    device: Any = None
+    with pytest.raises(UsageError, match="there is no device None: choose auto, cpu or cuda"):
+        model.embed([str(sample.path)], device=device)
     rows: Any = [[1.0, 0.0]]
     with pytest.raises(UsageError, match=r"the query is a list: pass Embeddings\(vectors, pids, camids\)"):
         score_reranked(rows, rows)
@@ -327,6 +340,8 @@ def test_what_is_passed_in_the_place_of_something_else(model: Model, benchmark: 
 def test_models_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone is not there: give a run folder, a \.safetensors"):
         load_model(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match=r"gone\.onnx is not there: give an \.onnx"):
+        find_input_spec(tmp_path / "gone.onnx", tmp_path)
     (tmp_path / "model.onnx").write_bytes(b"onnx")
     with pytest.raises(WeightsError, match=r"model\.onnx is no ONNX file"):
         load_model(tmp_path / "model.onnx")

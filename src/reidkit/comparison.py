@@ -20,6 +20,7 @@ from reidkit.metrics.calibration_file import Settings, calibration_path, load_ca
 from reidkit.metrics.distances import pair_squares, prepare
 from reidkit.metrics.pairs import similarity
 from reidkit.terminal import chance_words
+from reidkit.types import Sample
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -207,6 +208,10 @@ def compare(model: Encoder, a: Image, b: Image, *, threshold: float | None = Non
         DataError: an image cannot be read; the calibration is damaged or another model's.
     """
     model = as_image_encoder(model)
+    for image, name in ((a, "a"), (b, "b")):
+        if isinstance(image, Sample):
+            raise UsageError(f"{name} is a sample: pass its path, {name}.path", argument=name)
+    threshold = None if threshold is None else float(threshold)
     known = model.calibration
     metric = known.settings.metric if known else "cosine"
     if threshold is not None and metric == "cosine" and not -1 <= threshold <= 1:

@@ -26,6 +26,7 @@ from reidkit.distributed import ALONE
 from reidkit.embedding_file import refuse_shard, require_pyarrow, write_npz, write_parquet
 from reidkit.encoder import InferenceOptions, Model, as_image_encoder, refuse_diverged
 from reidkit.errors import DataError, UsageError
+from reidkit.recipe.checks import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -144,7 +145,7 @@ def plan(
         DataError: there are no images.
         UsageError: another ending of `out`.
     """
-    path, encoder = Path(out), as_image_encoder(model)
+    path, encoder = check_path(out, "a file, as features.npz", "out"), as_image_encoder(model)
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"{path} ends neither in .npz nor in .parquet: name it so", argument="out")
     if path.suffix.lower() == ".parquet":

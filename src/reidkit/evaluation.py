@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import numpy as np
@@ -20,14 +20,14 @@ from reidkit.encoder import (
     require_torch,
 )
 from reidkit.encoder.torch_model import map_sequences
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.metrics.matching import Labels, require_matches
 from reidkit.metrics.reranking.sequences import RESCORE_TOP, check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
+from reidkit.recipe.checks import check_path
 from reidkit.types import EXPORTED, Cameras, Dataset, Metric
 
 if TYPE_CHECKING:
-    import os
     from typing import Unpack
 
     import torch
@@ -223,7 +223,10 @@ def find_input_spec(
         UsageError: a file that says itself how its images are made; an option that there is not.
         WeightsError: the file cannot be run.
     """
-    if Path(path).suffix.lower() not in EXPORTED:
+    path = check_path(path, "an .onnx or an OpenVINO .xml")
+    if not os.path.lexists(path):
+        raise MissingFileError(f"{path} is not there: give an .onnx or an OpenVINO .xml")
+    if path.suffix.lower() not in EXPORTED:
         raise UsageError(f"{path} says itself how its images are made: leave out input_spec", argument="input_spec")
     some = _some_ids(open_dataset(dataset), images)
     found = []
@@ -285,6 +288,13 @@ def with_changes(
     Raises:
         UsageError: there is no such field, or no such value.
     """
+    for value, kind in ((protocol, EvaluationProtocol), (options, InferenceOptions)):
+        if not isinstance(value, kind | None):
+            name = "options" if kind is InferenceOptions else "protocol"
+            raise UsageError(
+                f"{name} is a {type(value).__name__}: pass {kind.__name__}(...), or its fields by their names",
+                argument=name,
+            )
     given = dict(changes)
     known = {field.name for kind in (EvaluationProtocol, InferenceOptions) for field in fields(kind)}
     if unknown := given.keys() - known:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
+import numpy as np
 import pytest
 
 from reidkit.encoder import PRESETS, InputSpec, parse_input_spec
@@ -83,3 +85,11 @@ def test_a_network_of_any_size_needs_one() -> None:
 def test_damaged_metadata_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="the input spec in the file's metadata"):
         spec_from_json(text)
+
+
+def test_a_size_is_of_whole_numbers() -> None:
+    size: dict[str, Any] = {"height": np.int64(256), "width": 128.0}
+    assert repr(InputSpec(**size)) == repr(InputSpec(height=256, width=128)), "numbers of NumPy are in no JSON"
+    for wrong in ({"height": "256"}, {"width": 0.5}, {"mean": 0.5}):
+        with pytest.raises(UsageError):
+            InputSpec(**{**size, **wrong})

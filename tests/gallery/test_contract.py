@@ -16,6 +16,7 @@ from PIL import Image
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter, Gallery, Query, Row, SearchOptions, create_gallery, open_gallery
+from reidkit.types import Sample
 from tests.gallery import milvus_service
 from tests.gallery.made import Colours, colour, keys, similarities
 
@@ -121,6 +122,17 @@ def test_what_is_refused_adds_nothing(gallery, tmp_path):
         gallery.add(images, keys=["a", "b"])
     with pytest.raises(UsageError, match="image 0 has no path to be its key: pass keys"):
         gallery.add(images[:1])
+    for wrong, words in (
+        ((image for image in images), "images are a generator: pass a list"),
+        ([Sample("a.jpg", 1, 1)], r"images are samples: pass their paths, \[sample\.path for sample in samples\]"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            gallery.add(wrong, keys=["a"])
+    with pytest.raises(UsageError, match=r"pass \[Row\(key=key\) for key in keys\]"):
+        gallery.add_vectors([[1.0, 0.0, 0.0]], ["a"])
+    for options in (3, {"top": 3}):
+        with pytest.raises(UsageError, match=r"pass SearchOptions\(top=5\), or top=5 by its name"):
+            gallery.search(images[0], options)
     with pytest.raises(UsageError, match="there are 1 keys for 2 images"):
         gallery.add(images, keys=["a"])
     with pytest.raises(UsageError, match="there are 3 cameras for 2 images"):
@@ -129,6 +141,7 @@ def test_what_is_refused_adds_nothing(gallery, tmp_path):
         gallery.add([colour(1, 1, 1), colour(9, 1, 1)], keys=["a", "a"])
     assert (len(gallery), gallery.keys()) == (0, [])
     gallery.add(images[:1], keys=["a"])
+    assert len(gallery.search(images[0], top=np.int64(1))) == 1
     for changes, words in (
         ({"top": 0}, "pass top=1 or more"),
         ({"offset": -1}, "pass offset=0 or more"),
@@ -222,7 +235,7 @@ def test_adding_again_changes_nothing_and_replacing_does(gallery):
     assert twice.status == ("added", "replaced")
     np.testing.assert_array_equal(gallery.vectors(["c"]), [GREEN])
     assert gallery.add_vectors([RED, RED], [Row("d"), Row("d")]).status == ("added", "unchanged")
-    with pytest.raises(UsageError, match="choose raise, skip or replace"):
+    with pytest.raises(UsageError, match="on_conflict must be raise, skip or replace, not merge"):
         gallery.add_vectors([RED], [Row("d")], on_conflict="merge")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from reidkit.data.formats.csv import has_labels, paths_in
 from reidkit.data.formats.csv import load as load_table
@@ -14,10 +14,12 @@ from reidkit.data.formats.detect import all_samples, load_dataset
 from reidkit.data.formats.scan import SUFFIXES, images_below, worth_saying
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
+from reidkit.recipe.checks import check_path
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples, SampleTable, as_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     Named = str | os.PathLike[str] | Sample | Dataset
 
@@ -54,9 +56,14 @@ def list_images(images: Named | Iterable[Named], format: str | None = None) -> I
         MissingFileError: there is nothing at a path.
         DataError: a path leads to no images, or to something else.
     """
-    given = [images] if isinstance(images, str | os.PathLike | Sample | Dataset) else list(images)
+    alone = isinstance(images, str | os.PathLike | Sample | Dataset)
+    if not alone and not isinstance(images, Iterable):
+        raise UsageError(f"images are a {type(images).__name__}: pass paths, a data set or samples", argument="images")
+    given: list[Any] = [images] if alone else list(cast("Iterable[Named]", images))
     if isinstance(images, Samples):
         return ImageList(images)
+    if not given:
+        raise DataError("there are no images to list: give files, folders, lists or shards", argument="images")
     found = [_of_one(one, format) for one in given]
     if len(found) == 1:
         return found[0]
@@ -85,7 +92,7 @@ def _of_one(one: Named, format: str | None) -> ImageList:  # noqa: A002
         return ImageList(as_samples([one]))
     if isinstance(one, Dataset):
         return ImageList(all_samples(one), one.names)
-    path = Path(one)
+    path = check_path(one, "the path of an image or a folder, a data set or samples", "images")
     ending = path.suffix.lower()
     if url_of(path) or format is not None or ending in SHARDS:
         return _dataset(path, format)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.data.formats import scan
 from reidkit.data.formats.detect import load_dataset, merge_datasets
-from reidkit.errors import DataError, MissingFileError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.types import NO_CAMERA, Dataset, Sample, SampleTable, as_samples
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ def _opened(data: Unlabelled, format: str | None) -> Dataset:  # noqa: A002
         return data
     if isinstance(data, str | os.PathLike):
         return _load(Path(data), format)
+    if not hasattr(data, "__len__"):
+        raise UsageError(
+            f"data is a {type(data).__name__}: pass a folder, what load_dataset returns, or a list of these or of "
+            "Sample(path, pid, camid)",
+            argument="data",
+        )
     if len(data) and isinstance(data[0], str | os.PathLike | Dataset):
         opened = [_opened(one, format) for one in data]  # type: ignore[arg-type]
         return opened[0] if len(opened) == 1 else merge_datasets(opened)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -12,7 +13,7 @@ import torch
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.hardware import choose_device, choose_precision
-from reidkit.recipe.checks import check_choice
+from reidkit.recipe.checks import check_choice, check_whole
 from reidkit.types import Missing
 
 if TYPE_CHECKING:
@@ -71,8 +72,11 @@ class InferenceOptions:
         missing_masks: Missing = "refuse",
         own_precision: bool = False,
     ) -> None:
-        if batch < 0:
-            raise UsageError(f"a batch of {batch} images: pass 1 or more, or 0 for what fills the device")
+        if isinstance(batch, Integral) and batch < 0:
+            raise UsageError(
+                f"a batch of {batch} images: pass 1 or more, or 0 for what fills the device", argument="batch"
+            )
+        batch = check_whole(batch, "batch")
         chosen = device if isinstance(device, torch.device) else choose_device(device)
         values = {
             "device": chosen,

@@ -13,6 +13,7 @@ from reidkit import strict_json
 from reidkit.data.decode import Filter
 from reidkit.data.transforms import MEAN, STD
 from reidkit.errors import UsageError
+from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,14 +46,16 @@ class InputSpec:
     output: str = ""
 
     def __post_init__(self) -> None:
-        for name, side in (("height", self.height), ("width", self.width)):
+        for name in ("height", "width"):
+            side = check_whole(getattr(self, name), name)
             if not 1 <= side <= LARGEST:
                 raise _wrong(f"the {name} of an image cannot be {side}: give 1 to {LARGEST} pixels")
+            object.__setattr__(self, name, side)  # one of NumPy's numbers is in no JSON
         for name, choices in (("colour", get_args(Colour)), ("resize", get_args(Filter))):
             if getattr(self, name) not in choices:
                 raise _wrong(f"there is no {name} {getattr(self, name)}: choose {' or '.join(choices)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+            if not hasattr(values, "__len__") or len(values) != 3 or not all(math.isfinite(value) for value in values):
                 raise _wrong(f"the {name} of an image is {values}: give three numbers, one for each channel")
         if not (math.isfinite(self.scale) and self.scale > 0 and all(value > 0 for value in self.std)):
             raise _wrong("the scale and the deviations of an image have to be above 0")
@@ -145,6 +148,8 @@ def spec_from_json(text: str) -> InputSpec:
         value = strict_json.parse(text)
         if not isinstance(value, dict) or not value.keys() <= known:
             raise _wrong("the input spec in the file's metadata has keys that this reidkit does not know")
+        if not all(isinstance(value.get(name), int) for name in ("height", "width")):
+            raise _wrong("the input spec in the file's metadata has no height and width: pass input_spec")
         triples = {name: tuple(float(number) for number in value[name]) for name in ("mean", "std") if name in value}
         return InputSpec(**{**value, **triples})
     except (strict_json.JsonError, TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from reidkit.encoder.base import as_image_encoder
 from reidkit.encoder.torch_model import Model
 from reidkit.errors import MissingFileError, UsageError
 from reidkit.model.weights import load_network
@@ -58,10 +59,11 @@ def require_torch(model: Encoder, what: str = "this") -> Model:
     """Return a model whose network can be looked into and trained.
 
     Raises:
-        UsageError: it is an exported file, which gives features and nothing else; `what` needs more.
+        UsageError: it is an exported file, which gives features and nothing else; `what` needs more. Or it is none.
     """
     if isinstance(model, Model):
         return model
+    as_image_encoder(model)
     raise UsageError(
         f"{what} needs the network itself, which an exported file does not give: pass the run folder or the "
         ".safetensors",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.errors import DataError, UsageError
 from reidkit.lazy import import_when_asked
+from reidkit.recipe.checks import check_path
 
 if TYPE_CHECKING:
     from reidkit.encoder import Encoder
@@ -54,7 +55,7 @@ def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> G
         GalleryError: a server that does not answer.
         UsageError: an address of another kind; no model.
     """
-    place = os.fspath(uri)
+    place = _place(uri)
     if model is not None and not hasattr(model, "fingerprint"):
         raise UsageError(f"the model is a {type(model).__name__}: pass what load_model returns", argument="model")
     if place == "memory":
@@ -88,10 +89,20 @@ def create_gallery(
         DataError: it is there, or cannot be made.
         UsageError: no length of features, or an address of another kind.
     """
-    place = os.fspath(uri)
+    place = _place(uri)
     if place == "memory":
         return open_gallery(place, model)
     return _kind_of(place).create(place, model, fingerprint=fingerprint, dim=dim)
+
+
+def _place(uri: str | os.PathLike[str]) -> str:
+    """Return an address as text.
+
+    Raises:
+        UsageError: it is none.
+    """
+    check_path(uri, "a file, as people.db, an address, as milvus://host:19530/people, or memory", "uri")
+    return os.fspath(uri)
 
 
 def _kind_of(place: str) -> type[LocalGallery] | type[MilvusGallery]:

@@ -7,16 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.protocol import Added, Info
-from reidkit.gallery.query import Hits, Query, SearchOptions
+from reidkit.gallery.query import Hits, Query, check_list, options_of
 from reidkit.gallery.query_search import Target, find, make_target, no_such_key
-from reidkit.gallery.row import Row, camera_name
+from reidkit.gallery.row import Row, camera_name, check_rows
+from reidkit.recipe.checks import check_choice
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder, Image
     from reidkit.gallery.protocol import CameraInfo, OnConflict, Page
+    from reidkit.gallery.query import SearchOptions
     from reidkit.gallery.query_search import View
     from reidkit.gallery.row import Camera, Time, Value
     from reidkit.metrics.calibration_file import Calibration
@@ -154,8 +156,7 @@ class BaseGallery(ABC):
         on_conflict: OnConflict = "raise",
     ) -> Added:
         """Embed and add images: see `Gallery.add`."""
-        if isinstance(images, str | os.PathLike):
-            raise UsageError(f"{images} is one image: pass a list, [{str(images)!r}]", argument="images")
+        check_list(images, "images")
         given = {
             "keys": _keys_of(images) if keys is None else keys,
             "cameras": cameras,
@@ -178,15 +179,13 @@ class BaseGallery(ABC):
         on_conflict: OnConflict = "raise",
     ) -> Added:
         """Add features with their rows: see `Gallery.add_vectors`."""
+        check_rows(rows)
         features = self._checked(vectors, model, len(rows))
         shown = [None] * len(rows) if thumbnails is None else thumbnails
         for what, found in (("features", features), ("thumbnails", shown)):
             if len(found) != len(rows):
                 raise UsageError(f"there are {len(found)} {what} for {len(rows)} rows: pass one for each")
-        if on_conflict not in ("raise", "skip", "replace"):
-            raise UsageError(
-                f"a conflict cannot be {on_conflict}: choose raise, skip or replace", argument="on_conflict"
-            )
+        check_choice(on_conflict, Literal["raise", "skip", "replace"], "on_conflict")
         return self._write(features, rows, shown, on_conflict) if len(rows) else Added()
 
     def remove(self, keys: Iterable[str], *, missing_ok: bool = False) -> int:
@@ -227,7 +226,8 @@ class BaseGallery(ABC):
         self, queries: Sequence[Query | Image], options: SearchOptions | None = None, **changes: Any
     ) -> list[Hits]:
         """Search for several people in one pass: see `Gallery.search_many`."""
-        how = (options or SearchOptions()).but(**changes)
+        how = options_of(options, changes)
+        check_list(queries, "queries")
         asked = [query if isinstance(query, Query) else Query(images=[query]) for query in queries]
         # All images of all queries go through the model together.
         images = [image for query in asked for image in query.images]
@@ -244,7 +244,7 @@ class BaseGallery(ABC):
         self, vectors: ArrayLike, options: SearchOptions | None = None, *, model: str = "", **changes: Any
     ) -> list[Hits]:
         """Search for the person of each feature: see `Gallery.search_vectors`."""
-        how = (options or SearchOptions()).but(**changes)
+        how = options_of(options, changes)
         given = self._checked(vectors, model, None)
         with self._view() as view:
             nothing = given[:0]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from reidkit.errors import UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.row import Row
+from reidkit.types import Dataset, Sample
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -150,10 +152,11 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         for name, least in (("top", 1), ("offset", 0), ("group_size", 1), ("expand", 0), ("candidates", 2)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+            if not isinstance(getattr(self, name), Integral) or getattr(self, name) < least:
                 raise UsageError(
                     f"{name}={getattr(self, name)!r} makes no search: pass {name}={least} or more", argument=name
                 )
+            object.__setattr__(self, name, int(getattr(self, name)))
         if self.group_by not in (None, "person", "track", "camera"):
             raise UsageError(f"no groups by {self.group_by}: choose person, track or camera", argument="group_by")
         if not isinstance(self.radius, float | int | None) and self.radius != "calibrated":
@@ -178,3 +181,35 @@ class SearchOptions:
             )
         made = replace(self, **changes)
         return made if cameras is None else replace(made, filter=replace(made.filter, cameras=cameras))
+
+
+def options_of(options: SearchOptions | None, changes: Mapping[str, Any]) -> SearchOptions:
+    """Return the options of a search, with some changed.
+
+    Raises:
+        UsageError: they are something else, or as `SearchOptions.but`.
+    """
+    if not isinstance(options, SearchOptions | None):
+        raise UsageError(
+            f"options are a {type(options).__name__}: pass SearchOptions(top=5), or top=5 by its name",
+            argument="options",
+        )
+    return (options or SearchOptions()).but(**changes)
+
+
+def check_list(images: Any, argument: str) -> None:
+    """Refuse one image where a list is needed, something else to iterate over, and samples.
+
+    Raises:
+        UsageError: they are no list of images.
+    """
+    if isinstance(images, str | os.PathLike):
+        raise UsageError(f"{images} is one image: pass a list, [{str(images)!r}]", argument=argument)
+    if isinstance(images, Dataset) or not hasattr(images, "__len__"):
+        raise UsageError(f"{argument} are a {type(images).__name__}: pass a list", argument=argument)
+    if len(images) and isinstance(images[0], Sample):
+        raise UsageError(
+            f"{argument} are samples: pass their paths, [sample.path for sample in samples], and pids and cameras as "
+            "columns",
+            argument=argument,
+        )

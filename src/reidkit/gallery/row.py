@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import numbers
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import time_ns
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -218,3 +218,13 @@ def _pid(pid: int | None, key: str) -> int | None:
     if isinstance(pid, bool) or not isinstance(pid, numbers.Integral) or not 0 <= pid <= LARGEST:
         raise DataError(f"the pid of {key} is {pid!r}: give it a whole number from 0 up, or None")
     return int(pid)
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Refuse rows that are none, as their keys alone.
+
+    Raises:
+        UsageError: they are no list of rows.
+    """
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Row) for row in rows):
+        raise UsageError("rows are no list of Row: pass [Row(key=key) for key in keys]", argument="rows")

@@ -123,11 +123,9 @@ def check_path(path: object, wanted: str, argument: str = "path") -> Path:
     Raises:
         UsageError: it is something else, or empty, which would be this folder; `wanted` says what it should have been.
     """
-    if not isinstance(path, str | os.PathLike) or path == "":
-        raise UsageError(
-            f"{'an empty text' if path == '' else f'a {type(path).__name__}'} is no path: pass {wanted}",
-            argument=argument,
-        )
+    if not isinstance(path, str | os.PathLike) or (isinstance(path, str) and not path):
+        found = "an empty text" if isinstance(path, str) else f"a {type(path).__name__}"
+        raise UsageError(f"{found} is no path: pass {wanted}", argument=argument)
     return Path(path)
 
 

@@ -22,6 +22,7 @@ from reidkit.metrics.reduction import principal_axes
 from reidkit.model.heads.reduced import Reduced
 from reidkit.model.network import Network
 from reidkit.model.weights import fingerprint, save_model
+from reidkit.recipe.checks import check_whole
 from reidkit.train.run_folder import locked, require_room
 from reidkit.types import beside
 
@@ -90,6 +91,7 @@ def reduce(  # noqa: PLR0913
     """
     model = as_image_encoder(model)
     # Cheap refusals before minutes are spent: the axes themselves check the rest.
+    dim = check_whole(dim, "dim")
     if not 1 <= dim <= model.dim:
         raise UsageError(f"dim={dim} of features of length {model.dim}: choose 1 to {model.dim}", argument="dim")
     place = None if out is None else Path(out)

@@ -11,6 +11,7 @@ from reidkit.encoder import Model
 from reidkit.errors import WeightsError
 from reidkit.model.convert.imported import build_foreign_network
 from reidkit.model.weights import fingerprint, save_model
+from reidkit.recipe.checks import check_path
 from reidkit.train.run_folder import locked, require_room
 from reidkit.types import EXPORTED
 
@@ -66,7 +67,7 @@ def import_weights(
             do not fit, or hold NaN.
         UsageError: there is no such layout or setting; the folder holds a run, or another model.
     """
-    path, folder = Path(path), None if out is None else Path(out)
+    path, folder = check_path(path, "a file of weights"), None if out is None else Path(out)
     _refuse_other_kinds(path)
     beside = _stride_beside(path)
     found = build_foreign_network(path, family, settings, beside=beside)
