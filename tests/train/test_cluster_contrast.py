@@ -146,6 +146,35 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished: Run, model: Model, noise: P
     assert same_weights(run.model.network, finished.model.network)
 
 
+class AtEmbedding(Callback):
+    """Asks for a stop when the first images are embedded for an epoch, and counts what is embedded after that."""
+
+    def __init__(self, epoch: int) -> None:
+        self.what, self.after = f"embedding for epoch {epoch}", 0
+
+    def on_progress(self, what: str, done: int, total: int) -> None:  # noqa: ARG002
+        if what == self.what:
+            self.after += self.after > 0
+            handler = signal.getsignal(signal.SIGTERM)
+            if not self.after and callable(handler):
+                handler(signal.SIGTERM, None)
+                self.after = 1
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_stop_does_not_wait_for_all_images_to_be_embedded(
+    finished: Run, model: Model, noise: Path, tmp_path: Path, epoch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reidkit.encoder.torch_model.choose_batch", lambda _: 8)  # of 32 images
+    out, unseen, asks = tmp_path / "run", Dataset("unseen", load_dataset(noise).train), AtEmbedding(epoch)
+    with pytest.raises(RunError, match=f"saved at step {3 * (epoch - 1)} of epoch 1; go on with"):
+        adapt(model, unseen, out=out, settings=TINY, options=CPU, callbacks=[asks])
+    assert asks.after == 1
+    adapt(model, unseen, out=out, settings=TINY, options=CPU, resume=True)
+    assert file_of(out) == file_of(finished.folder)
+    assert rows_of(out) == [row for row in rows_of(finished.folder) if row["kind"] != "scores"]
+
+
 def test_a_killed_run_goes_on_from_its_checkpoint(finished: Run, model: Model, noise: Path, tmp_path: Path) -> None:
     out, unseen = tmp_path / "run", Dataset("unseen", load_dataset(noise).train)
 

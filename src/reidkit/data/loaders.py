@@ -82,6 +82,9 @@ class TrainBatches:
     watcher: Callable[[int, int, Tensor], None] = lambda *_: None
     """Is called before a batch is handed out: with its epoch, its number, and the images of it that are here."""
 
+    asked_to_stop: Callable[[], bool] = lambda: False
+    """Whether the run is to stop, for what takes long before the first batch of an epoch."""
+
     resident: bool | None = None
     """Whether the images are copied to the device; None: if it is a GPU that has room for them."""
 

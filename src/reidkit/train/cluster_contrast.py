@@ -32,6 +32,7 @@ from reidkit.recipe.checks import check_path
 from reidkit.train.checkpoint import Progress, last_good
 from reidkit.train.device import compile_network, prepare
 from reidkit.train.inputs import Job, TrainOptions, as_callbacks, open_evaluated, open_training, training_digest
+from reidkit.train.loop import StopAskedError
 from reidkit.train.parallel import micro_batches_here, share_statistics
 from reidkit.train.remarks import machine, warn_after, warn_before
 from reidkit.train.run import Run, fit_and_save, open_log, opened
@@ -313,10 +314,21 @@ class ClusteredBatches(TrainBatches):
         return None
 
     def _features(self, epoch: int) -> NDArray[np.float32]:
-        """The features f_i of all images, float32 [N, D], by the network as it is, in every process of the group."""
+        """The features f_i of all images, float32 [N, D], by the network as it is, in every process of the group.
+
+        Raises:
+            StopAskedError: the run is to stop, and this is its only process: several have to agree first.
+        """
         model = Model(self._network, self._job.recipe)
+
+        def tell(what: str, done: int, total: int) -> None:
+            if self._job.group.size == 1 and self.asked_to_stop():
+                raise StopAskedError
+            self._job.show_progress(what, done, total)
+
+        options = dataclasses.replace(self._job.inference, progress=tell)
         try:
-            return embed_source(model, self.source, f"embedding for epoch {epoch}", self._job.inference)
+            return embed_source(model, self.source, f"embedding for epoch {epoch}", options)
         except DivergedError as error:
             raise RunError(f"before epoch {epoch} {error}; {last_good(self._state)}", argument="optim.lr") from None
 

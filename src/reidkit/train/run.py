@@ -272,6 +272,7 @@ def fit_and_save(
         DataError: an image cannot be read.
     """
     with Interrupt(job.options.resume_command, job.info) as interrupt:
+        batches.asked_to_stop = lambda: interrupt.requested
         loop = LoopOptions(
             device=job.device,
             precision=job.precision,
