@@ -313,4 +313,4 @@ def test_the_command_says_how_it_read_a_data_set(folder: Path, tmp_path: Path, n
         shutil.copy(folder / "00.png", data / name)
     told = nursery.run("embed", model, data, "--input-spec", "raw", "--out", tmp_path / "f.npz")
     assert (told.status, "f.npz: 2 features [3] of 1 id" in told.out) == (0, True), told.err
-    assert "passed over: 1 images in val/" in told.err
+    assert "passed over: 1 image in val/" in told.err

@@ -40,8 +40,8 @@ def test_data_names_what_it_read_and_what_it_passed_over(nursery: Nursery, noise
     text = nursery.run("data", root).out
     assert "cameras      1, 2\n" in text
     assert "read         0001/0001_c1s1_000000_00.jpg: id 0001, camera 1\n" in text
-    assert "passed over  1 .heic files\n" in text
-    assert "passed over  1 images in val/\n" in text
+    assert "passed over  1 .heic file\n" in text
+    assert "passed over  1 image in val/\n" in text
 
 
 def test_a_guess_is_noted(nursery: Nursery, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_training_and_evaluating_say_it_in_one_line(nursery: Nursery, tmp_path: 
     noise = draw_noise(tmp_path / "noise")
     (noise / "query" / "x.heic").write_bytes(b"x")
     (noise / "notes.txt").write_bytes(b"x")
-    line = "passed over: 1 .heic files\n"
+    line = "passed over: 1 .heic file\n"
     trained = nursery.run(*training(noise, tmp_path / "run", optim__epochs=1, optim__drops=[], optim__warmup_epochs=0))
     assert trained.status == 0, trained.err
     assert trained.err.count(line) == 1

@@ -104,6 +104,9 @@ def test_from_images_to_hits_and_back(place, call, model):
     info = call("info", "people.db", "--json")
     assert [(camera["name"], camera["rows"]) for camera in info["cameras"]] == [("door", 2), ("hall", 1)]
     assert "3 rows read, no problems" in call("check", "people.db")
+    for option, value in (("--queries", 100), ("--min-recall", 0)):
+        words = call("check", "people.db", option, value, status=2)
+        assert words == f"reidkit: {option} is for a comparison: name the other gallery by --against, or leave it out\n"
 
 
 def test_export_copy_check_and_remove(place, call):
@@ -153,7 +156,7 @@ def test_how_a_data_set_was_read_is_said(place, call, model):
     (place / "data" / "train" / "0001" / "c3_1.png").write_text("no image")
     words = call("add", "people.db", "data", "--model", model, status=1)
     assert "2 added, 0 replaced, 0 unchanged, 1 unreadable: 2 rows" in words
-    assert "passed over: 1 images in val/" in words
+    assert "passed over: 1 image in val/" in words
 
 
 def test_wrong_calls_end_in_a_sentence(place, call, model):
@@ -202,7 +205,8 @@ def test_searches_are_noted_where_there_is_an_audit_log(place, call, model):
     assert (remove["action"], remove["removed"]) == ("remove", 1)
     assert verify(place / "people.db-audit").faults == ()
     (place / "people.db-audit").write_bytes(b"no log")
-    assert "audit" in call("search", "people.db", "who.png", "--model", model, status=1)
+    said = call("search", "people.db", "who.png", "--model", model, status=1)
+    assert said.endswith(": name another file as audit, or move it away\n")
 
 
 @pytest.mark.parametrize("words", [["remove", "people.db", "0"], ["export", "people.db", "people.npz"]])

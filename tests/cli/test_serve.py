@@ -147,6 +147,7 @@ def test_a_token(nursery):
             1,
             "cannot be listened",
         ),
+        (("memory", "--model", "MODEL", "--port", "0", "--audit", "MODEL"), 1, "or move it away (--audit)"),
         (("milvus://host/x", "--model", "MODEL", "--port", "0"), 2, "audit"),
     ],
 )

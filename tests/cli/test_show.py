@@ -1,5 +1,7 @@
 """`reidkit show` as users call it."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,17 @@ def test_pictures_of_images_by_cameras_that_are_not_known(nursery, model, noise,
     words = ["show", what, model, "--data", tmp_path / "t.csv", "--out", tmp_path / "a.png", "--queries", 1]
     assert nursery.run(*words).line().endswith("or by unknown ones (--cameras)")
     assert nursery.run(*words, "--cameras", "any").out == f"{tmp_path / 'a.png'}\n"
+
+
+def test_points_without_what_cannot_be_read(nursery, model, noise, tmp_path):
+    data = shutil.copytree(noise, tmp_path / "people")
+    next((data / "bounding_box_test").glob("00*.jpg")).write_bytes(b"no image")
+    words = ["show", "embedding", model, "--data", data, "--out", tmp_path / "a.svg"]
+    refused = nursery.run(*words)
+    assert refused.status == 1
+    assert refused.line().endswith("to leave them out (--skip-unreadable)")
+    assert nursery.run(*words, "--skip-unreadable").status == 0
+    assert "15 gallery images" in (tmp_path / "a.svg").read_text()
 
 
 @pytest.mark.parametrize(

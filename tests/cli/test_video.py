@@ -104,6 +104,10 @@ def test_videos_that_fail_are_named_in_a_line_each_and_the_others_go_on(run: Any
             ("track", "v.mp4", "--out", "o", "--boxes", "b", "--keep", "nothing", "--gallery", "g.db"),
             "--keep nothing makes no features for a --gallery",
         ),
+        (
+            ("crops", "v.mp4", "--out", "o", "--detector", "d.onnx", "--detector-format", "yolo9000"),
+            "hf-detr, ssd (--detector-format)",
+        ),
         (("crops", "v.mp4", "--out", "o", "--boxes", "b", "--for", "long"), "--for long is no duration: write 90s"),
         (("crops", "v.mp4", "--out", "o", "--boxes", "b", "--every", "-1"), "every -1.0 is no number of seconds"),
         (

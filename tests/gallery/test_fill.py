@@ -63,7 +63,7 @@ def test_what_of_a_data_set_is_passed_over_is_noted(tmp_path):
     picture(market / "val" / "0001_c1s1_000001_00.jpg")
     notes = []
     find_images(market, notes=notes)
-    assert notes == ["passed over: 1 images in val/"]
+    assert notes == ["passed over: 1 image in val/"]
     find_images(market / "val" / "0001_c1s1_000001_00.jpg", notes=notes)
     assert len(notes) == 1
 

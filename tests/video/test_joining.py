@@ -113,7 +113,7 @@ def test_a_threshold_by_hand():
 
 def test_a_threshold_needs_pairs():
     tracks = Tracks.of(turned(*range(10)), **later(10))
-    with pytest.raises(DataError, match="only 0 pairs"):
+    with pytest.raises(DataError, match="make 0 pairs"):
         propose_threshold(tracks)
 
 

@@ -276,6 +276,8 @@ def split(
 
 
 def _print(description: Description, folder: Path) -> None:
+    from reidkit.data.formats.scan import as_text
+
     rows = []
     for name in SPLITS:
         split = getattr(description, name)
@@ -293,7 +295,7 @@ def _print(description: Description, folder: Path) -> None:
     for note in description.notes:
         print_text(f"note         {note}")
     for kind, count in description.passed_over.items():
-        print_line(f"passed over  {count} {kind}")
+        print_line(f"passed over  {as_text({kind: count})}")
 
 
 def shard(

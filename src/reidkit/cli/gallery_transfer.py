@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,14 +13,22 @@ from reidkit.cli.gallery_audit import write_audit
 from reidkit.cli.gallery_options import Uri, Which
 from reidkit.cli.gallery_output import SHOWN
 from reidkit.cli.output import print_json, print_line, progress
+from reidkit.errors import UsageError
 from reidkit.terminal import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def check(
     uri: Uri,
     against: Annotated[str | None, typer.Option(help="Another gallery, taken for the truth.")] = None,
-    queries: Annotated[int, typer.Option(min=1, help="For --against: rows that are searched for.")] = 100,
-    min_recall: Annotated[float, typer.Option(min=0, max=1, help="For --against: the least recall.")] = 0.99,
+    queries: Annotated[
+        int | None, typer.Option(min=1, help="For --against: rows that are searched for.  [default: 100]")
+    ] = None,
+    min_recall: Annotated[
+        float | None, typer.Option(min=0, max=1, help="For --against: the least recall.  [default: 0.99]")
+    ] = None,
     as_json: options.Json = False,
 ) -> int:
     """Read everything and compare it with what was written; with --against, with another gallery.
@@ -31,17 +39,20 @@ def check(
     from reidkit.gallery import open_gallery
     from reidkit.gallery.agreement import compare_galleries
 
+    if against is None:
+        _refuse_given({"--queries": queries, "--min-recall": min_recall})
     with open_gallery(uri) as opened:
         found = opened.check()
         compared = None
         if against is not None:
             with open_gallery(against) as truth:
-                compared = compare_galleries(opened, truth, queries=queries)
+                compared = compare_galleries(opened, truth, queries=queries or 100)
     problems = list(found.problems)
     if compared:
         counts = (("missing", compared.missing), ("extra", compared.extra), ("different", compared.different))
         problems += [f"{what}: {counted(count, 'row')}" for what, count in counts if count]
-        problems += [f"recall is {compared.least():.4f}"] if compared.least() < min_recall else []
+        least = 0.99 if min_recall is None else min_recall
+        problems += [f"recall is {compared.least():.4f}"] if compared.least() < least else []
     if as_json:
         facts = dataclasses.asdict(compared) if compared else None
         print_json({"rows": found.rows, "problems": problems, "against": facts})
@@ -57,6 +68,13 @@ def check(
             f"{counted(found.rows, 'row')} read, {counted(len(problems), 'problem') if problems else 'no problems'}"
         )
     return int(bool(problems))
+
+
+def _refuse_given(values: Mapping[str, float | None]) -> None:
+    """Refuse options of a comparison that nobody asks for."""
+    for option, value in values.items():
+        if value is not None:
+            raise UsageError(f"{option} is for a comparison: name the other gallery by --against, or leave it out")
 
 
 def copy(

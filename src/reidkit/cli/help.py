@@ -302,8 +302,12 @@ def option_of(argument: str, params: Sequence[Any]) -> str:
     options = {option for param in params for option in (*param.opts, *param.secondary_opts)}
     if "." in argument:
         return f"--set {argument}=..." if "--set" in options else ""
-    if argument == "format" and any(param.name == "read_as" for param in params):
-        return "--from"  # where --format is that of what is written
+    if argument == "format":
+        names = {param.name for param in params}
+        if "read_as" in names:
+            return "--from"  # where --format is that of what is written
+        if "detector_format" in names:
+            return "--detector-format"
     option = CALLED.get(argument, "--" + argument.strip("_").replace("_", "-"))
     return option if option.partition(",")[0] in options else ""
 

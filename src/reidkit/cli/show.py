@@ -101,6 +101,7 @@ def embedding(
     input_spec: options.InputSpecOption = None,
     format_: options.Format = None,
     device: options.Device = "auto",
+    skip_unreadable: options.SkipUnreadable = False,
     as_json: options.Json = False,
 ) -> None:
     """The features f_t and f_i of some ids' images as points in the plane."""
@@ -117,9 +118,9 @@ def embedding(
     dataset = load_dataset(data, format_)
     samples = with_most_images(getattr(dataset, part), ids, f"{dataset.name} {part}")
     with progress() as tell:
-        settings = InferenceOptions(device=device, precision="fp32", progress=tell)
+        settings = InferenceOptions(device=device, precision="fp32", skip_unreadable=skip_unreadable, progress=tell)
         panels, pids = embedding_panels(loaded, samples, settings, method, perplexity or 15)
-    title = f"{loaded.name} on {dataset.name}: {len(samples)} {part} images with {len(set(pids))} ids"
+    title = f"{loaded.name} on {dataset.name}: {len(pids)} {part} images with {len(set(pids))} ids"
     write_figure(points_figure(panels, pids, title), out)
     _print_path(out, as_json=as_json)
 

@@ -32,6 +32,8 @@ FORGET = "forget"
 """The action of the entry that stands for those which were removed by age."""
 BUSY_SECONDS = 30.0
 
+_REMEDY = "name another file as audit, or move it away"
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -173,12 +175,12 @@ def _open(name: str) -> sqlite3.Connection:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and known != APPLICATION:
             connection.close()
-            raise DataError(f"{name} is a database of something else: name another file for the audit log")
+            raise DataError(f"{name} is a database of something else and no audit log: {_REMEDY}", argument="audit")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.executescript(_SCHEMA)
     except sqlite3.Error as error:
-        raise DataError(f"{name} cannot be the audit log ({error}): name another file") from None
+        raise DataError(f"{name} cannot be the audit log ({error}): {_REMEDY}", argument="audit") from None
     return connection
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.distances import steps
 from reidkit.metrics.verification import FEW, allowed_errors
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -187,8 +188,8 @@ def propose_threshold(tracks: Tracks, *, far: float = 0.02, cameras_overlap: boo
     accepted = allowed_errors(far, len(scores))
     if len(scores) < LEAST_PAIRS:
         raise DataError(
-            f"only {len(scores)} pairs of tracks are seen at the same time, and a threshold needs {LEAST_PAIRS}: give "
-            "longer videos, a threshold, or a model that was calibrated",
+            f"tracks that are seen at the same time make {counted(len(scores), 'pair')}, and a threshold needs "
+            f"{LEAST_PAIRS}: give longer videos, a threshold, or a model that was calibrated",
             argument="threshold",
         )
     threshold = float(np.nextafter(scores[len(scores) - 1 - accepted], np.inf))

@@ -37,7 +37,13 @@ def test_every_kind_by_hand(draw: Callable[..., Path]) -> None:
     )
     assert worth_a_line({"notes and lists": 3, "hidden files": 1}) == ""
     assert worth_a_line({"images in masks/": 204}) == "", "those of `synth --masks`"
-    assert as_text({".heic files": 2, "images in val/": 1}) == "2 .heic files, 1 images in val/"
+    assert as_text({".heic files": 2, "images in val/": 1}) == "2 .heic files, 1 image in val/"
+    ones = dict.fromkeys([*expected, "images in images/ not listed"], 1)
+    assert as_text(ones) == (
+        "1 image in train/, 1 image in train/anna/old/, 1 image in val/, 1 .heic file, 1 .avi file, "
+        "1 file without a suffix, 1 hidden file, 1 link that leads nowhere, 1 note or list, "
+        "1 image in images/ not listed"
+    )
 
 
 def test_nothing_is_passed_over_where_all_is_read(draw: Callable[..., Path]) -> None:

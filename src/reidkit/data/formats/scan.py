@@ -216,6 +216,8 @@ NOTES = frozenset(
 """Suffixes of files that hold no images, some of which are lists that a reader uses."""
 
 _NOTES, _HIDDEN, _LOST = "notes and lists", "hidden files", "links that lead nowhere"
+_PLAIN = "files without a suffix"
+_ONE = {_NOTES: "note or list", _LOST: "link that leads nowhere", _PLAIN: "file without a suffix"}
 _MASKS = "images in masks/"
 """The masks that `synth --masks` writes beside its images: no more of them."""
 
@@ -249,8 +251,15 @@ def worth_a_line(counts: Mapping[str, int]) -> str:
 
 
 def as_text(counts: Mapping[str, int]) -> str:
-    """Return the counts in a line."""
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    """Return the counts in a line: 1 note or list, 2 .heic files."""
+    return ", ".join(f"{count} {_of_one(kind) if count == 1 else kind}" for kind, count in counts.items())
+
+
+def _of_one(kind: str) -> str:
+    """Return what one file of a kind is called."""
+    if kind.startswith("images in "):
+        return kind.replace("images", "image", 1)
+    return _ONE.get(kind, kind.removesuffix("s"))
 
 
 class _Used:
@@ -281,7 +290,7 @@ class _Used:
             return _LOST
         suffix = Path(entry.name).suffix.lower()
         if suffix not in SUFFIXES:
-            return _NOTES if suffix in NOTES else f"{suffix} files" if suffix else "files without a suffix"
+            return _NOTES if suffix in NOTES else f"{suffix} files" if suffix else _PLAIN
         return self._images(os.path.dirname(path))
 
     def _images(self, folder: str) -> str:
