@@ -46,6 +46,16 @@ def test_model_comes_back_as_it_was(saved):
         assert model.fingerprint == fingerprint(made.state_dict())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text")
+def test_a_name_that_is_no_utf8(saved):
+    path = saved[1].with_name("caf\udce9.safetensors")
+    saved[1].rename(path)
+    assert load_network(path).fingerprint == fingerprint(saved[0].state_dict())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="is not a whole safetensors file"):
+        load_network(path)
+
+
 def test_nothing_but_the_model_is_left_in_the_folder(saved):
     assert [file.name for file in saved[1].parent.iterdir()] == ["model.safetensors"]
 

@@ -145,7 +145,7 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with safe_open(path, "pt") as file:
+        with path.open("rb") as opened, safe_open(_as_text(path, opened), "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}): fetch or write it again") from None
@@ -154,6 +154,15 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} is a safetensors file with tensors that torch cannot hold ({type(error).__name__}): "
             "write it again with float32 or float16 weights"
         ) from None
+
+
+def _as_text(path: Path, opened: BinaryIO) -> str:
+    """Return the path of an open file; safetensors takes none that is no UTF-8, but any file that is open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return f"/dev/fd/{opened.fileno()}"
+    return str(path)
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
