@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -174,6 +175,25 @@ def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own() -> None:
         run(load)
     assert caught.value.status == 130
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_an_object_is_cleared_away() -> None:
+    """Python drops what is raised there, and the command went on."""
+
+    class Cleared:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def clear() -> None:
+        Cleared()
+        for _ in range(2000):
+            time.sleep(0.01)
+        raise AssertionError("nobody was heard")
+
+    before = sys.unraisablehook
+    with pytest.raises(ReidkitError, match=r"^stopped$"):
+        run(clear)
+    assert sys.unraisablehook is before
 
 
 def test_what_a_command_says_of_its_stop_is_kept() -> None:

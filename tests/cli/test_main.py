@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from reidkit.cli import main as cli
 from reidkit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAVY = ("torch", "numpy", "numba", "matplotlib", "pydantic", "PIL", "safetensors", "jinja2")
 
@@ -98,6 +102,20 @@ def test_closed_streams(words: str, closed: str, status: int, err: str) -> None:
     )
     assert (done.returncode, done.stderr) == (status, err)
     assert ("small-strong-baseline" in done.stdout) == (status == 0)
+
+
+def test_a_current_folder_that_was_removed(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    shell = 'cd gone && rmdir ../gone && "$@" data people'
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", sys.executable, "-c", SCRIPT],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "the folder that this was called in is gone: change to one that is there (" in done.stderr
 
 
 WARNS = """

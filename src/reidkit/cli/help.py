@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import re
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -276,11 +278,20 @@ def _heard() -> Iterator[list[int]]:
         stopped.append(number)
         signal.default_int_handler(number, frame)
 
+    def tell_again(unraisable: sys.UnraisableHookArgs) -> None:
+        # It came while an object was cleared away, where Python drops every error: a moment later it is heard.
+        if unraisable.exc_type is KeyboardInterrupt:
+            threading.Timer(0.01, _thread.interrupt_main).start()
+        else:
+            before(unraisable)
+
+    before, sys.unraisablehook = sys.unraisablehook, tell_again
     signal.signal(signal.SIGINT, note)
     try:
         yield stopped
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = before
 
 
 def _stopped(path: str) -> str:

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
@@ -163,6 +164,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     with _warnings_shown():
         status, line = _run()
+        if status in {1, 2} and line and _is_nowhere():
+            line = f"the folder that this was called in is gone: change to one that is there ({line})"
     if (refused := _flush(sys.stdout)) and status == 0:
         status, line = 1, _refusal(refused)
     if line:
@@ -170,6 +173,15 @@ def main() -> None:
             sys.stderr.write(f"reidkit: {harmless(' '.join(line.split()))}\n")
     _flush(sys.stderr)
     sys.exit(status)
+
+
+def _is_nowhere() -> bool:
+    """Whether the current folder was removed, where torch and others fail, and relative paths lead nowhere."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 class _Warnings(logging.Handler):
