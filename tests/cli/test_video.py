@@ -62,6 +62,15 @@ def test_crops_without_a_model_and_again(run: Any, tmp_path: Path) -> None:
     assert (status, value["reused"], value["videos"][0]["counts"]["frames"]) == (0, ["hall"], FRAMES)
 
 
+def test_a_name_that_is_no_utf8(run: Any, tmp_path: Path) -> None:
+    path = video(tmp_path).rename(tmp_path / "hall\udcff.mp4")
+    words = ("crops", path, "--boxes", truth(tmp_path / "det.txt"), "--out", tmp_path / "out", "--json")
+    for again in ([], ["hall_"]):
+        status, text, said = run(*words)
+        assert (status, said, json.loads(text)["reused"]) == (0, "", again)
+    assert json.loads((tmp_path / "out/hall_/video.json").read_text())["source"]["name"] == "hall\udcff.mp4"
+
+
 def test_track_into_a_gallery(run: Any, tmp_path: Path, mean_colour: Path) -> None:
     path, boxes = video(tmp_path), truth(tmp_path / "det.txt", ids=False)
     gallery = tmp_path / "people.db"

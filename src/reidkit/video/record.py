@@ -119,7 +119,7 @@ def write_record(place: Path, record: Record) -> None:
         DataError: the folder cannot be written.
     """
     text = json.dumps(asdict(record), indent=2, ensure_ascii=False)
-    write_bytes_atomic(place / RECORD, f"{text}\n".encode())
+    write_bytes_atomic(place / RECORD, f"{text}\n".encode(errors="backslashreplace"))  # names that are no UTF-8
 
 
 def read_record(place: Path) -> Record:
