@@ -55,6 +55,14 @@ def test_a_log_that_was_touched(nursery, log):
     assert "has been changed" in found.line()
 
 
+def test_a_time_that_is_none_any_more(nursery, log):
+    with closing(sqlite3.connect(log)) as connection:
+        connection.execute("UPDATE entries SET time = 4611686018427387903 WHERE id = 2")
+        connection.commit()
+    times = [entry["time"] for entry in nursery.run("gallery", "audit", log, "--json").json()["entries"]]
+    assert times[1] == "4611686018427387903"
+
+
 def test_no_log(nursery, tmp_path):
     found = nursery.run("gallery", "audit", tmp_path / "people.db")
     assert found.status == 1

@@ -11,8 +11,9 @@ from contextlib import closing
 import pytest
 
 from reidkit.errors import DataError, MissingFileError
+from reidkit.gallery import database
 from reidkit.serve import audit
-from reidkit.serve.audit import AuditLog, verify
+from reidkit.serve.audit import AuditLog, is_log, read_log, verify
 
 
 @pytest.fixture
@@ -127,6 +128,46 @@ def test_a_log_that_cannot_be_written_says_so_and_heals(path):
     log.write("anna", "search").result()
     log.close()
     assert (verify(path).entries, verify(path).faults) == (2, ())
+
+
+def test_a_log_that_may_not_be_written_is_read(path, monkeypatch):
+    """As a copy that was put away so that nobody changes it."""
+    filled(path)
+    monkeypatch.setattr(database.os, "access", lambda *_: False)
+    before = path.read_bytes()
+    assert is_log(path)
+    assert (verify(path).entries, verify(path).faults) == (5, ())
+    assert [entry["purpose"] for entry in read_log(path)] == [f"case {number}" for number in range(5)]
+    assert [entry["id"] for entry in read_log(path, actor="bob")] == []
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE entries SET entry = CAST(x'7bff7d' AS TEXT) WHERE id = 3", {"damaged": "{\ufffd}"}),
+        ("UPDATE entries SET entry = '[3]', action = 'forget' WHERE id = 3", {"damaged": "[3]"}),
+    ],
+)
+def test_an_entry_that_is_no_json_any_more_is_a_fault(path, statement, found):
+    filled(path)
+    change(path, statement)
+    assert verify(path).faults == ("entry 3 was changed, or does not follow the one before it",)
+    assert {name: read_log(path)[2].get(name) for name in found} == found
+
+
+def test_damaged_pages_are_faults(path):
+    filled(path, 400)
+    content = bytearray(path.read_bytes())
+    for page in range(20, 25):
+        content[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    path.write_bytes(content)
+    found = verify(path)
+    assert 0 < found.entries < 400
+    assert found.faults == (f"what follows entry {found.last} cannot be read (database disk image is malformed)",)
+    with pytest.raises(DataError, match=r"cannot be read as an audit log .*malformed"):
+        read_log(path)
 
 
 def test_another_file_is_refused(path, tmp_path):

@@ -36,7 +36,9 @@ def audit(
     as_json: options.Json = False,
 ) -> None:
     """Show the audit log of a gallery that is served, or check that nobody has changed it."""
-    path = Path(uri) if uri.endswith("-audit") or _is_log(Path(uri)) else Path(f"{uri}-audit")
+    from reidkit.serve.audit import is_log
+
+    path = Path(uri) if uri.endswith("-audit") or is_log(Path(uri)) else Path(f"{uri}-audit")
     if not path.is_file():
         raise MissingFileError(f"{path} is not there: a gallery has a log from the first time on that it is served")
     if verify:
@@ -54,31 +56,23 @@ def audit(
         print_line(f"{entry['id']}  {entry['time']}  {entry['actor']}  {entry['action']}  {short}")
 
 
-def _is_log(path: Path) -> bool:
-    """Whether a file is an audit log, which `serve --audit` may have given any name."""
-    from reidkit.serve.audit import APPLICATION
-
-    if not path.is_file():
-        return False
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            return bool(connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION)
-    except sqlite3.Error:
-        return False
-
-
 def _read(path: Path, actor: str, since: str | None, until: str | None) -> list[dict[str, Any]]:
-    from reidkit.gallery.row import from_micros, to_micros
-    from reidkit.serve.audit import AuditLog
+    from reidkit.gallery.row import to_micros
+    from reidkit.serve.audit import read_log
 
     first, last = (None if text is None else to_micros(parse_time(text)) for text in (since, until))
-    entries: list[dict[str, Any]] = []
-    with closing(AuditLog(path)) as log:
-        after = 0
-        while some := log.read(since=first or 0, until=last, actor=actor, after=after):
-            entries += some
-            after = some[-1]["id"]
-    return [entry | {"time": from_micros(entry["time"]).isoformat(timespec="milliseconds")} for entry in entries]
+    entries = read_log(path, since=first or 0, until=last, actor=actor)
+    return [entry | {"time": _time_text(entry["time"])} for entry in entries]
+
+
+def _time_text(micros: int) -> str:
+    """Return a time as text; the number itself, where it is damaged and no time."""
+    from reidkit.gallery.row import from_micros
+
+    try:
+        return from_micros(micros).isoformat(timespec="milliseconds")
+    except OverflowError:
+        return str(micros)
 
 
 def _verify(path: Path, *, as_json: bool) -> None:

@@ -13,9 +13,11 @@ import sqlite3
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reidkit.errors import DataError, MissingFileError
+from reidkit.gallery.database import connect
 from reidkit.gallery.row import now_micros
 from reidkit.serve.batcher import Batcher
 
@@ -100,17 +102,8 @@ class AuditLog:
         self, *, since: int = 0, until: int | None = None, actor: str = "", after: int = 0, limit: int = 1000
     ) -> list[dict[str, Any]]:
         """Return entries, oldest first: `since` to `until` (microseconds since 1970), of one actor, after a number."""
-        wanted = (after, since, until if until is not None else 1 << 62, actor, actor, limit)
         with self._another() as connection:
-            rows = connection.execute(
-                "SELECT id, time, actor, action, entry, hash FROM entries WHERE id > ? AND time >= ? AND time < ? "
-                "AND (? = '' OR actor = ?) ORDER BY id LIMIT ?",
-                wanted,
-            ).fetchall()
-        return [
-            {"id": number, "time": moment, "actor": who, "action": action, **json.loads(text), "hash": digest}
-            for number, moment, who, action, text, digest in rows
-        ]
+            return _entries(connection, (after, since, until, actor, limit))
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -134,33 +127,100 @@ class AuditLog:
         return [None] * len(entries)
 
 
+def read_log(path: Path, *, since: int = 0, until: int | None = None, actor: str = "") -> list[dict[str, Any]]:
+    """Return all entries of a log, as `AuditLog.read` does; the log may be one that cannot be written.
+
+    Raises:
+        DataError: the file is no audit log, or so damaged that entries cannot be read.
+        MissingFileError: there is none.
+    """
+    with _reading(path) as connection:
+        return _entries(connection, (0, since, until, actor, -1))
+
+
 def verify(path: Path) -> Verified:
-    """Check the chain of hashes of a log.
+    """Check the chain of hashes of a log, which may be one that cannot be written.
 
     Raises:
         DataError: the file is no audit log.
         MissingFileError: there is none.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path} is not there: name the audit log of a gallery, as people.db-audit")
     faults: list[str] = []
     first: tuple[int, str] | None = None  # its number, and the hash that it says stands before it
     count, last, before, forgotten = 0, 0, FIRST, {FIRST}
-    with closing(_open(str(path))) as connection:
+    with _reading(path) as connection:
         rows = connection.execute("SELECT id, time, actor, action, entry, before, hash FROM entries ORDER BY id")
-        for number, moment, actor, action, text, said, digest in rows:
-            if first is None:
-                first, last, before = (number, said), number - 1, said
-            if number != last + 1:
-                faults.append(f"entries {last + 1} to {number - 1} are missing")
-            elif (said, digest) != (before, _hash(before, moment, actor, action, text)):
-                faults.append(f"entry {number} was changed, or does not follow the one before it")
-            if action == FORGET:
-                forgotten.add(str(json.loads(text).get("hash")))
-            count, last, before = count + 1, number, digest
+        try:
+            for number, moment, actor, action, text, said, digest in rows:
+                if first is None:
+                    first, last, before = (number, said), number - 1, said
+                if number != last + 1:
+                    faults.append(f"entries {last + 1} to {number - 1} are missing")
+                elif (said, digest) != (before, _hash(before, moment, actor, action, text)):
+                    faults.append(f"entry {number} was changed, or does not follow the one before it")
+                if action == FORGET:
+                    forgotten.add(str(_facts(text).get("hash")))
+                count, last, before = count + 1, number, digest
+        except sqlite3.Error as error:
+            faults.append(f"what follows entry {last} cannot be read ({error})")
     if first and first[1] not in forgotten:
         faults.insert(0, f"entries before {first[0]} are missing, and none says that they were removed")
     return Verified(count, first[0] if first else None, last if first else None, before, tuple(faults[:100]))
+
+
+def is_log(path: Path) -> bool:
+    """Return whether a file is an audit log, whatever its name."""
+    try:
+        with _reading(path):
+            return True
+    except (DataError, MissingFileError):
+        return False
+
+
+def _entries(connection: sqlite3.Connection, wanted: tuple[int, int, int | None, str, int]) -> list[dict[str, Any]]:
+    """Return entries: those after a number, from a time on, before one, of an actor, and no more than so many."""
+    after, since, until, actor, limit = wanted
+    rows = connection.execute(
+        "SELECT id, time, actor, action, entry, hash FROM entries WHERE id > ? AND time >= ? AND time < ? "
+        "AND (? = '' OR actor = ?) ORDER BY id LIMIT ?",
+        (after, since, until if until is not None else 1 << 62, actor, actor, limit),
+    )
+    return [
+        {"id": number, "time": moment, "actor": who, "action": action, **_facts(text), "hash": digest}
+        for number, moment, who, action, text, digest in rows.fetchall()
+    ]
+
+
+def _facts(text: str) -> dict[str, Any]:
+    """Return what an entry holds; the text itself, where somebody has made it something else than JSON."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {"damaged": text}
+    return found if isinstance(found, dict) else {"damaged": text}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection to a log of which nothing is written; texts that are no UTF-8 are read all the same.
+
+    Raises:
+        DataError: the file is no audit log, or damaged.
+        MissingFileError: there is none.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path} is not there: name the audit log of a gallery, as people.db-audit")
+    try:
+        with closing(connect(path, write=False)) as connection:
+            connection.execute("PRAGMA query_only=ON")
+            connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+            if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION,):
+                raise DataError(f"{path} is a database of something else and no audit log: name another file")
+            yield connection
+    except sqlite3.Error as error:
+        raise DataError(
+            f"{path} cannot be read as an audit log ({error}): name another file, or a copy of it from before"
+        ) from None
 
 
 def _open(name: str) -> sqlite3.Connection:
