@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import shutil
 import sqlite3
 import sys
@@ -19,7 +21,7 @@ from reidkit.gallery import Row, open_gallery
 from reidkit.gallery.local import LocalGallery
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
-from reidkit.serve.audit import AuditLog, verify
+from reidkit.serve.audit import AuditLog, read_log, verify
 from tests.gallery import milvus_service
 from tests.train.tiny import RECIPE
 
@@ -207,6 +209,20 @@ def test_searches_are_noted_where_there_is_an_audit_log(place, call, model):
     (place / "people.db-audit").write_bytes(b"no log")
     said = call("search", "people.db", "who.png", "--model", model, status=1)
     assert said.endswith(": name another file as audit, or move it away\n")
+
+
+def test_who_is_noted_is_who_the_system_knows(place, call, monkeypatch):
+    """In a container that was given a number for its user nobody has a name, and every command ended in a traceback."""
+    with LocalGallery.create("people.db", fingerprint="abc", dim=4) as gallery:
+        gallery.add_vectors(np.eye(4)[:2], [Row("0"), Row("1")])
+    AuditLog(place / "people.db-audit").close()
+    monkeypatch.setenv("LOGNAME", "somebody else")
+    call("remove", "people.db", "0")
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
+    call("remove", "people.db", "1")
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    actors = [entry["actor"] for entry in read_log(place / "people.db-audit")]
+    assert actors == [f"command line: {name}", f"command line: uid {2**31 - 7}"]
 
 
 @pytest.mark.parametrize("words", [["remove", "people.db", "0"], ["export", "people.db", "people.npz"]])

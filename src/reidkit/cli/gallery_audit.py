@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -115,14 +116,26 @@ def write_audit(uri: str, action: str, **facts: Any) -> None:
     log = Path(f"{uri}-audit")
     if not log.is_file():
         return
-    import getpass
-
     from reidkit.serve.audit import AuditLog
 
     with closing(AuditLog(log)) as audit:
         try:
-            audit.write(f"command line: {getpass.getuser()}", action, **facts).result()
+            audit.write(f"command line: {_user()}", action, **facts).result()
         except sqlite3.Error as error:
             raise GalleryError(
                 f"{log} cannot be written ({error}), so that nothing is done or shown: make room for it"
             ) from None
+
+
+def _user() -> str:
+    """Return who runs this, as the system knows it: not as `LOGNAME` and the like say, which anybody can set."""
+    try:
+        import pwd
+    except ImportError:  # Windows
+        import getpass
+
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container that was given a number (`docker run --user 12345`)
+        return f"uid {os.getuid()}"
