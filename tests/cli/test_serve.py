@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -108,6 +110,14 @@ def test_ctrl_c_stops_it_too_and_twice_at_once(nursery, model, tmp_path):
     assert result.status == 0, result.err
     assert "people.db was not there, and has been made: add images with" in result.err
     assert "Traceback" not in result.err
+
+
+def test_an_address_that_cannot_be_told(model):
+    words = f'"{sys.executable}" -m reidkit serve memory --model "{model}" --port 0 >&-'
+    done = subprocess.run(["bash", "-c", words], stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("reidkit: standard output is closed: ")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("kept", "said"), [(None, 1), (b"a jpeg", 0)])

@@ -151,11 +151,17 @@ def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, star
     """Run the application until a signal ends it; `started` is called when connections are taken."""
     import uvicorn
 
+    refused: list[OSError] = []
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             if self.started:
-                started()
+                try:
+                    started()
+                except OSError as error:  # nobody was told: the service ends as if it were asked to
+                    refused.append(error)
+                    self.should_exit = True
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -183,6 +189,8 @@ def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, star
         server.run(sockets=[listening])
     finally:
         _UVICORN.setLevel(level)
+    if refused:
+        raise refused[0]
     if not server.started:
         raise RunError("the service could not be started: its log says why")
 
