@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -116,6 +117,13 @@ def test_a_current_folder_that_was_removed(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "the folder that this was called in is gone: change to one that is there (" in done.stderr
+
+
+def test_a_notebook_names_a_backend_that_is_not_installed_here(tmp_path: Path) -> None:
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    words = [sys.executable, "-c", SCRIPT, "paper", "figure3", "--out", str(tmp_path)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 WARNS = """

@@ -162,6 +162,8 @@ def main() -> None:
     _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+    # Pictures go into files alone. A notebook names a backend of its own here, which need not be installed beside us.
+    os.environ["MPLBACKEND"] = "agg"
     with _warnings_shown():
         status, line = _run()
         if status in {1, 2} and line and _is_nowhere():
