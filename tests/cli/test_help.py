@@ -177,6 +177,20 @@ def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("before", [cli_help.Command, cli_help.Commands])
+def test_ctrl_c_before_the_command_begins(before: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(before, "parse_args", interrupted)
+    app = typer.Typer(cls=cli_help.Commands, rich_markup_mode=None)
+    app.command("shard", cls=cli_help.Command)(lambda: None)
+    app.callback()(lambda: None)
+    with pytest.raises(ReidkitError, match=r"^stopped$") as caught:
+        app(["shard"], prog_name="reidkit", standalone_mode=False)
+    assert caught.value.status == 130
+
+
 def test_ctrl_c_while_an_object_is_cleared_away() -> None:
     """Python drops what is raised there, and the command went on."""
 

@@ -245,6 +245,16 @@ class Commands(_ExampleFirst, TyperGroup):
             raise suggest.no_command(name, ctx.command_path, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Read the options before the command; Ctrl-C is said, of which Typer makes a status without a word."""
+        with _stop_said():
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Find the command and run it; Ctrl-C before it begins is said, too."""
+        with _stop_said():
+            return super().invoke(ctx)
+
 
 def commands(about: str, example: str) -> typer.Typer:
     """Return a command that has commands below it, and lists them where none is named."""
@@ -261,6 +271,14 @@ def commands(about: str, example: str) -> typer.Typer:
 def _present_name(word: str) -> str:
     name, separator, value = word.partition("=")
     return RENAMED.get(name, name) + separator + value
+
+
+@contextmanager
+def _stop_said() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError("stopped") from None
 
 
 @contextmanager
