@@ -307,6 +307,17 @@ def test_the_table_of_crops_is_what_a_gallery_takes(tmp_path: Path) -> None:
     assert all(each.row.time and each.row.time >= START for each in rows)
 
 
+def test_crops_of_two_videos_have_no_key_in_common(tmp_path: Path) -> None:
+    videos = [video(tmp_path), video(tmp_path, "door.mp4", 20)]
+    track(videos, tmp_path / "out", detector=ByColour())
+    hall, door = (
+        {each.row.key for each in find_images(tmp_path / "out" / name / "crops.csv")} for name in ("hall", "door")
+    )
+    assert "hall/crops/1/000002.jpg" in hall
+    assert len(hall) == len(door) == 10
+    assert not hall & door
+
+
 def test_a_long_track_goes_on_as_another_piece(tmp_path: Path) -> None:
     options = TrackOptions(pieces=PieceOptions(longest=1.5))
     track([video(tmp_path)], tmp_path / "out", detector=ByColour(), options=options)

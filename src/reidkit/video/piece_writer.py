@@ -52,7 +52,7 @@ class PieceWriter:
         self._files = (self._boxes, self._mot, self._vectors, self._keys, self._table)
         self._lines, self._crops = (csv.writer(file, lineterminator="\n") for file in (self._boxes, self._table))
         self._lines.writerow(COLUMNS)
-        self._crops.writerow(("path", "camera", "track", "time", "video", "second", "frame"))
+        self._crops.writerow(("path", "key", "camera", "track", "time", "video", "second", "frame"))
         self._dim = 0
         self.boxes = self.pieces = self.crops = 0
 
@@ -101,10 +101,11 @@ class PieceWriter:
         self._mot.write(f"{frame},{track},{sides},{score:.4f},-1,-1,-1\n")
 
     def _write_crop(self, piece: Piece, row: int) -> None:
-        """Write a line of the table of crops, which `reidkit gallery add` takes."""
+        """Write a line of the table of crops, which `reidkit gallery add` takes; keys differ from video to video."""
         frame, second = int(piece.frames[row]), float(piece.seconds[row])
         time = piece.time(second)
-        texts = (crop_name(piece.track, frame), text_cell(piece.camera), text_cell(piece.key))
+        path = crop_name(piece.track, frame)
+        texts = (path, *map(text_cell, (f"{piece.video}/{path}", piece.camera, piece.key)))
         clock = time.isoformat(timespec="milliseconds") if time else ""
         self._crops.writerow((*texts, clock, text_cell(piece.video), f"{second:.6f}", frame))
 
