@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 import reidkit
 from docs import licences
 from reidkit.cli.main import app
+from reidkit.serve.server import GRACE
 from reidkit.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,13 @@ def test_the_service_of_compose_is_called_with_options_that_exist() -> None:
     assert options >= {"--model", "--token-file", "--audit"}
     assert options <= known_options(words)
     assert 'ports: ["127.0.0.1:' in service
+
+
+def test_containers_have_as_long_to_stop_as_the_service_takes() -> None:
+    for file, found in (("compose.yaml", r"stop_grace_period: (\d+)s"), ("docs/deploy.md", r"`--time (\d+)`")):
+        grace = re.search(found, text(file))
+        assert grace, file
+        assert int(grace[1]) > GRACE, file
 
 
 def test_the_containers_of_the_page_are_called_with_commands_that_exist() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from reidkit.errors import UsageError
 from reidkit.serve.security import allowed_hosts
+from reidkit.serve.server import address_here
 from reidkit.serve.settings import ServiceSettings, is_loopback, seconds
 from reidkit.serve.tokens import ROLES, new_token
 from tests.serve.conftest import filled, picture, running, search
@@ -141,6 +144,12 @@ def test_names_by_which_a_service_may_be_called():
     assert {"reid.example.org", "reid.example.org:80", "localhost", "other:8443"} <= behind
     assert "0.0.0.0:80" not in behind
     assert "[fd00::1]:9" in allowed_hosts("fd00::1", 9, ())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1", "fd00::1", "192.168.1.7"])  # noqa: S104
+def test_the_address_that_is_named_is_one_that_is_answered(host):
+    address = address_here(host, 8000)
+    assert urlsplit(address).netloc in allowed_hosts(host, 8000, ()), address
 
 
 def test_every_answer_has_the_headers(client):

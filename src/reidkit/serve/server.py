@@ -83,8 +83,13 @@ def serve(
             gallery.close()
             raise
         _set_threads()
-        named = f"[{host}]" if ":" in host else host
-        _run(app, settings, listening, lambda: ready(f"http://{named}:{port}/") if ready else None)
+        _run(app, settings, listening, lambda: ready(address_here(host, port)) if ready else None)
+
+
+def address_here(host: str, port: int) -> str:
+    """Return the address by which this machine reaches a service, which does not answer to `0.0.0.0` or `::`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (nothing is bound here)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _has_pictures(gallery: Gallery) -> bool:
