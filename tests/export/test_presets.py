@@ -20,15 +20,22 @@ SPEC = InputSpec(height=256, width=128)
 def test_boxmot_is_told_by_the_name(tmp_path: Path) -> None:
     """It looks for a network's name in the file's, and takes some words for other networks."""
     assert default_name("boxmot", "strong", "resnet50", ".onnx") == "resnet50_strong.onnx"
-    assert default_name("boxmot", "mine", "osnet_x0_25", ".onnx") == "osnet_x0_25_mine.onnx"
-    assert default_name("boxmot", "mine", "se_resnet50", ".onnx") == "resnet50_mine.onnx"
-    assert default_name("plain", "model", "resnet50", ".onnx") == "model.onnx"
+    assert default_name("boxmot", "mine", "osnet-x0_25", ".onnx") == "osnet_x0_25_mine.onnx"
+    assert default_name("boxmot", "mine", "osnet-ain-x1_0", ".onnx") == "osnet_ain_x1_0_mine.onnx"
+    assert default_name("boxmot", "mine", "seresnet50", ".onnx") == "resnet50_mine.onnx"
     for word in ("resnet50_veri.onnx", "resnet50_VehicleID.onnx", "clip_resnet50.onnx"):
         with pytest.raises(UsageError, match=r"takes a file with .* for another network"):
             check_name("boxmot", tmp_path / word)
     with pytest.raises(UsageError, match=r"call it resnet50_model\.onnx"):
         check_name("boxmot", tmp_path / "model.onnx")
     check_name("plain", tmp_path / "veri.onnx")
+
+
+def test_no_preset_replaces_the_file_of_another() -> None:
+    """DeepStream's settings lie beside the file, and are those of no other one."""
+    names = [default_name(preset, "model", "resnet50", "-int8.onnx") for preset in FRONTS]
+    assert names[:3] == ["model-int8.onnx", "resnet50_model-int8.onnx", "model-opencv-int8.onnx"]
+    assert len(set(names)) == len(names)
 
 
 def test_boxmot_finds_the_size_beside_the_file(tmp_path: Path) -> None:

@@ -353,8 +353,8 @@ def _place(model: Model, out: str | os.PathLike[str] | None, options: ExportOpti
         return folder / "1" / "model.onnx"
     if out is None:
         folder = _folder_of(model)
+        ending = ending if options.precision == "fp32" else f"-{options.precision}{ending}"
         stem = folder.name if options.preset == "boxmot" else "model"
-        stem += "" if options.precision == "fp32" else f"-{options.precision}"
         return folder / default_name(options.preset, stem, model.recipe.network.backbone, ending)
     path = Path(out)
     if path.suffix.lower() != ending:

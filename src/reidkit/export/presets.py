@@ -59,13 +59,16 @@ BOXMOT_NAMES = (*BOXMOT, "osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x1_0", "mlf
 
 
 def default_name(preset: Preset, stem: str, backbone: str, ending: str) -> str:
-    """Return what the file of a preset is called; `stem` is the run's name."""
-    return f"{boxmot_name(backbone)}_{stem}{ending}" if preset == "boxmot" else f"{stem}{ending}"
+    """Return what the file of a preset is called: none replaces another's. For BoxMOT `stem` is the run's name."""
+    if preset == "boxmot":
+        return f"{boxmot_name(backbone)}_{stem}{ending}"
+    return f"{stem}{ending}" if preset == "plain" else f"{stem}-{preset}{ending}"
 
 
 def boxmot_name(backbone: str) -> str:
-    """Return the name that BoxMOT knows a backbone by; of others it only matters that there is one."""
-    return backbone if backbone in BOXMOT_NAMES else "resnet50"
+    """Return the name that BoxMOT knows a recipe's backbone by; of others it only matters that there is one."""
+    theirs = backbone.replace("-", "_")
+    return theirs if theirs in BOXMOT_NAMES else "resnet50"
 
 
 def check_name(preset: Preset, path: Path) -> None:
