@@ -5,7 +5,7 @@ float tensors, memory is NCHW, precision float32, Adam as it comes. It shares wh
 order of the images and learning rate, which tests/parity holds against the formulas. Both networks are evaluated by the
 same code in float32. A run that is done is not done again; one that was stopped is.
 
-Run: `PYTHONPATH=. python benchmarks/accuracy.py --data DIR --out FOLDER [--recipe NAME] [--weights FILE] [--seeds N]
+Run: `python -m benchmarks.accuracy --data DIR --out FOLDER [--recipe NAME] [--weights FILE] [--seeds N]
 [--set optim.epochs=60] [--device cuda] [--json]`.
 """
 

@@ -1,6 +1,6 @@
 """What exports cost and gain: images a second of one core beside plain torch, and mAP of each file.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.export speed --model runs/strong --calibration DIR
+    OMP_NUM_THREADS=1 python -m benchmarks.export speed --model runs/strong
     python -m benchmarks.export accuracy --model runs/strong --data Market-1501-v15.09.15
 
 `speed` measures a ResNet-50 with last stride 1 at 256x128, unless a model is given: eager torch, reidkit's own path in
@@ -53,11 +53,15 @@ def main() -> None:
     parser.add_argument("what", choices=("speed", "accuracy"))
     parser.add_argument("--model", type=Path, help="a run folder; speed takes untrained weights without one")
     parser.add_argument("--data", type=Path, help="a data set to evaluate on")
-    parser.add_argument("--calibration", type=Path, help="images to calibrate with; the data's training images")
+    parser.add_argument(
+        "--calibration", type=Path, help="images to find the ranges of 8 bits with; else all of the data"
+    )
     parser.add_argument("--out", type=Path, help="where exported files are kept, and used again")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batch", type=int, default=16)
     asked = parser.parse_args()
+    if asked.what == "accuracy" and not (asked.model and asked.data):
+        parser.error("accuracy is that of a trained model on a data set: give --model and --data")
     torch.set_num_threads(1)
     model = require_torch(load_model(asked.model)) if asked.model else untrained()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 """How long a gallery takes to search, to fill and to open, beside FAISS's flat index, on one thread.
 
-python -m benchmarks.gallery [--rows 100000] [--dim 2048] [--check]
+python -m benchmarks.gallery [--rows 100000] [--dim 2048]; it needs `pip install faiss-cpu`
 
 Features are of people: a direction for each, what cameras add, and what each image adds, over dimensions that matter
 less and less, as those of trained networks do. Times are seconds of the processor, the least of several.
@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +88,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1000, help="rows that are added at a time")
     parser.add_argument("--folder", type=Path, help="where the gallery is made")
     options = parser.parse_args()
+    if find_spec("faiss") is None:  # before a gallery is filled
+        sys.exit("FAISS, which galleries are compared with, is not installed: pip install faiss-cpu")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = Path(folder) / "people.db"
         vectors, queries = fill(path, options)

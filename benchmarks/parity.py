@@ -11,8 +11,8 @@ The other program is `benchmarks/reference.py`, in double precision and without 
 - programs: with `--official`, `--model` and `--data` (Market-1501's folders), the same weights through both whole
   programs, from the files to the scores (`benchmarks/official_evaluation.py`).
 
-Run: `python benchmarks/parity.py [--only training scores ...] [--official DIR] [--model RUN --data DIR] [--json]`.
-Two minutes and 3 GB on one core.
+Run: `python -m benchmarks.parity [--only training scores ...] [--official DIR] [--model RUN --data DIR] [--json]`.
+Four minutes and 3 GB on one core.
 """
 
 from __future__ import annotations

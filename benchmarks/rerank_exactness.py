@@ -4,7 +4,7 @@ The definition is k-reciprocal re-ranking (Zhong et al. 2017) in double precisio
 neighbours by distance and then by index. It needs no full matrix, so that Market-1501's size takes 3 GB and a few
 minutes on one core.
 
-Run: `python benchmarks/rerank_exactness.py [--size 3368 15913 2048] [--features QUERY.npz GALLERY.npz]`. Prints one
+Run: `python -m benchmarks.rerank_exactness [--size 3368 15913 2048] [--features QUERY.npz GALLERY.npz]`. Prints one
 JSON object: for either program the largest difference from the definition, the part of the entries that are off by more
 than 1e-3 and 1e-5, the queries with such an entry, and how many lists of the k1 + 1 nearest are in another order.
 """
