@@ -14,6 +14,7 @@ from reidkit.encoder import InferenceOptions, load_model
 from reidkit.errors import UsageError, WeightsError
 from reidkit.evaluation import evaluate
 from reidkit.export import export_model
+from reidkit.model.weights import fingerprint, save_model
 from reidkit.train.foreign_models import import_weights
 from tests.model.convert.families import CASES
 
@@ -100,6 +101,38 @@ def test_a_call_that_was_killed_when_all_was_written_is_repeated_as_if_it_were_t
     assert again.model.fingerprint == first.model.fingerprint
     with pytest.raises(UsageError, match="choose another folder"):
         import_weights(file, out=tmp_path / "run")
+
+
+def test_weights_that_are_read_in_two_ways_are_two_models(file: Path, tmp_path: Path) -> None:
+    """Their features are not to be compared, and a gallery of the one refuses the other."""
+    plain = import_weights(file, out=tmp_path / "plain").model
+    assert plain.fingerprint == fingerprint(plain.network.state_dict())
+    ways: list[tuple[str | None, dict[str, object]]] = [
+        (None, {**SMALL}),
+        (None, {"network.last_stride": 2}),
+        (None, {"images.resize": "bilinear"}),
+        ("fast-reid-sbs", {}),
+    ]
+    for number, (family, settings) in enumerate(ways):
+        other = import_weights(file, family=family, settings=settings, out=tmp_path / str(number)).model
+        assert other.fingerprint != plain.fingerprint, settings
+        assert load_model(tmp_path / str(number)).fingerprint == other.fingerprint
+        assert fingerprint(other.network.state_dict()) == plain.fingerprint
+    same: list[tuple[str | None, dict[str, object]]] = [
+        ("fast-reid", {}),
+        (None, {"images.pad": 5}),
+        (None, {"network.last_stride": 1}),
+    ]
+    for family, settings in same:
+        assert import_weights(file, family=family, settings=settings).model.fingerprint == plain.fingerprint
+    assert load_model(tmp_path / "plain").fingerprint == plain.fingerprint
+
+
+def test_an_import_of_an_earlier_version_keeps_its_name(file: Path, tmp_path: Path) -> None:
+    first = import_weights(file, settings=SMALL, out=tmp_path / "run")
+    before = save_model(tmp_path / "run/model.safetensors", first.model.network, first.model.recipe)
+    assert before != first.model.fingerprint
+    assert import_weights(file, settings=SMALL, out=tmp_path / "run").model.fingerprint == before
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(file: Path, tmp_path: Path) -> None:

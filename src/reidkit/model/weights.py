@@ -155,10 +155,16 @@ def stride_placement(path: Path) -> str:
     return "1x1" if "1x1" in metadata.get("stride_in", "") else "3x3"
 
 
-def save_model(path: Path, network: nn.Module, recipe: recipes.Recipe, own: str = "") -> str:
+def name_of(weights: str, read_as: str) -> str:
+    """Return the fingerprint of a model, by that of its weights and by what they are read as (see `save_model`)."""
+    return hashlib.sha256(f"{weights} {read_as}".encode()).hexdigest()[:16] if read_as else weights
+
+
+def save_model(path: Path, network: nn.Module, recipe: recipes.Recipe, own: str = "", read_as: str = "") -> str:
     """Write the network, with recipe and fingerprint in its metadata, whole or not at all; return the fingerprint.
 
     `own` names a network that the recipe has not made (see `model.own`), so that loading it asks for that network.
+    `read_as` tells the model from others with the same weights, whose features are not to be compared with its own.
 
     Raises:
         WeightsError: there is no room, or the folder cannot be written; a file that was there stays.
@@ -168,13 +174,15 @@ def save_model(path: Path, network: nn.Module, recipe: recipes.Recipe, own: str 
     metadata = {"format": FORMAT, "recipe": json.dumps(recipes.to_json(recipe)), "fingerprint": name}
     if own:
         metadata["network"] = own
+    if read_as:
+        metadata["read_as"] = read_as
     try:
         with atomic_write(path) as file:
             for part in in_order(to_bytes(state, metadata)):
                 file.write(part)
     except OSError as error:
         raise WeightsError(f"{path} cannot be written ({error.strerror}): make room and run again") from None
-    return name
+    return name_of(name, read_as)
 
 
 def in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
@@ -211,7 +219,7 @@ def load_network(path: Path, network: OwnModule | None = None) -> Stored:
     if name != contents.metadata.get("fingerprint"):
         raise WeightsError(f"{file} is damaged: its weights are not those its fingerprint names; copy it again")
     fit(made, contents, file)
-    return Stored(made.eval(), recipe, name)
+    return Stored(made.eval(), recipe, name_of(name, contents.metadata.get("read_as", "")))
 
 
 def _unfilled(recipe: recipes.Recipe, contents: Contents, file: Path, network: OwnModule | None) -> AnyNetwork:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reidkit.encoder import Model
 from reidkit.errors import WeightsError
 from reidkit.model.convert.imported import build_foreign_network
-from reidkit.model.weights import fingerprint, save_model
+from reidkit.model.weights import fingerprint, load_network, name_of, save_model
 from reidkit.recipe.checks import check_path
 from reidkit.train.run_folder import locked, require_room
 from reidkit.types import EXPORTED
@@ -71,10 +71,13 @@ def import_weights(
     _refuse_other_kinds(path)
     beside = _stride_beside(path)
     found = build_foreign_network(path, family, settings, beside=beside)
-    name = fingerprint(found.network.state_dict())
-    if folder is not None and require_room(folder, found.recipe, name):
+    weights = fingerprint(found.network.state_dict())
+    name = name_of(weights, found.read_as)
+    if folder is not None and require_room(folder, found.recipe, weights):
         with locked(folder):
-            name = save_model(folder / "model.safetensors", found.network, found.recipe)
+            save_model(folder / "model.safetensors", found.network, found.recipe, read_as=found.read_as)
+    elif folder is not None:  # as it was written, by an earlier version perhaps
+        name = load_network(folder).fingerprint
     return ImportedModel(
         model=Model(found.network, found.recipe, name, folder),
         family=found.family.name,

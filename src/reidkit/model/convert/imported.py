@@ -11,7 +11,7 @@ from reidkit.model.convert.convert import convert
 from reidkit.model.network import Network, build_network
 from reidkit.model.tensors import read_contents
 from reidkit.model.weights import FORMAT, fit, misfit
-from reidkit.recipe import Recipe, override
+from reidkit.recipe import Images, Recipe, digest, override
 from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
@@ -19,16 +19,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reidkit.model.convert.families import Family
+    from reidkit.model.tensors import Contents
 
 
 class Imported(NamedTuple):
-    """A network with another project's weights, its recipe, the layout of its keys and those that are left out."""
+    """A network with another project's weights, its recipe, the layout of its keys and those that are left out.
+
+    `read_as` is "" where network and images are what the keys tell, and else names what they are instead: the same
+    weights then give other features.
+    """
 
     network: Network
     recipe: Recipe
     family: Family
     left_out: tuple[str, ...]
     remarks: tuple[str, ...]
+    read_as: str
 
 
 def build_foreign_network(
@@ -54,11 +60,13 @@ def build_foreign_network(
     if contents.metadata.get("format") == FORMAT:
         raise WeightsError(f"{path} is a model of reidkit's already: give it to any command as the model")
     words, metadata = contents.words, contents.metadata
+    by_keys = _told_by_keys(contents, path) if family else None
     contents, told, found, left_out = convert(contents, path, family)
+    by_keys = dict(told) if by_keys is None else by_keys
     if beside and found.name == "layumi":
         told |= beside
     if "1x1" in metadata.get("stride_in", ""):  # caffe's weights in a .safetensors, which says so
-        told["network.stride_in"] = "1x1"
+        told["network.stride_in"] = by_keys["network.stride_in"] = "1x1"
     try:
         recipe = override(Recipe(), told)
     except UsageError as error:
@@ -82,4 +90,19 @@ def build_foreign_network(
         if words.get("preprocess") == "resize_pad"
         else ()
     )
-    return Imported(network.eval(), recipe, found, left_out, remarks)
+    seen, by_itself = _seen(recipe), _seen(override(Recipe(), by_keys))
+    return Imported(network.eval(), recipe, found, left_out, remarks, "" if seen == by_itself else digest(seen))
+
+
+def _told_by_keys(contents: Contents, path: Path) -> dict[str, object] | None:
+    """Return the settings of the layout that the keys tell; None where they tell none."""
+    try:
+        return convert(contents, path).settings
+    except WeightsError:
+        return None
+
+
+def _seen(recipe: Recipe) -> Recipe:
+    """Return a recipe of what features depend on beside the weights, and of nothing else."""
+    images = recipe.images
+    return Recipe(network=recipe.network, images=Images(height=images.height, width=images.width, resize=images.resize))
