@@ -12,7 +12,7 @@ The other program is `benchmarks/reference.py`, in double precision and without 
   programs, from the files to the scores (`benchmarks/official_evaluation.py`).
 
 Run: `python -m benchmarks.parity [--only training scores ...] [--official DIR] [--model RUN --data DIR] [--json]`.
-Four minutes and 3 GB on one core.
+Two minutes and 3 GB on one core.
 """
 
 from __future__ import annotations
