@@ -1,6 +1,8 @@
 """How long a gallery takes to search, to fill and to open, beside FAISS's flat index, on one thread.
 
-python -m benchmarks.gallery [--rows 100000] [--dim 2048]; it needs `pip install faiss-cpu`
+OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.gallery [--rows 100000] [--dim 2048]
+
+It needs `pip install faiss-cpu`.
 
 Features are of people: a direction for each, what cameras add, and what each image adds, over dimensions that matter
 less and less, as those of trained networks do. Times are seconds of the processor, the least of several.
@@ -9,7 +11,6 @@ less and less, as those of trained networks do. Times are seconds of the process
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import sys
 import tempfile
@@ -169,5 +170,4 @@ def _least(search: Callable[..., object], blocks: list[NDArray[np.float32]]) -> 
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

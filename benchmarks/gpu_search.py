@@ -30,7 +30,7 @@ MSMT17 = (11_659, 82_161)
 SPREAD = 3.5
 """How long the noise of made features is, beside the vectors of ids: the longer, the deeper lie the last matches."""
 
-JUDGING = 15.0
+EVALUATING = 15.0
 """Seconds that are reserved for evaluating a trained network."""
 
 
@@ -165,7 +165,7 @@ class Clock(Callback):
         if row["epoch"] <= 2:  # slow ones: compiling, trials of convolutions
             return
         missing, left = row["seconds"] * (self.setting.recipe.optim.epochs - row["epoch"]), self.setting.left()
-        if missing > left - JUDGING:
+        if missing > left - EVALUATING:
             from reidkit.errors import RunError
 
             rate = f"{row['images_per_s']:.0f} images/s, so the rest would take {missing:.0f} s"
@@ -199,6 +199,6 @@ def whole_run(setting: Setting) -> dict[str, Any]:
         "trained_on": outcome.description,
         "median_images_per_s": float(np.median([row["images_per_s"] for row in clock.rows])),
         "longest_wait_share": max(row["wait_share"] for row in clock.rows),
-        "judging_seconds": evaluation.seconds if evaluation else None,
+        "evaluation_seconds": evaluation.seconds if evaluation else None,
         "scores": evaluation.scores.as_json() if evaluation else {},
     }

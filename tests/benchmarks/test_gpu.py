@@ -89,7 +89,7 @@ def test_no_part_is_begun_when_the_time_is_spent(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_run_that_will_not_fit_is_broken_off(noise: Path, tmp_path: Path) -> None:
-    """120 epochs have no room in six seconds less what judging is given, as the third one shows."""
+    """120 epochs have no room in six seconds less what the evaluation is given, as the third one shows."""
     from dataclasses import replace
 
     import torch

@@ -27,6 +27,6 @@ ROWS = (
         title="Mancs, with a curriculum",
         recipe=CURRICULUM,
         published=scores((93.1, 82.3), (84.9, 71.8)),
-        note="A reading of the paper, whose numbers are not published: the negative's quantile falls over half a run.",
+        note="The paper says no numbers; by this interpretation the negative's quantile falls over half a run.",
     ),
 )

@@ -31,7 +31,7 @@ HIP = 0.5
 BROAD = 1.14
 """Boxes are narrow: an average figure this much broader than life fills them as real crops do."""
 SLEEVELESS = 5
-"""The row of an arm where a short sleeve ends, of ROWS."""
+"""The row of an arm, of ROWS, at which its upper part in another colour ends; a short sleeve ends one below."""
 
 _DOWN = np.linspace(0.0, 1.0, ROWS)[:, None]
 _TORSO_AT = (0.0, 0.06, 0.22, 0.65, 1.0)

@@ -1,6 +1,6 @@
 """Mancs: the attended maps of two inner stages are classified too, by a focal loss (Wang et al., ECCV 2018).
 
-No program of the authors is public; this is a reading of the paper. The attention is the backbone's
+No program of the authors is public; this is an interpretation of the paper. The attention is the backbone's
 (`network.blocks`); here its maps behind layer2 and layer3 are pooled and stand beside the feature of `single`, for the
 loss that `aside` of the recipe weighs.
 """
