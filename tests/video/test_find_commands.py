@@ -172,6 +172,23 @@ def test_join_proposes_confirms_and_takes_back(run: Any, place: Path) -> None:
     assert run("video", "join", gallery, "--undo", "--confirm", "1")[0] == 2
 
 
+def test_nothing_is_taken_back_or_confirmed_but_what_is_said(run: Any, place: Path) -> None:
+    gallery = place / "people.db"
+    assert run("video", "join", gallery, "--threshold", "0.9")[0] == 0
+    for words, named in (
+        (("--undo", "--dry-run"), "no --dry-run"),
+        (("--undo", "--camera", "camera1"), "no choice of rows"),
+        (("--confirm", "1", "--dry-run"), "no --dry-run"),
+        (("--confirm", "1", "--far", "0.1"), "no --far"),
+        (("--one",), "--one says that"),
+    ):
+        status, _, said = run("video", "join", gallery, *words)
+        assert (status, named in said) == (2, True), said
+    with open_gallery(gallery) as opened:
+        assert len(opened)
+        assert all(row.pid is None and "person" in row.attributes for row in opened)
+
+
 def test_the_commands_of_the_readme(run: Any, stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As they stand there, with another model and shorter videos."""
     monkeypatch.chdir(tmp_path)

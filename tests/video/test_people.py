@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter, Row
 from reidkit.gallery.local import LocalGallery
 from reidkit.video.people import (
@@ -145,6 +145,10 @@ def test_the_calibration_gives_thresholds_by_cameras(tmp_path):
         found = join_people(gallery)
         assert (found.basis, found.threshold, found.far) == ("calibrated", 0.5, 1e-3)
         assert found.people.tolist() == [1, 1, 2]
+        with pytest.raises(UsageError, match="the gallery's model is calibrated: leave it out"):
+            join_people(gallery, far=0.05)
+        with pytest.raises(UsageError, match="a threshold is given: leave it out"):
+            join_people(gallery, threshold=0.5, far=0.05)
 
 
 def test_videos_give_a_threshold(tmp_path):

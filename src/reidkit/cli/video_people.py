@@ -38,7 +38,9 @@ def join(
     threshold: Annotated[
         float | None, typer.Option(help="Join from this similarity on.  [default: calibrated, or from the videos]")
     ] = None,
-    far: Annotated[float, typer.Option(help="Of a threshold from the videos: its false accept rate.")] = 0.02,
+    far: Annotated[
+        float | None, typer.Option(help="Of a threshold from the videos: its false accept rate.  [default: 0.02]")
+    ] = None,
     linkage: Annotated[
         Literal["average", "complete"], typer.Option(help="Of all pairs of tracks the mean, or the least.")
     ] = "average",
@@ -67,6 +69,19 @@ def join(
 
     if undo + bool(confirm) + bool(unconfirm) > 1:
         raise UsageError("choose one of --undo, --confirm and --unconfirm")
+    if one and not confirm:
+        raise UsageError("--one says that the people of --confirm are one: name them")
+    if undo or confirm or unconfirm:
+        _refuse_joining(
+            {
+                "--dry-run": dry_run,
+                "--threshold": threshold is not None,
+                "--far": far is not None,
+                "--linkage": linkage != "average",
+                "--cameras-overlap": cameras_overlap,
+                "choice of rows": bool(which.filter()),
+            }
+        )
     with open_gallery(uri) as opened:
         if undo or confirm or unconfirm:
             if undo:
@@ -91,6 +106,12 @@ def join(
     if not dry_run:
         write_audit(uri, "join", rows=changed, people=found.count, threshold=round(found.threshold, 6))
     _print_people(found, changed, as_json=as_json)
+
+
+def _refuse_joining(given: dict[str, bool]) -> None:
+    """Refuse what only joining heeds, where something is confirmed or taken back: all of it would be written."""
+    if said := next((name for name, there in given.items() if there), None):
+        raise UsageError(f"--undo, --confirm and --unconfirm join nothing and heed no {said}: leave it out")
 
 
 def find(

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 PERSON = "person"
 """The attribute that says which person a row is proposed to show."""
 
+FAR = 0.02
+"""The false accept rate of a threshold from the videos."""
+
 MOST_COMPARED = 5000
 """Tracks among which all pairs are looked at for a hint, at most."""
 
@@ -95,7 +98,7 @@ def join_people(
     gallery: Gallery,
     *,
     threshold: float | None = None,
-    far: float = 0.02,
+    far: float | None = None,
     linkage: Linkage = "average",
     cameras_overlap: bool = False,
     matching: Filter = EVERYTHING,
@@ -103,20 +106,26 @@ def join_people(
     """Join the tracks of a gallery into people; nothing is written.
 
     The threshold is, in this order: the one that is given; that of the gallery's calibration, for each two cameras; one
-    that at most `far` of the pairs of tracks reach that are seen together.
+    that at most `far` of the pairs of tracks reach that are seen together, 0.02 unless it is given.
 
     Args:
         gallery: The gallery. Rows of one track are compared by the mean of their features.
         threshold: The similarity from which on two tracks show one person; None: as above.
-        far: For a threshold from the videos.
+        far: For a threshold from the videos; refused with another one.
         linkage: See `join`.
         cameras_overlap: Whether two cameras may see one person at the same time.
         matching: Which rows to look at.
 
     Raises:
         DataError: no rows; too few tracks that are seen together; see `join`.
-        UsageError: see `join`.
+        UsageError: see `join`; a FAR where the threshold is not from the videos.
     """
+    if far is not None and (threshold is not None or gallery.calibration):
+        other = "the gallery's model is calibrated" if threshold is None else "a threshold is given"
+        raise UsageError(
+            f"far is that of a threshold from the videos, and {other}: leave it out, or calibrate the model with it",
+            argument="far",
+        )
     found, features = read_tracks(gallery, matching)
     if not found:
         raise DataError("there are no tracks to join: fill the gallery by reidkit video track, or choose other rows")
@@ -130,6 +139,7 @@ def join_people(
         limits, basis = _limits(calibration, names), "calibrated"
         threshold, far = calibration.chosen.threshold, calibration.settings.far
     else:
+        far = FAR if far is None else far
         proposal = propose_threshold(tracks, far=far, cameras_overlap=cameras_overlap)
         limits, threshold, basis = proposal.threshold, proposal.threshold, "videos"
     joined = join(tracks, limits, linkage=linkage, cameras_overlap=cameras_overlap)
@@ -147,7 +157,7 @@ def join_people(
     )
 
 
-def hint_of_videos(gallery: Gallery, *, far: float = 0.02) -> Proposal | None:
+def hint_of_videos(gallery: Gallery, *, far: float = FAR) -> Proposal | None:
     """Return which similarity at most `far` of the pairs of tracks reach that are seen together, as joining finds it.
 
     Where nothing is calibrated, it tells what similarity strangers have in these videos. It compares tracks, and a
