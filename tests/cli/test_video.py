@@ -118,6 +118,16 @@ def test_videos_that_fail_are_named_in_a_line_each_and_the_others_go_on(run: Any
             "hf-detr, ssd (--detector-format)",
         ),
         (("crops", "v.mp4", "--out", "o", "--boxes", "b", "--for", "long"), "--for long is no duration: write 90s"),
+        (("crops", "v.mp4", "--out", "o", "--boxes", "b", "--for", "5s"), "--for says when live input ends"),
+        (
+            ("crops", "v.mp4", "--out", "o", "--boxes", "b", "--min-score", "0.9"),
+            "--min-score does nothing with --boxes",
+        ),
+        (("crops", "v.mp4", "--out", "o", "--boxes", "b", "--person", "3"), "--person does nothing with --boxes"),
+        (
+            ("crops", "v.mp4", "--out", "o", "--detector", "d.onnx", "--boxes-format", "mot"),
+            "--boxes-format does nothing with --detector",
+        ),
         (("crops", "v.mp4", "--out", "o", "--boxes", "b", "--every", "-1"), "every -1.0 is no number of seconds"),
         (
             ("crops", "v.mp4", "w.mp4", "--out", "o", "--boxes", "b", "--camera", "v=a", "--camera", "c"),

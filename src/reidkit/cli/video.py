@@ -59,7 +59,10 @@ class Finding:
         ),
     ] = None
     person: Annotated[int | None, typer.Option("--person", min=0, help="The class of people, if not the usual.")] = None
-    min_score: Annotated[float, typer.Option("--min-score", help="Leave out boxes of lower scores.")] = 0.1
+    min_score: Annotated[
+        float | None,
+        typer.Option("--min-score", help="Leave out boxes of the detector of lower scores.  [default: 0.1]"),
+    ] = None
     boxes: Annotated[
         list[Path] | None,
         typer.Option("--boxes", help="Instead of --detector: boxes of each video, or a folder of VIDEO.txt."),
@@ -92,12 +95,20 @@ class Finding:
 
         if (self.detector is None) == (not self.boxes):
             raise UsageError("say what finds people: --detector FILE, or --boxes FILE for each video")
+        of_detectors = {
+            "--detector-format": self.detector_format,
+            "--person": self.person,
+            "--min-score": self.min_score,
+        }
+        idle = {"--boxes-format": self.boxes_format} if self.detector else of_detectors
+        if said := next((name for name, value in idle.items() if value is not None), None):
+            raise UsageError(f"{said} does nothing with {'--detector' if self.detector else '--boxes'}: leave it out")
         if self.detector is None:
             return None
         detector = FileDetector(
             self.detector,
             format=self.detector_format,
-            min_score=self.min_score,
+            min_score=0.1 if self.min_score is None else self.min_score,
             person=self.person,
             device=choose_device(device).type,
         )
@@ -185,9 +196,14 @@ def _run(
     from reidkit.gallery import open_gallery
     from reidkit.video import track as track_videos
     from reidkit.video.live import is_live
+    from reidkit.video.video_table import is_table
 
     gallery, keep, device = where
     how, cameras, starts = finding.for_library(keep), _named(finding.camera, videos), _named(finding.start, videos)
+    if finding.for_ is not None and not any(is_live(video) or is_table(video) for video in videos):
+        raise UsageError(
+            "--for says when live input ends, and these are files, which are read to their end: leave it out"
+        )
     detector = finding.open_detector(device)
     encoder: ImageEncoder | None = None
     if model[0] is not None and keep != "nothing":
