@@ -161,6 +161,16 @@ def test_how_a_data_set_was_read_is_said(place, call, model):
     assert "passed over: 1 image in val/" in words
 
 
+def test_people_with_names_are_shown_by_name(place, call, model):
+    for name in ("Karl", "Mia"):
+        (place / "own" / name).mkdir(parents=True)
+        shutil.copy(place / "crops" / "a.png", place / "own" / name / "1.png")
+    call("create", "own.db", "--model", model)
+    call("add", "own.db", "own", "--model", model, "--attribute", "site=shop")
+    text = call("search", "own.db", "crops/a.png", "--model", model, "--attribute", "site=shop")
+    assert [line.split()[-1] for line in text.splitlines()[:3]] == ["person", "Karl", "Mia"]
+
+
 def test_wrong_calls_end_in_a_sentence(place, call, model):
     for words, status, sentence in (
         (["create", "people.db"], 2, "name it by --model, or give --dim"),

@@ -15,7 +15,7 @@ from reidkit.gallery import Row, open_gallery
 from reidkit.gallery.fill import fill, fill_from_features, find_images, holds_features, value_of
 from reidkit.gallery.local import LocalGallery
 from reidkit.metrics.features import write_features
-from reidkit.types import Embeddings
+from reidkit.types import Embeddings, Names
 from tests.gallery.made import Colours, keys
 from tests.noise import draw_noise
 
@@ -78,6 +78,61 @@ def test_all_of_a_data_set_that_has_no_gallery(tmp_path):
     ]
     with pytest.raises(DataError, match="has no gallery images: choose another split, or all"):
         find_images(tmp_path, split="gallery")
+
+
+def people_in(gallery):
+    return sorted((row.attributes["person"], row.pid) for row in gallery)
+
+
+def test_a_name_has_one_id_whatever_its_data_set_counts(tmp_path):
+    """Each data set numbers its names from 0 in sorted order: Karl of the one would be Lena of the other."""
+    for at, name in enumerate(("a/Karl/1.png", "a/Mia/1.png", "b/Lena/1.png", "b/Mia/2.png")):
+        picture(tmp_path / name, (60 + 40 * at, 0, 10))
+    with open_gallery("memory", Colours()) as gallery:
+        assert fill(gallery, find_images(tmp_path / "a")).added == 2
+        assert people_in(gallery) == [("Karl", 0), ("Mia", 1)]
+        assert fill(gallery, find_images(tmp_path / "b")).added == 2
+        assert people_in(gallery) == [("Karl", 0), ("Lena", 2), ("Mia", 1), ("Mia", 1)]
+        picture(tmp_path / "a" / "Anna" / "1.png", (220, 0, 10))  # who comes before the others
+        again = fill(gallery, find_images(tmp_path / "a"))
+        assert (again.added, again.unchanged, again.conflicts) == (1, 2, [])
+        assert people_in(gallery)[0] == ("Anna", 3)
+        groups = gallery.search(tmp_path / "a" / "Karl" / "1.png", group_by="person")
+        assert sorted(hit.attributes["person"] for hit in groups) == ["Anna", "Karl", "Lena", "Mia"]
+
+
+def test_a_gallery_in_which_two_names_share_an_id_is_mended_by_replacing(tmp_path):
+    for at, name in enumerate(("b/Lena/1.png", "b/Otto/1.png")):
+        picture(tmp_path / name, (60 + 40 * at, 0, 10))
+    with open_gallery("memory", Colours()) as gallery:
+        gallery.add_vectors([[1, 0, 0]], [Row("k", pid=0, attributes={"person": "Karl"})])
+        gallery.add_vectors([[1, 0, 0]], [Row("Lena/1.png", pid=0, image="Lena/1.png", attributes={"person": "Lena"})])
+        assert fill(gallery, find_images(tmp_path / "b")).conflicts == ["Lena/1.png"]
+        fill(gallery, find_images(tmp_path / "b"), on_conflict="replace")
+        assert [name for name, _ in people_in(gallery)] == ["Karl", "Lena", "Otto"]
+        assert len({pid for _, pid in people_in(gallery)}) == 3
+
+
+def test_ids_that_are_numbers_stay_what_they_are(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "crops.csv").write_text("path,pid,person\na.png,0,Lena\n")
+    with open_gallery("memory", Colours()) as gallery:
+        gallery.add_vectors([[1, 0, 0]], [Row("k", pid=0, attributes={"person": "Karl"})])
+        fill(gallery, find_images(tmp_path / "crops.csv"))
+        assert people_in(gallery) == [("Karl", 0), ("Lena", 0)]
+
+
+def test_an_attribute_of_all_images_stands_beside_those_that_are_known(tmp_path):
+    for name in ("people/Karl/1.png", "people/Mia/1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "crops.csv").write_text("path,coat\npeople/Karl/1.png,red\npeople/Mia/1.png,\n")
+    given = {"site": "shop", "coat": "not known"}
+    assert [row.attributes for row in rows_of(find_images(tmp_path / "crops.csv", attributes=given))] == [
+        {"site": "shop", "coat": "red"},
+        given,
+    ]
+    first, _ = rows_of(find_images(tmp_path / "people", attributes={"site": "shop"}))
+    assert first.attributes == {"person": "Karl", "site": "shop"}
 
 
 def test_a_list(tmp_path):
@@ -210,6 +265,17 @@ def test_features_files(tmp_path):
             fill_from_features(gallery, tmp_path / "plain.npz")
         assert fill_from_features(gallery, tmp_path / "plain.npz", any_model=True).added == 2
         assert gallery.keys()[-1] == "plain/00000001"
+
+
+def test_names_in_features_files_are_told_apart_too(tmp_path):
+    with LocalGallery.create(tmp_path / "people.db", fingerprint="abc", dim=3) as gallery:
+        for file, names in (("a.npz", ("Karl", "Mia")), ("b.npz", ("Lena", "Mia"))):
+            paths = [f"{file}/{name}.jpg" for name in names]
+            embeddings = Embeddings(np.eye(3)[:2], [0, 1], [-1, -1], "abc", paths, names=Names(dict(enumerate(names))))
+            write_features(tmp_path / file, embeddings)
+            assert fill_from_features(gallery, tmp_path / file).added == 2
+            assert fill_from_features(gallery, tmp_path / file).unchanged == 2
+        assert people_in(gallery) == [("Karl", 0), ("Lena", 2), ("Mia", 1), ("Mia", 1)]
 
 
 @pytest.mark.parametrize("kind", ["webdataset", "parquet"])

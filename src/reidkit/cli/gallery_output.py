@@ -77,6 +77,7 @@ def searched_words(passed: int, searched: int, what: str) -> str:
 
 def print_hits(hits: Hits, *, as_json: bool) -> None:
     """Print hits, and what their probabilities mean."""
+    from reidkit.gallery.person_ids import PERSON
     from reidkit.gallery.row import time_text
 
     if as_json:
@@ -100,6 +101,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
         "camera": [hit.camera or "" for hit in hits],
         "time": [time_text(hit.time) or "" for hit in hits],
         "pid": ["" if hit.pid is None else str(hit.pid) for hit in hits],
+        "person": [name if isinstance(name := hit.attributes.get(PERSON), str) else "" for hit in hits],
     }
     print_columns("key", [hit.key for hit in hits], columns)
     print_line(searched_words(hits.passed, hits.searched, "images"))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from reidkit.errors import DataError, MissingFileError, ReidkitError, UnknownLayoutError
 from reidkit.gallery.filters import Filter
+from reidkit.gallery.person_ids import PERSON, PersonIds
 from reidkit.gallery.row import Row
 from reidkit.gallery.thumbnail import make_thumbnail
 
@@ -43,10 +44,11 @@ BATCH = 64
 
 
 class ImageRow(NamedTuple):
-    """A row that is to be added, and the image that it is of."""
+    """A row that is to be added, the image that it is of, and whether its id is only the number of a name."""
 
     row: Row
     path: ImageFile
+    named: bool = False
 
 
 class _Named(NamedTuple):
@@ -92,6 +94,8 @@ def fill(
 ) -> Filled:
     """Embed and add images, a batch at a time; rows that are there already are not embedded again.
 
+    An id that is only the number of a name in its data set becomes the one that the gallery knows the name by.
+
     Args:
         gallery: Opened with a model.
         images: What to add.
@@ -106,8 +110,8 @@ def fill(
         UsageError: the gallery was opened without a model.
         GalleryError: the gallery cannot be written.
     """
-    filled, waiting = Filled(), iter(images)
-    while some := list(islice(waiting, batch)):
+    filled, waiting, ids = Filled(), iter(images), PersonIds(gallery)
+    while some := [each._replace(row=ids.row(each.row)) if each.named else each for each in islice(waiting, batch)]:
         fresh = some if on_conflict == "replace" else _not_there(gallery, some, filled)
         if fresh:
             _add(gallery, fresh, filled, on_conflict, thumbnails=thumbnails)
@@ -197,6 +201,10 @@ def fill_from_features(
             "pass any_model=True",
             argument="any_model",
         )
+    ids = PersonIds(gallery)
+    rows = [
+        ids.row(row) if pid in embeddings.names.pids else row for row, pid in zip(rows, embeddings.pids, strict=True)
+    ]
     filled = Filled()
     for first in range(0, len(rows), batch):
         some = slice(first, first + batch)
@@ -264,7 +272,9 @@ def find_images(
 
 def _with(each: ImageRow, columns: dict[str, Any]) -> ImageRow:
     missing = {name: value for name, value in columns.items() if not getattr(each.row, name)}
-    return ImageRow(replace(each.row, **missing), each.path)
+    if "attributes" in columns:  # each by itself: some are known
+        missing["attributes"] = {**columns["attributes"], **each.row.attributes}
+    return each._replace(row=replace(each.row, **missing))
 
 
 def _names(place: Path, format: str | None, split: str | None, notes: list[str] | None) -> list[_Named]:  # noqa: A002
@@ -278,7 +288,8 @@ def _readable(names: Iterable[_Named], unreadable: list[tuple[str, str]] | None)
     """Yield the rows of images; those that cannot have one are noted, or refused where nobody takes notes."""
     for name, path, columns in names:
         try:
-            yield ImageRow(Row(name, image=name, **columns), path)
+            row = Row(name, image=name, **columns)
+            yield ImageRow(row, path, named=PERSON in row.attributes)
         except DataError as error:
             if unreadable is None:
                 raise
@@ -313,9 +324,8 @@ def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[_Name
             name = os.path.relpath(sample.path, folder).replace(os.sep, "/")
         else:  # in a shard: its name there, which is that of the file that was packed
             name = str(getattr(sample.path, "key", sample.path))
-        attributes = {"person": person} if (person := dataset.names.pids.get(sample.pid)) else {}
+        attributes = {PERSON: person} if (person := dataset.names.pids.get(sample.pid)) else {}
         camera = dataset.names.camids.get(sample.camid) or sample.camid
-        # As names, ids of two data sets are told apart; as numbers they are those of this one.
         found.append(_Named(name, sample.path, {"pid": sample.pid, "camera": camera, "attributes": attributes}))
     return found
 

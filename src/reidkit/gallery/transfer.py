@@ -13,6 +13,7 @@ from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.extras import install
 from reidkit.gallery.filters import EVERYTHING
+from reidkit.gallery.person_ids import PERSON
 from reidkit.gallery.protocol import Added
 from reidkit.gallery.row import Row
 from reidkit.types import NO_CAMERA, Embeddings
@@ -139,6 +140,7 @@ def read_rows(path: Path) -> tuple[Embeddings, list[Row]]:
     ):
         own = {_singular(name): values[at] or None for name, values in texts.items()}
         camera = own.get("camera") or (embeddings.names.camid(camid) if camid != NO_CAMERA else None)
+        person = {PERSON: embeddings.names.pids[pid]} if pid in embeddings.names.pids else {}
         image = own.get("image") if texts else (embeddings.paths[at] if embeddings.paths else None)
         rows.append(
             Row(
@@ -148,7 +150,7 @@ def read_rows(path: Path) -> tuple[Embeddings, list[Row]]:
                 track=own.get("track"),
                 time=own.get("time"),  # type: ignore[arg-type]
                 image=image,
-                attributes=_attributes(own.get("attributes"), path),
+                attributes=person | _attributes(own.get("attributes"), path),
             )
         )
     return embeddings, rows

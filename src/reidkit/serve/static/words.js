@@ -46,8 +46,9 @@ function clock(seconds) {
   return (parts[0] ? parts : parts.slice(1)).map((part, at) => (at ? String(part).padStart(2, "0") : part)).join(":");
 }
 
-/** Who a hit is: the id that somebody has confirmed, or the person that joining tracks proposes. */
+/** Who a hit is: by name, the id that somebody has confirmed, or the person that joining tracks proposes. */
 export function personWords(hit) {
+  if (typeof hit.attributes?.person === "string") return hit.attributes.person;
   if (hit.pid !== null) return `person ${hit.pid}`;
   return Number.isFinite(hit.attributes?.person) ? `person ${hit.attributes.person}, as proposed` : "";
 }
