@@ -12,8 +12,9 @@ from PIL import Image
 from reidkit.data.formats.detect import load_dataset
 from reidkit.errors import DataError, MissingFileError
 from reidkit.gallery import Row, open_gallery
-from reidkit.gallery.fill import fill, fill_from_features, find_images, holds_features, value_of
+from reidkit.gallery.fill import fill, fill_from_features, find_images, holds_features
 from reidkit.gallery.local import LocalGallery
+from reidkit.gallery.table import value_of
 from reidkit.metrics.features import write_features
 from reidkit.types import Embeddings, Names
 from tests.gallery.made import Colours, keys
@@ -159,13 +160,45 @@ def test_a_table(tmp_path):
     assert rows_of(find_images(tmp_path / "crops.csv", camera="hall"))[1].camera == "hall"
 
 
+def test_the_table_of_a_data_set(tmp_path):
+    """As it was trained on: ids that are names, whole numbers as pandas has them beside a gap, and splits."""
+    text = "sep=;\r\npath;pid;camid;split\r\na.png;Mia;1.0;train\r\nb.png;Karl;;gallery\r\nc.png;-1;2.0;gallery\r\n"
+    (tmp_path / "crops.csv").write_bytes(text.encode("utf-16"))
+    mia, karl, junk = rows_of(find_images(tmp_path / "crops.csv"))
+    assert [(row.pid, row.camera) for row in (mia, karl, junk)] == [(1, "1"), (0, None), (None, "2")]
+    assert mia.attributes == {"person": "Mia", "split": "train"}
+    assert "person" not in junk.attributes
+    assert rows_of(find_images(tmp_path / "crops.csv", split="gallery")) == [karl, junk]
+    assert [each.named for each in find_images(tmp_path / "crops.csv")] == [True, True, False]
+    (tmp_path / "numbers.csv").write_text("path,pid\na.png,7.0\nb.png,\nc.png,123456789012\n")
+    assert [row.pid for row in rows_of(find_images(tmp_path / "numbers.csv"))] == [7, None, 123456789012]
+
+
+def test_a_split_of_what_has_none_is_refused(tmp_path):
+    picture(tmp_path / "crops" / "a.png")
+    (tmp_path / "list.txt").write_text("crops/a.png\n")
+    (tmp_path / "crops.csv").write_text("path\ncrops/a.png\n")
+    (tmp_path / "splits.csv").write_text("path,split\ncrops/a.png,train\n")
+    for name, words in (
+        ("list.txt", "is no data set and has no split"),
+        ("crops/a.png", "is no data set and has no split"),
+        ("crops", "is no data set and has no split"),
+        ("crops.csv", "has no column split"),
+        ("splits.csv", "has no query images"),
+    ):
+        with pytest.raises(DataError, match=words):
+            find_images(tmp_path / name, split="query")
+        assert len(find_images(tmp_path / name, split="all")) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("name,pid\na,1\n", "line 1: name the columns"),
         ("path,pid,pid\na,1,1\n", "line 1: name the columns, each once"),
         ("path,camid,camera\na,1,1\n", "line 1: name the columns, each once"),
-        ("path,pid\na.png,anna\n", "line 2: the pid anna is no whole number: put names"),
+        ("path,pid\na.png,1.5\n", "line 2: pid 1.5 is neither a whole number"),
+        ("path,pid\na.png,anna\nb.png,7\nc.png,007\n", "spells the pid 7 in two ways"),
         ("path,pid\na.png,1\nb.png\n", "line 3: it has not as many columns"),
         ("path,pid\na.png,1,2\n", "line 2: it has not as many columns"),
         ("path,time\na.png,noon\n", "line 2: 'noon' is no time"),

@@ -105,7 +105,7 @@ def parse_attributes(pairs: list[str]) -> dict[str, Any]:
     Raises:
         UsageError: one is not written so.
     """
-    from reidkit.gallery.fill import value_of
+    from reidkit.gallery.table import value_of
 
     found: dict[str, Any] = {}
     for pair in pairs:

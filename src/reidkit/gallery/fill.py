@@ -6,20 +6,18 @@ be read is left out and named.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import re
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from reidkit.errors import DataError, MissingFileError, ReidkitError, UnknownLayoutError
+from reidkit.errors import DataError, MissingFileError, UnknownLayoutError
 from reidkit.gallery.filters import Filter
 from reidkit.gallery.person_ids import PERSON, PersonIds
 from reidkit.gallery.row import Row
+from reidkit.gallery.table import rows_of_table
 from reidkit.gallery.thumbnail import make_thumbnail
 
 if TYPE_CHECKING:
@@ -37,9 +35,6 @@ if TYPE_CHECKING:
 FEATURES = frozenset({".npz", ".npy", ".mat", ".parquet"})
 SHARDS = frozenset({".tar", ".parquet"})
 TABLES = frozenset({".csv", ".tsv"})
-KNOWN = ("path", "key", "pid", "camera", "track", "time", "image")
-"""The columns of a table that are columns of a row; `camid` is another name of `camera`, all others are attributes."""
-
 BATCH = 64
 
 
@@ -244,7 +239,8 @@ def find_images(
             pid, camera (or camid), track, time, image; its other columns are attributes. Paths are relative to the
             file that holds them.
         format: The format of a data set; None: recognised.
-        split: Which images of a data set: train, query, gallery or all. None: the gallery, and all where there is none.
+        split: Which images of a data set or of a table with such a column: train, query, gallery or all. None: of a
+            data set the gallery, and all where there is none; of a table all.
         unreadable: Images of folders and lists whose names no key can be go here, with the reason; None: refused.
         notes: How a data set was read goes here, a sentence each, as what of a folder is passed over.
         **columns: What holds for all images of which it is not known: `camera`, `track`, `time`, `attributes`.
@@ -260,7 +256,7 @@ def find_images(
         raise MissingFileError(f"{place} is not there: give images, a folder, a list, a table or a data set")
     ending = place.suffix.lower()
     if ending in TABLES and not place.is_dir():
-        found, names = _of_table(place), []
+        found, names = [ImageRow(*each) for each in rows_of_table(place, split)], []
     else:
         found, names = [], _names(place, format, split, notes)
     if not found and not names:
@@ -281,7 +277,13 @@ def _names(place: Path, format: str | None, split: str | None, notes: list[str] 
     """Return the images of a folder, a data set, shards or a list, or the image that it is itself."""
     if place.is_dir() or place.suffix.lower() in SHARDS:
         return _of_folder(place, format, split, notes)
+    _refuse_split(place, split)
     return _of_list(place) if place.suffix.lower() == ".txt" else [_Named(place.name, place)]
+
+
+def _refuse_split(place: Path, split: str | None) -> None:
+    if split not in (None, "all"):
+        raise DataError(f"{place} is no data set and has no split {split}: name none", argument="split")
 
 
 def _readable(names: Iterable[_Named], unreadable: list[tuple[str, str]] | None) -> Iterator[ImageRow]:
@@ -304,6 +306,7 @@ def _of_folder(folder: Path, format: str | None, split: str | None, notes: list[
     try:
         dataset = load_dataset(folder, format)
     except UnknownLayoutError:
+        _refuse_split(folder, split)
         return [_Named(path.relative_to(folder).as_posix(), path) for path in sorted(images_below(folder))]
     if notes is not None:
         notes += worth_saying(dataset)
@@ -336,64 +339,3 @@ def _of_list(place: Path) -> list[_Named]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place} cannot be read as a list of paths: {error}") from None
     return [_Named(line.strip(), place.parent / line.strip()) for line in lines if line.strip()]
-
-
-def _of_table(place: Path) -> list[ImageRow]:
-    """Return the rows of a table.
-
-    Raises:
-        DataError: a line that does not fit, named with its number.
-    """
-    try:
-        text = place.read_text(encoding="utf-8-sig")
-        delimiter = max(",;\t", key=text.partition("\n")[0].count)
-        lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        head = [name.strip() for name in lines.fieldnames or ()]
-        lines.fieldnames = [
-            {"camid": "camera"}.get(name.lower(), name.lower() if name.lower() in KNOWN else name) for name in head
-        ]
-        if "path" not in lines.fieldnames or len(set(lines.fieldnames)) < len(head):
-            raise DataError(f"{place} line 1: name the columns, each once: path and any of {', '.join(KNOWN[1:])}")
-        return [_of_line(place, lines.line_num, cells) for cells in lines]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{place} cannot be read as a table: {error}; save it as CSV in UTF-8") from None
-
-
-def _of_line(place: Path, line: int, cells: dict[str, Any]) -> ImageRow:
-    """Return a line of a table as an image and its row.
-
-    Raises:
-        DataError: the line does not fit, named with its number.
-    """
-    try:
-        if None in cells or None in cells.values():
-            raise DataError("it has not as many columns as line 1")
-        given = {name: value.strip() for name, value in cells.items()}
-        known = {name: value for name in KNOWN[1:] if (value := given.get(name))}
-        if not given["path"]:
-            raise DataError("it has no path")
-        if "pid" in known:
-            known["pid"] = _whole(known["pid"])
-        attributes = {name: value_of(text) for name, text in given.items() if name not in KNOWN and text}
-        name = given["path"].replace("\\", "/")
-        values: dict[str, Any] = {"key": name, "image": name, **known, "attributes": attributes}
-        if known.get("camera") == "-1":
-            values["camera"] = None
-        return ImageRow(Row(**values), place.parent / name)
-    except ReidkitError as error:
-        raise DataError(f"{place} line {line}: {error}") from None
-
-
-def _whole(text: str) -> int:
-    if not text.removeprefix("-").isdecimal():
-        raise DataError(f"the pid {text} is no whole number: put names of people into a column of another name")
-    return int(text)
-
-
-def value_of(text: str) -> str | int | float | bool:
-    """Return a cell as what it looks like; numbers that are written otherwise than usual, as 007, are names."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"-?(0|[1-9]\d{0,17})\.\d{1,17}", text) else text

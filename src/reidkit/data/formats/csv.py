@@ -50,7 +50,7 @@ LAYOUT = f"csv (one .csv that begins with {','.join(COLUMNS)})"
 SUFFIXES = (".csv", ".tsv")
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
-_SAID = re.compile(r'"?sep=.?"?', re.IGNORECASE)
+SAID = re.compile(r'"?sep=.?"?', re.IGNORECASE)
 """The first line by which Excel says the separator."""
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -95,7 +95,7 @@ def paths_in(table: Path) -> list[str] | None:
     Raises:
         DataError: the table cannot be read, or is no table.
     """
-    text = _text(table)
+    text = read_text(table)
     content = next(filter(None, (_header(text, (name,)) for name in _PATHS)), None)
     if content is None:
         return None
@@ -149,7 +149,7 @@ def _begins_with_columns(table: Path, needed: Collection[str] = COLUMNS) -> bool
 
 
 def _rows(table: Path, missing: bool) -> Iterator[_Row]:
-    text = _text(table)
+    text = read_text(table)
     content = _header(text)
     if content is None:
         raise _no_header(text, table)
@@ -162,7 +162,7 @@ def _rows(table: Path, missing: bool) -> Iterator[_Row]:
         raise DataError(f"{table}: {error}") from None
 
 
-def _text(table: Path) -> str:
+def read_text(table: Path) -> str:
     """Return the text of a table.
 
     Raises:
@@ -189,7 +189,7 @@ def _header(text: str, needed: Collection[str] = NEEDED) -> _Table | None:
         rows = _cells(text, separator)
         try:
             line, cells = next(rows, (1, []))
-            if _SAID.fullmatch(separator.join(cells).strip()):
+            if SAID.fullmatch(separator.join(cells).strip()):
                 line, cells = next(rows, (1, []))
         except csv.Error:
             continue
