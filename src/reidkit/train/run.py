@@ -89,14 +89,11 @@ class Run:
     before: Scores | None = None
 
     def write_report(self, command: str = "", given: Recipe | None = None) -> Path:
-        """Write `report.html` into the folder: settings, log, scores and pictures.
+        """Write `report.html` into the folder, settings, log, scores and pictures, and return its path.
 
         Args:
             command: The command that repeats the run, for the page; "": it is not known.
             given: The recipe before it was changed, to show what was changed.
-
-        Returns:
-            The page.
 
         Raises:
             DataError: the folder cannot be written.
