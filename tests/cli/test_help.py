@@ -14,7 +14,8 @@ import typer
 
 from reidkit.cli import help as cli_help
 from reidkit.cli import main as cli
-from reidkit.errors import ReidkitError
+from reidkit.errors import ReidkitError, UsageError
+from reidkit.train.checkpoint import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,10 +216,24 @@ def test_what_a_command_says_of_its_stop_is_kept() -> None:
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            raise ReidkitError("stopped; go on with: x") from None
+            raise StoppedError("stopped; go on with: x") from None
 
     with pytest.raises(ReidkitError, match="go on with: x"):
         run(stop)
+
+
+def test_ctrl_c_of_which_the_library_makes_a_sentence_about_something_else() -> None:
+    """As "torch cannot express this network in ONNX", or a package that is "not installed"."""
+
+    def export() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise UsageError("an export needs onnx: pip install onnx") from None
+
+    with pytest.raises(ReidkitError, match=r"^stopped$") as caught:
+        run(export)
+    assert caught.value.status == 130
 
 
 def test_ctrl_c_during_the_imports() -> None:

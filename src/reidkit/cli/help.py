@@ -198,6 +198,8 @@ class Command(_ExampleFirst, TyperCommand):
             except KeyboardInterrupt:
                 raise StoppedError(_stopped(ctx.command_path)) from None
             except ReidkitError as error:
+                if stopped and error.status < 128:  # made of what a library made of Ctrl-C
+                    raise StoppedError(_stopped(ctx.command_path)) from None
                 if option := option_of(error.argument, self.params):
                     error.add_note(option)
                 raise
