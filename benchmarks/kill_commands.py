@@ -43,7 +43,7 @@ SETTINGS = [
 TRAINS = ("train", "paper", "distil")
 NOT_COMPARED = re.compile(r"\.(?:html|lock|images)$|(?:run|scores|results?)\.json$|state\.pt$")
 """Looked for, and not compared: pages and tables of runs hold durations, locks are empty, caches name their images."""
-GROWS = re.compile(r"log\.jsonl$|/cache/|\.parts/|/(?:set|shards|split|p)/|tfevents|-(?:wal|shm)$")
+GROWS = re.compile(r"log\.jsonl$|/cache/|\.parts/|/(?:set|shards|split|p|tracks|clips|marked)/|tfevents|-(?:wal|shm)$")
 """What is no result by itself: it grows, or the folder around it is complete at the end."""
 TRIES = 6
 """How often a kill that came too late is tried again, each time a fifth earlier."""
@@ -141,6 +141,20 @@ CASES = (
     Case("gallery export", "gallery export g.db {out}/f.npz", given="old:f.npz"),
     Case("gallery export, Parquet", "gallery export g.db {out}/f.parquet"),
     Case("gallery search --sheet", "gallery search g.db a.jpg --model run --sheet {out}/hits.png"),
+    Case(
+        "video track",
+        "video track street/camera1.mp4 street/camera2.mp4 --boxes street/det --model run --out {out}/tracks "
+        "--gallery {out}/v.db",
+        given="empty.db:v.db",
+    ),
+    Case("video crops", "video crops street/camera1.mp4 street/camera2.mp4 --boxes street/det --out {out}/tracks"),
+    Case("video join", "video join {out}/v.db --threshold 0.5", given="v.db:v.db"),
+    Case(
+        "video find",
+        "video find street/photo.png --gallery v.db --model run --videos tracks --overwrite --csv {out}/f.csv "
+        "--sheet {out}/f.png --clips {out}/clips --marked {out}/marked",
+        given="old:f.csv old:f.png",
+    ),
     Case("doctor --clear-cache", "doctor --clear-cache --cache {out}/cache", given="cache:cache"),
 )
 
@@ -210,6 +224,7 @@ def finish(process: subprocess.Popen[bytes], what: str) -> None:
 def prepare(place: Path) -> None:
     """Make what the commands start from: images, models, features, a gallery, a cache, another project's weights."""
     place.mkdir(parents=True, exist_ok=True)
+    _call(place, "synth street --videos 2 --ids 4 --seconds 4")
     size = "--ids 8 --cameras 3 --images-per-camera 2 --height 64 --width 32 --workers 1"
     run = f"small-strong-baseline --data people --no-cache {' '.join(SETTINGS)} --out"
     _call(place, f"synth people {size}", f"train {run} run", f"train {run} other --seed 1")
@@ -231,6 +246,8 @@ def prepare(place: Path) -> None:
         "gallery create empty.db --model run",
         "gallery add g.db people --model run --thumbnails",
         "gallery export g.db features.npz",
+        "gallery create v.db --model run",
+        "video track street/camera1.mp4 street/camera2.mp4 --boxes street/det --model run --out tracks --gallery v.db",
         "evaluate run --data people --cache cache",
     )
 
