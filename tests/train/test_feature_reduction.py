@@ -22,7 +22,7 @@ from reidkit.model.weights import fingerprint, save_model
 from reidkit.recipe import digest, override
 from reidkit.train import feature_reduction
 from reidkit.train.feature_reduction import Reduction, reduce
-from reidkit.types import Dataset
+from reidkit.types import Dataset, SampleTable
 from tests.encoder.files import mean_colour
 from tests.train.tiny import RECIPE
 
@@ -157,7 +157,9 @@ def test_a_call_that_was_killed_ends_as_an_undisturbed_one_when_repeated(
     """Killed in the evaluation of the model that it had just written."""
     out = tmp_path / "small"
     with monkeypatch.context() as patched:
-        patched.setattr(feature_reduction, "evaluate", _killed)
+        patched.setattr(
+            feature_reduction, "evaluate", lambda tried, *more: evaluate(tried, *more) if tried is model else _killed()
+        )
         with pytest.raises(KeyboardInterrupt):
             reduce(model, noise, dim=8, out=out, options=CPU)
     before = (out / "model.safetensors").read_bytes()
@@ -191,6 +193,18 @@ def test_as_a_command(nursery: Nursery, model: Model, noise: Path, tmp_path: Pat
     assert "before" in table.out
     assert "64 to 8 numbers by 32 images" in table.out
     assert nursery.run(*words).status == 2
+
+
+def test_unknown_cameras_stop_it_before_anything_is_written(model: Model, noise: Path, tmp_path: Path) -> None:
+    found = load_dataset(noise)
+    train, query, gallery = (
+        SampleTable(replace(sample, camid=-1) for sample in part) for part in (found.train, found.query, found.gallery)
+    )
+    dark = replace(found, train=train, query=query, gallery=gallery)
+    with pytest.raises(DataError, match="pass cameras='any'"):
+        reduce(model, dark, dim=8, out=tmp_path / "run", options=CPU)
+    assert not (tmp_path / "run").exists()
+    assert reduce(model, dark, dim=8, out=tmp_path / "run", options=CPU, cameras="any").after
 
 
 def test_recipes_say_no_to_a_negative_length() -> None:

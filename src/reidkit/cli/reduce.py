@@ -27,6 +27,7 @@ def reduce(
         float, typer.Option(min=0, max=0.5, help="How far large variances are scaled down; 0.5 whitens.")
     ] = 0.0,
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
+    cameras: options.CamerasOption = "cross",
     format_: options.Format = None,
     out: Annotated[Path | None, typer.Option(help="The folder or file of the new model.  [default: MODEL-DIM]")] = None,
     as_json: options.Json = False,
@@ -48,6 +49,7 @@ def reduce(
             evaluate_on=load_dataset(val_data) if val_data else None,
             options=inference.for_library(tell),
             format=format_,
+            cameras=cameras,
         )
     if as_json:
         print_json(

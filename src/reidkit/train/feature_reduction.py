@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from reidkit.metrics.reduction import Axes
     from reidkit.metrics.retrieval import Scores
     from reidkit.recipe import Recipe
-    from reidkit.types import Dataset
+    from reidkit.types import Cameras, Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,7 @@ def reduce(  # noqa: PLR0913
     evaluate_on: Dataset | None = None,
     options: InferenceOptions | None = None,
     format: str | None = None,  # noqa: A002
+    cameras: Cameras = "cross",
 ) -> Reduction:
     """Put centring and PCA behind a model, as one linear layer on its features of length one.
 
@@ -82,6 +83,7 @@ def reduce(  # noqa: PLR0913
         evaluate_on: A data set with a query and a gallery; None: those of `data`, if it has them.
         options: How images are read and run.
         format: The format of data sets given as paths; None: it is recognised.
+        cameras: As for the evaluation: `any` counts matches by the query's own camera, or by unknown ones.
 
     Raises:
         DataError: an image cannot be read, or there are too few.
@@ -100,11 +102,12 @@ def reduce(  # noqa: PLR0913
     dataset = open_unlabelled(data, format)
     found = embed_samples(model, dataset.train, "images", options)
     axes = principal_axes(found.vectors, dim, power=power)
-    reduced = reduced_by(axes)
     tested = evaluate_on or (dataset if dataset.query and dataset.gallery else None)
-    before, after = (
-        evaluate(each, tested, EvaluationProtocol(), options).scores if tested else None for each in (model, reduced)
-    )
+    protocol = EvaluationProtocol(cameras=cameras)
+    # Before anything is written: images of unknown cameras have no scores without `cameras`.
+    before = evaluate(model, tested, protocol, options).scores if tested else None
+    reduced = reduced_by(axes)
+    after = evaluate(reduced, tested, protocol, options).scores if tested else None
     return Reduction(model=reduced, images=len(found), variance=axes.variance, before=before, after=after)
 
 
