@@ -199,3 +199,11 @@ def test_twice_the_same_is_a_mistake(lay: Callable[[str], Path]) -> None:
             merge_datasets([alone, load_dataset(other)])
     with pytest.raises(DataError, match="no data set is given"):
         merge_datasets([])
+
+
+def test_archives_are_to_be_unpacked(tmp_path):
+    (tmp_path / "Photos.ZIP").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"Photos.ZIP is an archive: unpack it"):
+        load_dataset(tmp_path / "Photos.ZIP")
+    with pytest.raises(DataError, match=r"holds no images: unpack Photos.ZIP"):
+        load_dataset(tmp_path)

@@ -65,6 +65,8 @@ GUESSED = tuple(name for name, entry in FORMATS.items() if entry.guessed)
 SHARDS = ("webdataset", "parquet")
 """What is tried last: the .tar in which a data set came may still lie beside it."""
 
+_ARCHIVES = frozenset({".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz"})
+
 
 def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dataset:  # noqa: A002
     """Load the data set in a folder, which may also lie one or two levels deeper, in a .csv file or at a URL.
@@ -210,7 +212,9 @@ def _why_not(folder: Path) -> UnknownLayoutError:
     """Why nothing was recognised, from the place that looks most like a data set."""
     places = [place for level in scan.levels(folder) for place in level]
     if not any(scan.any_image(place) for place in places):
-        return UnknownLayoutError(f"{folder} holds no images: give the folder of a data set")
+        packed = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in _ARCHIVES)
+        remedy = f"unpack {packed[0]}" if packed else "give the folder of a data set"
+        return UnknownLayoutError(f"{folder} holds no images: {remedy}")
     for place in places:
         if why := own_images.complaint(place):
             return UnknownLayoutError(why + _tables_in(folder), argument="format" if "format='" in why else "")
@@ -245,6 +249,8 @@ def _load_file(path: Path) -> Dataset:
     for name in ("csv", *SHARDS):
         if FORMATS[name].matches(path):
             return FORMATS[name].load(path)
+    if path.suffix.lower() in _ARCHIVES:
+        raise DataError(f"{path} is an archive: unpack it, and give the folder of the data set")
     raise DataError(f"{path} is a file: give the folder of a data set, a .csv, or a shard")
 
 
