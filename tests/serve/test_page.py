@@ -767,6 +767,15 @@ def test_what_follows_a_search_is_of_its_pictures_whatever_was_chosen_since(page
     assert len({key for key, _ in log[0]["results"] + log[1]["results"]}) == 40
 
 
+def test_names_of_people_stand_in_the_list_that_is_saved(page):
+    text = page.evaluate("""async () => {
+        const {toCsv} = await import('/static/csv.js');
+        const hits = [{key: "a", pid: 3, attributes: {person: "Karl"}}, {key: "b", pid: null, attributes: {}}];
+        return toCsv(hits, {marks: new Map(), answer: {search_id: "s", model: "m"}, threshold: null});
+    }""")
+    assert [(row["key"], row["person"]) for row in csv.DictReader(text.splitlines())] == [("a", "Karl"), ("b", "")]
+
+
 def test_a_cell_is_no_formula(page):
     cells = page.evaluate(
         "async cells => { const {cell} = await import('/static/csv.js'); return cells.map(cell); }",

@@ -2,7 +2,7 @@
 
 import { isMatch } from "./state.js";
 
-const COLUMNS = ["rank", "key", "similarity", "probability", "same", "threshold", "camera", "time", "pid", "mark", "search_id", "model"];
+const COLUMNS = ["rank", "key", "similarity", "probability", "same", "threshold", "camera", "time", "pid", "person", "mark", "search_id", "model"];
 
 /** Write a cell: quoted where it must be, and text that a spreadsheet would run as a formula begins with '. */
 export function cell(value) {
@@ -15,7 +15,8 @@ export function cell(value) {
 /** Return the hits as CSV, by the threshold that they are shown by; `marks` says what was marked as right or wrong. */
 export function toCsv(hits, { marks, answer, threshold }) {
   const more = (hit) => (threshold === null || !answer.calibration ? {} : { same: isMatch(hit), threshold });
-  const rows = hits.map((hit) => ({ ...hit, ...more(hit), mark: marks.get(hit.key) ?? "", search_id: answer.search_id, model: answer.model }));
+  const named = (hit) => ({ ...hit, person: hit.attributes?.person, ...more(hit) });
+  const rows = hits.map((hit) => ({ ...named(hit), mark: marks.get(hit.key) ?? "", search_id: answer.search_id, model: answer.model }));
   const lines = rows.map((row) => COLUMNS.map((column) => cell(row[column])).join(","));
   return [COLUMNS.join(","), ...lines].join("\r\n") + "\r\n";
 }
