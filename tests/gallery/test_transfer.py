@@ -65,6 +65,30 @@ def test_what_is_exported_and_added_again_is_the_same(gallery, tmp_path, ending)
     assert export_gallery(gallery, path, Filter(cameras=["door"])) == 10
 
 
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_names_in_an_exported_file_keep_their_ids_apart(tmp_path, ending):
+    """Each gallery numbers names by itself: 0 is Karl in the one and Anna in the other."""
+    path = tmp_path / f"people.{ending}"
+    people = [("Karl", 0), ("Lena", 1), (None, 2), ("guest", 5), ("guest", 6)]
+    theirs = [
+        Row(f"t{n}", pid=pid, attributes={"person": name} if name else {}) for n, (name, pid) in enumerate(people)
+    ]
+    own = [Row(f"o{n}", pid=n, attributes={"person": name}) for n, name in enumerate(["Anna", "Karl"])]
+    with empty(tmp_path / "theirs.db") as source, empty(tmp_path / "own.db") as target:
+        source.add_vectors(VECTORS[:5], theirs)
+        target.add_vectors(VECTORS[5:7], own)
+        export_gallery(source, path)
+        assert fill_from_features(target, path, any_model=True).added == 5
+        assert [(row.attributes.get("person"), row.pid) for row in target if row.key.startswith("t")] == [
+            ("Karl", 1),
+            ("Lena", 7),  # 2 is another person of the file
+            (None, 2),
+            ("guest", 5),  # no name of one person: as it is
+            ("guest", 6),
+        ]
+        assert fill_from_features(target, path, any_model=True).unchanged == 5
+
+
 def test_a_byte_that_changed_in_a_parquet_file_is_noticed(gallery, tmp_path):
     path = tmp_path / "people.parquet"
     export_gallery(gallery, path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError
 from reidkit.gallery.filters import Filter
-from reidkit.gallery.person_ids import PERSON, PersonIds
+from reidkit.gallery.person_ids import PERSON, PersonIds, named_ids
 from reidkit.gallery.row import Row
 from reidkit.gallery.table import rows_of_table
 from reidkit.gallery.thumbnail import make_thumbnail
@@ -196,10 +196,9 @@ def fill_from_features(
             "pass any_model=True",
             argument="any_model",
         )
-    ids = PersonIds(gallery)
-    rows = [
-        ids.row(row) if pid in embeddings.names.pids else row for row, pid in zip(rows, embeddings.pids, strict=True)
-    ]
+    named = named_ids(rows, embeddings.names.pids)
+    ids = PersonIds(gallery, taken={row.pid for row in rows if row.pid is not None} - named)
+    rows = [ids.row(row) if row.pid in named else row for row in rows]
     filled = Filled()
     for first in range(0, len(rows), batch):
         some = slice(first, first + batch)
