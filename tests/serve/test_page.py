@@ -101,7 +101,7 @@ def opened(browser, service):
     contexts, errors = [], []
 
     def open_page(state="ready", path="/", base=None, **options):
-        made = browser.new_context(timezone_id="Europe/Berlin", **{"viewport": WIDE, **options})
+        made = browser.new_context(**{"timezone_id": "Europe/Berlin", "viewport": WIDE, **options})
         made.set_default_timeout(15_000)
         contexts.append(made)
         page = made.new_page()
@@ -560,6 +560,23 @@ def test_filters_are_those_of_the_gallery(page, service):
     for preset, empty in (("hour", False), ("today", False), ("any", True)):
         page.click(f"[data-preset={preset}]")
         assert (page.input_value("#since") == "") == empty
+
+
+def test_the_times_of_a_link_are_the_same_in_every_zone(opened, service):
+    page = opened()
+    choose(page, 3)
+    page.fill("#since", "2026-11-26T09:20")
+    page.fill("#until", "2026-11-26T09:40")
+    search(page, state=None)
+    link = page.evaluate("location.pathname + location.hash")
+    wanted = service.service.audit.read()[-1]["wanted"]["filter"]["time"]
+    far = opened(path=link, timezone_id="America/New_York")
+    assert [far.input_value(field) for field in ("#since", "#until")] == ["2026-11-26T03:20", "2026-11-26T03:40"]
+    choose(far, 3)
+    search(far, state=None)
+    assert service.service.audit.read()[-1]["wanted"]["filter"]["time"] == wanted
+    local = opened(path="/#since=2026-11-26T09:20&until=never")  # a link of an earlier version, and one that is wrong
+    assert [local.input_value(field) for field in ("#since", "#until")] == ["2026-11-26T09:20", ""]
 
 
 def test_the_hour_that_the_clock_shows_twice(page, service):

@@ -1,5 +1,7 @@
 // What the page knows, and the link that restores a view (never a picture).
 
+import { fieldTime, fieldValue } from "./words.js";
+
 export const state = {
   name: "loading-info",
   details: {}, // what the text of that state needs
@@ -40,6 +42,7 @@ export function marked(kind) {
   return [...state.marks].filter(([, mark]) => mark === kind).map(([key]) => key);
 }
 
+const TIMES = ["since", "until"]; // in the link they are those of UTC: whoever opens it may have another clock
 const FIELDS = { group: "value", rerank: "checked", "other-cameras": "checked", since: "value", until: "value", "own-camera": "value" };
 
 /** Put the filters, and rows that are searched for, into the address. */
@@ -47,7 +50,7 @@ export function saveView() {
   const view = new URLSearchParams();
   for (const [id, property] of Object.entries(FIELDS)) {
     const value = document.getElementById(id)[property];
-    if (value) view.set(id, value);
+    if (value) view.set(id, TIMES.includes(id) ? fieldTime(value, id === "until").toISOString() : value);
   }
   const off = [...document.querySelectorAll("#cameras input:not(:checked)")].map((box) => box.value);
   for (const name of off) view.append("without", name);
@@ -61,7 +64,8 @@ export function restoreView() {
   const view = new URLSearchParams(location.hash.slice(1));
   for (const [id, property] of Object.entries(FIELDS)) {
     const field = document.getElementById(id);
-    if (view.has(id)) field[property] = property === "checked" ? true : view.get(id);
+    const value = TIMES.includes(id) ? fieldValue(view.get(id)) : view.get(id);
+    if (view.has(id)) field[property] = property === "checked" ? true : value;
     if (field.selectedIndex < 0) field.selectedIndex = 0; // a camera that is no more
   }
   const off = new Set(view.getAll("without"));

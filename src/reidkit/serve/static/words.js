@@ -26,6 +26,12 @@ export function fieldTime(value, last) {
   return last && sameClock(time, Number(time) + HOUR) ? new Date(Number(time) + HOUR) : time;
 }
 
+/** What a field of the form shows for a time: as the clock here shows it, and "" for what is none. */
+export function fieldValue(text) {
+  const time = new Date(text ?? NaN);
+  return Number.isNaN(Number(time)) ? "" : new Date(Number(time) - 60_000 * time.getTimezoneOffset()).toISOString().slice(0, 16);
+}
+
 export const timeWords = (text) => (text ? clockTime(moment, new Date(text)) : "time not known");
 
 /** When a hit was taken or, of a track of a video, from when to when it lasts. */
