@@ -156,24 +156,15 @@ def test_a_command_that_goes_on_says_so() -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 
-    app = typer.Typer(cls=cli_help.Commands, rich_markup_mode=None)
-    app.command("shard", cls=cli_help.Command)(stop)
-    app.callback()(lambda: None)
     with pytest.raises(ReidkitError, match=r"^stopped; the same command goes on with the shards that are whole$"):
-        app(["shard"], prog_name="reidkit", standalone_mode=False)
+        run(stop, "shard")
     assert set(cli_help.GOES_ON) <= {" ".join(("reidkit", *path)) for path in COMMANDS}
 
 
 def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own() -> None:
-    def load() -> None:
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            raise TypeError("expected a message argument") from None
-
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ReidkitError, match=r"^stopped$") as caught:
-        run(load)
+        run(turning_ctrl_c_into(TypeError("expected a message argument")))
     assert caught.value.status == 130
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -184,11 +175,8 @@ def test_ctrl_c_before_the_command_begins(before: type, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(before, "parse_args", interrupted)
-    app = typer.Typer(cls=cli_help.Commands, rich_markup_mode=None)
-    app.command("shard", cls=cli_help.Command)(lambda: None)
-    app.callback()(lambda: None)
     with pytest.raises(ReidkitError, match=r"^stopped$") as caught:
-        app(["shard"], prog_name="reidkit", standalone_mode=False)
+        run(lambda: None)
     assert caught.value.status == 130
 
 
@@ -212,27 +200,14 @@ def test_ctrl_c_while_an_object_is_cleared_away() -> None:
 
 
 def test_what_a_command_says_of_its_stop_is_kept() -> None:
-    def stop() -> None:
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            raise StoppedError("stopped; go on with: x") from None
-
     with pytest.raises(ReidkitError, match="go on with: x"):
-        run(stop)
+        run(turning_ctrl_c_into(StoppedError("stopped; go on with: x")))
 
 
 def test_ctrl_c_of_which_the_library_makes_a_sentence_about_something_else() -> None:
     """As "torch cannot express this network in ONNX", or a package that is "not installed"."""
-
-    def export() -> None:
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            raise UsageError("an export needs onnx: pip install onnx") from None
-
     with pytest.raises(ReidkitError, match=r"^stopped$") as caught:
-        run(export)
+        run(turning_ctrl_c_into(UsageError("an export needs onnx: pip install onnx")))
     assert caught.value.status == 130
 
 
@@ -260,8 +235,20 @@ def test_a_bug_in_a_command_is_not_hidden() -> None:
         run(fail)
 
 
-def run(function: Callable[..., None]) -> None:
+def run(function: Callable[..., None], name: str = "fail") -> None:
     app = typer.Typer(cls=cli_help.Commands, rich_markup_mode=None)
-    app.command("fail", cls=cli_help.Command)(function)
+    app.command(name, cls=cli_help.Command)(function)
     app.callback()(lambda: None)
-    app(["fail"], standalone_mode=False)
+    app([name], prog_name="reidkit", standalone_mode=False)
+
+
+def turning_ctrl_c_into(error: Exception) -> Callable[[], None]:
+    """A command that is interrupted while a library works, which raises an error of its own then."""
+
+    def command() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise error from None
+
+    return command

@@ -10,8 +10,8 @@ import pytest
 from reidkit.errors import UsageError
 from reidkit.gallery import Query, Row
 from reidkit.gallery.local import LocalGallery
+from reidkit.gallery.person_ids import PERSON
 from reidkit.terminal import chance_words
-from reidkit.video.people import PERSON
 from reidkit.video.visits import COLUMNS, find_visits, visits_csv
 from reidkit.video.words import clock, span_words
 from tests.gallery.made import calibration

@@ -19,15 +19,18 @@ from reidkit.terminal import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+QUERIES, RECALL = 100, 0.99
+"""What `check --against` searches for, and finds at least."""
+
 
 def check(
     uri: Uri,
     against: Annotated[str | None, typer.Option(help="Another gallery, taken for the truth.")] = None,
     queries: Annotated[
-        int | None, typer.Option(min=1, help="For --against: rows that are searched for.  [default: 100]")
+        int | None, typer.Option(min=1, help=f"For --against: rows that are searched for.  [default: {QUERIES}]")
     ] = None,
     min_recall: Annotated[
-        float | None, typer.Option(min=0, max=1, help="For --against: the least recall.  [default: 0.99]")
+        float | None, typer.Option(min=0, max=1, help=f"For --against: the least recall.  [default: {RECALL}]")
     ] = None,
     as_json: options.Json = False,
 ) -> int:
@@ -46,12 +49,12 @@ def check(
         compared = None
         if against is not None:
             with open_gallery(against) as truth:
-                compared = compare_galleries(opened, truth, queries=queries or 100)
+                compared = compare_galleries(opened, truth, queries=queries or QUERIES)
     problems = list(found.problems)
     if compared:
         counts = (("missing", compared.missing), ("extra", compared.extra), ("different", compared.different))
         problems += [f"{what}: {counted(count, 'row')}" for what, count in counts if count]
-        least = 0.99 if min_recall is None else min_recall
+        least = RECALL if min_recall is None else min_recall
         problems += [f"recall is {compared.least():.4f}"] if compared.least() < least else []
     if as_json:
         facts = dataclasses.asdict(compared) if compared else None

@@ -122,10 +122,9 @@ def read_openvino(path: Path) -> tuple[Any, Any]:
         UsageError: openvino is not installed.
         WeightsError: it is no OpenVINO model.
     """
-    import_openvino()
+    core = _core()
     if path.stat().st_size > LARGEST_TEXT:
         raise WeightsError(f"{path} is larger than any OpenVINO model's text: it is something else")
-    core = _core()
     try:
         model = core.read_model(path)
         _refuse_endless(model, path)

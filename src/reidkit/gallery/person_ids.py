@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from reidkit.gallery.row import Row
 
 PERSON = "person"
-"""The attribute that holds the name of an id."""
+"""The attribute that holds the name of an id; of a track, the number of the person that joining proposes."""
 
 
 class PersonIds:
@@ -24,35 +25,31 @@ class PersonIds:
 
     def __init__(self, gallery: Gallery, taken: Iterable[int] = ()) -> None:
         """Take the names of a gallery; a name that is new gets none of the ids that are `taken`, too."""
-        self._gallery = gallery
-        self._also_taken = frozenset(taken)
-        self._pids: dict[str, int] | None = None
-        self._taken: set[int] = set()
+        self._gallery, self._also_taken = gallery, frozenset(taken)
 
     def row(self, row: Row) -> Row:
         """Return a row, which has an id and its name, with the id that the gallery knows the name by."""
-        if self._pids is None:
-            self._pids = self._read()
-            self._taken |= self._also_taken
-        name, pid = str(row.attributes[PERSON]), row.pid
-        if pid is None:
+        if row.pid is None:
             return row
-        if name not in self._pids:
-            self._pids[name] = max(self._taken) + 1 if pid in self._taken else pid
-            self._taken.add(self._pids[name])
-        return row if self._pids[name] == pid else replace(row, pid=self._pids[name])
+        pids, taken = self._known
+        name = str(row.attributes[PERSON])
+        if name not in pids:
+            pids[name] = max(taken) + 1 if row.pid in taken else row.pid
+            taken.add(pids[name])
+        return row if pids[name] == row.pid else replace(row, pid=pids[name])
 
-    def _read(self) -> dict[str, int]:
-        """Return the id of each name in the gallery; a number is its first name's, and of no other."""
-        pids: dict[str, int] = {}
+    @cached_property
+    def _known(self) -> tuple[dict[str, int], set[int]]:
+        """The id of each name, and all ids that are taken; an id is that of the name in its first row, and no other."""
+        first: dict[int, object] = {}
         for row in self._gallery:
-            if row.pid is None:
-                continue
-            name = row.attributes.get(PERSON)
-            if isinstance(name, str) and row.pid not in self._taken:
-                pids.setdefault(name, row.pid)
-            self._taken.add(row.pid)
-        return pids
+            if row.pid is not None:
+                first.setdefault(row.pid, row.attributes.get(PERSON))
+        pids: dict[str, int] = {}
+        for pid, name in first.items():
+            if isinstance(name, str):
+                pids.setdefault(name, pid)
+        return pids, {*first, *self._also_taken}
 
 
 def named_ids(rows: Sequence[Row], names: Mapping[int, str]) -> frozenset[int]:

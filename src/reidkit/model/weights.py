@@ -155,7 +155,7 @@ def stride_placement(path: Path) -> str:
     return "1x1" if "1x1" in metadata.get("stride_in", "") else "3x3"
 
 
-def name_of(weights: str, read_as: str) -> str:
+def fingerprint_read_as(weights: str, read_as: str) -> str:
     """Return the fingerprint of a model, by that of its weights and by what they are read as (see `save_model`)."""
     return hashlib.sha256(f"{weights} {read_as}".encode()).hexdigest()[:16] if read_as else weights
 
@@ -182,7 +182,7 @@ def save_model(path: Path, network: nn.Module, recipe: recipes.Recipe, own: str 
                 file.write(part)
     except OSError as error:
         raise WeightsError(f"{path} cannot be written ({error.strerror}): make room and run again") from None
-    return name_of(name, read_as)
+    return fingerprint_read_as(name, read_as)
 
 
 def in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
@@ -219,7 +219,7 @@ def load_network(path: Path, network: OwnModule | None = None) -> Stored:
     if name != contents.metadata.get("fingerprint"):
         raise WeightsError(f"{file} is damaged: its weights are not those its fingerprint names; copy it again")
     fit(made, contents, file)
-    return Stored(made.eval(), recipe, name_of(name, contents.metadata.get("read_as", "")))
+    return Stored(made.eval(), recipe, fingerprint_read_as(name, contents.metadata.get("read_as", "")))
 
 
 def _unfilled(recipe: recipes.Recipe, contents: Contents, file: Path, network: OwnModule | None) -> AnyNetwork:

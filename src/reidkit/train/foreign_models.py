@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reidkit.encoder import Model
 from reidkit.errors import WeightsError
 from reidkit.model.convert.imported import build_foreign_network
-from reidkit.model.weights import fingerprint, load_network, name_of, save_model
+from reidkit.model.weights import fingerprint, fingerprint_read_as, load_network, save_model
 from reidkit.recipe.checks import check_path
 from reidkit.train.run_folder import locked, require_room
 from reidkit.types import EXPORTED
@@ -72,7 +72,7 @@ def import_weights(
     beside = _stride_beside(path)
     found = build_foreign_network(path, family, settings, beside=beside)
     weights = fingerprint(found.network.state_dict())
-    name = name_of(weights, found.read_as)
+    name = fingerprint_read_as(weights, found.read_as)
     if folder is not None and require_room(folder, found.recipe, weights):
         with locked(folder):
             save_model(folder / "model.safetensors", found.network, found.recipe, read_as=found.read_as)

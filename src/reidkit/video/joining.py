@@ -32,6 +32,9 @@ Linkage: TypeAlias = Literal["average", "complete"]
 UNKNOWN = -1
 """An id that nobody has confirmed, a camera or a clock that is not known."""
 
+FAR = 0.02
+"""The false accept rate of a threshold from the videos."""
+
 LEAST_PAIRS = 20
 """Fewer pairs than this that are seen together give no threshold."""
 
@@ -167,7 +170,7 @@ def together(tracks: Tracks, rows: slice, *, cameras_overlap: bool = False) -> N
     return np.asarray(apart & (numbers[rows, None] != numbers))
 
 
-def propose_threshold(tracks: Tracks, *, far: float = 0.02, cameras_overlap: bool = False) -> Proposal:
+def propose_threshold(tracks: Tracks, *, far: float = FAR, cameras_overlap: bool = False) -> Proposal:
     """Return the least similarity that at most `far` of all pairs of tracks that are seen together reach.
 
     Args:

@@ -14,9 +14,10 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
+from reidkit.gallery.person_ids import PERSON
 from reidkit.gallery.transfer import pages
 from reidkit.metrics.calibration_file import pair_of
-from reidkit.video.joining import UNKNOWN, Joined, Proposal, Tracks, join, propose_threshold
+from reidkit.video.joining import FAR, UNKNOWN, Joined, Proposal, Tracks, join, propose_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
     from reidkit.gallery.row import Row, Value
     from reidkit.metrics.calibration_file import Calibration
     from reidkit.video.joining import Linkage
-
-PERSON = "person"
-"""The attribute that says which person a row is proposed to show."""
-
-FAR = 0.02
-"""The false accept rate of a threshold from the videos."""
 
 MOST_COMPARED = 5000
 """Tracks among which all pairs are looked at for a hint, at most."""

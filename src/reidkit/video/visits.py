@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 from reidkit.errors import UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
+from reidkit.gallery.person_ids import PERSON
 from reidkit.gallery.query import Query, SearchOptions
 from reidkit.gallery.row import time_text
 from reidkit.terminal import text_cell
-from reidkit.video.people import PERSON, span_of_row
+from reidkit.video.people import span_of_row
 
 if TYPE_CHECKING:
     from datetime import datetime
