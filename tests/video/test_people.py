@@ -95,6 +95,17 @@ def test_what_was_proposed_can_be_taken_back(people):
     assert {each.key: each.attributes for each in people} == before
 
 
+def test_names_of_people_stay_whatever_is_joined_or_taken_back(people):
+    """They are the same attribute, as text, and stand nowhere else."""
+    people.add_vectors([feature(1)], [Row("photo", pid=7, attributes={"person": "Karl"})])
+    found = join_people(people, threshold=0.8)
+    assert write_people(people, found) == 5
+    assert people.get("door/0").attributes["person"] == 7
+    assert people.get("photo").attributes == {"person": "Karl"}
+    assert forget_people(people) == 5
+    assert people.get("photo").attributes == {"person": "Karl"}
+
+
 def test_what_was_confirmed_stays(people):
     write_people(people, join_people(people, threshold=0.8))
     assert confirm_people(people, [2]) == 2

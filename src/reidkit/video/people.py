@@ -202,8 +202,8 @@ def write_people(gallery: Gallery, people: People) -> int:
 
 
 def forget_people(gallery: Gallery) -> int:
-    """Take back what was proposed: no row has the attribute `person` any more; how many had one. Pids stay."""
-    keys = [row.key for page in pages(gallery) for row in page if PERSON in row.attributes]
+    """Take back what was proposed: no row has a number as `person` any more; how many had one. Pids and names stay."""
+    keys = [row.key for page in pages(gallery) for row in page if _is_number(row.attributes.get(PERSON))]
     return _change(gallery, keys, lambda row: _with_person(row, None))
 
 
@@ -257,6 +257,8 @@ def _of_people(gallery: Gallery, numbers: Sequence[int]) -> Mapping[int, list[Ro
 
 
 def _with_person(row: Row, number: int | None) -> Row:
+    if isinstance(row.attributes.get(PERSON), str):  # a name, which stands nowhere else
+        return row
     others: dict[str, Value] = {name: value for name, value in row.attributes.items() if name != PERSON}
     return replace(row, attributes=others if number is None else others | {PERSON: number})
 
