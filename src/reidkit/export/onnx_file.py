@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ EMPTY_AXES = 18
 """The version from which means, maxima and the like have the attribute noop_with_empty_axes; sums have it before."""
 
 NOISY = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+_QUIET = threading.RLock()
 
 
 def require_onnx() -> None:
@@ -150,13 +152,17 @@ def graph_digest(model: Any) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what torch's exporter and ONNX Runtime's calibrators print, log and warn of to themselves."""
-    levels = {name: logging.getLogger(name).level for name in NOISY}
+    """Keep what torch's exporter and ONNX Runtime's calibrators print, log and warn of to themselves.
+
+    All of it is the whole process's, so that one thread after the other changes it and puts it back.
+    """
     with (
+        _QUIET,
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
         warnings.catch_warnings(),
     ):
+        levels = {name: logging.getLogger(name).level for name in NOISY}
         warnings.simplefilter("ignore")
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)
