@@ -215,6 +215,30 @@ def test_columns_come_back(gallery):
     assert (gallery.get("u").camera, gallery.get("u").pid) == (None, None)
 
 
+def test_the_name_of_an_id_is_that_of_its_first_row(gallery):
+    rows = [
+        Row("z", pid=3, attributes={"person": "Karl", "coat": "red"}),
+        Row("a", pid=3, attributes={"person": "Lena"}),
+        Row("b", pid=1, attributes={"person": 7}),
+        Row("c", pid=2),
+        Row("d", attributes={"person": "nobody's id"}),
+    ]
+    assert gallery.person_names() == {}
+    gallery.add_vectors([RED] * len(rows), rows)
+    assert gallery.person_names() == {3: "Karl", 1: None, 2: None}
+    gallery.remove(["z", "c"])
+    assert gallery.person_names() == {3: "Lena", 1: None}
+
+
+def test_rows_are_settled_as_they_are_added(gallery):
+    def settle(rows, names):
+        return [replace(row, pid=10 + len(names)) for row in rows]
+
+    gallery.add_vectors([RED], [Row("a", pid=0)], settle=settle)
+    assert gallery.add_vectors([GREEN], [Row("b", pid=0)], settle=settle).keys == ("b",)
+    assert [row.pid for row in gallery] == [10, 11]
+
+
 def test_adding_again_changes_nothing_and_replacing_does(gallery):
     row = Row("a", camera="door", attributes={"n": 1})
     assert gallery.add_vectors([RED], [row]).status == ("added",)

@@ -102,6 +102,23 @@ def test_a_name_has_one_id_whatever_its_data_set_counts(tmp_path):
         assert sorted(hit.attributes["person"] for hit in groups) == ["Anna", "Karl", "Lena", "Mia"]
 
 
+def test_a_name_that_somebody_else_adds_meanwhile_keeps_its_id(tmp_path):
+    """Two programs add people to one gallery: what one of them has read of its names is old when it writes."""
+    for at, name in enumerate(("a/Karl/1.png", "a/Mia/1.png", "a/Mia/2.png")):
+        picture(tmp_path / name, (60 + 40 * at, 0, 10))
+    with open_gallery(tmp_path / "g.db", Colours()) as gallery, open_gallery(tmp_path / "g.db", Colours()) as other:
+
+        def images():
+            karl, *rest = find_images(tmp_path / "a")
+            yield karl
+            other.add_vectors([[1, 0, 0]], [Row("o", pid=1, attributes={"person": "Otto"})])
+            yield from rest
+
+        assert fill(gallery, images(), batch=1).added == 3
+        assert people_in(gallery) == [("Karl", 0), ("Mia", 2), ("Mia", 2), ("Otto", 1)]
+        assert fill(gallery, find_images(tmp_path / "a")).unchanged == 3
+
+
 def test_a_gallery_in_which_two_names_share_an_id_is_mended_by_replacing(tmp_path):
     for at, name in enumerate(("b/Lena/1.png", "b/Otto/1.png")):
         picture(tmp_path / name, (60 + 40 * at, 0, 10))
@@ -121,6 +138,20 @@ def test_ids_that_are_numbers_stay_what_they_are(tmp_path):
         gallery.add_vectors([[1, 0, 0]], [Row("k", pid=0, attributes={"person": "Karl"})])
         fill(gallery, find_images(tmp_path / "crops.csv"))
         assert people_in(gallery) == [("Karl", 0), ("Lena", 0)]
+
+
+def test_a_table_with_another_person_beside_a_name_is_refused(tmp_path):
+    """The name becomes the attribute `person`, and would take the place of what the table says."""
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    table = tmp_path / "crops.csv"
+    table.write_text("path,pid,person\na.png,Karl,\nb.png,Lena,Lena\n")
+    assert [row.attributes for row in rows_of(find_images(table))] == [{"person": "Karl"}, {"person": "Lena"}]
+    table.write_text("path,pid,person\na.png,Karl,\nb.png,Lena,staff\n")
+    with pytest.raises(
+        DataError, match="line 3: its pid Lena is a name, which becomes its person, and its person is s"
+    ):
+        find_images(table)
 
 
 def test_an_attribute_of_all_images_stands_beside_those_that_are_known(tmp_path):

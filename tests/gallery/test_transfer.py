@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery import Filter, Row
+from reidkit.gallery import Filter, Row, open_gallery
 from reidkit.gallery import transfer as module
 from reidkit.gallery.agreement import compare_galleries
 from reidkit.gallery.fill import fill_from_features
 from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.transfer import copy_gallery, export_gallery
 from reidkit.metrics.features import read_features
+from tests.gallery.made import Colours
 
 VECTORS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
 ROWS = [
@@ -178,3 +179,21 @@ def test_a_comparison_by_hand(gallery, tmp_path):
         found = compare_galleries(copy, gallery, queries=10)
         assert (found.missing, found.extra, found.different) == (2, 1, 2)
         assert found.least() < 1
+
+
+def test_who_has_a_name_is_copied_to_the_id_that_the_target_knows_it_by(tmp_path):
+    """Karl is 0 in the one and Lena is 0 in the other; a number without a name is what it is."""
+
+    def made(*people):
+        gallery = open_gallery("memory", Colours())
+        rows = [Row(key, pid=pid, attributes={"person": name} if name else {}) for key, pid, name in people]
+        gallery.add_vectors(np.ones((len(rows), 3)), rows)
+        return gallery
+
+    source = made(("k", 0, "Karl"), ("m", 1, "Mia"), ("n", 3, None))
+    target = made(("l", 0, "Lena"), ("m2", 2, "Mia"))
+    assert copy_gallery(source, target).count("added") == 3
+    expected = {"l": 0, "m2": 2, "k": 4, "m": 2, "n": 3}
+    assert {row.key: row.pid for row in target} == expected
+    assert copy_gallery(source, target).count("unchanged") == 3
+    assert {row.key: row.pid for row in target} == expected

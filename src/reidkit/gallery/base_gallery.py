@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
@@ -13,25 +13,27 @@ import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
+from reidkit.gallery.person_ids import first_names
 from reidkit.gallery.protocol import Added, Info
 from reidkit.gallery.query import Hits, Query, check_list, options_of
 from reidkit.gallery.query_search import Target, find, make_target, no_such_key
-from reidkit.gallery.row import Row, camera_name, check_rows
+from reidkit.gallery.row import camera_name, check_rows, keys_of, rows_of
 from reidkit.recipe.checks import check_choice
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
 
     from numpy.typing import ArrayLike, NDArray
 
     from reidkit.encoder import Encoder, Image
+    from reidkit.gallery.person_ids import Settle
     from reidkit.gallery.protocol import CameraInfo, OnConflict, Page
     from reidkit.gallery.query import SearchOptions
     from reidkit.gallery.query_search import View
-    from reidkit.gallery.row import Camera, Time, Value
+    from reidkit.gallery.row import Camera, Row, Time, Value
     from reidkit.metrics.calibration_file import Calibration
 
 PAGE = 1000
@@ -53,7 +55,12 @@ class BaseGallery(ABC):
 
     @abstractmethod
     def _write(
-        self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
+        self,
+        vectors: NDArray[np.float32],
+        rows: Sequence[Row],
+        thumbnails: Sequence[bytes | None],
+        how: OnConflict,
+        settle: Settle | None,
     ) -> Added:
         """Add checked features with their rows, all or none."""
 
@@ -88,6 +95,10 @@ class BaseGallery(ABC):
     def thumbnails(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the JPEGs that were added with rows: see `Gallery.thumbnails`."""
         return [self.thumbnail(key) for key in keys]
+
+    def person_names(self) -> dict[int, str | None]:
+        """Return the name of each id: see `Gallery.person_names`."""
+        return first_names(self)
 
     @abstractmethod
     def close(self) -> None:
@@ -158,7 +169,7 @@ class BaseGallery(ABC):
         """Embed and add images: see `Gallery.add`."""
         check_list(images, "images")
         given = {
-            "keys": _keys_of(images) if keys is None else keys,
+            "keys": keys_of(images) if keys is None else keys,
             "cameras": cameras,
             "pids": pids,
             "tracks": tracks,
@@ -177,6 +188,7 @@ class BaseGallery(ABC):
         model: str = "",
         thumbnails: Sequence[bytes | None] | None = None,
         on_conflict: OnConflict = "raise",
+        settle: Settle | None = None,
     ) -> Added:
         """Add features with their rows: see `Gallery.add_vectors`."""
         check_rows(rows)
@@ -186,7 +198,7 @@ class BaseGallery(ABC):
             if len(found) != len(rows):
                 raise UsageError(f"there are {len(found)} {what} for {len(rows)} rows: pass one for each")
         check_choice(on_conflict, Literal["raise", "skip", "replace"], "on_conflict")
-        return self._write(features, rows, shown, on_conflict) if len(rows) else Added()
+        return self._write(features, rows, shown, on_conflict, settle) if len(rows) else Added()
 
     def remove(self, keys: Iterable[str], *, missing_ok: bool = False) -> int:
         """Remove rows by key: see `Gallery.remove`."""
@@ -355,25 +367,6 @@ def calibration_of(encoder: Encoder | None) -> Calibration | None:
     return known if usable else None
 
 
-def rows_of(count: int, *, keys: Sequence[str], **columns: Sequence[Any] | None) -> list[Row]:
-    """Return rows of columns: `cameras`, `pids`, `tracks`, `times`, `attributes`; None: not known.
-
-    Raises:
-        DataError: a value that cannot be one.
-        UsageError: a column of another length.
-    """
-    known = {name: column for name, column in {"keys": keys, **columns}.items() if column is not None}
-    for name, column in known.items():
-        if isinstance(column, str) or not isinstance(column, Iterable):
-            raise UsageError(f"{name} is {column!r}: pass a list, one for each image", argument=name)
-    given = {name: list(column) for name, column in known.items()}
-    for name, column in given.items():
-        if len(column) != count:
-            raise UsageError(f"there are {len(column)} {name} for {count} images: pass one for each", argument=name)
-    names = {name: name if name == "attributes" else name.removesuffix("s") for name in given}
-    return [Row(**{names[name]: column[at] for name, column in given.items()}) for at in range(count)]
-
-
 def refuse_other_count(count: int, expect: int | None) -> None:
     """Refuse to remove other than so many rows.
 
@@ -384,17 +377,3 @@ def refuse_other_count(count: int, expect: int | None) -> None:
         raise DataError(
             f"the filter fits {counted(count, 'row')}, and not {expect}: none is removed", argument="expect"
         )
-
-
-def _keys_of(images: Sequence[Image]) -> list[str]:
-    """Return the paths of images, as text.
-
-    Raises:
-        UsageError: one has none.
-    """
-    keys = []
-    for index, image in enumerate(images):
-        if not isinstance(image, str | os.PathLike):
-            raise UsageError(f"image {index} has no path to be its key: pass keys", argument="keys")
-        keys.append(os.fspath(image))
-    return keys

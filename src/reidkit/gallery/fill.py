@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError
 from reidkit.gallery.filters import Filter
-from reidkit.gallery.person_ids import PERSON, PersonIds, named_ids
+from reidkit.gallery.person_ids import PERSON, PersonIds, named_ids, settle_named
 from reidkit.gallery.row import Row
 from reidkit.gallery.table import rows_of_table
 from reidkit.gallery.thumbnail import make_thumbnail
@@ -105,14 +105,23 @@ def fill(
         UsageError: the gallery was opened without a model.
         GalleryError: the gallery cannot be written.
     """
-    filled, waiting, ids = Filled(), iter(images), PersonIds(gallery)
-    while some := [each._replace(row=ids.row(each.row)) if each.named else each for each in islice(waiting, batch)]:
+    filled, waiting = Filled(), _with_known_ids(gallery, images)
+    while some := list(islice(waiting, batch)):
         fresh = some if on_conflict == "replace" else _not_there(gallery, some, filled)
         if fresh:
             _add(gallery, fresh, filled, on_conflict, thumbnails=thumbnails)
         if progress:
             progress(len(some))
     return filled
+
+
+def _with_known_ids(gallery: Gallery, images: Iterable[ImageRow]) -> Iterator[ImageRow]:
+    """Yield images, those of people with names with the ids that the gallery knows the names by now."""
+    ids = None
+    for each in images:
+        if each.named:
+            ids = ids or PersonIds(gallery.person_names())
+        yield each._replace(row=ids.row(each.row)) if ids and each.named else each
 
 
 def _not_there(gallery: Gallery, some: list[ImageRow], filled: Filled) -> list[ImageRow]:
@@ -138,7 +147,8 @@ def _add(gallery: Gallery, some: list[ImageRow], filled: Filled, how: OnConflict
         pictures = [make_thumbnail(each.path) for each in kept] if thumbnails else None
         rows = [each.row for each in kept]
         vectors = np.concatenate([features for _, features in parts])
-        added = gallery.add_vectors(vectors, rows, thumbnails=pictures, on_conflict=how)
+        settle = settle_named(each.row.key for each in kept if each.named)
+        added = gallery.add_vectors(vectors, rows, thumbnails=pictures, on_conflict=how, settle=settle)
         filled.note(added.keys, added.status)
 
 
@@ -196,14 +206,13 @@ def fill_from_features(
             "pass any_model=True",
             argument="any_model",
         )
-    named = named_ids(rows, embeddings.names.pids)
-    ids = PersonIds(gallery, taken={row.pid for row in rows if row.pid is not None} - named)
-    rows = [ids.row(row) if row.pid in named else row for row in rows]
+    named, others = named_ids(rows, embeddings.names.pids)
+    settle = settle_named((row.key for row in rows if row.pid in named), taken=others)
     filled = Filled()
     for first in range(0, len(rows), batch):
         some = slice(first, first + batch)
         added = gallery.add_vectors(
-            embeddings.vectors[some], rows[some], model=embeddings.model, on_conflict=on_conflict
+            embeddings.vectors[some], rows[some], model=embeddings.model, on_conflict=on_conflict, settle=settle
         )
         filled.note(added.keys, added.status)
     return filled

@@ -18,6 +18,7 @@ from reidkit.gallery.database import Database, create, read_meta
 from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.local_view import LocalView
 from reidkit.gallery.meta import new_meta, parse_meta
+from reidkit.gallery.person_ids import first_names
 from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position, too_old
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
 from reidkit.gallery.records import (
@@ -29,6 +30,7 @@ from reidkit.gallery.records import (
     known_digests,
     make_row,
     new_rows,
+    read_names,
     read_rows,
     read_vectors,
     sequences,
@@ -40,12 +42,13 @@ from reidkit.metrics.calibration_file import calibration_text
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
+    from reidkit.gallery.person_ids import Settle
     from reidkit.gallery.protocol import OnConflict
     from reidkit.gallery.row import Row
 
@@ -73,6 +76,7 @@ class LocalGallery(BaseGallery):
         self._encoder = model
         self._database = Database(Path(path))
         self._lock = threading.Lock()  # of the index and of what it has seen
+        self._names: tuple[tuple[int, int], Mapping[int, str | None]] = ((0, 0), {})  # of ids, and when it was read
         try:
             with self._database.reading() as connection:
                 self._meta = meta = parse_meta(read_meta(connection), str(path), model)
@@ -133,6 +137,11 @@ class LocalGallery(BaseGallery):
         """Return the keys of all rows, in the order of their ids."""
         with self._database.reading() as connection:
             return [key for (key,) in connection.execute("SELECT key FROM rows ORDER BY id")]
+
+    def person_names(self) -> dict[int, str | None]:
+        """Return the name of each id: see `Gallery.person_names`."""
+        with self._database.reading() as connection:
+            return read_names(connection)
 
     def thumbnail(self, key: str) -> bytes | None:
         """Return the JPEG that was added with a row; None where there is none."""
@@ -204,10 +213,17 @@ class LocalGallery(BaseGallery):
     # Changes.
 
     def _write(
-        self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
+        self,
+        vectors: NDArray[np.float32],
+        rows: Sequence[Row],
+        thumbnails: Sequence[bytes | None],
+        how: OnConflict,
+        settle: Settle | None,
     ) -> Added:
-        new = rows_to_write(vectors, rows, thumbnails)
         with self._database.writing() as connection:
+            names = self._names_now(connection) if settle else {}
+            rows = settle(rows, names) if settle else rows
+            new = rows_to_write(vectors, rows, thumbnails)
             known = known_digests(connection, [each.row.key for each in new])
             fresh: dict[str, NewRow] = {}  # what is to be written, the last of each key
             status = [status_of(each, known, fresh, how, self._reader(connection, known)) for each in new]
@@ -215,9 +231,17 @@ class LocalGallery(BaseGallery):
             delete_rows(connection, replaced)
             insert_rows(connection, list(fresh.values()))
             self._note_calibration(connection)
+            now = sequences(connection)
+        if settle and not replaced:
+            self._names = (now, first_names((each.row for each in fresh.values()), names))
         if replaced:
             self._erase()
         return Added(tuple(row.key for row in rows), tuple(status))
+
+    def _names_now(self, connection: sqlite3.Connection) -> Mapping[int, str | None]:
+        """Return the name of each id as the connection sees it: as read before, where nobody has written since."""
+        at, names = self._names
+        return names if at == sequences(connection) else read_names(connection)
 
     def _reader(
         self, connection: sqlite3.Connection, known: dict[str, tuple[int, bytes]]

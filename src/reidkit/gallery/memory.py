@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder
     from reidkit.gallery.filters import Filter
+    from reidkit.gallery.person_ids import Settle
     from reidkit.gallery.protocol import OnConflict, Status
     from reidkit.gallery.row import Row
     from reidkit.metrics.calibration_file import Calibration
@@ -111,9 +112,15 @@ class MemoryGallery(BaseGallery):
         return (entry.row for entry in self._entries.values() if matching.matches(entry.row))
 
     def _write(
-        self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
+        self,
+        vectors: NDArray[np.float32],
+        rows: Sequence[Row],
+        thumbnails: Sequence[bytes | None],
+        how: OnConflict,
+        settle: Settle | None,
     ) -> Added:
         with self._lock:
+            rows = settle(rows, self.person_names()) if settle else rows
             before = (dict(self._entries), dict(self._ids), list(self._gone), self._last)
             try:
                 status = [

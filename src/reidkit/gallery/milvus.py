@@ -33,6 +33,7 @@ from reidkit.gallery.milvus_records import (
 )
 from reidkit.gallery.milvus_store import MESSAGE_BYTES, Store, rows_at_once
 from reidkit.gallery.milvus_view import FIELDS, MilvusView
+from reidkit.gallery.person_ids import first_names
 from reidkit.gallery.positions import KEPT_DAYS, page_of, position_of, read_cursor, read_position, too_old
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
 from reidkit.gallery.row import from_micros, now_micros, time_of
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.encoder import Encoder
+    from reidkit.gallery.person_ids import Settle
     from reidkit.gallery.protocol import OnConflict
     from reidkit.gallery.row import Row
 
@@ -87,6 +89,7 @@ class MilvusGallery(BaseGallery):
         self._tag = secrets.randbelow(STEP)  # two programs that write at the same moment give different ids
         self._listing: tuple[Filter, NDArray[np.int64]] = (EVERYTHING, np.zeros(0, np.int64))
         self._noted_calibration = self._pruned = False
+        self._names: dict[int, str | None] | None = None
 
     @classmethod
     def create(cls, uri: str, model: Encoder | None = None, *, fingerprint: str = "", dim: int = 0) -> Self:
@@ -134,6 +137,15 @@ class MilvusGallery(BaseGallery):
         found = self._records(keys, ("key", "thumbnail"), size=MESSAGE_BYTES // LONGEST_THUMBNAIL)
         pictures = {record["key"]: base64.b64decode(record["thumbnail"]) for record in found}
         return [pictures.get(key) or None for key in keys]
+
+    def person_names(self) -> dict[int, str | None]:
+        """Return the name of each id: see `Gallery.person_names`."""
+        first: dict[int, Row] = {}
+        for record in self._read(f"pid != {MILVUS_UNKNOWN}"):
+            row = to_row(record)
+            if row.pid is not None and (row.pid not in first or row.id < first[row.pid].id):
+                first[row.pid] = row
+        return first_names(first.values())
 
     def keys(self) -> list[str]:
         """Return the keys of all rows, in the order of their ids."""
@@ -240,12 +252,21 @@ class MilvusGallery(BaseGallery):
     # Changes.
 
     def _write(
-        self, vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None], how: OnConflict
+        self,
+        vectors: NDArray[np.float32],
+        rows: Sequence[Row],
+        thumbnails: Sequence[bytes | None],
+        how: OnConflict,
+        settle: Settle | None,
     ) -> Added:
         check_lengths(vectors, rows)
         check_thumbnails(thumbnails)
-        new = rows_to_write(vectors, rows, thumbnails)
         with self._lock:
+            if settle:  # all rows are read for it once
+                names = self.person_names() if self._names is None else self._names
+                rows = settle(rows, names)
+                self._names = first_names(rows, names)
+            new = rows_to_write(vectors, rows, thumbnails)
             records = self._store.by_key((row.key for row in rows), ("key", "id", "digest"), size=PAGE, level="strong")
             known = {key: (int(record["id"]), bytes.fromhex(record["digest"])) for key, record in records.items()}
             fresh: dict[str, NewRow] = {}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from reidkit.gallery.protocol import Gallery
     from reidkit.gallery.row import Row
 
 PERSON = "person"
 """The attribute that holds the name of an id; of a track, the number of the person that joining proposes."""
+
+
+Settle: TypeAlias = "Callable[[Sequence[Row], Mapping[int, str | None]], Sequence[Row]]"
+"""Returns rows as they are to be added to a gallery in which ids have these names."""
 
 
 class PersonIds:
@@ -23,39 +26,56 @@ class PersonIds:
     people in the same one as soon as somebody comes to it.
     """
 
-    def __init__(self, gallery: Gallery, taken: Iterable[int] = ()) -> None:
-        """Take the names of a gallery; a name that is new gets none of the ids that are `taken`, too."""
-        self._gallery, self._also_taken = gallery, frozenset(taken)
+    def __init__(self, names: Mapping[int, str | None], taken: Iterable[int] = ()) -> None:
+        """Take the names of a gallery's ids; a name that is new gets none of the ids that are `taken`, too."""
+        self._pids: dict[str, int] = {}
+        for pid, name in names.items():
+            if name is not None:
+                self._pids.setdefault(name, pid)
+        self._taken = {*names, *taken}
 
     def row(self, row: Row) -> Row:
         """Return a row, which has an id and its name, with the id that the gallery knows the name by."""
         if row.pid is None:
             return row
-        pids, taken = self._known
         name = str(row.attributes[PERSON])
-        if name not in pids:
-            pids[name] = max(taken) + 1 if row.pid in taken else row.pid
-            taken.add(pids[name])
-        return row if pids[name] == row.pid else replace(row, pid=pids[name])
-
-    @cached_property
-    def _known(self) -> tuple[dict[str, int], set[int]]:
-        """The id of each name, and all ids that are taken; an id is that of the name in its first row, and no other."""
-        first: dict[int, object] = {}
-        for row in self._gallery:
-            if row.pid is not None:
-                first.setdefault(row.pid, row.attributes.get(PERSON))
-        pids: dict[str, int] = {}
-        for pid, name in first.items():
-            if isinstance(name, str):
-                pids.setdefault(name, pid)
-        return pids, {*first, *self._also_taken}
+        if name not in self._pids:
+            self._pids[name] = max(self._taken) + 1 if row.pid in self._taken else row.pid
+            self._taken.add(self._pids[name])
+        return row if self._pids[name] == row.pid else replace(row, pid=self._pids[name])
 
 
-def named_ids(rows: Sequence[Row], names: Mapping[int, str]) -> frozenset[int]:
-    """Return the ids of rows that stand for names: those of `names`, and each whose rows alone, and all, have one name.
+def settle_named(keys: Iterable[str], taken: Iterable[int] = ()) -> Settle | None:
+    """Return what gives the rows of these keys the ids that a gallery knows their names by; None where there are none.
 
-    A gallery's file has names as an attribute; an attribute of that name may mean something else.
+    A name that is new gets none of the ids that are `taken`.
+    """
+    named, others = frozenset(keys), frozenset(taken)
+
+    def settle(rows: Sequence[Row], names: Mapping[int, str | None]) -> list[Row]:
+        ids = PersonIds(names, others)
+        return [ids.row(row) if row.key in named else row for row in rows]
+
+    return settle if named else None
+
+
+def first_names(rows: Iterable[Row], known: Mapping[int, str | None] = MappingProxyType({})) -> dict[int, str | None]:
+    """Return the name of each id: that of its first row, None where that is no text; `known` ids have theirs."""
+    names = dict(known)
+    for row in rows:
+        if row.pid is not None and row.pid not in names:
+            name = row.attributes.get(PERSON)
+            names[row.pid] = name if isinstance(name, str) else None
+    return names
+
+
+def named_ids(
+    rows: Iterable[Row], names: Mapping[int, str] = MappingProxyType({})
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the ids of rows that stand for names, and all others.
+
+    Those of `names` do, and each whose rows alone, and all, have one name: an attribute `person` may mean something
+    else.
     """
     texts: dict[int, set[object]] = {}
     ids: dict[object, set[int]] = {}
@@ -65,4 +85,5 @@ def named_ids(rows: Sequence[Row], names: Mapping[int, str]) -> frozenset[int]:
             texts.setdefault(row.pid, set()).add(text if isinstance(text, str) else None)
             ids.setdefault(text, set()).add(row.pid)
     own = {pid for pid, (text, *more) in texts.items() if text is not None and not more and len(ids[text]) == 1}
-    return frozenset(own | set(names))
+    named = own.union(names)
+    return frozenset(named), frozenset(texts) - named

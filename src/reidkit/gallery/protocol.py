@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Image
     from reidkit.gallery.filters import Filter
+    from reidkit.gallery.person_ids import Settle
     from reidkit.gallery.row import Camera, Row, Time, Value
     from reidkit.metrics.calibration_file import Calibration
 
@@ -187,12 +188,14 @@ class Gallery(Protocol):
         model: str = "",
         thumbnails: Sequence[bytes | None] | None = None,
         on_conflict: OnConflict = "raise",
+        settle: Settle | None = None,
     ) -> Added:
         """Add features [N, D] with their rows, all of them or, where one is refused, none.
 
         Of equal keys among `rows` the last one counts where `on_conflict` is `replace`; else they are a conflict unless
         they are equal throughout. `model` is the fingerprint of the model that made the features, compared with that of
-        the gallery; "": the caller knows. `thumbnails` are JPEGs to be shown.
+        the gallery; "": the caller knows. `thumbnails` are JPEGs to be shown. `settle` is called with the rows and
+        `person_names()` while nobody else writes (in Milvus they may), and returns the rows as they are to be added.
 
         Raises:
             DataError: features of another length or model, with NaN or infinity; a key that is there with other
@@ -272,6 +275,9 @@ class Gallery(Protocol):
 
     def keys(self) -> list[str]:
         """Return the keys of all rows, in the order of their ids."""
+
+    def person_names(self) -> dict[int, str | None]:
+        """Return the name of each id: the attribute `person` of its first row; None where that is no text."""
 
     def info(self) -> Info:
         """Return what the gallery is."""

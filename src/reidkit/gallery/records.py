@@ -10,6 +10,7 @@ import numpy as np
 from reidkit.errors import DataError
 from reidkit.gallery.conflicts import attributes_text
 from reidkit.gallery.filters import UNKNOWN
+from reidkit.gallery.person_ids import PERSON
 from reidkit.gallery.positions import KEPT_DAYS
 from reidkit.gallery.row import Row, made_of, now_micros, time_of, to_micros
 from reidkit.gallery.vector_index import NewRows
@@ -84,6 +85,16 @@ def read_rows(connection: sqlite3.Connection, ids: NDArray[np.int64]) -> list[Ro
     asked = f"SELECT {COLUMNS} FROM {FROM} WHERE rows.id IN (SELECT value FROM json_each(?))"  # noqa: S608
     found = {record[0]: make_row(record) for record in connection.execute(asked, [_json(ids)])}
     return [found[number] for number in ids.tolist()]
+
+
+def read_names(connection: sqlite3.Connection) -> dict[int, str | None]:
+    """Return the name that the first row of each id has; None where that is no text."""
+    # Of the columns beside min(id), SQLite returns those of the row that has it.
+    asked = (
+        f"SELECT min(id), pid, json_extract(attributes, '$.{PERSON}') FROM rows WHERE pid IS NOT NULL GROUP BY pid "  # noqa: S608
+        "ORDER BY 1"
+    )
+    return {pid: name if isinstance(name, str) else None for _, pid, name in connection.execute(asked)}
 
 
 def known_digests(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:

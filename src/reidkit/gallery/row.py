@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import time_ns
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from reidkit.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Made = TypeVar("Made", bound="Row")
 
@@ -228,3 +226,36 @@ def check_rows(rows: Sequence[Row]) -> None:
     """
     if not isinstance(rows, Sequence) or not all(isinstance(row, Row) for row in rows):
         raise UsageError("rows are no list of Row: pass [Row(key=key) for key in keys]", argument="rows")
+
+
+def rows_of(count: int, *, keys: Sequence[str], **columns: Sequence[Any] | None) -> list[Row]:
+    """Return rows of columns: `cameras`, `pids`, `tracks`, `times`, `attributes`; None: not known.
+
+    Raises:
+        DataError: a value that cannot be one.
+        UsageError: a column of another length.
+    """
+    known = {name: column for name, column in {"keys": keys, **columns}.items() if column is not None}
+    for name, column in known.items():
+        if isinstance(column, str) or not isinstance(column, Iterable):
+            raise UsageError(f"{name} is {column!r}: pass a list, one for each image", argument=name)
+    given = {name: list(column) for name, column in known.items()}
+    for name, column in given.items():
+        if len(column) != count:
+            raise UsageError(f"there are {len(column)} {name} for {count} images: pass one for each", argument=name)
+    names = {name: name if name == "attributes" else name.removesuffix("s") for name in given}
+    return [Row(**{names[name]: column[at] for name, column in given.items()}) for at in range(count)]
+
+
+def keys_of(images: Sequence[object]) -> list[str]:
+    """Return the paths of images, as text.
+
+    Raises:
+        UsageError: one has none.
+    """
+    keys = []
+    for index, image in enumerate(images):
+        if not isinstance(image, str | os.PathLike):
+            raise UsageError(f"image {index} has no path to be its key: pass keys", argument="keys")
+        keys.append(os.fspath(image))
+    return keys

@@ -103,6 +103,11 @@ def _row(place: Path, line: int, cells: dict[str, str], names: Mapping[str, int]
         attributes = {name: value_of(text) for name, text in cells.items() if name not in KNOWN and text}
         named = "pid" in known and names.get(known["pid"], -1) >= 0
         if named:
+            if cells.get(PERSON, "") not in ("", known["pid"]):
+                raise DataError(
+                    f"its pid {known['pid']} is a name, which becomes its {PERSON}, and its {PERSON} is "
+                    f"{cells[PERSON]}: call that column otherwise, or leave it out"
+                )
             attributes[PERSON] = known["pid"]
         if "pid" in known:
             known["pid"] = names[known["pid"]] if names else int(known["pid"])

@@ -13,7 +13,7 @@ from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.extras import install
 from reidkit.gallery.filters import EVERYTHING
-from reidkit.gallery.person_ids import PERSON
+from reidkit.gallery.person_ids import PERSON, named_ids, settle_named
 from reidkit.gallery.protocol import Added
 from reidkit.gallery.row import Row
 from reidkit.types import NO_CAMERA, Embeddings
@@ -212,7 +212,8 @@ def open_copy(source: Gallery, target: str | os.PathLike[str]) -> Gallery:
 def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int], None] | None = None) -> Added:
     """Copy all rows that the target does not have with the same contents; what became of them.
 
-    A copy that was stopped goes on with what is missing. Vectors are copied bit for bit, ids are given anew.
+    A copy that was stopped goes on with what is missing. Vectors are copied bit for bit, ids of rows are given anew.
+    The pid of somebody who has a name becomes the one that the target knows the name by.
 
     Raises:
         DataError: the galleries are of two models.
@@ -225,10 +226,14 @@ def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int]
     keys: list[str] = []
     status: list[Status] = []
     total, done = source.count(), 0
+    named, others = named_ids(source)
     for some in pages(source):
         names = [row.key for row in some]
         pictures = source.thumbnails(names)
-        added = target.add_vectors(source.vectors(names), some, thumbnails=pictures, on_conflict="replace")
+        settle = settle_named((row.key for row in some if row.pid in named), taken=others)
+        added = target.add_vectors(
+            source.vectors(names), some, thumbnails=pictures, on_conflict="replace", settle=settle
+        )
         keys += added.keys
         status += added.status
         done += len(some)
