@@ -133,12 +133,32 @@ def test_a_data_set_with_a_fault_is_not_embedded_without_its_ids(noise: Path, tm
     assert list_images(copy).samples.pids.max() > 0
 
 
+def test_one_split_of_a_data_set(noise: Path, folder: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(noise)
+    for split in ("train", "query", "gallery"):
+        part = list_images(noise, split=split).samples
+        assert len(part) > 0
+        assert list(part) == list(getattr(dataset, split))
+    (folder / "split.csv").write_text("path,pid,camid,split\n01.png,1,0,train\n02.png,2,0,query\n03.png,2,1,gallery\n")
+    assert list_images(folder / "split.csv", split="gallery").samples.pids.tolist() == [2]
+    (folder / "plain.csv").write_text("path\n01.png\n")
+    (folder / "plain.txt").write_text("01.png\n")
+    for other in (noise / "query", folder / "01.png", folder / "plain.csv", folder / "plain.txt", dataset.query[0]):
+        with pytest.raises(DataError, match="is no data set and has no split query: name none"):
+            list_images(other, split="query")
+    with pytest.raises(UsageError, match="split must be train, query or gallery, not val"):
+        list_images(noise, split="val")  # type: ignore[arg-type]
+
+
 def test_samples_data_sets_and_what_is_no_list_of_images(folder: Path) -> None:
     sample = Sample(folder / "00.png", 3, 1)
     assert list(list_images(sample).samples) == [sample]
     dataset = Dataset("two", (sample,), query=(Sample(folder / "01.png", 4, 1),))
     assert list_images(dataset).samples.pids.tolist() == [3, 4]
     assert list_images([dataset, folder / "02.png"]).samples.pids.tolist() == [3, 4, -1]
+    assert list_images(dataset, split="query").samples.pids.tolist() == [4]
+    with pytest.raises(DataError, match="the data set two has no gallery images: name another split"):
+        list_images(dataset, split="gallery")
     with pytest.raises(DataError, match="there are no images to list"):
         list_images([])
     for wrong in (None, 3, [np.zeros((2, 2, 3), np.uint8)]):

@@ -59,6 +59,9 @@ Missing = Literal["refuse", "ones"]
 Precision = Literal["auto", "fp32", "bf16"]
 """What a network computes in; `auto` is bf16 where the device has it."""
 
+Split = Literal["train", "query", "gallery"]
+"""A part of a data set: images to train on, or those of an evaluation."""
+
 EXPORTED = (".onnx", ".xml")
 """The endings of models that ONNX Runtime and OpenVINO run."""
 

@@ -13,6 +13,7 @@ from reidkit.cli import options
 from reidkit.cli.output import command, join, print_json, print_line, progress, remark
 from reidkit.errors import UsageError
 from reidkit.terminal import counted
+from reidkit.types import Split
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def embed(
     inference: options.Inference,
     flip: Annotated[bool, typer.Option("--flip", help="Average the features of an image and its mirror.")] = False,
     format_: options.Format = None,
+    split: Annotated[
+        Split | None, typer.Option(metavar="train|query|gallery", help="The images of one split of data sets.")
+    ] = None,
     processes: options.Processes = 1,
     ray: Annotated[
         str | None,
@@ -52,11 +56,11 @@ def embed(
     from reidkit.embedding import embed_images
 
     if ray:
-        found = _listed(images, format_)
+        found = _listed(images, format_, split)
         _tell(found)
         return _print(_on_ray(model, found, out, inference, flip=flip, address=ray), as_json=as_json)
     loaded = inference.load_model(model)
-    found = _listed(images, format_)
+    found = _listed(images, format_, split)
     as_child()
     with join() as group, progress(group.first) as tell:
         if group.first:
@@ -110,10 +114,12 @@ def _tell(found: ImageList) -> None:
         remark(line)
 
 
-def _listed(images: list[Path], format_: str | None) -> ImageList:
+def _listed(images: list[Path], format_: str | None, split: Split | None) -> ImageList:
     """Return the images that are named; `-` reads their paths from standard input."""
     from reidkit.data.image_list import ImageList, list_images, listed
 
     if images == [STDIN]:
+        if split is not None:
+            raise UsageError("a list of paths has no splits: leave out --split")
         return ImageList(listed(sys.stdin, Path(), "standard input"))
-    return list_images(images, format_)
+    return list_images(images, format_, split)

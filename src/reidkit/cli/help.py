@@ -66,6 +66,7 @@ OWN = {
     "reduce": {"Training": "dim power"},
     "serve": {"Inference": "model"},
     "audit": {"Access": "verify actor"},
+    "embed": {"Data": "split"},
     "score": {"Scores": "query_sequences gallery_sequences"},
     "import": {"Data": "family settings"},
     "track": {"Data": "camera start", "Inference": "model", "Output": "gallery keep"},

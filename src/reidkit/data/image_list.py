@@ -14,8 +14,8 @@ from reidkit.data.formats.detect import all_samples, load_dataset
 from reidkit.data.formats.scan import SUFFIXES, images_below, worth_saying
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
-from reidkit.recipe.checks import check_path
-from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples, SampleTable, as_samples
+from reidkit.recipe.checks import check_choice, check_path
+from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples, SampleTable, Split, as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,11 @@ class ImageList:
     notes: tuple[str, ...] = ()
 
 
-def list_images(images: Named | Iterable[Named], format: str | None = None) -> ImageList:  # noqa: A002
+def list_images(
+    images: Named | Iterable[Named],
+    format: str | None = None,  # noqa: A002
+    split: Split | None = None,
+) -> ImageList:
     """List the images that are named; none of them is opened.
 
     A folder or URL that is a data set gives all its images, with ids and cameras; any other folder all images in it and
@@ -51,11 +55,14 @@ def list_images(images: Named | Iterable[Named], format: str | None = None) -> I
     Args:
         images: A path, a data set, samples, or several of these.
         format: The format of data sets; None: it is recognised.
+        split: Which images of data sets; None: all. All else has no splits, and is refused then.
 
     Raises:
         MissingFileError: there is nothing at a path.
-        DataError: a path leads to no images, or to something else.
+        DataError: a path leads to no images, or to something else; a data set has no images of the split.
     """
+    if split is not None:
+        check_choice(split, Split, "split")
     alone = isinstance(images, str | os.PathLike | Sample | Dataset)
     if not alone and not isinstance(images, Iterable):
         raise UsageError(f"images are a {type(images).__name__}: pass paths, a data set or samples", argument="images")
@@ -64,7 +71,7 @@ def list_images(images: Named | Iterable[Named], format: str | None = None) -> I
         return ImageList(images)
     if not given:
         raise DataError("there are no images to list: give files, folders, lists or shards", argument="images")
-    found = [_of_one(one, format) for one in given]
+    found = [_of_one(one, format, split) for one in given]
     if len(found) == 1:
         return found[0]
     if any(part.samples.shards for part in found):
@@ -87,60 +94,77 @@ def listed(lines: Iterable[str], folder: Path, where: str) -> Samples:
     return samples
 
 
-def _of_one(one: Named, format: str | None) -> ImageList:  # noqa: A002
-    if isinstance(one, Sample):
-        return ImageList(as_samples([one]))
+def _of_one(one: Named, format: str | None, split: Split | None) -> ImageList:  # noqa: A002
     if isinstance(one, Dataset):
-        return ImageList(all_samples(one), one.names)
+        return _of_dataset(one, split, f"the data set {one.name}")
+    if isinstance(one, Sample):
+        _refuse_split(one.path, split)
+        return ImageList(as_samples([one]))
     path = check_path(one, "the path of an image or a folder, a data set or samples", "images")
     ending = path.suffix.lower()
     if url_of(path) or format is not None or ending in SHARDS:
-        return _dataset(path, format)
-    return _folder(path) if path.is_dir() else _file(path, ending)
+        return _of_dataset(load_dataset(path, format), split, path)
+    return _folder(path, split) if path.is_dir() else _file(path, ending, split)
 
 
-def _file(path: Path, ending: str) -> ImageList:
+def _file(path: Path, ending: str, split: Split | None) -> ImageList:
     if not path.exists():
         raise MissingFileError(f"{path} is not there: give images, folders, lists of paths, tables or shards")
+    if ending in TABLES:
+        return _table(path, split)
+    _refuse_split(path, split)
     if ending in LISTS:
         return ImageList(listed(_lines(path), path.parent, str(path)))
-    if ending in TABLES:
-        return _table(path)
     if not path.name.lower().endswith(SUFFIXES):
         raise DataError(f"{path} is no image, list (.txt), table (.csv) or shard by its name: give one of these")
     return ImageList(as_samples([Sample(path, JUNK, NO_CAMERA)]))
 
 
-def _dataset(path: Path, format: str | None) -> ImageList:  # noqa: A002
-    dataset = load_dataset(path, format)
-    return ImageList(all_samples(dataset), dataset.names, tuple(worth_saying(dataset)))
+def _of_dataset(dataset: Dataset, split: Split | None, where: object) -> ImageList:
+    """Return the images of a data set or of one split of it.
+
+    Raises:
+        DataError: there are none of that split.
+    """
+    samples = all_samples(dataset) if split is None else getattr(dataset, split)
+    if not samples:
+        raise DataError(
+            f"{where} has no {f'{split} images: name another split' if split else 'images'}", argument="split"
+        )
+    return ImageList(samples, dataset.names, tuple(worth_saying(dataset)))
 
 
-def _folder(path: Path) -> ImageList:
+def _refuse_split(path: object, split: Split | None) -> None:
+    if split is not None:
+        raise DataError(f"{path} is no data set and has no split {split}: name none", argument="split")
+
+
+def _folder(path: Path, split: Split | None) -> ImageList:
     """Return the images of a data set, or else all images below a folder, whose ids are not known.
 
     Raises:
         DataError: there are no images, or the data set has a fault, as a file without an id.
     """
     try:
-        return _dataset(path, None)
+        return _of_dataset(load_dataset(path), split, path)
     except UnknownLayoutError:
+        _refuse_split(path, split)
         samples = SampleTable(Sample(image, JUNK, NO_CAMERA) for image in images_below(path))
     if not samples:
         raise DataError(f"{path} holds no images: give a folder that does")
     return ImageList(samples)
 
 
-def _table(path: Path) -> ImageList:
+def _table(path: Path, split: Split | None) -> ImageList:
     """Return the images of a table: a data set's, or any that has a column `path`.
 
     Of a table that has ids they are never passed over: it may list images that are not there, and all else is refused.
     """
     paths = None if has_labels(path) else paths_in(path)
     if paths is not None:
+        _refuse_split(path, split)
         return ImageList(listed(paths, path.parent, str(path)))
-    dataset = load_table(path, missing=True)
-    return ImageList(all_samples(dataset), dataset.names)
+    return _of_dataset(load_table(path, missing=True), split, path)
 
 
 def _lines(path: Path) -> Sequence[str]:

@@ -190,8 +190,8 @@ def require_matches(query: Labelled, gallery: Labelled, cameras: Cameras) -> tup
     for side, pids in (("query", rule.query_pids), ("gallery", rule.gallery_pids)):
         if len(pids) and (pids == JUNK).all():
             raise DataError(
-                f"no image of the {side} has an id (every pid is -1): embed images whose folders, names or table say "
-                "it, or write pids into the file"
+                f"no image of the {side} has an id (every pid is -1): embed a whole data set, or one split of it "
+                f"(`reidkit embed MODEL DIR --split {side}`), or write pids into the file"
             )
     if not set(rule.query_pids.tolist()) & set(rule.gallery_pids.tolist()) - {JUNK}:
         raise DataError("query and gallery share no id: their pids must number the same ids in the same way")
