@@ -179,6 +179,11 @@ def test_wrong_calls_end_in_a_sentence(place, call, model):
         (["info", "crops.csv"], 1, "crops.csv is no gallery"),
         (["search", "none.db", "who.png"], 2, "name it by --model, or search by --key"),
         (["search", "none.db", "--key", "a"], 1, "none.db is not there"),
+        (
+            ["search", "none.db", "--pid", "Karl", "a.png"],
+            2,
+            "--pid Karl is no number: people who have names are found by",
+        ),
         (["search", "none.db", "--pid", "7"], 2, "give IMAGES of a person, or --key and the key of a row"),
         (
             ["remove", "none.db", "--older-than", "soon"],

@@ -293,6 +293,13 @@ def test_filters(gallery):
         Filter(cameras="door")
 
 
+def test_what_is_no_filter_is_refused(gallery):
+    for call in (gallery.count, gallery.rows, gallery.remove_matching):
+        for wrong in ("hall", {"cameras": ["hall"]}, None):
+            with pytest.raises(UsageError, match=r"is no filter: pass a Filter of reidkit\.gallery"):
+                call(wrong)
+
+
 def test_removing_by_filter(gallery):
     fill(gallery, camera=["door", "hall", None, "door"], time=[NOON - timedelta(days=5)] * 2 + [None, None])
     with pytest.raises(UsageError, match="an empty filter would remove everything"):

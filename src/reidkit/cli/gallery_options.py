@@ -30,7 +30,7 @@ class Which:
 
     camera: Annotated[list[str] | None, typer.Option("--camera", help="Rows of this camera; may be repeated.")] = None
     not_camera: Annotated[list[str] | None, typer.Option("--not-camera", help="No rows of this camera.")] = None
-    pid: Annotated[list[int] | None, typer.Option("--pid", help="Rows of this id.")] = None
+    pid: Annotated[list[str] | None, typer.Option("--pid", metavar="<int>", help="Rows of this id.")] = None
     track: Annotated[list[str] | None, typer.Option("--track", help="Rows of this track.")] = None
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", metavar="NAME=VALUE", help="Rows with this attribute.")
@@ -48,13 +48,27 @@ class Which:
         return Filter(
             cameras=self.camera,
             not_cameras=self.not_camera or (),
-            pids=self.pid,
+            pids=None if self.pid is None else [parse_pid(text) for text in self.pid],
             tracks=self.track,
             attributes=parse_attributes(self.attribute or []),
             since=parse_time(self.since) if self.since else None,
             until=parse_time(self.until) if self.until else None,
             older_than=parse_time(self.older_than) if self.older_than else None,
         )
+
+
+def parse_pid(text: str) -> int:
+    """Return an id.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(
+            f"--pid {text} is no number: people who have names are found by --attribute person={text}"
+        ) from None
 
 
 def parse_time(text: str) -> datetime:

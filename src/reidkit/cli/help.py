@@ -66,6 +66,7 @@ OWN = {
     "reduce": {"Training": "dim power"},
     "serve": {"Inference": "model"},
     "audit": {"Access": "verify actor"},
+    "check": {"Gallery": "queries"},
     "embed": {"Data": "split"},
     "score": {"Scores": "query_sequences gallery_sequences"},
     "import": {"Data": "family settings"},

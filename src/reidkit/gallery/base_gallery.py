@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.filters import EVERYTHING, Filter
+from reidkit.gallery.filters import EVERYTHING, Filter, check_filter
 from reidkit.gallery.person_ids import first_names
 from reidkit.gallery.protocol import Added, Info
 from reidkit.gallery.query import Hits, Query, check_list, options_of
@@ -218,7 +218,7 @@ class BaseGallery(ABC):
 
     def remove_matching(self, matching: Filter, *, expect: int | None = None, dry_run: bool = False) -> int:
         """Remove the rows that meet a filter: see `Gallery.remove_matching`."""
-        if not matching:
+        if not check_filter(matching):
             raise UsageError("an empty filter would remove everything: say which rows are to go", argument="matching")
         if not dry_run:
             return self._remove(matching, expect)

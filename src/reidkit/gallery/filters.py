@@ -286,3 +286,17 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 EVERYTHING = Filter()
+
+
+def check_filter(matching: object) -> Filter:
+    """Return a filter.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(matching, Filter):
+        raise UsageError(
+            f"{matching!r} is no filter: pass a Filter of reidkit.gallery, as Filter(cameras=['hall'])",
+            argument="matching",
+        )
+    return matching

@@ -15,7 +15,7 @@ from reidkit.errors import DataError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, refuse_other_count
 from reidkit.gallery.conflicts import NewRow, digest_of, rows_to_write, status_of
 from reidkit.gallery.database import Database, create, read_meta
-from reidkit.gallery.filters import EVERYTHING
+from reidkit.gallery.filters import EVERYTHING, check_filter
 from reidkit.gallery.local_view import LocalView
 from reidkit.gallery.meta import new_meta, parse_meta
 from reidkit.gallery.person_ids import first_names
@@ -120,12 +120,14 @@ class LocalGallery(BaseGallery):
 
     def count(self, matching: Filter = EVERYTHING) -> int:
         """Return how many rows meet a filter."""
+        check_filter(matching)
         where, values = matching.sql()
         with self._database.reading() as connection:
             return int(connection.execute(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()[0])  # noqa: S608
 
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
         """Return the rows that meet a filter: see `Gallery.rows`."""
+        check_filter(matching)
         where, values = matching.sql()
         after = read_cursor(cursor, limit)
         asked = f"SELECT {COLUMNS} FROM {FROM} WHERE rows.id > ? AND {where} ORDER BY rows.id LIMIT ?"  # noqa: S608

@@ -16,7 +16,7 @@ import numpy as np
 from reidkit.errors import DataError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, calibration_of, refuse_other_count
 from reidkit.gallery.conflicts import conflict, is_same
-from reidkit.gallery.filters import EVERYTHING
+from reidkit.gallery.filters import EVERYTHING, check_filter
 from reidkit.gallery.kernels import cosines
 from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
@@ -63,11 +63,13 @@ class MemoryGallery(BaseGallery):
 
     def count(self, matching: Filter = EVERYTHING) -> int:
         """Return how many rows meet a filter."""
+        check_filter(matching)
         with self._lock:
             return len(self._entries) if not matching else sum(1 for _ in self._matching(matching))
 
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
         """Return the rows that meet a filter: see `Gallery.rows`."""
+        check_filter(matching)
         after = read_cursor(cursor, limit)
         with self._lock:
             found = list(islice((row for row in self._matching(matching) if row.id > after), limit + 1))

@@ -19,7 +19,7 @@ import numpy as np
 
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, refuse_other_count
 from reidkit.gallery.conflicts import NewRow, digest_of, rows_to_write, status_of
-from reidkit.gallery.filters import EVERYTHING, MILVUS_UNKNOWN, Filter
+from reidkit.gallery.filters import EVERYTHING, MILVUS_UNKNOWN, Filter, check_filter
 from reidkit.gallery.meta import new_meta, parse_meta
 from reidkit.gallery.milvus_address import parse_address
 from reidkit.gallery.milvus_records import (
@@ -121,6 +121,7 @@ class MilvusGallery(BaseGallery):
 
     def count(self, matching: Filter = EVERYTHING) -> int:
         """Return how many rows meet a filter."""
+        check_filter(matching)
         return self._store.count(matching.milvus())
 
     def get(self, key: str) -> Row | None:
@@ -154,6 +155,7 @@ class MilvusGallery(BaseGallery):
 
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
         """Return the rows that meet a filter: see `Gallery.rows`."""
+        check_filter(matching)
         after = read_cursor(cursor, limit)
         found: list[Row] = []
         while len(found) <= limit:
