@@ -87,6 +87,21 @@ def test_damaged_metadata_is_refused(text: str) -> None:
         spec_from_json(text)
 
 
+def test_means_and_deviations_however_they_are_given() -> None:
+    """A list, an array and whole numbers are the same input, and have the same fingerprint."""
+    size: Any = {"height": 256, "width": 128}
+    spec = InputSpec(**size, mean=(0.5, 0.0, 0.25), std=(1.0, 1.0, 1.0), scale=1.0)
+    for mean in ([0.5, 0, 0.25], np.array([0.5, 0, 0.25], np.float32)):
+        again = InputSpec(**size, mean=mean, std=np.ones(3), scale=np.int64(1))  # type: ignore[arg-type]
+        assert again == spec
+        assert again.digest_over("a") == spec.digest_over("a")
+    for wrong in ("abc", ["a", "b", "c"], 0.5, (0.5, 0.5), (0.5, 0.5, float("nan")), None, np.eye(3)):
+        with pytest.raises(UsageError, match="give three numbers, one for each channel"):
+            InputSpec(**size, mean=wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the scale and the deviations of an image have to be above 0"):
+        InputSpec(**size, scale="255")  # type: ignore[arg-type]
+
+
 def test_a_size_is_of_whole_numbers() -> None:
     size: dict[str, Any] = {"height": np.int64(256), "width": 128.0}
     assert repr(InputSpec(**size)) == repr(InputSpec(height=256, width=128)), "numbers of NumPy are in no JSON"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import numbers
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -54,9 +56,9 @@ class InputSpec:
         for name, choices in (("colour", get_args(Colour)), ("resize", get_args(Filter))):
             if getattr(self, name) not in choices:
                 raise _wrong(f"there is no {name} {getattr(self, name)}: choose {' or '.join(choices)}")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if not hasattr(values, "__len__") or len(values) != 3 or not all(math.isfinite(value) for value in values):
-                raise _wrong(f"the {name} of an image is {values}: give three numbers, one for each channel")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _channels(getattr(self, name), name))
+        object.__setattr__(self, "scale", _number(self.scale))
         if not (math.isfinite(self.scale) and self.scale > 0 and all(value > 0 for value in self.std)):
             raise _wrong("the scale and the deviations of an image have to be above 0")
 
@@ -211,3 +213,20 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 def _wrong(sentence: str) -> UsageError:
     return UsageError(sentence, argument="input_spec")
+
+
+def _channels(values: object, name: str) -> tuple[float, ...]:
+    """Return three numbers as floats, however they are given: a fingerprint is made of them.
+
+    Raises:
+        UsageError: they are none.
+    """
+    found = tuple(map(_number, values)) if isinstance(values, Iterable) and not isinstance(values, str) else ()
+    if len(found) != 3 or not all(map(math.isfinite, found)):
+        raise _wrong(f"the {name} of an image is {values}: give three numbers, one for each channel")
+    return found
+
+
+def _number(value: object) -> float:
+    """Return a number as a float; NaN where it is none."""
+    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
