@@ -262,6 +262,21 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
             file.write(content)
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold.
+
+    Raises:
+        DataError: it is a folder, or nothing can be written where it would lie.
+    """
+    with os_errors_as(path):
+        if _is_stream(path):
+            return
+        folder = next(each for each in path.absolute().parents if os.path.lexists(each))
+        probe = _new_partial(folder / path.name)
+        probe.close()
+        Path(probe.name).unlink()
+
+
 # Locks between processes, on every system that Python runs on.
 
 

@@ -12,7 +12,7 @@ import pytest
 from reidkit import terminal
 from reidkit.cli import output
 from reidkit.cli.train import Console
-from reidkit.errors import UsageError
+from reidkit.errors import DataError, UsageError
 from reidkit.recipe import Batch, Optim, Recipe
 from reidkit.train.checkpoint import Progress
 
@@ -227,8 +227,17 @@ def test_a_result_is_not_written_over_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(weights)
     for written, *read in ((weights, run), (weights, weights), (run / ".." / "run" / page.name, page)):
         with pytest.raises(UsageError, match=r"is what this command reads: name another file \(--report\)"):
-            output.refuse_input("--report", written, None, *read)
+            output.check_output("--report", written, None, *read)
     with pytest.raises(UsageError, match=r"link\.csv"):
-        output.refuse_input("--report", tmp_path / "link.csv", tmp_path / "gone", run)
+        output.check_output("--report", tmp_path / "link.csv", tmp_path / "gone", run)
     for other in (page, tmp_path / "new.html", Path(os.devnull), None):
-        output.refuse_input("--report", other, run, tmp_path / "gone", tmp_path)
+        output.check_output("--report", other, run, tmp_path / "gone", tmp_path)
+
+
+def test_a_result_that_cannot_be_written_is_refused_before_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for wrong in (tmp_path, tmp_path / "file" / "page.html", tmp_path / "file" / "new" / "page.html"):
+        with pytest.raises(DataError, match=r"cannot be written .*: name a file in a folder"):
+            output.check_output("--report", wrong)
+    output.check_output("--report", tmp_path / "new" / "folder" / "page.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -175,8 +175,11 @@ def test_every_query_in_a_file(nursery: Nursery, files: tuple[Path, Path], tmp_p
     assert float(rows[0]["ap"]) == pytest.approx(scores.average_precision[0], rel=1e-5)
     assert int(rows[5]["first_match"]) == scores.first_match[5]
     assert rows[0]["reranked_ap"] != rows[0]["ap"]
-    done = nursery.run("score", *files, "--per-query", tmp_path / "no" / "queries.csv")
-    assert done.status == 1
+    new = tmp_path / "new" / "queries.csv"
+    assert nursery.run("score", *files, "--per-query", new).status == 0
+    assert new.exists()
+    done = nursery.run("score", *files, "--per-query", out / "queries.csv")
+    assert (done.status, done.out) == (1, "")
     assert "cannot be written" in done.line()
     before = files[1].read_bytes()
     assert nursery.run("score", *files, "--per-query", files[1]).status == 2

@@ -138,8 +138,10 @@ def test_columns_of_another_kind_are_refused(gallery, tmp_path):
 def test_files_that_cannot_be_written(gallery, tmp_path):
     with pytest.raises(UsageError, match=r"neither an \.npz nor a \.parquet"):
         export_gallery(gallery, tmp_path / "people.csv")
+    assert export_gallery(gallery, tmp_path / "people.npz") == 30
+    assert export_gallery(gallery, tmp_path / "new" / "folder" / "people.npz") == 30
     with pytest.raises(DataError, match="cannot be written"):
-        export_gallery(gallery, tmp_path / "none" / "people.npz")
+        export_gallery(gallery, tmp_path / "people.npz" / "people.npz")
 
 
 def test_a_copy_goes_on_where_it_stopped(gallery, tmp_path, monkeypatch):

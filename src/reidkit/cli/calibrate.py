@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, print_table, progress, refuse_input, remark, tell_passed_over
+from reidkit.cli.output import check_output, print_json, print_line, print_table, progress, remark, tell_passed_over
 from reidkit.terminal import percent
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def calibrate(
     as_json: options.Json = False,
 ) -> None:
     """Choose the threshold of "the same person" for a false accept rate, and store it beside the model."""
-    refuse_input("--out", out, model, data)
+    check_output("--out", out, model, data)
     from reidkit.comparison import run_calibration
     from reidkit.data.formats.detect import load_dataset
     from reidkit.metrics.calibration_file import Settings, to_json

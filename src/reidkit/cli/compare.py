@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, refuse_input
+from reidkit.cli.output import check_output, print_json, print_line
 
 
 def compare(
@@ -28,7 +28,7 @@ def compare(
     from reidkit.comparison import compare as compare_images
     from reidkit.plots.style import figure_format
 
-    refuse_input("--picture", picture, first, second)
+    check_output("--picture", picture, first, second)
     if picture:
         figure_format(picture)
     loaded = options.open_model(model, network, input_spec)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, print_table, progress, refuse_input, shown_command
+from reidkit.cli.output import check_output, print_json, print_line, print_table, progress, shown_command
 from reidkit.errors import UsageError
 from reidkit.terminal import percent
 
@@ -33,7 +33,7 @@ def compare_runs(
     as_json: options.Json = False,
 ) -> None:
     """Compare two runs: their curves, their scores side by side, and a paired test over the ids of the queries."""
-    refuse_input("--report", report, first, second, data)
+    check_output("--report", report, first, second, data)
     if data is None and (format_ or (features, comparing) != (options.Features(), options.Comparing())):
         raise UsageError("how features are made and compared is for --data: give it, or leave these options out")
     from reidkit.data.formats.detect import load_dataset

@@ -11,12 +11,12 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import (
+    check_output,
     print_json,
     print_line,
     print_table,
     print_text,
     progress,
-    refuse_input,
     remark,
     tell_passed_over,
 )
@@ -70,7 +70,7 @@ def data(
 
     dataset = load_dataset(folder, format_)
     samples = all_samples(dataset)
-    refuse_input("--sheet", sheet, *_named_as(sheet, samples))
+    check_output("--sheet", sheet, *_named_as(sheet, samples))
     unreadable: tuple[Unreadable, ...] = ()
     plain: tuple[ImageFile, ...] = ()
     if check:

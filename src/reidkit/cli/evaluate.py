@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from reidkit.cli import options
 from reidkit.cli.output import (
+    check_output,
     command,
     join,
     print_line,
     progress,
-    refuse_input,
     remark,
     shown_command,
     tell_passed_over,
@@ -41,8 +41,8 @@ def evaluate(
     as_json: options.Json = False,
 ) -> int:
     """Evaluate a trained model on a data set, by the official protocol."""
-    refuse_input("--per-query", scoring.per_query, model, data)
-    refuse_input("--report", report, model, data)
+    check_output("--per-query", scoring.per_query, model, data)
+    check_output("--report", report, model, data)
     if shared(processes):
         return run_as(processes, command())
 

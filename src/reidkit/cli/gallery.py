@@ -13,7 +13,7 @@ from reidkit.cli.gallery_audit import write_audit, write_search
 from reidkit.cli.gallery_options import ModelOption, Uri, Which, parse_attributes, parse_radius, parse_time
 from reidkit.cli.gallery_output import print_filled, print_hits, print_info
 from reidkit.cli.help import Command, commands
-from reidkit.cli.output import print_json, print_line, progress, refuse_input, remark
+from reidkit.cli.output import check_output, print_json, print_line, progress, remark
 from reidkit.errors import DataError, UsageError
 from reidkit.terminal import counted
 
@@ -230,7 +230,7 @@ def search(
     """
     from reidkit.gallery.query import Query, SearchOptions
 
-    refuse_input("--sheet", sheet, *(images or ()))
+    check_output("--sheet", sheet, *(images or ()))
     if sheet:
         from reidkit.plots.style import figure_format
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reidkit.atomic import refuse_unwritable
 from reidkit.errors import UsageError
 from reidkit.terminal import duration, harmless, table_lines
 from reidkit.workers import is_child
@@ -84,13 +85,17 @@ def print_text(text: str, *, indent: str = "") -> None:
         print_line(line)
 
 
-def refuse_input(option: str, written: Path | None, *read: Path | None) -> None:
-    """Refuse to write a result over a file that the command reads, or over the weights in a folder that it reads.
+def check_output(option: str, written: Path | None, *read: Path | None) -> None:
+    """Refuse a result's file that cannot be written, before there is a result, or that the command reads.
 
     Raises:
-        UsageError: the file of `option` is one of them.
+        DataError: it cannot be written.
+        UsageError: the file of `option` is one of those that are read, or the weights in a folder that is read.
     """
-    if written is None or not written.is_file():
+    if written is None:
+        return
+    refuse_unwritable(written)
+    if not written.is_file():
         return
     for path in read:
         file = path / "model.safetensors" if path and path.is_dir() else path

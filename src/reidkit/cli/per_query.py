@@ -33,6 +33,8 @@ def write_queries(path: Path, query: Embeddings, found: ScoreResult) -> None:
         for prefix, scores in kinds.items()
         for name, attribute in (("ap", "average_precision"), ("inp", "inp"), ("first_match", "first_match"))
     }
+    with os_errors_as(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with os_errors_as(path), atomic_write(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
         writer = csv.writer(text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.output import print_json, print_line, print_table, progress, refuse_input, remark
+from reidkit.cli.output import check_output, print_json, print_line, print_table, progress, remark
 from reidkit.cli.per_query import write_queries
 from reidkit.errors import UsageError
 from reidkit.terminal import percent
@@ -341,7 +341,7 @@ def score(
     """Score features that any system made, by the same protocol."""
     if scoring.rescore and not (query_sequences and gallery_sequences):
         raise UsageError("--rescore needs --query-sequences and --gallery-sequences: files of S vectors an image")
-    refuse_input("--per-query", scoring.per_query, query, gallery, query_sequences, gallery_sequences)
+    check_output("--per-query", scoring.per_query, query, gallery, query_sequences, gallery_sequences)
     from reidkit.metrics import protocols, retrieval
     from reidkit.metrics.features import holds_both, read_both, read_features
     from reidkit.metrics.matching import with_own_known

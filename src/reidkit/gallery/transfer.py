@@ -53,6 +53,8 @@ def export_gallery(
         raise UsageError(f"{path} is neither an .npz nor a .parquet: name the file so", argument="path")
     rows: list[Row] = []
     total = gallery.count(matching)
+    with os_errors_as(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     # The vectors wait in a file without a name until their number is known: memory may have no room for them.
     with os_errors_as(path), tempfile.TemporaryFile(dir=path.parent) as waiting:
         for some in pages(gallery, matching):
