@@ -255,6 +255,15 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_is_not_begun_among_the_files_of_its_data_set(noise: Path, tmp_path: Path) -> None:
+    before = sorted(noise.iterdir())
+    (tmp_path / "link").symlink_to(noise)
+    for out in (noise, tmp_path / "link"):
+        with pytest.raises(UsageError, match="is the data set: choose another folder as out"):
+            train(ONE_EPOCH, noise, out=out)
+    assert sorted(noise.iterdir()) == before
+
+
 @pytest.mark.parametrize("wrong", [{"save_every": 0}, {"save_every": 1.5}, {"evaluate_every": -1}])
 def test_epochs_between_what_there_cannot_be(wrong: dict[str, Any]) -> None:
     """`save_every=0` ended a run by a ZeroDivisionError, after an epoch."""

@@ -199,6 +199,7 @@ def open_dataset(data: Data, job: Job) -> Dataset:
     if isinstance(data, Dataset):
         return data
     if isinstance(data, str | os.PathLike):
+        _refuse_folder_of_images(Path(data), job)
         dataset = load_dataset(Path(data), job.options.format)
         for line in worth_saying(dataset):
             job.info(line)
@@ -213,6 +214,16 @@ def open_dataset(data: Data, job: Job) -> Dataset:
     if len(data) and isinstance(data[0], str | os.PathLike | Dataset):
         return merge_datasets([open_dataset(one, job) for one in data])  # type: ignore[arg-type]
     return Dataset("samples", train=data)  # type: ignore[arg-type]
+
+
+def _refuse_folder_of_images(data: Path, job: Job) -> None:
+    """Refuse to begin a run among the files of its data set.
+
+    Raises:
+        UsageError: both are one folder.
+    """
+    if data.is_dir() and job.out.exists() and data.samefile(job.out) and not run_folder.holds_run(job.out):
+        raise UsageError(f"{job.out} is the data set: choose another folder as out", argument="out")
 
 
 def open_evaluated(dataset: Dataset, job: Job) -> Dataset | None:
