@@ -19,6 +19,7 @@ from reidkit.evaluation import embed_dataset, open_dataset, require_evaluable, w
 from reidkit.metrics.calibration_file import Settings, calibration_path, load_calibration, save_calibration
 from reidkit.metrics.distances import pair_squares, prepare
 from reidkit.metrics.pairs import similarity
+from reidkit.recipe.checks import check_number
 from reidkit.terminal import chance_words
 from reidkit.types import Sample
 
@@ -211,7 +212,7 @@ def compare(model: Encoder, a: Image, b: Image, *, threshold: float | None = Non
     for image, name in ((a, "a"), (b, "b")):
         if isinstance(image, Sample):
             raise UsageError(f"{name} is a sample: pass its path, {name}.path", argument=name)
-    threshold = None if threshold is None else float(threshold)
+    threshold = None if threshold is None else check_number(threshold, "threshold")
     known = model.calibration
     metric = known.settings.metric if known else "cosine"
     if threshold is not None and metric == "cosine" and not -1 <= threshold <= 1:

@@ -95,6 +95,7 @@ def test_options_change_the_preset() -> None:
         ({"format": "tflite"}, "there is no format tflite: choose of onnx, openvino"),
         ({"input": "int4"}, "there is no input int4: choose of float32, uint8"),
         ({"colour": "cmyk"}, "there is no colour cmyk"),
+        ({"opset": "17"}, "opset must be a whole number from 1 on, not the text '17'"),
         ({"int8": True, "fp16": True}, "choose fp16 or int8"),
         ({"opset": 17, "resize": True}, "operators below version 18 cannot resize"),
         ({"preset": "deepstream", "resize": True}, "operators below version 18 cannot resize"),

@@ -369,8 +369,9 @@ def test_pages(gallery):
     assert keys(gallery) == gallery.keys()
     with pytest.raises(UsageError, match="no cursor of rows"):
         gallery.rows(cursor="x")
-    with pytest.raises(UsageError, match="pass limit=1 or more"):
-        gallery.rows(limit=0)
+    for limit in (0, "5", 1.5):
+        with pytest.raises(UsageError, match="pass limit=1 or more"):
+            gallery.rows(limit=limit)
 
 
 @pytest.mark.parametrize("by", ["person", "camera"])

@@ -94,6 +94,10 @@ def test_calibration_and_open_set_take_plain_arguments():
     assert stored.open_set == open_set(query, gallery, seed=3)
     with pytest.raises(UsageError, match="false accept rate of 2"):
         calibrate(query, gallery, far=2)
+    for wrong in ({"far": "0.01"}, {"prior": "0.5"}):
+        with pytest.raises(UsageError, match=r"must be a number, not the text '0\.") as told:
+            calibrate(query, gallery, **wrong)
+        assert told.value.argument in wrong
 
 
 def test_names_are_loaded_when_they_are_asked_for():

@@ -28,6 +28,7 @@ from reidkit.export.openvino_file import save_openvino
 from reidkit.export.parity import Parity, measure_parity, require_parity
 from reidkit.export.presets import FRONTS, Front, Preset, check_name, default_name, side_files, spec_of
 from reidkit.metrics.calibration_file import to_json
+from reidkit.recipe.checks import check_whole
 from reidkit.version import __version__
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class ExportOptions:
             if value not in known:
                 words = ", ".join(str(one) for one in known if one)
                 raise UsageError(f"there is no {name} {value}: choose of {words}", argument=name)
+        if self.opset is not None:
+            object.__setattr__(self, "opset", check_whole(self.opset, "opset", least=1))
         if self.fp16 and self.int8:
             raise UsageError("weights are stored in 16 bits or in 8: choose fp16 or int8", argument="fp16")
         if self.front.resize and (self.opset or self.front.opset or 18) < 18:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from reidkit.errors import DataError, UsageError
@@ -22,8 +23,8 @@ def read_cursor(cursor: str, limit: int) -> int:
     Raises:
         UsageError: a cursor that is none, or a limit below 1.
     """
-    if limit < 1:
-        raise UsageError(f"a page of {limit} rows: pass limit=1 or more", argument="limit")
+    if not isinstance(limit, Integral) or limit < 1:
+        raise UsageError(f"a page of {limit!r} rows: pass limit=1 or more", argument="limit")
     if not cursor:
         return 0
     if not _is_number(cursor):

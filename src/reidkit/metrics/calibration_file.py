@@ -15,7 +15,7 @@ from reidkit.metrics.identification import OpenSet
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import allowed_errors
-from reidkit.recipe.checks import check_whole
+from reidkit.recipe.checks import check_number, check_whole
 from reidkit.types import Cameras, Metric, beside
 
 NAME = "calibration.json"
@@ -40,12 +40,11 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("far", "prior"):  # those of NumPy are in no JSON
+            object.__setattr__(self, name, check_number(getattr(self, name), name))
+        object.__setattr__(self, "seed", check_whole(self.seed, "seed"))
         allowed_errors(self.far, 0)
         check_prior(self.prior)
-        # Numbers of NumPy are in no JSON.
-        for name, number in (("far", float(self.far)), ("prior", float(self.prior))):
-            object.__setattr__(self, name, number)
-        object.__setattr__(self, "seed", check_whole(self.seed, "seed"))
 
 
 @dataclass(frozen=True, kw_only=True)

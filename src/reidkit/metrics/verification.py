@@ -16,6 +16,7 @@ import numpy as np
 
 from reidkit.errors import UsageError
 from reidkit.metrics.pairs import Pairs, collect_pairs
+from reidkit.recipe.checks import check_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,7 +159,7 @@ def checked_rates(rates: Sequence[float], argument: str) -> tuple[float, ...]:
     """
     if isinstance(rates, str) or not isinstance(rates, Iterable):
         raise UsageError(f"{argument} is {rates!r}: pass a list, as [0.01, 0.1]", argument=argument)
-    found = tuple(rates)
+    found = tuple(check_number(rate, argument) for rate in rates)
     for rate in found:
         allowed_errors(rate, 0)
     return found

@@ -113,8 +113,19 @@ def check_whole(value: object, argument: str, *, least: int = 0) -> int:
     number: Any = value
     whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
     if isinstance(value, bool) or not whole or number < least:
-        raise UsageError(f"{argument} must be a whole number from {least} on, not {in_words(value)}", argument=argument)
+        _refuse(argument, f"a whole number from {least} on", value)
     return int(number)
+
+
+def check_number(value: object, argument: str) -> float:
+    """Return a number as a float, be it one of numpy's; what range it must be in, NaN or not, the caller knows.
+
+    Raises:
+        UsageError: it is none; the sentence names the argument.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        _refuse(argument, "a number", value)
+    return float(value)
 
 
 def check_path(path: object, wanted: str, argument: str = "path") -> Path:

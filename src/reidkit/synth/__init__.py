@@ -7,16 +7,16 @@ import re
 import shutil
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import islice
-from numbers import Integral
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from reidkit.atomic import final_name, hold, not_written
 from reidkit.errors import DataError, UsageError
+from reidkit.recipe.checks import check_whole
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
 from reidkit.synth.truth import MASKS, Note, are_ours, draw_files, write_keypoints
 from reidkit.types import JUNK, SYNTHETIC
@@ -65,11 +65,11 @@ class Plan:
 
     def check(self) -> None:
         """Raise UsageError for numbers that make no set."""
+        for each in fields(self):
+            check_whole(getattr(self, each.name), each.name)
         rules = (
-            (all(isinstance(number, Integral) for number in astuple(self)), f"{self} must be of whole numbers"),
             (4 <= self.ids <= 10**6, "ids must be from 4 (two to learn from, two to find) to 1000000"),
             (2 <= self.cameras <= 99, "cameras must be from 2 (a query is searched in the other cameras) to 99"),
-            (self.seed >= 0, "seed must not be negative"),
             (2 <= self.images_per_camera <= 1000, "images_per_camera must be from 2 (one is the query) to 1000"),
             (min(self.height, self.width) >= 32, "height and width must be at least 32 pixels"),
             (max(self.height, self.width) <= 512, "height and width must be at most 512 pixels"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from reidkit.errors import UsageError
+from reidkit.recipe.checks import check_number, check_whole
 from reidkit.synth.draw import OVERSAMPLING, camera, draw_shadow, paint_scene, rectangle
 from reidkit.synth.dress import draw_person
 from reidkit.synth.figure import CLOTH, FAMILY, Canvas, Pose, View, person, pick
@@ -72,12 +73,13 @@ class Street:
     apart: float = 10.0
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            (check_number if each.type == "float" else check_whole)(getattr(self, each.name), each.name)
         rules = (
             (1 <= self.videos <= 99, "videos must be from 1 to 99"),
             (1 <= self.ids <= 1000, "ids must be from 1 to 1000"),
             (1 <= self.seconds <= 3600, "seconds must be from 1 to 3600"),
             (1 <= self.rate <= 60, "rate must be from 1 to 60 frames a second"),
-            (self.seed >= 0, "seed must not be negative"),
             (min(self.height, self.width) >= 96, "height and width must be at least 96 pixels"),
             (max(self.height, self.width) <= 1920, "height and width must be at most 1920 pixels"),
             (self.height % 2 == self.width % 2 == 0, "height and width must be even, as video files have them"),
