@@ -12,8 +12,9 @@ from reidkit.comparison import Comparison, calibrate, compare
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import InferenceOptions, Model, load_model, read_images
 from reidkit.errors import DataError, UsageError, WeightsError
-from reidkit.evaluation import EvaluationProtocol, evaluate, find_input_spec, require_evaluable
+from reidkit.evaluation import EvaluationProtocol, evaluate, find_input_spec
 from reidkit.metrics.calibration_file import load_calibration
+from reidkit.metrics.matching import require_evaluable
 from reidkit.metrics.scoring import score_reranked
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
@@ -158,12 +159,12 @@ def test_what_cannot_be_judged_is_refused(model: Model, benchmark: Dataset) -> N
         (replace(benchmark, gallery=SampleTable(replace(s, camid=1) for s in benchmark.gallery)), "own camera"),
     ):
         with pytest.raises(DataError, match=sentence):
-            require_evaluable(wrong, EvaluationProtocol())
+            require_evaluable(wrong, "cross")
         with pytest.raises(DataError, match=sentence):
             evaluate(model, wrong, EvaluationProtocol(), CPU)
     require_evaluable(
         replace(benchmark, gallery=SampleTable(replace(s, camid=1) for s in benchmark.gallery)),
-        EvaluationProtocol(cameras="any"),
+        "any",
     )
 
 

@@ -15,9 +15,10 @@ from reidkit import metrics
 from reidkit.data.check import compare_with_model
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, MissingFileError, UsageError
-from reidkit.evaluation import embed_dataset, open_dataset, require_evaluable, with_changes
+from reidkit.evaluation import embed_dataset, open_dataset, with_changes
 from reidkit.metrics.calibration_file import Settings, calibration_path, load_calibration, save_calibration
 from reidkit.metrics.distances import pair_squares, prepare
+from reidkit.metrics.matching import require_evaluable
 from reidkit.metrics.pairs import similarity
 from reidkit.recipe.checks import check_number
 from reidkit.terminal import chance_words
@@ -111,7 +112,7 @@ def run_calibration(  # noqa: PLR0913
     path = Path(out) if out is not None else model.path and calibration_path(model.path)
     if path and (not os.access(path.parent, os.W_OK) or path.is_dir()):
         raise DataError(f"{path} cannot be written: name another file as out", argument="out")
-    require_evaluable(dataset, protocol)
+    require_evaluable(dataset, protocol.cameras)
     trained = compare_with_model(model.path, dataset) if model.path else _UNKNOWN
     if not allow_training_ids:
         refuse_training_ids(trained, dataset.name)

@@ -20,8 +20,8 @@ from reidkit.encoder import (
     require_torch,
 )
 from reidkit.encoder.torch_model import map_sequences
-from reidkit.errors import DataError, MissingFileError, UsageError
-from reidkit.metrics.matching import Labels, require_matches
+from reidkit.errors import MissingFileError, UsageError
+from reidkit.metrics.matching import require_evaluable
 from reidkit.metrics.reranking.sequences import RESCORE_TOP, check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
 from reidkit.recipe.checks import check_path
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder, InputSpec, OnProgress
     from reidkit.metrics.retrieval import Scores
-    from reidkit.types import Embeddings, Missing, RerankMethod, RescoreMethod, Samples
+    from reidkit.types import Embeddings, Missing, RerankMethod, RescoreMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ def evaluate(  # noqa: PLR0913
         raise UsageError(
             "rescore_top is how many of each list are re-scored: say how by rescore", argument="rescore_top"
         )
-    require_evaluable(dataset, protocol)
+    require_evaluable(dataset, protocol.cameras)
     started = time.perf_counter()
     query, gallery = embed_dataset(model, dataset, protocol, options)
     embedded = time.perf_counter()
@@ -165,21 +165,6 @@ def evaluate(  # noqa: PLR0913
         reranked = score(query, gallery, rerank=rerank, **protocol.comparing)
     seconds["rerank"] = time.perf_counter() - scored
     return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds, reranked=reranked)
-
-
-def require_evaluable(dataset: Dataset, protocol: EvaluationProtocol) -> None:
-    """Refuse a data set of which no score can come; no image is opened.
-
-    Raises:
-        DataError: there are no queries or no gallery, or no query has a true match by the protocol.
-    """
-    for part, samples in (("query", dataset.query), ("gallery", dataset.gallery)):
-        if not samples:
-            raise DataError(
-                f"{dataset.name} has no {part} images to evaluate with: give a data set that has, or make a query and "
-                "a gallery of held-out ids by `reidkit split DIR OUT`"
-            )
-    require_matches(_labels(dataset.query), _labels(dataset.gallery), protocol.cameras)
 
 
 def embed_dataset(
@@ -308,7 +293,3 @@ def _in_words(scores: Scores) -> str:
     shares = {"rank-1": scores.rank1, "rank-5": scores.rank5, "rank-10": scores.rank10, "mAP": scores.map}
     words = " ".join(f"{name} {100 * share:.1f}" for name, share in shares.items())
     return f"{words} mINP {100 * scores.minp:.1f} ({scores.queries} queries, {scores.gallery} gallery images)"
-
-
-def _labels(samples: Samples) -> Labels:
-    return Labels(pids=samples.pids, camids=samples.camids, paths=samples.paths)

@@ -117,11 +117,11 @@ def _named_as(sheet: Path | None, samples: Iterable[Sample]) -> Iterator[Path]:
 
 def _without_scores(dataset: Dataset) -> Iterator[str]:
     """Yield a sentence where there are a query and a gallery of which no score would come."""
-    from reidkit.evaluation import EvaluationProtocol, require_evaluable
+    from reidkit.metrics.matching import require_evaluable
 
     if dataset.query and dataset.gallery:
         try:
-            require_evaluable(dataset, EvaluationProtocol())
+            require_evaluable(dataset, "cross")
         except DataError as error:
             option = " (evaluate --cameras any)" if error.argument == "cameras" else ""
             yield f"no scores from this data: {error}{option}"

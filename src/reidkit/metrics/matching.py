@@ -17,6 +17,8 @@ from reidkit.types import JUNK, Cameras, Embeddings
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from reidkit.types import Dataset
+
 
 MOST_MATCHES = 1 << 25
 """True matches of all queries together that are looked at: 33 million take 2 GB. Market-1501 has 51 thousand."""
@@ -323,3 +325,21 @@ def _nearly_equal(
     features = prepare(query.vectors, "euclidean", "query")
     squared = pair_squares(features, gallery.vectors, rows, columns, "euclidean")
     return rows[squared <= SAME**2 * features.squares[rows]]
+
+
+def require_evaluable(dataset: Dataset, cameras: Cameras) -> None:
+    """Refuse a data set of which no score can come; no image is opened.
+
+    Raises:
+        DataError: there are no queries or no gallery, or no query has a true match by the rule `cameras`.
+    """
+    for part, samples in (("query", dataset.query), ("gallery", dataset.gallery)):
+        if not samples:
+            raise DataError(
+                f"{dataset.name} has no {part} images to evaluate with: give a data set that has, or make a query and "
+                "a gallery of held-out ids by `reidkit split DIR OUT`"
+            )
+    query, gallery = (
+        Labels(pids=part.pids, camids=part.camids, paths=part.paths) for part in (dataset.query, dataset.gallery)
+    )
+    require_matches(query, gallery, cameras)

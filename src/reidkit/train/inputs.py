@@ -19,9 +19,10 @@ from reidkit.data.sampler import build_sampler
 from reidkit.data.sources import READ_ANYWHERE, Streamed, WithReplacements
 from reidkit.encoder import InferenceOptions, as_image_encoder
 from reidkit.errors import DataError, UsageError
-from reidkit.evaluation import EvaluationProtocol, require_evaluable
+from reidkit.evaluation import EvaluationProtocol
 from reidkit.hardware import choose_device, choose_precision
 from reidkit.losses.objective import check_terms
+from reidkit.metrics.matching import require_evaluable
 from reidkit.recipe.checks import check_whole
 from reidkit.train import run_folder
 from reidkit.train.log import LOGGER, Callback
@@ -230,7 +231,7 @@ def open_evaluated(dataset: Dataset, job: Job) -> Dataset | None:
     """Return what to evaluate on, or None; errors in it are raised now and not after hours of training."""
     evaluated = dataset if job.evaluate_on is None else open_dataset(job.evaluate_on, job)
     try:
-        require_evaluable(evaluated, job.protocol)
+        require_evaluable(evaluated, job.protocol.cameras)
     except DataError as error:
         if job.evaluate_on is not None:
             raise
