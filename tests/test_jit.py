@@ -114,3 +114,19 @@ def test_every_command_starts_without_fcntl() -> None:
     hide = "import sys, warnings; warnings.simplefilter('ignore'); sys.modules.update(fcntl=None, resource=None); "
     load = "import reidkit.cli.main, reidkit.train.run, reidkit.synth, reidkit.data.cache, reidkit.experiments.grid"
     subprocess.run([sys.executable, "-c", hide + load], check=True)
+
+
+def test_who_wants_to_know_is_told_of_compiling_and_not_of_what_was_kept(tmp_path: Path) -> None:
+    (tmp_path / "loops.py").write_text(
+        "from reidkit import jit\n"
+        "jit.tell_of_compiling(lambda: print('compiling'))\n"
+        "@jit.njit()\ndef one(x):\n    return x + 1\n"
+        "@jit.njit()\ndef two(x):\n    return one(x) + 1\n"
+        "print(two(1), two(1.5))\n"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    for expected in ("compiling\n3 3.5\n", "3 3.5\n"):
+        done = subprocess.run(
+            [sys.executable, tmp_path / "loops.py"], capture_output=True, text=True, check=True, env=environment
+        )
+        assert done.stdout == expected

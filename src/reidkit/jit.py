@@ -45,6 +45,30 @@ def remark(line: str) -> None:
     logging.getLogger("reidkit").warning("%s", harmless(line))
 
 
+_on_compiling: list[Callable[[], object]] = []
+
+
+def tell_of_compiling(tell: Callable[[], object]) -> None:
+    """Have `tell` called once, before this process compiles its first loop: that takes seconds, and is kept."""
+    _on_compiling.append(tell)
+
+
+@cache
+def _listen() -> None:
+    """Tell who wants to know when numba compiles, and not when it reads what was compiled before."""
+    from numba.core import event
+
+    class Listener(event.Listener):
+        def on_start(self, _: object) -> None:
+            while _on_compiling:
+                _on_compiling.pop()()
+
+        def on_end(self, _: object) -> None:
+            pass
+
+    event.register("numba:compile", Listener())
+
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -59,6 +83,7 @@ def njit(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def compiled(function: Callable[P, R]) -> Callable[P, R]:
         import numba
 
+        _listen()
         try:
             loop = numba.njit(cache=True, nogil=True, **options)(function)
         except RuntimeError:

@@ -42,6 +42,7 @@ from reidkit.cli.train import train
 from reidkit.cli.video import video
 from reidkit.cli.video_people import find, join
 from reidkit.errors import PeerError, ReidkitError
+from reidkit.jit import tell_of_compiling
 from reidkit.terminal import harmless
 from reidkit.version import __version__
 from reidkit.workers import is_child
@@ -164,6 +165,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     # Pictures go into files alone. A notebook names a backend of its own here, which need not be installed beside us.
     os.environ["MPLBACKEND"] = "agg"
+    if sys.stderr.isatty() and not is_child():
+        tell_of_compiling(lambda: remark("compiling loops for this machine; they are kept for the next time"))
     with _warnings_shown():
         status, line = _run()
         if status in {1, 2} and line and _is_nowhere():
