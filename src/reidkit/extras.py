@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from reidkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXTRAS = {
     "tensorboard": ("tensorboard",),
@@ -46,6 +52,30 @@ def import_extra(module: str, why: str, *, by: str = "") -> Any:
         UsageError: it is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with _unreported(module):
+            return importlib.import_module(module)
     except ImportError:
         raise UsageError(f"{why}: {install(by or module)}") from None
+
+
+@contextmanager
+def _unreported(module: str) -> Iterator[None]:
+    """Keep a runtime that is imported here from reporting its use to its makers, as ONNX Runtime and OpenVINO do.
+
+    What somebody has set is left as it is, and a runtime that the program itself has imported already, too.
+    """
+    if module == "onnxruntime":
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, at the import
+    if module != "openvino" or module in sys.modules:
+        yield
+        return
+    # It does without the package that reports where that is not installed.
+    reporter = "openvino_telemetry"
+    before = sys.modules.get(reporter)
+    sys.modules[reporter] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[reporter]
+        if before is not None:
+            sys.modules[reporter] = before

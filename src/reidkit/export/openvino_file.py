@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reidkit.encoder.exported import digest_of_files
-from reidkit.encoder.openvino_runtime import WEIGHTS
+from reidkit.encoder.openvino_runtime import WEIGHTS, import_openvino
 from reidkit.errors import WeightsError, first_line
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: 
     Raises:
         WeightsError: OpenVINO cannot convert the model.
     """
-    import openvino
-
+    openvino = import_openvino()
     source = path.with_suffix(".onnx")
     source.write_bytes(model.SerializeToString())
     try:
@@ -36,8 +35,7 @@ def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: 
 
 def write_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: bool) -> None:
     """Write a model of OpenVINO's as `path` (.xml) and the .bin beside it, with metadata in place of those it had."""
-    import openvino
-
+    openvino = import_openvino()
     if model.has_rt_info(["reidkit"]):
         model.set_rt_info({}, ["reidkit"])
     for key, value in metadata.items():

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from reidkit.encoder.exported import digest_of_files, require_file
-from reidkit.encoder.onnx_check import read_onnx
+from reidkit.encoder.onnx_check import NEEDS, read_onnx
 from reidkit.encoder.onnx_runtime import TYPES, open_session
 from reidkit.encoder.openvino_runtime import output_name, read_openvino, shape_of
 from reidkit.errors import UsageError, WeightsError, first_line
+from reidkit.extras import import_extra
 from reidkit.workers import threads_here
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ class OnnxDetector:
     """A session of ONNX Runtime."""
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
-        import onnxruntime
-
+        onnxruntime = import_extra("onnxruntime", NEEDS)
         self._path, self.digest = path, digest_of_files([path])[:16]
         gpu = device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
         providers = ["CUDAExecutionProvider"] if gpu else ["CPUExecutionProvider"]
