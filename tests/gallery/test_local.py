@@ -435,3 +435,51 @@ def test_flipped_features_are_means_over_an_image_and_its_mirror_image(path):
         image[:, 0] = (200, 0, 0)
         image[:, 1] = (0, 100, 0)
         np.testing.assert_array_equal(gallery.embed([image]), [[100, 50, 0]])
+
+
+FORKED = """
+import os
+import sys
+
+from reidkit.errors import GalleryError
+from reidkit.gallery import Row
+from reidkit.gallery.local import LocalGallery
+
+path = sys.argv[1]
+people = LocalGallery.create(path, dim=2)
+people.add_vectors([[1, 0]], [Row("before")])
+people.search_vectors([[1, 0]])
+
+reads, writes = os.pipe()
+if child := os.fork():
+    people.close()
+    os.write(writes, b"closed")
+    os.waitpid(child, 0)
+else:
+    os.read(reads, 6)
+    people.add_vectors([[0, 1]], [Row("in the child")])
+    print(people.keys(), flush=True)
+    os._exit(0)
+again = LocalGallery(path)
+print(again.keys(), flush=True)
+
+with again._database.reading():
+    if child := os.fork():
+        os.waitpid(child, 0)
+    else:
+        try:
+            again.keys()
+        except GalleryError as error:
+            print(error, flush=True)
+        os._exit(0)
+print(len(again))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_what_a_forked_process_acknowledges_is_there(path):
+    """It took its parent's locks for its own, and wrote to a file that closing the gallery there had removed."""
+    ended = subprocess.run([sys.executable, "-c", FORKED, path], capture_output=True, text=True, check=True, timeout=60)
+    both = "['before', 'in the child']"
+    refused = f"{path} was in use when this process was forked: start processes by `spawn`, and open it there"
+    assert ended.stdout.splitlines() == [both, both, refused, "2"]

@@ -12,6 +12,8 @@ import errno
 import os
 import sqlite3
 import threading
+import weakref
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,14 +78,19 @@ class Database:
         self.writable = _check_file(path)
         self._file = path.stat()
         self._idle: list[sqlite3.Connection] = []
+        self._readers: set[object] = set()
         self._writer: sqlite3.Connection | None = None
         self._writing = threading.RLock()
-        self._closed = False
+        self._closed = self._torn = False
+        _OPEN.add(self)
+        _follow_forks()
         if self.writable and _version(path) < VERSION:
             self._migrate()
 
     def close(self) -> None:
         """Close all connections; the log that is written ahead goes into the file with the last one."""
+        if self._torn:
+            return
         with self._writing:
             self._closed = True
             with contextlib.suppress(sqlite3.Error):
@@ -99,15 +106,20 @@ class Database:
             DataError: the file is damaged.
             GalleryError: it cannot be read.
         """
-        self._refuse_another()
-        with self.errors():
-            connection = self._take()
-            try:
-                connection.execute("BEGIN")
-                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # the snapshot is taken here
-                yield connection
-            finally:
-                self._give_back(connection)
+        self.refuse_lost()
+        reader = object()
+        self._readers.add(reader)
+        try:
+            with self.errors():
+                connection = self._take()
+                try:
+                    connection.execute("BEGIN")
+                    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # the snapshot is taken here
+                    yield connection
+                finally:
+                    self._give_back(connection)
+        finally:
+            self._readers.discard(reader)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -119,7 +131,7 @@ class Database:
         """
         if not self.writable:
             raise GalleryError(f"{self.path} cannot be written: ask for the right to write it, or copy it")
-        self._refuse_another()
+        self.refuse_lost()
         with self._writing, self.errors():
             connection = self._writer = self._writer or self._connect(write=True)
             connection.execute("BEGIN IMMEDIATE")
@@ -134,7 +146,7 @@ class Database:
 
     def erase(self) -> bool:
         """Overwrite what was written ahead, where removed rows may stand still; whether no reader was in the way."""
-        self._refuse_another()
+        self.refuse_lost()
         with self._writing, self.errors():
             connection = self._writer = self._writer or self._connect(write=True)
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -147,7 +159,7 @@ class Database:
 
     def compact(self) -> None:
         """Write the file anew without what is free in it."""
-        self._refuse_another()
+        self.refuse_lost()
         with self._writing, self.errors():
             connection = self._writer = self._writer or self._connect(write=True)
             connection.execute("VACUUM")
@@ -161,8 +173,33 @@ class Database:
         except sqlite3.Error as error:
             raise _in_words(self.path, error) from None
 
-    def _refuse_another(self) -> None:
-        """Refuse to go on with a file that has another one in its place, or none: nobody would find what is written."""
+    def before_fork(self) -> None:
+        """Close the connections that nobody uses now; others are opened when they are needed."""
+        with contextlib.suppress(sqlite3.Error):
+            while self._idle:
+                self._idle.pop().close()
+            if self._writer and not self._writer.in_transaction and self._writing.acquire(blocking=False):
+                self._writer.close()
+                self._writer = None
+                self._writing.release()
+
+    def after_fork(self) -> None:
+        """Be of no use in a new process that has copies of connections: they must be neither used nor closed."""
+        free = self._writing.acquire(blocking=False)
+        self._torn = not free or bool(self._readers or self._idle or self._writer)
+        if free:
+            self._writing.release()
+
+    def refuse_lost(self) -> None:
+        """Refuse to go on with a file that has another one in its place, or none: nobody would find what is written.
+
+        Raises:
+            GalleryError: it has; or the process is a fork of one that was using the file at that moment.
+        """
+        if self._torn:
+            raise GalleryError(
+                f"{self.path} was in use when this process was forked: start processes by `spawn`, and open it there"
+            )
         with contextlib.suppress(OSError):
             if os.path.samestat(self._file, self.path.stat()):
                 return
@@ -202,6 +239,23 @@ class Database:
                     connection.execute(statement)
                 version += 1
                 connection.execute(f"PRAGMA user_version={version}")
+
+
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+@cache
+def _follow_forks() -> None:
+    """Let no connection go along into a forked process, from now on.
+
+    SQLite would take the locks of its parent for its own there, in new connections, too: what one of them writes may be
+    in a file that the other has removed.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lambda: list(map(Database.before_fork, list(_OPEN))),
+            after_in_child=lambda: list(map(Database.after_fork, list(_OPEN))),
+        )
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -269,22 +323,11 @@ def _empty(meta: Mapping[str, str]) -> bytes:
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.execute(f"PRAGMA user_version={VERSION}")
-        for statement in _statements():
-            connection.execute(statement)
+        connection.executescript(SCHEMA)
         connection.executemany("INSERT INTO meta VALUES(?, ?)", meta.items())
         content = bytearray(connection.serialize())
     content[18:20] = b"\2\2"  # the file is read and written with a log that is written ahead, from the first time on
     return bytes(content)
-
-
-def _statements() -> Iterator[str]:
-    """Yield the statements of the schema; that of the trigger holds a semicolon."""
-    whole = ""
-    for line in SCHEMA.splitlines(keepends=True):
-        whole += line
-        if sqlite3.complete_statement(whole):
-            yield whole
-            whole = ""
 
 
 def _check_file(path: Path) -> bool:

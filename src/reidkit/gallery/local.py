@@ -296,6 +296,7 @@ class LocalGallery(BaseGallery):
     @contextmanager
     def _view(self) -> Iterator[LocalView]:
         with ExitStack() as stack:
+            self._database.refuse_lost()  # in a fork, the lock may have stayed with a thread that is not there
             # The lock is held while the moment of the file is fixed, so that the index never is ahead of it.
             with self._lock:
                 connection = stack.enter_context(self._database.reading())
