@@ -7,7 +7,6 @@ import hashlib
 import io
 import logging
 import threading
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 
 from reidkit.errors import WeightsError, first_line
 from reidkit.extras import import_extra
+from reidkit.process_settings import without_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -160,10 +160,9 @@ def quiet() -> Iterator[None]:
         _QUIET,
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(),
+        without_warnings(),
     ):
         levels = {name: logging.getLogger(name).level for name in NOISY}
-        warnings.simplefilter("ignore")
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-import threading
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from reidkit.process_settings import restored, without_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,8 +61,7 @@ class Wide:
         """Return the features themselves, seen by torch."""
         import torch
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # some arrays are read-only, which is all that is done here
+        with without_warnings(category=UserWarning):  # some arrays are read-only, and nothing is written here
             return torch.from_numpy(vectors)
 
     def multiply(self, query: Tensor, gallery: Tensor, out: NDArray[np.float32]) -> None:
@@ -164,29 +163,13 @@ def _onednn() -> Any:
     return backend.matmul
 
 
-_LOCK = threading.Lock()
-_HELD: dict[int, tuple[int, Any]] = {}
-"""By switch: how many threads hold it at full precision, and what was set before the first of them."""
-
-
 @contextmanager
 def full_precision(switch: Any) -> Iterator[None]:
     """Products of one backend without TF32 and bf16, whose errors are a thousand times larger; what was set comes back.
 
-    `switch` is torch's: `torch.backends.cuda.matmul` or `torch.backends.mkldnn.matmul`. It is the whole process's: of
-    several threads the first to come sets it, and the last to go sets it back.
+    `switch` is torch's: `torch.backends.cuda.matmul` or `torch.backends.mkldnn.matmul`, which is the whole process's.
     """
     name, exact = ("fp32_precision", "ieee") if hasattr(switch, "fp32_precision") else ("allow_tf32", False)
-    with _LOCK:
-        threads, before = _HELD.get(id(switch), (0, getattr(switch, name)))
-        _HELD[id(switch)] = threads + 1, before
+    with restored((name, id(switch)), lambda: getattr(switch, name), lambda before: setattr(switch, name, before)):
         setattr(switch, name, exact)
-    try:
         yield
-    finally:
-        with _LOCK:
-            threads, before = _HELD.pop(id(switch))
-            if threads > 1:
-                _HELD[id(switch)] = threads - 1, before
-            else:
-                setattr(switch, name, before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import warnings
 import zipfile
 from itertools import islice
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from reidkit.errors import WeightsError
 from reidkit.model import inert
 from reidkit.model.inert import load_legacy
+from reidkit.process_settings import without_warnings
 from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     _refuse_database(path)
     _refuse_packed(path)
     try:
-        with warnings.catch_warnings(), path.open("rb") as file:  # not the path: torch would go by its suffix
-            warnings.simplefilter("ignore")  # torch's own words on old and odd kinds of tensors
+        # torch's own words on old and odd kinds of tensors; and not the path, as it would go by its suffix.
+        with without_warnings(), path.open("rb") as file:
             content = _load(file)
     except Exception as error:  # torch.load raises whatever its zip and pickle readers do
         reason, remedy = _why_unreadable(error)

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import io
 import re
-import warnings
+import threading
 from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
 from reidkit.atomic import write_bytes_atomic
 from reidkit.errors import UsageError
+from reidkit.process_settings import without_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,17 +148,19 @@ def _shorten(numbers: str) -> str:
     return re.sub(r"-?\d+\.\d+", lambda match: f"{round(float(match[0]), 1):g}", " ".join(numbers.split()))
 
 
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def _encode(figure: Figure, kind: str, salt: str = "reidkit") -> bytes:
     """Return the bytes of a figure. Ids in an SVG depend on its shapes and on `salt` alone."""
     import matplotlib as mpl
 
     no_date: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = io.BytesIO()
-    # Text stays text, which can be searched and edited.
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": salt, "pdf.fonttype": 42})
-        # A script that the font lacks is drawn as boxes.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    # Text stays text, which can be searched and edited. Settings are the whole process's: one thread after the other.
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": salt, "pdf.fonttype": 42}
+    # A script that the font lacks is drawn as boxes.
+    with _ONE_AT_A_TIME, mpl.rc_context(settings), without_warnings("Glyph .* missing from"):
         figure.savefig(buffer, format=kind, metadata=no_date)
     return _number_ids(buffer.getvalue(), salt) if kind == "svg" else buffer.getvalue()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import threading
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
+from reidkit.process_settings import without_warnings
 from reidkit.serve.problems import Problem
 
 if TYPE_CHECKING:
@@ -119,9 +119,8 @@ def encode_copy(pixels: NDArray[np.uint8], longest: int = 0) -> bytes:
 
 def _open(data: bytes) -> Image.Image:
     """Read the header."""
-    with warnings.catch_warnings():
-        # Our own limit is checked next; between it and Pillow's there is only a warning, above Pillow's an error.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    # Our own limit is checked next; between it and Pillow's there is only a warning, above Pillow's an error.
+    with without_warnings(category=Image.DecompressionBombWarning):
         try:
             return Image.open(io.BytesIO(data), formats=KINDS)
         except Image.DecompressionBombError:

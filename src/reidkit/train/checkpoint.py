@@ -6,7 +6,6 @@ A state is written whole or not at all, and read without executing anything.
 from __future__ import annotations
 
 import signal
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -17,6 +16,7 @@ from reidkit.atomic import atomic_write
 from reidkit.distributed import ALONE
 from reidkit.errors import RunError
 from reidkit.model.tensors import unusable
+from reidkit.process_settings import without_warnings
 from reidkit.recipe.checks import in_words
 from reidkit.train.parallel import share_statistics
 from reidkit.workers import SIGNALS
@@ -133,8 +133,7 @@ def load(path: Path, recipe: str, **parts: Stateful) -> Progress:
         RunError: a damaged file, one that may not be read, or the state of another recipe.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own words on odd kinds of tensors
+        with without_warnings():  # torch's own words on odd kinds of tensors
             state = torch.load(path, map_location="cpu", weights_only=True)
         _refuse_other(path, state["recipe"], recipe)
         progress = _progress(state["place"])
