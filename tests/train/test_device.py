@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from reidkit.errors import UsageError
 from reidkit.train import device
-from reidkit.train.device import compile_network, prepare
+from reidkit.train.device import compile_network, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,15 +33,29 @@ def _settings() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_settings")
-def test_float32_on_a_gpu_is_float32() -> None:
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = True
-    prepare(CPU)
-    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32) == (False, True)
-    prepare(GPU)
-    assert torch.backends.cudnn.benchmark
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+def test_float32_on_a_gpu_is_float32_and_settings_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", list)
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = False, True, True
+    with prepared(CPU):
+        assert (cudnn.benchmark, cudnn.allow_tf32) == (False, True)
+    with prepared(GPU):
+        with prepared(GPU):
+            assert (cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32) == (True, False, False)
+        assert (cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32) == (True, False, False)
+    assert (cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32) == (False, True, True)
+
+
+@pytest.mark.usefixtures("_settings")
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has one switch alone")
+def test_what_a_program_has_set_for_convolutions_alone_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the switches of newer versions of torch; the old one cannot even be asked then."""
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", list)
+    cudnn: Any = torch.backends.cudnn
+    cudnn.conv.fp32_precision = "ieee"
+    with prepared(GPU):
+        assert not cudnn.allow_tf32
+    assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("ieee", "tf32")
 
 
 def compiled(network: nn.Module) -> bool:

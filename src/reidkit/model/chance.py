@@ -7,6 +7,7 @@ the training loop sets before each step (`reseed`), and knows which images of th
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from reidkit.distributed import Group
+
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def first_weights(seed: int | None = None) -> Iterator[None]:
+    """Draw the weights of a network from torch's random state, which all threads share, after any other network.
+
+    With a `seed` the state is that of the seed, and goes on from there. Without one, as for weights that a file will
+    replace, it is what it was before.
+    """
+    with _ONE_AT_A_TIME:
+        if seed is not None:
+            torch.manual_seed(seed)
+            yield
+            return
+        before = torch.get_rng_state()
+        try:
+            yield
+        finally:
+            torch.set_rng_state(before)
 
 
 class Place(NamedTuple):

@@ -14,6 +14,7 @@ from reidkit import recipe as recipes
 from reidkit import strict_json
 from reidkit.atomic import atomic_write
 from reidkit.errors import UsageError, WeightsError
+from reidkit.model.chance import first_weights
 from reidkit.model.convert.convert import start_of
 from reidkit.model.network import build_network
 from reidkit.model.own import own_network
@@ -214,7 +215,8 @@ def load_network(path: Path, network: OwnModule | None = None) -> Stored:
     if contents.metadata.get("format") != FORMAT or "recipe" not in contents.metadata:
         raise WeightsError(f"{file} is not a reidkit model: give it to `reidkit import`, or to a training as weights")
     recipe = _recipe(contents.metadata["recipe"], file)
-    made = _unfilled(recipe, contents, file, network)
+    with first_weights():
+        made = _unfilled(recipe, contents, file, network)
     name = fingerprint(contents.tensors)
     if name != contents.metadata.get("fingerprint"):
         raise WeightsError(f"{file} is damaged: its weights are not those its fingerprint names; copy it again")

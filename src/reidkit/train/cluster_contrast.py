@@ -26,11 +26,12 @@ from reidkit.evaluation import evaluate
 from reidkit.losses.cluster_memory import ClusterMemory
 from reidkit.losses.objective import Objective, Term
 from reidkit.metrics.clustering import jaccard_clusters
+from reidkit.model.chance import first_weights
 from reidkit.model.own import OwnNetwork, network_name
 from reidkit.recipe import Optim, override
 from reidkit.recipe.checks import check_path
 from reidkit.train.checkpoint import Progress, last_good
-from reidkit.train.device import compile_network, prepare
+from reidkit.train.device import compile_network, prepared
 from reidkit.train.inputs import Job, TrainOptions, as_callbacks, open_evaluated, open_training, training_digest
 from reidkit.train.loop import StopAskedError
 from reidkit.train.parallel import micro_batches_here, share_statistics
@@ -162,13 +163,13 @@ def adapt(  # noqa: PLR0913  (what a run is made of)
             callbacks=as_callbacks(callbacks) if group.first else (),
             group=group,
         )
-        return _run(model, job)
+        with prepared(job.device):
+            return _run(model, job)
 
 
 def _run(model: Model, job: Job) -> Run:
     recipe = job.recipe
     micro_batches_here(recipe.batch, job.group.size)
-    prepare(job.device)
     dataset = open_unlabelled(job.data, job.options.format)
     # The one pid of images without ids says nothing of what they share with query and gallery.
     tested = dataclasses.replace(dataset, train=as_samples(()))
@@ -176,14 +177,14 @@ def _run(model: Model, job: Job) -> Run:
     source, left_out = open_training(dataset.train, job)
     _refuse_unfit(source, recipe)
 
-    torch.manual_seed(job.seed)
-    network: AnyNetwork = copy.deepcopy(model.network)
-    memory = ClusterMemory(
-        network.channels,
-        temperature=recipe.adapt.temperature,
-        momentum=recipe.adapt.momentum,
-        images=recipe.batch.images,
-    )
+    with first_weights(job.seed):
+        network: AnyNetwork = copy.deepcopy(model.network)
+        memory = ClusterMemory(
+            network.channels,
+            temperature=recipe.adapt.temperature,
+            momentum=recipe.adapt.momentum,
+            images=recipe.batch.images,
+        )
     objective = Objective([Term("contrast", 1.0, memory, "f_i")], network.spans)
     if job.options.compile:
         compile_network(network, job.device)

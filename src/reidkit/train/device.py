@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from reidkit.errors import UsageError
+from reidkit.process_settings import restored
 from reidkit.train.log import Callback
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import nn
 
     from reidkit.train.checkpoint import Progress
@@ -26,6 +31,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _NEVER = 2**31 - 1
 _DEFAULTS = ((_M_MMAP_MAX, 65536), (_M_TRIM_THRESHOLD, 128 * 1024), (_M_MMAP_THRESHOLD, 128 * 1024))
 """glibc's own values (mallopt(3))."""
+_GROWN = ((_M_MMAP_MAX, 65536), (_M_TRIM_THRESHOLD, 64 * 2**20), (_M_MMAP_THRESHOLD, 32 * 2**20))
+"""What its thresholds grow to by themselves, until one is set, where large blocks come and go."""
 
 SHORT = 0.1
 """The share of the memory below which what is available counts as short."""
@@ -64,15 +71,21 @@ def give_way_if_short(step: int) -> bool:
 
     Looks at every tenth `step` only.
     """
+    if step % EVERY or not _kept or not is_memory_short():
+        return False
+    give_back_memory(_DEFAULTS)
+    return True
+
+
+def give_back_memory(values: tuple[tuple[int, int], ...] = _GROWN) -> None:
+    """Hand kept memory back, and keep no more of it, with these values for the allocator."""
     global _kept  # noqa: PLW0603
     libc = _libc()
-    if libc is None or not _kept or step % EVERY or not is_memory_short():
-        return False
-    for setting, value in _DEFAULTS:
-        libc.mallopt(setting, value)
-    libc.malloc_trim(0)
-    _kept = False
-    return True
+    if libc is not None and _kept:
+        for setting, value in values:
+            libc.mallopt(setting, value)
+        libc.malloc_trim(0)
+        _kept = False
 
 
 def is_memory_short(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> bool:
@@ -120,6 +133,47 @@ def prepare(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@contextmanager
+def prepared(device: torch.device) -> Iterator[None]:
+    """Set torch up for training on `device`, and leave it as it was, its random state and the allocator included.
+
+    Of several runs in threads the last one to end does so.
+    """
+    with restored("training", partial(_settings, device), _put_back):
+        prepare(device)
+        yield
+
+
+class _Settings(NamedTuple):
+    """What a run changes of torch."""
+
+    random: torch.Tensor
+    random_of_gpus: list[torch.Tensor]
+    switches: list[tuple[Any, str, Any]]
+
+
+def _settings(device: torch.device) -> _Settings:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    names = [(cudnn, "benchmark"), (cudnn, "allow_tf32"), (matmul, "allow_tf32")]
+    # What newer versions of torch have beside, and what it says alone where a program has set one of them.
+    names += [(getattr(cudnn, part, None), "fp32_precision") for part in ("conv", "rnn")] + [(matmul, "fp32_precision")]
+    switches: list[tuple[Any, str, Any]] = []
+    for switch, name in names:
+        with suppress(AttributeError, RuntimeError):
+            switches.append((switch, name, getattr(switch, name)))
+    on_gpu = device.type == "cuda" or torch.cuda.is_initialized()
+    return _Settings(torch.get_rng_state(), torch.cuda.get_rng_state_all() if on_gpu else [], switches)
+
+
+def _put_back(before: _Settings) -> None:
+    give_back_memory()
+    for switch, name, value in before.switches:
+        setattr(switch, name, value)
+    torch.set_rng_state(before.random)
+    if before.random_of_gpus:
+        torch.cuda.set_rng_state_all(before.random_of_gpus)
 
 
 def compile_network(network: nn.Module, device: torch.device) -> None:

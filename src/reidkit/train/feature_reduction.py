@@ -19,6 +19,7 @@ from reidkit.errors import UsageError
 from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.export.reduced_file import reduced_path, write_reduced
 from reidkit.metrics.reduction import principal_axes
+from reidkit.model.chance import first_weights
 from reidkit.model.heads.reduced import Reduced
 from reidkit.model.network import Network
 from reidkit.model.weights import fingerprint, save_model
@@ -132,7 +133,8 @@ def with_axes(model: Model, axes: Axes) -> Model:
     """Return a copy of a model whose features are on these axes."""
     network = copy.deepcopy(model.network)
     dim = len(axes.bias)
-    head = Reduced(network.head, dim)  # type: ignore[arg-type]
+    with first_weights():
+        head = Reduced(network.head, dim)  # type: ignore[arg-type]
     with torch.no_grad():
         head.reduction.weight.copy_(torch.from_numpy(axes.weight))
         head.reduction.bias.copy_(torch.from_numpy(axes.bias))

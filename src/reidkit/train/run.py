@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from reidkit.data.loaders import TrainBatches, eval_batches
 from reidkit.data.transforms import build_augmentation
@@ -20,6 +19,7 @@ from reidkit.encoder import Model, embed, refuse_diverged
 from reidkit.errors import DataError, DivergedError, RunError
 from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.losses.objective import Objective, build_objective
+from reidkit.model.chance import first_weights
 from reidkit.model.network import build_network
 from reidkit.model.own import network_name, own_network
 from reidkit.model.weights import fingerprint, load_backbone, load_own, read, save_model, stride_placement
@@ -28,7 +28,7 @@ from reidkit.recipe.checks import check_path
 from reidkit.recipes import get_recipe
 from reidkit.train import run_folder
 from reidkit.train.checkpoint import Interrupt
-from reidkit.train.device import FreedMemory, compile_network, prepare
+from reidkit.train.device import FreedMemory, compile_network, prepared
 from reidkit.train.inputs import (
     Job,
     TrainOptions,
@@ -182,12 +182,12 @@ def train(  # noqa: PLR0913  (what a run is made of)
             callbacks=as_callbacks(callbacks) if group.first else (),
             group=group,
         )
-        return _run(job)
+        with prepared(job.device):
+            return _run(job)
 
 
 def _run(job: Job) -> Run:
     micro_batches_here(job.recipe.batch, job.group.size)  # first, for a batch that cannot be split evenly
-    prepare(job.device)
     recipe = job.recipe if job.network is not None else resolve_stride(job.recipe, job.weights)
     job = dataclasses.replace(job, recipe=recipe)
 
@@ -292,7 +292,7 @@ def fit_and_save(
         own = network_name(network) if job.network is not None else ""
         name = save_model(file, network, job.recipe, own) if job.group.first else ""
         model = Model(network.eval(), job.recipe, name)
-        return model, _evaluate(model, evaluated, job) if evaluated else None
+        return model, evaluate(model, evaluated, job.protocol, job.inference) if evaluated else None
 
 
 def open_log(job: Job) -> Log:
@@ -324,22 +324,26 @@ def resolve_stride(recipe: Recipe, weights: Path | None) -> Recipe:
 
 def _build(num_ids: int, job: Job) -> tuple[AnyNetwork, Objective]:
     """Network and objective as they are before the first step: a function of the recipe, the seed and the weights."""
-    torch.manual_seed(job.seed)
-    network: AnyNetwork
-    if job.network is not None:
-        network = own_network(job.network, job.recipe.images.size)
-        if job.weights:
-            load_own(network, job.weights)
-    else:
-        network = build_network(job.recipe.network)
-        if job.weights and (remark := load_backbone(network, job.weights)):
-            job.info(remark)
-    objective = build_objective(job.recipe, network.spans, num_ids, job.group, network.ranked, network.aside)
+    with first_weights(job.seed):
+        network = _network(job)
+        objective = build_objective(job.recipe, network.spans, num_ids, job.group, network.ranked, network.aside)
     if job.terms:
         own = {term.name for term in job.terms}
         kept = [term for term in objective.terms if term.name not in own]
         objective = Objective([*kept, *job.terms], network.spans, network.aside, objective.dynamic_choice)
     return network, objective
+
+
+def _network(job: Job) -> AnyNetwork:
+    if job.network is not None:
+        own = own_network(job.network, job.recipe.images.size)
+        if job.weights:
+            load_own(own, job.weights)
+        return own
+    network = build_network(job.recipe.network)
+    if job.weights and (remark := load_backbone(network, job.weights)):
+        job.info(remark)
+    return network
 
 
 def _own_facts(network: nn.Module, job: Job) -> dict[str, Any]:
@@ -363,13 +367,9 @@ def _weights_name(path: Path | None) -> str:
 # Evaluation.
 
 
-def _evaluate(model: Model, dataset: Dataset, job: Job) -> Evaluation:
-    return evaluate(model, dataset, job.protocol, job.inference)
-
-
 def _scores(network: nn.Module, dataset: Dataset, job: Job) -> dict[str, float]:
     """Return the scores of a network in training."""
-    return _evaluate(Model(network, job.recipe, ""), dataset, job).scores.as_json()
+    return evaluate(Model(network, job.recipe, ""), dataset, job.protocol, job.inference).scores.as_json()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from reidkit.errors import UsageError, WeightsError
+from reidkit.model.chance import first_weights
 from reidkit.model.convert.convert import convert
 from reidkit.model.network import Network, build_network
 from reidkit.model.tensors import read_contents
@@ -83,7 +84,8 @@ def build_foreign_network(
             "another layout as family, or export it to ONNX where it was made",
             argument="family",
         )
-    network = build_network(recipe.network)
+    with first_weights():
+        network = build_network(recipe.network)
     fit(network, contents, path)
     remarks = (
         (f"{in_words(words['preprocess'])} images with borders, where reidkit resizes",)
