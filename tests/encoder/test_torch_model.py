@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +18,8 @@ from reidkit.model.contracts import Features
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.network import Network, build_network
 from tests.train.tiny import RECIPE
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +145,34 @@ def test_a_gallery_makes_the_network_ready_once(network: Network, monkeypatch: p
     ready = model.made_ready()
     assert (ready.fingerprint, ready.dim, ready.input) == (model.fingerprint, model.dim, model.input)
     assert np.array_equal(ready.embed(pixels, feature="f_t", flip=True), model.embed(pixels, feature="f_t", flip=True))
+
+
+FORKED = """
+import os
+import signal
+
+import numpy as np
+import torch
+
+from reidkit.encoder import Model
+from reidkit.model.network import build_network
+from tests.train.tiny import RECIPE
+
+model = Model(build_network(RECIPE.network), RECIPE)
+images = np.full((64, 32, 32, 3), 9, np.uint8)
+wanted = model.embed(images)
+if child := os.fork():
+    print(torch.get_num_threads(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+else:
+    signal.alarm(30)
+    found = model.embed(images)
+    os._exit(0 if torch.get_num_threads() == 1 and np.allclose(found, wanted, atol=1e-4) else 1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_embeds() -> None:
+    """It waited for ever for threads that torch had in its parent."""
+    words, several = [sys.executable, "-c", FORKED], {**os.environ, "OMP_NUM_THREADS": "2"}
+    ended = subprocess.run(words, env=several, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout == "2 0\n"

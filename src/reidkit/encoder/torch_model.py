@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -59,6 +61,7 @@ class Model(ImageEncoder):
         self.network = cast("Network", network)
         self.recipe, self.fingerprint, self.path = recipe, fingerprint, path
         self._is_ready = False
+        _follow_forks()
 
     def __repr__(self) -> str:
         return f"Model({self.recipe.name}, {self.fingerprint or 'in training'}, dim={self.dim})"
@@ -166,6 +169,16 @@ class Model(ImageEncoder):
             UsageError: your own network, or an option that this machine does not have.
         """
         return map_sequences(self, images, InferenceOptions(**options), part=part)
+
+
+@cache
+def _follow_forks() -> None:
+    """Let torch use one thread in processes that are forked from this one, from now on.
+
+    Its other threads do not go along into a new process, which would wait for them for ever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def map_sequences(
