@@ -472,6 +472,15 @@ def test_files_that_are_left_out_are_named_and_the_others_taken(page):
     page.get_by_text("1 picture cannot be used").wait_for()
 
 
+def test_a_picture_after_one_that_was_left_out_hides_no_results(page):
+    search(page, 3)
+    page.set_input_files("#files", [{"name": "notes.txt", "mimeType": "image/png", "buffer": b"no picture"}])
+    ended(page, "bad-image")
+    choose(page, 4)
+    page.wait_for_selector("body[data-state=results]")
+    assert page.is_visible("#hits article")
+
+
 def test_cropping_hides_nothing_of_what_went_before(page):
     choose(page, 3)
     answer_with(page, "/v1/search", 429, {"type": "/problems/overloaded", "title": "busy"}, {"Retry-After": "30"})
@@ -763,6 +772,60 @@ def test_more_results_and_csv(page):
     page.evaluate("document.getElementById('threshold').value = document.getElementById('threshold').max")
     page.dispatch_event("#threshold", "input")
     assert {(row["same"], row["threshold"]) for row in exported(page)} == {("false", "1")}, "as it is shown"
+
+
+def test_a_list_that_could_not_be_saved_is_saved_when_it_is_tried_again(page, service):
+    search(page, 3)
+    page.click("#more")
+    page.get_by_text("40 of 60 images").wait_for()
+    page.context.set_offline(True)
+    page.click("#export")
+    ended(page, "offline")
+    page.context.set_offline(False)
+    with page.expect_download() as download:
+        page.click("#retry")
+    assert len(Path(download.value.path()).read_text(encoding="utf-8").splitlines()) == 41
+    page.wait_for_selector("body[data-state=results]")
+    assert len(found(page, "#list")) == 40, "and nothing came twice"
+    refused = {"type": "/problems/overloaded", "title": "busy"}
+    answer_with(page, "/v1/search", 429, refused, {"Retry-After": "1"})
+    with page.expect_download():
+        page.click("#export")
+        page.get_by_text("It is tried again in 1 second.").wait_for()
+    assert status(page)[1] == ""
+    assert [entry["wanted"]["export"] for entry in service.service.audit.read()[-2:]] == [True, True]
+
+
+def test_an_answer_that_comes_late_is_not_that_of_the_next_two(page):
+    search(page, 3)
+    held = []
+    page.route("**/v1/compare", lambda route: held.append(route) if not held else route.fallback())
+    for number, state in ((0, "Comparing."), (1, "Similarity")):
+        page.locator("#list .choose").nth(number).check()
+        page.click("#compare-open")
+        page.locator("#compare-words", has_text=state).wait_for()
+        said = page.inner_text("#compare-words")
+        if number == 0:
+            page.keyboard.press("Escape")
+    late = {"similarity": 0.111, "probability": None}
+    held[0].fulfill(status=200, content_type="application/json", body=json.dumps(late))
+    page.wait_for_timeout(200)
+    assert page.inner_text("#compare-words") == said
+
+
+def test_a_search_that_takes_the_place_of_another_can_be_cancelled(page):
+    search(page, 3)
+    page.route("**/v1/search", lambda _: None)
+    page.click("#go")
+    page.wait_for_selector("body[data-state=searching]")
+    page.locator("#hits .similar").first.click()
+    page.wait_for_timeout(200)
+    assert page.get_attribute("body", "data-state") == "searching"
+    assert page.is_visible("#cancel")
+    page.focus("#cancel")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body[data-state=results]")
+    assert page.evaluate("document.activeElement.id") == "results", "the button is no longer there"
 
 
 def test_what_follows_a_search_is_of_its_pictures_whatever_was_chosen_since(page, service):

@@ -101,7 +101,7 @@ function wire() {
   window.addEventListener("hashchange", () => location.reload());
   $("other-cameras").addEventListener("change", needOwnCamera);
   $("cancel").addEventListener("click", cancel);
-  $("retry").addEventListener("click", retry);
+  $("retry").addEventListener("click", () => retry());
   for (const [id, on] of [["all-cameras", true], ["no-cameras", false]]) $(id).addEventListener("click", () => { for (const box of document.querySelectorAll("#cameras input")) box.checked = on; });
   for (const each of document.querySelectorAll("[data-preset]")) each.addEventListener("click", () => preset(each.dataset.preset));
   const moved = (value) => { state.threshold = value; drawThreshold(); if (state.hits.length) finished(); };
@@ -111,7 +111,7 @@ function wire() {
   $("refine").addEventListener("click", () => search());
   $("clear").addEventListener("click", () => { state.marks.clear(); drawResults(); $("results").focus(); });
   $("compare-open").addEventListener("click", compare);
-  $("export").addEventListener("click", exportCsv);
+  $("export").addEventListener("click", () => exportCsv());
   $("help-open").addEventListener("click", () => $("help").showModal());
   $("sign-in-form").addEventListener("submit", (event) => { event.preventDefault(); signedIn(start); });
   $("sign-in").addEventListener("cancel", (event) => event.preventDefault());

@@ -2,6 +2,7 @@
 
 import { crop, cutOut, readPicture, whole } from "./crop.js";
 import { $, h, picture } from "./dom.js";
+import { rest } from "./results.js";
 import { become, state } from "./state.js";
 import { count } from "./words.js";
 
@@ -27,7 +28,7 @@ export async function addFiles(files) {
   }
   drawPictures();
   if (bad.length || over) become("bad-image", leftOut(bad, over));
-  else if (state.name === "bad-image") become("ready");
+  else if (state.name === "bad-image") rest();
 }
 
 /** Which files were left out, and why. */

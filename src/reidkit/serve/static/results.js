@@ -1,7 +1,7 @@
 // The list of results: cards, marks, keys, what is above and below the threshold.
 
 import { $, h, picture } from "./dom.js";
-import { isMatch, marked, state } from "./state.js";
+import { become, isMatch, marked, state } from "./state.js";
 import { drawTimeline } from "./timeline.js";
 import { chance, count, hitLabel, personWords, timeWords, whenWords } from "./words.js";
 
@@ -27,7 +27,13 @@ export function drawResults(actions = does) {
   drawTools();
   const first = cards()[0];
   if (first) first.tabIndex = 0;
-  return above.length;
+}
+
+/** Become what the page is while nothing is under way: what was found last is still there. */
+export function rest() {
+  const matches = document.querySelectorAll("#hits article").length;
+  if (!state.hits.length) become(state.info.gallery.rows ? "ready" : "empty-gallery");
+  else become(matches ? "results" : "below-threshold-only", { answer: state.answer, shown: state.hits.length, matches });
 }
 
 function card(hit) {

@@ -4,13 +4,13 @@ import { Problem, call, formOf } from "./api.js";
 import { play, signIn } from "./dialogs.js";
 import { $ } from "./dom.js";
 import { addKey, clearPictures } from "./pictures.js";
-import { drawResults, whyNothing } from "./results.js";
+import { drawResults, rest, whyNothing } from "./results.js";
 import { become, marked, saveView, state } from "./state.js";
 import { fieldTime } from "./words.js";
 
 const PAGE = 20;
 let running = null; // the AbortController of the search under way
-let again = null; // what "Try again" does
+let again = null; // what "Try again" does, and what is done by itself, once, with `{ tried: true }`
 
 /** Say what "Try again" does. */
 export function onRetry(action) {
@@ -46,7 +46,7 @@ export async function search({ cursor = "", tried = false } = {}) {
   if (!cursor && !filledIn()) return;
   const request = cursor ? { ...state.request, cursor } : requestOf();
   const asked = cursor ? state.asked : state.pictures.map(({ key, blob, name }) => ({ key, blob, name }));
-  again = () => search({ cursor });
+  again = (more) => search({ cursor, ...more });
   running?.abort();
   running = new AbortController();
   const mine = running;
@@ -61,12 +61,12 @@ export async function search({ cursor = "", tried = false } = {}) {
     finished();
     if (!cursor) reveal();
   } catch (error) {
-    if (mine.signal.aborted) become(state.hits.length ? "results" : "ready", shown());
-    else failed(error, { cursor, tried, asked });
+    if (!mine.signal.aborted) failed(error, { tried, asked });
+    else if (running === mine) rest(); // and not where another search has taken its place
   } finally {
     if (running === mine) running = null;
-    // The button cannot be pressed meanwhile, and would lose the focus to the whole page.
-    if (pressed && !running && document.activeElement === document.body) $("go").focus({ preventScroll: true });
+    // What was pressed cannot be pressed meanwhile, or is no longer there: the focus would be lost to the whole page.
+    if (!running && document.activeElement === document.body) $(pressed ? "go" : "results").focus({ preventScroll: true });
   }
 }
 
@@ -86,13 +86,11 @@ export function needOwnCamera() {
   $("own-camera").required = $("other-cameras").checked;
 }
 
-const shown = () => ({ answer: state.answer, shown: state.hits.length, matches: document.querySelectorAll("#hits article").length });
-
 /** Draw what was found, and become the state that follows. */
 export function finished() {
-  const matches = drawResults({ similar, play });
-  if (!state.hits.length) become("no-results", { why: whyNothing(state.answer, state.request) });
-  else become(matches ? "results" : "below-threshold-only", shown());
+  drawResults({ similar, play });
+  if (state.hits.length) rest();
+  else become("no-results", { why: whyNothing(state.answer, state.request) });
 }
 
 function similar(hit) {
@@ -105,7 +103,7 @@ function similar(hit) {
 }
 
 /** Say what went wrong, and what to do. */
-export function failed(error, { cursor = "", tried = false, asked = state.asked } = {}) {
+export function failed(error, { tried = false, asked = state.asked } = {}) {
   if (!(error instanceof Problem)) {
     become(error instanceof TypeError ? "offline" : "error", { why: `The page failed: ${error.message}.` });
     return;
@@ -113,7 +111,7 @@ export function failed(error, { cursor = "", tried = false, asked = state.asked 
   if (error.status === 401) {
     signIn();
   } else if (error.kind === "overloaded" || error.kind === "loading" || error.kind === "timed-out") {
-    wait(Math.min(60, error.retryAfter || 1), cursor, tried);
+    wait(Math.min(60, error.retryAfter || 1), tried);
   } else if (["image-unreadable", "unsupported-type", "too-many-pixels", "too-large"].includes(error.kind)) {
     const files = asked.filter((each) => each.blob);
     become("bad-image", { file: files[error.body.image ?? 0]?.name, why: error.message });
@@ -134,7 +132,7 @@ function reveal() {
 }
 
 /** Count down, and try once more by itself. */
-function wait(seconds, cursor, tried) {
+function wait(seconds, tried) {
   become("overloaded", { seconds: tried ? 0 : seconds });
   if (tried) return;
   const mine = setInterval(() => {
@@ -142,8 +140,7 @@ function wait(seconds, cursor, tried) {
     else if (--seconds > 0) become("overloaded", { seconds });
     else {
       clearInterval(mine);
-      if (state.info) search({ cursor, tried: true });
-      else again();
+      again({ tried: true });
     }
   }, 1000);
 }
