@@ -342,6 +342,52 @@ def test_metrics(own):
     assert "a-key-of-somebody" not in text
 
 
+def test_methods_that_a_path_takes(client):
+    for path, allowed in (
+        ("/v1/rows", "GET, HEAD, POST"),
+        ("/v1/rows/door%2F000.jpg", "DELETE, GET, HEAD, PUT"),
+        ("/v1/session", "DELETE, POST"),
+    ):
+        refused = client.request("PATCH", path)
+        problem(refused, 405, "method-not-allowed")
+        assert refused.headers["allow"] == allowed
+
+
+def test_head_is_get_without_the_body(client):
+    for path in ("/", "/health/ready", "/v1/rows/door%2F000.jpg", "/v1/images/door%2F000.jpg", "/v1/rows/none"):
+        whole, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        for name in ("content-length", "content-type", "etag"):
+            assert head.headers.get(name) == whole.headers.get(name)
+    assert client.head("/v1/search").status_code == 405
+    assert 'method="HEAD",route="/health/ready",status="200"' in client.get("/metrics").text
+
+
+def test_nothing_is_passed_over(client):
+    """A parameter or a part of another name is refused: passed over, it would be missed in the answer alone."""
+    for method, path in (
+        ("GET", "/v1/audit?since=2026-11-26T08:00:00Z"),
+        ("GET", "/v1/audit?limit=5000"),
+        ("GET", "/v1/cameras?camera=door"),
+        ("POST", "/v1/search?limit=5"),
+        ("DELETE", "/v1/rows/none?expect=1"),
+    ):
+        said = problem(client.request(method, path), 422, "invalid")
+        assert said["errors"][0]["pointer"] == "/" + path.partition("?")[2].partition("=")[0]
+    one, other = ("image", ("a", picture(1))), ("img", ("b", picture(2)))
+    said = problem(client.post("/v1/search", files=[one, other]), 422, "invalid")
+    assert said["detail"] == "/img: there is no such part: a picture is `image`"
+    options = ("requests", (None, json.dumps({"limit": 1})))
+    for path in ("/v1/search", "/v1/embed"):
+        assert "/requests" in problem(client.post(path, files=[one, options]), 422, "invalid")["detail"]
+    said = problem(client.post("/v1/embed", files=[one, ("request", (None, "{}"))]), 422, "invalid")
+    assert "/request" in said["detail"]
+    sides = [(name, ("a", picture(1))) for name in ("a", "b", "c")]
+    said = problem(client.post("/v1/compare", files=sides), 422, "invalid")
+    assert said["detail"] == "/c: there is no such part: a picture is `a` or `b`"
+    problem(client.post("/v1/rows/delete", files=[one]), 422, "invalid")
+
+
 def test_openapi_describes_every_path(client):
     schema = client.get("/v1/openapi.json").json()
     operations = {(method.upper(), path) for path, each in schema["paths"].items() for method in each}

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.serve import answers, messages, problems
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from reidkit.gallery import Gallery
 
 REF = "#/components/schemas/{model}"
-COMMON = (401, 403, 429, 500, 503)
+COMMON = (401, 403, 422, 429, 500, 503)
 """Statuses that every path of /v1 may answer with."""
 
 
@@ -54,7 +55,7 @@ class Operation(NamedTuple):
 
 _ROW = {"camera": "door", "time": "2026-11-26T09:12:31.250Z", "attributes": {"colour": "red"}}
 _SEARCH = {"query": [{"key": "door/0001.jpg"}], "limit": 20, "filter": {"camera": {"in": ["hall"]}}}
-_BODY = (400, 408, 413, 415, 422)
+_BODY = (400, 408, 413, 415)
 
 OPERATIONS = (
     Operation("GET", "/health/live", operation.live, answers.StatusAnswer),
@@ -78,7 +79,7 @@ OPERATIONS = (
         _BODY, example={"searches": [_SEARCH]},
     ),
     Operation(
-        "GET", "/v1/rows", rows.list_rows, answers.RowsAnswer, statuses=(400, 422),
+        "GET", "/v1/rows", rows.list_rows, answers.RowsAnswer, statuses=(400,),
         query=("limit", "cursor", "camera", "pid", "track", "since", "until"),
     ),
     Operation(
@@ -89,16 +90,16 @@ OPERATIONS = (
         "POST", "/v1/rows/delete", rows.delete_rows, answers.RemovedAnswer, messages.DeleteRequest, (),
         (*_BODY, 409), example={"filter": {"older_than": "2026-11-23T00:00:00Z"}, "dry_run": True},
     ),
-    Operation("GET", "/v1/rows/{key}", rows.get_row, answers.RowAnswer, statuses=(404, 422)),
+    Operation("GET", "/v1/rows/{key}", rows.get_row, answers.RowAnswer, statuses=(404,)),
     Operation(
         "PUT", "/v1/rows/{key}", rows.put_row, answers.StoredAnswer, messages.RowContent, ("image",),
         (*_BODY, 409, 412), success=(200, 201), example=_ROW,
     ),
-    Operation("DELETE", "/v1/rows/{key}", rows.delete_row, statuses=(422,), success=(204,)),
-    Operation("GET", "/v1/images/{key}", rows.get_image, statuses=(404, 422)),
-    Operation("GET", "/v1/clips/{key}", moments.get_clip, statuses=(404, 416, 422), success=(200, 206)),
+    Operation("DELETE", "/v1/rows/{key}", rows.delete_row, success=(204,)),
+    Operation("GET", "/v1/images/{key}", rows.get_image, statuses=(404,)),
+    Operation("GET", "/v1/clips/{key}", moments.get_clip, statuses=(404, 416), success=(200, 206)),
     Operation(
-        "GET", "/v1/audit", operation.audit, answers.EntriesAnswer, statuses=(422,),
+        "GET", "/v1/audit", operation.audit, answers.EntriesAnswer,
         query=("from", "to", "actor", "after", "limit"),
     ),
     Operation(
@@ -161,6 +162,11 @@ def _add(app: FastAPI, each: Operation) -> None:
     for status in each.success:
         responses[status] = {"description": "Done."} | ({"model": each.answer} if each.answer else {})
     name = each.handler.__name__
+
+    async def only_known(request: Request) -> None:
+        if unknown := sorted(set(request.query_params) - set(each.query)):
+            raise messages.invalid(f"/{unknown[0]}", "there is no such parameter")
+
     app.add_api_route(
         each.path.replace("{key}", "{key:path}"),
         each.handler,
@@ -170,6 +176,7 @@ def _add(app: FastAPI, each: Operation) -> None:
         response_class=JSONResponse if each.answer else Response,
         status_code=each.success[0],
         responses=responses,
+        dependencies=[Depends(only_known)] if each.path.startswith("/v1") else None,
         openapi_extra=_extra(each),
     )
 
@@ -284,6 +291,13 @@ _TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html", "svg"
 _STATUSES = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-type"}
 
 
+def _methods(app: FastAPI, path: str) -> str:
+    """Return what the header `Allow` says: the methods of all routes of a path, of which Starlette names one's."""
+    fitting = (each for each in app.routes if isinstance(each, Route) and each.path_regex.match(path))
+    found = {method for route in fitting for method in route.methods or ()}
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
+
+
 def _add_handlers(app: FastAPI, service: Service) -> None:
     def answer(request: Request, problem: Problem, more: dict[str, str] | None = None) -> Response:
         service.telemetry.refused(problem.name)
@@ -298,7 +312,10 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         name = _STATUSES.get(error.status_code, "bad-request")
-        return answer(request, Problem(name), dict(error.headers or {}))
+        more = (
+            {"Allow": _methods(app, request.scope["path"])} if error.status_code == 405 else dict(error.headers or {})
+        )
+        return answer(request, Problem(name), more)
 
     async def on_refused(request: Request, error: Exception) -> Response:
         if isinstance(error, UsageError | DataError):

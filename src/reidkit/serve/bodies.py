@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reidkit import strict_json
+from reidkit.serve.messages import invalid
 from reidkit.serve.problems import Problem
 from reidkit.serve.uploads import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from starlette.requests import Request
 
@@ -44,14 +45,29 @@ async def read_body(
     take: Callable[[int], None] | None = None,
     *,
     json_bytes: int = JSON_BYTES,
+    pictures: Collection[str] = (),
 ) -> Body:
     """Read the body of a request: JSON, one picture, or a form with a part `request` of JSON and parts of pictures.
 
     File names are ignored, and so is what a part says of its own type. `take` is told of bytes as they arrive.
+    `pictures` are the names that parts of pictures may have: a part that is passed over would be missed in the answer.
 
     Raises:
-        Problem: `unsupported-type`, `too-large`, `body-too-slow`, `bad-request`.
+        Problem: `unsupported-type`, `too-large`, `body-too-slow`, `bad-request`, `invalid`.
     """
+    body = await _read(request, settings, take, json_bytes)
+    for name, _ in body.images:
+        if name not in pictures:
+            names = " or ".join(f"`{each}`" for each in pictures)
+            raise invalid(
+                f"/{name}", f"there is no such part: a picture is {names}" if names else "send no picture here"
+            )
+    return body
+
+
+async def _read(
+    request: Request, settings: ServiceSettings, take: Callable[[int], None] | None, json_bytes: int
+) -> Body:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported-type", "Bodies are not taken compressed.")
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -23,7 +23,7 @@ class Kind:
 
 PROBLEMS: dict[str, Kind] = {
     "bad-request": Kind(
-        400, "The request is malformed", "Send a body of the media type and the form of /openapi.json."
+        400, "The request is malformed", "Send a body of the media type and the form of /v1/openapi.json."
     ),
     "image-unreadable": Kind(400, "The image cannot be read", "Send a whole JPEG, PNG or WebP file of one picture."),
     "bad-cursor": Kind(400, "The cursor is not one of this service", "Start again without `cursor`."),

@@ -81,9 +81,11 @@ class Shell:
                 message["headers"] = _completed(message.get("headers", ()), request_id)
             await send(message)
 
+        # HEAD is answered as GET: the server that runs this leaves the body out.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             self._check(scope)
-            await self._app(scope, receive, send_with_headers)
+            await self._app(asked, receive, send_with_headers)
         except Problem as problem:
             await _answer(problem, request_id, send_with_headers)
             self._telemetry.refused(problem.name)
@@ -92,7 +94,7 @@ class Shell:
             if status:
                 raise  # the answer has begun: the connection is closed, so that nobody takes it for whole
             await _answer(Problem("internal"), request_id, send_with_headers)
-        self._note(scope, status, request_id, time.monotonic() - started)
+        self._note({**asked, "method": scope["method"]}, status, request_id, time.monotonic() - started)
 
     def _check(self, scope: Message) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

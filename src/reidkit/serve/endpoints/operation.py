@@ -94,12 +94,12 @@ async def audit(request: Request) -> Response:
     service.actor(request, "audit")
     given = request.query_params
     since, until = (_micros(given.get(name), name) for name in ("from", "to"))
-    limit = whole_number(given.get("limit", "1000"), "limit")
+    limit = whole_number(given.get("limit", "1000"), "limit", 1, 1000)
     after = whole_number(given.get("after", "0"), "after")
     who = given.get("actor", "")
     await service.record(request, "audit", wanted={name: given[name] for name in sorted(given)[:10]})
     entries = await service.in_gallery(
-        service.audit.read, since=since or 0, until=until, actor=who, after=after, limit=min(limit, 1000)
+        service.audit.read, since=since or 0, until=until, actor=who, after=after, limit=limit
     )
     return JSONResponse({"entries": [each | {"time": moment(from_micros(each["time"]))} for each in entries]})
 

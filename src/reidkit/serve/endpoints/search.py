@@ -40,10 +40,12 @@ async def embed(request: Request) -> Response:
     if encoding not in ("float", "base64"):
         raise invalid("/encoding", "it is float or base64")
     with service.admission.place() as place:
-        body = await read_body(request, service.settings, place.take)
+        body = await read_body(request, service.settings, place.take, pictures=("image",))
         with service.admission.work():
             if not body.images:
                 raise invalid("/image", "there is no picture: send one as the body, or parts `image` of a form")
+            if body.value is not None:
+                raise invalid("/request", "there is no such part: leave it out")
             found = await service.embed(request, [data for _, data in body.images])
     if len(found) == 1 and isinstance(found[0], Problem):
         raise found[0]
@@ -62,7 +64,7 @@ async def compare(request: Request) -> Response:
     service = service_of(request)
     service.actor(request, "search")
     with service.admission.place() as place:
-        body = await read_body(request, service.settings, place.take)
+        body = await read_body(request, service.settings, place.take, pictures=("a", "b"))
         with service.admission.work():
             wanted = validated(CompareRequest, body.value)
             purpose = service.purpose(request, wanted.purpose)
@@ -114,7 +116,7 @@ async def search(request: Request) -> Response:
     service.actor(request, "search")
     started = time.monotonic()
     with service.admission.place() as place:
-        body = await read_body(request, service.settings, place.take)
+        body = await read_body(request, service.settings, place.take, pictures=("image",))
         with service.admission.work():
             wanted = validated(SearchRequest, body.value)
             purpose = service.purpose(request, wanted.purpose)
