@@ -70,6 +70,14 @@ def started(command):
     raise AssertionError("the service did not become ready")
 
 
+def headers_refused(address):
+    """Whether a service ends a connection whose headers do not."""
+    host, port = address.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: " + bytes([97]) * 20_000)
+        return connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_service_runs_and_stops(nursery, model, token_file):
     path, token = token_file
     words = ("serve", "memory", "--model", model, "--port", 0, "--token-file", path, "--json")
@@ -77,6 +85,7 @@ def test_a_service_runs_and_stops(nursery, model, token_file):
     try:
         address = started(command)
         assert get(address, "v1/info")[0] == 401
+        assert headers_refused(address)
         assert get(address, "v1/info", token)[1]["actor"]["name"] == "anna"
         other, line = new_token("bob", ["search"])
         path.write_text(line)

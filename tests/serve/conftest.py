@@ -115,7 +115,7 @@ def running(model: Model, gallery: Gallery, **settings: Any) -> Iterator[Client]
         port = listening.getsockname()[1]
         # Re-ranking is compiled after the start, where that has never been done on this machine.
         app = create_app(gallery, model, ServiceSettings(port=port, **{"timeout": 120.0, **settings}))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", http="h11", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         service: Service = app.state.service

@@ -179,6 +179,7 @@ def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, star
         access_log=False,
         server_header=False,
         lifespan="on",
+        http="h11",  # httptools, which is a little faster, has no limit for headers
         ws="none",
         workers=1,
         limit_concurrency=CONNECTIONS,
