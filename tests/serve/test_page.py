@@ -413,6 +413,45 @@ def test_what_was_filled_in_outlives_a_session(opened, guarded):
     assert page.input_value("#purpose") == "lost child"
 
 
+def test_a_token_that_may_not_search_says_so_and_another_can_be_given(opened, model, tmp_path):
+    path = tmp_path / "tokens"
+    made = [new_token(name, [role]) for name, role in (("anna", "search"), ("writer", "write"))]
+    path.write_text("\n".join(line for _, line in made))
+    path.chmod(0o600)
+    with running(model, calibrated(filled(model)), token_file=path) as service:
+        page = opened("signed-out", base=service.base_url)
+        sign_in(page, made[1][0])
+        page.get_by_text("This needs the role search, which writer does not have.").wait_for()
+        page.reload()
+        page.get_by_text("Sign in with another token.").wait_for()
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(100)
+        assert page.is_visible("#sign-in-problem")
+        sign_in(page, made[0][0])
+        page.wait_for_selector("body[data-state=ready]")
+        assert page.inner_text("#sign-in-problem") == ""
+
+
+def test_a_session_is_that_of_all_tabs(opened, guarded):
+    service, token = guarded
+    page = opened("signed-out", base=service.base_url)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector("body[data-state=signed-out]")
+    sign_in(other, token)
+    page.wait_for_selector("body[data-state=ready]")
+    page.fill("#purpose", "lost child")
+    search(page, 3)
+    other.click("#sign-out")
+    page.wait_for_selector("body[data-state=signed-out]")
+    assert not page.is_visible("#hits article")
+    sign_in(other, token)
+    page.wait_for_selector("body[data-state=ready]")
+    assert not page.is_visible("#sign-in")
+    assert page.locator("#pictures li").count() == 1
+
+
 # ---- what can be done
 
 

@@ -1,7 +1,7 @@
 // The page: what its controls do, and which state follows from what the service answers.
 
 import { call } from "./api.js";
-import { compare, exportCsv, signIn, signedIn } from "./dialogs.js";
+import { compare, exportCsv, signedIn } from "./dialogs.js";
 import { $, h } from "./dom.js";
 import { addFiles, addKey } from "./pictures.js";
 import { chooseTab, drawResults } from "./results.js";
@@ -23,6 +23,7 @@ onState((name, details) => {
 async function start() {
   const anew = state.info !== null; // signed in once more: what was filled in stays
   become("loading-info");
+  $("sign-in").close();
   try {
     const info = await call("GET", "/v1/info");
     state.cameras = (await call("GET", "/v1/cameras")).cameras;
@@ -32,7 +33,6 @@ async function start() {
     failed(error);
     return;
   }
-  $("sign-in").close();
   if (anew) saveView();
   drawInfo();
   const keys = restoreView();
@@ -113,11 +113,11 @@ function wire() {
   $("compare-open").addEventListener("click", compare);
   $("export").addEventListener("click", () => exportCsv());
   $("help-open").addEventListener("click", () => $("help").showModal());
-  $("sign-in-form").addEventListener("submit", (event) => { event.preventDefault(); signedIn(start); });
+  $("sign-in-form").addEventListener("submit", (event) => { event.preventDefault(); signedIn(() => { tabs.postMessage(null); start(); }); });
   $("sign-in").addEventListener("cancel", (event) => event.preventDefault());
   // A second Escape closes it all the same.
-  $("sign-in").addEventListener("close", () => { if (state.name === "signed-out") signIn(); });
-  $("sign-out").addEventListener("click", async () => { await call("DELETE", "/v1/session").catch(() => null); location.reload(); });
+  $("sign-in").addEventListener("close", () => { if (state.name === "signed-out" && !$("sign-in").open) $("sign-in").showModal(); });
+  $("sign-out").addEventListener("click", async () => { await call("DELETE", "/v1/session").catch(() => null); tabs.postMessage(null); location.reload(); });
   for (const name of ["list", "timeline"]) {
     $(`tab-${name}`).addEventListener("click", () => chooseTab(name));
     $(`tab-${name}`).addEventListener("keydown", (event) => {
@@ -128,6 +128,10 @@ function wire() {
     });
   }
 }
+
+// The session is that of all tabs: none goes on showing another's name, or results after somebody has signed out.
+const tabs = new BroadcastChannel("reidkit-session");
+tabs.onmessage = start;
 
 wire();
 start();

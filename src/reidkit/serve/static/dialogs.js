@@ -71,9 +71,10 @@ function refusedWords(error) {
   return error.retryAfter ? `${title}. Try again in ${count(error.retryAfter, "second")}.` : `${title}. ${error.message}`;
 }
 
-/** Ask for a token. */
-export function signIn() {
+/** Ask for a token; `problem` is what was wrong with the last one. */
+export function signIn(problem = "") {
   become("signed-out");
+  $("sign-in-problem").textContent = problem;
   if (!$("sign-in").open) $("sign-in").showModal();
 }
 

@@ -110,6 +110,8 @@ export function failed(error, { tried = false, asked = state.asked } = {}) {
   }
   if (error.status === 401) {
     signIn();
+  } else if (error.kind === "role-missing") {
+    signIn(`${error.message} Sign in with another token.`);
   } else if (error.kind === "overloaded" || error.kind === "loading" || error.kind === "timed-out") {
     wait(Math.min(60, error.retryAfter || 1), tried);
   } else if (["image-unreadable", "unsupported-type", "too-many-pixels", "too-large"].includes(error.kind)) {
