@@ -192,6 +192,13 @@ def test_empty_gallery(opened, model):
     with running(model, MemoryGallery(model)) as empty:
         page = opened("empty-gallery", base=empty.base_url)
         assert "No images yet." in status(page)[0]
+        empty.service.gallery.add_vectors(np.eye(1, model.dim), [Row("a", camera="door")])
+        page.click("#retry")
+        page.wait_for_selector("body[data-state=ready]")
+        assert page.inner_text("#about").startswith("1 image by 1 camera ")
+        empty.service.gallery.remove(["a"])
+        page.reload()
+        page.wait_for_selector("body[data-state=empty-gallery]")
         assert page.is_disabled("#go")
         assert "Not calibrated" in page.inner_text("#threshold-words")
 
@@ -735,6 +742,26 @@ def test_a_row_that_has_been_removed_since(opened, model):
         assert status(page)[1].startswith(f"{key} is no longer in the gallery.")
         page.click("#clear")
         search(page)
+
+
+def test_the_page_keeps_up_with_a_gallery_that_changes(opened, model):
+    gallery = calibrated(filled(model))
+    with running(model, gallery) as service:
+        page = opened(base=service.base_url)
+        choose(page, 3)
+        page.uncheck("#cameras input >> nth=0")
+        page.fill("#purpose", "lost child")
+        gallery.add_vectors(people(model.dim)[:1], [Row("roof/060.jpg", camera="roof")])
+        search(page, state=None)
+        page.wait_for_selector("#cameras label >> text=roof (1)")
+        assert [box.is_checked() for box in page.locator("#cameras input").all()] == [False, True, True, True]
+        assert page.input_value("#purpose") == "lost child"
+        assert page.inner_text("#about").startswith("61 images by 4 cameras")
+        rows = list(gallery)[:60]
+        known = Embeddings(gallery.vectors([row.key for row in rows]), [row.pid for row in rows], [0] * 30 + [1] * 30)
+        gallery.calibration = calibrate(known, known, far=0.1)
+        search(page, state=None)
+        page.locator("#threshold-words", has_text="about 1 false match in 10 strangers").wait_for()
 
 
 def test_images_of_no_known_camera(opened, model):

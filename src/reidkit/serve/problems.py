@@ -59,7 +59,7 @@ PROBLEMS: dict[str, Kind] = {
     "timed-out": Kind(503, "The request waited too long", "Wait as many seconds as `Retry-After` says."),
     "storage-full": Kind(
         503,
-        "The gallery cannot be written",
+        "The gallery cannot be read or written",
         "Its operator has to make room, or put its file back: the log has the reason.",
     ),
     "audit-unavailable": Kind(503, "The audit log cannot be written", "Nothing is answered that cannot be logged."),

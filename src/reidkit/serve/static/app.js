@@ -14,32 +14,51 @@ onState((name, details) => {
   if ($("status").textContent !== status) $("status").textContent = status;
   if ($("alert").textContent !== alert) $("alert").textContent = alert;
   const busy = name === "searching";
-  $("go").disabled = busy || ["loading-info", "signed-out", "empty-gallery"].includes(name);
+  $("go").disabled = busy || !state.info || ["loading-info", "signed-out", "empty-gallery"].includes(name);
   $("cancel").hidden = !busy;
-  $("retry-box").hidden = !["offline", "error", "overloaded"].includes(name);
+  $("retry-box").hidden = !["offline", "error", "overloaded", "empty-gallery"].includes(name);
   if (!["results", "below-threshold-only", "cropping", "overloaded", "bad-image", "error", "offline", "searching"].includes(name)) $("found").hidden = true;
+  if (["results", "below-threshold-only", "no-results"].includes(name)) keepUp();
 });
 
 async function start() {
   const anew = state.info !== null; // signed in once more: what was filled in stays
   become("loading-info");
   $("sign-in").close();
+  onRetry(start);
+  let keys = [];
   try {
-    const info = await call("GET", "/v1/info");
-    state.cameras = (await call("GET", "/v1/cameras")).cameras;
-    state.info = info;
+    keys = await load();
   } catch (error) {
-    onRetry(start);
     failed(error);
     return;
   }
-  if (anew) saveView();
-  drawInfo();
-  const keys = restoreView();
-  drawThreshold();
   if (!anew) for (const key of keys) addKey({ key, image: `/v1/images/${encodeURIComponent(key)}` });
   become(state.info.gallery.rows ? "ready" : "empty-gallery");
   if (keys.length && state.info.gallery.rows) search();
+}
+
+/** Read what the gallery holds, and draw it; what was filled in stays. Return the keys that the address names. */
+async function load() {
+  const info = await call("GET", "/v1/info");
+  state.cameras = (await call("GET", "/v1/cameras")).cameras;
+  if (state.info) saveView();
+  state.info = info;
+  drawInfo();
+  const keys = restoreView();
+  drawThreshold();
+  return keys;
+}
+
+let looked = null; // the answer by which it was last looked whether what the page says of the gallery still holds
+
+/** Read again what the gallery holds where an answer is of another: it changes, and cameras that are not in the list would be left out. */
+function keepUp() {
+  const { answer, info } = state;
+  if (answer === looked) return;
+  looked = answer;
+  const known = [info.gallery.rows, info.model.fingerprint, info.calibration?.threshold];
+  if ([answer.searched, answer.model, answer.calibration?.threshold].some((each, at) => each !== known[at])) load().catch(() => null);
 }
 
 function drawInfo() {

@@ -111,7 +111,7 @@ export function aboutWords(info) {
 export const SAYS = {
   "loading-info": () => ["Loading.", ""],
   "signed-out": () => ["Sign in to search.", ""],
-  "empty-gallery": () => ["No images yet. Add some with: reidkit gallery add GALLERY FOLDER --model MODEL", ""],
+  "empty-gallery": () => ["No images yet. Add some with: reidkit gallery add GALLERY FOLDER --model MODEL, then try again.", ""],
   ready: () => ["Choose a picture of the person, then search.", ""],
   cropping: () => ["Crop the picture to one person.", ""],
   searching: () => ["Searching.", ""],
