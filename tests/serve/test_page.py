@@ -814,6 +814,28 @@ def test_the_timeline(page):
     )
 
 
+def test_the_timeline_fits_a_page_that_is_turned(page):
+    search(page, 3)
+    page.click("#tab-timeline")
+    ends = page.locator("#timeline .ends span").first.bounding_box()
+    assert ends["x"] >= page.locator("#timeline td").first.bounding_box()["x"], "below the lines, and not the cameras"
+    page.set_viewport_size(NARROW)
+    page.wait_for_timeout(100)
+    assert apart(page)
+
+
+def test_on_paper_there_is_what_was_found_and_marked_and_nothing_to_press(opened):
+    page = opened(color_scheme="dark")
+    search(page, 3)
+    page.locator("#hits .mark-right").first.click()
+    page.emulate_media(media="print", color_scheme="dark")
+    for hidden in ("#go", "#export", "#drop", ".similar >> nth=0", ".mark-wrong >> nth=0", ".mark-right >> nth=1"):
+        assert not page.is_visible(hidden), hidden
+    for shown in ("#pictures img", "#threshold-words", "#hits article >> nth=0", ".mark-right >> nth=0"):
+        assert page.is_visible(shown), shown
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(26, 32, 38)", "dark on white paper"
+
+
 def exported(page):
     """The rows of the list, as the page saves it."""
     with page.expect_download() as download:

@@ -7,6 +7,7 @@ import { addFiles, addKey } from "./pictures.js";
 import { chooseTab, drawResults } from "./results.js";
 import { cancel, failed, finished, needOwnCamera, onRetry, retry, search } from "./search.js";
 import { become, onState, restoreView, saveView, state } from "./state.js";
+import { fitTimeline } from "./timeline.js";
 import { SAYS, ZONE, aboutWords, count, thresholdWords } from "./words.js";
 
 onState((name, details) => {
@@ -118,6 +119,7 @@ function wire() {
   // The address is that of the filters: the link of the skip must not take its place, and a link pasted over it counts.
   document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $("results").focus(); });
   window.addEventListener("hashchange", () => location.reload());
+  window.addEventListener("resize", fitTimeline);
   $("other-cameras").addEventListener("change", needOwnCamera);
   $("cancel").addEventListener("click", cancel);
   $("retry").addEventListener("click", () => retry());

@@ -4,8 +4,11 @@ import { $, h } from "./dom.js";
 import { isMatch } from "./state.js";
 import { ZONE, hitLabel, timeWords } from "./words.js";
 
+let drawn = { hits: [], show: null, width: 0 }; // and for which width of the page
+
 /** Draw the timeline; `show(key)` goes to a result in the list. */
 export function drawTimeline(hits, show) {
+  drawn = { hits, show, width: $("results").clientWidth };
   const timed = hits.filter((hit) => hit.time);
   const rest = hits.length - timed.length;
   const times = timed.map((hit) => Date.parse(hit.time));
@@ -34,11 +37,16 @@ export function drawTimeline(hits, show) {
   const parts = [];
   if (timed.length) {
     const iso = (value) => new Date(value).toISOString();
-    parts.push(h("table", {}, h("caption", {}, caption), h("tbody", {}, ...rows)));
-    parts.push(h("div", { className: "ends" }, h("span", {}, timeWords(iso(first))), h("span", {}, timeWords(iso(last)))));
+    const ends = h("div", { className: "ends" }, h("span", {}, timeWords(iso(first))), h("span", {}, timeWords(iso(last))));
+    parts.push(h("table", {}, h("caption", {}, caption), h("tbody", {}, ...rows, h("tr", {}, h("td"), h("td", {}, ends)))));
   }
   if (rest) parts.push(h("p", {}, `${rest} of ${hits.length} results have no time and are not shown here.`));
   $("timeline").replaceChildren(...parts);
+}
+
+/** Draw it once more where the page has become wider or narrower: marks would lie on each other. */
+export function fitTimeline() {
+  if (drawn.width !== $("results").clientWidth) drawTimeline(drawn.hits, drawn.show);
 }
 
 /** Put marks that would lie on each other into lanes; `places` are in per cent of the width. */
