@@ -397,6 +397,11 @@ def test_openapi_describes_every_path(client):
             assert each["operationId"]
             assert each["summary"].endswith(".")
     assert schema["components"]["schemas"]["Problem"]["required"]
+    for path, key in (("/metrics", ""), ("/v1/images/{key}", "door%2F000.jpg"), ("/v1/rows/{key}", "door%2F000.jpg")):
+        answer = client.get(path.replace("{key}", key))
+        said = schema["paths"][path]["get"]["responses"]
+        assert list(said["200"]["content"]) == [answer.headers["content-type"].partition(";")[0]]
+    assert set(schema["paths"]["/v1/clips/{key}"]["get"]["responses"]) >= {"200", "206", "304", "416"}
 
 
 def test_the_page_and_its_files(client):

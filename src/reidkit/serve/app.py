@@ -51,6 +51,7 @@ class Operation(NamedTuple):
     query: tuple[str, ...] = ()
     success: tuple[int, ...] = (200,)
     example: Any = None
+    media: str = ""  # of an answer that is no JSON
 
 
 _ROW = {"camera": "door", "time": "2026-11-26T09:12:31.250Z", "attributes": {"colour": "red"}}
@@ -60,7 +61,7 @@ _BODY = (400, 408, 413, 415)
 OPERATIONS = (
     Operation("GET", "/health/live", operation.live, answers.StatusAnswer),
     Operation("GET", "/health/ready", operation.ready, answers.StatusAnswer, success=(200, 503)),
-    Operation("GET", "/metrics", operation.metrics),
+    Operation("GET", "/metrics", operation.metrics, media="text/plain"),
     Operation("GET", "/v1/info", operation.info, answers.InfoAnswer),
     Operation("GET", "/v1/cameras", operation.cameras, answers.CamerasAnswer),
     Operation(
@@ -96,8 +97,10 @@ OPERATIONS = (
         (*_BODY, 409, 412), success=(200, 201), example=_ROW,
     ),
     Operation("DELETE", "/v1/rows/{key}", rows.delete_row, success=(204,)),
-    Operation("GET", "/v1/images/{key}", rows.get_image, statuses=(404,)),
-    Operation("GET", "/v1/clips/{key}", moments.get_clip, statuses=(404, 416), success=(200, 206)),
+    Operation("GET", "/v1/images/{key}", rows.get_image, statuses=(404,), success=(200, 304), media="image/jpeg"),
+    Operation(
+        "GET", "/v1/clips/{key}", moments.get_clip, statuses=(404, 416), success=(200, 206, 304), media="video/mp4",
+    ),
     Operation(
         "GET", "/v1/audit", operation.audit, answers.EntriesAnswer,
         query=("from", "to", "actor", "after", "limit"),
@@ -161,6 +164,9 @@ def _add(app: FastAPI, each: Operation) -> None:
     responses: dict[int | str, dict[str, Any]] = {status: _problem(status) for status in errors}
     for status in each.success:
         responses[status] = {"description": "Done."} | ({"model": each.answer} if each.answer else {})
+        if each.media and status != 304:
+            schema = {"type": "string"} | ({} if each.media.startswith("text/") else {"format": "binary"})
+            responses[status]["content"] = {each.media: {"schema": schema}}
     name = each.handler.__name__
 
     async def only_known(request: Request) -> None:
