@@ -351,6 +351,10 @@ def guarded(model, tmp_path):
         yield made, token
 
 
+def fetched(page, path):
+    return page.evaluate("path => fetch(path).then((answer) => answer.status)", path)
+
+
 def sign_in(page, token):
     page.fill("#token", token)
     page.click("#sign-in button")
@@ -371,8 +375,11 @@ def test_signing_in_and_out(opened, guarded):
     page.fill("#purpose", "=lost child")
     search(page)
     assert page.locator("#hits article img").first.evaluate("image => image.decode().then(() => image.naturalWidth)")
+    image = page.locator("#hits article img").first.get_attribute("src")
+    assert fetched(page, image) == 200
     page.click("#sign-out")
     page.wait_for_selector("body[data-state=signed-out]")
+    assert fetched(page, image) == 401, "what the browser has kept is nobody else's"
     log = service.service.audit.read(actor="anna")
     assert [(entry["action"], entry.get("purpose")) for entry in log][:2] == [
         ("sign-in", None),

@@ -195,6 +195,10 @@ def hit_answer(hit: Hit) -> HitAnswer:
     }
 
 
+KEPT_BY_ITS_OWNER = {"Cache-Control": "private, max-age=300", "Vary": "Authorization, Cookie"}
+"""Headers of pictures and clips: a browser shows what it has kept only to who signed in as it was sent."""
+
+
 def entity_tag(data: bytes) -> str:
     """Return what the header `ETag` of a picture or a clip says."""
     return f'"{hashlib.sha256(data).hexdigest()[:32]}"'

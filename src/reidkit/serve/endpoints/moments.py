@@ -6,7 +6,7 @@ import re
 
 from fastapi import Request, Response
 
-from reidkit.serve.answers import entity_tag
+from reidkit.serve.answers import KEPT_BY_ITS_OWNER, entity_tag
 from reidkit.serve.endpoints.rows import key_of
 from reidkit.serve.problems import Problem
 from reidkit.serve.service import service_of
@@ -24,7 +24,7 @@ async def get_clip(request: Request) -> Response:
     key = key_of(request)
     data = await service.clips.get(key, service.settings.timeout)
     tag = entity_tag(data)
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=300", "Accept-Ranges": "bytes"}
+    headers = {"ETag": tag, "Accept-Ranges": "bytes", **KEPT_BY_ITS_OWNER}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     await service.record(request, "clip", key=key)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter
 from reidkit.gallery.row import LONGEST_KEY, check_text
-from reidkit.serve.answers import entity_tag, row_answer
+from reidkit.serve.answers import KEPT_BY_ITS_OWNER, entity_tag, row_answer
 from reidkit.serve.bodies import ROWS_BYTES, Body, read_body
 from reidkit.serve.messages import (
     DeleteRequest,
@@ -161,7 +161,7 @@ async def get_image(request: Request) -> Response:
     if data is None:
         raise Problem("not-found", "There is no picture of this key.")
     tag = entity_tag(data)
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=300"}
+    headers = {"ETag": tag, **KEPT_BY_ITS_OWNER}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(data, media_type="image/jpeg", headers=headers)
