@@ -15,6 +15,7 @@ from reidkit.gallery.local import LocalGallery
 from reidkit.video.clips import _frames, clip_bytes, draw_boxes, write_clips, write_marked
 from reidkit.video.frames import VideoFile
 from reidkit.video.piece import gallery_row
+from reidkit.video.tracking import track as track_videos
 from reidkit.video.visits import find_visits
 from tests.gallery.made import calibration
 from tests.video.drawn import write_video
@@ -126,6 +127,43 @@ def test_frames_from_any_second_on(name, codec, tmp_path):
         found = [second for second, _ in _frames(path, first, last)]
         assert found == pytest.approx([second for second in whole if first - 1e-6 <= second <= last])
     assert list(_frames(path, 99.0, 100.0)) == []
+
+
+def same_frames(path, first, last, **how):
+    """Whether `_frames` has the pixels of these seconds, read from the beginning; 10 frames a second."""
+    with closing(VideoFile(path)) as source:
+        whole = [frame for frame in source if first - 1e-6 <= frame.second <= last]
+    found = list(_frames(path, first, last, **how))
+    assert len(whole) == len(found) == 10
+    return all(np.array_equal(frame.image, pixels) for frame, (_, pixels) in zip(whole, found, strict=True))
+
+
+def test_a_recording_that_begins_between_key_frames(tmp_path):
+    """Its stream begins earlier than its first frame, at which seconds begin."""
+    path = write_video(tmp_path / "v.ts", 600, codec="libx264")
+    content = path.read_bytes()
+    path.write_bytes(content[len(content) // 188 // 8 * 188 :])
+    with closing(VideoFile(path)) as source, av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert next(container.decode(stream)).time > float(stream.start_time * stream.time_base)
+        assert max(frame.second for frame in source) > 20
+    assert same_frames(path, 15.0, 15.95)
+
+
+def test_a_recording_whose_times_begin_anew(tmp_path):
+    """Two files in one: the seconds of the second part are not its own, and no seek leads to them."""
+    path = write_video(tmp_path / "v.ts", 100)
+    path.write_bytes(2 * path.read_bytes())
+    with closing(VideoFile(path)) as source:
+        assert len(list(source)) == 200
+    assert source.about.moved == 100
+    assert same_frames(path, 15.0, 15.95, seek=False)
+    boxes = tmp_path / "boxes.txt"
+    boxes.write_text("".join(f"{number},1,50,40,90,110,1\n" for number in range(151, 171)))
+    track_videos([path], tmp_path / "tracks", boxes=[boxes])
+    found = clip_bytes(tmp_path / "tracks", "v", "v/1", margin=0.0)
+    with av.open(io.BytesIO(found)) as container:
+        assert len(list(container.decode(video=0))) == 20
 
 
 def test_a_clip_beside_damage_is_made_of_what_can_be_read(tmp_path):

@@ -77,6 +77,10 @@ class TrackedVideo(NamedTuple):
         """Frames a second of its clips."""
         return self.record.rate or FALLBACK_RATE
 
+    def frames(self, first: float, last: float) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        """Yield the frames from one second to another, as they were counted when it was tracked."""
+        return _frames(self.file, first, last, seek=not self.record.moved)
+
 
 def tracked_video(folder: Path, video: str) -> TrackedVideo:
     """Return what is known of a video by its name in DIR, the folder that `reidkit video track` has made.
@@ -164,7 +168,7 @@ def write_marked(
             found = tracked_video(folder, video)
             marks = [mark for visit in some for mark in _marks(visit, found)]
             _make(out)
-            write_video(names[video], _marked(_frames(found.file, -1.0, math.inf), marks), rate=found.rate)
+            write_video(names[video], _marked(found.frames(-1.0, math.inf), marks), rate=found.rate)
             files.append(names[video])
         except (DataError, MissingFileError) as error:
             problems.append(str(error))
@@ -207,7 +211,7 @@ def clip_bytes(
         last = first + longest
     with tempfile.TemporaryDirectory(prefix="reidkit-clip-") as temporary:
         path = Path(temporary) / "clip.mp4"
-        frames = _marked(_frames(found.file, first, last), [Marked(piece, "")])
+        frames = _marked(found.frames(first, last), [Marked(piece, "")])
         write_video(path, frames, rate=found.rate)
         return path.read_bytes()
 
@@ -217,7 +221,7 @@ def _write_clip(visit: Visit, folder: Path, path: Path | None, margin: float) ->
         raise DataError(f"{visit.best.key} is from no video: there is no clip of it")
     found = tracked_video(folder, visit.video)
     _make(path.parent)
-    frames = _marked(_frames(found.file, visit.first - margin, visit.last + margin), _marks(visit, found))
+    frames = _marked(found.frames(visit.first - margin, visit.last + margin), _marks(visit, found))
     write_video(path, frames, rate=found.rate)
     return path
 
@@ -239,9 +243,12 @@ def _pieces(found: TrackedVideo, keys: set[str]) -> dict[str, Piece]:
     return {piece.key: piece for piece in pieces_of_video(found.place, found.record) if piece.key in keys}
 
 
-def _frames(file: Path, first: float, last: float) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Yield the frames between two seconds of a video, as `VideoFile` counts them, beginning near the first one."""
-    with closing(_from_before(file, first)) as frames:
+def _frames(file: Path, first: float, last: float, *, seek: bool = True) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Yield the frames between two seconds of a video, as `VideoFile` counts them, beginning near the first one.
+
+    Where `seek` is not set, the file is read from its beginning, as its own times do not lead to these seconds.
+    """
+    with closing(_from_before(file, first) if seek else _from_begin(file)) as frames:
         for second, image in frames:
             if second > last:
                 return
@@ -276,12 +283,13 @@ def _from_begin(file: Path) -> Moments:
 def _from_key_frame(file: Path, first: float) -> Moments:
     """Yield frames from the last key frame before a second on; seconds count from the first frame of the video.
 
-    There are none where the file cannot be sought in. Packets that cannot be decoded are passed over, as they were when
-    the video was tracked.
+    That is the first one that can be decoded: a recording may begin between two key frames, where its stream begins
+    earlier. There are none where the file cannot be sought in. Packets that cannot be decoded are passed over, as they
+    were when the video was tracked.
     """
     with closing(open_container(f"file:{file.absolute()}", str(file), {"protocol_whitelist": "file"})) as container:
         stream = video_stream(container, str(file))
-        zero = float((stream.start_time or 0) * stream.time_base)
+        zero = next((float(each.time) for each in decoded_frames(container, stream, []) if each.time is not None), 0.0)
         try:
             container.seek(int((first + zero) / stream.time_base), stream=stream)
         except (import_av().error.FFmpegError, OSError):

@@ -62,6 +62,7 @@ class About:
         seconds: How long it is; 0: not known.
         frames: How many frames it should have; 0: not known.
         created: When its recording began, where it says so.
+        moved: Frames without a time, or with an earlier one, known at the end: their seconds are not those of the file.
         remarks: What was wrong with it, a sentence each; complete when all frames were read.
         notes: What is not wrong, and worth to know.
     """
@@ -70,6 +71,7 @@ class About:
     seconds: float = 0.0
     frames: int = 0
     created: datetime | None = None
+    moved: int = 0
     remarks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -144,6 +146,7 @@ class VideoFile:
             self.about.remarks.append("it has no frames")
         elif self.about.seconds - clock.last > max(1.0, 2 / (self.about.rate or FALLBACK_RATE)):
             self.about.remarks.append(f"it is cut: it ends at {clock.last:.1f} s of {self.about.seconds:.1f} s")
+        self.about.moved = clock.moved
         if clock.moved:
             frames = counted(clock.moved, "frame")
             how = f"each was put {clock.step:.3g} s after the last"

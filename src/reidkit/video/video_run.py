@@ -102,6 +102,7 @@ class VideoRun:
             width=last.image.shape[1] if last else 0,
             height=last.image.shape[0] if last else 0,
             seconds=round(last.second, 6) if last else 0.0,
+            moved=frames.about.moved,
             remarks=tuple(remarks),
             notes=(*frames.about.notes, *_still_note(self._still)),
         )
