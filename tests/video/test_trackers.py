@@ -46,6 +46,22 @@ def test_who_comes_back_soon_is_the_same_and_who_comes_late_is_another(tracker: 
     assert later not in (None, first)
 
 
+def test_who_is_in_the_place_of_another_after_a_break_is_another(tracker: Tracker) -> None:
+    """An hour without frames, as where a camera records what moves, or cannot be reached."""
+    before = {tracker.update(boxes(50), step / 10)[0] for step in range(5)}
+    assert list(tracker.update(boxes(50, scores=(0.2,)), 3600.0)) == [None]
+    after = {tracker.update(boxes(50), 3600.1 + step / 10)[0] for step in range(5)}
+    assert (before, after) == ({1}, {2})
+
+
+def test_frames_further_apart_than_tracks_are_kept_are_followed(tracker: Tracker) -> None:
+    """By --every 1.5, or as a slow machine looks at a camera; one frame without a box ends a track."""
+    seen = [tracker.update(boxes(50), 1.5 * step)[0] for step in range(5)]
+    assert seen == [1] * 5
+    tracker.update(NOBODY, 7.5)
+    assert [tracker.update(boxes(50), 9.0 + 1.5 * step)[0] for step in range(3)] == [2] * 3
+
+
 def test_a_low_score_begins_no_track_and_continues_one(tracker: Tracker) -> None:
     for step in range(5):
         assert list(tracker.update(boxes(50, scores=(0.2,)), step / 10)) == [None]

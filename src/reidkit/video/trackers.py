@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -34,7 +36,7 @@ class TrackerOptions:
             of them that is installed.
         sure: Boxes of this score begin tracks; those below it only continue them.
         overlap: The least intersection over union of a box with where its track should be.
-        lost: Seconds after which a track that has no box ends.
+        lost: Seconds after which a track that has no box ends; where frames come more slowly, after one without a box.
     """
 
     tracker: TrackerName = "auto"
@@ -84,6 +86,22 @@ def build_tracker(options: TrackerOptions) -> Tracker:
         ) from None
 
 
+class _Patience:
+    """How long tracks go without a box, by the seconds of the frames: no track goes on after a break of the video."""
+
+    def __init__(self, lost: float) -> None:
+        self._lost, self._last = lost, math.nan
+        self._steps: deque[float] = deque(maxlen=9)
+
+    def at(self, second: float) -> float:
+        """Return the most seconds since its last box that a track may have at the next frame."""
+        usual = float(np.median(self._steps)) if self._steps else math.inf
+        if not math.isnan(self._last):
+            self._steps.append(second - self._last)
+        self._last = second
+        return max(self._lost, 1.5 * usual)  # of slower frames: the next one, and no other
+
+
 class EdgefirstTracker:
     """ByteTrack (Zhang et al., ECCV 2022), as the package edgefirst-tracker has it.
 
@@ -98,7 +116,7 @@ class EdgefirstTracker:
     def __init__(self, options: TrackerOptions) -> None:
         from edgefirst.tracker import ByteTrack
 
-        self._lost = options.lost
+        self._lost, self._sure, self._patience = options.lost, options.sure, _Patience(options.lost)
         self._inner = ByteTrack(
             high_conf=options.sure, iou=options.overlap, update=BLENDING, lifespan_ns=max(1, round(options.lost * 1e9))
         )
@@ -110,12 +128,18 @@ class EdgefirstTracker:
         labels = np.zeros(len(found), np.uint64)
         boxes, scores = np.ascontiguousarray(found.boxes), np.ascontiguousarray(found.scores)
         told = self._inner.update(boxes, scores, labels, round(second * 1e9))
+        patience = self._patience.at(second)
         tracks: list[int | None] = []
-        for each in told:
+        for each, score in zip(told, scores, strict=True):
             if each is None:
                 tracks.append(None)
                 continue
-            number = self._known.get(each.uuid, (0, 0.0))[0]
+            number, seen = self._known.get(each.uuid, (0, second))
+            if number and second - seen > patience:  # the package goes on after any time that has no frames
+                number = 0
+                if score < self._sure:
+                    tracks.append(None)
+                    continue
             if not number:
                 self._count += 1
                 number = self._count
@@ -135,7 +159,7 @@ class IouTracker:
     name = "iou"
 
     def __init__(self, options: TrackerOptions) -> None:
-        self._options = options
+        self._options, self._patience = options, _Patience(options.lost)
         self._numbers = np.zeros(0, np.int64)
         self._boxes = np.zeros((0, 4), np.float32)
         self._seen = np.zeros(0, np.float64)
@@ -145,7 +169,7 @@ class IouTracker:
         """Return the track of each box."""
         from scipy.optimize import linear_sum_assignment
 
-        alive = second - self._seen <= self._options.lost
+        alive = second - self._seen <= self._patience.at(second)
         self._numbers, self._boxes, self._seen = self._numbers[alive], self._boxes[alive], self._seen[alive]
         shared = overlaps(self._boxes, found.boxes)
         tracks: list[int | None] = [None] * len(found)
