@@ -299,6 +299,10 @@ def test_tables_and_lists_of_every_kind(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "d.npz").mkdir()
     with pytest.raises(DataError, match="is a folder"):
         embed_images(Colours(), folder, tmp_path / "d.npz")
+    with pytest.raises(UsageError, match=r"there is no argument bacth; did you mean batch\?"):
+        embed_images(Colours(), folder, tmp_path / "f.npz", bacth=3)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="options are a dict: pass InferenceOptions"):
+        embed_images(Colours(), folder, tmp_path / "f.npz", options={"batch": 3})  # type: ignore[arg-type]
 
 
 STDIN = "several processes cannot share standard input: name a file (.txt) that holds the list"

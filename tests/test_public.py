@@ -6,12 +6,16 @@ import inspect
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import reidkit as rk
+from reidkit.encoder import InferenceChanges, InferenceOptions
+from reidkit.export.exporter import ExportChanges, ExportOptions
+from reidkit.gallery.query import Searching, SearchOptions
 
 HEAVY = ("torch", "numpy", "numba", "matplotlib", "PIL", "scipy", "safetensors", "typer")
 
@@ -40,8 +44,23 @@ def use(folder: Path) -> float:
     people.add(["a.jpg", "b.jpg"], cameras=[1, 2])
     for hit in people.search("who.jpg", top=5):
         print(hit.key, hit.similarity, hit.probability)
+    people.search("who.jpg", tops=5)  # type: ignore[call-arg]
+    rk.embed_images(model, ["a.jpg"], "f.npz", bacth=5)  # type: ignore[call-arg]
+    rk.export_model(model, int9=True)  # type: ignore[call-arg]
     return scores.map
 """
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "more"),
+    [
+        (InferenceChanges, InferenceOptions, {"group", "own_precision"}),
+        (ExportChanges, ExportOptions, set()),
+        (Searching, SearchOptions, {"cameras"}),
+    ],
+)
+def test_fields_that_are_given_by_name_are_those_of_the_options(changes: type, options: type, more: set[str]) -> None:
+    assert set(changes.__annotations__) ^ {field.name for field in fields(options)} == more
 
 
 def test_importing_costs_nothing() -> None:

@@ -26,15 +26,16 @@ from reidkit.distributed import ALONE
 from reidkit.embedding_file import refuse_shard, require_pyarrow, write_npz, write_parquet
 from reidkit.encoder import InferenceOptions, Model, as_image_encoder, refuse_diverged
 from reidkit.errors import DataError, UsageError
-from reidkit.recipe.checks import check_path
+from reidkit.recipe.checks import check_path, with_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Unpack
 
     from numpy.typing import NDArray
 
     from reidkit.data.image_list import Named
-    from reidkit.encoder import Encoder, ImageEncoder
+    from reidkit.encoder import Encoder, ImageEncoder, InferenceChanges
     from reidkit.types import Names, Samples
 
     Floats = NDArray[np.float32]
@@ -103,7 +104,7 @@ def embed_images(
     flip: bool = False,
     format: str | None = None,  # noqa: A002
     options: InferenceOptions | None = None,
-    **changes: Any,
+    **changes: Unpack[InferenceChanges],
 ) -> Embedded:
     """Write the features of images into a `.npz` or `.parquet`, as `score`, galleries and others read it.
 
@@ -118,15 +119,14 @@ def embed_images(
         flip: Take the mean of the features of each image and of its mirror image.
         format: The format of data sets; None: it is recognised.
         options: How images are run; None: all automatic. Of a `group` of processes each takes every n-th part.
-        changes: Single fields of the options, by name: `batch`, `device`, `precision`, `progress`.
+        changes: Single fields of `InferenceOptions`, by name: `batch`, `device`, `precision`, `progress`, ...
 
     Raises:
         DataError: there are no images, or none can be read; the file cannot be written.
         UsageError: another ending of `out`; an option that there is not.
     """
-    work, listed = plan(
-        model, images, out, flip=flip, options=replace(options or InferenceOptions(), **changes), format=format
-    )
+    how = with_fields(options, InferenceOptions, changes)
+    work, listed = plan(model, images, out, flip=flip, options=how, format=format)
     return work.make(listed)
 
 

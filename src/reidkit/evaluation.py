@@ -12,6 +12,7 @@ import numpy as np
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import (
     PRESETS,
+    InferenceChanges,
     InferenceOptions,
     as_image_encoder,
     embed_samples,
@@ -30,12 +31,11 @@ from reidkit.types import EXPORTED, Cameras, Dataset, Metric
 if TYPE_CHECKING:
     from typing import Unpack
 
-    import torch
     from numpy.typing import NDArray
 
-    from reidkit.encoder import Encoder, InputSpec, OnProgress
+    from reidkit.encoder import Encoder, InputSpec
     from reidkit.metrics.retrieval import Scores
-    from reidkit.types import Embeddings, Missing, RerankMethod, RescoreMethod
+    from reidkit.types import Embeddings, RerankMethod, RescoreMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,21 +70,13 @@ class Comparing(TypedDict):
     cameras: Cameras
 
 
-class Changes(TypedDict, total=False):
+class Changes(InferenceChanges, total=False):
     """The fields of `EvaluationProtocol` and of `InferenceOptions`, by name."""
 
     feature: str
     metric: Metric
     cameras: Cameras
     flip: bool
-    device: str | torch.device
-    precision: str | torch.dtype
-    batch: int
-    cache_dir: str | os.PathLike[str] | None
-    skip_unreadable: bool
-    progress: OnProgress | None
-    masks: str | os.PathLike[str] | None
-    missing_masks: Missing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,6 +208,11 @@ def test_commands_that_are_refused(model: Model, plain: Exported, nursery: Nurse
     )
 
 
+def test_an_option_that_there_is_not(model: Model) -> None:
+    with pytest.raises(UsageError, match=r"there is no argument int9; did you mean int8\?"):
+        export_model(model, int9=True)  # type: ignore[call-arg]
+
+
 def test_parity_by_hand() -> None:
     """(1, 0) against itself, against (1, 1) and against NaN: 0, 1 - 1/sqrt 2, and as far as can be."""
     wanted = np.array([[1, 0], [1, 0]], np.float32)

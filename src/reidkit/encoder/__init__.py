@@ -11,7 +11,7 @@ from reidkit.encoder.base import (
     refuse_diverged,
 )
 from reidkit.encoder.given_images import Image, read_images
-from reidkit.encoder.inference import FEATURES, Feature, InferenceOptions, OnProgress, feature_name
+from reidkit.encoder.inference import FEATURES, Feature, InferenceChanges, InferenceOptions, OnProgress, feature_name
 from reidkit.encoder.input_spec import PRESETS, InputSpec, parse_input_spec
 from reidkit.encoder.load import load_model, require_torch
 from reidkit.encoder.torch_model import Model, embed
@@ -23,6 +23,7 @@ __all__ = [
     "Feature",
     "Image",
     "ImageEncoder",
+    "InferenceChanges",
     "InferenceOptions",
     "InputSpec",
     "Model",

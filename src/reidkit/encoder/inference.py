@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 import torch
 
@@ -93,6 +93,19 @@ class InferenceOptions:
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+class InferenceChanges(TypedDict, total=False):
+    """Fields of `InferenceOptions` by name, for functions that take them one by one."""
+
+    device: str | torch.device
+    precision: str | torch.dtype
+    batch: int
+    cache_dir: str | os.PathLike[str] | None
+    skip_unreadable: bool
+    progress: OnProgress | None
+    masks: str | os.PathLike[str] | None
+    missing_masks: Missing
 
 
 def feature_name(word: str) -> Feature:

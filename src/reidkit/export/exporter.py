@@ -8,7 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -28,12 +28,13 @@ from reidkit.export.openvino_file import save_openvino
 from reidkit.export.parity import Parity, measure_parity, require_parity
 from reidkit.export.presets import FRONTS, Front, Preset, check_name, default_name, side_files, spec_of
 from reidkit.metrics.calibration_file import to_json
-from reidkit.recipe.checks import check_whole
+from reidkit.recipe.checks import check_whole, with_fields
 from reidkit.version import __version__
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
+    from typing import Unpack
 
     from numpy.typing import NDArray
 
@@ -154,13 +155,28 @@ class Exported:
         }
 
 
+class ExportChanges(TypedDict, total=False):
+    """The fields of `ExportOptions`, by name."""
+
+    format: Literal["onnx", "openvino"]
+    preset: Preset
+    input: Literal["float32", "uint8"] | None
+    colour: Literal["rgb", "bgr"] | None
+    resize: bool | None
+    normalise: bool | None
+    fp16: bool
+    int8: bool
+    opset: int | None
+    licence: str
+
+
 def export_model(
     model: Encoder,
     out: str | os.PathLike[str] | None = None,
     options: ExportOptions | None = None,
     *,
     calibration: Named | Iterable[Named] | None = None,
-    **changes: Any,
+    **changes: Unpack[ExportChanges],
 ) -> Exported:
     """Write a trained network as an ONNX or OpenVINO file, once it gives the features that torch gives.
 
@@ -180,7 +196,7 @@ def export_model(
         DataError: images that cannot be read; the file cannot be written.
     """
     started = time.perf_counter()
-    options = replace(options or ExportOptions(), **changes)
+    options = with_fields(options, ExportOptions, changes)
     trained = require_torch(model, "an export")
     if trained.network.mask_channels:
         raise UsageError("an exported file takes images alone, and this network masks too: export one without masks")

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import Encoder, Image
     from reidkit.gallery.person_ids import Settle
     from reidkit.gallery.protocol import CameraInfo, OnConflict, Page
-    from reidkit.gallery.query import SearchOptions
+    from reidkit.gallery.query import Searching, SearchOptions
     from reidkit.gallery.query_search import View
     from reidkit.gallery.row import Camera, Row, Time, Value
     from reidkit.metrics.calibration_file import Calibration
@@ -227,7 +227,7 @@ class BaseGallery(ABC):
         return count
 
     def search(
-        self, query: Query | Image | Sequence[Image], options: SearchOptions | None = None, **changes: Any
+        self, query: Query | Image | Sequence[Image], options: SearchOptions | None = None, **changes: Unpack[Searching]
     ) -> Hits:
         """Find the rows that are most similar to a query: see `Gallery.search`."""
         if not isinstance(query, Query) and isinstance(query, Sequence) and not isinstance(query, str):
@@ -235,7 +235,7 @@ class BaseGallery(ABC):
         return self.search_many([query], options, **changes)[0]
 
     def search_many(
-        self, queries: Sequence[Query | Image], options: SearchOptions | None = None, **changes: Any
+        self, queries: Sequence[Query | Image], options: SearchOptions | None = None, **changes: Unpack[Searching]
     ) -> list[Hits]:
         """Search for several people in one pass: see `Gallery.search_many`."""
         how = options_of(options, changes)
@@ -253,7 +253,7 @@ class BaseGallery(ABC):
             return find(view, targets, how, self.calibration)
 
     def search_vectors(
-        self, vectors: ArrayLike, options: SearchOptions | None = None, *, model: str = "", **changes: Any
+        self, vectors: ArrayLike, options: SearchOptions | None = None, *, model: str = "", **changes: Unpack[Searching]
     ) -> list[Hits]:
         """Search for the person of each feature: see `Gallery.search_vectors`."""
         how = options_of(options, changes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, Unpack
 
 from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.query import Hit, Hits, Query, SearchOptions
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import Image
     from reidkit.gallery.filters import Filter
     from reidkit.gallery.person_ids import Settle
+    from reidkit.gallery.query import Searching
     from reidkit.gallery.row import Camera, Row, Time, Value
     from reidkit.metrics.calibration_file import Calibration
 
@@ -219,7 +220,7 @@ class Gallery(Protocol):
         """
 
     def search(
-        self, query: Query | Image | Sequence[Image], options: SearchOptions | None = None, **changes: Any
+        self, query: Query | Image | Sequence[Image], options: SearchOptions | None = None, **changes: Unpack[Searching]
     ) -> Hits:
         """Find the rows that are most similar to a query, most similar first; equal ones in the order of their ids.
 
@@ -235,12 +236,12 @@ class Gallery(Protocol):
         """
 
     def search_many(
-        self, queries: Sequence[Query | Image], options: SearchOptions | None = None, **changes: Any
+        self, queries: Sequence[Query | Image], options: SearchOptions | None = None, **changes: Unpack[Searching]
     ) -> list[Hits]:
         """Search for several people in one pass, which takes less time than one after the other; the hits of each."""
 
     def search_vectors(
-        self, vectors: ArrayLike, options: SearchOptions | None = None, *, model: str = "", **changes: Any
+        self, vectors: ArrayLike, options: SearchOptions | None = None, *, model: str = "", **changes: Unpack[Searching]
     ) -> list[Hits]:
         """Search for the person of each feature [Q, D]; the hits of each."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 
 from reidkit.errors import UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
@@ -14,6 +14,8 @@ from reidkit.gallery.row import Row
 from reidkit.types import Dataset, Sample
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from numpy.typing import ArrayLike
 
     from reidkit.encoder import Image
@@ -166,7 +168,7 @@ class SearchOptions:
         if self.cursor and self.offset:
             raise UsageError("a cursor says where to go on, and so does an offset: pass one of them", argument="cursor")
 
-    def but(self, **changes: Any) -> SearchOptions:
+    def but(self, **changes: Unpack[Searching]) -> SearchOptions:
         """Return these options with some changed; `cameras=[...]` is short for a filter of cameras.
 
         Raises:
@@ -179,11 +181,29 @@ class SearchOptions:
                 f"a search has no option {unknown[0]}: choose cameras, {', '.join(self.__dataclass_fields__)}",
                 argument=unknown[0],
             )
-        made = replace(self, **changes)
+        given: Any = changes
+        made = replace(self, **given)
         return made if cameras is None else replace(made, filter=replace(made.filter, cameras=cameras))
 
 
-def options_of(options: SearchOptions | None, changes: Mapping[str, Any]) -> SearchOptions:
+class Searching(TypedDict, total=False):
+    """The fields of `SearchOptions` by name, and `cameras`, which is short for a filter of cameras."""
+
+    top: int
+    offset: int
+    cursor: str
+    filter: Filter
+    other_cameras: bool
+    radius: float | Literal["calibrated"] | None
+    group_by: GroupBy | None
+    group_size: int
+    rerank: bool
+    expand: int
+    candidates: int
+    cameras: Collection[str | int] | None
+
+
+def options_of(options: SearchOptions | None, changes: Searching) -> SearchOptions:
     """Return the options of a search, with some changed.
 
     Raises:

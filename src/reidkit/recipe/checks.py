@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from dataclasses import fields, replace
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, cast, get_ar
 from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 LARGEST = 2**31
 """No number of a recipe is as large, so that products of a few of them stay exact."""
@@ -138,6 +139,25 @@ def check_path(path: object, wanted: str, argument: str = "path") -> Path:
         found = "an empty text" if isinstance(path, str) else f"a {type(path).__name__}"
         raise UsageError(f"{found} is no path: pass {wanted}", argument=argument)
     return Path(path)
+
+
+def with_fields(options: Any, kind: type[Any], changes: Mapping[str, object]) -> Any:
+    """Return options of a dataclass with some fields changed by their names; None is its defaults.
+
+    Raises:
+        UsageError: they are something else, or there is no such field.
+    """
+    if not isinstance(options, kind | None):
+        raise UsageError(
+            f"options are a {type(options).__name__}: pass {kind.__name__}(...), or its fields by their names",
+            argument="options",
+        )
+    known = [field.name for field in fields(kind)]
+    if unknown := [name for name in changes if name not in known]:
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        remedy = f"did you mean {close[0]}?" if close else f"choose of {', '.join(known)}"
+        raise UsageError(f"there is no argument {unknown[0]}; {remedy}", argument=unknown[0])
+    return replace(options or kind(), **changes)
 
 
 def _fills(choice: Any, value: Any) -> bool:
