@@ -220,6 +220,7 @@ def test_searches_are_noted_where_there_is_an_audit_log(place, call, model):
     assert (search["action"], search["purpose"], search["hits"][0]["key"]) == ("search", "case 7", "crops/a.png")
     assert len(search["images"][0]) == 64
     assert (remove["action"], remove["removed"]) == ("remove", 1)
+    assert (search["filter"], remove["filter"]) == ({"cameras": ["door"]}, {"keys": ["crops/a.png"]})
     assert verify(place / "people.db-audit").faults == ()
     (place / "people.db-audit").write_bytes(b"no log")
     said = call("search", "people.db", "who.png", "--model", model, status=1)

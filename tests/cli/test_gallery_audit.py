@@ -66,4 +66,4 @@ def test_a_time_that_is_none_any_more(nursery, log):
 def test_no_log(nursery, tmp_path):
     found = nursery.run("gallery", "audit", tmp_path / "people.db")
     assert found.status == 1
-    assert "the first time on that it is served" in found.line()
+    assert "a log begins when `reidkit serve` first serves the gallery" in found.line()

@@ -20,7 +20,7 @@ from reidkit.gallery import Row
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
 from reidkit.recipes import get_recipe
-from reidkit.serve.tokens import new_token
+from reidkit.serve.tokens import Tokens, new_token
 from tests.commands import SIZE
 
 pytest.importorskip("uvicorn", reason="needs the extra serve")
@@ -139,8 +139,13 @@ def test_a_gallery_without_pictures_is_said(nursery, model, tmp_path, kept, said
     assert command.wait().err.count("people.db holds no pictures, and the page will show none") == said
 
 
-def test_a_token(nursery):
+def test_a_token(nursery, tmp_path):
     made = nursery.run("serve", "token", "anna", "--role", "search", "--role", "audit")
+    appended = tmp_path / "tokens"
+    appended.write_text(made.err)
+    appended.chmod(0o600)
+    found = Tokens(appended).find(made.out.strip())
+    assert (found.name, found.roles) == ("anna", {"search", "audit"})
     assert made.status == 0
     assert made.out.startswith("rk_")
     assert made.err.splitlines()[-1].startswith("anna search,audit sha256:")

@@ -54,6 +54,12 @@ def test_each_role_does_its_own(guarded, tokens):
             assert refused.headers["www-authenticate"] == "Bearer"
 
 
+def test_the_log_names_who_was_refused(guarded, tokens, caplog):
+    with caplog.at_level("INFO", "reidkit.serve"):
+        guarded.delete("/v1/rows/door%2F000.jpg", headers=tokens[1]["search"])
+    assert " search DELETE /v1/rows/{key:path} 403 " in caplog.text
+
+
 def test_health_needs_no_token_and_says_nothing(guarded):
     assert guarded.get("/health/ready").json() == {"status": "ready"}
 

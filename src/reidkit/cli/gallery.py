@@ -178,7 +178,7 @@ def remove(
         if all_of_them:  # a key that is not there is a mistake
             expect = _refuse_absent(opened, matching.keys or ())
         count = opened.remove_matching(matching, expect=expect, dry_run=True)
-        write_audit(uri, "remove", filter=str(matching), removed=0 if dry_run else count)
+        write_audit(uri, "remove", filter=matching.conditions(), removed=0 if dry_run else count)
         if not dry_run:
             count = opened.remove_matching(matching, expect=expect)
         if compact and not dry_run:

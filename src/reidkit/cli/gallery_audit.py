@@ -41,7 +41,7 @@ def audit(
 
     path = Path(uri) if uri.endswith("-audit") or is_log(Path(uri)) else Path(f"{uri}-audit")
     if not path.is_file():
-        raise MissingFileError(f"{path} is not there: a gallery has a log from the first time on that it is served")
+        raise MissingFileError(f"{path} is not there: a log begins when `reidkit serve` first serves the gallery")
     if verify:
         _verify(path, as_json=as_json)
         return
@@ -102,7 +102,7 @@ def write_search(uri: str, purpose: str, query: Query, matching: Filter, hits: I
         purpose=purpose,
         images=[hashlib.sha256(Path(str(image)).read_bytes()).hexdigest() for image in query.images],
         keys=list(query.keys),
-        filter=str(matching),
+        filter=matching.conditions(),
         hits=[{"key": hit.key, "similarity": round(hit.similarity, 6)} for hit in hits],
     )
 

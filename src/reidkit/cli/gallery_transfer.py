@@ -113,7 +113,7 @@ def export(
 
     matching = which.filter()
     with open_gallery(uri) as opened, progress() as tell:
-        write_audit(uri, "export", rows=opened.count(matching), filter=str(matching))
+        write_audit(uri, "export", rows=opened.count(matching), filter=matching.conditions())
         count = export_gallery(opened, out, matching, lambda done, total: tell("rows", done, total))
     if as_json:
         print_json({"rows": count, "file": str(out)})

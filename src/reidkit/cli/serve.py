@@ -114,5 +114,6 @@ def _print_token(name: str | None, roles: list[str], *, as_json: bool) -> None:
         print_json({"token": token, "line": line})
         return
     print_line(token)
-    remark("This is the token; it is not shown again. Add this line to the token file (mode 600):")
+    # A comment to the token file, so that all of stderr may be appended to it.
+    remark("# This is the token; it is not shown again. Add this line to the token file (mode 600):")
     remark(line)

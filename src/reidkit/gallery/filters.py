@@ -99,6 +99,11 @@ class Filter:
     def __bool__(self) -> bool:
         return self != Filter()
 
+    def conditions(self) -> dict[str, Any]:
+        """Return the conditions that are given, by name; none where every row meets the filter."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in given.items() if value != getattr(EVERYTHING, name)}
+
     def matches(self, row: Row) -> bool:
         """Return whether a row meets the filter."""
         known = ((self.cameras, row.camera), (self.pids, row.pid), (self.tracks, row.track), (self.keys, row.key))

@@ -118,8 +118,8 @@ class Service:
         actor = self.sign_in(request) if "authorization" in request.headers else self._in_session(request)
         if actor is None:
             raise Problem("token-required")
-        actor.require(role)
         request.state.actor = actor.name
+        actor.require(role)
         if self.state != "ready" and role != "metrics":
             raise Problem(self.state, retry_after=2)
         return actor
