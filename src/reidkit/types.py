@@ -25,7 +25,8 @@ JUNK = -1
 NO_CAMERA = -1
 """The `camid` of an image whose camera is not known."""
 
-SPLITS = ("train", "query", "gallery")
+Split = Literal["train", "query", "gallery"]
+SPLITS: tuple[Split, ...] = ("train", "query", "gallery")
 """The splits of a data set, as tables, folders and shards spell them and as `Dataset` has them."""
 
 LOG_COLUMNS = ("kind", "epoch", "step", "lr", "images", "loss", "seconds", "images_per_s", "memory_mb", "wait_share")
@@ -58,9 +59,6 @@ Missing = Literal["refuse", "ones"]
 
 Precision = Literal["auto", "fp32", "bf16"]
 """What a network computes in; `auto` is bf16 where the device has it."""
-
-Split = Literal["train", "query", "gallery"]
-"""A part of a data set: images to train on, or those of an evaluation."""
 
 EXPORTED = (".onnx", ".xml")
 """The endings of models that ONNX Runtime and OpenVINO run."""
