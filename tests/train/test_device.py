@@ -32,9 +32,22 @@ def _settings() -> Iterator[None]:
     cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
+def without_gpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.device]]:
+    """Have torch keep the random state of a GPU that is not there; whose is asked for, and set."""
+    calls: list[tuple[str, torch.device]] = []
+
+    def ask(of: torch.device) -> torch.Tensor:
+        calls.append(("asked", of))
+        return torch.zeros(16, dtype=torch.uint8)
+
+    monkeypatch.setattr(torch.cuda, "get_rng_state", ask)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda _, of: calls.append(("set", of)))
+    return calls
+
+
 @pytest.mark.usefixtures("_settings")
 def test_float32_on_a_gpu_is_float32_and_settings_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_rng_state_all", list)
+    calls = without_gpu(monkeypatch)
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = False, True, True
     with prepared(CPU):
@@ -44,13 +57,14 @@ def test_float32_on_a_gpu_is_float32_and_settings_are_as_before_afterwards(monke
             assert (cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32) == (True, False, False)
         assert (cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32) == (True, False, False)
     assert (cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32) == (False, True, True)
+    assert calls == [("asked", GPU), ("set", GPU)]  # of the run's own GPU, and no other's
 
 
 @pytest.mark.usefixtures("_settings")
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has one switch alone")
 def test_what_a_program_has_set_for_convolutions_alone_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the switches of newer versions of torch; the old one cannot even be asked then."""
-    monkeypatch.setattr(torch.cuda, "get_rng_state_all", list)
+    without_gpu(monkeypatch)
     cudnn: Any = torch.backends.cudnn
     cudnn.conv.fp32_precision = "ieee"
     with prepared(GPU):

@@ -150,7 +150,7 @@ class _Settings(NamedTuple):
     """What a run changes of torch."""
 
     random: torch.Tensor
-    random_of_gpus: list[torch.Tensor]
+    random_of_gpu: tuple[torch.device, torch.Tensor] | None
     switches: list[tuple[Any, str, Any]]
 
 
@@ -163,8 +163,9 @@ def _settings(device: torch.device) -> _Settings:
     for switch, name in names:
         with suppress(AttributeError, RuntimeError):
             switches.append((switch, name, getattr(switch, name)))
-    on_gpu = device.type == "cuda" or torch.cuda.is_initialized()
-    return _Settings(torch.get_rng_state(), torch.cuda.get_rng_state_all() if on_gpu else [], switches)
+    # Of the run's own GPU alone: to ask the others would take memory of each.
+    of_gpu = (device, torch.cuda.get_rng_state(device)) if device.type == "cuda" else None
+    return _Settings(torch.get_rng_state(), of_gpu, switches)
 
 
 def _put_back(before: _Settings) -> None:
@@ -172,8 +173,9 @@ def _put_back(before: _Settings) -> None:
     for switch, name, value in before.switches:
         setattr(switch, name, value)
     torch.set_rng_state(before.random)
-    if before.random_of_gpus:
-        torch.cuda.set_rng_state_all(before.random_of_gpus)
+    if before.random_of_gpu:
+        device, state = before.random_of_gpu
+        torch.cuda.set_rng_state(state, device)
 
 
 def compile_network(network: nn.Module, device: torch.device) -> None:
