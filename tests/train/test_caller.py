@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from torch import nn
 
 from reidkit.encoder import load_model, require_torch
-from reidkit.errors import RunError
+from reidkit.errors import RunError, WeightsError
+from reidkit.export.onnx_file import to_onnx
+from reidkit.export.presets import Front
 from reidkit.model.weights import fingerprint
 from reidkit.recipe import override
 from reidkit.train import Run, TrainOptions, device, train
@@ -52,25 +55,41 @@ def test_memory_is_not_kept_after_a_run(monkeypatch: pytest.MonkeyPatch) -> None
     assert not device._kept
 
 
-def test_a_network_is_that_of_its_seed_whatever_other_threads_load(run: Run, noise: Path, tmp_path: Path) -> None:
-    """First weights were drawn from one random state, in turns."""
+def own() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+
+
+@pytest.mark.parametrize("work", ["load", "export"])
+def test_a_network_is_that_of_its_seed_whatever_other_threads_do(
+    run: Run, noise: Path, tmp_path: Path, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First weights were drawn from one random state, in turns; torch's exporter even puts it back."""
+
+    def beside() -> None:
+        if work == "load":
+            load_model(run.folder)
+        else:
+            with suppress(WeightsError):
+                to_onnx(nn.Identity(), (4, 2), Front())
+
+    def export(*_: object, **__: object) -> None:
+        torch.manual_seed(0)
 
     def make() -> nn.Module:
-        layers = [nn.Conv2d(3, 4, 3)]
-        other = threading.Thread(target=load_model, args=[run.folder])
-        others.append(other)
+        nn.Linear(2, 2)
         other.start()
         other.join(1)  # it waits for this network, and would draw otherwise
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+        return own()
 
     def alone() -> nn.Module:
-        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+        nn.Linear(2, 2)
+        return own()
 
-    others: list[threading.Thread] = []
+    monkeypatch.setattr(torch.onnx, "export", export)
+    other = threading.Thread(target=beside)
     made = [
         train(SHORT, noise, out=tmp_path / each.__name__, network=each, seed=3, options=OPTIONS)
         for each in (make, alone)
     ]
-    for other in others:
-        other.join(60)
+    other.join(60)
     assert fingerprint(made[0].model.network.state_dict()) == fingerprint(made[1].model.network.state_dict())

@@ -14,6 +14,7 @@ import torch
 
 from reidkit.errors import WeightsError, first_line
 from reidkit.extras import import_extra
+from reidkit.model.chance import first_weights
 from reidkit.process_settings import without_warnings
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int 
         first = 1 if front.channels_last else 2
         axes |= {first + at: torch.export.Dim(name, min=1, max=8192) for at, name in enumerate(("height", "width"))}
     try:
-        with quiet():
+        with first_weights(), quiet():  # torch sets its random state while it traces
             program = torch.onnx.export(
                 network.eval(),
                 (torch.zeros(shape, dtype=dtype),),

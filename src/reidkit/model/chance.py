@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from reidkit.distributed import Group
 
 
-_ONE_AT_A_TIME = threading.RLock()
+RANDOM_STATE = threading.RLock()
+"""Who sets torch's random state holds this, as one thread would otherwise put back what another has drawn from."""
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def first_weights(seed: int | None = None) -> Iterator[None]:
     With a `seed` the state is that of the seed, and goes on from there. Without one, as for weights that a file will
     replace, it is what it was before.
     """
-    with _ONE_AT_A_TIME:
+    with RANDOM_STATE:
         if seed is not None:
             torch.manual_seed(seed)
             yield

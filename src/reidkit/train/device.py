@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from reidkit.errors import UsageError
+from reidkit.model.chance import RANDOM_STATE
 from reidkit.process_settings import restored
 from reidkit.train.log import Callback
 
@@ -141,9 +142,15 @@ def prepared(device: torch.device) -> Iterator[None]:
 
     Of several runs in threads the last one to end does so.
     """
-    with restored("training", partial(_settings, device), _put_back):
-        prepare(device)
-        yield
+    with ExitStack() as run:
+        with RANDOM_STATE:
+            run.enter_context(restored("training", partial(_settings, device), _put_back))
+            prepare(device)
+        try:
+            yield
+        finally:
+            with RANDOM_STATE:
+                run.close()
 
 
 class _Settings(NamedTuple):
