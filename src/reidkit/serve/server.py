@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -51,7 +52,7 @@ def serve(
         ready: Called with the address when connections are taken.
 
     Raises:
-        UsageError: settings that cannot be, or another model than the gallery's.
+        UsageError: settings that cannot be, or another model than the gallery's; an event loop runs in this thread.
         DataError: no such gallery; the file of tokens or of the audit log cannot be used.
         RunError: the address cannot be listened on.
     """
@@ -59,6 +60,7 @@ def serve(
     from reidkit.gallery.milvus_address import shown
 
     _require_packages()
+    _refuse_running_loop()
     from reidkit.serve.app import create_app
 
     settings = settings or ServiceSettings()
@@ -82,8 +84,8 @@ def serve(
         except BaseException:
             gallery.close()
             raise
-        _set_threads()
-        _run(app, settings, listening, lambda: ready(address_here(host, port)) if ready else None)
+        with _one_core_left():
+            _run(app, settings, listening, lambda: ready(address_here(host, port)) if ready else None)
 
 
 def address_here(host: str, port: int) -> str:
@@ -106,6 +108,22 @@ def _require_packages() -> None:
     missing = [name for name in ("fastapi", "uvicorn", "prometheus_client", "python_multipart") if not find_spec(name)]
     if missing:
         raise UsageError(f"serving needs {missing[0]}, which is not installed: `{install('fastapi')}`")
+
+
+def _refuse_running_loop() -> None:
+    """Refuse to begin inside of another program's event loop, where the service could not have its own.
+
+    Raises:
+        UsageError: one runs in this thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UsageError(
+        "an event loop runs in this thread already, as in a notebook: call serve in a thread of its own, or give what "
+        "create_app returns to your own server"
+    )
 
 
 def audit_path(uri: str | os.PathLike[str]) -> Path | None:
@@ -145,11 +163,17 @@ def _listening(settings: ServiceSettings) -> Iterator[socket.socket]:
         yield listening
 
 
-def _set_threads() -> None:
-    """Leave one core to HTTP and decoding, where there are several."""
+@contextlib.contextmanager
+def _one_core_left() -> Iterator[None]:
+    """Leave one core to HTTP and decoding, where there are several, while entered."""
     import torch
 
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores_here() - 1)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, cores_here() - 1)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, started: Callable[[], None]) -> None:
