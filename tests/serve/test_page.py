@@ -447,6 +447,17 @@ def test_a_token_that_may_not_search_says_so_and_another_can_be_given(opened, mo
         assert page.inner_text("#sign-in-problem") == ""
 
 
+def test_pressed_twice_the_sign_in_looks_for_nobody_twice(opened, guarded):
+    service, token = guarded
+    page = opened("signed-out", base=service.base_url, path="/#key=door/003.jpg")
+    page.evaluate("document.getElementById('purpose').value = 'lost child'")
+    page.fill("#token", token)
+    page.dblclick("#sign-in button")
+    page.wait_for_selector("body[data-state=results]")
+    page.wait_for_timeout(300)
+    assert page.locator("#pictures li").count() == 1
+
+
 def test_a_session_is_that_of_all_tabs(opened, guarded):
     service, token = guarded
     page = opened("signed-out", base=service.base_url)

@@ -23,7 +23,6 @@ onState((name, details) => {
 });
 
 async function start() {
-  const anew = state.info !== null; // signed in once more: what was filled in stays
   become("loading-info");
   $("sign-in").close();
   onRetry(start);
@@ -34,7 +33,8 @@ async function start() {
     failed(error);
     return;
   }
-  if (!anew) for (const key of keys) addKey({ key, image: `/v1/images/${encodeURIComponent(key)}` });
+  const there = state.pictures.map((each) => each.key); // signed in once more, or twice at a time: none comes twice
+  for (const key of keys.filter((each) => !there.includes(each))) addKey({ key, image: `/v1/images/${encodeURIComponent(key)}` });
   become(state.info.gallery.rows ? "ready" : "empty-gallery");
   if (keys.length && state.info.gallery.rows) search();
 }
