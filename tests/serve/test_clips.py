@@ -258,7 +258,7 @@ def test_the_page_plays_the_moment(service, browser, axe, viewport, scheme):
     # Under the page's own policy no string may be run again and again in it.
     until(lambda: page.evaluate("document.querySelector('#moment video').currentTime") > 0)
     assert page.evaluate("document.querySelector('#moment video').videoWidth") == 256
-    assert "camera camera1" in page.locator("#moment-words").inner_text()
+    assert "camera \u2068camera1\u2069, " in page.locator("#moment-words").inner_text()
     page.keyboard.press("Escape")
     page.locator("#moment video").wait_for(state="detached")
     # What cannot be played says so. By key, from the result that has the focus.

@@ -149,7 +149,8 @@ def found(page, where):
 
 
 def status(page):
-    return page.inner_text("#status"), page.inner_text("#alert")
+    """What the page says, without what keeps names from turning it round."""
+    return tuple(page.inner_text(part).replace("\u2068", "").replace("\u2069", "") for part in ("#status", "#alert"))
 
 
 def answer_with(page, path, status_, body, headers=None, times=1):
@@ -534,6 +535,23 @@ def test_files_that_are_left_out_are_named_and_the_others_taken(page):
     assert page.locator("#pictures li").count() == 8
     page.set_input_files("#files", [{"name": "a.txt", **text}])
     page.get_by_text("1 picture cannot be used").wait_for()
+
+
+def test_a_name_from_right_to_left_turns_nothing_round(page):
+    file = {"name": "\u202etxt.jpg", "mimeType": "image/png", "buffer": b"no picture"}
+    page.set_input_files("#files", [file])
+    ended(page, "bad-image")
+    one, other = page.evaluate("""() => {
+        const text = document.getElementById('alert').firstChild;
+        const left = (word) => {
+            const range = document.createRange();
+            range.setStart(text, text.data.indexOf(word));
+            range.setEnd(text, text.data.indexOf(word) + word.length);
+            return range.getBoundingClientRect().left;
+        };
+        return [left('cannot'), left('used')];
+    }""")
+    assert one < other
 
 
 def test_a_picture_after_one_that_was_left_out_hides_no_results(page):

@@ -75,7 +75,7 @@ function drawInfo() {
   $("no-camera").hidden = !unnamed;
   $("no-camera").textContent = `${count(unnamed, "image")} of no known camera: searched only where all cameras are chosen.`;
   $("cameras").replaceChildren(...named.map((each) => h("label", { className: "check" },
-    h("input", { type: "checkbox", value: each.name, checked: true }), `${each.name} (${each.rows.toLocaleString("en")})`)));
+    h("input", { type: "checkbox", value: each.name, checked: true }), h("span", {}, h("bdi", {}, each.name), ` (${each.rows.toLocaleString("en")})`))));
   $("own-camera").replaceChildren($("own-camera").options[0], ...named.map((each) => h("option", { value: each.name }, `camera ${each.name}`)));
 }
 

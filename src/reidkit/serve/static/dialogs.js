@@ -6,7 +6,7 @@ import { $, h, picture } from "./dom.js";
 import { rest } from "./results.js";
 import { failed, onRetry, send } from "./search.js";
 import { become, state } from "./state.js";
-import { chance, count, personWords, timeWords, whenWords } from "./words.js";
+import { chance, count, isolated, personWords, timeWords, whenWords } from "./words.js";
 
 /** Compare the two results that are chosen, or the one with the query. */
 export async function compare() {
@@ -16,7 +16,7 @@ export async function compare() {
   const closed = new AbortController(); // an answer that comes later is not that of the next two
   $("compare").addEventListener("close", () => { URL.revokeObjectURL(shown); closed.abort(); }, { once: true });
   const other = second ?? { key: query.key, image: shown, camera: null, time: null };
-  const figure = (each, words) => h("figure", {}, picture(each.image, words), h("figcaption", {}, `${words}${each.camera ? `, camera ${each.camera}` : ""}${each.time ? `, ${timeWords(each.time)}` : ""}`));
+  const figure = (each, words) => h("figure", {}, picture(each.image, words), h("figcaption", {}, h("bdi", {}, words), each.camera ? ", camera " : "", h("bdi", {}, each.camera ?? ""), each.time ? `, ${timeWords(each.time)}` : ""));
   $("compare-pictures").replaceChildren(figure(second ? first : other, second ? first.key : state.asked.length > 1 ? "The query's first picture" : "The query"), figure(second ? second : first, second ? second.key : first.key));
   $("compare-words").textContent = "Comparing.";
   $("compare").showModal();
@@ -46,7 +46,7 @@ function comparisonWords(said) {
 export function play(hit) {
   const film = h("video", { controls: true, muted: true, autoplay: true, playsInline: true, "aria-label": `The moment of result ${hit.rank}`, src: `/v1/clips/${encodeURIComponent(hit.key)}` });
   film.addEventListener("error", () => { if (film.isConnected) $("moment-words").textContent = "The moment cannot be played: its video is not there, or cannot be read."; film.remove(); });
-  $("moment-words").textContent = [`camera ${hit.camera ?? "not known"}`, whenWords(hit), personWords(hit)].filter(Boolean).join(", ");
+  $("moment-words").textContent = [`camera ${isolated(hit.camera ?? "not known")}`, whenWords(hit), personWords(hit)].filter(Boolean).join(", ");
   $("moment-film").replaceChildren(film);
   $("moment").addEventListener("close", () => $("moment-film").replaceChildren(), { once: true });
   $("moment").showModal();

@@ -4,7 +4,7 @@ import { crop, cutOut, readPicture, whole } from "./crop.js";
 import { $, h, picture } from "./dom.js";
 import { rest } from "./results.js";
 import { become, state } from "./state.js";
-import { count } from "./words.js";
+import { count, isolated } from "./words.js";
 
 const MOST = 8;
 
@@ -23,7 +23,7 @@ export async function addFiles(files) {
       const blob = await cutOut(bitmap, box);
       state.pictures.push({ blob, url: URL.createObjectURL(blob), name: file.name || "pasted picture", bitmap, box });
     } catch {
-      bad.push(file.name || "The pasted picture");
+      bad.push(file.name ? isolated(file.name) : "The pasted picture");
     }
   }
   drawPictures();

@@ -6,7 +6,7 @@ import { $ } from "./dom.js";
 import { addKey, clearPictures } from "./pictures.js";
 import { drawResults, rest, whyNothing } from "./results.js";
 import { become, marked, saveView, state } from "./state.js";
-import { fieldTime } from "./words.js";
+import { fieldTime, isolated } from "./words.js";
 
 const PAGE = 20;
 let running = null; // the AbortController of the search under way
@@ -116,11 +116,12 @@ export function failed(error, { tried = false, asked = state.asked } = {}) {
     wait(Math.min(60, error.retryAfter || 1), tried);
   } else if (["image-unreadable", "unsupported-type", "too-many-pixels", "too-large"].includes(error.kind)) {
     const files = asked.filter((each) => each.blob);
-    become("bad-image", { file: files[error.body.image ?? 0]?.name, why: error.message });
+    const file = files[error.body.image ?? 0]?.name;
+    become("bad-image", { file: file && isolated(file), why: error.message });
   } else if (error.kind === "model-mismatch") {
     become("model-mismatch");
   } else if (error.kind === "not-found" && error.body.key) {
-    become("error", { why: `${error.body.key} is no longer in the gallery. Remove it from the pictures or clear its mark, then search again.` });
+    become("error", { why: `${isolated(error.body.key)} is no longer in the gallery. Remove it from the pictures or clear its mark, then search again.` });
   } else {
     const detail = error.kind === "internal" ? "" : ` ${error.message}`; // which is for who reads the log
     become("error", { why: `${error.body.title ?? "The service failed"}.${detail}`, number: error.number });

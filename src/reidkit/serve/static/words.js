@@ -5,6 +5,9 @@ const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle
 
 export const ZONE = zone;
 
+/** A name inside of a sentence: one that is written from right to left turns nothing of what follows. */
+export const isolated = (name) => `\u2068${name}\u2069`;
+
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
 const hour = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium", timeZone: zone });
