@@ -191,7 +191,7 @@ def test_ready(page):
 
 def test_empty_gallery(opened, model):
     with running(model, MemoryGallery(model)) as empty:
-        page = opened("empty-gallery", base=empty.base_url)
+        page = opened("empty-gallery", base=empty.base_url, path="/#threshold=0.5")
         assert "No images yet." in status(page)[0]
         empty.service.gallery.add_vectors(np.eye(1, model.dim), [Row("a", camera="door")])
         page.click("#retry")
@@ -202,6 +202,7 @@ def test_empty_gallery(opened, model):
         page.wait_for_selector("body[data-state=empty-gallery]")
         assert page.is_disabled("#go")
         assert "Not calibrated" in page.inner_text("#threshold-words")
+        assert not page.is_visible("#threshold-reset")
 
 
 def test_results(page):

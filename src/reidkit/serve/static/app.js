@@ -83,6 +83,7 @@ function drawThreshold() {
   const known = state.info.calibration;
   const slider = $("threshold");
   slider.disabled = !known;
+  if (!known) state.threshold = null; // of a link from another day
   $("threshold-reset").hidden = state.threshold === null;
   if (!known) {
     $("threshold-words").textContent = "Not calibrated: there is no threshold and no probability. The operator can run reidkit calibrate.";
