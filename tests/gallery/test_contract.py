@@ -394,6 +394,29 @@ def test_fewer_groups_than_a_page_holds_need_no_more_than_their_rows(gallery, by
         assert (found.next, found.passed) == ("", len(everything))
 
 
+@pytest.mark.parametrize("by", ["person", "camera", "track"])
+def test_groups_are_whole_on_every_page(gallery, by):
+    """Those of a page are those of all rows, also where their other hits come late in the list; ranks have no gaps."""
+    rng = np.random.default_rng(0)
+    kinds = [*rng.integers(60, size=600).tolist(), *range(60, 70), None, None]
+    rows = [
+        Row(f"{n}") if kind is None else Row(f"{n}", pid=kind, camera=f"c{kind}", track=f"t{kind}")
+        for n, kind in enumerate(kinds)
+    ]
+    gallery.add_vectors(rng.normal(size=(len(rows), 3)), rows)
+    for radius in (None, 0.5):
+        best = {}
+        for hit in gallery.search_vectors([RED], top=1000, radius=radius)[0]:
+            group = best.setdefault(hit.pid if hit.pid is not None else hit.key, [])
+            group += [hit.key] if len(group) < 3 else []
+        found, cursor = [], ""
+        while cursor or not found:
+            page = gallery.search_vectors([RED], top=7, group_by=by, group_size=3, radius=radius, cursor=cursor)[0]
+            found, cursor = [*found, *page], page.next
+        assert keys(found) == [key for group in best.values() for key in group]
+        assert [hit.rank for hit in found] == list(range(1, len(found) + 1))
+
+
 def test_few_groups_of_a_large_gallery_are_found_without_comparing_all(tmp_path):
     with create_gallery(tmp_path / "people.db", fingerprint="0" * 16, dim=3) as gallery:
         rows = [Row(f"{n}", camera=f"{n % 3}") for n in range(4000)]

@@ -38,7 +38,11 @@ class LocalView:
         return self._snapshot.nearest(weights, self._passed(matching), (count, least), self.vectors)
 
     def group_sizes(self, matching: Filter, by: str) -> dict[str | int | None, int]:
-        """Return how many rows that match each person or camera has, None those of none."""
+        """Return how many rows that match each person, camera or track has, None those of none."""
+        if by == "track":
+            where, values = matching.sql()
+            counted = f"SELECT track, count(*) FROM rows WHERE {where} GROUP BY track"  # noqa: S608
+            return dict(self._connection.execute(counted, values).fetchall())
         camera_of: dict[int, str] = {number: name for name, number in self._snapshot.names.items()}
         column = self._snapshot.cameras if by == "camera" else self._snapshot.pids
         numbers, counts = np.unique(column[self._passed(matching)], return_counts=True)

@@ -189,7 +189,7 @@ class _MemoryView:
 
     def group_sizes(self, matching: Filter, by: str) -> Counter[str | int | None]:
         rows = (entry.row for entry in self._entries.values() if matching.matches(entry.row))
-        return Counter(row.camera if by == "camera" else row.pid for row in rows)
+        return Counter({"camera": row.camera, "track": row.track}.get(by, row.pid) for row in rows)
 
     def rows(self, ids: NDArray[np.int64]) -> list[Row]:
         return [self._entries[number].row for number in ids.tolist()]

@@ -65,9 +65,9 @@ class View(Protocol):
         """Find up to `count` rows x with the largest w.x / |x| of at least `least`, for each of `weights` [Q, D]."""
 
     def group_sizes(self, matching: Filter, by: str) -> Mapping[str | int | None, int] | None:
-        """Return how many rows that meet a filter each `person` or `camera` has; None: they cannot be counted quickly.
+        """Return how many rows that meet a filter each `person`, `camera` or `track` has; None: nobody can count them.
 
-        The rows of nobody, or of no camera, are those of None.
+        The rows of nobody, of no camera or track, are those of None.
         """
 
     def rows(self, ids: Integers) -> list[Row]:
@@ -266,9 +266,7 @@ class _Search:
         while True:
             groups = self._groups()
             first = self._first(groups)
-            # One more than the page holds, so that it is known whether there is a next one.
-            full = len(groups) > first + self._options.top
-            if full or len(self._found.ids) < self._asked or self._is_complete():
+            if len(self._found.ids) < self._asked or self._is_complete(groups, first + self._options.top):
                 return self._page(groups, first)
             self._asked *= 2
             (found,) = _nearest(self._view, [self._target], self._matching, self._asked, self._least)
@@ -310,15 +308,18 @@ class _Search:
                 group.append(number)
         return list(groups.values())
 
-    def _is_complete(self) -> bool:
-        """Return whether each group there is has as many hits as it can have, so that a longer list brings no more.
+    def _is_complete(self, groups: list[list[int]], wanted: int) -> bool:
+        """Return whether a longer list changes nothing of so many groups: each has as many hits as it can have.
 
-        Where there are fewer groups than fit on a page, the whole gallery would be fetched otherwise.
+        There is one more, so that it is known whether there is a next page, or there are no others.
         """
-        if self._options.group_by not in ("person", "camera"):
-            return False
-        sizes = self._view.group_sizes(self._matching, self._options.group_by)
-        found, most = Counter(map(self._group_of, self._rows)), self._options.group_size
+        by, most, enough = self._options.group_by, self._options.group_size, len(groups) > wanted
+        if by is None or (enough and most == 1):
+            return enough
+        found, sizes = Counter(map(self._group_of, self._rows)), self._view.group_sizes(self._matching, by)
+        if enough:
+            names = {self._group_of(self._rows[group[0]]) for group in groups[:wanted]} - {None}
+            return all(found[name] >= (min(sizes.get(name, 0), most) if sizes else most) for name in names)
         return sizes is not None and all(
             found[name] >= (size if name is None else min(size, most)) for name, size in sizes.items()
         )
