@@ -114,6 +114,14 @@ def test_videos_that_fail_are_named_in_a_line_each_and_the_others_go_on(run: Any
             "--keep nothing makes no features for a --gallery",
         ),
         (
+            ("track", "v.mp4", "--out", "o", "--boxes", "b", "--keep", "nothing", "--model", "m"),
+            "--keep nothing embeds no crops, and --model does nothing with it",
+        ),
+        (
+            ("track", "v.mp4", "--out", "o", "--boxes", "b", "--keep", "nothing", "--input-spec", "torchreid"),
+            "--input-spec does nothing with it",
+        ),
+        (
             ("crops", "v.mp4", "--out", "o", "--detector", "d.onnx", "--detector-format", "yolo9000"),
             "hf-detr, ssd (--detector-format)",
         ),

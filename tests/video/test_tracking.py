@@ -95,6 +95,18 @@ def test_ids_of_a_file_are_the_pieces_and_the_tracker_is_not_asked(tmp_path: Pat
     assert sorted(numbers[: len(given)]) == sorted(numbers[len(given) :])
 
 
+def test_ids_are_not_dropped_in_silence_where_a_box_has_none(tmp_path: Path) -> None:
+    boxes = truth(tmp_path / "gt.txt", figures=(0, 1))
+    rows = boxes.read_text().splitlines()
+    cells = rows[3].split(",")
+    rows[3] = ",".join([cells[0], "-1", *cells[2:]])
+    boxes.write_text("\n".join(rows))
+    (record,) = track([video(tmp_path)], tmp_path / "out", boxes=[boxes]).records
+    assert record.settings.tracker != "given"
+    (note,) = record.notes
+    assert note.startswith(f"1 of the {len(rows)} boxes of gt.txt has no id: a tracker followed all of them")
+
+
 def test_boxes_of_a_file_without_ids_are_tracked(tmp_path: Path) -> None:
     boxes = truth(tmp_path / "det.txt", ids=False)
     track([video(tmp_path)], tmp_path / "out", boxes=[boxes])

@@ -167,6 +167,9 @@ def track(
     """
     if model is None and keep != "nothing":
         raise UsageError("name the --model that embeds crops, or --keep nothing; video crops needs none")
+    of_models = {"--model": model, "--network": network, "--input-spec": input_spec}
+    if keep == "nothing" and (said := next((name for name, value in of_models.items() if value is not None), None)):
+        raise UsageError(f"--keep nothing embeds no crops, and {said} does nothing with it: leave one of them out")
     if gallery is not None and keep == "nothing":
         raise UsageError("--keep nothing makes no features for a --gallery: leave one of them out")
     return _run(videos, out, finding, (model, network, input_spec), (gallery, keep, device), as_json=as_json)

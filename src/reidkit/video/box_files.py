@@ -59,6 +59,7 @@ class BoxFile:
         tracks: Whether the boxes have ids, which are the tracks then.
         relative: Whether boxes are in parts of the frame.
         last: The last frame with a box.
+        note: That some of the boxes have ids, which are not taken then, and some have none; "" where it is not so.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class BoxFile:
     relative: bool
     last: int
     _rows: dict[int, list[_Box]] = field(repr=False)
+    note: str = ""
 
     def at(self, frame: int, width: int, height: int) -> Detections:
         """Return the boxes of a frame of this size, cut at its edges."""
@@ -128,10 +130,18 @@ def read_boxes(path: str | os.PathLike[str], format: BoxesFormat | None = None) 
     by_frame: dict[int, list[_Box]] = defaultdict(list)
     for row in rows:
         by_frame[row.frame].append(row)
-    tracks = bool(rows) and all(row.track >= 0 for row in rows)
+    nameless = sum(row.track < 0 for row in rows)
+    note = ""
+    if 0 < nameless < len(rows):
+        note = (
+            f"{nameless} of the {len(rows)} boxes of {place.name} {'has' if nameless == 1 else 'have'} no id: a "
+            "tracker followed all of them, and the ids of the others were not taken; take the boxes without ids out if "
+            "the ids are to be the tracks"
+        )
+    description = f"{place.name} {total.hexdigest()[:16]} {kind}"
     return BoxFile(
-        place, kind, f"{place.name} {total.hexdigest()[:16]} {kind}", tracks, kind == "yolo", max(by_frame, default=0),
-        dict(by_frame),
+        place, kind, description, bool(rows) and not nameless, kind == "yolo", max(by_frame, default=0), dict(by_frame),
+        note,
     )  # fmt: skip
 
 

@@ -104,7 +104,7 @@ class VideoRun:
             seconds=round(last.second, 6) if last else 0.0,
             moved=frames.about.moved,
             remarks=tuple(remarks),
-            notes=(*frames.about.notes, *_still_note(self._still)),
+            notes=(*frames.about.notes, *self._note_of_boxes(), *_still_note(self._still)),
         )
         if self._sink:
             self._sink.finish()
@@ -112,6 +112,9 @@ class VideoRun:
         if common.progress:
             common.progress(record.video, 1, 1)
         return self.writer.finish(record)
+
+    def _note_of_boxes(self) -> list[str]:
+        return [self._finder.note] if isinstance(self._finder, BoxFile) and self._finder.note else []
 
     def _take_all(self, frames: Frames) -> None:
         for some in self._batches(frames):

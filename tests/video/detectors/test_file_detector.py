@@ -251,3 +251,13 @@ def test_an_openvino_model_by_hand(tmp_path: Path) -> None:
     assert detector.format == "ssd"
     (found,) = detector.detect([FRAME])
     np.testing.assert_allclose(found.boxes, [BOX], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["yolox", "yolov8"])
+def test_a_class_that_the_detector_does_not_have_is_refused(name: str, tmp_path: Path) -> None:
+    """It found nobody, without a word."""
+    outputs = cells(8, {}) if name == "yolox" else cells(7, {}).transpose(0, 2, 1)
+    path = constant_detector(tmp_path / "d.onnx", {"output": outputs})
+    assert FileDetector(path, format=name, person=2).format == name
+    with pytest.raises(UsageError, match="the detector has 3 classes, counted from 0, and 3 is none"):
+        FileDetector(path, format=name, person=3)

@@ -77,7 +77,7 @@ class FileDetector:
     Raises:
         MissingFileError: there is no file.
         WeightsError: it is damaged, or no detector in one of the known formats.
-        UsageError: no format of this name; a package is not installed.
+        UsageError: no format of this name, or no class of this number; a package is not installed.
     """
 
     def __init__(
@@ -186,6 +186,8 @@ class FileDetector:
     def _decoded(self, outputs: Outputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         try:
             boxes, scores = self._format.decode(outputs, self._inside)
+        except UsageError:  # a class that it does not have
+            raise
         except (KeyError, IndexError, ValueError):
             raise WeightsError(
                 f"{self.path} is no detector of format {self.format}: its outputs are {_shown(outputs)}"

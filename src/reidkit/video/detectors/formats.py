@@ -24,6 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from reidkit.errors import UsageError
+from reidkit.terminal import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -165,10 +168,18 @@ def sigmoid(values: Floats) -> Floats:
 
 
 def _people(scores: Floats, inside: Inside) -> Floats:
-    """Return the highest score among the classes that are people: [..., C] to [...]."""
+    """Return the highest score among the classes that are people: [..., C] to [...].
+
+    Raises:
+        UsageError: there is no such class.
+    """
     columns = [each for each in inside.people if each < scores.shape[-1]]
     if not columns:
-        return np.zeros(scores.shape[:-1], np.float32)
+        classes, person = counted(scores.shape[-1], "class", "classes"), inside.people[0]
+        raise UsageError(
+            f"the detector has {classes}, counted from 0, and {person} is none: say which is that of people",
+            argument="person",
+        )
     found: Floats = scores[..., columns].max(axis=-1)
     return found
 
