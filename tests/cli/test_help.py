@@ -57,6 +57,23 @@ def test_every_help_has_an_example_and_fits_80_columns(
     assert answer(capsys, monkeypatch, "help", *path)[1] == out
 
 
+@pytest.mark.parametrize(("command", "several"), [("train", ["--data", "--set"]), ("compare", [])])
+def test_what_may_be_given_several_times_says_so(
+    command: str, several: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = answer(capsys, monkeypatch, command, "--help")[1]
+    entries = re.split(r"\n  (?=-)", out)
+    assert [entry.split()[0] for entry in entries if "[repeatable]" in " ".join(entry.split())] == several
+
+
+@pytest.mark.parametrize("command", ["adapt", "export", "show attention"])
+def test_what_needs_the_network_itself_names_no_exported_file(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = " ".join(answer(capsys, monkeypatch, *command.split(), "--help")[1].split())
+    assert "MODEL <path> A run's folder, or a .safetensors. [required]" in out
+
+
 def test_the_list_of_commands_is_by_topic_and_has_each_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from reidkit.workers import run_as, shared
 
 def adapt(
     context: typer.Context,
-    model: options.ModelPath,
+    model: options.NetworkPath,
     data: Annotated[list[Path], typer.Option(help="A data set, or a folder of images; ids are never read.")],
     val_data: Annotated[Path | None, typer.Option(help="Evaluate on this data set instead.")] = None,
     network: options.NetworkOption = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a .safetensors.")],
+    model: options.NetworkPath,
     format_: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="What kind of file.")] = "onnx",
     out: Annotated[
         Path | None, typer.Option(help="The file; of triton the folder.  [default: beside the model]")

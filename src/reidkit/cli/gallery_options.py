@@ -28,7 +28,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 class Which:
     """The options that say which rows of a gallery are meant."""
 
-    camera: Annotated[list[str] | None, typer.Option("--camera", help="Rows of this camera; may be repeated.")] = None
+    camera: Annotated[list[str] | None, typer.Option("--camera", help="Rows of this camera.")] = None
     not_camera: Annotated[list[str] | None, typer.Option("--not-camera", help="No rows of this camera.")] = None
     pid: Annotated[list[str] | None, typer.Option("--pid", metavar="<int>", help="Rows of this id.")] = None
     track: Annotated[list[str] | None, typer.Option("--track", help="Rows of this track.")] = None

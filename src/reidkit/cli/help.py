@@ -155,7 +155,9 @@ class Command(_ExampleFirst, TyperCommand):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record:
-                sections[self._section(param)].append((_plain_type(record[0]), record[1]))
+                several = param.param_type_name == "option" and param.multiple
+                text = f"{record[1]}  [repeatable]" if several else record[1]
+                sections[self._section(param)].append((_plain_type(record[0]), text))
         for name, records in sections.items():
             if records:
                 with formatter.section(name):

@@ -58,6 +58,7 @@ def _interpretations() -> Sequence[str]:
 ModelPath = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A run's folder, a .safetensors, .onnx or OpenVINO .xml.")
 ]
+NetworkPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a .safetensors.")]
 TestData = Annotated[Path, typer.Option("--data", help="A data set with queries and a gallery.")]
 Format = Annotated[
     str | None,

@@ -28,10 +28,10 @@ def serve(
         Path | None, typer.Option("--token-file", help="Lines NAME ROLES sha256:HEX; needed off loopback.")
     ] = None,
     role: Annotated[
-        list[str] | None, typer.Option("--role", help="Of a new token: search, write, audit, metrics; repeatable.")
+        list[str] | None, typer.Option("--role", help="Of a new token: search, write, audit, metrics.")
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="One more name by which it is called; repeatable.")
+        list[str] | None, typer.Option("--allow-host", help="One more name by which it is called.")
     ] = None,
     proxy: Annotated[
         str | None, typer.Option("--proxy", metavar="ADDRESS", help="A proxy whose X-Forwarded-For is believed.")

@@ -61,7 +61,7 @@ def ranks(
 @show.command(cls=Command, epilog="reidkit show attention runs/small --data people --out attention.png")
 @options.spread
 def attention(
-    model: options.ModelPath,
+    model: options.NetworkPath,
     data: options.TestData,
     inference: options.Inference,
     out: Annotated[Path, typer.Option(help="The picture (.png, .svg or .pdf).")] = Path("attention.png"),
