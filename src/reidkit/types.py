@@ -394,7 +394,8 @@ def _as_array(value: Any, dtype: type[np.generic], name: str) -> Any:
         array = np.asarray(value)
         found = array.astype(dtype)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} are no array ({error}): give a list of numbers, one row for each image") from None
+        of = "; names are numbered over query and gallery together, as by np.unique" if dtype is np.int64 else ""
+        raise DataError(f"{name} are no array ({error}): give a list of numbers, one row for each image{of}") from None
     if dtype is np.int64 and array.size and array.dtype.kind not in "iu":
         raise DataError(f"{name} are {array.dtype}: give one whole number for each image")
     return found

@@ -116,9 +116,13 @@ def test_lists_become_arrays_of_features() -> None:
 @pytest.mark.parametrize(
     ("vectors", "pids", "sentence"),
     [
-        ([[1, 2], [3]], [1, 2], "vectors are no array .* give a list of numbers"),
+        ([[1, 2], [3]], [1, 2], "vectors are no array .* give a list of numbers, one row for each image$"),
         ([[1], [2]], [1.5, 2], "pids are float64: give one whole number for each image"),
-        ([[1], [2]], ["anna", "bob"], "pids are no array"),
+        (
+            [[1], [2]],
+            ["anna", "bob"],
+            r"pids are no array .* one row for each image; names are numbered over query and gallery",
+        ),
     ],
 )
 def test_lists_that_are_no_features(vectors: list[Any], pids: list[Any], sentence: str) -> None:

@@ -109,7 +109,7 @@ def test_the_file_has_the_names_of_the_users_module(noise: Path, tmp_path: Path)
     fresh.load_state_dict(load_file(tmp_path / "run" / "model.safetensors"))
     with pytest.raises(UsageError, match=r"holds a network of your own, .*Small, which no recipe makes: pass network"):
         load_model(tmp_path / "run")
-    with pytest.raises(WeightsError, match=r"shapes differ at conv\.bias \[4\] for \[5\]"):
+    with pytest.raises(WeightsError, match=r"shapes differ at conv\.bias \[4\] for \[5\].*: pass the one .*Small$"):
         load_model(tmp_path / "run", network=Small(5))
 
 
@@ -142,6 +142,8 @@ def test_a_network_may_start_from_the_weights_of_another_run(noise: Path, tmp_pa
     second = train(slow, noise, out=tmp_path / "b", network=Small, weights=tmp_path / "a", options=FP32)
     ours, theirs = (run.model.network.state_dict()["conv.weight"] for run in (first, second))
     assert torch.allclose(ours, theirs, atol=1e-6)
+    with pytest.raises(WeightsError, match=r"does not fit the network \(it lacks .*\): pass the one .*Small$"):
+        train(slow, noise, out=tmp_path / "c", network=TwoSides, weights=tmp_path / "a", options=FP32)
 
 
 def test_both_sides_of_a_neck() -> None:

@@ -232,7 +232,7 @@ def _kind(images: Any) -> str:
 
 def _check_generator(rng: object) -> None:
     if not isinstance(rng, np.random.Generator):
-        raise UsageError(f"rng is a {type(rng).__name__}: pass np.random.default_rng(seed)", argument="rng")
+        raise UsageError(f"rng is of type {type(rng).__name__}: pass np.random.default_rng(seed)", argument="rng")
 
 
 def build_augmentation(images: Images, erasing: Erasing) -> Augmentation:

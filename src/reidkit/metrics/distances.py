@@ -81,7 +81,10 @@ def shape(array: Array, what: str) -> tuple[int, int]:
         DataError: there are not two axes, no rows or columns, or the values are no real numbers.
     """
     if array.ndim != 2 or 0 in array.shape:
-        raise DataError(f"the {what} features have the shape {list(array.shape)}: [images, dimensions] is needed")
+        remedy = (
+            "give at least one image" if array.ndim == 2 and not array.shape[0] else "[images, dimensions] is needed"
+        )
+        raise DataError(f"the {what} features have the shape {list(array.shape)}: {remedy}")
     if str(array.dtype).removeprefix("torch.").startswith(("complex", "bool", "object", "str", "<U", "|S", "|V")):
         raise DataError(f"the {what} features are of type {array.dtype}: real numbers are needed")
     return array.shape[0], array.shape[1]
@@ -131,7 +134,7 @@ def prepare(array: Array, metric: Metric, what: str, numbers: NDArray[np.int64] 
     bad = np.flatnonzero(~(squares < LONGEST**2))
     if bad.size:
         row = int(bad[0]) + numbers if isinstance(numbers, int) else int(numbers[bad[0]])
-        value = "a NaN, an infinity" if not np.isfinite(vectors[bad[0]]).all() else "values too large to be compared"
+        value = "a NaN or an infinity" if not np.isfinite(vectors[bad[0]]).all() else "values too large to be compared"
         raise DataError(f"row {row} of the {what} features holds {value}: leave the image out or embed it again")
     if metric == "euclidean":
         return Rows(vectors, squares)

@@ -116,7 +116,9 @@ def score_distances(
     """
     wanted = (len(query.pids), len(gallery.pids))
     if tuple(dist_qg.shape) != wanted:
-        raise DataError(f"the distances have the shape {list(dist_qg.shape)}, the labels {list(wanted)}")
+        raise DataError(
+            f"the distances have the shape {list(dist_qg.shape)}, the labels {list(wanted)}: pass [queries, images]"
+        )
     blocks = ((first, dist_qg[first : first + block]) for first in range(0, wanted[0], block))
     return score_blocks(blocks, query, gallery, cameras=cameras)
 
@@ -147,7 +149,9 @@ def score_blocks(
         count_nearer_in_distances(to_numpy(dist_bg), first, rule, matches, counts)
         done += len(dist_bg)
     if done != wanted[0]:
-        raise DataError(f"there are distances of {done} queries and labels of {wanted[0]}")
+        raise DataError(
+            f"there are distances of {done} queries and labels of {wanted[0]}: give a block for every query"
+        )
     return _summarise(rule, matches, counts)
 
 

@@ -98,7 +98,10 @@ def import_network(name: str) -> Callable[[], nn.Module]:
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:
-        raise UsageError(f"the module {module} cannot be imported ({error})", argument="network") from None
+        raise UsageError(
+            f"the module {module} cannot be imported ({error}): start where it lies, or put its folder into PYTHONPATH",
+            argument="network",
+        ) from None
     for part in function.split("."):
         found = getattr(found, part, None)
     if not callable(found):

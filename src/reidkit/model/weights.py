@@ -17,7 +17,7 @@ from reidkit.errors import UsageError, WeightsError
 from reidkit.model.chance import first_weights
 from reidkit.model.convert.convert import start_of
 from reidkit.model.network import build_network
-from reidkit.model.own import own_network
+from reidkit.model.own import OwnNetwork, own_network
 from reidkit.model.tensors import Contents, read_contents, weights_file
 from reidkit.model.views import Tail
 from reidkit.recipe.checks import in_words
@@ -270,10 +270,12 @@ def fit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str]
 
 def _refuse_unfit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> None:
     if problems := misfit(module, contents, path, added):
-        raise WeightsError(
-            f"{path} does not fit the network ({problems}): set network.backbone and network.width to its own",
-            argument="network.backbone",
-        )
+        remedy, argument = "set network.backbone and network.width to its own", "network.backbone"
+        if own := contents.metadata.get("network"):
+            remedy, argument = f"pass the one that it was trained with, {in_words(own, 80)}", "network"
+        elif isinstance(module, OwnNetwork):
+            remedy, argument = "give weights whose tensors are called like its own", "weights"
+        raise WeightsError(f"{path} does not fit the network ({problems}): {remedy}", argument=argument)
 
 
 def misfit(module: nn.Module, contents: Contents, path: Path, added: frozenset[str] = frozenset()) -> str:

@@ -57,7 +57,9 @@ def load(folder: Path, boxes: Boxes = "detected", protocol: Protocol = "new", sp
         raise DataError(
             f"{root / 'cuhk-03.mat'} is not read: get cuhk03-np, or extract it into images_{boxes} and {table.name}"
         )
-    raise DataError(f"{table} is not there, and CUHK03 in the {protocol} protocol with {boxes} boxes needs it")
+    raise DataError(
+        f"{table} is not there, and CUHK03 in the {protocol} protocol with {boxes} boxes needs it: extract CUHK03 again"
+    )
 
 
 def _extracted(name: str, table: Path, images: Path, split: int) -> Dataset:
@@ -80,9 +82,11 @@ def _extracted(name: str, table: Path, images: Path, split: int) -> Dataset:
     except IndexError:
         raise DataError(f"{table} has no split {split}: it has {len(splits)}, counted from 0") from None
     except (KeyError, TypeError, ValueError):
-        raise DataError(f"{table} does not hold train, query and gallery as lists of [path, pid, camid]") from None
+        raise DataError(
+            f"{table} does not hold train, query and gallery as lists of [path, pid, camid]: extract CUHK03 again"
+        ) from None
     if not (train and query and gallery):
-        raise DataError(f"{table} has no images in train, query or gallery of split {split}")
+        raise DataError(f"{table} has no images in train, query or gallery of split {split}: extract CUHK03 again")
     if not Path(str(train[0].path)).is_file():
         raise DataError(f"{train[0].path}, which {table.name} names, is not there: extract CUHK03 again")
     first = 1 + max(sample.pid for sample in train)

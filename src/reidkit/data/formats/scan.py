@@ -167,7 +167,9 @@ def list_matches(table: Path, line: re.Pattern[str], example: str, *, head: bool
         if match:
             yield match
         elif text.strip() and not (head and number == 1):
-            raise DataError(f"{table} line {number} does not read like {example}")
+            raise DataError(
+                f"{table} line {number} does not read like {example}: correct it, or unpack the data set again"
+            )
 
 
 def without_junk(
