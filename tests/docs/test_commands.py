@@ -104,7 +104,7 @@ def as_run(line: str, place: Path) -> list[str]:
     """The words behind `reidkit` of a command as it is run in a folder."""
     for written, instead in WRITTEN.items():
         line = line.replace(written, instead.replace("HERE", str(place)))
-    words = [found for word in shlex.split(line)[1:] for found in expand(word, place)]
+    words = [found for word in shlex.split(line.partition(" 2>> ")[0])[1:] for found in expand(word, place)]
     call = " ".join(words)
     words += [word for begin, added in MORE.items() if re.match(begin, call) for word in added]
     sets = [setting for begin, added in SMALLER.items() if re.match(begin, call) for setting in added]
@@ -204,6 +204,8 @@ def test_the_commands_of_a_page_one_after_the_other(page: Path, nursery: Nursery
             words = as_run(call, place)
             result = nursery.run(*words, folder=place, stdin=piped(before, place))
             assert result.status == 0, f"{page.name}: {line}\nrun as reidkit {shlex.join(words)}\n{result.err}"
+            if appended := call.partition(" 2>> ")[2]:
+                (place / appended.partition(" #")[0].strip()).write_text(result.err, encoding="utf-8")
 
 
 def make_room(line: str, place: Path) -> None:
