@@ -49,6 +49,29 @@ def test_commands_and_options_exist(page):
                 recipes.override(ROWS[0].recipe, [setting])
 
 
+def choices(command):
+    """The values of each option of a command, and of those below it, that takes one of a few."""
+    found = {}
+    for parameter in command.params:
+        shown = (parameter.get_help_record(typer.Context(command, info_name="x")) or [""])[0]
+        some = re.search(r"<([\w-]+(?:\|[\w-]+)+)>", shown)
+        found |= {option: {*some[1].split("|")} if some else {".*"} for option in parameter.opts}
+    for inner in getattr(command, "commands", {}).values():
+        for option, some in choices(inner).items():
+            found[option] = found.get(option, set()) | some
+    return found
+
+
+def test_values_of_options_exist():
+    known = choices(ROOT_COMMAND)
+    assert known["--feature"] == {"after", "before"}
+    for page in PAGES:
+        for option, value in re.findall(r"`(--[a-z-]+) ([^`\s]+)`", page.read_text(encoding="utf-8")):
+            some = known.get(option, {".*"})
+            fits = value.isupper() or any(re.fullmatch(one, value) for one in some)
+            assert fits, f"{page.name}: {option} {value}: it is one of {some}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
