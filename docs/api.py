@@ -87,22 +87,35 @@ def _describe(name: str, thing: Any) -> str:
 
 
 def _methods(kind: type) -> Iterator[str]:
-    """A line for each public method and property, with its first sentence."""
+    """A line for each public method and property, with its arguments and its first sentence."""
     rows = []
     for name, member in vars(kind).items():
         if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
             continue
-        call = "" if isinstance(member, property) else "()"
+        call = "" if isinstance(member, property) else _call(member)
         rows.append(f"| `{name}{call}` | {_first(member)} |")
     if rows:
         yield "\n".join(["| | |", "|---|---|", *rows, ""])
 
 
+def _call(function: Any) -> str:
+    """The arguments of a function, with their defaults and without their types; the first ones of many."""
+    parameters = [each for name, each in inspect.signature(function).parameters.items() if name != "self"]
+    words = [re.sub(r"=(\w+)\(.+\)$", r"=\1(...)", str(each.replace(annotation=each.empty))) for each in parameters]
+    named = [each.kind is each.KEYWORD_ONLY for each in parameters]
+    if True in named:
+        words.insert(named.index(True), "*")
+    call = ", ".join(words).replace("|", "\\|")
+    return f"({textwrap.shorten(call, WIDTH, placeholder=' ...')})"
+
+
 def _table(package: Any) -> Iterator[str]:
-    """A line for each public name of a package, with its first sentence."""
+    """A line for each public name of a package, with the arguments of functions and its first sentence."""
     yield f"{_text((inspect.getdoc(package) or '').split('>>>')[0])}\n"
-    names = (name for name in package.__all__)
-    rows = [f"| `{name}` | {_sentence(_doc(package, name))} |" for name in names]
+    calls = {
+        name: _call(thing) if inspect.isfunction(thing := getattr(package, name)) else "" for name in package.__all__
+    }
+    rows = [f"| `{name}{call}` | {_sentence(_doc(package, name))} |" for name, call in calls.items()]
     yield "\n".join(["| name | |", "|---|---|", *rows, ""])
 
 

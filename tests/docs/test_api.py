@@ -25,13 +25,18 @@ def test_every_name_of_the_packages_is_listed() -> None:
     page = api.PAGE.read_text(encoding="utf-8")
     for package in api.PACKAGES:
         section = page.partition(f"## {package}\n")[2].partition("\n## ")[0]
-        assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(import_module(package).__all__), package
+        assert re.findall(r"^\| `(\w+)(?:\(.*\))?` \|", section, re.MULTILINE) == list(
+            import_module(package).__all__
+        ), package
 
 
 def test_a_signature_by_hand() -> None:
     text = api.render()
     assert "```text\nrk.open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> Gallery\n```" in text
     assert "- `network`: " in text
+    assert "| `search(query, options=None, **changes)` | Find the rows" in text
+    assert "| `count(matching=Filter(...))` | Return how many rows" in text
+    assert "| `circle_loss(feat_bd, label_b, margin=0.25, scale=128.0)` | Return the circle loss" in text
 
 
 def test_names_that_are_no_class_are_told_by_the_text_below_them(tmp_path: Path) -> None:
