@@ -87,9 +87,11 @@ def _describe(name: str, thing: Any) -> str:
 
 
 def _methods(kind: type) -> Iterator[str]:
-    """A line for each public method and property, with its arguments and its first sentence."""
+    """A line for each public method and property, inherited ones too, with its arguments and its first sentence."""
     rows = []
-    for name, member in vars(kind).items():
+    # Of a recipe not what its sections make their rules with.
+    ours = [vars(each) for each in reversed(kind.__mro__) if re.match(r"reidkit\.(?!recipe\.checks)", each.__module__)]
+    for name, member in {name: member for members in ours for name, member in members.items()}.items():
         if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
             continue
         call = "" if isinstance(member, property) else _call(member)

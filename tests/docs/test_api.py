@@ -35,6 +35,7 @@ def test_a_signature_by_hand() -> None:
     assert "```text\nrk.open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> Gallery\n```" in text
     assert "- `network`: " in text
     assert "| `search(query, options=None, **changes)` | Find the rows" in text
+    assert "| `embed(images, *, flip=False, feature='f_i', batch=0, " in text
     assert "| `count(matching=Filter(...))` | Return how many rows" in text
     assert "| `circle_loss(feat_bd, label_b, margin=0.25, scale=128.0)` | Return the circle loss" in text
 
