@@ -426,6 +426,18 @@ def test_few_groups_of_a_large_gallery_are_found_without_comparing_all(tmp_path)
         assert found.candidates < 1000
 
 
+def test_late_hits_of_groups_are_found_without_comparing_all(tmp_path):
+    """The third picture of somebody may be the least similar of all."""
+    with create_gallery(tmp_path / "people.db", fingerprint="0" * 16, dim=3) as gallery:
+        rng = np.random.default_rng(0)
+        rows = [Row(f"{n}", pid=n // 10, track=f"t{n // 10}") for n in rng.permutation(4000).tolist()]
+        gallery.add_vectors(rng.normal(size=(4000, 3)), rows)
+        for by in ("person", "track"):
+            (found,) = gallery.search_vectors([RED], top=20, group_by=by, group_size=3)
+            assert len(found) == 60
+            assert found.candidates < 1000
+
+
 def test_groups(gallery):
     pids = [1, 1, None, 2, None, 1, 2, 3]
     gallery.add_vectors([[9, n, 0] for n in range(8)], [Row(str(n), pid=pid) for n, pid in enumerate(pids)])

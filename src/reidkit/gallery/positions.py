@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reidkit.gallery.row import Row
+
+_CURSOR = re.compile(r"(\d{1,9})(?::(-?0x[01]\.[0-9a-f]+p[+-]\d{1,4}):(\d{1,19}))?")
 
 KEPT_DAYS = 7
 """For so long a reader that has not looked can still learn what was removed."""
@@ -64,3 +67,16 @@ def _is_number(text: str) -> bool:
 def too_old() -> DataError:
     """Return the error that removals since a position are no longer known."""
     return DataError('that position is too old for its changes to be known: begin again with ""', argument="position")
+
+
+def read_search_cursor(cursor: str) -> tuple[int, float | None, int]:
+    """Return how many hits came before, and similarity and id of the last of them where these tell the place.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _CURSOR.fullmatch(cursor)
+    if not match:
+        raise UsageError("that is no cursor of a search: pass next of the page before", argument="cursor")
+    ahead, similarity, row = match.groups()
+    return int(ahead), float.fromhex(similarity) if similarity else None, int(row or 0)

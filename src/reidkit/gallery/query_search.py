@@ -7,17 +7,17 @@ were found.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
+from reidkit.gallery.meaning import meanings
+from reidkit.gallery.positions import read_search_cursor
 from reidkit.gallery.query import Hit, Hits
 from reidkit.gallery.row import made_of
-from reidkit.metrics.calibration_file import pair_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +38,9 @@ TOWARDS, AWAY = 0.75, 0.25
 ALPHA = 3.0
 """The power of a cosine by which a neighbour counts in query expansion (Radenović et al. 2018)."""
 
-_CURSOR = re.compile(r"(\d{1,9})(?::(-?0x[01]\.[0-9a-f]+p[+-]\d{1,4}):(\d{1,19}))?")
+
+TOGETHER = 10_000
+"""Rows of groups that are compared in one pass; of larger groups, as cameras are, each is searched by itself."""
 
 
 class Found(NamedTuple):
@@ -225,21 +227,12 @@ class _Plan(NamedTuple):
     asked: int
 
 
-class _Meaning(NamedTuple):
-    """What a similarity means; all None where nothing is calibrated."""
-
-    probability: float | None = None
-    same: bool | None = None
-    threshold: float | None = None
-    calibration: Literal["pair", "all"] | None = None
-
-
 def _searches(
     view: View, targets: list[Target], matching: Filter, options: SearchOptions, calibration: Calibration | None
 ) -> list[_Search]:
     """Find as many rows as most pages need, for all queries in one pass."""
     least = _least(options, calibration)
-    ahead = _read_cursor(options.cursor)[0] if options.cursor else options.offset
+    ahead = read_search_cursor(options.cursor)[0] if options.cursor else options.offset
     count = max(ahead + options.top + 1, options.candidates if options.rerank else 0)
     first = _nearest(view, targets, matching, count, least)
     plan = _Plan(options, calibration, least, count)
@@ -262,15 +255,47 @@ class _Search:
         self._take(found)
 
     def page(self) -> Hits:
-        """Return the page that is asked for: longer lists are fetched until it is full."""
+        """Return the page that is asked for: longer lists are fetched until there is a group more than it shows."""
         while True:
             groups = self._groups()
             first = self._first(groups)
-            if len(self._found.ids) < self._asked or self._is_complete(groups, first + self._options.top):
+            shown = first + self._options.top
+            if len(self._found.ids) < self._asked or self._is_complete(groups, shown):
                 return self._page(groups, first)
+            if len(groups) > shown:
+                self._fill(groups[:shown])
+                return self._page(self._groups(), first)
             self._asked *= 2
             (found,) = _nearest(self._view, [self._target], self._matching, self._asked, self._least)
             self._take(found)
+
+    def _fill(self, groups: list[list[int]]) -> None:
+        """Put the hits that groups have room for behind the others: only rows of theirs are searched for them.
+
+        A longer list of all would have them, too; but the third picture of somebody may be the last of a gallery.
+        """
+        by, most = str(self._options.group_by), self._options.group_size
+        missing = {self._group_of(self._rows[group[0]]) for group in groups if len(group) < most} - {None}
+        sizes = self._view.group_sizes(self._matching, by) or {}
+        missing = {name for name in missing if sizes.get(name, most) > 1}
+        if not missing:
+            return
+        together = sum(sizes.get(name, self._asked) for name in missing)
+        parts = [[*missing]] if together <= TOGETHER else [[name] for name in missing]
+        whole = self._found
+        for names in parts:
+            only: dict[str, Any] = {{"person": "pids"}.get(by, f"{by}s"): names}
+            matching = replace(self._matching, **only)
+            count = min(together, most if len(names) == 1 else together)
+            (found,) = _nearest(self._view, [self._target], matching, count, self._least)
+            new = ~np.isin(found.ids, whole.ids)
+            whole = whole._replace(
+                ids=np.concatenate([whole.ids, found.ids[new]]),
+                similarities=np.concatenate([whole.similarities, found.similarities[new]]),
+                candidates=whole.candidates + found.candidates,
+                exact=whole.exact and found.exact,
+            )
+        self._take(whole)
 
     def _take(self, found: Found) -> None:
         """Note the rows that were found, in the order in which they are shown."""
@@ -278,7 +303,7 @@ class _Search:
         order = self._reranked() if self._options.rerank else np.arange(len(found.ids))
         self._similarities = found.similarities[order]
         self._rows = self._view.rows(found.ids[order])
-        self._meanings = _meanings(self._rows, self._similarities, self._target.camera, self._known)
+        self._meanings = meanings(self._rows, self._similarities, self._target.camera, self._known)
         if self._options.radius == "calibrated":
             kept = [number for number, meaning in enumerate(self._meanings) if meaning.same]
             self._rows, self._meanings = [self._rows[n] for n in kept], [self._meanings[n] for n in kept]
@@ -308,18 +333,18 @@ class _Search:
                 group.append(number)
         return list(groups.values())
 
-    def _is_complete(self, groups: list[list[int]], wanted: int) -> bool:
-        """Return whether a longer list changes nothing of so many groups: each has as many hits as it can have.
+    def _is_complete(self, groups: list[list[int]], shown: int) -> bool:
+        """Return whether a longer list changes nothing of the groups up to those that are shown.
 
-        There is one more, so that it is known whether there is a next page, or there are no others.
+        Either there is one more, so that it is known whether there is a next page, and all are full; or each group that
+        there is has as many hits as it can have.
         """
-        by, most, enough = self._options.group_by, self._options.group_size, len(groups) > wanted
-        if by is None or (enough and most == 1):
-            return enough
+        by, most = self._options.group_by, self._options.group_size
+        if len(groups) > shown:
+            return by is None or all(len(group) == most for group in groups[:shown])
+        if by is None:
+            return False
         found, sizes = Counter(map(self._group_of, self._rows)), self._view.group_sizes(self._matching, by)
-        if enough:
-            names = {self._group_of(self._rows[group[0]]) for group in groups[:wanted]} - {None}
-            return all(found[name] >= (min(sizes.get(name, 0), most) if sizes else most) for name in names)
         return sizes is not None and all(
             found[name] >= (size if name is None else min(size, most)) for name, size in sizes.items()
         )
@@ -338,7 +363,7 @@ class _Search:
         """Return the number of the first group of the page."""
         if not self._options.cursor:
             return self._options.offset
-        ahead, similarity, row = _read_cursor(self._options.cursor)
+        ahead, similarity, row = read_search_cursor(self._options.cursor)
         if similarity is None:
             return ahead
         after = (-similarity, row)
@@ -369,32 +394,3 @@ class _Search:
         if self._options.group_by or self._options.rerank:
             return str(last)  # their order is not that of similarities
         return f"{last}:{float(self._similarities[number]).hex()}:{self._rows[number].id}"
-
-
-def _read_cursor(cursor: str) -> tuple[int, float | None, int]:
-    """Return how many hits came before, and similarity and id of the last of them where these tell the place.
-
-    Raises:
-        UsageError: it is none.
-    """
-    match = _CURSOR.fullmatch(cursor)
-    if not match:
-        raise UsageError("that is no cursor of a search: pass next of the page before", argument="cursor")
-    ahead, similarity, row = match.groups()
-    return int(ahead), float.fromhex(similarity) if similarity else None, int(row or 0)
-
-
-def _meanings(rows: list[Row], similarities: Doubles, camera: str | None, known: Calibration | None) -> list[_Meaning]:
-    """Return what similarities mean: by the two cameras where they are calibrated, else by all."""
-    if known is None:
-        return [_Meaning()] * len(rows)
-    found = [_Meaning()] * len(rows)
-    for theirs in dict.fromkeys(row.camera for row in rows):
-        numbers = [number for number, row in enumerate(rows) if row.camera == theirs]
-        pair = pair_of(known, camera, theirs)
-        threshold = pair.threshold if pair else known.threshold()
-        chances = (pair or known).probability(similarities[numbers]).tolist()
-        for number, chance in zip(numbers, chances, strict=True):
-            same = bool(similarities[number] >= threshold)
-            found[number] = _Meaning(chance, same, threshold, "pair" if pair else "all")
-    return found
