@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+
 import pytest
 
-from reidkit.errors import UsageError
+from reidkit.errors import GalleryError, UsageError
+from reidkit.gallery import open_gallery
 from reidkit.gallery.milvus_address import Address, parse_address, shown
 
 
@@ -50,3 +54,15 @@ def test_what_is_shown():
     assert shown("milvus://me:secret@here:x/people") == "milvus://host:19530/name"
     assert shown("redis://me:secret@here/0") == "redis://here/0"
     assert shown("people.db") == "people.db"
+
+
+def test_a_refused_call_leaves_the_loggers_of_the_client_as_they_were() -> None:
+    """They said nothing any more, of calls of the program's own either."""
+    pytest.importorskip("pymilvus")
+    loggers = [logging.getLogger(name) for name in ("pymilvus", "pymilvus.milvus_client", "grpc")]
+    before = [logger.level for logger in loggers]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = closed.getsockname()[1]
+    with pytest.raises(GalleryError, match="does not answer"):
+        open_gallery(f"milvus://127.0.0.1:{nobody}/people")
+    assert [logger.level for logger in loggers] == before

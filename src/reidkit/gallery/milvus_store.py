@@ -17,6 +17,7 @@ import numpy as np
 from reidkit.errors import DataError, GalleryError, MissingFileError, ReidkitError, UsageError
 from reidkit.extras import install
 from reidkit.gallery.milvus_records import LONGEST_IN_BYTES, LONGEST_THUMBNAIL
+from reidkit.process_settings import restored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -54,6 +55,20 @@ class Near(NamedTuple):
     similarity: float
 
 
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Let the client library log no refused call, which it does with a traceback, and with what was asked for."""
+    loggers = [logging.getLogger(name) for name in ("pymilvus", "pymilvus.milvus_client", "grpc")]
+
+    def put_back(levels: list[int]) -> None:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+    with restored("loggers of Milvus", lambda: [logger.level for logger in loggers], put_back):
+        put_back([logging.CRITICAL] * len(loggers))
+        yield
+
+
 class Store:
     """A connection to the collections of one gallery. Several threads may use it."""
 
@@ -69,12 +84,9 @@ class Store:
         self.address = address
         self.log = f"{address.name}_removed"
         self.index = ""
-        with self.errors():
-            # It logs every refused call with a traceback, beside raising it.
-            for name in ("pymilvus", "grpc"):
-                logging.getLogger(name).setLevel(logging.CRITICAL)
-            from pymilvus import MilvusClient
+        from pymilvus import MilvusClient  # which sets the levels of its loggers when it is first imported
 
+        with self.errors():
             self._client: Any = MilvusClient(
                 uri=address.server, token=address.token, db_name=address.database, timeout=CONNECTING
             )
@@ -87,7 +99,8 @@ class Store:
             GalleryError: the server does not answer, or refuses.
         """
         try:
-            yield
+            with _unlogged():
+                yield
         except ReidkitError:
             raise
         except Exception as error:
