@@ -149,7 +149,8 @@ def test_feedback_groups_radius_and_pages(client):
         ({"query": [{"key": "hall/001.jpg"}], "filter": {"time": {"gte": "yesterday"}}}, 422, "invalid"),
         ({"query": [{"key": "hall/001.jpg"}], "filter": {"time": {"gte": 5}}}, 422, "invalid"),
         ({"query": [{"key": "hall/001.jpg"}], "filter": {"time": {"gte": "2026-11-26T08:00:00"}}}, 422, "invalid"),
-        ({"query": [{"key": "hall/001.jpg"}], "cursor": "x"}, 422, "invalid"),
+        ({"query": [{"key": "hall/001.jpg"}], "cursor": "x"}, 400, "bad-cursor"),
+        ({"query": [{"key": "hall/001.jpg"}], "cursor": "5", "offset": 5}, 422, "invalid"),
         ({"query": [{"key": "hall/001.jpg"}], "radius": "calibrated"}, 422, "invalid"),
         ({"query": [{"vector": "AAAA"}]}, 422, "invalid"),
         ({"query": [{"vector": "!"}]}, 422, "invalid"),
@@ -179,6 +180,11 @@ def test_several_searches_at_once(client):
     first, second = client.post("/v1/search/batch", json={"searches": wanted}).json()["results"]
     assert len(first["results"]) == 2
     assert second["problem"]["type"] == "/problems/not-found"
+    wanted = [
+        wanted[0] | more for more in ({"cursor": "x"}, {}, {"radius": "calibrated"}, {"cursor": "5", "offset": 5})
+    ]
+    results = client.post("/v1/search/batch", json={"searches": wanted}).json()["results"]
+    assert [each.get("problem", {}).get("status") for each in results] == [400, None, 422, 422], "each fails alone"
     problem(client.post("/v1/search/batch", json={"searches": []}), 422, "invalid")
 
 

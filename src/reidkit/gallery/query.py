@@ -166,7 +166,7 @@ class SearchOptions:
                 f"radius={self.radius!r} is no similarity: pass a number or 'calibrated'", argument="radius"
             )
         if self.cursor and self.offset:
-            raise UsageError("a cursor says where to go on, and so does an offset: pass one of them", argument="cursor")
+            raise UsageError("a cursor says where to go on, and so does an offset: pass one of them", argument="offset")
 
     def but(self, **changes: Unpack[Searching]) -> SearchOptions:
         """Return these options with some changed; `cameras=[...]` is short for a filter of cameras.

@@ -325,7 +325,7 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
 
     async def on_refused(request: Request, error: Exception) -> Response:
         if isinstance(error, UsageError | DataError):
-            return answer(request, Problem("invalid", str(error)))
+            return answer(request, problems.refused(error))
         if isinstance(error, ReidkitError) and not isinstance(error, ValueError):
             LOG.error("%s", error)  # what the client is not told
             return answer(request, Problem("storage-full", retry_after=30))

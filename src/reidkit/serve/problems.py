@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reidkit.errors import DataError, UsageError
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -109,6 +111,11 @@ class Problem(Exception):  # noqa: N818 (the name of the standard)
         if self.name == "range-not-there":
             found["Content-Range"] = f"bytes */{self.extensions['size']}"
         return found
+
+
+def refused(error: UsageError | DataError) -> Problem:
+    """Return the problem of what the library refuses."""
+    return Problem("bad-cursor" if error.argument == "cursor" else "invalid", str(error))
 
 
 def encode(members: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import Request, Response
 from starlette.responses import JSONResponse
 
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError
 from reidkit.gallery import Filter
 from reidkit.gallery.row import LONGEST_KEY, check_text
 from reidkit.serve.answers import KEPT_BY_ITS_OWNER, entity_tag, row_answer
@@ -126,10 +126,7 @@ async def list_rows(request: Request) -> Response:
         since=given.get("since"),  # type: ignore[arg-type]  # the filter reads text
         until=given.get("until"),  # type: ignore[arg-type]
     )
-    try:
-        page = await service.in_gallery(service.gallery.rows, matching, limit=limit, cursor=given.get("cursor", ""))
-    except UsageError as error:
-        raise Problem("bad-cursor", str(error)) from None
+    page = await service.in_gallery(service.gallery.rows, matching, limit=limit, cursor=given.get("cursor", ""))
     return JSONResponse({"rows": [row_answer(row) for row in page.rows], "next": page.next})
 
 

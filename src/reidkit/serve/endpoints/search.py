@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import Request, Response
 from starlette.responses import JSONResponse
 
+from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Query
 from reidkit.metrics.calibration_file import pair_of
 from reidkit.serve.answers import hits_answer
@@ -23,7 +24,7 @@ from reidkit.serve.messages import (
     invalid,
     validated,
 )
-from reidkit.serve.problems import Problem
+from reidkit.serve.problems import Problem, refused
 from reidkit.serve.service import LOGGED_RESULTS, Service, milliseconds, service_of
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ async def search_batch(request: Request) -> Response:
                 started = time.monotonic()
                 try:
                     hits = await _hits(service, await _query(service, request, wanted, []), wanted)
-                except Problem as problem:
+                except (Problem, UsageError, DataError) as error:
+                    problem = error if isinstance(error, Problem) else refused(error)
                     results.append({"problem": problem.body()})
                     continue
                 facts = _facts(wanted, hits, [])
