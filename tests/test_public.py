@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 
 def use(folder: Path) -> float:
     market: rk.Dataset = rk.load_dataset(folder)
+    mine = rk.Dataset("mine", [rk.Sample("a.jpg", 1, 1), rk.Sample(folder / "b.jpg", 1, 2)])
+    print(mine.train[0].path.name)
     recipe: rk.Recipe = rk.get_recipe("strong-baseline", {"optim.epochs": 60})
     run: rk.Run = rk.train(recipe, market, weights="resnet50.safetensors", out=folder / "runs")
     print(run.model.fingerprint, run.evaluation)

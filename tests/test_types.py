@@ -52,7 +52,7 @@ def test_what_is_no_path(tmp_path: Path) -> None:
 
 
 def test_the_path_of_a_sample_may_be_text() -> None:
-    assert Sample("a/b.jpg", 1, 2) == Sample(Path("a/b.jpg"), 1, 2)  # type: ignore[arg-type]
+    assert Sample("a/b.jpg", 1, 2) == Sample(Path("a/b.jpg"), 1, 2)
 
 
 def test_an_id_and_a_camera_are_whole_numbers() -> None:
@@ -86,7 +86,7 @@ def test_sources_are_lists_of_paths() -> None:
 
 def test_a_data_set_is_of_samples() -> None:
     """As torchreid has them, or paths alone: they were taken, and failed wherever one was looked at first."""
-    one = Sample("a.jpg", 1, 1)  # type: ignore[arg-type]
+    one = Sample("a.jpg", 1, 1)
     for wrong in ([("a.jpg", 1, 1)], ["a.jpg"], "market", None, one):
         with pytest.raises(UsageError, match=r"is no list of samples: pass \[Sample\(path, pid, camid\), \.\.\.\]"):
             Dataset("mine", wrong)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def test_a_data_set_is_of_samples() -> None:
 
 def test_rows_of_a_table_are_numbers_or_a_mask_of_all() -> None:
     """A mask of other images gave those that were true in it, and 0.7 the first image."""
-    table = Dataset("mine", [Sample(f"{pid}.jpg", pid, 1) for pid in range(3)]).train  # type: ignore[arg-type]
+    table = Dataset("mine", [Sample(f"{pid}.jpg", pid, 1) for pid in range(3)]).train
     assert table.take([2, 0]).pids.tolist() == [2, 0]
     assert table.take(table.pids == 1).pids.tolist() == [1]
     assert not table.take([])

@@ -90,12 +90,12 @@ class Sample:
     pid: int
     camid: int
 
-    def __post_init__(self) -> None:
-        if isinstance(self.path, str):
-            object.__setattr__(self, "path", Path(self.path))
-        for name, number in (("pid", self.pid), ("camid", self.camid)):
+    def __init__(self, path: ImageFile | str, pid: int, camid: int) -> None:
+        for name, number in (("pid", pid), ("camid", camid)):
             if not (type(number) is int or isinstance(number, Integral)) or not JUNK <= number < 2**63:
-                raise DataError(f"the {name} of {self.path} is {number!r}: give a whole number from 0 on, or -1")
+                raise DataError(f"the {name} of {path} is {number!r}: give a whole number from 0 on, or -1")
+            object.__setattr__(self, name, number)
+        object.__setattr__(self, "path", Path(path) if isinstance(path, str) else path)
 
 
 @dataclass(frozen=True)
