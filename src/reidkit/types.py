@@ -391,8 +391,7 @@ def _as_array(value: Any, dtype: type[np.generic], name: str) -> Any:
     if hasattr(value, "dtype"):
         return value
     try:
-        array = np.asarray(value)
-        found = array.astype(dtype)
+        found = (array := np.asarray(value)).astype(dtype)
     except (TypeError, ValueError) as error:
         of = "; names are numbered over query and gallery together, as by np.unique" if dtype is np.int64 else ""
         raise DataError(f"{name} are no array ({error}): give a list of numbers, one row for each image{of}") from None
