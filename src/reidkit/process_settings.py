@@ -17,26 +17,38 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TRAINING = "training"
+"""The settings of a run, which are entered as long as it goes on."""
+
 _LOCK = threading.Lock()
-_HELD: dict[Hashable, tuple[int, Any]] = {}
-"""By setting: how many are inside, and what was set before the first of them."""
+_HELD: dict[Hashable, tuple[list[int], Any]] = {}
+"""By setting: the threads of those inside, and what was set before the first of them."""
 
 
 @contextmanager
 def restored(setting: Hashable, read: Callable[[], T], write: Callable[[T], object]) -> Iterator[None]:
     """Note what `read` gives, and `write` it back when the last that has entered this `setting`, a name, has left."""
+    me = threading.get_ident()
     with _LOCK:
-        inside, before = _HELD[setting] if setting in _HELD else (0, read())
-        _HELD[setting] = inside + 1, before
+        if setting not in _HELD:
+            _HELD[setting] = [], read()
+        _HELD[setting][0].append(me)
     try:
         yield
     finally:
         with _LOCK:
-            inside, before = _HELD.pop(setting)
-            if inside > 1:
-                _HELD[setting] = inside - 1, before
-            else:
+            threads, before = _HELD[setting]
+            threads.remove(me)
+            if not threads:
+                del _HELD[setting]
                 write(before)
+
+
+def is_entered_elsewhere(setting: Hashable) -> bool:
+    """Whether another thread than this one has entered a setting."""
+    with _LOCK:
+        threads, _ = _HELD.get(setting, ([], None))
+        return any(thread != threading.get_ident() for thread in threads)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +10,10 @@ import torch
 from torch import nn
 
 from reidkit.encoder import load_model, require_torch
-from reidkit.errors import RunError, WeightsError
-from reidkit.export.onnx_file import to_onnx
+from reidkit.errors import RunError, UsageError, WeightsError
+from reidkit.export.onnx_file import require_onnx, to_onnx
 from reidkit.export.presets import Front
+from reidkit.model.fuse import TRACING
 from reidkit.model.weights import fingerprint
 from reidkit.recipe import override
 from reidkit.train import Run, TrainOptions, device, train
@@ -59,21 +59,8 @@ def own() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
 
 
-@pytest.mark.parametrize("work", ["load", "export"])
-def test_a_network_is_that_of_its_seed_whatever_other_threads_do(
-    run: Run, noise: Path, tmp_path: Path, work: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """First weights were drawn from one random state, in turns; torch's exporter even puts it back."""
-
-    def beside() -> None:
-        if work == "load":
-            load_model(run.folder)
-        else:
-            with suppress(WeightsError):
-                to_onnx(nn.Identity(), (4, 2), Front())
-
-    def export(*_: object, **__: object) -> None:
-        torch.manual_seed(0)
+def test_a_network_is_that_of_its_seed_whatever_other_threads_load(run: Run, noise: Path, tmp_path: Path) -> None:
+    """First weights were drawn from one random state, in turns."""
 
     def make() -> nn.Module:
         nn.Linear(2, 2)
@@ -85,11 +72,41 @@ def test_a_network_is_that_of_its_seed_whatever_other_threads_do(
         nn.Linear(2, 2)
         return own()
 
-    monkeypatch.setattr(torch.onnx, "export", export)
-    other = threading.Thread(target=beside)
+    other = threading.Thread(target=load_model, args=[run.folder])
     made = [
         train(SHORT, noise, out=tmp_path / each.__name__, network=each, seed=3, options=OPTIONS)
         for each in (make, alone)
     ]
     other.join(60)
     assert fingerprint(made[0].model.network.state_dict()) == fingerprint(made[1].model.network.state_dict())
+
+
+def test_an_export_is_refused_while_another_thread_trains() -> None:
+    """Torch turns oneDNN off for the whole process meanwhile, and `optimizer.zero_grad` ended in a KeyError."""
+    began, ended = threading.Event(), threading.Event()
+
+    def training() -> None:
+        with prepared(torch.device("cpu")):
+            began.set()
+            assert ended.wait(60)
+
+    run = threading.Thread(target=training)
+    run.start()
+    assert began.wait(60)
+    for work in (require_onnx, lambda: to_onnx(nn.Identity(), (4, 2), Front())):
+        with pytest.raises(UsageError, match=r"a training runs in another thread, .* export when it has ended"):
+            work()
+    ended.set()
+    run.join()
+    with prepared(torch.device("cpu")):  # as by a callback of the run
+        require_onnx()
+
+
+def test_torch_traces_for_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export and the making ready of a model at once left a tracer's call for that of all modules, for good."""
+    held: list[bool] = []
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: held.append(TRACING.locked()))
+    with pytest.raises(WeightsError):
+        to_onnx(nn.Identity(), (4, 2), Front())
+    assert held == [True]
+    assert not TRACING.locked()

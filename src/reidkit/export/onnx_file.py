@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reidkit.errors import WeightsError, first_line
+from reidkit.errors import UsageError, WeightsError, first_line
 from reidkit.extras import import_extra
 from reidkit.model.chance import first_weights
-from reidkit.process_settings import without_warnings
+from reidkit.model.fuse import TRACING
+from reidkit.process_settings import TRAINING, is_entered_elsewhere, without_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,10 +40,24 @@ def require_onnx() -> None:
     """Refuse an export before minutes are spent on it.
 
     Raises:
-        UsageError: onnx, onnxscript or onnxruntime is not installed.
+        UsageError: onnx, onnxscript or onnxruntime is not installed; another thread trains.
     """
+    _refuse_training()
     for module in ("onnx", "onnxruntime", "onnxscript"):
         import_extra(module, "an export needs onnx, onnxscript and onnxruntime", by="onnxscript")
+
+
+def _refuse_training() -> None:
+    """Refuse to trace beside a run: torch meanwhile computes otherwise in all threads, and its optimisers may fail.
+
+    Raises:
+        UsageError: another thread trains.
+    """
+    if is_entered_elsewhere(TRAINING):
+        raise UsageError(
+            "a training runs in another thread, which torch's exporter would disturb: export when it has ended, or in "
+            "another process"
+        )
 
 
 def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int | None = None) -> Any:
@@ -55,6 +70,7 @@ def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int 
         opset: The version of ONNX's operators; None: that of torch's exporter.
 
     Raises:
+        UsageError: another thread trains.
         WeightsError: torch cannot express the network in ONNX.
     """
     dtype = torch.uint8 if front.values == "uint8" else torch.float32
@@ -64,7 +80,8 @@ def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int 
         first = 1 if front.channels_last else 2
         axes |= {first + at: torch.export.Dim(name, min=1, max=8192) for at, name in enumerate(("height", "width"))}
     try:
-        with first_weights(), quiet():  # torch sets its random state while it traces
+        with first_weights(), TRACING, quiet():  # torch sets its random state, too
+            _refuse_training()
             program = torch.onnx.export(
                 network.eval(),
                 (torch.zeros(shape, dtype=dtype),),
@@ -74,6 +91,8 @@ def to_onnx(network: nn.Module, size: tuple[int, int], front: Front, opset: int 
                 output_names=[front.output_name],
                 verbose=False,
             )
+    except UsageError:
+        raise
     except Exception as error:  # whatever a network's code raises when it is traced
         cause: BaseException = error
         while cause.__cause__:  # torch tells how it goes about it, and why it failed below

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
-_ONE_AT_A_TIME = threading.Lock()
-"""Two tracers at once would each give back the other's call for that of modules, for good."""
+TRACING = threading.Lock()
+"""Held by who traces: two at once would each give back the other's call for that of modules, for good."""
 
 
 def fuse_batch_norms(network: AnyModule) -> AnyModule:
@@ -43,7 +43,7 @@ def _pairs(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, str]]:
     A module that cannot be traced, as its operations depend on values, is searched child by child.
     """
     try:
-        with _ONE_AT_A_TIME:
+        with TRACING:
             graph = _Tracer().trace(module)
     except Exception:  # whatever the code of a network raises when it is given a symbol for a tensor
         for name, child in module.named_children():

@@ -15,7 +15,7 @@ import torch
 
 from reidkit.errors import UsageError
 from reidkit.model.chance import RANDOM_STATE
-from reidkit.process_settings import restored
+from reidkit.process_settings import TRAINING, restored
 from reidkit.train.log import Callback
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def prepared(device: torch.device) -> Iterator[None]:
     """
     with ExitStack() as run:
         with RANDOM_STATE:
-            run.enter_context(restored("training", partial(_settings, device), _put_back))
+            run.enter_context(restored(TRAINING, partial(_settings, device), _put_back))
             prepare(device)
         try:
             yield
