@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.gallery import open_gallery
 from reidkit.gallery.fill import find_images
 from reidkit.video import PieceOptions, TrackerOptions, TrackOptions, read_pieces, track
+from reidkit.video.boxes import Detections
 from reidkit.video.record import read_record
 from tests.gallery.made import Colours
 from tests.video.drawn import write_sound, write_video
@@ -403,3 +405,73 @@ def test_the_record_says_what_the_folder_is(tmp_path: Path) -> None:
     assert (record.width, record.height) == (160, 120)
     assert record.seconds == pytest.approx(3.9)
     assert record.settings.boxes == "by colour"
+
+
+class Own:
+    """A detector of one's own, which gives the same for each image."""
+
+    batch, description = 4, "own"
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def detect(self, images: Any) -> Any:
+        return [self.found] * len(images)
+
+
+def given(boxes: Any, scores: Any) -> Detections:
+    return Detections(boxes, scores)
+
+
+def test_boxes_of_a_detector_of_ones_own_are_taken_within_the_frame(tmp_path: Path) -> None:
+    """Lists as arrays; a NaN became a piece without a place, and a box outside ended in an error of Pillow."""
+    boxes = [[10, 10, 40, 90], [math.nan, 1, 2, 3], [900, 900, 950, 990], [100, -50, 150, 900]]
+    track([video(tmp_path)], tmp_path / "out", detector=Own(given(boxes, [0.9] * 4)))
+    pieces = read_pieces(tmp_path / "out")
+    assert [piece.boxes[0].tolist() for piece in pieces] == [[10, 10, 40, 90], [100, 0, 150, 120]]
+    track([video(tmp_path)], tmp_path / "none", detector=Own(given([], [])))
+    assert read_pieces(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "gave a NoneType: return Detections for each image"),
+        (np.zeros((1, 4)), "gave a ndarray"),
+        (given(np.zeros((1, 5)), np.ones(1)), r"gave boxes \(1, 5\) and scores \(1,\): return \[N, 4\] and \[N\]"),
+        (given(np.zeros((1, 4)), np.ones(2)), r"and scores \(2,\)"),
+        (given([[60, 10, 30, 50]], [1]), "gave a box of -30 x 40 pixels: return x1, y1, x2, y2"),
+    ],
+)
+def test_what_a_detector_may_not_give(found: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        track([video(tmp_path)], tmp_path / "out", detector=Own(found))
+
+
+def test_a_detector_for_some_of_the_images_or_without_a_name_is_refused(tmp_path: Path) -> None:
+    class Lazy(Own):
+        def detect(self, images: Any) -> Any:
+            return super().detect(images)[:3]
+
+    own = Lazy(None)
+    with pytest.raises(UsageError, match="gave 3 items for 4 images: return one Detections for each"):
+        track([video(tmp_path)], tmp_path / "out", detector=own)
+    with pytest.raises(UsageError, match="a object, has no batch and no description and no detect"):
+        track([video(tmp_path)], tmp_path / "out", detector=object())  # type: ignore[arg-type]
+
+
+def test_one_video_alone_a_generator_and_wrong_types(tmp_path: Path) -> None:
+    file, boxes = video(tmp_path), truth(tmp_path / "gt.txt")
+    alone = track(str(file), tmp_path / "a", boxes=str(boxes))
+    drawn = track((each for each in [file]), tmp_path / "b", boxes=(each for each in [boxes]))  # type: ignore[arg-type]
+    assert [len(done.records) for done in (alone, drawn)] == [1, 1]
+    wrong: dict[str, Any]
+    change: dict[str, Any]
+    for wrong in ({"options": {}}, {"gallery": "people.db"}):
+        with pytest.raises(UsageError, match=r"is a str: pass what open_gallery|are a dict: pass TrackOptions"):
+            track([file], tmp_path / "c", boxes=[boxes], **wrong)
+    with pytest.raises(UsageError, match="None is no video"):
+        track([None], tmp_path / "c", boxes=[boxes])  # type: ignore[list-item]
+    for change in ({"every": "1"}, {"seconds": -1.0}, {"seconds": math.nan}, {"pieces": {}}):
+        with pytest.raises(UsageError, match=next(iter(change))):
+            TrackOptions(**change)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.errors import UsageError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -80,3 +82,28 @@ def within(found: Detections, width: int, height: int) -> Detections:
     cut = np.clip(found.boxes, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
     large = np.asarray((cut[:, 2:] - cut[:, :2] >= 1).all(axis=1))
     return Detections(cut, found.scores, found.tracks).rows(large)
+
+
+def checked(found: object, width: int, height: int) -> Detections:
+    """Return what a detector gave for an image as `Detections` of float32 within the image.
+
+    Raises:
+        UsageError: it is something else, or boxes and scores have no such shapes, or a box has a negative size.
+    """
+    if not isinstance(found, Detections):
+        what = type(found).__name__
+        raise UsageError(f"the detector gave a {what}: return Detections for each image", argument="detector")
+    try:
+        boxes, scores = np.asarray(found.boxes, np.float32), np.asarray(found.scores, np.float32)
+    except (TypeError, ValueError):
+        boxes = scores = np.zeros(0, np.float32)
+    boxes = boxes.reshape(-1, 4) if not boxes.size else boxes
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != (len(boxes),):
+        shapes = f"{np.shape(found.boxes)} and scores {np.shape(found.scores)}"
+        raise UsageError(f"the detector gave boxes {shapes}: return [N, 4] and [N]", argument="detector")
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        x1, y1, x2, y2 = boxes[(boxes[:, 2:] < boxes[:, :2]).any(axis=1)][0]
+        raise UsageError(
+            f"the detector gave a box of {x2 - x1:g} x {y2 - y1:g} pixels: return x1, y1, x2, y2", argument="detector"
+        )
+    return within(Detections(boxes, scores, found.tracks), width, height)

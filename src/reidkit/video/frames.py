@@ -92,8 +92,10 @@ class Sampling:
     """Which frames are looked at: the first one in each `every` seconds; all of them for 0."""
 
     def __init__(self, every: float) -> None:
-        if not (math.isfinite(every) and every >= 0):
-            raise UsageError(f"every {every} is no number of seconds: give 0 for all frames, or 0.2", argument="every")
+        if not (isinstance(every, int | float | np.number) and math.isfinite(every) and every >= 0):
+            raise UsageError(
+                f"every {every!r} is no number of seconds: give 0 for all frames, or 0.2", argument="every"
+            )
         self.every, self._next = every, -math.inf
 
     def takes(self, second: float) -> bool:

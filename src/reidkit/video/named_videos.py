@@ -96,6 +96,9 @@ def given_videos(
         UsageError: there is no video, one is given twice, or a name or a time fits none.
         DataError: a table cannot be read.
     """
+    videos = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+    if wrong := [each for each in videos if not isinstance(each, str | os.PathLike)]:
+        raise UsageError(f"{wrong[0]!r} is no video: name files, folders or addresses", argument="videos")
     rows = {row.video: row for video in videos if is_table(video) for row in read_video_table(video)}
     given = [each for video in videos for each in _each(video)]
     if not given:

@@ -61,6 +61,10 @@ class TrackOptions:
 
     def __post_init__(self) -> None:
         Sampling(self.every)  # refuses what is no number of seconds
+        if self.seconds is not None and not (isinstance(self.seconds, int | float) and self.seconds > 0):
+            raise UsageError(f"seconds {self.seconds!r} is no time to end at: give seconds above 0", argument="seconds")
+        if not isinstance(self.pieces, PieceOptions):
+            raise UsageError(f"pieces {self.pieces!r} are no PieceOptions: pass them", argument="pieces")
         if self.keep not in ("crops", "vectors", "nothing"):
             raise UsageError(f"keep {self.keep!r}: choose crops, vectors or nothing", argument="keep")
 
@@ -152,7 +156,14 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
         ReidkitError: the detector or the gallery cannot be used.
     """
     began = time.monotonic()
+    if not isinstance(options, TrackOptions | None):
+        raise UsageError(f"the options are a {type(options).__name__}: pass TrackOptions", argument="options")
+    if isinstance(gallery, str | PathLike):
+        raise UsageError(
+            f"the gallery is a {type(gallery).__name__}: pass what open_gallery returns", argument="gallery"
+        )
     folder, how = Path(out), options or TrackOptions()
+    boxes = [boxes] if isinstance(boxes, str | PathLike | BoxFile) else list(boxes)
     given = given_videos(videos, cameras, starts)
     finders = _finders(given, detector, boxes)
     encoder = as_image_encoder(model) if model is not None and how.keep != "nothing" else None
@@ -218,6 +229,11 @@ def _finders(
         raise UsageError("give either a detector or files of boxes, one for each video", argument="detector")
     if detector is not None:
         one = FileDetector(detector) if isinstance(detector, str | PathLike) else detector
+        if lacking := [name for name in ("batch", "description", "detect") if not hasattr(one, name)]:
+            raise UsageError(
+                f"the detector, a {type(one).__name__}, has no {' and no '.join(lacking)}: give it what Detector names",
+                argument="detector",
+            )
         return [one] * len(given)
     boxes = _of_folder(boxes, given)
     if len(boxes) != len(given):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from reidkit.errors import UsageError
+from reidkit.terminal import counted
 from reidkit.video.box_files import BoxFile
+from reidkit.video.boxes import checked
 from reidkit.video.crops import as_jpeg
 from reidkit.video.detectors.file_detector import Detector
 from reidkit.video.live import LiveInput, ended_by_signals
@@ -151,7 +155,15 @@ class VideoRun:
     def _find(self, some: list[Frame]) -> list[Detections]:
         if isinstance(self._finder, BoxFile):
             return [self._finder.at(frame.number, frame.image.shape[1], frame.image.shape[0]) for frame in some]
-        return self._finder.detect([frame.image for frame in some])
+        found = self._finder.detect([frame.image for frame in some])
+        if not isinstance(found, Sequence) or len(found) != len(some):
+            gave = counted(len(found), "item") if isinstance(found, Sequence) else f"a {type(found).__name__}"
+            images = counted(len(some), "image")
+            raise UsageError(
+                f"the detector gave {gave} for {images}: return one Detections for each", argument="detector"
+            )
+        sides = [frame.image.shape[:2] for frame in some]
+        return [checked(each, width, height) for each, (height, width) in zip(found, sides, strict=True)]
 
     def _write(self, made: list[Made], *, last: bool = False) -> None:
         """Embed and write pieces that have ended, as soon as there are enough of them."""
