@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.commands import SIZE
 from tests.encoder.files import mean_colour, to_openvino
 
 if TYPE_CHECKING:
@@ -55,6 +57,19 @@ def test_a_page_a_calibration_and_pictures(nursery: Nursery, folder: Path, noise
         assert shown.status == 0, shown.err
     refused = nursery.run("show", "attention", folder / "vino.xml", *words, "--out", folder / "a.png")
     assert "attention needs the network itself" in refused.line()
+
+
+def test_a_teacher_of_which_nothing_is_known(nursery: Nursery, folder: Path, noise: Path, tmp_path: Path) -> None:
+    made = {**SIZE, "optim.epochs": 1, "optim.drops": [], "optim.warmup_epochs": 0, "network.width": 0.25}
+    words = ["strong-baseline", "--data", noise, "--out", tmp_path / "run", "--no-cache"]
+    words += [word for key, value in made.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    refused = nursery.run("distil", folder / "net.onnx", *words)
+    assert refused.line().endswith("(--input-spec)")
+    alone = nursery.run("train", *words, "--input-spec", "torchreid")
+    assert (alone.status, "is for a teacher" in alone.line()) == (2, True)
+    done = nursery.run("distil", folder / "net.onnx", *words, "--input-spec", "torchreid", "--json")
+    assert done.json()["queries"] == 4
+    assert "images for net.onnx: 16x8 RGB 0-1" in done.err
 
 
 def test_two_files_are_compared(nursery: Nursery, folder: Path, noise: Path) -> None:

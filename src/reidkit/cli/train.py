@@ -16,6 +16,7 @@ from reidkit import recipe as recipe_file
 from reidkit.cli import options
 from reidkit.cli.help import option_of
 from reidkit.cli.output import command, join, print_json, print_line, progress, remark, shown_command
+from reidkit.errors import UsageError
 from reidkit.recipe.effect import without_effect
 from reidkit.recipes import get_recipe, named
 from reidkit.recipes.luo2019.interpretations import interpret
@@ -44,6 +45,7 @@ def train(
     ] = None,
     network: options.NetworkOption = None,
     teacher: Annotated[Path | None, typer.Option(help="Learn from this model, too (distil.* of the recipe).")] = None,
+    input_spec: options.InputSpecOption = None,
     masks: options.Masks = None,
     missing_masks: options.MissingMasks = "refuse",
     settings: options.Settings = None,
@@ -64,6 +66,8 @@ def train(
     as_json: options.Json = False,
 ) -> int:
     """Train a network by a recipe, evaluate it, and write a run folder with weights, log and report."""
+    if input_spec is not None and teacher is None:
+        raise UsageError("--input-spec is for a teacher in a foreign .onnx or .xml: leave it out")
     found = get_recipe(recipe)
     changed = recipe_file.override(interpret(found, interpretation) if interpretation else found, settings or [])
     chosen = named(changed, found)
@@ -75,7 +79,6 @@ def train(
     if shared(processes):
         return run_as(processes, resume_command())
 
-    from reidkit.encoder import load_model
     from reidkit.train import train as run_training
 
     with open_console(context) as (group, tell):
@@ -89,7 +92,7 @@ def train(
             seed=seed,
             resume=resume,
             network=options.import_network(network),
-            teacher=load_model(teacher) if teacher else None,
+            teacher=options.open_model(teacher, None, input_spec) if teacher else None,
             masks=masks,
             evaluate_on=val_data,
             options=running.for_library(
