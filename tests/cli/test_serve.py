@@ -190,8 +190,10 @@ def test_a_port_that_is_taken(nursery, model):
     assert "cannot be listened on" in result.line()
 
 
-def test_a_file_of_tokens_that_others_can_read(nursery, model, token_file):
+def test_a_file_of_tokens_that_others_can_read_begins_no_log(nursery, model, token_file, tmp_path):
     token_file[0].chmod(0o644)
-    result = nursery.run("serve", "memory", "--model", model, "--port", 0, "--token-file", token_file[0])
+    words = ("--model", model, "--port", 0, "--token-file", token_file[0])
+    result = nursery.run("serve", tmp_path / "people.db", *words)
     assert result.status == 1
     assert "chmod 600" in result.line()
+    assert not (tmp_path / "people.db-audit").exists()

@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.serve import answers, messages, problems
-from reidkit.serve.audit import AuditLog
 from reidkit.serve.endpoints import moments, operation, rows, search
 from reidkit.serve.problems import Problem
 from reidkit.serve.security import Shell
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder
     from reidkit.gallery import Gallery
+    from reidkit.serve.audit import AuditLog
 
 REF = "#/components/schemas/{model}"
 COMMON = (401, 403, 422, 429, 500, 503)
@@ -136,7 +136,7 @@ def create_app(
             "compared with: name the model that it was made with",
             argument="model",
         )
-    service = Service(gallery, model, settings, audit or AuditLog(settings.audit))
+    service = Service(gallery, model, settings, audit)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

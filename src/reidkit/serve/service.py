@@ -21,6 +21,7 @@ from reidkit.gallery import Filter, Query, Row, SearchOptions
 from reidkit.gallery.memory import MemoryGallery
 from reidkit.serve import uploads
 from reidkit.serve.admission import Admission
+from reidkit.serve.audit import AuditLog
 from reidkit.serve.batcher import Batcher, ExpiredError, StoppedError
 from reidkit.serve.clip_cache import Clips
 from reidkit.serve.embedder import Embedder
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder
     from reidkit.gallery import Gallery
-    from reidkit.serve.audit import AuditLog
     from reidkit.serve.settings import ServiceSettings
 
     Picture = tuple[NDArray[np.uint8], bytes]
@@ -64,15 +64,17 @@ class Service:
 
     state: Literal["loading", "ready", "stopping"] = "loading"
 
-    def __init__(self, gallery: Gallery, model: Encoder, settings: ServiceSettings, audit: AuditLog) -> None:
-        """Put the parts together; nothing runs before `start`."""
-        self.gallery, self.settings, self.audit = gallery, settings, audit
+    def __init__(self, gallery: Gallery, model: Encoder, settings: ServiceSettings, audit: AuditLog | None) -> None:
+        """Put the parts together; nothing runs before `start`. Without an audit log that of the settings is opened."""
+        self.gallery, self.settings = gallery, settings
+        # Before the audit log: what is refused here has not begun one.
+        self.tokens = Tokens(settings.token_file) if settings.token_file else None
+        self.audit = audit or AuditLog(settings.audit)
         self.model, self._encoder = model.fingerprint, model
         known = gallery.calibration
         self.flip = gallery.info().flip
         self.embedder = Embedder(model, feature=known.feature if known else "f_i", flip=self.flip)
         self.telemetry = Telemetry(__version__, self.model)
-        self.tokens = Tokens(settings.token_file) if settings.token_file else None
         self.sessions, self.attempts = Sessions(), Attempts()
         self.batcher: Batcher[NDArray[np.uint8], NDArray[np.float32]] = Batcher(
             self._features, largest=settings.batch, name="reidkit-model", observe=self.telemetry.batched
