@@ -126,6 +126,6 @@ def test_what_cannot_be_compared(nursery: Nursery, runs: tuple[Path, Path], resu
     assert done.status == 2
     assert "is for --data: give it, or leave these options out" in done.line()
     done = nursery.run("compare-runs", runs[0], results[1])
-    assert "there is nothing to compare" in done.line()
+    assert "is none: make the other one too, by `reidkit evaluate --per-query`" in done.line()
     done = nursery.run("compare-runs", runs[0], results[1], "--data", noise, "--no-cache")
     assert "is a result already: leave out data" in done.line()

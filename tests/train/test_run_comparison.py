@@ -40,6 +40,8 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compare_runs(a, tmp_path / "c.csv")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "log.jsonl").write_text("")
-    with pytest.raises(UsageError, match="there is nothing to compare") as error:
+    with pytest.raises(UsageError, match=r"a\.csv is a result of queries and .*run is none: make the other one too"):
         compare_runs(a, tmp_path / "run")
+    with pytest.raises(UsageError, match="there is nothing to compare") as error:
+        compare_runs(tmp_path / "run", tmp_path / "run")
     assert error.value.argument == "data"

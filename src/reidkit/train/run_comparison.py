@@ -132,6 +132,11 @@ def compare_runs(  # noqa: PLR0913
         if _labels(first) != _labels(second):
             raise DataError(f"{a} and {b} are results of different queries: evaluate both on the same data")
         test = compare_paired(first.values, second.values, np.array([row[2] for row in first.queries], np.int64))
+    elif first.values or second.values:
+        raise UsageError(
+            f"{a if first.values else b} is a result of queries and {b if first.values else a} is none: make the other "
+            "one too, by `reidkit evaluate --per-query`"
+        )
     elif not (first.log and second.log):
         raise UsageError(
             "there is nothing to compare: give two runs with their logs, or a data set to evaluate them on",
