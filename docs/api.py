@@ -36,7 +36,7 @@ PACKAGES = (
 GROUPS = {
     "Data": "load_dataset synthesize Dataset Sample",
     "Training": "get_recipe train adapt reduce Recipe TrainOptions Callback Run",
-    "Models": "load_model import_weights Model Encoder InputSpec find_input_spec embed_images "
+    "Models": "load_model import_weights Model ImageEncoder Encoder InputSpec find_input_spec embed_images "
     "export_model ExportOptions",
     "Scores": "evaluate score rank rerank compare calibrate Embeddings Scores",
     "Galleries": "open_gallery Gallery",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reidkit.comparison import calibrate, compare
     from reidkit.data.formats.detect import load_dataset
     from reidkit.embedding import embed_images
-    from reidkit.encoder import Encoder, InputSpec, Model, load_model
+    from reidkit.encoder import Encoder, ImageEncoder, InputSpec, Model, load_model
     from reidkit.errors import DataError, ReidkitError, RunError, UsageError, WeightsError
     from reidkit.evaluation import evaluate, find_input_spec
     from reidkit.export import ExportOptions, export_model
@@ -45,6 +45,7 @@ __all__ = [
     "Encoder",
     "ExportOptions",
     "Gallery",
+    "ImageEncoder",
     "InputSpec",
     "Model",
     "Recipe",
@@ -81,7 +82,7 @@ _NAMES = {
     "reidkit.comparison": ("calibrate", "compare"),
     "reidkit.data.formats.detect": ("load_dataset",),
     "reidkit.embedding": ("embed_images",),
-    "reidkit.encoder": ("Encoder", "InputSpec", "Model", "load_model"),
+    "reidkit.encoder": ("Encoder", "ImageEncoder", "InputSpec", "Model", "load_model"),
     "reidkit.errors": ("DataError", "ReidkitError", "RunError", "UsageError", "WeightsError"),
     "reidkit.evaluation": ("evaluate", "find_input_spec"),
     "reidkit.export": ("ExportOptions", "export_model"),
