@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,6 +116,19 @@ def test_progress_counts_images(network: Network, images: Tensor) -> None:
     told: list[int] = []
     embed(network, images.split(4), progress=told.append)
     assert told == [4, 4, 2]
+
+
+def test_float32_on_a_gpu_is_float32() -> None:
+    """As far as a machine without one can tell: torch's default for convolutions there is TF32."""
+    convolutions: Any = getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)
+    name, exact = ("fp32_precision", "ieee") if hasattr(convolutions, "fp32_precision") else ("allow_tf32", False)
+    gpu, before = torch.device("cuda"), getattr(convolutions, name)
+    assert before != exact
+    with module.computing(gpu, torch.float32):
+        assert getattr(convolutions, name) == exact
+    with module.computing(torch.device("cpu"), torch.float32):
+        assert getattr(convolutions, name) == before
+    assert getattr(convolutions, name) == before
 
 
 def test_bf16_gives_float32_features_close_to_them(network: Network, images: Tensor) -> None:

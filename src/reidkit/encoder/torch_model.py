@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -18,6 +19,7 @@ from reidkit.encoder.inference import InferenceOptions, feature_name
 from reidkit.encoder.input_spec import InputSpec
 from reidkit.errors import UsageError
 from reidkit.hardware import choose_batch
+from reidkit.metrics.products import full_precision
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.masked import mirror
 from reidkit.model.network import Network
@@ -25,7 +27,7 @@ from reidkit.recipe.checks import check_choice
 from reidkit.types import JUNK, NO_CAMERA, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -225,10 +227,22 @@ def map_sequences(
     return vectors
 
 
+@contextmanager
+def computing(device: torch.device, precision: torch.dtype) -> Iterator[None]:
+    """Compute in `precision`. On a GPU float32 is meant: torch's default for convolutions there, TF32, has 10 bits."""
+    with ExitStack() as stack:
+        if precision != torch.float32:
+            stack.enter_context(torch.autocast(device.type, dtype=precision))
+        elif device.type == "cuda":
+            for switch in (getattr(torch.backends.cudnn, "conv", torch.backends.cudnn), torch.backends.cuda.matmul):
+                stack.enter_context(full_precision(switch))
+        yield
+
+
 @torch.inference_mode()
 def _sequence(backbone: nn.Module, images: Tensor, part: Part, precision: torch.dtype) -> Tensor:
     """Map normalised images [B, 3, H, W] to sequences [B, S, C] in half precision on the host, scaled to fit."""
-    with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
+    with computing(images.device, precision):
         map_bchw: Tensor = backbone(images).float()
     several = part == "rows" and map_bchw.shape[2] > 1
     vectors = map_bchw.mean(dim=3) if several else map_bchw.flatten(2)
@@ -268,7 +282,7 @@ def embed(  # noqa: PLR0913
         if camids is not None:
             inputs = (images, torch.from_numpy(camids[done : done + len(images)]).to(images.device))
         done += len(images)
-        with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
+        with computing(images.device, precision):
             features = _run(running, inputs, side)
             if flip:
                 mirrored = mirror(images, getattr(network, "mirrored", ()))

@@ -58,6 +58,7 @@ def _in_torch(model: Model, feature: str, flip: bool, device_name: str) -> Run:
     import torch
 
     from reidkit.data.transforms import normalise
+    from reidkit.encoder.torch_model import computing
     from reidkit.hardware import choose_device, choose_precision
     from reidkit.model.fuse import fuse_batch_norms
 
@@ -68,7 +69,7 @@ def _in_torch(model: Model, feature: str, flip: bool, device_name: str) -> Run:
     @torch.inference_mode()
     def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         images = normalise(torch.from_numpy(pixels).to(device))
-        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+        with computing(device, precision):
             features = getattr(network(images), side).float()
             if flip:
                 features = (features + getattr(network(images.flip(3)), side).float()) / 2
