@@ -94,5 +94,8 @@ def test_a_jpeg_shows_the_same() -> None:
 def test_wrong_options_are_refused() -> None:
     with pytest.raises(UsageError, match="crops 0 is not from 1"):
         CropOptions(crops=0)
+    for wrong in ("5", 2.5):
+        with pytest.raises(UsageError, match="crops must be a whole number from 0 on, not "):
+            CropOptions(crops=wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="min_height 0 is not from 1"):
         CropOptions(min_height=0)

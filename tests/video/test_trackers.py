@@ -114,8 +114,10 @@ def test_a_missing_package_is_named_or_replaced(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_wrong_options_are_refused() -> None:
-    with pytest.raises(UsageError, match="choose auto, edgefirst or iou"):
-        build_tracker(TrackerOptions(tracker="sort"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="tracker must be auto, edgefirst or iou, not sort"):
+        TrackerOptions(tracker="sort")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="sure must be a number, not a"):
+        TrackerOptions(sure="a")  # type: ignore[arg-type]
     for name in ("sure", "overlap", "lost"):
         with pytest.raises(UsageError, match=f"{name} -1 is not from 0"):
             TrackerOptions(**{name: -1})  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidkit.errors import UsageError
+from reidkit.recipe.checks import check_whole
 from reidkit.video.boxes import areas, intersections
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class CropOptions:
     min_height: int = 32
 
     def __post_init__(self) -> None:
+        for name in ("crops", "min_height"):
+            object.__setattr__(self, name, check_whole(getattr(self, name), name))
         if not 1 <= self.crops <= 100:
             raise UsageError(f"crops {self.crops} is not from 1 to 100", argument="crops")
         if not 1 <= self.min_height <= 10_000:

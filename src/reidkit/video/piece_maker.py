@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reidkit.errors import UsageError
+from reidkit.recipe.checks import check_number, check_whole
 from reidkit.video.crops import Candidates, CropOptions, cut_out, worths
 from reidkit.video.piece import Piece
 from reidkit.video.trackers import TrackerOptions, build_tracker
@@ -40,9 +41,10 @@ class PieceOptions:
     longest: float = 300.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "min_boxes", check_whole(self.min_boxes, "min_boxes"))
         if not 1 <= self.min_boxes <= 10_000:
             raise UsageError(f"min_boxes {self.min_boxes} is not from 1 to 10000", argument="min_boxes")
-        if not self.longest >= 1:
+        if not check_number(self.longest, "longest") >= 1:
             raise UsageError(f"longest {self.longest} s is less than 1 s", argument="longest")
 
     def described(self) -> str:

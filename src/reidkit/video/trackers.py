@@ -11,6 +11,7 @@ import numpy as np
 
 from reidkit.errors import UsageError
 from reidkit.extras import install
+from reidkit.recipe.checks import check_choice, check_number
 from reidkit.video.boxes import overlaps
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class TrackerOptions:
     lost: float = 1.0
 
     def __post_init__(self) -> None:
+        check_choice(self.tracker, TrackerName, "tracker")
         for name, least, most in (("sure", 0.0, 1.0), ("overlap", 0.0, 1.0), ("lost", 0.0, 3600.0)):
-            if not least <= getattr(self, name) <= most:
+            if not least <= check_number(getattr(self, name), name) <= most:
                 raise UsageError(f"{name} {getattr(self, name)} is not from {least:g} to {most:g}", argument=name)
 
 
@@ -70,12 +72,10 @@ def build_tracker(options: TrackerOptions) -> Tracker:
     """Return the tracker that options name.
 
     Raises:
-        UsageError: there is no such tracker, or it is not installed.
+        UsageError: it is not installed.
     """
     if options.tracker == "iou":
         return IouTracker(options)
-    if options.tracker not in ("auto", "edgefirst"):
-        raise UsageError(f"no tracker {options.tracker!r}: choose auto, edgefirst or iou", argument="tracker")
     try:
         return EdgefirstTracker(options)
     except ImportError:
