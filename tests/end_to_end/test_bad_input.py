@@ -205,13 +205,15 @@ class TestModels:
         expect(nursery.run("score", good, tmp_path), 1, "cannot be read")
         expect(nursery.run("score", good, good), 1, "every true match is the query's own image", "a second image")
 
-    def test_scores_are_shown_though_the_report_cannot_be_written(
-        self, nursery: Nursery, noise: Path, run: Path, tmp_path: Path
-    ) -> None:
+    def test_a_report_that_cannot_be_written(self, nursery: Nursery, noise: Path, run: Path, tmp_path: Path) -> None:
+        """Where that is known before, nothing is begun; where the disk is full in the end, scores are shown."""
         (tmp_path / "file").touch()
-        words = ["evaluate", run, "--data", noise, "--no-cache", "--report", tmp_path / "file" / "page.html"]
-        result = nursery.run(*words)
-        expect(result, 1, "page.html cannot be written")
+        words = ["evaluate", run, "--data", noise, "--no-cache", "--report"]
+        result = nursery.run(*words, tmp_path / "file" / "page.html")
+        expect(result, 1, "page.html cannot be written (Not a directory)")
+        assert result.out == ""
+        result = nursery.run(*words, tmp_path / "page.html", before=f"{NAME}:no_room_for_anything")
+        expect(result, 1, "page.html cannot be written (File too large)")
         assert "rank-1" in result.out
 
 
