@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -415,6 +416,18 @@ def test_groups_are_whole_on_every_page(gallery, by):
             found, cursor = [*found, *page], page.next
         assert keys(found) == [key for group in best.values() for key in group]
         assert [hit.rank for hit in found] == list(range(1, len(found) + 1))
+
+
+@pytest.mark.parametrize("by", ["person", "camera", "track"])
+def test_groups_are_whole_beside_larger_ones(gallery, by):
+    """Those that are short are searched together: what one has many of must not take the places of another's."""
+    sines = [0.0, 0.1, 0.2, *np.linspace(0.3, 0.7, 200), 0.8, 0.85, 0.9]
+    kinds = [1, 2, 3, *[1] * 200, 2, 2, 2]
+    rows = [Row(f"{n}", pid=kind, camera=f"c{kind}", track=f"t{kind}") for n, kind in enumerate(kinds)]
+    gallery.add_vectors([[math.sqrt(1 - sine * sine), sine, 0] for sine in sines], rows)
+    for top, wanted in ((1, [0, 3, 4, 5]), (2, [0, 3, 4, 5, 1, 203, 204, 205])):
+        (found,) = gallery.search_vectors([RED], top=top, group_by=by, group_size=4)
+        assert keys(found) == [f"{number}" for number in wanted]
 
 
 def test_few_groups_of_a_large_gallery_are_found_without_comparing_all(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from reidkit.errors import UsageError
@@ -41,6 +43,19 @@ def test_the_calibrated_radius_is_that_of_each_pair_of_cameras(gallery):
         gallery.search(Query(vectors=[RED], camera="door"), radius="calibrated", top=1, offset=n) for n in range(3)
     ]
     assert [keys(page) for page in pages] == [["c"], ["b"], []]
+
+
+def test_groups_of_the_calibrated_radius_pass_over_rows_that_do_not_reach_their_own_threshold():
+    """From door 30 rows of the hall are nearer than the last of the yard, and do not count, as theirs is higher."""
+    made = open_gallery("memory", Calibrated())
+    rows = [Row("first", pid=0, camera="yard"), *(Row(f"{n}", pid=n, camera="yard") for n in range(1, 9))]
+    rows += [Row(f"hall{n}", pid=0, camera="hall") for n in range(30)]
+    cosines = [0.9, *[0.8] * 8, *[0.6] * 30, 0.55]
+    rows.append(Row("last", pid=0, camera="yard"))
+    made.add_vectors([[cosine, math.sqrt(1 - cosine * cosine), 0] for cosine in cosines], rows)
+    how = {"group_by": "person", "group_size": 3, "radius": "calibrated", "top": 2}
+    assert keys(made.search(Query(vectors=[RED], camera="door"), **how)) == ["first", "last", "1"]
+    assert keys(made.search(Query(vectors=[RED]), **how)) == ["first", "hall0", "hall1", "1"]
 
 
 def test_several_images_are_judged_by_the_mean_of_their_cosines(gallery):

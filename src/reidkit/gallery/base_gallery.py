@@ -16,8 +16,9 @@ from reidkit.gallery.filters import EVERYTHING, Filter, check_filter
 from reidkit.gallery.person_ids import first_names
 from reidkit.gallery.protocol import Added, Info
 from reidkit.gallery.query import Hits, Query, check_list, options_of
-from reidkit.gallery.query_search import Target, find, make_target, no_such_key
+from reidkit.gallery.query_search import find, no_such_key
 from reidkit.gallery.row import camera_name, check_rows, keys_of, rows_of
+from reidkit.gallery.target import Target, make_target
 from reidkit.recipe.checks import check_choice
 from reidkit.terminal import counted
 

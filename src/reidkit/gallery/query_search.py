@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from reidkit.gallery.meaning import meanings
 from reidkit.gallery.positions import read_search_cursor
 from reidkit.gallery.query import Hit, Hits
 from reidkit.gallery.row import made_of
+from reidkit.gallery.target import as_long, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,15 +26,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.gallery.filters import Filter
+    from reidkit.gallery.meaning import Meaning
     from reidkit.gallery.query import SearchOptions
     from reidkit.gallery.row import Row
+    from reidkit.gallery.target import Target
     from reidkit.metrics.calibration_file import Calibration
 
     Doubles = NDArray[np.float64]
     Integers = NDArray[np.int64]
-
-TOWARDS, AWAY = 0.75, 0.25
-"""The weights of true and false matches that were marked (Rocchio 1971)."""
 
 ALPHA = 3.0
 """The power of a cosine by which a neighbour counts in query expansion (Radenović et al. 2018)."""
@@ -91,61 +91,6 @@ def no_such_key(key: str) -> DataError:
     return DataError(f"{key} is not in the gallery: its keys are those that it was added with", argument="keys")
 
 
-class Target(NamedTuple):
-    """A query as it is compared: w.x / |x| for `weights` [n, D], the largest of them where there are several."""
-
-    weights: Doubles
-    camera: str | None = None
-    without: tuple[str, ...] = ()  # keys that are no hits
-    marked: tuple[str, ...] = ()
-
-
-def unit(vectors: NDArray[np.floating]) -> Doubles:
-    """Scale features [N, D] to length one; those of zeros stay."""
-    doubles = np.asarray(vectors, np.float64)
-    length = np.linalg.norm(doubles, axis=1)
-    scaled: Doubles = doubles / np.where(length > 0, length, 1)[:, None]
-    return scaled
-
-
-def make_target(  # noqa: PLR0913
-    given: NDArray[np.floating],
-    true: NDArray[np.floating],
-    false: NDArray[np.floating],
-    combine: Literal["mean", "best"],
-    *,
-    camera: str | None = None,
-    without: tuple[str, ...] = (),
-    marked: tuple[str, ...] = (),
-) -> Target:
-    """Return the query of features `given` [n, D], with true matches [p, D] and false ones [m, D] that were marked.
-
-    Raises:
-        DataError: there is nothing to search for.
-    """
-    queries = unit(given)
-    if combine not in ("mean", "best"):
-        raise UsageError(f"several images cannot be combined by {combine}: choose mean or best", argument="combine")
-    if not len(queries):
-        raise UsageError("a query without an image, a feature or a key: pass one")
-    if combine == "mean":
-        queries = queries.mean(axis=0, keepdims=True)
-    moved = queries
-    if len(true):
-        moved = moved + TOWARDS * unit(true).mean(axis=0)
-    if len(false):
-        moved = moved - AWAY * unit(false).mean(axis=0)
-    return Target(_as_long(moved, queries), camera, without, marked)
-
-
-def _as_long(moved: Doubles, before: Doubles) -> Doubles:
-    """Scale queries to the lengths that they had before, so that similarities mean the same."""
-    length, wanted = np.linalg.norm(moved, axis=1), np.linalg.norm(before, axis=1)
-    if not (np.minimum(length, wanted) > 1e-12).all():
-        raise DataError("the feature of the query is zero, or what was marked cancels it: search for another image")
-    return moved if moved is before else moved * (wanted / length)[:, None]
-
-
 def find(view: View, targets: Sequence[Target], options: SearchOptions, calibration: Calibration | None) -> list[Hits]:
     """Answer queries; those with the same filter in one pass."""
     if options.radius == "calibrated" and calibration is None:
@@ -194,7 +139,7 @@ def _expanded(view: View, targets: list[Target], matching: Filter, count: int) -
     for target, found in zip(targets, _nearest(view, targets, matching, count, -math.inf), strict=True):
         weights = np.maximum(found.similarities, 0) ** ALPHA
         added = weights @ unit(view.vectors(found.ids))
-        moved.append(target._replace(weights=_as_long(target.weights + added, target.weights)))
+        moved.append(target._replace(weights=as_long(target.weights + added, target.weights)))
     return moved
 
 
@@ -216,6 +161,17 @@ def _best(found: list[Found], count: int) -> Found:
     kept = order[np.sort(first)][:count]
     work = sum(one.candidates for one in found)
     return Found(ids[kept], similarities[kept], found[0].passed, work, all(one.exact for one in found))
+
+
+def _both(first: Found, more: Found) -> Found:
+    """Put rows that were found behind others, those that are new."""
+    new = ~np.isin(more.ids, first.ids)
+    return first._replace(
+        ids=np.concatenate([first.ids, more.ids[new]]),
+        similarities=np.concatenate([first.similarities, more.similarities[new]]),
+        candidates=first.candidates + more.candidates,
+        exact=first.exact and more.exact,
+    )
 
 
 class _Plan(NamedTuple):
@@ -276,38 +232,41 @@ class _Search:
         """
         by, most = str(self._options.group_by), self._options.group_size
         missing = {self._group_of(self._rows[group[0]]) for group in groups if len(group) < most} - {None}
-        sizes = self._view.group_sizes(self._matching, by) or {}
-        missing = {name for name in missing if sizes.get(name, most) > 1}
+        sizes = self._view.group_sizes(self._matching, by)
+        if sizes is not None:
+            missing = {name for name in missing if sizes[name] > 1}
         if not missing:
             return
-        together = sum(sizes.get(name, self._asked) for name in missing)
-        parts = [[*missing]] if together <= TOGETHER else [[name] for name in missing]
+        together = most * len(missing) if sizes is None else sum(sizes[name] for name in missing) + 1
+        parts = [([*missing], together)] if together <= TOGETHER else [([name], most) for name in missing]
         whole = self._found
-        for names in parts:
+        while parts:
+            names, count = parts.pop()
             only: dict[str, Any] = {{"person": "pids"}.get(by, f"{by}s"): names}
-            matching = replace(self._matching, **only)
-            count = min(together, most if len(names) == 1 else together)
-            (found,) = _nearest(self._view, [self._target], matching, count, self._least)
-            new = ~np.isin(found.ids, whole.ids)
-            whole = whole._replace(
-                ids=np.concatenate([whole.ids, found.ids[new]]),
-                similarities=np.concatenate([whole.similarities, found.similarities[new]]),
-                candidates=whole.candidates + found.candidates,
-                exact=whole.exact and found.exact,
-            )
+            (found,) = _nearest(self._view, [self._target], replace(self._matching, **only), count, self._least)
+            whole = _both(whole, found)
+            if len(found.ids) == count:  # there may be more, of groups of which others took the places, too
+                rows, _, _ = self._hits(found.ids, found.similarities)
+                full = Counter(map(self._group_of, rows))
+                again = 2 * count if len(names) == 1 else most
+                parts += [([name], again) for name in names if full[name] < most]
         self._take(whole)
 
     def _take(self, found: Found) -> None:
         """Note the rows that were found, in the order in which they are shown."""
         self._found = found
         order = self._reranked() if self._options.rerank else np.arange(len(found.ids))
-        self._similarities = found.similarities[order]
-        self._rows = self._view.rows(found.ids[order])
-        self._meanings = meanings(self._rows, self._similarities, self._target.camera, self._known)
-        if self._options.radius == "calibrated":
-            kept = [number for number, meaning in enumerate(self._meanings) if meaning.same]
-            self._rows, self._meanings = [self._rows[n] for n in kept], [self._meanings[n] for n in kept]
-            self._similarities = self._similarities[kept]
+        rows, similarities, known = self._hits(found.ids[order], found.similarities[order])
+        self._rows, self._similarities, self._meanings = rows, similarities, known
+
+    def _hits(self, ids: Integers, similarities: Doubles) -> tuple[list[Row], Doubles, list[Meaning]]:
+        """Return the rows that are hits, by the threshold of their cameras, too."""
+        rows = self._view.rows(ids)
+        known = meanings(rows, similarities, self._target.camera, self._known)
+        if self._options.radius != "calibrated":
+            return rows, similarities, known
+        kept = [number for number, meaning in enumerate(known) if meaning.same]
+        return [rows[n] for n in kept], similarities[kept], [known[n] for n in kept]
 
     def _reranked(self) -> Integers:
         """Return the order in which the nearest rows are re-ranked, and the others stay."""
