@@ -79,6 +79,23 @@ def test_what_names_do_not_say_can_be_named(draw: Callable[..., Path]) -> None:
     assert read(load_dataset(alone, "folder-ids")) == [("x.jpg", 0, NO_CAMERA)]
 
 
+def test_a_folder_of_a_camera_is_the_same_camera_in_all_parts(draw: Callable[..., Path]) -> None:
+    root = draw(
+        "train/cam3/1/a.jpg", "train/yard/1/b.jpg", "query/yard/2/c.jpg", "gallery/door/2/d.jpg", "gallery/yard/2/e.jpg"
+    )
+    found = load_dataset(root, "folder-cameras")
+    seen_by = [[found.names.camids[s.camid] for s in part] for part in found.splits]
+    assert seen_by == [["cam3", "yard"], ["yard"], ["door", "yard"], []]
+    assert [s.camid for part in found.splits for s in part] == [1, 3, 3, 2, 3]
+
+
+def test_two_folders_of_one_camera_are_refused(draw: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match=r"cam1 and cam_a beside it are both camera 1: rename one of them, or put"):
+        load_dataset(draw("cam1/anna/a.jpg", "cam_a/anna/b.jpg"))
+    root = draw("query/c2/bob/c.jpg", "gallery/cam2/bob/d.jpg", "gallery/c3/bob/e.jpg")
+    assert [s.camid for part in load_dataset(root).splits for s in part] == [2, 3, 2]
+
+
 def test_parts_in_capitals_and_a_probe(draw: Callable[..., Path]) -> None:
     found = load_dataset(draw("Train/Anna/a.jpg", "Probe/bob/b.jpg", "GALLERY/bob/c.jpg"))
     assert [len(part) for part in (found.train, found.query, found.gallery)] == [1, 1, 1]

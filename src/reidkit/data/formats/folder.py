@@ -13,10 +13,13 @@ from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, SPLITS, Names, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from reidkit.types import Dataset
+
+    _Ids = dict[str, list[tuple[Path, int]]]
+    """The images of each id, with the camera that a folder gives."""
 
 Shape = Literal["ids", "nested", "cameras"]
 """`<id>/<image>`, `<id>/<folder>/<image>`, or `<camera>/<id>/<image>`."""
@@ -77,12 +80,14 @@ def load(folder: Path, shape: Shape | None = None) -> Dataset:
     folders of cameras. `shape` says which it is where names do not tell.
 
     The camera is the number (or letter, counted from a = 1) of a folder called like `cam1`, `c2` or `camera_b`. If
+    one of the folders above the ids has another name, they are numbered from 1 on in the sorted order of the names. If
     there is none, it is that of a `c<N>` or `cam<N>` that stands by itself in the file's name, as in `a_c3_17.jpg` or
     `c3s1_17.jpg`. If no name in the data set has one and all are like `01_3.png`, it is the first number, provided that
     it comes again below other ids and is not the id. Otherwise it is unknown.
 
     Raises:
-        DataError: there is no such folder, there are no ids with images in it, or there are `train` and `test` alone.
+        DataError: there is no such folder, there are no ids with images in it, there are `train` and `test` alone, or
+            two folders above the ids are the same camera.
     """
     root = locate(folder, lambda place: _has_splits(place) or bool(shape or _shape(place)), "a folder of images per id")
     if _has_splits(root):
@@ -92,10 +97,11 @@ def load(folder: Path, shape: Shape | None = None) -> Dataset:
                 f"{root} OUT`, or name {part_of(root, 'train')} to train on that alone"
             )
         parts = [part_of(root, split) for split in SPLITS]
-        splits = [_ids(part, shape or _inner_shape(part)) for part in parts]
+        splits, cameras = _read([(part, shape or _inner_shape(part)) for part in parts])
     else:
-        splits = [_ids(root, shape or _shape(root)), {}, {}]
-    (train, query, gallery), names, guessed = _numbered(splits)
+        splits, cameras = _read([(root, shape or _shape(root))])
+        splits += [{}, {}]
+    (train, query, gallery), names, guessed = _numbered(splits, cameras)
     refuse_two_spellings(names.pids.values(), "id", str(root))
     if not (train or query or gallery):
         raise DataError(f"{root} holds no images: put them into {root.name}/train/<id>/")
@@ -111,15 +117,18 @@ def lacks_query(root: Path) -> bool:
 
 def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Return the images to train on and those to test with, of such a folder."""
-    parts = [part_of(root, name) for name in ("train", "test")]
-    (train, test), *_ = _numbered([_ids(part, _inner_shape(part)) for part in parts])
+    (train, test), *_ = _numbered(*_read_without_query(root))
     return train, test
 
 
 def names_of_split(root: Path) -> Names:
     """Return what the ids of such a folder are called."""
+    return _numbered(*_read_without_query(root))[1]
+
+
+def _read_without_query(root: Path) -> tuple[list[_Ids], dict[int, str]]:
     parts = [part_of(root, name) for name in ("train", "test")]
-    return _numbered([_ids(part, _inner_shape(part)) for part in parts])[1]
+    return _read([(part, _inner_shape(part)) for part in parts])
 
 
 def part_of(root: Path, name: str) -> Path:
@@ -195,12 +204,11 @@ def _has_splits(folder: Path) -> bool:
     return any(_inner_shape(part_of(folder, split)) for split in SPLITS)
 
 
-def _numbered(
-    splits: list[dict[str, list[tuple[Path, int]]]],
-) -> tuple[list[tuple[Sample, ...]], Names, Path | None]:
-    """Return the images of every split, with numbers for the ids and the cameras, and what the ids are called.
+def _numbered(splits: list[_Ids], named: dict[int, str]) -> tuple[list[tuple[Sample, ...]], Names, Path | None]:
+    """Return the images of every split, with numbers for the ids and the cameras, and what these are called.
 
-    The last is an image where the cameras are the first numbers of names, which may be something else; or None.
+    `named` is what the cameras are called. The last is an image where the cameras are the first numbers of names, which
+    may be something else; or None.
     """
     pids, names = as_names({name for ids in splits for name in ids})
     cameras, guessed = _cameras(splits)
@@ -208,7 +216,7 @@ def _numbered(
         tuple(Sample(path, pids[name], cameras[path]) for name, images in ids.items() for path, _ in images)
         for ids in splits
     ]
-    return samples, Names(names), guessed
+    return samples, Names(names, named), guessed
 
 
 def _shape(folder: Path) -> Shape | None:
@@ -261,8 +269,40 @@ def _is_alone(folder: Path) -> bool:
     return sum(1 for child in _candidates(folder) if any_image(child)) == 1
 
 
-def _ids(folder: Path, shape: Shape | None) -> dict[str, list[tuple[Path, int]]]:
-    """Return the images of every id of `folder`, each with the camera of its folder."""
+def _read(parts: list[tuple[Path, Shape | None]]) -> tuple[list[_Ids], dict[int, str]]:
+    """Return the images of every id of each part, and what the cameras are called, where their folders have names."""
+    seen_by, names = _cameras_above([part for part, shape in parts if shape == "cameras"])
+    return [_ids(part, shape, seen_by) for part, shape in parts], names
+
+
+def _cameras_above(parts: list[Path]) -> tuple[dict[str, int], dict[int, str]]:
+    """Return the number of each folder of a camera above the ids, the same in all parts, and names of the numbers.
+
+    Raises:
+        DataError: two folders of one part are the same camera.
+    """
+    places = [[place for place in _candidates(part) if _holds_ids(place)] for part in parts]
+    names = sorted({place.name for part in places for place in part})
+    numbers = {name: camera_of_folder(name) for name in names}
+    if NO_CAMERA in numbers.values():
+        return {name: number for number, name in enumerate(names, 1)}, dict(enumerate(names, 1))
+    for part in places:
+        first: dict[int, Path] = {}
+        for place in part:
+            if (other := first.setdefault(numbers[place.name], place)) is not place:
+                raise DataError(
+                    f"{other} and {place.name} beside it are both camera {numbers[place.name]}: rename one of them, or "
+                    "put the images of both into one"
+                )
+    return numbers, {}
+
+
+def _holds_ids(place: Path) -> bool:
+    return any(True for child in folders_in(place) for _ in _images(child, NO_CAMERA))
+
+
+def _ids(folder: Path, shape: Shape | None, cameras: Mapping[str, int]) -> _Ids:
+    """Return the images of every id of `folder`, each with the camera of its folder; `cameras` are those above ids."""
     found: defaultdict[str, list[tuple[Path, int]]] = defaultdict(list)
     if shape is None or not folder.is_dir():
         return found
@@ -270,10 +310,9 @@ def _ids(folder: Path, shape: Shape | None) -> dict[str, list[tuple[Path, int]]]
         for child in _candidates(folder):
             found[child.name] += _images(child, NO_CAMERA, anything=shape == "nested")
     else:
-        for number, place in enumerate(_candidates(folder), 1):
-            seen_by = camera_of_folder(place.name)
-            for child in folders_in(place):
-                found[child.name] += _images(child, number if seen_by == NO_CAMERA else seen_by)
+        for place in _candidates(folder):
+            for child in folders_in(place) if place.name in cameras else ():
+                found[child.name] += _images(child, cameras[place.name])
     return {name: images for name, images in found.items() if images}
 
 
@@ -293,7 +332,7 @@ def _leads_up(folder: Path) -> bool:
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
-def _cameras(splits: Iterable[dict[str, list[tuple[Path, int]]]]) -> tuple[dict[Path, int], Path | None]:
+def _cameras(splits: Iterable[_Ids]) -> tuple[dict[Path, int], Path | None]:
     """Return the camera of every image, of its folder or of its name; and one of them where that is but likely."""
     images = [(name, path, seen_by) for ids in splits for name, found in ids.items() for path, seen_by in found]
     cameras = {path: camera(path.name) if seen_by == NO_CAMERA else seen_by for _, path, seen_by in images}
