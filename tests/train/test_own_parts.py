@@ -267,6 +267,18 @@ def test_batches_that_cannot_be_are_refused(order: Any, sentence: str) -> None:
         check_batches(order, 9, 2)
 
 
+def test_batches_of_a_later_epoch_are_checked_too(noise: Path, tmp_path: Path) -> None:
+    """A row below 0 is another image in Python, and would be learned in silence."""
+
+    class Slips:
+        def epoch(self, epoch: int) -> Any:
+            return np.arange(8).reshape(2, 4) - 1 if epoch == 2 else np.arange(8).reshape(2, 4)
+
+    recipe = override(ONE_EPOCH, ["optim.epochs=2"])
+    with pytest.raises(UsageError, match="in epoch 2 the sampler asks for image -1, and there are"):
+        train(recipe, noise, out=tmp_path / "run", sampler=Slips(), options=FP32)
+
+
 def test_own_samples_are_a_data_set(noise: Path, tmp_path: Path) -> None:
     dataset = load_dataset(noise)
     samples = [Sample(sample.path, sample.pid, sample.camid) for sample in dataset.train]

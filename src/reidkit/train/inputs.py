@@ -15,7 +15,7 @@ import numpy as np
 from reidkit.data.formats.detect import load_dataset, merge_datasets
 from reidkit.data.formats.scan import worth_saying
 from reidkit.data.images import open_images
-from reidkit.data.sampler import build_sampler
+from reidkit.data.sampler import HardIdSampler, build_sampler
 from reidkit.data.sources import READ_ANYWHERE, Streamed, WithReplacements
 from reidkit.encoder import InferenceOptions, as_image_encoder
 from reidkit.errors import DataError, UsageError
@@ -288,24 +288,44 @@ def open_sampler(source: ImageSource, labels: NDArray[np.int64], job: Job) -> Sa
             f"streamed shards have an order of their own: for your sampler {READ_ANYWHERE}", argument="stream"
         )
     sampler = job.sampler or build_sampler(source, labels, job.recipe.batch, job.seed)
+    if job.sampler is not None and not isinstance(job.sampler, HardIdSampler):
+        sampler = OwnSampler(job.sampler, len(source), job.group.size)
     check_batches(sampler.epoch(1), len(source), job.group.size)
     return sampler
 
 
-def check_batches(order: NDArray[np.int64], images: int, processes: int) -> None:
+class OwnSampler:
+    """A user's sampler, of which the batches of every epoch are checked: an index below 0 would be another image."""
+
+    def __init__(self, sampler: Sampler, images: int, processes: int) -> None:
+        self._sampler, self._images, self._processes = sampler, images, processes
+
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """Return the batches of an epoch.
+
+        Raises:
+            UsageError: as `check_batches`.
+        """
+        order = self._sampler.epoch(epoch)
+        check_batches(order, self._images, self._processes, epoch)
+        return order
+
+
+def check_batches(order: NDArray[np.int64], images: int, processes: int, epoch: int = 1) -> None:
     """Refuse batches of a sampler that are not rows of indices of `images` training images, to be shared evenly.
 
     Raises:
         UsageError: the first thing that is wrong with them.
     """
     if not isinstance(order, np.ndarray) or order.ndim != 2 or not np.issubdtype(order.dtype, np.integer):
-        raise UsageError("the sampler's epoch(1) is no array of int64 [batches, images]", argument="sampler")
+        raise UsageError(f"the sampler's epoch({epoch}) is no array of int64 [batches, images]", argument="sampler")
     if not order.size:
-        raise UsageError("the sampler has no batches in epoch 1", argument="sampler")
+        raise UsageError(f"the sampler has no batches in epoch {epoch}", argument="sampler")
     if order.min() < 0 or order.max() >= images:
+        wrong = order.max() if order.max() >= images else order.min()
         raise UsageError(
-            f"the sampler asks for image {order.max() if order.max() >= images else order.min()}, and there are "
-            f"{images} training images, counted from 0",
+            f"in epoch {epoch} the sampler asks for image {wrong}, and there are {images} training images, counted "
+            "from 0",
             argument="sampler",
         )
     if order.shape[1] % processes:
