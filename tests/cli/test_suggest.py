@@ -101,6 +101,35 @@ def test_nothing_wrong_is_said_of_an_option_that_means_nothing() -> None:
     assert said == "`reidkit train` has no option --frobnicate (see `reidkit train --help`)"
 
 
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ("gallery export a.db --out x.npz", "write it as the argument FILE: `reidkit gallery export GALLERY FILE`"),
+        ("gallery copy a.db --output b.db", "write it as the argument TO: `reidkit gallery copy FROM TO`"),
+        ("evaluate --model m --data d", "write it as the argument MODEL: `reidkit evaluate MODEL`"),
+        ("serve --gallery a.db", "write it as the argument URI: `reidkit serve URI [NAME]`"),
+        ("evaluate m --data d --out x", "what it writes is named by --report or --per-query"),
+        ("gallery search a.db a.jpg --out x.png", "what it writes is named by --sheet"),
+        (
+            "gallery info a.db --camera 3",
+            "`reidkit gallery add`, `reidkit gallery remove`, `reidkit gallery search` and `reidkit gallery export` "
+            "have it",
+        ),
+        ("embed m d --output-dir x", "write --out"),
+    ],
+)
+def test_what_helps_where_another_command_has_the_option(nursery: Nursery, words: str, remedy: str) -> None:
+    done = nursery.run(*words.split())
+    assert done.status == 2
+    assert f"; {remedy} (see `" in done.line()
+
+
+def test_nothing_is_said_of_an_option_that_many_commands_have(nursery: Nursery) -> None:
+    assert nursery.run("gallery", "export", "a.db", "a.npz", "--device", "cpu").line() == (
+        "`reidkit gallery export` has no option --device (see `reidkit gallery export --help`)"
+    )
+
+
 def test_a_file_whose_name_looks_like_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-x y.jpg").touch()

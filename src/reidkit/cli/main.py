@@ -275,9 +275,17 @@ def _wrong_call(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     option = getattr(error, "option_name", "")
     if context and option and type(error).__name__ == "NoSuchOption":
-        return suggest.no_option(option, sys.argv[1:], context.command_path, _options(context.find_root().command))
+        known, arguments = _options(context.find_root().command), _arguments(context.command)
+        return suggest.no_option(option, sys.argv[1:], context.command_path, known, arguments)
     text = str(getattr(error, "format_message", error.__str__)()).strip().rstrip(".").replace(": Value error, ", ": ")
     return f"{text} (see `{context.command_path} --help`)" if context and "\n" not in text else text
+
+
+def _arguments(command: Any) -> list[str]:
+    """Return the arguments of a command, in their order; those that may be left out in brackets."""
+    found = [param for param in command.params if param.param_type_name == "argument"]
+    names = [(param.metavar or param.name.upper(), param.required) for param in found]
+    return [name if required else f"[{name}]" for name, required in names]
 
 
 def _options(group: Any, path: str = "reidkit") -> dict[str, list[str]]:

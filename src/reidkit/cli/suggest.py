@@ -84,6 +84,25 @@ OPTIONS = {
 }
 """Options by the names that other programs give them."""
 
+ARGUMENTS = {
+    "out": ("OUT", "FILE", "TO"),
+    "data": ("DIR", "IMAGES"),
+    "images": ("IMAGES", "PHOTO"),
+    "image": ("IMAGES", "PHOTO"),
+    "photo": ("PHOTO", "IMAGES"),
+    "query": ("QUERY", "IMAGES", "PHOTO"),
+    "model": ("MODEL",),
+    "gallery": ("GALLERY", "URI"),
+    "recipe": ("RECIPE",),
+}
+"""Arguments that one may take for an option of that name."""
+
+WRITING = ("--report", "--sheet", "--picture", "--per-query", "--csv")
+"""Options that write a file, of commands that have no `--out`."""
+
+MANY = 4
+"""An option that more commands have says nothing of what was meant."""
+
 SENTENCES = {
     "config": "a recipe.json is the argument RECIPE",
     "config_file": "a recipe.json is the argument RECIPE",
@@ -108,7 +127,13 @@ def no_command(name: str, path: str, known: Sequence[str]) -> UsageError:
     return UsageError(f"there is no `{path} {name}`: `{path} --help` lists what there is")
 
 
-def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[str, Sequence[str]]) -> str:
+def no_option(
+    option: str,
+    words: Sequence[str],
+    path: str,
+    commands: Mapping[str, Sequence[str]],
+    arguments: Sequence[str] = (),
+) -> str:
     """Return the sentence for an option that does not exist.
 
     Args:
@@ -116,16 +141,19 @@ def no_option(option: str, words: Sequence[str], path: str, commands: Mapping[st
         words: those of the command line.
         path: the command, `reidkit train`.
         commands: the options of every command, by its path.
+        arguments: those of the command, in their order; `[NAME]` may be left out.
     """
     name = option.lstrip("-").replace("-", "_").lower()
     known = commands.get(path, ())
     remedies = (
         _file(option, words),
         _renamed(name, known),
+        _argument(name, path, arguments),
         _field(name, _value(option, words)) if "--set" in known else "",
         SENTENCES.get(name, ""),
         _nearest(option, known),
-        _elsewhere(option, commands),
+        _writing(name, known),
+        _elsewhere(option, path, commands),
         _field(name, _value(option, words)),
     )
     remedy = next(filter(None, remedies), "")
@@ -175,10 +203,34 @@ def _nearest(option: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
-def _elsewhere(option: str, commands: Mapping[str, Sequence[str]]) -> str:
-    """Return the commands that have this option."""
-    others = [f"`{path}`" for path, options in commands.items() if option in options]
-    return f"{' and '.join(others[:2])} {'has' if len(others) == 1 else 'have'} it" if others else ""
+def _plain(name: str) -> str:
+    """Return the name that reidkit has for an option of other programs, without its dashes."""
+    return OPTIONS.get(name, name).removeprefix("--")
+
+
+def _argument(name: str, path: str, arguments: Sequence[str]) -> str:
+    """Say that what was given by an option is an argument of the command."""
+    known = [each.strip("[]") for each in arguments]
+    place = next((each for each in ARGUMENTS.get(_plain(name), ()) if each in known), "")
+    return f"write it as the argument {place}: `{path} {' '.join(arguments)}`" if place else ""
+
+
+def _writing(name: str, known: Sequence[str]) -> str:
+    """Return the options that write a file, where one was asked for and there is no `--out`."""
+    found = [option for option in WRITING if option in known] if _plain(name) == "out" else []
+    return f"what it writes is named by {' or '.join(found)}" if found else ""
+
+
+def _elsewhere(option: str, path: str, commands: Mapping[str, Sequence[str]]) -> str:
+    """Return the commands that have this option, of the same group if it has any; none where many have it."""
+    others = [other for other, options in commands.items() if option in options]
+    siblings = path.rpartition(" ")[0]
+    group = [other for other in others if siblings != "reidkit" and other.rpartition(" ")[0] == siblings]
+    found = [f"`{other}`" for other in group or others]
+    if not found or len(found) > MANY:
+        return ""
+    listed = " and ".join(filter(None, (", ".join(found[:-1]), found[-1])))
+    return f"{listed} {'has' if len(found) == 1 else 'have'} it"
 
 
 def _field(name: str, value: str) -> str:
