@@ -71,6 +71,22 @@ def test_no_comparison_where_there_is_none(tmp_path):
     assert collect_results(order(tmp_path, interpretation="official-code"), KNOWN, {}).compared[0]
 
 
+@pytest.mark.parametrize(
+    ("table", "size", "settings", "words"),
+    [
+        ("table1", "small", (), "half the size, 40 epochs; from scratch."),
+        ("table1", "short", (), "half the size, 24 epochs."),
+        ("table1", "small", ("optim.epochs=2",), "half the size, 2 epochs; from scratch."),
+        ("beyond", "short", ("optim.epochs=3",), "images of 128x64, 3 epochs."),
+    ],
+)
+def test_the_note_of_twins_says_how_long_they_are_trained(tmp_path, table, size, settings, words):
+    notes = collect_results(order(tmp_path, table, size=size, settings=settings), KNOWN, {}).notes
+    place = next(i for i, note in enumerate(notes) if note.endswith(words))
+    assert notes[place].count(" epochs") == 1
+    assert not settings or notes[place + 1] == f"Changed by --set: {settings[0]}."
+
+
 def test_rows_of_others_stand_only_beside_what_compares(tmp_path):
     assert len(collect_results(order(tmp_path, "table4"), KNOWN, {}).rows) == 40
     assert [one.name for one in collect_results(order(tmp_path, "table4", size="small"), KNOWN, {}).rows][:2] == [

@@ -68,7 +68,7 @@ def test_its_twins_and_its_columns(tmp_path):
     half_size = Experiment(table=TABLE, data={"noise": tmp_path}, out=tmp_path, size="half")
     assert half_size.recipe(TABLE.rows[0]) == half(PLAIN)
     assert half_size.name == "smith2021-half"
-    assert "Networks of half the width." in collect_results(half_size, {}, {}).notes
+    assert "Networks of half the width, 3 epochs." in collect_results(half_size, {}, {}).notes
     with pytest.raises(UsageError, match="smith2021 has no small twins: choose full, half"):
         replace(half_size, size="small").recipe(TABLE.rows[0])
     with pytest.raises(UsageError, match="no interpretations"):

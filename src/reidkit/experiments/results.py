@@ -283,12 +283,12 @@ def search_words(search: Search, recipe: Recipe) -> str:
 def _notes(experiment: Experiment, groups: tuple[Column, ...], compared: tuple[bool, ...]) -> Iterator[str]:
     table = experiment.table
     yield from table.notes
+    if twin := table.twins.get(experiment.size):
+        yield f"{twin.words}{_epochs_words(experiment)}{_start_words(experiment, twin)}."
     if experiment.interpretation:
         yield f"Disputed points follow the interpretation {experiment.interpretation} (`reidkit paper differences`)."
     if experiment.settings:
         yield f"Changed by --set: {', '.join(experiment.settings)}."
-    if twin := table.twins.get(experiment.size):
-        yield f"{twin.words}{_start_words(experiment, twin)}."
     if apart := [column.name for column, same in zip(groups, compared, strict=True) if not same]:
         yield f"Not comparable with published numbers, which are therefore left out: {', '.join(apart)}."
     missing = dict.fromkeys(name for column in groups for name in (column.train, column.test))
@@ -296,6 +296,13 @@ def _notes(experiment: Experiment, groups: tuple[Column, ...], compared: tuple[b
         if name not in experiment.data:
             remedy = BENCHMARKS[name].remedy if name in BENCHMARKS else f"give --data {name}=DIR"
             yield f"{name} is not measured: {remedy}."
+
+
+def _epochs_words(experiment: Experiment) -> str:
+    """Return how long the rows of a table are trained, with what was changed by settings."""
+    recipes = filter(None, map(experiment.recipe_shown, experiment.table.rows))
+    counts = sorted({recipe.optim.epochs for recipe in recipes})
+    return f", {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} epochs" if counts else ""
 
 
 def _start_words(experiment: Experiment, twin: Twin) -> str:

@@ -112,8 +112,8 @@ def _twin(recipe: Recipe, size: str, epochs: int) -> Recipe:
 
 
 TWINS = {
-    "small": Twin(make=small, words="Small twins: quarter-width networks, images of 128x64, 40 epochs", start=start),
-    "short": Twin(make=brief, words="Short twins: images of 128x64, 24 epochs"),
+    "small": Twin(make=small, words="Small twins: quarter-width networks, images of 128x64", start=start),
+    "short": Twin(make=brief, words="Short twins: images of 128x64"),
 }
 
 

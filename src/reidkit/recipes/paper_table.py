@@ -78,7 +78,7 @@ class Twin:
 
     Args:
         make: the recipe of a row to that of its twin.
-        words: what the twins are, for the notes below a table.
+        words: what the twins are, for the notes below a table; their epochs are added.
         start: the network of a twin to the recipe that is trained first, on synthetic images, where no weights are
             given; None where a twin starts from the same weights as the row.
     """

@@ -67,10 +67,10 @@ CROSS = (f"{MARKET}>{DUKE}", f"{DUKE}>{MARKET}")
 TWINS = {
     "small": Twin(
         make=started,
-        words="Small twins: a quarter-width ResNet-18, images of half the size, 40 epochs",
+        words="Small twins: a quarter-width ResNet-18, images of half the size",
         start=start,
     ),
-    "short": Twin(make=short, words="Short twins: ResNet-50, images of half the size, 24 epochs"),
+    "short": Twin(make=short, words="Short twins: ResNet-50, images of half the size"),
 }
 
 
