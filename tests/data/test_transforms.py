@@ -231,6 +231,7 @@ def test_pieces_stand_alone() -> None:
     ("wrong", "sentence"),
     [
         ({"probability": 1.5}, "probability of 1.5 is none: give one from 0 to 1"),
+        ({"probability": "0.5"}, "probability must be a number, not the text .0.5."),
         ({"area": (0.4, float("inf"))}, "the area of an erased rectangle cannot be .0.4, inf."),
         ({"area": (2, 40)}, "the area of an erased rectangle cannot be .2, 40.: give both, rising between 0 and 1"),
         ({"area": 0.2}, "the area of an erased rectangle cannot be 0.2"),

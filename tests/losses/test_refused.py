@@ -1,5 +1,6 @@
 """What no loss takes: labels and features of other kinds, in one sentence and not in a number or torch's own words."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -93,6 +94,60 @@ def test_numbers_of_a_curriculum():
     for share in (-0.5, 2):
         with pytest.raises(UsageError, match="from 0, the hardest negative, to 1"):
             losses.quantile_triplet(*batch(), share)
+
+
+TEXT: Any = "0.3"
+NUMBERS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "weighted": ("margin", lambda feat, label: losses.weighted_triplet(feat, label, TEXT)),
+    "as published": ("margin", lambda feat, label: losses.weighted_triplet_as_published(feat, label, TEXT)),
+    "quantile": ("margin", lambda feat, label: losses.quantile_triplet(feat, label, 0.5, TEXT)),
+    "share": ("share", lambda feat, label: losses.quantile_triplet(feat, label, TEXT)),
+    "curriculum": ("epochs", lambda *_: losses.CurriculumTriplet(TEXT)),
+    "circle": ("margin", lambda feat, label: losses.circle_loss(feat, label, TEXT)),
+    "circle's scale": ("scale", lambda feat, label: losses.circle_loss(feat, label, scale=TEXT)),
+    "contrastive": ("scale", lambda feat, label: losses.supervised_contrastive(feat, label, TEXT)),
+    "centroid": ("margin", lambda feat, label: losses.centroid_triplet(feat, label, TEXT)),
+    "centroid as published": ("margin", lambda feat, label: losses.centroid_triplet_as_published(feat, label, TEXT)),
+    "aligned": ("margin", lambda feat, label: losses.aligned_triplet(feat, feat, label, 4, TEXT)),
+    "smoothing": ("smoothing", lambda *_: losses.IdentityLoss(DIM, IDS, smoothing=TEXT)),
+    "deviation": ("std", lambda *_: losses.IdentityLoss(DIM, IDS, std=TEXT)),
+    "arcface": (
+        "margin",
+        lambda feat, label: losses.margin_logits(feat, label, "arcface", scale=1, margin=TEXT),
+    ),
+    "cosface": ("scale", lambda feat, label: losses.margin_logits(feat, label, "cosface", scale=TEXT, margin=1)),
+    "center": ("lr", lambda *_: losses.CenterLoss(DIM, IDS, lr=TEXT)),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_text_for_a_number(name):
+    argument, call = NUMBERS[name]
+    with pytest.raises(UsageError, match=f"{argument} must be a number, not the text '0.3'") as told:
+        call(*batch())
+    assert told.value.argument == argument
+
+
+@pytest.mark.parametrize("loss", [losses.batch_hard_triplet, losses.weighted_triplet])
+def test_the_soft_margin_of_other_programs(loss):
+    """Where the form was soft already it was taken in silence, else it was a TypeError."""
+    soft: Any = "soft"
+    with pytest.raises(UsageError, match="pass form='soft', which has no margin"):
+        loss(*batch(), margin=soft)
+    assert loss(*batch(), form="soft").isfinite()
+
+
+def test_a_margin_may_be_learned():
+    margin = torch.nn.Parameter(torch.tensor(5.0))
+    losses.batch_hard_triplet(*batch(), margin=margin).backward()
+    assert margin.grad == 1
+
+
+@pytest.mark.parametrize("make", [losses.IdentityLoss, losses.CenterLoss])
+def test_counts_of_a_loss(make):
+    for dim, num_ids, argument in ((0, 3, "dim"), ("8", 3, "dim"), (8, 0, "num_ids"), (8, -1, "num_ids")):
+        with pytest.raises(UsageError, match=f"{argument} must be a whole number from 1 on"):
+            make(dim, num_ids)
 
 
 def test_logits_of_no_kind_were_those_of_the_circle_loss():

@@ -45,6 +45,11 @@ MAKE: Any = recipes
         (lambda: MAKE.Optim(warmup={}), "optim.warmup", "optim.warmup must be paper, code or equation-1, not {}"),
         (lambda: MAKE.Network(neck=["bnneck"]), "network.neck", "network.neck must be none, bnneck, l2 or bn-relu"),
         (lambda: MAKE.Network(last_stride=True), "network.last_stride", "network.last_stride must be 1 or 2, not true"),
+        (
+            lambda: MAKE.Network(last_stride="1"),
+            "network.last_stride",
+            "must be 1 or 2, not the text '1'; did you mean 1?",
+        ),
         (lambda: MAKE.Network(head="pcbs"), "network.head", "not pcbs; did you mean pcb?"),
         (lambda: MAKE.Network(stem_relu=1), "network.stem_relu", "network.stem_relu must be true or false, not 1"),
         (lambda: MAKE.Erasing(area=(0.1,)), "erasing.area", "erasing.area must be a list of 2 numbers, not (0.1,)"),

@@ -18,7 +18,7 @@ import torch
 from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.errors import UsageError
 from reidkit.jit import njit
-from reidkit.recipe.checks import check_choice, check_whole
+from reidkit.recipe.checks import check_choice, check_number, check_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ class RandomErasing:
     fill: Fill = "code"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
+        if not 0 <= check_number(self.probability, "probability") <= 1:
             raise UsageError(f"an erasing probability of {self.probability} is none: give one from 0 to 1")
         for name, most in (("area", 1), ("aspect", math.inf)):
             ends = getattr(self, name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from reidkit.losses.triplet import check_labels, euclidean
+from reidkit.losses.triplet import check_factor, check_labels, euclidean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +50,7 @@ def aligned_triplet(f_t: Tensor, aside: Tensor, label_b: Tensor, rows: int, marg
         margin: In units of the local distance.
     """
     check_labels(f_t, label_b)
+    check_factor(margin, "margin")
     same_bb = label_b[:, None] == label_b
     with torch.no_grad():
         dist_bb = euclidean(f_t, f_t)

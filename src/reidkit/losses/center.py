@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reidkit.losses.triplet import checked_classes
-from reidkit.recipe.checks import check_choice
+from reidkit.recipe.checks import check_choice, check_number, check_whole
 
 CenterForm = Literal["mean", "paper"]
 
@@ -29,7 +29,8 @@ class CenterLoss(nn.Module):
 
     def __init__(self, dim: int, num_ids: int, *, lr: float = 0.5, form: CenterForm = "mean") -> None:
         super().__init__()
-        self.lr, self.form = lr, check_choice(form, CenterForm, "form")
+        self.lr, self.form = check_number(lr, "lr"), check_choice(form, CenterForm, "form")
+        num_ids, dim = check_whole(num_ids, "num_ids", least=1), check_whole(dim, "dim", least=1)
         self.register_buffer("centers", torch.randn(num_ids, dim))
         self._last: tuple[Tensor, Tensor] | None = None
 

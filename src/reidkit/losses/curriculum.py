@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from reidkit.errors import UsageError
 from reidkit.losses.triplet import among, batch_hard_triplet, check_labels, euclidean, mean_loss
+from reidkit.recipe.checks import check_number
 
 if TYPE_CHECKING:
     from reidkit.losses.triplet import Form
@@ -38,7 +39,7 @@ def quantile_triplet(
         UsageError: `share` is not from 0 to 1, or labels are not [B].
     """
     check_labels(feat_bd, label_b)
-    if not 0 <= share <= 1:
+    if not 0 <= check_number(share, "share") <= 1:
         raise UsageError(f"a share of {share}: it must be from 0, the hardest negative, to 1", argument="share")
     dist_bb = euclidean(feat_bd, feat_bd)
     same_bb = label_b[:, None] == label_b
@@ -71,7 +72,7 @@ class CurriculumTriplet(nn.Module):
 
     def __init__(self, epochs: float, margin: float = 0.3, *, form: Form = "hinge", unit: bool = False) -> None:
         super().__init__()
-        if not epochs > 0:
+        if not check_number(epochs, "epochs") > 0:
             raise UsageError(f"a curriculum of {epochs} epochs: it must have some", argument="epochs")
         self.epochs, self.margin, self.form, self.unit = epochs, margin, form, unit
         self.share = 1.0

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.errors import UsageError
-from reidkit.losses.triplet import check_labels, checked_classes
-from reidkit.recipe.checks import check_choice
+from reidkit.losses.triplet import check_factor, check_labels, checked_classes
+from reidkit.recipe.checks import check_choice, check_number, check_whole
 
 SmoothingOver = Literal["all", "others"]
 ClassifierInit = Literal["normal", "kaiming"]
@@ -119,6 +119,8 @@ def margin_logits(cos_bc: Tensor, label_b: Tensor, kind: Logits, *, scale: float
     """
     check_choice(kind, Literal["cosface", "arcface", "circle"], "kind")
     check_labels(cos_bc, label_b)
+    check_factor(scale, "scale")
+    check_factor(margin, "margin")
     true_bc = F.one_hot(label_b, cos_bc.shape[1]).bool()
     others_bc = cos_bc
     if kind == "cosface":
@@ -139,7 +141,7 @@ def smoothing_over_all(smoothing: float, over: SmoothingOver, num_ids: int) -> f
 
     Eps over the others is eps N/(N-1) over all: both give each other id eps/(N-1).
     """
-    if not 0 <= smoothing <= 1:
+    if not 0 <= check_number(smoothing, "smoothing") <= 1:
         raise UsageError(f"a smoothing of {smoothing}: it must be from 0 to 1, as 0.1", argument="smoothing")
     check_choice(over, SmoothingOver, "smoothing_over")
     return smoothing * (num_ids / max(num_ids - 1, 1) if over == "others" else 1.0)
@@ -152,7 +154,8 @@ def new_classifier(dim: int, num_ids: int, *, bias: bool, init: ClassifierInit, 
     plain baseline has it, torch's own initialisation stays.
     """
     check_choice(init, ClassifierInit, "init")
-    classifier = nn.Linear(dim, num_ids, bias=bias)
+    check_number(std, "std")
+    classifier = nn.Linear(check_whole(dim, "dim", least=1), check_whole(num_ids, "num_ids", least=1), bias=bias)
     if not bias and init == "normal":
         nn.init.normal_(classifier.weight, std=std)
     elif not bias:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from reidkit.losses.triplet import among, check_labels, euclidean, mean_of, same_and_other
+from reidkit.losses.triplet import among, check_factor, check_labels, euclidean, mean_of, same_and_other
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,8 @@ def circle_loss(feat_bd: Tensor, label_b: Tensor, margin: float = 0.25, scale: f
         margin: m.
         scale: g.
     """
+    check_factor(margin, "margin")
+    check_factor(scale, "scale")
     cos_bb, positive_bb, negative_bb = _cosines(feat_bd, label_b)
     counts_b = positive_bb.any(dim=1) & negative_bb.any(dim=1)
     pos_bb = -scale * (1 + margin - cos_bb).clamp_min(0).detach() * (cos_bb - 1 + margin)
@@ -46,6 +48,7 @@ def supervised_contrastive(feat_bd: Tensor, label_b: Tensor, scale: float = 10.0
         label_b: The id of each [B].
         scale: 1/t, the inverse of the temperature.
     """
+    check_factor(scale, "scale")
     cos_bb, positive_bb, negative_bb = _cosines(feat_bd, label_b)
     counts_b = positive_bb.any(dim=1)
     score_bb = scale * cos_bb
@@ -65,6 +68,7 @@ def centroid_triplet(feat_bd: Tensor, label_b: Tensor, margin: float = 0.5) -> T
         label_b: The id of each [B]; an id with one image has no centroid and does not count.
         margin: In units of the distance.
     """
+    check_factor(margin, "margin")
     center_bd, place_b, counts_b = _centroids(feat_bd, label_b)
     dist_bb = euclidean(feat_bd, center_bd)
     negative_bb = (label_b[:, None] != label_b) & (place_b[:, None] == place_b) & counts_b
@@ -82,6 +86,7 @@ def centroid_triplet_as_published(feat_bd: Tensor, label_b: Tensor, margin: floa
         label_b: The id of each [B].
         margin: In units of the distance.
     """
+    check_factor(margin, "margin")
     center_bd, place_b, counts_b = _centroids(feat_bd, label_b)
     both_ed = torch.cat((feat_bd, center_bd))
     label_e, place_e, counts_e = (of_b.repeat(2) for of_b in (label_b, place_b, counts_b))

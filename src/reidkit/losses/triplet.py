@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from reidkit.errors import UsageError
-from reidkit.recipe.checks import check_choice
+from reidkit.recipe.checks import check_choice, check_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,6 +164,16 @@ def checked_classes(feat_bd: Tensor, label_b: Tensor, dim: int, num_ids: int) ->
     return label_b.long()
 
 
+def check_factor(value: float | Tensor, argument: str) -> None:
+    """Refuse what a loss cannot calculate with; a tensor, as one that is learned, is not looked at.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    if not isinstance(value, torch.Tensor):
+        check_number(value, argument)
+
+
 def same_and_other(label_b: Tensor) -> tuple[Tensor, Tensor]:
     """Return which pairs [B, B] are of two images of one id, none with itself, and which are of two ids."""
     same_bb = label_b[:, None] == label_b
@@ -174,6 +184,9 @@ def same_and_other(label_b: Tensor) -> tuple[Tensor, Tensor]:
 def mean_loss(difference_b: Tensor, margin: float, form: Form, counts_b: Tensor | None = None) -> Tensor:
     """Return the mean over anchors of what d_p - d_n [B] costs; of those alone that count if that is given."""
     soft = check_choice(form, Form, "form") == "soft"
+    if isinstance(margin, str) and margin == "soft":  # as others write it
+        raise UsageError("margin must be a number, not soft: pass form='soft', which has no margin", argument="margin")
+    check_factor(margin, "margin")
     cost_b = F.softplus(difference_b) if soft else F.relu(difference_b + margin)
     return cost_b.mean() if counts_b is None else mean_of(cost_b, counts_b)
 
