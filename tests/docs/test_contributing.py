@@ -159,6 +159,20 @@ def test_a_recipe_does_what_the_page_says(tmp_path, recipe, check):
     python(copied(tmp_path, recipe), "-c", check)
 
 
+def test_all_recipes_together_are_what_ruff_asks_for(tmp_path):
+    copy = copied(tmp_path, *FILES)
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    for words in (("check",), ("format", "--check")):
+        run = subprocess.run(
+            [sys.executable, "-m", "ruff", *words, "--no-cache", "src"],
+            check=False,
+            cwd=copy,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stdout
+
+
 TRAIN = """
 from reidkit.cli.main import main
 from reidkit.recipe import digest
