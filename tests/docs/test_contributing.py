@@ -19,7 +19,7 @@ from tests.noise import draw_noise
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-FILES = {"loss": 3, "data set": 2, "backbone": 2, "head": 2, "method": 2}
+FILES = {"loss": 3, "data set": 2, "backbone": 2, "head": 2, "method": 2, "re-ranking": 3}
 """How many files a recipe may touch."""
 
 
@@ -148,9 +148,28 @@ assert row.parent == "strong-baseline"
 """
 
 
+# Images at (1, 0) and (0.6, 0.8) become 2 (1, 0) + (0.6, 0.8) and 2 (0.6, 0.8) + (1, 0), of the length sqrt(7.4).
+RERANKING = """
+import numpy as np
+import reidkit as rk
+
+gallery = rk.Embeddings([[1, 0], [0.6, 0.8]], pids=[7, 8], camids=[2, 2])
+query = rk.Embeddings([[2, 0]], pids=[8], camids=[1])
+np.testing.assert_allclose(rk.rerank(query, gallery, "augmentation"), 1 - np.array([[2.6, 2.2]]) / 7.4**0.5, atol=1e-6)
+assert rk.score(query, gallery, rerank="augmentation").map == 0.5
+"""
+
+
 @pytest.mark.parametrize(
     ("recipe", "check"),
-    [("loss", LOSS), ("data set", DATA), ("backbone", BACKBONE), ("head", HEAD), ("method", METHOD)],
+    [
+        ("loss", LOSS),
+        ("data set", DATA),
+        ("backbone", BACKBONE),
+        ("head", HEAD),
+        ("method", METHOD),
+        ("re-ranking", RERANKING),
+    ],
 )
 def test_a_recipe_does_what_the_page_says(tmp_path, recipe, check):
     for path in ("cam_a/000_45.png", "cam_a/001_90.png", "cam_b/000_0.png", "cam_b/007_180.png"):

@@ -180,8 +180,10 @@ def _blocks(query: Array, gallery: Array, method: RerankMethod, metric: Metric, 
         return k_reciprocal_blocks(query, gallery, numbers.k1, numbers.k2, numbers.lam, metric)
     if method == "expansion":
         return distance_blocks(alpha_query_expansion(query, gallery), gallery)
-    cross = CrossNeighbourhood(distance="rank" if method == "ecn" else "original")
-    return expanded_cross_blocks(query, gallery, cross)
+    if method in {"ecn", "ecn-original"}:
+        cross = CrossNeighbourhood(distance="rank" if method == "ecn" else "original")
+        return expanded_cross_blocks(query, gallery, cross)
+    raise NotImplementedError(f"nothing re-ranks by {method}: call it here")
 
 
 def _features(side: Embeddings | ArrayLike) -> Array:
