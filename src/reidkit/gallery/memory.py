@@ -72,7 +72,7 @@ class MemoryGallery(BaseGallery):
         check_filter(matching)
         after = read_cursor(cursor, limit)
         with self._lock:
-            found = list(islice((row for row in self._matching(matching) if row.id > after), limit + 1))
+            found = list(islice(self._matching(matching, after), limit + 1))
         return page_of(found, limit)
 
     def keys(self) -> list[str]:
@@ -110,8 +110,14 @@ class MemoryGallery(BaseGallery):
             now = position_of(self._uuid, self._last, len(self._gone))
             return Changes(added, tuple(row for row in self._gone[gone:] if row <= seen), now)
 
-    def _matching(self, matching: Filter) -> Iterable[Row]:
-        return (entry.row for entry in self._entries.values() if matching.matches(entry.row))
+    def _matching(self, matching: Filter, after: int = 0) -> Iterable[Row]:
+        """Return the rows that meet a filter, of ids above one; those of keys are looked up."""
+        ids: Iterable[int] = self._entries
+        if matching.keys is not None:
+            ids = sorted({self._ids[key] for key in matching.keys if key in self._ids})
+            matching = replace(matching, keys=None)
+        rows = (self._entries[number].row for number in ids if number > after)
+        return filter(matching.matches, rows) if matching else rows
 
     def _write(
         self,

@@ -33,6 +33,7 @@ class PersonIds:
             if name is not None:
                 self._pids.setdefault(name, pid)
         self._taken = {*names, *taken}
+        self._next = max(self._taken, default=-1) + 1
 
     def row(self, row: Row) -> Row:
         """Return a row, which has an id and its name, with the id that the gallery knows the name by."""
@@ -40,8 +41,10 @@ class PersonIds:
             return row
         name = str(row.attributes[PERSON])
         if name not in self._pids:
-            self._pids[name] = max(self._taken) + 1 if row.pid in self._taken else row.pid
-            self._taken.add(self._pids[name])
+            pid = self._next if row.pid in self._taken else row.pid
+            self._pids[name] = pid
+            self._taken.add(pid)
+            self._next = max(self._next, pid + 1)
         return row if self._pids[name] == row.pid else replace(row, pid=self._pids[name])
 
 
