@@ -17,6 +17,7 @@ from PIL import Image
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter, Gallery, Query, Row, SearchOptions, create_gallery, open_gallery
+from reidkit.gallery.person_ids import settle_named
 from reidkit.types import Sample
 from tests.gallery import milvus_service
 from tests.gallery.made import Colours, colour, keys, similarities
@@ -238,6 +239,16 @@ def test_rows_are_settled_as_they_are_added(gallery):
     gallery.add_vectors([RED], [Row("a", pid=0)], settle=settle)
     assert gallery.add_vectors([GREEN], [Row("b", pid=0)], settle=settle).keys == ("b",)
     assert [row.pid for row in gallery] == [10, 11]
+
+
+def test_a_name_gets_no_id_of_rows_without_names_that_were_added_meanwhile(gallery):
+    def add(key, pid, name):
+        row = Row(key, pid=pid, attributes={"person": name} if name else {})
+        gallery.add_vectors([RED], [row], settle=settle_named([key]) if name else None)
+
+    for key, pid, name in (("a", 0, "Karl"), ("b", 1, ""), ("c", 1, "Lena"), ("d", 0, "Lena"), ("e", 2, "Max")):
+        add(key, pid, name)
+    assert [row.pid for row in gallery] == [0, 1, 2, 2, 3]
 
 
 def test_adding_again_changes_nothing_and_replacing_does(gallery):

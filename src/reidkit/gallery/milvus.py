@@ -264,10 +264,12 @@ class MilvusGallery(BaseGallery):
         check_lengths(vectors, rows)
         check_thumbnails(thumbnails)
         with self._lock:
-            if settle:  # all rows are read for it once
-                names = self.person_names() if self._names is None else self._names
-                rows = settle(rows, names)
-                self._names = first_names(rows, names)
+            if settle and self._names is None:  # all rows are read for it once
+                self._names = self.person_names()
+            if settle and self._names is not None:
+                rows = settle(rows, self._names)
+            if self._names is not None:  # what is added without names takes ids, too
+                self._names = first_names(rows, self._names)
             new = rows_to_write(vectors, rows, thumbnails)
             records = self._store.by_key((row.key for row in rows), ("key", "id", "digest"), size=PAGE, level="strong")
             known = {key: (int(record["id"]), bytes.fromhex(record["digest"])) for key, record in records.items()}
