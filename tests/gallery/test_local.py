@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
-from reidkit.gallery import Filter, Row, database, local, open_gallery, records
+from reidkit.gallery import Filter, Query, Row, database, local, open_gallery, records
 from reidkit.gallery.database import connect
 from reidkit.gallery.local import LocalGallery
+from reidkit.gallery.vector_index import Index
 from tests.gallery.made import Calibrated, Colours, keys
 
 RED, GREEN, BLUE = [1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]
@@ -176,6 +177,39 @@ def test_removals_are_not_kept_as_features_in_memory(path, monkeypatch):
         gallery.remove([str(number) for number in range(30)])
         gallery.search_vectors([RED])
         assert gallery.info().memory == before // 2
+
+
+def test_a_first_search_that_is_interrupted_leaves_no_row_twice(path, monkeypatch):
+    """As by Ctrl-C in a notebook, where the next search goes on with the same gallery."""
+    with filled(path, np.eye(3)) as gallery:
+        monkeypatch.setattr(records, "LOADED", 2)
+        add = Index.add
+
+        def interrupted(self, new):
+            if len(new.ids) == 1:
+                raise KeyboardInterrupt
+            add(self, new)
+
+        with monkeypatch.context() as once:
+            once.setattr(Index, "add", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                gallery.search_vectors([[1, 2, 3]])
+        (found,) = gallery.search_vectors([[1, 2, 3]])
+        assert (keys(found), found.searched) == (["2", "1", "0"], 3)
+
+
+def test_features_are_read_without_those_of_the_whole_gallery(path):
+    with filled(path, np.eye(3)) as gallery:
+        assert gallery.vectors(["2", "0", "2"]).tolist() == [[0, 0, 1], [1, 0, 0], [0, 0, 1]]
+        assert gallery.info().memory == 0
+        with pytest.raises(DataError, match="d is not in the gallery"):
+            gallery.vectors(["0", "d"])
+
+
+def test_rows_are_left_out_by_key_without_reading_all(path, monkeypatch):
+    with filled(path, np.eye(3)) as gallery:
+        monkeypatch.delattr(Filter, "sql")
+        assert keys(gallery.search(Query(keys=["0"], negative=["1"]), filter=Filter(not_keys=["d"]))) == ["2"]
 
 
 def test_check_finds_what_was_changed_behind_its_back(path):

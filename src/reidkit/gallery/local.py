@@ -26,6 +26,7 @@ from reidkit.gallery.records import (
     FROM,
     delete_rows,
     has_gap,
+    ids_of,
     insert_rows,
     known_digests,
     make_row,
@@ -151,6 +152,11 @@ class LocalGallery(BaseGallery):
         with self._database.reading() as connection:
             found = connection.execute(asked, [key]).fetchone()
         return bytes(found[0]) if found else None
+
+    def vectors(self, keys: Sequence[str]) -> NDArray[np.float32]:
+        """Return the features of rows, for which nothing is read into memory but they: see `Gallery.vectors`."""
+        with self._database.reading() as connection:
+            return read_vectors(connection, ids_of(connection, keys), self.dim)
 
     def info(self) -> Info:
         """Return what the gallery is."""
@@ -316,8 +322,12 @@ class LocalGallery(BaseGallery):
             gone = connection.execute(asked, [self._seen_removed, self._seen]).fetchall()
             self._index.remove(np.array([number for (number,) in gone], np.int64))
         self._index.names = dict(connection.execute("SELECT name, id FROM cameras"))
-        for new in new_rows(connection, self._seen, self.dim):
-            self._index.add(new)
+        try:
+            for new in new_rows(connection, self._seen, self.dim):
+                self._index.add(new)
+        except BaseException:  # Ctrl-C, too: some of them are in it, and would be added again
+            self._clear_index()
+            raise
         self._seen, self._seen_removed = last, removed
 
 

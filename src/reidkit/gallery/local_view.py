@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reidkit.gallery.filters import UNKNOWN
-from reidkit.gallery.query_search import no_such_key
-from reidkit.gallery.records import known_digests, read_rows, read_vectors
+from reidkit.gallery.records import ids_of, known_digests, read_rows, read_vectors
+from reidkit.gallery.vector_index import members
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +28,7 @@ class LocalView:
 
     def __init__(self, connection: sqlite3.Connection, snapshot: Snapshot, dim: int) -> None:
         self._connection, self._snapshot, self._dim = connection, snapshot, dim
+        self._last: tuple[Filter, NDArray[np.bool_]] | None = None
 
     @property
     def size(self) -> int:
@@ -53,12 +55,20 @@ class LocalView:
         return dict(zip(groups, counts.tolist(), strict=True))
 
     def _passed(self, matching: Filter) -> NDArray[np.bool_]:
-        """Return which rows of the snapshot match."""
-        passed = self._snapshot.passed(matching)
+        """Return which rows of the snapshot match; a search may ask for the same several times."""
+        if self._last is None or self._last[0] != matching:
+            self._last = (matching, self._matching(matching))
+        return self._last[1]
+
+    def _matching(self, matching: Filter) -> NDArray[np.bool_]:
+        passed = self._snapshot.passed(replace(matching, not_keys=()))
         if passed is None:
             where, values = matching.sql()
             ids = self._connection.execute(f"SELECT id FROM rows WHERE {where} ORDER BY id", values)  # noqa: S608
-            passed = self._snapshot.among(np.fromiter((number for (number,) in ids), np.int64))
+            return self._snapshot.among(np.fromiter((number for (number,) in ids), np.int64))
+        if matching.not_keys:  # a few, which are looked up
+            gone = [number for number, _ in known_digests(self._connection, tuple(matching.not_keys)).values()]
+            passed = passed & ~members(self._snapshot.ids, np.array(gone, np.int64))
         return passed
 
     def rows(self, ids: NDArray[np.int64]) -> list[Row]:
@@ -75,8 +85,4 @@ class LocalView:
         Raises:
             DataError: there is no such key.
         """
-        found = known_digests(self._connection, keys)
-        for key in keys:
-            if key not in found:
-                raise no_such_key(key)
-        return np.array([found[key][0] for key in keys], np.int64)
+        return ids_of(self._connection, keys)

@@ -12,6 +12,7 @@ from reidkit.gallery.conflicts import attributes_text
 from reidkit.gallery.filters import UNKNOWN
 from reidkit.gallery.person_ids import PERSON
 from reidkit.gallery.positions import KEPT_DAYS
+from reidkit.gallery.query_search import no_such_key
 from reidkit.gallery.row import Row, made_of, now_micros, time_of, to_micros
 from reidkit.gallery.vector_index import NewRows
 
@@ -102,6 +103,19 @@ def known_digests(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[s
     asked = "SELECT key, id, digest FROM rows WHERE key IN (SELECT value FROM json_each(?))"
     found = connection.execute(asked, [json.dumps(list(keys))])
     return {key: (number, digest) for key, number, digest in found}
+
+
+def ids_of(connection: sqlite3.Connection, keys: Sequence[str]) -> NDArray[np.int64]:
+    """Return the ids of keys.
+
+    Raises:
+        DataError: there is no such key.
+    """
+    found = known_digests(connection, keys)
+    for key in keys:
+        if key not in found:
+            raise no_such_key(key)
+    return np.array([found[key][0] for key in keys], np.int64)
 
 
 def _json(ids: NDArray[np.int64]) -> str:
