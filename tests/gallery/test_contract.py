@@ -386,6 +386,16 @@ def test_pages(gallery):
             gallery.rows(limit=limit)
 
 
+def test_two_lists_that_are_read_in_turn_do_not_mix(gallery):
+    """Their filters are equal to Python, where 1 is True."""
+    rows = [Row(f"{n}", attributes={"n": value}) for n, value in enumerate([1, True, 1, True, 1, True])]
+    gallery.add_vectors([RED] * 6, rows)
+    filters = [Filter(attributes={"n": 1}), Filter(attributes={"n": True})]
+    first = [gallery.rows(matching, limit=1) for matching in filters]
+    rest = [gallery.rows(matching, cursor=page.next) for matching, page in zip(filters, first, strict=True)]
+    assert [keys(page.rows) for page in rest] == [["2", "4"], ["3", "5"]]
+
+
 @pytest.mark.parametrize("by", ["person", "camera"])
 @pytest.mark.parametrize("size", [1, 3])
 def test_fewer_groups_than_a_page_holds_need_no_more_than_their_rows(gallery, by, size):

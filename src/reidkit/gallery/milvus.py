@@ -87,7 +87,7 @@ class MilvusGallery(BaseGallery):
         self._lock = threading.RLock()  # of changes
         self._last = 0
         self._tag = secrets.randbelow(STEP)  # two programs that write at the same moment give different ids
-        self._listing: tuple[Filter, NDArray[np.int64]] = (EVERYTHING, np.zeros(0, np.int64))
+        self._listing: tuple[str, NDArray[np.int64]] = ("", np.zeros(0, np.int64))
         self._noted_calibration = self._pruned = False
         self._names: dict[int, str | None] | None = None
 
@@ -178,13 +178,13 @@ class MilvusGallery(BaseGallery):
         they end, ids are fetched that have been added meanwhile. Rows that are gone meanwhile are not found later.
         """
         known, ids = self._listing
-        if not fresh and known == matching and len(ids) and after < ids[-1]:
+        expression = matching.milvus()  # and not the filter: to Python, an attribute of 1 is equal to one of True
+        if not fresh and known == expression and len(ids) and after < ids[-1]:
             return ids[np.searchsorted(ids, after, side="right") :]
         condition = f"id > {after}"
-        expression = f"({matching.milvus()}) and {condition}" if matching else condition
-        pages = self._store.pages(expression, ("id",))
+        pages = self._store.pages(f"({expression}) and {condition}" if expression else condition, ("id",))
         ids = np.sort(np.array([record["id"] for page in pages for record in page], np.int64))
-        self._listing = (matching, ids)
+        self._listing = (expression, ids)
         return ids
 
     def info(self) -> Info:
