@@ -126,7 +126,8 @@ class SearchOptions:
     Attributes:
         top: Hits, or groups of hits, of a page.
         offset: So many are passed over first.
-        cursor: `Hits.next` of the page before: unlike an offset it stays true while rows are added and removed.
+        cursor: `Hits.next` of the page before, for the same query and options: unlike an offset it stays true while
+            rows are added and removed, but not with groups or re-ranking, where it is an offset.
         filter: What is searched among.
         other_cameras: Leave out the query's own camera.
         radius: The least similarity; "calibrated": the threshold of the calibration, by pair of cameras.
