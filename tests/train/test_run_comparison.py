@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,3 +46,23 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is nothing to compare") as error:
         compare_runs(tmp_path / "run", tmp_path / "run")
     assert error.value.argument == "data"
+
+
+def test_runs_of_one_recipe_say_what_else_they_differ_in(tmp_path: Path) -> None:
+    """A student and a plain run have one recipe; so have two seeds, and two training sets."""
+    row = '{"kind": "epoch", "epoch": 1, "step": 2, "loss": 1.0}\n'
+    facts = {"seed": 0, "precision": "float32", "people": 3, "training_set": "a" * 64, "weights": "none"}
+    student = {**facts, "seed": 1, "training_set": "b" * 64 + " streamed", "teacher": "0123456789abcdef"}
+    student["terms"] = [["similarity", 1.0, "f_i", ""]]
+    for name, value in (("plain", facts), ("student", student)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.jsonl").write_text(row)
+        (tmp_path / name / "run.json").write_text(json.dumps(value))
+    found = compare_runs(tmp_path / "plain", tmp_path / "student")
+    assert found.given == (
+        "seed: 0, not 1",
+        f"training images: {'a' * 16}, not {'b' * 16} streamed",
+        "terms: none, not similarity",
+        "teacher: none, not 0123456789abcdef",
+    )
+    assert compare_runs(tmp_path / "plain", tmp_path / "plain").given == ()

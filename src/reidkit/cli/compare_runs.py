@@ -93,7 +93,7 @@ def _print(found: RunComparison) -> None:
     if a.log and b.log:
         training = [("epochs", str(a.epochs), str(b.epochs)), ("loss", _loss(a), _loss(b))]
         print_table(("training", "A", "B"), training)
-    for line in found.changed:
+    for line in (*found.changed, *found.given):
         print_line(f"A has {line}")
     if not test:
         print_line("no test was made: give --data, or two files of --per-query")
@@ -133,6 +133,7 @@ def _json(found: RunComparison) -> dict[str, Any]:
         for key, side in (("a", found.a), ("b", found.b))
     }
     value["recipe_differences"] = list(found.changed)
+    value["run_differences"] = list(found.given)
     if test := found.test:
         value |= {name: one.as_json() for name, one in test.differences.items()}
         value |= {"queries": test.queries, "ids": test.ids, "exact": test.exact, "smallest_p": test.smallest_p}
@@ -167,7 +168,7 @@ def _write(path: Path, found: RunComparison, protocol: EvaluationProtocol) -> No
         ],
         sentence=_sentence(test) if test else "",
         curves=(a.curves, b.curves),
-        changed=found.changed,
+        changed=(*found.changed, *found.given),
         queries=[
             ComparedQuery(one["path"] or f"query {one['query']}", one["pid"], one["camid"], (one["a"], one["b"]), pair)
             for one, pair in zip(_queries(found), zip(*lists, strict=True), strict=True)

@@ -301,7 +301,8 @@ class ClusteredBatches(TrainBatches):
 
     def _refusal(self, epoch: int, count: int, outliers: int, images: int) -> RunError | None:
         """Say why no batches can be made of so many clusters, if so."""
-        eps, found = self._job.recipe.adapt.eps, f"{count or 'no'} cluster{'s' * (count != 1)} and {outliers} outliers"
+        eps = self._job.recipe.adapt.eps
+        found = f"{count or 'no'} cluster{'s' * (count != 1)} and {outliers} outlier{'s' * (outliers != 1)}"
         made = f"before epoch {epoch} the {images} images make up {found}"
         if count < 2:
             change = f"{'lower' if count else 'raise'} adapt.eps, which is {eps:g}"

@@ -18,7 +18,7 @@ from reidkit.metrics.intervals import Values, compare_paired
 from reidkit.plots.charts import curve_over_epochs
 from reidkit.recipe import differences, load
 from reidkit.terminal import cell_text
-from reidkit.train import log
+from reidkit.train import log, run_folder
 from reidkit.types import EXPORTED
 
 if TYPE_CHECKING:
@@ -74,13 +74,15 @@ class RunComparison:
 
     `test`: the differences of their scores on the same queries, with intervals and p values; None where there are no
     scores of single queries. `changed`: the fields of their recipes that differ; `optim.lr: 0.1, not 0.2` says that
-    `a` has 0.1.
+    `a` has 0.1. `given`: what else two runs differ in, in the same words: seed, precision, weights, training images, a
+    teacher, own parts.
     """
 
     a: Side
     b: Side
     test: PairedComparison | None
     changed: tuple[str, ...]
+    given: tuple[str, ...] = ()
 
     def most_different(self, count: int = 10) -> list[int]:
         """Return the numbers of the queries whose average precision differs most, of those that differ at all."""
@@ -143,7 +145,8 @@ def compare_runs(  # noqa: PLR0913
             argument="data",
         )
     changed = differences(first.recipe, second.recipe) if first.recipe and second.recipe else []
-    return RunComparison(a=first, b=second, test=test, changed=tuple(changed))
+    given = run_folder.differences(Path(a), Path(b))
+    return RunComparison(a=first, b=second, test=test, changed=tuple(changed), given=tuple(given))
 
 
 def _open(path: Path) -> Side:

@@ -26,7 +26,7 @@ LEFT_OUT = "left_out"
 STREAMED = " streamed"
 """What the digest of a training set that is streamed ends in."""
 
-_SAID = {"people": "training ids"}
+_SAID = {"people": "training ids", "training_set": "training images"}
 """What `run.json` calls otherwise than sentences do."""
 
 _NO_NAME = re.compile(r'[/\\<>:"|?*]')
@@ -127,6 +127,33 @@ def left_out(folder: Path) -> list[int]:
     except RunError:
         return []  # `begin` will say what is wrong with it
     return found if isinstance(found, list) and all(isinstance(i, int) for i in found) else []
+
+
+def differences(first: Path, second: Path) -> list[str]:
+    """Return what two runs differ in beside their recipes, as `seed: 0, not 1`, where `first` has 0.
+
+    These are seed, precision, weights, training images, and parts that are the user's own or a teacher. A folder
+    without a `run.json` that can be read differs in nothing.
+    """
+    try:
+        ours, theirs = (_read_json(folder / "run.json") for folder in (first, second))
+    except RunError:
+        return []
+    known = {"seed", "precision", "weights", "training_set"} & ours.keys() & theirs.keys()
+    keys = [key for key in ("seed", "precision", "weights", "training_set", *OWN) if key in known or key in OWN]
+    return [
+        f"{_SAID.get(key, key)}: {_short(ours.get(key))}, not {_short(theirs.get(key))}"
+        for key in keys
+        if ours.get(key) != theirs.get(key)
+    ]
+
+
+def _short(value: object) -> str:
+    """Return a fact for a line: of terms their names, of digests the beginning."""
+    if isinstance(value, list):
+        return " and ".join(str(term[0]) if isinstance(term, list) and term else str(term) for term in value)
+    text = "none" if value is None else str(value)
+    return text if not re.fullmatch(r"[0-9a-f]{17,}.*", text) else text[:16] + text[64:]
 
 
 def default_folder(recipe: Recipe, seed: int) -> Path:
