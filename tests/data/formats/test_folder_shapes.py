@@ -62,6 +62,7 @@ def test_ids_and_cameras_by_hand(
          r"format='folder-nested'; if it is a camera, format='folder-cameras'; and if it is a data set, name .*part1"),
         (["train/anna/a.jpg", "test/bob/b.jpg"], r"train and test, and no query and gallery: .*`reidkit split .* OUT`, or"),
         (["test/anna/a.jpg", "test/bob/b.jpg"], r"folders of ids in test and no train: name one of them .*reidkit split"),
+        (["a/b/c/train/anna/x.jpg", "a/b/c/train/bob/x.jpg"], r"only further down, such as a/b/c/train/anna/x.jpg: give a "),
         (["session1/001/a.jpg", "session2/002/a.jpg"], r"folders of folders of images \(session1, session2"),
     ],
 )  # fmt: skip

@@ -212,6 +212,11 @@ def _why_not(folder: Path) -> UnknownLayoutError:
     """Why nothing was recognised, from the place that looks most like a data set."""
     places = [place for level in scan.levels(folder) for place in level]
     if not any(scan.any_image(place) for place in places):
+        if deep := next(scan.images_below(folder), None):
+            return UnknownLayoutError(
+                f"{folder} holds images only further down, such as {deep.relative_to(folder)}: give a "
+                "folder nearer to them"
+            )
         packed = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in _ARCHIVES)
         remedy = f"unpack {packed[0]}" if packed else "give the folder of a data set"
         return UnknownLayoutError(f"{folder} holds no images: {remedy}")
