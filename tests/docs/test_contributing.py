@@ -105,6 +105,7 @@ found = rk.load_dataset(Path("viper"))
 assert found.name == "two-cameras"
 assert [(sample.pid, sample.camid) for sample in found.query] == [(0, 0), (1, 0)]
 assert [(sample.pid, sample.camid) for sample in found.gallery] == [(0, 1), (7, 1)]
+assert rk.load_dataset(Path("prid")).name == "prid"
 """
 
 BACKBONE = """
@@ -175,6 +176,9 @@ def test_a_recipe_does_what_the_page_says(tmp_path, recipe, check):
     for path in ("cam_a/000_45.png", "cam_a/001_90.png", "cam_b/000_0.png", "cam_b/007_180.png"):
         (tmp_path / "viper" / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (16, 32)).save(tmp_path / "viper" / path)
+    for path in ("cam_a/person_0001.png", "cam_b/person_0001.png"):
+        (tmp_path / "prid" / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 32)).save(tmp_path / "prid" / path)
     python(copied(tmp_path, recipe), "-c", check)
 
 

@@ -52,7 +52,7 @@ def test_ids_and_cameras_by_hand(
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        (["cam_a/000_45.jpg", "cam_b/000_90.jpg"], r"a folder of images per camera \(cam_a, cam_b\) and none per id: "),
+        (["cam_a/anna.jpg", "cam_b/anna.jpg"], r"a folder of images per camera \(cam_a, cam_b\) and none per id: "),
         (["image/0000001.jpg"], r"image holds images straight, such as 0000001.jpg: .*image/<id>/<image>.* \.csv"),
         (["train/x.jpg", "query/y.jpg", "gallery/z.jpg"], r"(train|query|gallery) holds images straight, such as"),
         (["train/x.jpg", "test/y.jpg"], r"(train|test) holds images straight, such as"),
