@@ -77,13 +77,13 @@ def test_no_comparison_where_there_is_none(tmp_path):
         ("table1", "small", (), "half the size, 40 epochs; from scratch."),
         ("table1", "short", (), "half the size, 24 epochs."),
         ("table1", "small", ("optim.epochs=2",), "half the size, 2 epochs; from scratch."),
-        ("beyond", "short", ("optim.epochs=3",), "images of 128x64, 3 epochs."),
+        ("beyond", "short", ("optim.epochs=1",), "images of 128x64, 1 epoch."),
     ],
 )
 def test_the_note_of_twins_says_how_long_they_are_trained(tmp_path, table, size, settings, words):
     notes = collect_results(order(tmp_path, table, size=size, settings=settings), KNOWN, {}).notes
     place = next(i for i, note in enumerate(notes) if note.endswith(words))
-    assert notes[place].count(" epochs") == 1
+    assert notes[place].count(" epoch") == 1
     assert not settings or notes[place + 1] == f"Changed by --set: {settings[0]}."
 
 

@@ -302,7 +302,10 @@ def _epochs_words(experiment: Experiment) -> str:
     """Return how long the rows of a table are trained, with what was changed by settings."""
     recipes = filter(None, map(experiment.recipe_shown, experiment.table.rows))
     counts = sorted({recipe.optim.epochs for recipe in recipes})
-    return f", {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} epochs" if counts else ""
+    if not counts:
+        return ""
+    ends = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return f", {ends} {'epoch' if ends == '1' else 'epochs'}"
 
 
 def _start_words(experiment: Experiment, twin: Twin) -> str:
