@@ -6,6 +6,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from reidkit.gallery.row import LARGEST
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -41,11 +43,19 @@ class PersonIds:
             return row
         name = str(row.attributes[PERSON])
         if name not in self._pids:
-            pid = self._next if row.pid in self._taken else row.pid
+            pid = self._free() if row.pid in self._taken else row.pid
             self._pids[name] = pid
             self._taken.add(pid)
             self._next = max(self._next, pid + 1)
         return row if self._pids[name] == row.pid else replace(row, pid=self._pids[name])
+
+    def _free(self) -> int:
+        """Return the number above all that are taken; where that is none that an id can be, one that is free."""
+        if self._next > LARGEST:
+            self._next = 0
+        while self._next in self._taken:
+            self._next += 1
+        return self._next
 
 
 def settle_named(keys: Iterable[str], taken: Iterable[int] = ()) -> Settle | None:
