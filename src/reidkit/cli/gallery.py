@@ -205,7 +205,7 @@ def search(
     wrong: Annotated[list[str] | None, typer.Option("--wrong", metavar="KEY", help="A false match.")] = None,
     best: Annotated[bool, typer.Option("--best", help="Of several images, compare the most similar one.")] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="How many hits, or groups of hits.")] = 10,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="Hits that are passed over first.")] = 0,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Hits, or groups, to pass over first.")] = 0,
     radius: Annotated[str | None, typer.Option(help="The least similarity: a number, or calibrated.")] = None,
     from_camera: Annotated[str | None, typer.Option("--from-camera", help="Where the images were taken.")] = None,
     other_cameras: Annotated[bool, typer.Option("--other-cameras", help="Not the camera of the query.")] = False,

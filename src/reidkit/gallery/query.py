@@ -125,7 +125,7 @@ class SearchOptions:
 
     Attributes:
         top: Hits, or groups of hits, of a page.
-        offset: So many are passed over first.
+        offset: So many hits, or groups, are passed over first.
         cursor: `Hits.next` of the page before, for the same query and options: unlike an offset it stays true while
             rows are added and removed, but not with groups or re-ranking, where it is an offset.
         filter: What is searched among.
