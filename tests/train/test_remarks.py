@@ -78,12 +78,13 @@ def test_what_has_no_effect_is_said(noise: Path, tmp_path: Path, caplog: pytest.
 
 
 @pytest.mark.parametrize(("camid", "words"), [(3, "come from one camera"), (-1, "come from unknown cameras")])
-def test_an_exchange_with_no_other_camera_is_said(
+def test_what_needs_another_camera_is_said(
     noise: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, camid: int, words: str
 ) -> None:
-    changes = ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0", "images.exchange=1"]
+    changes = ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0", "images.exchange=1", "batch.cameras=spread"]
     images = [Sample(each.path, each.pid, camid) for each in load_dataset(noise).train]
     with caplog.at_level("WARNING", "reidkit.train"):
         train(override(RECIPE, changes), images, out=tmp_path / "run", options=TrainOptions(precision="fp32"))
     said = {record.__dict__.get("argument"): record.getMessage() for record in caplog.records}
     assert said["images.exchange"] == f"images.exchange changes nothing, as the training images {words}"
+    assert said["batch.cameras"] == f"batch.cameras=spread changes nothing, as the training images {words}"

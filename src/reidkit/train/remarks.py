@@ -84,9 +84,12 @@ def _without_effect(source: ImageSource, job: Job) -> Iterator[tuple[str, str]]:
     """Yield the settings of the recipe that have no effect here: pairs of a key and a sentence."""
     images, optim = job.recipe.images, job.recipe.optim
     cameras = np.unique(source.samples.camids)
-    if images.exchange and len(cameras) < 2:
+    if len(cameras) < 2:
         why = "come from unknown cameras" if NO_CAMERA in cameras else "come from one camera"
-        yield "images.exchange", f"images.exchange changes nothing, as the training images {why}"
+        if images.exchange:
+            yield "images.exchange", f"images.exchange changes nothing, as the training images {why}"
+        if job.recipe.batch.cameras == "spread":
+            yield "batch.cameras", f"batch.cameras=spread changes nothing, as the training images {why}"
     if job.weights is None and optim.new != 1:
         yield (
             "optim.new",
