@@ -97,6 +97,22 @@ def test_two_folders_of_one_camera_are_refused(draw: Callable[..., Path]) -> Non
     assert [s.camid for part in load_dataset(root).splits for s in part] == [2, 3, 2]
 
 
+def test_small_copies_of_a_disk_are_no_images(draw: Callable[..., Path]) -> None:
+    """A Synology keeps them below each folder, in folders called like the images."""
+    root = draw(
+        "1/cam1/a.jpg",
+        "2/cam1/b.jpg",
+        "2/cam2/c.jpg",
+        "2/cam1/@eaDir/b.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "@eaDir/x.jpg",
+        "__MACOSX/y.jpg",
+    )
+    found = load_dataset(root)
+    assert read(found) == [("a.jpg", 0, 1), ("b.jpg", 1, 1), ("c.jpg", 1, 2)]
+    assert found.passed_over == {"hidden files": 3}
+    assert len(load_dataset(root, "folder-nested").train) == 3
+
+
 def test_parts_in_capitals_and_a_probe(draw: Callable[..., Path]) -> None:
     found = load_dataset(draw("Train/Anna/a.jpg", "Probe/bob/b.jpg", "GALLERY/bob/c.jpg"))
     assert [len(part) for part in (found.train, found.query, found.gallery)] == [1, 1, 1]

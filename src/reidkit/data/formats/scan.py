@@ -33,6 +33,9 @@ SUFFIXES = (
     *(".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 
+_SYSTEM_FOLDERS = frozenset(("@eadir", "__macosx"))
+"""Folders of small copies of the images (Synology) and of what a Mac notes beside files, as good as hidden."""
+
 MAX_SETS = 64
 """Folders in the folder around data sets, at most, if it is to be looked into two levels deep."""
 
@@ -196,9 +199,13 @@ def _images(folder: Path) -> Iterator[str]:
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith("."))
+            yield from (entry for entry in entries if not _is_hidden(entry.name))
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
 
 
 def _is(question: Callable[[], bool]) -> bool:
@@ -286,7 +293,7 @@ class _Used:
         path = os.path.normpath(path)
         if path in self.files or os.path.join(os.path.realpath(os.path.dirname(path)), entry.name) in self.real:
             return ""
-        if entry.name.startswith("."):
+        if _is_hidden(entry.name):
             return _HIDDEN
         if not os.path.exists(path):
             return _LOST
@@ -316,7 +323,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
         entries = () if real in seen else _listed(place)
         seen.add(real)
         for path, entry in entries:
-            if not _is_folder(entry) or entry.name.startswith("."):
+            if not _is_folder(entry) or _is_hidden(entry.name):
                 yield path, entry
             else:
                 waiting.append(path)
