@@ -269,3 +269,13 @@ def test_no_workers(tmp_path: Path) -> None:
 def test_names_are_unique_in_a_large_set() -> None:
     names = [shot.name for shot in Plan(ids=600, cameras=3, seed=0, images_per_camera=30).shots()]
     assert len(names) == len(set(names))
+
+
+def test_a_script_without_a_main_block_is_told_of_it(tmp_path: Path) -> None:
+    """Its drawing processes import the script, and would draw again."""
+    script = tmp_path / "mine.py"
+    script.write_text("import reidkit as rk\nrk.synthesize('people', ids=40, workers=2)\n")
+    run = subprocess.run([sys.executable, script], check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "as a script calls this outside of `if __name__ == '__main__':`" in run.stderr
+    assert not (tmp_path / "people").exists()

@@ -196,7 +196,9 @@ def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) 
                 _discard(unfinished, replaced)
     except BrokenProcessPool:
         raise DataError(
-            f"{out}: a drawing process died, perhaps for lack of memory: draw with workers=1", argument="workers"
+            f"{out}: a drawing process died, perhaps for lack of memory, or as a script calls this outside of "
+            "`if __name__ == '__main__':`: put the call below that, or draw with workers=1",
+            argument="workers",
         ) from None
     except OSError as error:
         raise not_written(out, error, "one in a folder you can write to") from None
