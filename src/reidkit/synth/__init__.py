@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Item = tuple[str, bytes, int, int, str]
-
     Progress = Callable[[int, int], None]
     Write = Callable[[Path, Iterator[Item]], int]
-
 
 TRAIN, QUERY, GALLERY = FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 README = "README.txt"
