@@ -993,8 +993,10 @@ def test_how_thresholds_are_said(page):
     said = page.evaluate(
         """async () => {
             const {thresholdWords, chance} = await import('/static/words.js');
-            const known = {threshold: 0.6, far: 0.001, curve: [[0.2, 0.1, 0.9], [0.6, 0.001, 0.5], [0.8, 0, 0.1]]};
+            const curve = [[0.2, 0.1, 0.9], [0.6, 0.001, 0.5], [0.8, 0, 0.1]];
+            const known = {threshold: 0.6, far: 0.001, impostors: 10000, curve};
             const said = [0.2, 0.4, 0.6, 0.8].map(t => thresholdWords(t, known));
+            said.push(thresholdWords(0.6, {...known, impostors: 10}), thresholdWords(0.6, {...known, impostors: 1000}));
             return [...said, ...[0.999, 0.5, 0.001, null].map(chance)];
         }"""
     )
@@ -1002,7 +1004,10 @@ def test_how_thresholds_are_said(page):
         "0.20: about 1 false match in 10 strangers; finds 90 % of the images of the same person.",
         "0.40: about 1 false match in 20 strangers; finds 70 % of the images of the same person.",
         "0.60: about 1 false match in 1,000 strangers; finds 50 % of the images of the same person.",
-        "0.80: fewer than 1 false match in 1,000 strangers; finds 10 % of the images of the same person.",
+        "0.80: about 1 false match in 1,000 strangers, or fewer; finds 10 % of the images of the same person.",
+        "0.60: how often strangers reach it is not known, as only 10 pairs of them were measured; finds 50 % of "
+        "the images of the same person.",
+        "0.60: about 1 false match in 100 strangers, or fewer; finds 50 % of the images of the same person.",
         "over 99 %",
         "50 %",
         "under 1 %",

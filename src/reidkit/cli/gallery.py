@@ -267,7 +267,7 @@ def search(
         write_search(uri, purpose, asked, how.filter, hits)
         if sheet:
             _draw(opened, asked, hits, (sheet, pictures))
-    print_hits(hits, as_json=as_json)
+    print_hits(hits, opened.calibration, as_json=as_json)
     if sheet and not as_json:
         print_line(f"picture in {sheet}")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from reidkit.gallery import Gallery, Hit, Hits
     from reidkit.gallery.fill import Filled
+    from reidkit.metrics.calibration_file import Calibration
 
 SHOWN = 20
 """Problems that are named one by one; --json has all of them."""
@@ -75,7 +76,7 @@ def searched_words(passed: int, searched: int, what: str) -> str:
     return words
 
 
-def print_hits(hits: Hits, *, as_json: bool) -> None:
+def print_hits(hits: Hits, known: Calibration | None, *, as_json: bool) -> None:
     """Print hits, and what their probabilities mean."""
     from reidkit.gallery.person_ids import PERSON
     from reidkit.gallery.row import time_text
@@ -105,7 +106,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
     }
     print_columns("key", [hit.key for hit in hits], columns)
     print_line(searched_words(hits.passed, hits.searched, "images"))
-    print_meaning(hits.threshold, hits.far, by_row=by_row)
+    print_meaning(known, by_row=by_row)
 
 
 def print_columns(name: str, keys: Sequence[str], columns: Mapping[str, Sequence[str]], left: int = 1) -> None:
@@ -124,16 +125,13 @@ def threshold_cells(hits: Iterable[Hit]) -> list[str]:
     return ["" if hit.threshold is None else f"{hit.threshold:.4f}" for hit in hits]
 
 
-def print_meaning(threshold: float | None, far: float | None, *, by_row: bool) -> None:
-    """Print what a match means, by the general threshold and its false accept rate, None without a calibration.
+def print_meaning(known: Calibration | None, *, by_row: bool) -> None:
+    """Print what a match means, by the general threshold and how often strangers reach it, None without a calibration.
 
     `by_row`: the table has a column with the threshold of each row.
     """
-    if threshold is not None and far:
-        which = "that of its row" if by_row else f"{threshold:.4f}"
-        print_line(
-            f"same: from the threshold on, {which}; about 1 false match in {1 / far:,.0f} strangers. A person must "
-            "check every match."
-        )
+    if known:
+        which = "that of its row" if by_row else f"{known.threshold():.4f}"
+        print_line(f"same: from the threshold on, {which}; {known.strangers()}. A person must check every match.")
     else:
         print_line("not calibrated: no probabilities (reidkit calibrate). A person must check every match.")

@@ -23,6 +23,7 @@ from reidkit.terminal import chance_words, counted
 
 if TYPE_CHECKING:
     from reidkit.gallery import Gallery, Query
+    from reidkit.metrics.calibration_file import Calibration
     from reidkit.video.clips import Clips
     from reidkit.video.joining import Proposal
     from reidkit.video.people import People
@@ -165,7 +166,7 @@ def find(
         proposal = hint._asdict() if hint else None
         print_json({**facts, "proposal": proposal, "visits": found, "files": files, "problems": problems})
     else:
-        _print_visits(visits, hint)
+        _print_visits(visits, opened.calibration, hint)
         for file in files:
             print_line(f"written {file}")
     for problem in problems:
@@ -222,7 +223,7 @@ def _write(
     return done
 
 
-def _print_visits(visits: Visits, hint: Proposal | None) -> None:
+def _print_visits(visits: Visits, known: Calibration | None, hint: Proposal | None) -> None:
     if not visits:
         print_line(f"nobody: {searched_words(visits.passed, visits.searched, 'tracks')}")
         return
@@ -238,7 +239,7 @@ def _print_visits(visits: Visits, hint: Proposal | None) -> None:
             f"a hint: {hint.far:.0%} of {hint.pairs:,} pairs of strangers, tracks that are seen together in these "
             f"videos, reach a similarity of {hint.threshold:.4f}"
         )
-    print_meaning(visits.threshold, visits.far, by_row=by_row)
+    print_meaning(known, by_row=by_row)
 
 
 def _print_some(visits: tuple[Visit, ...], *, by_row: bool) -> None:

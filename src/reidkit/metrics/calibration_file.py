@@ -14,8 +14,9 @@ from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics.identification import OpenSet
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
-from reidkit.metrics.verification import allowed_errors
+from reidkit.metrics.verification import FEW, allowed_errors
 from reidkit.recipe.checks import check_number, check_whole
+from reidkit.terminal import counted
 from reidkit.types import Cameras, Metric, beside
 
 NAME = "calibration.json"
@@ -130,6 +131,17 @@ class Calibration:
         """
         pair = pair_of(self, query_camid, gallery_camid)
         return pair.threshold if pair else self.chosen.threshold
+
+    def strangers(self) -> str:
+        """Say how often two people reach the threshold, as far as pairs of them were measured: of `FEW` errors on."""
+        measured = FEW / self.impostors
+        if self.settings.far >= measured:
+            return f"about 1 false match in {1 / self.settings.far:,.0f} strangers"
+        if measured <= 0.1:
+            return f"about 1 false match in {1 / measured:,.0f} strangers, or fewer"
+        return (
+            f"how often strangers reach it is not known: only {counted(self.impostors, 'pair')} of them were measured"
+        )
 
     def same_person(
         self,

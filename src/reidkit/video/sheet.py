@@ -48,11 +48,8 @@ def visits_figure(
     if not visits:
         rows.append([nobody()])
         names.append("")
-    if calibrated and visits.far:
-        meaning = (
-            f"same: from the threshold on; about 1 false match in {1 / visits.far:,.0f} strangers. below: probably "
-            "other people."
-        )
+    if gallery.calibration:
+        meaning = f"same: from the threshold on; {gallery.calibration.strangers()}. below: probably other people."
     else:
         meaning = "Not calibrated: no probabilities, and no threshold."
     note = (

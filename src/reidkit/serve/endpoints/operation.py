@@ -149,6 +149,7 @@ def _calibration(service: Service) -> dict[str, Any] | None:
         "threshold": known.threshold(),
         "prior": known.settings.prior,
         "pairs": len(known.camera_pairs),
+        "impostors": known.impostors,
         "data": known.data,
         "curve": [list(point) for point in known.curve[::step]],
     }

@@ -74,9 +74,15 @@ export function chance(probability) {
 export function thresholdWords(threshold, calibration) {
   const at = rates(threshold, calibration.curve);
   const own = Math.abs(threshold - calibration.threshold) < 0.005 ? calibration.far : at.far;
-  const least = Math.min(...calibration.curve.map((point) => point[1]).filter((far) => far > 0));
-  const strangers = own > 0 ? `about 1 false match in ${odds(own)} strangers` : `fewer than 1 false match in ${odds(least)} strangers`;
-  return `${threshold.toFixed(2)}: ${strangers}; finds ${Math.round(100 * at.tpr)} % of the images of the same person.`;
+  return `${threshold.toFixed(2)}: ${strangersReach(own, calibration.impostors)}; finds ${Math.round(100 * at.tpr)} % of the images of the same person.`;
+}
+
+/** As far as pairs of strangers were measured, of which ten are to reach a threshold before it is said how often. */
+function strangersReach(far, pairs) {
+  const measured = 10 / pairs;
+  if (far >= measured) return `about 1 false match in ${odds(far)} strangers`;
+  if (measured <= 0.1) return `about 1 false match in ${odds(measured)} strangers, or fewer`;
+  return `how often strangers reach it is not known, as only ${count(pairs, "pair")} of them were measured`;
 }
 
 const odds = (far) => {
