@@ -126,8 +126,10 @@ def test_float32_on_a_gpu_is_float32() -> None:
     assert before != exact
     with module.computing(gpu, torch.float32):
         assert getattr(convolutions, name) == exact
-    with module.computing(torch.device("cpu"), torch.float32):
+    cpu = torch.device("cpu")
+    with torch.autocast("cpu"), module.computing(cpu, torch.float32):  # a caller's own is not that of the options
         assert getattr(convolutions, name) == before
+        assert not torch.is_autocast_enabled("cpu")
     assert getattr(convolutions, name) == before
 
 

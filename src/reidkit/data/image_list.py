@@ -98,7 +98,7 @@ def _of_one(one: Named, format: str | None, split: Split | None) -> ImageList:  
     if isinstance(one, Dataset):
         return _of_dataset(one, split, f"the data set {one.name}")
     if isinstance(one, Sample):
-        _refuse_split(one.path, split)
+        refuse_split(one.path, split)
         return ImageList(as_samples([one]))
     path = check_path(one, "the path of an image or a folder, a data set or samples", "images")
     ending = path.suffix.lower()
@@ -112,7 +112,7 @@ def _file(path: Path, ending: str, split: Split | None) -> ImageList:
         raise MissingFileError(f"{path} is not there: give images, folders, lists of paths, tables or shards")
     if ending in TABLES:
         return _table(path, split)
-    _refuse_split(path, split)
+    refuse_split(path, split)
     if ending in LISTS:
         return ImageList(listed(_lines(path), path.parent, str(path)))
     if not path.name.lower().endswith(SUFFIXES):
@@ -134,7 +134,12 @@ def _of_dataset(dataset: Dataset, split: Split | None, where: object) -> ImageLi
     return ImageList(samples, dataset.names, tuple(worth_saying(dataset)))
 
 
-def _refuse_split(path: object, split: Split | None) -> None:
+def refuse_split(path: object, split: str | None) -> None:
+    """Refuse a split of what has none.
+
+    Raises:
+        DataError: one is named.
+    """
     if split is not None:
         raise DataError(f"{path} is no data set and has no split {split}: name none", argument="split")
 
@@ -148,7 +153,7 @@ def _folder(path: Path, split: Split | None) -> ImageList:
     try:
         return _of_dataset(load_dataset(path), split, path)
     except UnknownLayoutError:
-        _refuse_split(path, split)
+        refuse_split(path, split)
         samples = SampleTable(Sample(image, JUNK, NO_CAMERA) for image in images_below(path))
     if not samples:
         raise DataError(f"{path} holds no images: give a folder that does")
@@ -162,7 +167,7 @@ def _table(path: Path, split: Split | None) -> ImageList:
     """
     paths = None if has_labels(path) else paths_in(path)
     if paths is not None:
-        _refuse_split(path, split)
+        refuse_split(path, split)
         return ImageList(listed(paths, path.parent, str(path)))
     return _of_dataset(load_table(path, missing=True), split, path)
 

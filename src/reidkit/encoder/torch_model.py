@@ -231,9 +231,8 @@ def map_sequences(
 def computing(device: torch.device, precision: torch.dtype) -> Iterator[None]:
     """Compute in `precision`. On a GPU float32 is meant: torch's default for convolutions there, TF32, has 10 bits."""
     with ExitStack() as stack:
-        if precision != torch.float32:
-            stack.enter_context(torch.autocast(device.type, dtype=precision))
-        elif device.type == "cuda":
+        stack.enter_context(torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32))
+        if precision == torch.float32 and device.type == "cuda":
             for switch in (getattr(torch.backends.cudnn, "conv", torch.backends.cudnn), torch.backends.cuda.matmul):
                 stack.enter_context(full_precision(switch))
         yield

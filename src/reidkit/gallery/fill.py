@@ -290,8 +290,9 @@ def _names(place: Path, format: str | None, split: str | None, notes: list[str] 
 
 
 def _refuse_split(place: Path, split: str | None) -> None:
-    if split not in (None, "all"):
-        raise DataError(f"{place} is no data set and has no split {split}: name none", argument="split")
+    from reidkit.data.image_list import refuse_split
+
+    refuse_split(place, None if split == "all" else split)
 
 
 def _readable(names: Iterable[_Named], unreadable: list[tuple[str, str]] | None) -> Iterator[ImageRow]:

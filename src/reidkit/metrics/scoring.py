@@ -176,14 +176,14 @@ def _numbers(settings: KReciprocal | None, method: RerankMethod | None) -> KReci
 
 def _blocks(query: Array, gallery: Array, method: RerankMethod, metric: Metric, numbers: KReciprocal) -> Blocks:
     """Return the re-ranked distances, a block of queries at a time."""
-    if method == "k-reciprocal":
-        return k_reciprocal_blocks(query, gallery, numbers.k1, numbers.k2, numbers.lam, metric)
-    if method == "expansion":
-        return distance_blocks(alpha_query_expansion(query, gallery), gallery)
-    if method in {"ecn", "ecn-original"}:
-        cross = CrossNeighbourhood(distance="rank" if method == "ecn" else "original")
-        return expanded_cross_blocks(query, gallery, cross)
-    raise NotImplementedError(f"nothing re-ranks by {method}: call it here")
+    match method:  # without a default, so that type checkers name a method that is missing here
+        case "k-reciprocal":
+            return k_reciprocal_blocks(query, gallery, numbers.k1, numbers.k2, numbers.lam, metric)
+        case "expansion":
+            return distance_blocks(alpha_query_expansion(query, gallery), gallery)
+        case "ecn" | "ecn-original":
+            cross = CrossNeighbourhood(distance="rank" if method == "ecn" else "original")
+            return expanded_cross_blocks(query, gallery, cross)
 
 
 def _features(side: Embeddings | ArrayLike) -> Array:
