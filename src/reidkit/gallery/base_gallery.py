@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, cast
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
+from reidkit.gallery.conflicts import Addition
 from reidkit.gallery.filters import EVERYTHING, Filter, check_filter
 from reidkit.gallery.person_ids import first_names
 from reidkit.gallery.protocol import Added, Info
@@ -55,15 +56,8 @@ class BaseGallery(ABC):
     _encoder: Encoder | None
 
     @abstractmethod
-    def _write(
-        self,
-        vectors: NDArray[np.float32],
-        rows: Sequence[Row],
-        thumbnails: Sequence[bytes | None],
-        how: OnConflict,
-        settle: Settle | None,
-    ) -> Added:
-        """Add checked features with their rows, all or none."""
+    def _write(self, given: Addition) -> Added:
+        """Add rows, all or none."""
 
     @abstractmethod
     def _remove(self, matching: Filter, expect: int | None) -> int:
@@ -199,7 +193,7 @@ class BaseGallery(ABC):
             if len(found) != len(rows):
                 raise UsageError(f"there are {len(found)} {what} for {len(rows)} rows: pass one for each")
         check_choice(on_conflict, Literal["raise", "skip", "replace"], "on_conflict")
-        return self._write(features, rows, shown, on_conflict, settle) if len(rows) else Added()
+        return self._write(Addition(features, rows, shown, on_conflict, settle)) if len(rows) else Added()
 
     def remove(self, keys: Iterable[str], *, missing_ok: bool = False) -> int:
         """Remove rows by key: see `Gallery.remove`."""

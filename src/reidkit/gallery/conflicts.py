@@ -18,11 +18,30 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.gallery.person_ids import Settle
     from reidkit.gallery.protocol import OnConflict, Status
     from reidkit.gallery.row import Row
 
 SAME = 0.9995
 """Features of one image that was embedded twice, among other images, have this cosine at least."""
+
+
+class Addition(NamedTuple):
+    """Checked features float32 [N, D] that are to be added, with a row and perhaps a thumbnail for each.
+
+    `how` says what becomes of a key that is there with other contents, `settle` which ids the rows get: see
+    `Gallery.add_vectors`.
+    """
+
+    vectors: NDArray[np.float32]
+    rows: Sequence[Row]
+    thumbnails: Sequence[bytes | None]
+    how: OnConflict
+    settle: Settle | None
+
+    def settled(self, names: Callable[[], Mapping[int, str | None]]) -> Addition:
+        """Return it with the ids that its rows get where ids have these `names`, which are asked for if needed."""
+        return self._replace(rows=self.settle(self.rows, names())) if self.settle else self
 
 
 class NewRow(NamedTuple):
@@ -34,14 +53,12 @@ class NewRow(NamedTuple):
     digest: bytes
 
 
-def rows_to_write(
-    vectors: NDArray[np.float32], rows: Sequence[Row], thumbnails: Sequence[bytes | None]
-) -> list[NewRow]:
-    """Return what is to be written of features [N, D], their rows and their thumbnails."""
-    blobs = (vector.astype("<f4", copy=False).tobytes() for vector in vectors)
+def rows_to_write(given: Addition) -> list[NewRow]:
+    """Return what is to be written of what is to be added."""
+    blobs = (vector.astype("<f4", copy=False).tobytes() for vector in given.vectors)
     return [
         NewRow(row, blob, picture, digest_of(row, blob))
-        for row, blob, picture in zip(rows, blobs, thumbnails, strict=True)
+        for row, blob, picture in zip(given.rows, blobs, given.thumbnails, strict=True)
     ]
 
 

@@ -48,9 +48,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.encoder import Encoder
+    from reidkit.gallery.conflicts import Addition
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.person_ids import Settle
-    from reidkit.gallery.protocol import OnConflict
     from reidkit.gallery.row import Row
 
 _log = logging.getLogger(__name__)
@@ -220,31 +219,24 @@ class LocalGallery(BaseGallery):
 
     # Changes.
 
-    def _write(
-        self,
-        vectors: NDArray[np.float32],
-        rows: Sequence[Row],
-        thumbnails: Sequence[bytes | None],
-        how: OnConflict,
-        settle: Settle | None,
-    ) -> Added:
+    def _write(self, given: Addition) -> Added:
         with self._database.writing() as connection:
-            names = self._names_now(connection) if settle else {}
-            rows = settle(rows, names) if settle else rows
-            new = rows_to_write(vectors, rows, thumbnails)
+            names = self._names_now(connection) if given.settle else {}
+            given = given.settled(lambda: names)
+            new = rows_to_write(given)
             known = known_digests(connection, [each.row.key for each in new])
             fresh: dict[str, NewRow] = {}  # what is to be written, the last of each key
-            status = [status_of(each, known, fresh, how, self._reader(connection, known)) for each in new]
+            status = [status_of(each, known, fresh, given.how, self._reader(connection, known)) for each in new]
             replaced = [known[key][0] for key in fresh if key in known]
             delete_rows(connection, replaced)
             insert_rows(connection, list(fresh.values()))
             self._note_calibration(connection)
             now = sequences(connection)
-        if settle and not replaced:
+        if given.settle and not replaced:
             self._names = (now, first_names((each.row for each in fresh.values()), names))
         if replaced:
             self._erase()
-        return Added(tuple(row.key for row in rows), tuple(status))
+        return Added(tuple(row.key for row in given.rows), tuple(status))
 
     def _names_now(self, connection: sqlite3.Connection) -> Mapping[int, str | None]:
         """Return the name of each id as the connection sees it: as read before, where nobody has written since."""

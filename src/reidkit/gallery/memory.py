@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.encoder import Encoder
+    from reidkit.gallery.conflicts import Addition
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.person_ids import Settle
     from reidkit.gallery.protocol import OnConflict, Status
     from reidkit.gallery.row import Row
     from reidkit.metrics.calibration_file import Calibration
@@ -119,26 +119,19 @@ class MemoryGallery(BaseGallery):
         rows = (self._entries[number].row for number in ids if number > after)
         return filter(matching.matches, rows) if matching else rows
 
-    def _write(
-        self,
-        vectors: NDArray[np.float32],
-        rows: Sequence[Row],
-        thumbnails: Sequence[bytes | None],
-        how: OnConflict,
-        settle: Settle | None,
-    ) -> Added:
+    def _write(self, given: Addition) -> Added:
         with self._lock:
-            rows = settle(rows, self.person_names()) if settle else rows
+            given = given.settled(self.person_names)
             before = (dict(self._entries), dict(self._ids), list(self._gone), self._last)
             try:
                 status = [
-                    self._put(_Entry(row, vector, picture), how)
-                    for vector, row, picture in zip(vectors.copy(), rows, thumbnails, strict=True)
+                    self._put(_Entry(row, vector, picture), given.how)
+                    for vector, row, picture in zip(given.vectors.copy(), given.rows, given.thumbnails, strict=True)
                 ]
             except DataError:
                 self._entries, self._ids, self._gone, self._last = before
                 raise
-        return Added(tuple(row.key for row in rows), tuple(status))
+        return Added(tuple(row.key for row in given.rows), tuple(status))
 
     def _put(self, new: _Entry, how: OnConflict) -> Status:
         """Add one row, or replace the one with its key."""

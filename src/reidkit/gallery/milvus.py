@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.encoder import Encoder
-    from reidkit.gallery.person_ids import Settle
-    from reidkit.gallery.protocol import OnConflict
+    from reidkit.gallery.conflicts import Addition
     from reidkit.gallery.row import Row
 
 SINCE = 1_577_836_800_000_000
@@ -253,32 +252,25 @@ class MilvusGallery(BaseGallery):
 
     # Changes.
 
-    def _write(
-        self,
-        vectors: NDArray[np.float32],
-        rows: Sequence[Row],
-        thumbnails: Sequence[bytes | None],
-        how: OnConflict,
-        settle: Settle | None,
-    ) -> Added:
-        check_lengths(vectors, rows)
-        check_thumbnails(thumbnails)
+    def _write(self, given: Addition) -> Added:
+        check_lengths(given.vectors, given.rows)
+        check_thumbnails(given.thumbnails)
         with self._lock:
-            if settle and self._names is None:  # all rows are read for it once
+            if given.settle and self._names is None:  # all rows are read for it once
                 self._names = self.person_names()
-            if settle and self._names is not None:
-                rows = settle(rows, self._names)
+            given = given.settled(lambda: self._names or {})
             if self._names is not None:  # what is added without names takes ids, too
-                self._names = first_names(rows, self._names)
-            new = rows_to_write(vectors, rows, thumbnails)
-            records = self._store.by_key((row.key for row in rows), ("key", "id", "digest"), size=PAGE, level="strong")
+                self._names = first_names(given.rows, self._names)
+            new = rows_to_write(given)
+            keys = tuple(row.key for row in given.rows)
+            records = self._store.by_key(keys, ("key", "id", "digest"), size=PAGE, level="strong")
             known = {key: (int(record["id"]), bytes.fromhex(record["digest"])) for key, record in records.items()}
             fresh: dict[str, NewRow] = {}
-            status = [status_of(each, known, fresh, how, self._stored) for each in new]
+            status = [status_of(each, known, fresh, given.how, self._stored) for each in new]
             self._log_removed([known[key][0] for key in fresh if key in known])
             self._upsert(list(fresh.values()))
             self._note_calibration()
-        return Added(tuple(row.key for row in rows), tuple(status))
+        return Added(keys, tuple(status))
 
     def _upsert(self, new: Sequence[NewRow]) -> None:
         """Write rows under new ids, in their order, as many at a time as fit into a message."""
