@@ -86,6 +86,20 @@ def test_weights_make_another_run(tmp_path):
         plan_runs(order(tmp_path, weights={"": tmp_path / "gone"}))
 
 
+def test_settings_of_what_rows_differ_in_are_refused(tmp_path):
+    """Else two rows stand side by side as two measurements, and are one run."""
+    said = r"8x3 and 16x3 of table5 differ only in what is set by batch.ids=4: leave that out, or name one of them"
+    with pytest.raises(UsageError, match=said):
+        plan_runs(order(tmp_path, "table5", settings=("batch.ids=4",)))
+    said = r"standard-baseline and warmup of table1 differ only in what is set by optim.warmup_epochs=1: leave"
+    with pytest.raises(UsageError, match=said):
+        plan_runs(order(tmp_path, settings=("optim.lr=1e-4", "optim.warmup_epochs=1")))
+    assert len(plan_runs(order(tmp_path, "table5", settings=("batch.ids=4",), rows=("8x3", "16x4")))) == 2
+    assert len(plan_runs(order(tmp_path, settings=("optim.warmup_epochs=1",), rows=("warmup", "erasing")))) == 2
+    fast_reid = order(tmp_path, interpretation="fast-reid", settings=("optim.lr=1e-4",))
+    assert len(plan_runs(fast_reid)) == 6  # two rows that are one run without the setting, too
+
+
 def test_readings_and_settings_make_other_runs_and_other_files(tmp_path):
     asked = [
         order(tmp_path),

@@ -181,6 +181,7 @@ def plan_runs(experiment: Experiment) -> list[PlannedRun]:
         UsageError: rows, settings or data sets that do not fit the table.
         WeightsError: a weights file cannot be read.
     """
+    _refuse_merged_rows(experiment)
     runs: dict[tuple[str, int], PlannedRun] = {}
     for row in experiment.selected_rows():
         recipe = None if experiment.masks is None and takes_masks(row) else experiment.recipe(row)
@@ -191,6 +192,41 @@ def plan_runs(experiment: Experiment) -> list[PlannedRun]:
                 run, key = plan_run(experiment, recipe, row, column, seed), _key(experiment, recipe, column)
                 runs[key, seed] = _joined(runs.get((key, seed)), run)
     return list(runs.values())
+
+
+def _refuse_merged_rows(experiment: Experiment) -> None:
+    """Refuse settings of what rows differ in: two rows would be one and the same run, side by side as if they were two.
+
+    Raises:
+        UsageError: two rows are the same with the settings, and differ without them.
+    """
+    if not experiment.settings:
+        return
+    plain = dataclasses.replace(experiment, settings=())
+    first_of: dict[tuple[str, Search], tuple[Row, str]] = {}
+    for row in experiment.selected_rows():
+        own, changed = plain.recipe(row), experiment.recipe(row)
+        if own is None or changed is None:
+            continue
+        was = recipes.digest(own)
+        first, was_first = first_of.setdefault((recipes.digest(changed), row.search), (row, was))
+        if was != was_first:
+            guilty = [one for one in experiment.settings if _apart_without(experiment, one, first, row)]
+            raise UsageError(
+                f"{first.name} and {row.name} of {experiment.table.name} differ only in what is set by "
+                f"{', '.join(guilty or experiment.settings)}: leave that out, or name one of them with --rows",
+                argument="settings",
+            )
+
+
+def _apart_without(experiment: Experiment, setting: str, *rows: Row) -> bool:
+    """Return whether rows are different runs when a setting is left out."""
+    rest = tuple(one for one in experiment.settings if one != setting)
+    found = (dataclasses.replace(experiment, settings=rest).recipe(row) for row in rows)
+    try:
+        return len({recipes.digest(recipe) for recipe in found if recipe}) > 1
+    except UsageError:  # the others need it
+        return False
 
 
 def plan_run(experiment: Experiment, recipe: Recipe, row: Row, column: Column, seed: int) -> PlannedRun:
