@@ -55,6 +55,15 @@ def test_beside_the_paper(tmp_path):
     assert any("dukemtmc is not measured" in note and "--data dukemtmc=DIR" in note for note in sheet.notes)
 
 
+def test_a_row_that_is_one_run_with_another_by_a_setting_shows_nothing(tmp_path):
+    asked = order(tmp_path, settings=("optim.warmup_epochs=1",), rows=("standard-baseline",))
+    finish(asked, "standard-baseline", 0, 0.9, 0.8)
+    sheet = collect_results(asked, KNOWN, {})
+    assert row(sheet, "standard-baseline").cells[0].rank1.values == (0.9,)
+    assert row(sheet, "warmup").cells[0].rank1.values == ()
+    assert row(sheet, "warmup").search == "f, euclidean"
+
+
 def test_no_comparison_where_there_is_none(tmp_path):
     """Another data set, one of that name with other images, a twin, or changed settings."""
     other = {"market1501": DatasetDigest("market1501", "trained", "tested", False)}

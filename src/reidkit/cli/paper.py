@@ -171,7 +171,9 @@ def _print(table: ResultTable, stem: Path, *, as_json: bool) -> None:
     if table.failures:
         count = len(table.failures)
         first = next(iter(table.failures.values()))
-        raise RunError(f"{count} {'run' if count == 1 else 'runs'} failed ({first}); the same command tries again")
+        raise RunError(
+            f"{count} {'run' if count == 1 else 'runs'} failed ({first}): mend that, and the same command goes on"
+        )
 
 
 def _pairs(option: str, words: Sequence[str], example: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,25 @@ class Experiment:
                 raise UsageError(f"{self.table.name} has no interpretations: leave out {self.interpretation}")
             recipe = self.table.interpret(recipe, self.interpretation)
         return recipes.override(recipe, list(self.settings)) if self.settings else recipe
+
+    @cached_property
+    def merged(self) -> Mapping[str, Row]:
+        """The rows that the settings make one run with another row, by name, and that other one.
+
+        Side by side they would look like two measurements.
+        """
+        found: dict[str, Row] = {}
+        plain = dataclasses.replace(self, settings=())
+        first_of: dict[tuple[str, Search], tuple[Row, str]] = {}
+        asked = self.selected_rows()
+        for row in (*asked, *(row for row in self.table.rows if row not in asked)) if self.settings else ():
+            own, changed = plain.recipe(row), self.recipe_shown(row)
+            if own and changed:
+                was = recipes.digest(own)
+                first, was_first = first_of.setdefault((recipes.digest(changed), row.search), (row, was))
+                if was != was_first:
+                    found[row.name] = first
+        return found
 
     def recipe_shown(self, row: Row) -> Recipe | None:
         """Return the recipe of a row of the table; none, too, for a row that is not asked for and has no such setting.
@@ -195,22 +214,13 @@ def plan_runs(experiment: Experiment) -> list[PlannedRun]:
 
 
 def _refuse_merged_rows(experiment: Experiment) -> None:
-    """Refuse settings of what rows differ in: two rows would be one and the same run, side by side as if they were two.
+    """Refuse settings that make one run of two rows that are asked for.
 
     Raises:
-        UsageError: two rows are the same with the settings, and differ without them.
+        UsageError: there are such rows.
     """
-    if not experiment.settings:
-        return
-    plain = dataclasses.replace(experiment, settings=())
-    first_of: dict[tuple[str, Search], tuple[Row, str]] = {}
     for row in experiment.selected_rows():
-        own, changed = plain.recipe(row), experiment.recipe(row)
-        if own is None or changed is None:
-            continue
-        was = recipes.digest(own)
-        first, was_first = first_of.setdefault((recipes.digest(changed), row.search), (row, was))
-        if was != was_first:
+        if first := experiment.merged.get(row.name):
             guilty = [one for one in experiment.settings if _apart_without(experiment, one, first, row)]
             raise UsageError(
                 f"{first.name} and {row.name} of {experiment.table.name} differ only in what is set by "

@@ -182,14 +182,14 @@ def collect_results(
     rows: dict[str, ResultRow] = {}
     for row in experiment.table.rows:
         if row.recipe or any(compared):
-            recipe = experiment.recipe_shown(row)
+            recipe = None if row.name in experiment.merged else experiment.recipe_shown(row)
             cells = []
             for column, beside in zip(groups, compared, strict=True):
                 paper = row.published.get(column.name) if beside else None
                 here = {column.train, column.test} <= set(digests)
                 runs = run_folders(experiment, recipe, row, column) if recipe and here else ()
                 cells.append(_cell(runs, paper, row.search, column, digests, failures))
-            search = search_words(row.search, recipe) if recipe else "as published"
+            search = search_words(row.search, known) if (known := recipe or row.recipe) else "as published"
             made = ResultRow(name=row.name, title=row.title, recipe=recipe, search=search, cells=tuple(cells))
             rows[row.name] = _beyond(made, row) if experiment.table.beyond else made
     return ResultTable(
