@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError
-from reidkit.metrics import protocols
+from reidkit.metrics import matching, protocols
 from reidkit.metrics.calibration import calibrate
 from reidkit.metrics.matching import find_copies, find_matches, make_rule, subset
 from reidkit.metrics.pairs import collect_pairs
@@ -121,8 +121,24 @@ def test_copies_are_told() -> None:
 
 
 def test_features_that_are_all_equal_are_no_copies() -> None:
-    query, gallery = line([1, 1], [1, 2]), line([1, 1, 1], [1, 2, 3])
-    assert find_copies(query, gallery, cameras="any").warnings() == ()
+    """It is the network that makes them so, and a reader of the scores is told."""
+    query, gallery = line([1, 1], [1, 2]), line([1, 1, 1.00001], [1, 2, 3])
+    copies = find_copies(query, gallery, cameras="any")
+    (said,) = copies.warnings()
+    assert (copies.identical, copies.all_alike) == (0, "equal")
+    assert said.startswith("all features are equal, so that no image can be told from another")
+    assert said in calibrate(line([1, 1], [1, 2]), gallery, cameras="any", data="x").warnings
+    nothing = Embeddings(np.zeros((2, 8), np.float32), [1, 2], [0, 0])
+    assert find_copies(nothing, replace(nothing), cameras="any").all_alike == "zero"
+
+
+@pytest.mark.parametrize("odd", range(3))
+def test_one_other_feature_makes_them_differ(monkeypatch: pytest.MonkeyPatch, odd: int) -> None:
+    monkeypatch.setattr(matching, "ALIKE_ROWS", 2)
+    values = [1.0, 1.0, 1.0]
+    values[odd] = 1.1
+    assert find_copies(line([1, 1], [1, 2]), line(values, [1, 2, 3]), cameras="any").all_alike == ""
+    assert find_copies(line([1], [1]), line([1], [1]), cameras="any").all_alike == ""  # of one id: copies
 
 
 def test_nothing_but_own_images_says_so() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics.distances import check_pair, gather, pair_squares, prepare
+from reidkit.metrics.distances import check_pair, gather, pair_squares, prepare, to_host
 from reidkit.types import JUNK, Cameras, Embeddings
 
 if TYPE_CHECKING:
@@ -265,17 +265,22 @@ def with_own_known(query: Embeddings, gallery: Embeddings) -> tuple[Embeddings, 
 SAME = 1e-4
 """Features nearer than this part of their length are of one image: batches of other sizes round to about 1e-6."""
 
+ALIKE_ROWS = 1024
+"""Features that are looked at together for whether all are one."""
+
 
 @dataclass(frozen=True)
 class Copies:
     """Queries whose image is in the gallery, of `queries` that are no junk.
 
     `own`: as the same file, which is left out of the query's list. `identical`: in a copy that counts as a true match.
+    `all_alike`: what the features of all images of several ids are, where they are one: "zero" or "equal"; else "".
     """
 
     queries: int
     own: int
     identical: int
+    all_alike: str = ""
 
     def as_json(self) -> dict[str, int]:
         """Return the counts, by the names that commands print."""
@@ -284,6 +289,11 @@ class Copies:
     def warnings(self) -> tuple[str, ...]:
         """Return what a reader of the scores must know, a sentence each."""
         said = []
+        if self.all_alike:
+            said.append(
+                f"all features are {self.all_alike}, so that no image can be told from another and scores mean "
+                "nothing: look at what the network returns, or train it again at a lower learning rate"
+            )
         if self.own:
             said.append(
                 f"{self.own} of {self.queries} queries lie in the gallery as the same file, which is left out of their "
@@ -315,7 +325,20 @@ def find_copies(query: Embeddings, gallery: Embeddings, *, cameras: Cameras = "c
         queries=int((rule.query_pids != JUNK).sum()),
         own=len(np.unique(rule.own[0])),
         identical=len(np.setdiff1d(rows, alike)),
+        all_alike=_all_alike(query, gallery) if len(np.unique([*rule.query_pids, *rule.gallery_pids])) > 1 else "",
     )
+
+
+def _all_alike(query: Embeddings, gallery: Embeddings) -> str:
+    """Return what all features are, "zero" or, but for rounding, "equal"; "" where one differs."""
+    sides = [to_host(side.vectors) for side in (query, gallery)]
+    first = sides[0][0]
+    for vectors in sides:
+        for start in range(0, len(vectors), ALIKE_ROWS):  # of most networks the first rows differ already
+            off = (vectors[start : start + ALIKE_ROWS] - first).astype(np.float64)
+            if np.square(off).sum(1).max() > SAME**2 * np.square(first, dtype=np.float64).sum():
+                return ""
+    return "equal" if first.any() else "zero"
 
 
 def _nearly_equal(
