@@ -245,12 +245,15 @@ class _ProcessGroup:
 
     def __init__(self, processes: list[subprocess.Popen[bytes]]) -> None:
         self.processes = processes
-        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        # One that was not set by Python (None) could not be put back.
+        self._before = {
+            number: old for number, old in handlers.items() if old is not None and old is not signal.SIG_IGN
+        }
 
     def __enter__(self) -> _ProcessGroup:
-        for number, handler in self._before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, self._pass_on)
+        for number in self._before:
+            signal.signal(number, self._pass_on)
         return self
 
     def __exit__(self, *_: object) -> None:

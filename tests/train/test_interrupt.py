@@ -62,6 +62,28 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_handler_that_is_not_pythons_stays() -> None:
+    """As of a program that Python is embedded in: Python cannot put it back, and took the default in its place."""
+    words = """
+import ctypes, os, signal
+from reidkit.train.checkpoint import Interrupt
+from reidkit.workers import SIGNALS
+
+heard = []
+handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(heard.append)
+libc = ctypes.CDLL(None)
+libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+libc.signal(signal.SIGTERM, ctypes.cast(handler, ctypes.c_void_p))
+# What Python says of a handler that stood there before it began.
+signal.getsignal = lambda number, ask=signal.getsignal: None if number == signal.SIGTERM else ask(number)
+with Interrupt("again") as interrupt:
+    os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGTERM)
+assert heard == [signal.SIGTERM] * 2 and not interrupt.requested, heard
+"""
+    subprocess.run([sys.executable, "-c", words], check=True)
+
+
 @pytest.mark.parametrize(
     ("progress", "words"),
     [

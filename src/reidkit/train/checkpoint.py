@@ -277,7 +277,8 @@ class Interrupt:
     """While entered, the first signal only sets `requested`; a second one ends the process as it always does.
 
     `say` is called at once with a line that acknowledges the signal, as the step may take a while.
-    A signal that the process ignores stays ignored: that is what `nohup` is for. Beside the main thread nothing is
+    A signal that the process ignores stays ignored: that is what `nohup` is for. So does one whose handler was not set
+    by Python, as in a program that Python is embedded in: it could not be put back. Beside the main thread nothing is
     heard, as Python gives signals to that one alone.
     """
 
@@ -289,10 +290,12 @@ class Interrupt:
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interrupt:
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         with suppress(ValueError):  # beside the main thread
-            for number in heard:
-                self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
+            for number, handler in handlers.items():
+                if handler is not None and handler is not signal.SIG_IGN:
+                    signal.signal(number, self._note)
+                    self._before[number] = handler
         return self
 
     def __exit__(
