@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -10,13 +11,16 @@ from torch import nn
 
 from reidkit import recipe
 from reidkit.errors import UsageError
-from reidkit.model.backbones.resnet import ResNet
+from reidkit.model.backbones.hacnn import HACNN
+from reidkit.model.backbones.osnet import OSNet
+from reidkit.model.backbones.resnet import ResNet, resnet50
 from reidkit.model.blocks import FullAttention, InstanceNorm, MixStyle, NonLocal, mix_styles
 from reidkit.model.chance import Place, placed, reseed
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -175,3 +179,11 @@ def test_where_they_stand() -> None:
 def test_blocks_belong_to_a_resnet_alone() -> None:
     with pytest.raises(UsageError, match=r"network\.blocks must be none"):
         recipe.Network(backbone="osnet-x1_0", blocks="nonlocal")
+
+
+@pytest.mark.parametrize("make", [resnet50, OSNet, HACNN])
+@pytest.mark.parametrize("width", [0, -1.0, math.nan, "0.5", None, True])
+def test_a_width_that_is_none(make: Callable[..., nn.Module], width: Any) -> None:
+    """0 made 8 channels, and text ended in an error of Python's."""
+    with pytest.raises(UsageError, match="width"):
+        make(width=width)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from reidkit.model.neck import L2Neck
+from reidkit.errors import UsageError
+from reidkit.model.neck import BNNeck, BNReLUNeck, L2Neck
 from reidkit.model.network import build_network
 from reidkit.recipe import Network
 
@@ -37,3 +38,10 @@ def test_in_the_network():
     f_t, f_i, _ = network(torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(f_i, f_t / f_t.norm(dim=1, keepdim=True) * network.channels**0.5)
     assert not list(network.head.neck.state_dict())
+
+
+@pytest.mark.parametrize("neck", [BNNeck, BNReLUNeck])
+@pytest.mark.parametrize("channels", [0, "2048", 2.5, None])
+def test_channels_that_are_no_count(neck, channels):
+    with pytest.raises(UsageError, match="channels must be a whole number from 1 on"):
+        neck(channels)

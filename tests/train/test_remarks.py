@@ -70,11 +70,13 @@ def test_the_remedies_work(epochs: int, warmup: str) -> None:
 def test_what_has_no_effect_is_said(noise: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Rates of new parts and frozen steps of a run from scratch; it takes place all the same."""
     changes = ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0", "optim.new=3", "optim.freeze=2"]
+    changes.append("batch.hard_pool=50")
     with caplog.at_level("WARNING", "reidkit.train"):
         train(override(RECIPE, changes), noise, out=tmp_path / "run", options=TrainOptions(precision="fp32"))
     said = {record.__dict__.get("argument"): record.getMessage() for record in caplog.records}
     assert "multiplies the learning rate of the whole network by 3" in said["optim.new"]
     assert "has no effect" in said["optim.freeze"]
+    assert said["batch.hard_pool"].startswith("batch.hard_pool=50 chooses no hard ids, as an id has ")
 
 
 @pytest.mark.parametrize(("camid", "words"), [(3, "come from one camera"), (-1, "come from unknown cameras")])

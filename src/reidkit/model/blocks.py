@@ -7,7 +7,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from reidkit.errors import UsageError
 from reidkit.model.chance import Chance
+from reidkit.recipe.checks import check_number
+
+
+def widened(channels: int, width: float) -> int:
+    """Return so many channels times `width`, to the nearest multiple of 8 and at least 8.
+
+    Raises:
+        UsageError: `width` is not above 0.
+    """
+    if not check_number(width, "width") > 0:
+        raise UsageError(f"width multiplies the channels, and {width} leaves none: pass 1, or 0.25", argument="width")
+    return max(8, round(channels * width / 8) * 8)
 
 
 def initialise_convolutions(network: nn.Module) -> None:

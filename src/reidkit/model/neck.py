@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reidkit.model.chance import Chance
+from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,7 @@ class BNNeck(nn.BatchNorm1d):
     """Batch norm whose shift stays at zero, so that the hyperplanes of the ID loss pass through the origin."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels)
+        super().__init__(check_whole(channels, "channels", least=1))
         self.bias.requires_grad_(False)
 
 
@@ -38,7 +39,7 @@ class BNReLUNeck(nn.Sequential):
     """Batch norm with a learned shift, then ReLU, as behind torchreid's 512-d embedding: f_i is nowhere below 0."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(nn.BatchNorm1d(channels), nn.ReLU())
+        super().__init__(nn.BatchNorm1d(check_whole(channels, "channels", least=1)), nn.ReLU())
 
 
 class Dropout(Chance):

@@ -90,6 +90,9 @@ def _without_effect(source: ImageSource, job: Job) -> Iterator[tuple[str, str]]:
             yield "images.exchange", f"images.exchange changes nothing, as the training images {why}"
         if job.recipe.batch.cameras == "spread":
             yield "batch.cameras", f"batch.cameras=spread changes nothing, as the training images {why}"
+    pool, others = job.recipe.batch.hard_pool, len(np.unique(source.samples.pids)) - 1
+    if job.sampler is None and pool >= others:
+        yield "batch.hard_pool", f"batch.hard_pool={pool} chooses no hard ids, as an id has {others} others: take fewer"
     if job.weights is None and optim.new != 1:
         yield (
             "optim.new",

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidkit.model.blocks import widened
+
 if TYPE_CHECKING:
     from reidkit import recipe
 
@@ -154,7 +156,7 @@ class HACNN(nn.Module):
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        stem, *widths = (max(8, round(channels * width / 8) * 8) for channels in (32, 128, 256, 384))
+        stem, *widths = (widened(channels, width) for channels in (32, 128, 256, 384))
         self.conv = ConvBlock(3, stem, 3, 2)
         for number, (before, channels) in enumerate(zip((stem, *widths), widths, strict=False), start=1):
             block = nn.Sequential(InceptionA(before, channels), InceptionB(channels, channels))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
-from reidkit.model.blocks import InstanceNorm, MixStyle, SqueezeExcite, initialise_convolutions
+from reidkit.model.blocks import InstanceNorm, MixStyle, SqueezeExcite, initialise_convolutions, widened
 from reidkit.recipe.checks import check_choice
 from reidkit.recipe.network_section import OSNets
 
@@ -149,7 +149,7 @@ class OSNet(nn.Module):
         super().__init__()
         family, _, size = check_choice(name, OSNets, "name").rpartition("-")
         kind = KINDS[family]
-        stem, *widths = (max(8, round(channels * width / 8) * 8) for channels in WIDTHS[size])
+        stem, *widths = (widened(channels, width) for channels in WIDTHS[size])
         self.conv1 = ConvNorm(3, stem, 7, norm=kind.stem)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         for number, (channels, norms) in enumerate(zip(widths, kind.stages, strict=True), start=2):

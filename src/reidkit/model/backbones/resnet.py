@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from reidkit.model.blocks import FullAttention, InstanceNorm, MixStyle, NonLocal, SqueezeExcite, initialise_convolutions
+from reidkit.model.blocks import (
+    FullAttention,
+    InstanceNorm,
+    MixStyle,
+    NonLocal,
+    SqueezeExcite,
+    initialise_convolutions,
+    widened,
+)
 from reidkit.recipe import BackboneName, BlocksName
 from reidkit.recipe.checks import check_choice
 from reidkit.recipe.network_section import ResNets
@@ -185,7 +193,7 @@ class ResNet(nn.Module):
         check_choice(last_stride, LastStride, "last_stride")
         check_choice(stride_in, StrideIn, "stride_in")
         check_choice(stem_pool, StemPool, "stem_pool")
-        base = max(8, round(64 * width / 8) * 8)
+        base = widened(64, width)
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
         self.bn1 = InstanceNorm(base) if kind.ibn == "b" else nn.BatchNorm2d(base)
         self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
