@@ -217,9 +217,65 @@ def test_the_id_losses_are_told_which_images_have_another_style() -> None:
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [(torch.ones(8), r"a tensor \[8\]"), (torch.ones(1), r"a tensor \[1\]"), (0.5, "a float"), (None, "a NoneType")],
+    [
+        (torch.ones(8), r"a tensor \[8\]"),
+        (torch.ones(1), r"a tensor \[1\]"),
+        (torch.ones((), dtype=torch.complex64), "a complex number"),
+        (0.5, "a float"),
+        (None, "a NoneType"),
+    ],
 )
 def test_a_loss_that_is_not_one_number(value, found):
     objective = Objective([Term("mine", 1.0, lambda *_: value, "f_t")])
-    with pytest.raises(UsageError, match=f"the loss of the term mine is {found}: let it return one number"):
+    with pytest.raises(UsageError, match=f"the loss of the term mine is {found}: let it return one real number"):
         objective(torch.ones(8, 6), torch.ones(8, 6), LABEL)
+
+
+def with_mine(loss, weight=1.0, side="f_t"):
+    return Objective([Term("id", 1.0, IdentityLoss(6, 4), "f_i"), Term("mine", weight, loss, side)])
+
+
+def features(*, learned=True):
+    return torch.ones(8, 6).requires_grad_(learned) * 1
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda feat_bd, _: feat_bd.detach().sum(),
+        lambda feat_bd, _: (feat_bd > 0).sum(),
+        lambda feat_bd, _: torch.tensor(float(feat_bd.detach().sum())),
+    ],
+)
+def test_a_loss_without_a_gradient(loss):
+    """It was logged, and nothing was learned by it. Frozen features have none, nor has a pass without gradients."""
+    objective = with_mine(loss)
+    with pytest.raises(UsageError, match="the loss of the term mine has no gradient"):
+        objective(features(), features(), LABEL)
+    with pytest.raises(UsageError, match="the loss of the term mine has no gradient"):
+        with_mine(lambda sides, label_b: loss(sides.f_t, label_b), side="all")(features(), features(), LABEL)
+    assert "mine" in objective(features(learned=False), features(), LABEL)
+    assert "mine" in with_mine(loss, weight=0.0)(features(), features(), LABEL)
+    with torch.no_grad():
+        assert "mine" in objective(features(), features(), LABEL)
+    with torch.inference_mode():
+        assert "mine" in objective(torch.ones(8, 6), torch.ones(8, 6), LABEL)
+
+
+def test_a_batch_in_which_there_is_nothing_to_learn():
+    nothing = with_mine(lambda *_: torch.tensor(0.0))(features(), features(), LABEL)
+    assert nothing["mine"] == 0
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda feat_bd, _: feat_bd.mul_(2).sum(),
+        lambda feat_bd, _: feat_bd[:, :2].clamp_(min=1e-6).log().sum(),
+        lambda feat_bd, label_b: (label_b.add_(1), feat_bd.sum())[1],
+    ],
+)
+def test_a_loss_that_changes_what_it_is_given(loss):
+    """A term behind it saw other features, and the centres moved by others."""
+    with pytest.raises(UsageError, match="the loss of the term mine changes the features or labels in place"):
+        with_mine(loss)(features(), features(), LABEL.clone())

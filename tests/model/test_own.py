@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.model import Features, Network, Several, Single
 from reidkit.model.own import OwnNetwork, import_network, network_name, own_network
+from reidkit.recipe import Batch
+from reidkit.train.parallel import MicroBatches
 
 SIZE = (8, 4)
 
@@ -104,6 +107,8 @@ def test_the_trial_leaves_it_as_it_was():
         (Odd(torch.zeros(2, 3, 4)), r"gives \(2, 3, 4\) for two images"),
         (Odd((torch.zeros(2, 3), torch.zeros(2, 4))), r"gives \(2, 3\) and \(2, 4\) for two images"),
         (Odd({"f_t": torch.zeros(2, 3)}), "gives dict: let it give a tensor"),
+        (Odd(torch.zeros(2, 3, dtype=torch.int64)), "gives int64: let it give real numbers"),
+        (Odd((torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.complex64))), "gives complex64"),
         (nn.Linear(7, 2), "cannot take images of the shape"),
     ],
 )
@@ -111,6 +116,56 @@ def test_what_is_no_network_is_refused_by_what_it_gives(given, words):
     with pytest.raises(UsageError, match=words) as caught:
         own_network(given, SIZE)
     assert caught.value.argument == "network"
+
+
+class Changed(Plain):
+    """Features that something is done to in training alone."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def forward(self, images):
+        feat_bd = super().forward(images)
+        return self.change(feat_bd) if self.training else feat_bd
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda feat_bd: feat_bd[:, :3], r"in training the network gives \[4, 3\] for 4 images: let it give \[4, 5\]"),
+        (lambda feat_bd: feat_bd[:-1], r"in training the network gives \[3, 5\] for 4 images"),
+        (lambda feat_bd: feat_bd[:, :, None], r"in training the network gives \[4, 5, 1\] for 4 images"),
+        (lambda feat_bd: feat_bd.detach(), "have no gradient"),
+    ],
+)
+def test_what_a_network_must_not_give_in_training(change, words):
+    network = own_network(Changed(change), SIZE)
+    assert network.eval()(torch.zeros(4, 3, *SIZE)).f_t.shape == (4, 5)
+    with pytest.raises(UsageError, match=words) as caught:
+        network.train()(torch.zeros(4, 3, *SIZE))
+    assert caught.value.argument == "network"
+
+
+def test_a_network_that_cannot_learn():
+    """Without parameters, or with frozen ones; what the recipe freezes for a while is no mistake."""
+    frozen = Plain().requires_grad_(False)
+    for given in (nn.Flatten(), frozen):
+        with pytest.raises(UsageError, match="have no gradient"):
+            own_network(given, SIZE).train()(torch.zeros(4, 3, *SIZE))
+    network = own_network(Plain, SIZE).train()
+    network.requires_grad_(False)
+    assert not network(torch.zeros(4, 3, *SIZE)).f_t.requires_grad
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_features_of_another_precision(kind):
+    """Put together from parts under bfloat16, half and double precision ended in an error of torch."""
+    network = own_network(Changed(lambda feat_bd: feat_bd.to(kind)), SIZE).train()
+    batched = MicroBatches(network, Batch(ids=2, images=2, micro_batches=2), ALONE)
+    with torch.autocast("cpu", torch.bfloat16):
+        f_t, f_i, _ = batched(torch.zeros(4, 3, *SIZE))
+    assert f_t.dtype == f_i.dtype == torch.float32
 
 
 def test_a_name_of_a_module_and_a_function(tmp_path, monkeypatch):

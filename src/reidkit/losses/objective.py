@@ -7,6 +7,7 @@ from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from reidkit.distributed import ALONE
@@ -147,19 +148,38 @@ class Objective(nn.Module):
         """Return each term with its weight, of features [B, D] before and after the neck, labels [B] and [B, A] aside.
 
         Raises:
-            UsageError: a term wants what the network has aside, and it has nothing; or its loss is not one number.
+            UsageError: a term wants what the network has aside, and it has nothing; or its loss is not one number, has
+                no gradient where the features have one, or changes them.
         """
         sides = Sides(f_t, f_i, aside)
         terms = {term.name: term.weight * self._loss(term, sides, label_b) for term in self.terms}
         return terms if self.dynamic_choice is None else self.dynamic_choice(terms)
 
     def _loss(self, term: Term, sides: Sides, label_b: Tensor) -> Tensor:
-        loss = term.loss(self._seen(term, sides), label_b)
-        if not isinstance(loss, Tensor) or loss.ndim:
-            found = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        seen = self._seen(term, sides)
+        given = [each for each in (*sides, label_b) if each is not None and not each.is_inference()]
+        before = [each._version for each in given]
+        loss = term.loss(seen, label_b)
+        if not isinstance(loss, Tensor) or loss.ndim or loss.is_complex():
+            found = f"a {type(loss).__name__}"
+            if isinstance(loss, Tensor):
+                found = f"a tensor {list(loss.shape)}" if loss.ndim else "a complex number"
             raise UsageError(
-                f"the loss of the term {term.name} is {found}: let it return one number for the batch, a tensor "
+                f"the loss of the term {term.name} is {found}: let it return one real number for the batch, a tensor "
                 "without dimensions",
+                argument="terms",
+            )
+        if [each._version for each in given] != before:
+            raise UsageError(
+                f"the loss of the term {term.name} changes the features or labels in place, which other terms see, "
+                "too: let it work on a copy, feat_bd.clone()",
+                argument="terms",
+            )
+        # Of no gradient is a 0 of a batch in which there is nothing to learn, and a term of weight 0, for the log.
+        if term.weight and not loss.requires_grad and _have_gradients(seen) and loss.item():
+            raise UsageError(
+                f"the loss of the term {term.name} has no gradient, so that nothing is learned by it: compute it from "
+                "the features by torch alone, without detach(), item(), rounding or counting",
                 argument="terms",
             )
         return loss
@@ -318,6 +338,12 @@ def _identity(recipe: Recipe, dim: int, num_ids: int, group: Group) -> IdentityL
 def _part(feat_bd: Tensor, span: slice) -> Tensor:
     """Return the columns of a span; the tensor itself where they are all, as a view would cost a step of autograd."""
     return feat_bd if span in (slice(None), slice(0, feat_bd.shape[1])) else feat_bd[:, span]
+
+
+def _have_gradients(seen: Tensor | Sides) -> bool:
+    """Return whether all that a loss sees has a gradient: what is frozen has none."""
+    sides = [seen] if isinstance(seen, Tensor) else [side for side in seen if side is not None]
+    return torch.is_grad_enabled() and all(side.requires_grad for side in sides)
 
 
 def _length(span: slice) -> int:

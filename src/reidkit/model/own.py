@@ -42,6 +42,7 @@ class OwnNetwork(nn.Module):
     def __init__(self, network: nn.Module, channels: int) -> None:
         super().__init__()
         self.network, self.channels = network, channels
+        self._learns = any(parameter.requires_grad for parameter in network.parameters())
         self.spans: Spans = dict(getattr(network, "spans", {"": slice(0, channels)}))
         self.filled: frozenset[str] = frozenset()
         self.takes_cameras = False
@@ -51,8 +52,42 @@ class OwnNetwork(nn.Module):
         leave_out_of_names(self, "network")
 
     def forward(self, images: Tensor) -> Features:
-        """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each; both are one where the module gives one."""
-        return _features(self.network(images))
+        """Images [B, 3, H, W], normalised, to f_t and f_i, [B, D] each; both are one where the module gives one.
+
+        Raises:
+            UsageError: what the module gives in training is no features, or has no gradient.
+        """
+        features = _features(self.network(images))
+        aside = features.aside
+        if self.training:
+            self._check_training(features, len(images))
+        # Whatever a module computes in by itself, autocast cannot put half and double precision together.
+        if all(side is None or side.dtype in {torch.float32, torch.bfloat16} for side in features):
+            return features
+        return Features(features.f_t.float(), features.f_i.float(), aside if aside is None else aside.float())
+
+    def _check_training(self, features: Features, images: int) -> None:
+        """Refuse features of another shape than those of evaluation, or that nothing can be learned by.
+
+        Raises:
+            UsageError: they are.
+        """
+        for side in features[:2]:
+            if side.shape != (images, self.channels):
+                raise UsageError(
+                    f"in training the network gives {list(side.shape)} for {images} images: let it give "
+                    f"[{images}, {self.channels}], as it does in evaluation",
+                    argument="network",
+                )
+        if not torch.is_grad_enabled() or any(side.requires_grad for side in features if side is not None):
+            return
+        # The recipe may have frozen all that is there (`optim.freeze`).
+        if not self._learns or any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise UsageError(
+                "the features of the network have no gradient, so that nothing of it is learned: give it parameters "
+                "that require one, and leave out detach() and no_grad()",
+                argument="network",
+            )
 
 
 def own_network(network: OwnModule, size: tuple[int, int]) -> AnyNetwork:
@@ -126,6 +161,10 @@ def _length(network: nn.Module, size: tuple[int, int]) -> int:
         ) from error
     finally:
         network.train(training)
+    for side in features[:2]:
+        if not side.is_floating_point():
+            kind = str(side.dtype).removeprefix("torch.")
+            raise UsageError(f"the network gives {kind}: let it give real numbers, as float32", argument="network")
     shapes = [tuple(each.shape) for each in features[:2]]
     if any(len(shape) != 2 or shape[0] != 2 for shape in shapes) or len(set(shapes)) > 1:
         raise UsageError(
