@@ -33,6 +33,7 @@ def problem(answer, status, name):
     assert body["type"] == f"/problems/{name}"
     assert body["status"] == status
     assert body["instance"] == f"urn:uuid:{answer.headers['x-request-id']}"
+    assert ("errors" in body) == (name == "invalid")
     return body
 
 
@@ -175,6 +176,27 @@ def test_an_error_says_where_and_does_not_repeat_what_was_sent(client):
     assert said["errors"] == [{"pointer": "/camra", "detail": "there is no such member: leave it out"}]
 
 
+@pytest.mark.parametrize(
+    ("more", "pointer"),
+    [
+        ({"cursor": "5", "offset": 5}, "/offset"),
+        ({"radius": "calibrated"}, "/radius"),
+        ({"filter": {"exclude_query_camera": True}}, "/camera"),
+        ({"filter": {"camera": {"in": ["a\x01"]}}}, "/filter/camera/in"),
+        ({"camera": "a\x01"}, ""),
+    ],
+)
+def test_what_the_gallery_refuses_is_named_by_its_place(client, more, pointer):
+    wanted = {"query": [{"vector": encoded(np.ones(64))}], **more}
+    (said,) = problem(client.post("/v1/search", json=wanted), 422, "invalid")["errors"]
+    assert said["pointer"] == pointer
+    (in_batch,) = client.post("/v1/search/batch", json={"searches": [wanted]}).json()["results"]
+    assert in_batch["problem"]["errors"] == [said]
+    for wrong in ("since=never", "until=never", "camera=", "track=%01"):
+        (said,) = problem(client.get(f"/v1/rows?{wrong}"), 422, "invalid")["errors"]
+        assert said["pointer"] == f"/{wrong.partition('=')[0]}"
+
+
 def test_several_searches_at_once(client):
     wanted = [{"query": [{"key": "hall/001.jpg"}], "limit": 2}, {"query": [{"key": "nobody"}]}]
     first, second = client.post("/v1/search/batch", json={"searches": wanted}).json()["results"]
@@ -236,6 +258,29 @@ def test_a_row_is_put_read_replaced_and_removed(own):
     assert own.delete(path).status_code == 204
     problem(own.get(path), 404, "not-found")
     problem(own.get("/v1/images/new%2F%C3%BC%201.jpg"), 404, "not-found")
+
+
+def test_a_path_with_a_line_break_means_no_other_key(own):
+    for method in ("GET", "DELETE", "PUT"):
+        content = {"content": picture(1), "headers": {"content-type": "image/jpeg"}} if method == "PUT" else {}
+        for path in ("door%2F000.jpg%0A", "door%0A", "%0Adoor", "a%0Ab"):
+            said = problem(own.request(method, f"/v1/rows/{path}", **content), 422, "invalid")
+            assert said["errors"][0]["pointer"] == "/key"
+    assert own.get("/v1/rows/door%2F000.jpg").status_code == 200
+    assert len(own.service.gallery) == 60
+
+
+def test_keys_that_no_path_can_name_are_refused(own):
+    content = {"vector": encoded(np.arange(64)), "model": "0123456789abcdef"}
+    rows = [{"key": key, **content} for key in (".", "..", "...", "a/../b")]
+    said = own.post("/v1/rows", json={"rows": rows}).json()
+    assert said["added"] == 2
+    assert [(each["key"], each["problem"]["errors"][0]["pointer"]) for each in said["failed"]] == [
+        (".", "/rows/0"),
+        ("..", "/rows/1"),
+    ]
+    assert own.get("/v1/rows/...").json()["key"] == "..."
+    assert own.get("/v1/rows/a%2F..%2Fb").json()["key"] == "a/../b"
 
 
 def test_rows_with_features(own):

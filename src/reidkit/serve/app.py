@@ -171,7 +171,7 @@ def _add(app: FastAPI, each: Operation) -> None:
 
     async def only_known(request: Request) -> None:
         if unknown := sorted(set(request.query_params) - set(each.query)):
-            raise messages.invalid(f"/{unknown[0]}", "there is no such parameter")
+            raise problems.invalid(f"/{unknown[0]}", "there is no such parameter")
 
     app.add_api_route(
         each.path.replace("{key}", "{key:path}"),

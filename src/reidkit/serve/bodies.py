@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reidkit import strict_json
-from reidkit.serve.messages import invalid
-from reidkit.serve.problems import Problem
+from reidkit.serve.problems import Problem, invalid
 from reidkit.serve.uploads import kind_of
 
 if TYPE_CHECKING:

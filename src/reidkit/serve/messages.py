@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from reidkit.errors import DataError
 from reidkit.gallery import Filter, Row, SearchOptions
-from reidkit.serve.problems import Problem
+from reidkit.serve.problems import Problem, invalid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -187,8 +188,10 @@ class RowContent(Message):
         """Return it as a row of the gallery.
 
         Raises:
-            DataError: a name that cannot be one.
+            DataError: a name that cannot be one, or a key that no path can name.
         """
+        if key in (".", ".."):  # which clients take for folders, and resolve
+            raise DataError(f"the key {key} cannot stand in a path: give it a letter or a digit")
         return Row(
             key, pid=self.pid, camera=self.camera, track=self.track, time=self.time, attributes=dict(self.attributes)
         )
@@ -236,11 +239,6 @@ def validated(kind: type[M], value: Any) -> M:
             for each in error.errors(include_input=False, include_url=False)[:20]
         ]
         raise Problem("invalid", f"{errors[0]['pointer']}: {errors[0]['detail']}", errors=errors) from None
-
-
-def invalid(pointer: str, detail: str) -> Problem:
-    """Return the problem of one value."""
-    return Problem("invalid", f"{pointer}: {detail}", errors=[{"pointer": pointer, "detail": detail}])
 
 
 def whole_number(text: str, name: str, least: int = 0, most: int = WHOLE) -> int:

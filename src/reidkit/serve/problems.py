@@ -113,9 +113,32 @@ class Problem(Exception):  # noqa: N818 (the name of the standard)
         return found
 
 
+def invalid(pointer: str, detail: str) -> Problem:
+    """Return the problem of one value, by its place; "" is the whole request."""
+    return Problem(
+        "invalid", f"{pointer}: {detail}" if pointer else detail, errors=[{"pointer": pointer, "detail": detail}]
+    )
+
+
+PLACES = {
+    "cameras": "/filter/camera/in",
+    "not_cameras": "/filter/camera/not_in",
+    "tracks": "/filter/track/in",
+    "keys": "/filter/key/in",
+    "not_keys": "/filter/key/not_in",
+    "attributes": "/filter/attributes",
+    "query_camera": "/camera",
+    "offset": "/offset",
+    "radius": "/radius",
+}
+"""Where an argument that the library may refuse, though the form of the request is right, stands in its JSON."""
+
+
 def refused(error: UsageError | DataError) -> Problem:
     """Return the problem of what the library refuses."""
-    return Problem("bad-cursor" if error.argument == "cursor" else "invalid", str(error))
+    if error.argument == "cursor":
+        return Problem("bad-cursor", str(error))
+    return invalid(PLACES.get(error.argument, ""), str(error).removeprefix(f"{error.argument}: "))
 
 
 def encode(members: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from reidkit.serve.problems import MEDIA_TYPE, Problem, encode
+from reidkit.serve.problems import MEDIA_TYPE, Problem, encode, invalid
 from reidkit.terminal import harmless
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class Shell:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if scope["path"] in PLAIN:
             return
+        if "\n" in scope["path"]:  # the pattern of a route ends before one, so that another key would be meant
+            raise invalid("/key", "a path with a line break names nothing: leave it out")
         host = headers.get("host", "").lower()
         if host not in self.hosts:
             raise Problem("foreign-host", f"It is called {harmless(host)[:200]!r} here, which is none of its names.")

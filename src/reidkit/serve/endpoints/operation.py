@@ -12,8 +12,8 @@ from reidkit.gallery.row import as_time, from_micros, to_micros
 from reidkit.serve import problems
 from reidkit.serve.answers import moment
 from reidkit.serve.bodies import read_body
-from reidkit.serve.messages import SessionRequest, invalid, validated, whole_number
-from reidkit.serve.problems import Problem
+from reidkit.serve.messages import SessionRequest, validated, whole_number
+from reidkit.serve.problems import Problem, invalid
 from reidkit.serve.service import COOKIE, Service, service_of
 from reidkit.serve.tokens import SESSION_SECONDS
 from reidkit.version import __version__

@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import Request, Response
 from starlette.responses import JSONResponse
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter
 from reidkit.gallery.row import LONGEST_KEY, check_text
 from reidkit.serve.answers import KEPT_BY_ITS_OWNER, entity_tag, row_answer
@@ -19,11 +19,10 @@ from reidkit.serve.messages import (
     RowContent,
     RowsRequest,
     decode_vector,
-    invalid,
     validated,
     whole_number,
 )
-from reidkit.serve.problems import Problem
+from reidkit.serve.problems import Problem, invalid
 from reidkit.serve.service import LOGGED_RESULTS, THUMBNAIL, Service, service_of
 from reidkit.serve.uploads import decode_upload, encode_copy
 from reidkit.terminal import counted
@@ -119,13 +118,17 @@ async def list_rows(request: Request) -> Response:
     service.actor(request, "search")
     given = request.query_params
     limit = whole_number(given.get("limit", "100"), "limit", 1, MOST_ROWS)
-    matching = Filter(
-        cameras=given.getlist("camera") or None,
-        pids=[whole_number(pid, "pid") for pid in given.getlist("pid")] or None,
-        tracks=given.getlist("track") or None,
-        since=given.get("since"),  # type: ignore[arg-type]  # the filter reads text
-        until=given.get("until"),  # type: ignore[arg-type]
-    )
+    pids = [whole_number(pid, "pid") for pid in given.getlist("pid")] or None
+    try:
+        matching = Filter(
+            cameras=given.getlist("camera") or None,
+            pids=pids,
+            tracks=given.getlist("track") or None,
+            since=given.get("since"),  # type: ignore[arg-type]  # the filter reads text
+            until=given.get("until"),  # type: ignore[arg-type]
+        )
+    except UsageError as error:
+        raise invalid(f"/{error.argument.removesuffix('s')}", str(error).partition(": ")[2]) from None
     page = await service.in_gallery(service.gallery.rows, matching, limit=limit, cursor=given.get("cursor", ""))
     return JSONResponse({"rows": [row_answer(row) for row in page.rows], "next": page.next})
 

@@ -21,10 +21,9 @@ from reidkit.serve.messages import (
     SearchRequest,
     decode_vector,
     encode_vector,
-    invalid,
     validated,
 )
-from reidkit.serve.problems import Problem, refused
+from reidkit.serve.problems import Problem, invalid, refused
 from reidkit.serve.service import LOGGED_RESULTS, Service, milliseconds, service_of
 
 if TYPE_CHECKING:
