@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
-from reidkit.gallery import Filter, Query, Row, database, local, open_gallery, records
+from reidkit.gallery import Filter, Query, Row, create_gallery, database, local, open_gallery, records
 from reidkit.gallery.database import connect
 from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.vector_index import Index
@@ -41,6 +41,15 @@ def test_a_path_is_no_model(tmp_path):
     with pytest.raises(UsageError, match="the model is a str: pass what load_model returns"):
         open_gallery(tmp_path / "people.db", wrong)
     assert not (tmp_path / "people.db").exists()
+
+
+def test_a_mistyped_folder_is_not_made(tmp_path):
+    place = tmp_path / "pepole" / "people.db"
+    with pytest.raises(MissingFileError, match="is not there, nor is its folder: correct the name"):
+        open_gallery(place, Colours())
+    assert not place.parent.exists()
+    create_gallery(place, Colours()).close()
+    open_gallery(place, Colours()).close()
 
 
 def test_what_was_added_is_there_when_it_is_opened_again(path):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.lazy import import_when_asked
 from reidkit.recipe.checks import check_path
 
@@ -42,7 +43,7 @@ _NAMES = {
 
 
 def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> Gallery:
-    """Open the gallery at `uri`, whose features are those of `model`; where there is none, make one.
+    """Open the gallery at `uri`, whose features are those of `model`; where there is none, make one in its folder.
 
     Args:
         uri: A file, as `people.db`, or a collection of a Milvus server, as `milvus://host:19530/people`; `memory` is an
@@ -53,6 +54,7 @@ def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> G
     Raises:
         DataError: no gallery, a damaged one, or one of another model.
         GalleryError: a server that does not answer.
+        MissingFileError: nor a folder to make one in.
         UsageError: an address of another kind; no model.
     """
     place = _place(uri)
@@ -66,6 +68,7 @@ def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> G
         return MemoryGallery(model)
     kind = _kind_of(place)
     if model is not None and not _is_there(place):
+        _refuse_missing_folder(place)
         try:
             return kind.create(place, model)
         except DataError:
@@ -77,7 +80,7 @@ def open_gallery(uri: str | os.PathLike[str], model: Encoder | None = None) -> G
 def create_gallery(
     uri: str | os.PathLike[str], model: Encoder | None = None, *, fingerprint: str = "", dim: int = 0
 ) -> Gallery:
-    """Make an empty gallery at `uri`, and open it.
+    """Make an empty gallery at `uri`, and open it; folders above it that are missing are made, too.
 
     Args:
         uri: As for `open_gallery`.
@@ -126,6 +129,20 @@ def _kind_of(place: str) -> type[LocalGallery] | type[MilvusGallery]:
     from reidkit.gallery.local import LocalGallery
 
     return LocalGallery
+
+
+def _refuse_missing_folder(place: str) -> None:
+    """Refuse to make a gallery in a folder that is not there: its name is more likely to be mistyped.
+
+    Raises:
+        MissingFileError: it is not.
+    """
+    if not place.startswith("milvus://") and not Path(place).parent.exists():
+        raise MissingFileError(
+            f"{place} is not there, nor is its folder: correct the name, or make both by create_gallery or `reidkit "
+            "gallery create`",
+            argument="uri",
+        )
 
 
 def _is_there(place: str) -> bool:
