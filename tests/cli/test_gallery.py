@@ -17,6 +17,7 @@ from PIL import Image
 
 from reidkit.cli import main as cli
 from reidkit.encoder import load_model
+from reidkit.errors import GalleryError
 from reidkit.gallery import Row, open_gallery
 from reidkit.gallery.local import LocalGallery
 from reidkit.model.network import build_network
@@ -111,6 +112,21 @@ def test_from_images_to_hits_and_back(place, call, model):
         assert words == f"reidkit: {option} is for a comparison: name the other gallery by --against, or leave it out\n"
 
 
+def test_where_there_is_no_room_to_compact_the_removal_is_done_and_said(place, call, monkeypatch):
+    with LocalGallery.create("people.db", fingerprint="abc", dim=4) as gallery:
+        gallery.add_vectors(np.eye(4), [Row(str(number)) for number in range(4)])
+
+    def full(gallery):
+        raise GalleryError("people.db cannot be written: make room, and do it again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalGallery, "compact", full)
+        said = call("remove", "people.db", "1", "2", "--compact", status=1)
+    assert "2 rows removed, but their room is not given back: people.db cannot be written" in said
+    assert "(`reidkit gallery remove people.db --compact`)" in said
+    assert "0 rows removed, 2 are in the gallery" in call("remove", "people.db", "--compact")
+
+
 def test_export_copy_check_and_remove(place, call):
     vectors = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     old = datetime.now(UTC) - timedelta(hours=100)
@@ -126,6 +142,8 @@ def test_export_copy_check_and_remove(place, call):
     assert "1 row would be removed" in call("remove", "copy.db", "0", "--dry-run")
     assert "the filter fits 3 rows, and not 5" in call("remove", "copy.db", "--camera", "door", "--expect", 5, status=1)
     assert "4 rows removed, 2 are in the gallery" in call("remove", "copy.db", "--older-than", "72h", "--compact")
+    assert "0 rows removed, 2 are in the gallery" in call("remove", "copy.db", "--compact")
+    assert "an empty filter" in call("remove", "copy.db", "--compact", "--expect", 2, status=2)
     assert "1 row removed, 1 are" in call("remove", "copy.db", "4")
     assert "4 and 1 more are not in the gallery: none is removed" in call("remove", "copy.db", "9", "4", "5", status=1)
     assert "missing: 5 rows" in call("check", "copy.db", "--against", "people.db", status=1)

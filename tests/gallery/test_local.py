@@ -444,6 +444,26 @@ def test_a_reader_in_the_way_of_erasing_is_said_and_the_next_change_erases(path,
     assert gone.encode() not in kept
 
 
+def test_a_full_disk_after_a_removal_is_no_failure_of_it(path, monkeypatch, caplog):
+    """To do it again, as the error said, was refused: the rows were gone."""
+
+    def full(database):
+        with database.errors():
+            raise sqlite3.OperationalError("database or disk is full")
+
+    gone = "the-removed-one"
+    with open_gallery(path, Colours()) as gallery:
+        gallery.add_vectors([RED, BLUE], [Row("a"), Row(gone)])
+        with monkeypatch.context() as patched:
+            patched.setattr(database.Database, "erase", full)
+            assert gallery.remove([gone]) == 1
+            assert gallery.add_vectors([GREEN], [Row("a")], on_conflict="replace").count("replaced") == 1
+        assert "rows are removed, but not yet overwritten (database or disk is full)" in caplog.text
+        assert gone.encode() in path.read_bytes() + Path(f"{path}-wal").read_bytes()
+    assert gone.encode() not in path.read_bytes(), "whoever closes it last"
+    assert not Path(f"{path}-wal").exists()
+
+
 def test_a_calibration_is_kept_for_those_without_the_model(path):
     with open_gallery(path, Calibrated()) as gallery:
         gallery.add_vectors([RED], [Row("a", camera="hall")])

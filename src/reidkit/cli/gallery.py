@@ -14,7 +14,7 @@ from reidkit.cli.gallery_options import ModelOption, Uri, Which, parse_attribute
 from reidkit.cli.gallery_output import print_filled, print_hits, print_info
 from reidkit.cli.help import Command, commands
 from reidkit.cli.output import check_output, print_json, print_line, progress, remark
-from reidkit.errors import DataError, UsageError
+from reidkit.errors import DataError, GalleryError, UsageError
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:
@@ -166,12 +166,15 @@ def remove(
 ) -> None:
     """Remove rows by key, or those that meet all conditions. What is removed is overwritten in the file.
 
-    Retention: run it every hour with --older-than. Rows without a time are as old as they are in the gallery.
+    Retention: run it every hour with --older-than. Rows without a time are as old as they are in the gallery. --compact
+    alone removes none.
     """
-    from reidkit.gallery import open_gallery
+    from reidkit.gallery import Filter, open_gallery
 
     matching = which.filter()
     with open_gallery(uri) as opened:
+        if compact and not keys and not matching and not expect:
+            matching = Filter(keys=[])
         all_of_them = bool(keys) and not matching and expect is None
         if keys:
             matching = dataclasses.replace(matching, keys=keys)
@@ -182,13 +185,30 @@ def remove(
         if not dry_run:
             count = opened.remove_matching(matching, expect=expect)
         if compact and not dry_run:
-            opened.compact()
+            _compact(opened, uri, count)
         left = opened.count()
     if as_json:
         print_json({"removed": 0 if dry_run else count, "matching": count, "rows": left})
     else:
         words = "would be removed" if dry_run else "removed"
         print_line(f"{counted(count, 'row')} {words}, {left:,} are in the gallery")
+
+
+def _compact(opened: Gallery, uri: str, removed: int) -> None:
+    """Give the room of removed rows back.
+
+    Raises:
+        GalleryError: it cannot be done now, which says what is done already, as that cannot be repeated.
+    """
+    from reidkit.gallery.milvus_address import shown
+
+    try:
+        opened.compact()
+    except GalleryError as error:
+        raise GalleryError(
+            f"{counted(removed, 'row')} removed, but their room is not given back: {error} "
+            f"(`reidkit gallery remove {shown(uri)} --compact`)"
+        ) from None
 
 
 @gallery.command(cls=Command, epilog="reidkit gallery search people.db who.jpg --model runs/small")

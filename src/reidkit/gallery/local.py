@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from reidkit.errors import DataError
+from reidkit.errors import DataError, GalleryError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, refuse_other_count
 from reidkit.gallery.conflicts import NewRow, digest_of, rows_to_write, status_of
 from reidkit.gallery.database import Database, create, read_meta
@@ -265,16 +265,26 @@ class LocalGallery(BaseGallery):
         return len(ids)
 
     def _erase(self) -> None:
-        """Overwrite removed rows in what was written ahead, too; readers that are in the way end soon."""
-        until = time.monotonic() + ERASING
-        while not self._database.erase():
-            if time.monotonic() > until:
-                _log.warning(
-                    "%s: a reader is in the way, so that removed rows are overwritten with the next change only",
-                    self._database.path,
-                )
+        """Overwrite removed rows in what was written ahead, too; readers that are in the way end soon.
+
+        The rows are gone by now: what is in the way is no failure of the removal, which cannot be made again.
+        """
+        until, why = time.monotonic() + ERASING, "a reader is in the way"
+        try:
+            while not self._database.erase():
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.02)
+            else:
                 return
-            time.sleep(0.02)
+        except GalleryError as error:
+            why = str(error.__context__ or error)  # what SQLite says: its sentence asks to do it again
+        _log.warning(
+            "%s: rows are removed, but not yet overwritten (%s): the next removal does it, or whoever closes the "
+            "gallery last",
+            self._database.path,
+            why,
+        )
 
     def compact(self) -> None:
         """Give back to the disk what removed rows have left free in the file, which is written anew."""
