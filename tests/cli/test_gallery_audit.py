@@ -45,6 +45,13 @@ def test_a_log_of_any_name_and_why_before_what_was_found(nursery, tmp_path):
     assert nursery.run("gallery", "audit", tmp_path / "log.sqlite", "--verify").out.startswith("1 entries")
 
 
+def test_no_log_lies_beside_a_gallery_in_milvus(nursery):
+    said = nursery.run("gallery", "audit", "milvus://me:secret@here/people")
+    assert said.status == 2
+    assert "milvus://here:19530/people is no file that an audit log could lie beside" in said.line()
+    assert "secret" not in said.err
+
+
 def test_a_log_that_was_touched(nursery, log):
     with closing(sqlite3.connect(log)) as connection:
         connection.execute("UPDATE entries SET actor = 'nobody' WHERE id = 2")

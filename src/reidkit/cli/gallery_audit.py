@@ -14,7 +14,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.gallery_options import parse_time
 from reidkit.cli.output import print_json, print_line
-from reidkit.errors import DataError, GalleryError, MissingFileError
+from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,8 +37,14 @@ def audit(
     as_json: options.Json = False,
 ) -> None:
     """Show the audit log of a gallery that is served, or check that nobody has changed it."""
+    from reidkit.gallery.milvus_address import shown
     from reidkit.serve.audit import is_log
 
+    if "://" in uri:
+        raise UsageError(
+            f"{shown(uri)} is no file that an audit log could lie beside: name that of the log, as `reidkit serve "
+            "--audit FILE` did"
+        )
     path = Path(uri) if uri.endswith("-audit") or is_log(Path(uri)) else Path(f"{uri}-audit")
     if not path.is_file():
         raise MissingFileError(f"{path} is not there: a log begins when `reidkit serve` first serves the gallery")
