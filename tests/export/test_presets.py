@@ -67,6 +67,14 @@ def test_deepstream_has_nothing_left_to_normalise(tmp_path: Path) -> None:
     assert "net-scale-factor=1.0" in element.splitlines()
 
 
+def test_deepstream_is_told_what_the_options_change(tmp_path: Path) -> None:
+    front = ExportOptions(preset="deepstream", colour="bgr", normalise=False).front
+    tracker, element = side_files("deepstream", tmp_path / "a.onnx", SPEC, 2048, front).values()
+    lines = [line.split("#")[0].strip() for line in tracker.splitlines()]
+    assert {"colorFormat: 1", "addFeatureNormalization: 1"} <= set(lines)
+    assert "model-color-format=1" in element.splitlines()
+
+
 def test_triton_is_told_names_types_and_sides(tmp_path: Path) -> None:
     path = tmp_path / "reid" / "1" / "model.onnx"
     ((side, text),) = side_files("triton", path, SPEC, 512, FRONTS["triton"]).items()
@@ -99,6 +107,12 @@ def test_options_change_the_preset() -> None:
         ({"int8": True, "fp16": True}, "choose fp16 or int8"),
         ({"opset": 17, "resize": True}, "operators below version 18 cannot resize"),
         ({"preset": "deepstream", "resize": True}, "operators below version 18 cannot resize"),
+        ({"preset": "deepstream", "input": "uint8"}, "deepstream gives floats: leave out input"),
+        ({"preset": "boxmot", "input": "uint8"}, "boxmot gives floats: leave out input"),
+        ({"preset": "boxmot", "colour": "bgr"}, "boxmot gives RGB: leave out colour"),
+        ({"preset": "deepstream", "format": "openvino"}, "deepstream is for an ONNX file: leave out format"),
+        ({"preset": "triton", "format": "openvino"}, "triton is for an ONNX file: leave out format"),
+        ({"preset": "ultralytics", "colour": "bgr"}, "ultralytics gives RGB: leave out colour"),
     ],
 )
 def test_what_cannot_be(options: dict[str, object], why: str) -> None:

@@ -26,7 +26,7 @@ from reidkit.export.int8 import MOST, quantise
 from reidkit.export.onnx_file import graph_digest, halve_weights, require_onnx, set_metadata, to_onnx
 from reidkit.export.openvino_file import save_openvino
 from reidkit.export.parity import Parity, measure_parity, require_parity
-from reidkit.export.presets import FRONTS, Front, Preset, check_name, default_name, side_files, spec_of
+from reidkit.export.presets import FRONTS, Front, Preset, check_fit, check_name, default_name, side_files, spec_of
 from reidkit.metrics.calibration_file import to_json
 from reidkit.recipe.checks import check_whole, with_fields
 from reidkit.version import __version__
@@ -89,6 +89,7 @@ class ExportOptions:
             object.__setattr__(self, "opset", check_whole(self.opset, "opset", least=1))
         if self.fp16 and self.int8:
             raise UsageError("weights are stored in 16 bits or in 8: choose fp16 or int8", argument="fp16")
+        check_fit(self.preset, self.front, self.format)
         if self.front.resize and (self.opset or self.front.opset or 18) < 18:
             raise UsageError(
                 "operators below version 18 cannot resize as the network was trained: leave out resize or opset",
@@ -366,8 +367,6 @@ def _place(model: Model, out: str | os.PathLike[str] | None, options: ExportOpti
     """
     ending = ".xml" if options.format == "openvino" else ".onnx"
     if options.preset == "triton":
-        if options.format == "openvino":
-            raise UsageError("the preset triton is for ONNX Runtime: leave out format", argument="format")
         folder = Path(out) if out is not None else _folder_of(model) / "triton"
         return folder / "1" / "model.onnx"
     if out is None:

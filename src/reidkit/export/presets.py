@@ -92,14 +92,28 @@ def check_name(preset: Preset, path: Path) -> None:
         )
 
 
+def check_fit(preset: Preset, front: Front, file_format: str) -> None:
+    """Refuse a file that the other program does not read, and images that it does not give and cannot be told to give.
+
+    Raises:
+        UsageError: an OpenVINO file for DeepStream or Triton; bytes or BGR where floats or RGB come in all the same.
+    """
+    if preset in ("deepstream", "triton") and file_format == "openvino":
+        raise UsageError(f"the preset {preset} is for an ONNX file: leave out format", argument="format")
+    if preset in ("boxmot", "deepstream", "ultralytics") and front.values == "uint8":
+        raise UsageError(f"the program of the preset {preset} gives floats: leave out input", argument="input")
+    if preset in ("boxmot", "ultralytics") and front.bgr:
+        raise UsageError(f"the program of the preset {preset} gives RGB: leave out colour", argument="colour")
+
+
 def side_files(preset: Preset, path: Path, spec: InputSpec, dim: int, front: Front) -> dict[Path, str]:
     """Return the files that belong beside an exported one, with their text."""
     if preset == "boxmot":
         return {path.with_name(f"{path.name}.metadata.json"): _boxmot(path, spec)}
     if preset == "deepstream":
         return {
-            path.with_suffix(".nvtracker.yml"): _nvtracker(path, spec, dim),
-            path.with_suffix(".nvinfer.txt"): _nvinfer(path, spec),
+            path.with_suffix(".nvtracker.yml"): _nvtracker(path, spec, dim, front),
+            path.with_suffix(".nvinfer.txt"): _nvinfer(path, spec, front),
         }
     if preset == "triton":
         return {path.parent.parent / "config.pbtxt": _triton(path, spec, dim, front)}
@@ -120,8 +134,8 @@ def _boxmot(path: Path, spec: InputSpec) -> str:
     return f"{json.dumps(facts, indent=2)}\n"
 
 
-def _nvtracker(path: Path, spec: InputSpec, dim: int) -> str:
-    """The section of nvtracker's configuration: the graph itself normalises and gives features of length 1."""
+def _nvtracker(path: Path, spec: InputSpec, dim: int, front: Front) -> str:
+    """The section of nvtracker's configuration: the graph itself normalises, and the features where it is to."""
     return f"""# DeepStream's nvtracker: put this section into the tracker's configuration.
 ReID:
   reidType: 2                     # re-association; 1: DeepSORT, 3: both
@@ -132,18 +146,18 @@ ReID:
   inferDims: [3, {spec.height}, {spec.width}]
   networkMode: 1                  # fp16; 0: fp32
   inputOrder: 0                   # NCHW
-  colorFormat: 0                  # RGB
+  colorFormat: {int(front.bgr)}                  # 0: RGB, 1: BGR
   offsets: [0.0, 0.0, 0.0]        # mean and deviation are in the file
   netScaleFactor: 1.0
   keepAspc: 0                     # the network was trained on images that were resized without a border
   useVPICropScaler: 1
-  addFeatureNormalization: 0      # so is the length of the features
+  addFeatureNormalization: {int(not front.unit)}      # 0: the file gives features of length 1
   onnxFile: "{path.name}"
   modelEngineFile: "{path.name}_b100_gpu0_fp16.engine"
 """
 
 
-def _nvinfer(path: Path, spec: InputSpec) -> str:
+def _nvinfer(path: Path, spec: InputSpec, front: Front) -> str:
     return f"""# The same file as a secondary nvinfer element.
 [property]
 onnx-file={path.name}
@@ -151,7 +165,7 @@ infer-dims=3;{spec.height};{spec.width}
 batch-size=16
 net-scale-factor=1.0
 offsets=0;0;0
-model-color-format=0
+model-color-format={int(front.bgr)}
 maintain-aspect-ratio=0
 network-mode=2
 network-type=100
