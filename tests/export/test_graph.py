@@ -133,3 +133,8 @@ def test_the_spec_says_what_the_graph_takes(name: str) -> None:
     assert (spec.height, spec.width) == ((front.square,) * 2 if front.square else (32, 32))
     assert (spec.scale == 1) is (front.values in {"0-255", "uint8"})
     assert (spec.mean == SPEC.mean) is (front.values == "normalised")
+
+
+def test_the_spec_of_bgr_that_is_normalised_outside_has_mean_and_deviation_in_that_order() -> None:
+    spec = spec_of(Front(bgr=True), InputSpec(height=4, width=2, mean=(1, 2, 3), std=(4, 5, 6)))
+    assert (spec.colour, spec.mean, spec.std) == ("bgr", (3, 2, 1), (6, 5, 4))

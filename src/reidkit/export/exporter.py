@@ -376,7 +376,11 @@ def _place(model: Model, out: str | os.PathLike[str] | None, options: ExportOpti
         return folder / default_name(options.preset, stem, model.recipe.network.backbone, ending)
     path = Path(out)
     if path.suffix.lower() != ending:
-        raise UsageError(f"{path} does not end in {ending}, as a file of the format has to: name it so", argument="out")
+        raise UsageError(
+            f"{path} does not end in {ending}, as a file of the format {options.format} has to: name it so, or choose "
+            "another format",
+            argument="out",
+        )
     return path
 
 

@@ -70,7 +70,7 @@ def quantise(
     """
     if len(images) < LEAST:
         raise DataError(
-            f"{len(images)} images are too few to find ranges with: give {LEAST + LEAST} or more, better 200",
+            f"these images are too few to find ranges with: give {LEAST + LEAST} or more, better 200",
             argument="calibration",
         )
     tried, best, chosen = {}, None, ""

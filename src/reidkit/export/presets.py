@@ -195,7 +195,7 @@ def spec_of(front: Front, spec: InputSpec) -> InputSpec:
         width=front.square or spec.width,
         colour="bgr" if front.bgr else "rgb",
     )
-    if front.values == "normalised":
-        return changed
+    if front.values == "normalised":  # mean and deviation are in the order of the colours
+        return replace(changed, mean=spec.mean[::-1], std=spec.std[::-1]) if front.bgr else changed
     scale = 255.0 if front.values == "0-1" else 1.0
     return replace(changed, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=scale)
