@@ -62,6 +62,11 @@ def end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], err
             1,
             "reidkit: the system refused: [Errno 5] Input/output error: '/x'\n",
         ),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "reidkit: the system refused: [Errno 28] No space left on device: make room, also where ",
+        ),
         (OSError(9, "Bad file descriptor"), 1, "reidkit: standard output is closed: "),
         (MemoryError(), 1, "reidkit: out of memory: close other programs"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "reidkit: out of memory: "),

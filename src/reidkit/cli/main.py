@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
+from reidkit.atomic import NO_ROOM
 from reidkit.cli import suggest
 from reidkit.cli.adapt import adapt
 from reidkit.cli.calibrate import calibrate
@@ -246,6 +247,8 @@ def _refusal(error: OSError) -> str:
         return ""
     if error.errno == errno.EBADF:
         return "standard output is closed: leave out `>&-`, or write it to /dev/null"
+    if error.errno in NO_ROOM:
+        return f"the system refused: {error}: make room, also where temporary files lie (TMPDIR names another folder)"
     return f"the system refused: {error}"
 
 

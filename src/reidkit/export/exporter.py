@@ -92,7 +92,7 @@ class ExportOptions:
         check_fit(self.preset, self.front, self.format)
         if self.front.resize and (self.opset or self.front.opset or 18) < 18:
             raise UsageError(
-                "operators below version 18 cannot resize as the network was trained: leave out resize or opset",
+                "operators below version 18 cannot resize as the network was trained: choose no resize, or opset 18",
                 argument="resize",
             )
 
