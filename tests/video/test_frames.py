@@ -80,6 +80,34 @@ def test_a_telephone_held_upright_gives_upright_frames(tmp_path: Path) -> None:
     assert green < 60
 
 
+@pytest.mark.parametrize(
+    ("matrix", "white", "red"),
+    [
+        ((1, 0, 0, 1), "top", "left"),
+        ((-1, 0, 0, -1), "bottom", "right"),
+        ((0, -1, 1, 0), "left", "bottom"),
+        ((-1, 0, 0, 1), "top", "right"),  # the camera in front, as in a mirror: not upside down
+        ((1, 0, 0, -1), "bottom", "left"),
+        ((0, 1, 1, 0), "left", "top"),
+    ],
+)
+def test_frames_are_turned_and_mirrored_as_the_file_says(
+    matrix: tuple[int, int, int, int], white: str, red: str, tmp_path: Path
+) -> None:
+    path = turned(write_video(tmp_path / "v.mp4"), tmp_path / "turned.mp4", matrix)
+    image = next(iter(VideoFile(path))).image
+    middle = [slice(side // 2 - 5, side // 2 + 5) for side in image.shape[:2]]
+    edges = {
+        "top": image[3:12, middle[1]],
+        "bottom": image[-12:-3, middle[1]],
+        "left": image[middle[0], 3:12],
+        "right": image[middle[0], -12:-3],
+    }
+    colours = {edge: pixels.mean(axis=(0, 1)) for edge, pixels in edges.items()}
+    assert {edge for edge, (_, green, _) in colours.items() if green > 200} == {white}
+    assert {edge for edge, (bright, green, _) in colours.items() if bright > 180 and green < 60} == {red}
+
+
 def test_the_creation_time_is_told_where_it_can_be_one(tmp_path: Path) -> None:
     told = write_video(tmp_path / "a.mp4", 2, metadata={"creation_time": "2026-11-27T08:30:00.000000Z"})
     assert VideoFile(told).about.created == datetime(2026, 11, 27, 8, 30, tzinfo=UTC)
@@ -95,6 +123,16 @@ def test_a_cut_file_gives_what_there_is_and_says_so(tmp_path: Path) -> None:
     found = len(list(video))
     assert 5 < found < 20
     assert any("it is cut: it ends at" in remark for remark in video.about.remarks)
+
+
+def test_a_longer_sound_or_a_last_picture_that_stays_is_no_cut(tmp_path: Path) -> None:
+    long_sound = VideoFile(write_video(tmp_path / "sound.mkv", 10, sound=8.0))
+    assert len(list(long_sound)) == 10
+    assert (long_sound.about.seconds, long_sound.about.remarks) == (1.0, [])
+    for name in ("last.mp4", "last.mkv"):  # a screen, or a camera that records where something moves
+        still = VideoFile(write_video(tmp_path / name, 3, times=[0, 1, 2], codec="libx264", end=20.0))
+        assert [frame.second for frame in still] == [0, 1, 2]
+        assert (still.about.seconds, still.about.remarks) == (20, [])
 
 
 def test_damage_in_the_middle_is_passed_over_or_said(tmp_path: Path) -> None:

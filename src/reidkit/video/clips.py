@@ -250,7 +250,7 @@ def _frames(file: Path, first: float, last: float, *, seek: bool = True) -> Iter
     """
     with closing(_from_before(file, first) if seek else _from_begin(file)) as frames:
         for second, image in frames:
-            if second > last:
+            if second > last + 1e-6:
                 return
             if second >= first - 1e-6:
                 yield second, image()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -134,19 +135,20 @@ class VideoFile:
             raise
 
     def __iter__(self) -> Iterator[Frame]:
-        clock = Clock(self.about.rate)
+        clock, shown_until = Clock(self.about.rate), 0.0
         for decoded in decoded_frames(self._container, self._stream, self.about.remarks):
             self.read += 1
             second = clock.second(decoded)
+            shown_until = second + float((decoded.duration or 0) * (decoded.time_base or 0))
             if self._sampling.takes(second):
                 yield Frame(self.read, second, upright(decoded, str(self.path)))
-        self._look_back(clock)
+        self._look_back(clock, shown_until)
 
-    def _look_back(self, clock: Clock) -> None:
+    def _look_back(self, clock: Clock, shown_until: float) -> None:
         """Remark on a file that is shorter than it says, or without frames."""
         if not self.read:
             self.about.remarks.append("it has no frames")
-        elif self.about.seconds - clock.last > max(1.0, 2 / (self.about.rate or FALLBACK_RATE)):
+        elif self.about.seconds - shown_until > max(1.0, 2 / (self.about.rate or FALLBACK_RATE)):
             self.about.remarks.append(f"it is cut: it ends at {clock.last:.1f} s of {self.about.seconds:.1f} s")
         self.about.moved = clock.moved
         if clock.moved:
@@ -247,29 +249,43 @@ def decoded_frames(container: Any, stream: Any, remarks: list[str]) -> Iterator[
 
 
 def upright(decoded: Any, shown: str) -> NDArray[np.uint8]:
-    """Return the pixels RGB uint8 [H, W, 3] of a frame of PyAV, turned as its metadata say.
+    """Return the pixels RGB uint8 [H, W, 3] of a frame of PyAV, turned and mirrored as its metadata say.
 
     Raises:
         DataError: it is too large.
     """
     _check_size(decoded.width, decoded.height, shown)
     image: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
-    # The angle is counted against the clock, as NumPy counts quarter turns.
-    turns = round(getattr(decoded, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    matrix = decoded.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    # What lies at x, y is shown at ax + cy, bx + dy. Its angle alone would turn what is to be mirrored upside down.
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):  # rows are shown as columns
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _about(container: Any, stream: Any) -> About:
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     rate = rate if 0 < rate <= 300 else 0.0  # AVI without one has 1000
-    microseconds = container.duration or 0
-    seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else microseconds / 1e6
+    seconds = _seconds(container, stream)
     return About(
         rate=rate,
-        seconds=max(seconds, 0.0),
-        frames=max(stream.frames if rate else 0, round(max(seconds, 0.0) * rate)),
+        seconds=seconds,
+        frames=max(stream.frames if rate else 0, round(seconds * rate)),
         created=_created(container.metadata) or _created(stream.metadata),
     )
+
+
+def _seconds(container: Any, stream: Any) -> float:
+    """Return how long the pictures last, or else all of the file, which may have a longer sound; 0: not known."""
+    if stream.duration and stream.time_base:
+        return max(float(stream.duration * stream.time_base), 0.0)
+    told = re.fullmatch(r"(\d+):(\d\d):(\d\d\.?\d*)", str(stream.metadata.get("DURATION", "")), re.ASCII)  # Matroska
+    if told:
+        return int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
+    return max((container.duration or 0) / 1e6, 0.0)
 
 
 def _created(metadata: Any) -> datetime | None:
