@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
         ("RTSP://admin:secret@cam/", "rtsp://cam"),
         ("http://user@[::1]:80/a", "http://[::1]:80/a"),
         ("http://a:b@c:port/x", "http://..."),
+        ("rtsp://admin:12/34@10.0.0.5/hall", "rtsp://..."),  # a password that should have been written as 12%2F34
+        ("rtsp://admin:12#34@10.0.0.5/hall", "rtsp://..."),
+        ("rtsp://cam:554/user=admin&password=secret&channel=1&stream=0.sdp?", "rtsp://cam:554"),
+        ("rtsp://cam/live/user=admin_password=secret/1", "rtsp://cam/live"),
         ("/dev/video0", "/dev/video0"),
     ],
 )
@@ -46,7 +52,10 @@ def test_addresses_are_shown_without_what_may_be_secret(given: str, shown: str) 
     assert shown_address(given) == shown
 
 
-@pytest.mark.parametrize("given", ["hall.mp4", "rtsp.mp4", "a/http:/b", "file:///etc/passwd", "concat:a|b"])
+@pytest.mark.parametrize(
+    "given",
+    ["hall.mp4", "rtsp.mp4", "a/http:/b", "file:///etc/passwd", "concat:a|b", "/dev/shm/v.mp4"],  # noqa: S108
+)
 def test_files_are_no_live_input(given: str) -> None:
     assert not is_live(given)
 
@@ -55,7 +64,7 @@ class Connection:
     """A container of `count` frames, `apart` milliseconds, that then breaks off; they wait until they are taken."""
 
     def __init__(self, count: int, taken: threading.Semaphore, apart: int = 1) -> None:
-        self._count, self._taken, self._apart = count, taken, apart
+        self._count, self._taken, self._apart, self.closed = count, taken, apart, False
 
     def demux(self, _: object) -> Iterator[Any]:
         for number in range(self._count):
@@ -65,7 +74,7 @@ class Connection:
             yield Packet(frame)
 
     def close(self) -> None:
-        """Nothing is open."""
+        self.closed = True
 
 
 class Packet:
@@ -98,6 +107,44 @@ def test_what_breaks_off_is_connected_to_again_and_frames_go_on() -> None:
     seconds = [frame.second for frame in got]
     assert seconds == sorted(seconds)
     assert len(set(seconds)) == 5
+
+
+@pytest.mark.parametrize("apart", [5000, -20])
+def test_seconds_rise_where_the_times_of_a_stream_run_ahead_or_back(apart: int) -> None:
+    """A camera may send what it has kept at once, and break off; or set its clock."""
+    taken = threading.Semaphore(0)
+    live = LiveInput("rtsp://cam/1", connect=lambda _: (Connection(3, taken, apart), None), pauses=(0.001,))
+    frames, seconds = iter(live), []
+    for _ in range(7):
+        taken.release()
+        seconds.append(next(frames).second)
+    taken.release(10)
+    live.close()
+    assert all(before < after for before, after in pairwise(seconds))
+
+
+def test_a_connection_from_which_nothing_was_received_is_closed() -> None:
+    connection = Connection(1, threading.Semaphore(0))
+    LiveInput("rtsp://cam/1", connect=lambda _: (connection, None)).close()
+    assert connection.closed
+
+
+def test_a_file_behind_an_address_is_no_camera(tmp_path: Path) -> None:
+    write_video(tmp_path / "v.mp4")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        address = f"http://admin:secret@127.0.0.1:{server.server_port}/v.mp4"
+        done = track([address], tmp_path / "out", detector=ByColour(), options=TrackOptions(seconds=0.3))
+        server.shutdown()
+        thread.join()
+    shown = address.replace("admin:secret@", "")
+    assert done.failed == [(shown, f"{shown} is a file of 4.0 s, and no camera: download it, and give the file")]
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
 
 
 def test_the_first_failure_to_connect_is_an_error() -> None:

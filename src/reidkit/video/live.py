@@ -36,24 +36,29 @@ _ADDRESS = re.compile(rf"(?:{'|'.join(SCHEMES)})://", re.IGNORECASE)
 
 
 def is_live(source: str) -> bool:
-    """Return whether a source is an address or a device, and no file."""
-    return bool(_ADDRESS.match(source)) or source.startswith("/dev/")
+    """Return whether a source is an address or a device, and no file; /dev/shm holds files."""
+    device = source.startswith("/dev/") and not source.startswith("/dev/shm/")  # noqa: S108 (which is not written to)
+    return device or bool(_ADDRESS.match(source))
 
 
 def shown_address(source: str) -> str:
-    """Return an address without what may be secret: user, password, query and fragment.
+    """Return an address without what may be secret: user, password, query and fragment, and a path with values.
 
     >>> shown_address("rtsp://admin:secret@10.0.0.5:554/hall?token=abc")
     'rtsp://10.0.0.5:554/hall'
     """
     if not _ADDRESS.match(source):
         return source
+    nothing = f"{source.partition('://')[0]}://..."
     try:
         parts = urlsplit(source)
         host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
     except ValueError:
-        return f"{source.partition('://')[0]}://..."
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path.rstrip('/')}"
+        return nothing
+    if "@" in parts.path + parts.query + parts.fragment:  # a password with a /, ? or # that was not written as %2F
+        return nothing
+    path = re.split("/[^/]*=", parts.path)[0].rstrip("/")  # some recorders take /user=admin&password=secret
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{path}"
 
 
 class LiveInput:
@@ -89,6 +94,7 @@ class LiveInput:
         self._opened: tuple[Any, Any] | None = self._connect(source)
         self.began, self._zero = datetime.now(UTC), time.monotonic()
         self._newest: tuple[int, float, Any] | None = None
+        self._last = -1.0
         self._changed, self._ended = threading.Condition(), threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._receive, name="camera", daemon=True)
@@ -110,6 +116,8 @@ class LiveInput:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout=2 * PATIENCE)
+        elif self._opened:  # nothing was received
+            self._opened[0].close()
 
     def _take(self) -> tuple[int, float, Any] | None:
         """Wait for a frame that was not taken yet; None at the end."""
@@ -153,14 +161,15 @@ class LiveInput:
             for decoded in decoded_frames(container, stream, []):
                 now = time.monotonic() - self._zero
                 stamp = decoded.time
-                # The stream's own times are even; they are trusted while they keep up with the clock.
-                if not came or stamp is None or abs(stamp + offset - now) > PATIENCE:
-                    offset = now - (stamp or 0.0)
                 second = now if stamp is None else stamp + offset
-                came, self.read = came + 1, self.read + 1
+                # The stream's own times are even; they are trusted while they rise, and keep up with the clock.
+                if not came or second <= self._last or abs(second - now) > PATIENCE:
+                    second = max(now, self._last + 0.001)
+                    offset = second - (stamp or 0.0)
+                self._last, came, self.read = second, came + 1, self.read + 1
                 if self._sampling.takes(second):
                     with self._changed:
-                        self._newest = (self.read, max(second, 0.0), decoded)
+                        self._newest = (self.read, second, decoded)
                         self._changed.notify_all()
                 if self._over():
                     break
@@ -204,7 +213,7 @@ def connect_to(source: str) -> tuple[Any, Any]:
     """Connect to a camera.
 
     Raises:
-        DataError: it does not answer, or sends no video. The address is named without its password.
+        DataError: it does not answer, sends no video, or is a file. The address is named without its password.
         UsageError: PyAV is not installed.
     """
     shown = shown_address(source)
@@ -217,7 +226,20 @@ def connect_to(source: str) -> tuple[Any, Any]:
         remedy = "check address, user and password, and that the camera is on"
         container = open_container(source, shown, options, remedy=remedy, timeout=(PATIENCE, PATIENCE))
     try:
+        if source.lower().startswith("http"):
+            _refuse_file(container, shown)
         return container, video_stream(container, shown)
     except BaseException:
         container.close()
         raise
+
+
+def _refuse_file(container: Any, shown: str) -> None:
+    """Refuse what has an end: it comes as fast as the network is, so that frames are skipped, and then comes again.
+
+    Raises:
+        DataError: it says how long it is.
+    """
+    if container.duration:
+        seconds = container.duration / 1e6
+        raise DataError(f"{shown} is a file of {seconds:.1f} s, and no camera: download it, and give the file")
