@@ -226,6 +226,16 @@ def test_videos_of_one_stem_do_not_meet_and_keep_their_names(tmp_path: Path) -> 
         assert sorted(people.keys()) == ["hall-2/1", "hall-2/2", "hall/1", "hall/2"]
 
 
+def test_two_videos_of_the_longest_name_of_three_bytes_a_letter(tmp_path: Path) -> None:
+    for at, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        write_video(tmp_path / folder / f"{'監' * 83}.mp4", 2 + at)
+    boxes = truth(tmp_path / "det.txt", ids=False)
+    done = track([*tmp_path.glob("?/*.mp4")], tmp_path / "out", boxes=[boxes] * 2)
+    assert done.failed == []
+    assert sorted(record.video for record in done.records) == ["監" * 66, "監" * 66 + "-2"]
+
+
 @pytest.mark.parametrize("keep", ["crops", "vectors", "nothing"])
 def test_what_is_kept(keep: Any, tmp_path: Path) -> None:
     options = TrackOptions(keep=keep)
@@ -298,6 +308,19 @@ def test_boxes_behind_the_end_are_said(tmp_path: Path) -> None:
     assert done.remarks == [
         ("hall", "20 boxes lie behind its last frame, 30: the first of them in frame 31 (det.txt line 61)")
     ]
+
+
+def test_boxes_of_a_folder_with_frames_left_out_do_not_lie_behind_its_end(tmp_path: Path) -> None:
+    folder = tmp_path / "MOT-01"
+    (folder / "img1").mkdir(parents=True)
+    (folder / "seqinfo.ini").write_text("[Sequence]\nframeRate=5\n")
+    for number in (11, 12, 14):
+        Image.fromarray(draw(number)).save(folder / f"img1/{number:06d}.png")
+    (tmp_path / "b.txt").write_text("".join(f"{frame},1,10,10,40,90,1\n" for frame in (11, 12, 14, 15)))
+    done = track([folder], tmp_path / "out", boxes=[tmp_path / "b.txt"])
+    (remark,) = done.records[0].remarks
+    assert remark == "1 box lies behind its last frame, 14: the first of them in frame 15 (b.txt line 4)"
+    assert [len(piece) for piece in read_pieces(tmp_path / "out")] == [3]
 
 
 def test_the_creation_time_counts_where_no_start_is_given_and_is_said(tmp_path: Path) -> None:

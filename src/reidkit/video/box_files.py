@@ -97,7 +97,8 @@ class BoxFile:
             return ""
         first = min(late, key=lambda row: (row.frame, row.line))
         where = f" ({self.path.name} line {first.line})" if first.line else ""
-        return f"{len(late)} boxes lie behind its last frame, {frames}: the first of them in frame {first.frame}{where}"
+        boxes = "1 box lies" if len(late) == 1 else f"{len(late)} boxes lie"
+        return f"{boxes} behind its last frame, {frames}: the first of them in frame {first.frame}{where}"
 
 
 def read_boxes(path: str | os.PathLike[str], format: BoxesFormat | None = None) -> BoxFile:  # noqa: A002

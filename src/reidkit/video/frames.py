@@ -62,6 +62,7 @@ class About:
         rate: Frames a second on average; 0: not known.
         seconds: How long it is; 0: not known.
         frames: How many frames it should have; 0: not known.
+        last: The number of its last frame, where numbers may be left out; 0: that of the frames that were read.
         created: When its recording began, where it says so.
         moved: Frames without a time, or with an earlier one, known at the end: their seconds are not those of the file.
         remarks: What was wrong with it, a sentence each; complete when all frames were read.
@@ -71,6 +72,7 @@ class About:
     rate: float = 0.0
     seconds: float = 0.0
     frames: int = 0
+    last: int = 0
     created: datetime | None = None
     moved: int = 0
     remarks: list[str] = field(default_factory=list)

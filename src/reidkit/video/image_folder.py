@@ -37,7 +37,7 @@ class ImageFolder:
         rate, images = _read_info(folder)
         self._files = _numbered(images)
         last = max(self._files)
-        self.about = About(rate=rate, seconds=last / rate, frames=len(self._files))
+        self.about = About(rate=rate, seconds=last / rate, frames=len(self._files), last=last)
 
     def __iter__(self) -> Iterator[Frame]:
         unreadable: list[str] = []

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PIECE = 1 << 16
 """Bytes from the beginning and the end of a file that tell it from others."""
 
+LONGEST = 200
+"""Bytes of the stem of a name: `-2`, a time and the ending of a lock fit behind it into the 255 of a file system."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GivenVideo:
@@ -204,7 +207,8 @@ def _stem(given: str) -> str:
         path = Path(os.path.abspath(given))  # noqa: PTH100 (`.` has a name, and links keep theirs)
         name = path.name if path.is_dir() else path.stem
     plain = "".join(letter if letter.isprintable() else "_" for letter in name)
-    return (re.sub(r'[/\\:*?"<>|\s]+', "_", plain).lstrip(".") or "video")[:100]
+    short = (re.sub(r'[/\\:*?"<>|\s]+', "_", plain).lstrip(".") or "video")[:100]
+    return short.encode()[:LONGEST].decode(errors="ignore")  # a letter may be four bytes
 
 
 def _digest(path: Path) -> str:

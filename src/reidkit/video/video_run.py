@@ -98,7 +98,7 @@ class VideoRun:
         """Finish the folder and the gallery, and return the record."""
         common, last = self._common, self._last
         remarks = list(frames.about.remarks)
-        if isinstance(self._finder, BoxFile) and (late := self._finder.beyond(frames.read)):
+        if isinstance(self._finder, BoxFile) and (late := self._finder.beyond(frames.about.last or frames.read)):
             remarks.append(late)
         record = replace(
             self._record,
