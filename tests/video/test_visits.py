@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from reidkit.errors import UsageError
 from reidkit.gallery import Query, Row
 from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.person_ids import PERSON
 from reidkit.terminal import chance_words
+from reidkit.video.sheet import visits_figure
 from reidkit.video.visits import COLUMNS, find_visits, visits_csv
 from reidkit.video.words import clock, span_words
 from tests.gallery.made import calibration
@@ -166,3 +169,24 @@ def test_fewer_visits(filled):
 def test_numbers_that_make_no_search(filled, wrong):
     with pytest.raises(UsageError):
         find_visits(filled([row("a", "door", 0, 5)], (0,)), QUERY, **wrong)
+
+
+def test_a_sheet_says_on_which_day_and_that_times_are_utc(filled, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (8, 16)).save(photo)
+    tomorrow = replace(row("b", "door", 10, 15), time=BEGAN + timedelta(days=1, seconds=12.5))
+
+    def texts(rows):
+        gallery = filled(rows, [10 * at for at in range(len(rows))])
+        figure = visits_figure(gallery, [photo], find_visits(gallery, QUERY))
+        return [text.get_text() for text in figure.axes[0].texts]
+
+    one = texts([row("a", "door", 0, 5)])
+    assert any("08:00:00 - 08:00:05" in text and "2026" not in text for text in one)
+    assert "from when to when on 2026-11-26 (UTC)" in one[-1].replace("\n", " ")
+    two = texts([row("a", "door", 0, 5), tomorrow])
+    assert sum("08:00:00 - 08:00:05\n2026-11-26" in text for text in two) == 1
+    assert sum("08:00:10 - 08:00:15\n2026-11-27" in text for text in two) == 1
+    assert "from when to when (UTC)" in two[-1].replace("\n", " ")
+    unknown = texts([row("a", "door", 0, 5, time=False)])
+    assert "from when to when." in unknown[-1].replace("\n", " ")

@@ -259,7 +259,7 @@ def _print_table(done: Tracked) -> None:
         for record in done.records
     ]
     if rows:
-        print_table(["video", "camera", "start", "seconds", "frames", "boxes", "tracks", "crops"], rows, left=3)
+        print_table(["video", "camera", "start (UTC)", "seconds", "frames", "boxes", "tracks", "crops"], rows, left=3)
     speed = [
         [stage, f"{used:.1f}", f"{count / used:,.0f} {'crops' if stage == 'ReID' else 'frames'}/s" if count else "-"]
         for stage, (used, count) in done.speed.items()

@@ -322,7 +322,7 @@ def _print_joined(found: People) -> None:
             state = "confirmed" if any(track.pid is not None for track in mine) else "proposed"
             rows.append([str(number), str(len(mine)), ", ".join(cameras), when, state])
     if rows:
-        print_table(("person", "tracks", "cameras", "first seen", ""), rows)
+        print_table(("person", "tracks", "cameras", "first seen (UTC)", ""), rows)
 
 
 def _threshold_words(found: People) -> str:

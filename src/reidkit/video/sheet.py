@@ -40,8 +40,9 @@ def visits_figure(
     rows: list[list[Tile | None]] = [[Tile(read_for_display(Path(str(each)), box), "photo", INK) for each in photos]]
     names = ["photo  "]
     calibrated = visits.threshold is not None
+    days = sorted({time.date() for visit in visits for time in (visit.start, visit.end) if time})
     for name, some in (("same" if calibrated else "visits", visits.above), ("below", visits.below)):
-        tiles = [_tile(gallery, visit, folder or Path(), box) for visit in some]
+        tiles = [_tile(gallery, visit, folder or Path(), box, day=len(days) > 1) for visit in some]
         for at in range(0, len(tiles), columns):
             rows.append(list(tiles[at : at + columns]))
             names.append(f"{name}  " if not at else "")
@@ -52,17 +53,18 @@ def visits_figure(
         meaning = f"same: from the threshold on; {gallery.calibration.strangers()}. below: probably other people."
     else:
         meaning = "Not calibrated: no probabilities, and no threshold."
+    clock = "" if not days else " (UTC)" if len(days) > 1 else f" on {days[0]} (UTC)"
     note = (
-        "Each visit by its best picture: rank, probability or similarity, camera, from when to when.",
+        f"Each visit by its best picture: rank, probability or similarity, camera, from when to when{clock}.",
         f"{meaning} A person must check every match.",
     )
     title = f"{counted(len(visits), 'visit')} in {counted(visits.passed, 'track')}"
     return draw_grid(Grid(rows=rows, size=size, title=title, note=note, names=names))
 
 
-def _tile(gallery: Gallery, visit: Visit, folder: Path, box: tuple[int, int]) -> Tile | None:
+def _tile(gallery: Gallery, visit: Visit, folder: Path, box: tuple[int, int], *, day: bool) -> Tile | None:
     chance = f"{visit.similarity:.2f}" if visit.probability is None else chance_words(visit.probability)
-    when = span_words(visit, day=False)
+    when = span_words(visit, day=False) + (f"\n{visit.start:%Y-%m-%d}" if day and visit.start else "")
     frame, mark = (TRUE, "\u2713") if visit.same else ("", "")
     caption = f"{visit.rank}: {chance}  {(visit.camera or '')[:10]}\n{when}"
     return Tile(hit_picture(gallery, visit.best, folder, box), caption, frame, mark)
