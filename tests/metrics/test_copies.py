@@ -12,7 +12,7 @@ import pytest
 from reidkit.errors import DataError
 from reidkit.metrics import matching, protocols
 from reidkit.metrics.calibration import calibrate
-from reidkit.metrics.matching import find_copies, find_matches, make_rule, subset
+from reidkit.metrics.matching import file_of, find_copies, find_matches, make_rule, subset
 from reidkit.metrics.pairs import collect_pairs
 from reidkit.metrics.ranking import pair_histogram, rank
 from reidkit.metrics.retrieval import score
@@ -65,6 +65,36 @@ def test_links_and_hard_links_lead_to_one_file(tmp_path: Path) -> None:
     assert find_matches(make_rule(query, gallery, "any")).columns.tolist() == [2]
     copies = find_copies(query, gallery, cameras="any")
     assert (copies.queries, copies.own, copies.identical) == (1, 1, 1)
+
+
+def test_paths_to_no_file_are_told_apart_as_if_each_were_followed_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in one folder is followed there once: of features from elsewhere no path leads to a file."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "linked").symlink_to("folder")
+    (tmp_path / "linked" / "dangling").symlink_to("../gone/a.jpg")
+    (tmp_path / "circle").symlink_to("circle")
+    monkeypatch.chdir(tmp_path)
+    names = ("a.jpg", "b.jpg", ".", "..", "", "dangling", "a.jpg/b.jpg")
+    folders = ("", ".", "folder", "linked", "linked/..", "gone", "gone/../folder", "circle", str(tmp_path), "/", "//")
+    paths = [f"{folder}/{name}" if folder else name for folder in folders for name in names]
+    expected = [os.path.realpath(path) for path in paths]
+    known: dict[str, str] = {}
+    assert [file_of(path, known) for path in paths] == [(path, False) for path in expected]
+
+    followed: list[str] = []
+    follow = os.path.realpath
+
+    def noted(path: str) -> str:
+        followed.append(path)
+        return follow(path)
+
+    monkeypatch.setattr("os.path.realpath", noted)
+    pids = [number // 2 for number in range(50)]
+    images = line([float(number) for number in range(50)], pids, tuple(f"camera/{number}.jpg" for number in range(50)))
+    assert make_rule(images, replace(images), "any").own.tolist() == [list(range(50)), list(range(50))]
+    assert followed == ["camera", "camera"]
 
 
 def test_one_path_of_two_ids_is_two_images() -> None:
