@@ -343,11 +343,10 @@ def find_copies(query: Embeddings, gallery: Embeddings, *, cameras: Cameras = "c
 
 def _all_alike(query: Embeddings, gallery: Embeddings) -> str:
     """Return what all features are, "zero" or, but for rounding, "equal"; "" where one differs."""
-    sides = [to_host(side.vectors) for side in (query, gallery)]
-    first = sides[0][0]
-    for vectors in sides:
+    first = to_host(query.vectors[:1])[0]
+    for vectors in (query.vectors, gallery.vectors):
         for start in range(0, len(vectors), ALIKE_ROWS):  # of most networks the first rows differ already
-            off = (vectors[start : start + ALIKE_ROWS] - first).astype(np.float64)
+            off = (to_host(vectors[start : start + ALIKE_ROWS]) - first).astype(np.float64)
             if np.square(off).sum(1).max() > SAME**2 * np.square(first, dtype=np.float64).sum():
                 return ""
     return "equal" if first.any() else "zero"
