@@ -14,7 +14,7 @@ from reidkit.errors import UsageError
 from reidkit.recipe import override
 from reidkit.train import TrainOptions, train
 from reidkit.train.cluster_contrast import adapt
-from reidkit.types import NO_CAMERA
+from reidkit.types import NO_CAMERA, SampleTable
 from tests.train.test_cluster_contrast import TINY
 from tests.train.tiny import RECIPE
 
@@ -75,3 +75,18 @@ def test_a_network_with_cameras_learns_from_a_teacher_and_without_labels(run: Ru
     adapted = adapt(run.model, noise, out=tmp_path / "adapted", settings=settings, options=CPU)
     rows = camera_ids(adapted.model)
     assert rows == camera_ids(run.model)
+
+
+@pytest.mark.parametrize("setting", ["batch.cameras=spread", "images.exchange=0.5", ""])
+def test_a_run_goes_on_with_its_own_cameras(setting: str, noise: Path, tmp_path: Path) -> None:
+    """The digest of a training set does not have them: batches and styles became others in silence."""
+    recipe = override(RECIPE, ["optim.epochs=1", "optim.drops=[]", "optim.warmup_epochs=0", *filter(None, [setting])])
+    dataset = load_dataset(noise)
+    train(recipe, dataset, out=tmp_path / "run", options=CPU)
+    moved = replace(dataset, train=SampleTable([replace(sample, camid=sample.camid + 1) for sample in dataset.train]))
+    if setting:
+        with pytest.raises(UsageError, match="its training images came from other cameras"):
+            train(recipe, moved, out=tmp_path / "run", options=CPU, resume=True)
+    else:
+        train(recipe, moved, out=tmp_path / "run", options=CPU, resume=True)
+    train(recipe, dataset, out=tmp_path / "run", options=CPU, resume=True)

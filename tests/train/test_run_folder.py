@@ -99,6 +99,24 @@ def test_another_recipe_seed_or_data_is_named(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run.json").read_text()) == FACTS
 
 
+def test_other_cameras_are_named(tmp_path: Path) -> None:
+    """Where a recipe looks at them; runs of older versions have not written them down, and still go on."""
+    seen = FACTS | {run_folder.CAMERAS: "c1"}
+    for name in ("new", "old", "other"):
+        (tmp_path / name).mkdir()
+    run_folder.begin(tmp_path / "new", Recipe(), seen, resume=False)
+    run_folder.begin(tmp_path / "new", Recipe(), seen, resume=True)
+    with pytest.raises(UsageError, match=r"was begun otherwise \(its training images came from other cameras\)"):
+        run_folder.begin(tmp_path / "new", Recipe(), FACTS | {run_folder.CAMERAS: "c2"}, resume=True)
+    run_folder.begin(tmp_path / "old", Recipe(), FACTS, resume=False)
+    run_folder.begin(tmp_path / "old", Recipe(), seen, resume=True)
+    assert run_folder.differences(tmp_path / "new", tmp_path / "old") == []
+    run_folder.begin(tmp_path / "other", Recipe(), FACTS | {run_folder.CAMERAS: "c2"}, resume=False)
+    assert run_folder.differences(tmp_path / "new", tmp_path / "other") == [
+        "cameras of the training images: c1, not c2"
+    ]
+
+
 def test_another_name_is_the_same_run(tmp_path: Path) -> None:
     run_folder.begin(tmp_path, Recipe(), FACTS, resume=False)
     run_folder.begin(tmp_path, dataclasses.replace(Recipe(), name="other"), FACTS, resume=True)

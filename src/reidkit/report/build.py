@@ -43,7 +43,12 @@ HARDEST, RANDOM, TOP = 12, 8, 10
 MAPS, IDS, EACH = 6, 12, 40
 """Queries with attention maps on a page; ids in its map of features, and images of each of them."""
 
-WORDS = {"training_set": "digest of the training set", "people": "training ids", "weights": "weights at the start"}
+WORDS = {
+    "training_set": "digest of the training set",
+    "training_cameras": "digest of its cameras",
+    "people": "training ids",
+    "weights": "weights at the start",
+}
 """What the page calls the keys of `run.json`."""
 
 

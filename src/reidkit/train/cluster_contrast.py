@@ -32,7 +32,7 @@ from reidkit.recipe import Optim, override
 from reidkit.recipe.checks import check_path
 from reidkit.train.checkpoint import Progress, last_good
 from reidkit.train.device import compile_network, prepared
-from reidkit.train.inputs import Job, TrainOptions, as_callbacks, open_evaluated, open_training, training_digest
+from reidkit.train.inputs import Job, TrainOptions, as_callbacks, open_evaluated, open_training, training_facts
 from reidkit.train.loop import StopAskedError
 from reidkit.train.parallel import micro_batches_here, share_statistics
 from reidkit.train.remarks import machine, warn_after, warn_before
@@ -189,7 +189,7 @@ def _run(model: Model, job: Job) -> Run:
     if job.options.compile:
         compile_network(network, job.device)
     facts = {"seed": job.seed, "precision": job.precision_name, "adapted_from": model.fingerprint}
-    facts |= {"training_set": training_digest(source), **left_out}
+    facts |= {**training_facts(source, job.recipe), **left_out}
     if job.network is not None:
         facts["network"] = network_name(network)
 

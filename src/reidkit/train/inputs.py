@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -332,6 +333,13 @@ def check_batches(order: NDArray[np.int64], images: int, processes: int, epoch: 
         raise UsageError(f"{processes} processes cannot share batches of {order.shape[1]} images evenly")
 
 
-def training_digest(source: ImageSource) -> str:
-    """Names and ids of the training images; their order too, as it decides which ones make up a batch."""
-    return source.samples.digest() + (run_folder.STREAMED if isinstance(source, Streamed) else "")
+def training_facts(source: ImageSource, recipe: Recipe) -> dict[str, str]:
+    """Return digests of the training images: names and ids in their order, which decides which ones make up a batch.
+
+    Where the recipe looks at cameras, of these, too.
+    """
+    facts = {"training_set": source.samples.digest() + (run_folder.STREAMED if isinstance(source, Streamed) else "")}
+    if recipe.network.cameras or recipe.images.exchange or recipe.batch.cameras == "spread":
+        camids = source.samples.camids.astype("<i8")
+        facts[run_folder.CAMERAS] = hashlib.sha256(camids.tobytes()).hexdigest()[:16]
+    return facts

@@ -37,7 +37,7 @@ from reidkit.train.inputs import (
     open_evaluated,
     open_sampler,
     open_training,
-    training_digest,
+    training_facts,
 )
 from reidkit.train.log import Log
 from reidkit.train.loop import LoopOptions, fit
@@ -212,7 +212,7 @@ def _run(job: Job) -> Run:
     if job.options.compile:
         compile_network(network, job.device)
     facts = {"seed": job.seed, "precision": job.precision_name, "people": len(pids)}
-    facts |= {"training_set": training_digest(source), "weights": _weights_name(job.weights)}
+    facts |= {**training_facts(source, recipe), "weights": _weights_name(job.weights)}
     facts |= {**left_out, **_own_facts(network, job), **({"masks": masks.digest} if masks else {})}
 
     with opened(job, facts):

@@ -26,7 +26,10 @@ LEFT_OUT = "left_out"
 STREAMED = " streamed"
 """What the digest of a training set that is streamed ends in."""
 
-_SAID = {"people": "training ids", "training_set": "training images"}
+CAMERAS = "training_cameras"
+"""What `run.json` calls the digest of their cameras, where the recipe looks at these; runs of before have none."""
+
+_SAID = {"people": "training ids", "training_set": "training images", CAMERAS: "cameras of the training images"}
 """What `run.json` calls otherwise than sentences do."""
 
 _NO_NAME = re.compile(r'[/\\<>:"|?*]')
@@ -85,6 +88,8 @@ def begin(folder: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) 
     changed = recipes.differences(recipe, _read_recipe(recipe_file))
     begun = _read_json(facts_file)
     facts = {key: "none" for key in OWN if key in begun} | facts
+    if CAMERAS not in begun:  # as in runs of before
+        facts.pop(CAMERAS, None)
     changed += [_words(key, value, begun.get(key)) for key, value in facts.items() if begun.get(key) != value]
     if changed:
         raise UsageError(
@@ -117,6 +122,8 @@ def _words(key: str, value: object, before: object) -> str:
             "its training images were others, and with those it goes on: "
             "some have come since, gone, been renamed, or cannot be read any more"
         )
+    if key == CAMERAS:
+        return "its training images came from other cameras"
     return f"{_SAID.get(key, key)}: {value}, not {'none' if before is None else before}"
 
 
@@ -132,15 +139,15 @@ def left_out(folder: Path) -> list[int]:
 def differences(first: Path, second: Path) -> list[str]:
     """Return what two runs differ in beside their recipes, as `seed: 0, not 1`, where `first` has 0.
 
-    These are seed, precision, weights, training images, and parts that are the user's own or a teacher. A folder
-    without a `run.json` that can be read differs in nothing.
+    These are seed, precision, weights, training images, their cameras, and parts that are the user's own or a teacher.
+    A folder without a `run.json` that can be read differs in nothing.
     """
     try:
         ours, theirs = (_read_json(folder / "run.json") for folder in (first, second))
     except RunError:
         return []
-    known = {"seed", "precision", "weights", "training_set"} & ours.keys() & theirs.keys()
-    keys = [key for key in ("seed", "precision", "weights", "training_set", *OWN) if key in known or key in OWN]
+    asked = ("seed", "precision", "weights", "training_set", CAMERAS)
+    keys = (*(key for key in asked if key in ours and key in theirs), *OWN)
     return [
         f"{_SAID.get(key, key)}: {_short(ours.get(key))}, not {_short(theirs.get(key))}"
         for key in keys
