@@ -149,6 +149,7 @@ def no_option(
         _file(option, words),
         _renamed(name, known),
         _argument(name, path, arguments),
+        _weights(name, _value(option, words), known),
         _field(name, _value(option, words)) if "--set" in known else "",
         SENTENCES.get(name, ""),
         _nearest(option, known),
@@ -213,6 +214,13 @@ def _argument(name: str, path: str, arguments: Sequence[str]) -> str:
     known = [each.strip("[]") for each in arguments]
     place = next((each for each in ARGUMENTS.get(_plain(name), ()) if each in known), "")
     return f"write it as the argument {place}: `{path} {' '.join(arguments)}`" if place else ""
+
+
+def _weights(name: str, value: str, known: Sequence[str]) -> str:
+    """Say how a file or a run to start from is given, where it was given as the name of a network."""
+    is_file = os.path.lexists(value) or "/" in value or value.endswith((".safetensors", ".pth", ".pt"))
+    named = is_file and not value.startswith("timm:") and FIELDS.get(name, f"network.{name}") == "network.backbone"
+    return f"to start from its weights, write --weights {shlex.quote(value)}" if named and "--weights" in known else ""
 
 
 def _writing(name: str, known: Sequence[str]) -> str:
