@@ -152,7 +152,7 @@ def test_what_cannot_be_judged_is_refused(model: Model, benchmark: Dataset) -> N
     for wrong, sentence in (
         (
             replace(benchmark, query=SampleTable()),
-            "market1501 has no query images to evaluate with: .* or make .* by `reidkit split DIR OUT`",
+            "the data set market1501 has no query images to evaluate with: .* or make .* by `reidkit split DIR OUT`",
         ),
         (replace(benchmark, gallery=SampleTable()), "market1501 has no gallery images to evaluate with"),
         (replace(benchmark, gallery=SampleTable(replace(s, pid=99) for s in benchmark.gallery)), "share no id"),

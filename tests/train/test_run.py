@@ -212,7 +212,7 @@ def test_nothing_to_evaluate_on_is_said_and_trained(noise: Path, tmp_path: Path,
     run = train(ONE_EPOCH, data, out=tmp_path / "run", options=TrainOptions(evaluate_every=1))
     assert run.evaluation is None
     assert run.evaluated is None
-    assert said[0].startswith("warning: no scores from this data: folder has no query images")
+    assert said[0].startswith("warning: no scores from this data: the data set folder has no query images")
     assert {row["kind"] for row in log.read(run.folder / "log.jsonl")} == {"step", "epoch"}
     assert not any("no id has a second image" in line for line in said)
     run.write_report("reidkit train")

@@ -40,8 +40,8 @@ def open_unlabelled(data: Unlabelled, format: str | None = None) -> Dataset:  # 
     dataset = _opened(data, format)
     if not dataset.train:
         raise DataError(
-            f"{dataset.name} has no training images, and those of a query or gallery are not learned from: give a data "
-            "set or a folder with other images",
+            f"the data set {dataset.name} has no training images, and those of a query or gallery are not learned "
+            "from: give a data set or a folder with other images",
             argument="data",
         )
     return dataclasses.replace(dataset, train=without_ids(dataset.train))

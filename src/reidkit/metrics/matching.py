@@ -370,8 +370,8 @@ def require_evaluable(dataset: Dataset, cameras: Cameras) -> None:
     for part, samples in (("query", dataset.query), ("gallery", dataset.gallery)):
         if not samples:
             raise DataError(
-                f"{dataset.name} has no {part} images to evaluate with: give a data set that has, or make a query and "
-                "a gallery of held-out ids by `reidkit split DIR OUT`"
+                f"the data set {dataset.name} has no {part} images to evaluate with: give one that has, or make a "
+                "query and a gallery of held-out ids by `reidkit split DIR OUT`"
             )
     query, gallery = (
         Labels(pids=part.pids, camids=part.camids, paths=part.paths) for part in (dataset.query, dataset.gallery)

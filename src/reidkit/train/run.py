@@ -194,7 +194,7 @@ def _run(job: Job) -> Run:
     # The data: errors in it are raised before anything is written.
     dataset = open_dataset(job.data, job)
     if not dataset.train:
-        raise DataError(f"{dataset.name} has no training images: give a data set that has", argument="data")
+        raise DataError(f"the data set {dataset.name} has no training images: give one that has", argument="data")
     evaluated = open_evaluated(dataset, job)
     source, left_out = open_training(dataset.train, job)
     pids, labels = np.unique(source.samples.pids, return_inverse=True)
