@@ -460,6 +460,21 @@ def test_few_groups_of_a_large_gallery_are_found_without_comparing_all(tmp_path)
         assert found.candidates < 1000
 
 
+def test_a_group_at_the_end_of_the_list_is_found_without_comparing_all(tmp_path):
+    """A list that grew until it had a row of each camera would hold all of them."""
+    with create_gallery(tmp_path / "people.db", fingerprint="0" * 16, dim=3) as gallery:
+        vectors = np.abs(np.random.default_rng(0).normal(size=(4003, 3)))
+        vectors[4000:] = -vectors[4000:]
+        cameras = [f"{n % 3}" for n in range(4000)] + ["rare", "other", "rare"]
+        gallery.add_vectors(vectors, [Row(f"{n}", camera=camera) for n, camera in enumerate(cameras)])
+        (all_of_them,) = gallery.search_vectors([RED], top=4003)
+        best = {hit.camera: hit.key for hit in reversed(all_of_them)}
+        (found,) = gallery.search_vectors([RED], top=20, group_by="camera")
+        assert keys(found) == [hit.key for hit in all_of_them if best[hit.camera] == hit.key]
+        assert len(found) == 5
+        assert found.candidates < 1000
+
+
 def test_late_hits_of_groups_are_found_without_comparing_all(tmp_path):
     """The third picture of somebody may be the least similar of all."""
     with create_gallery(tmp_path / "people.db", fingerprint="0" * 16, dim=3) as gallery:

@@ -16,7 +16,7 @@ from benchmarks.milvus_server import Relay
 from hypothesis import HealthCheck, given, settings
 
 from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
-from reidkit.gallery import Filter, Row, create_gallery, open_gallery
+from reidkit.gallery import Filter, Row, create_gallery, milvus_view, open_gallery
 from reidkit.gallery.agreement import compare_galleries
 from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.transfer import copy_gallery, open_copy
@@ -121,6 +121,24 @@ def test_of_many_equal_ones_the_earliest_come_first(gallery):
     near = gallery.search_vectors([RED], top=93)[0]
     assert keys(near)[-3:] == ["09", "08", "07"]
     assert near[92].similarity < near[89].similarity == 1
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_few_groups_are_found_without_reading_all(gallery, monkeypatch, counted):
+    """Their rows are counted; where that takes too long, only after a longer list has not shown enough of them."""
+    monkeypatch.setattr(milvus_view, "COUNTED", 65_536 if counted else 100)
+    monkeypatch.setattr(milvus_view, "LONG", 200)
+    rows = [Row(f"{n}", camera=f"{n % 3}", pid=n // 2) for n in range(3000)]
+    vectors = np.abs(np.random.default_rng(0).normal(size=(3000, 3)))
+    vectors[2999] = -1
+    gallery.add_vectors(vectors, [*rows[:-1], Row("2999", camera="rare")])
+    (found,) = gallery.search_vectors([[1, 0, 0]], top=20, group_by="camera")
+    assert [hit.camera for hit in found][-1] == "rare"
+    assert (len(found), found.next, found.passed) == (4, "", 3000)
+    assert found.candidates < 1000
+    (found,) = gallery.search_vectors([[1, 0, 0]], top=5, group_by="person", group_size=2)
+    assert len(found) == 10
+    assert found.candidates < 200
 
 
 def test_another_program_sees_what_was_acknowledged(gallery):

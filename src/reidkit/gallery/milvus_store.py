@@ -223,11 +223,11 @@ class Store:
             return int(found[0]["count(*)"])
 
     def pages(
-        self, expression: str, fields: Sequence[str], *, size: int = MOST, log: bool = False
+        self, expression: str, fields: Sequence[str], *, size: int = MOST, log: bool = False, level: str = "strong"
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield all rows that meet an expression, some at a time, in the order of their keys.
 
-        Each is read strongly consistent, as the collection was made. pymilvus has an iterator for this, which writes
+        pymilvus has an iterator for this, which writes
         keys into its expressions as they are, so that a key with a quote ends it.
         """
         name, key = (self.log, "seq") if log else (self.address.name, "key")
@@ -241,6 +241,7 @@ class Store:
                     limit=size,
                     iterator="True",  # the first ones by key, of all segments
                     reduce_stop_for_best="True",
+                    consistency_level=LEVELS[level],
                     timeout=PATIENCE,
                 )
                 if page:

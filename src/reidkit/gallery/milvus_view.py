@@ -7,17 +7,19 @@ counts. With the index `flat` nothing can be missed then, which `Found.exact` sa
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reidkit.gallery.filters import MILVUS_UNKNOWN
 from reidkit.gallery.kernels import cosines
 from reidkit.gallery.milvus_records import COLUMNS, to_row, to_vector
 from reidkit.gallery.milvus_store import MOST, rows_at_once
 from reidkit.gallery.query_search import Found, no_such_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,6 +41,9 @@ SCANNED = 4096
 EFFORT = 256
 """Rows that an approximate index looks at, at least."""
 
+COUNTED, LONG = 65_536, 1000
+"""The groups of more rows than this are not counted before so many rows were read without finding enough of them."""
+
 
 class MilvusView:
     """A gallery in Milvus for one search. What the search reads of a row stays with it."""
@@ -46,9 +51,16 @@ class MilvusView:
     def __init__(self, store: Store, dim: int) -> None:
         self._store, self._dim, self._level = store, dim, store.address.consistency
         self._size: int | None = None
+        self._sizes: dict[tuple[str, str], dict[str | int | None, int]] = {}  # of groups, by field and filter
+        self._waited = False
         self._rows: dict[int, Row] = {}
         self._by_key: dict[str, Row] = {}
         self._vectors: dict[int, NDArray[np.float32]] = {}
+
+    def _next_level(self) -> str:
+        """Return at which level to ask: only the first question waits until the server has seen what it must see."""
+        level, self._waited = "any" if self._waited else self._level, True
+        return level
 
     @property
     def size(self) -> int:
@@ -61,7 +73,7 @@ class MilvusView:
         """Return the `count` nearest of the rows that match, at least as similar as `least`."""
         expression = matching.milvus()
         approximate = self._store.index != "flat"
-        passed = self._store.count(expression, self._level) if approximate and matching else None
+        passed = self._store.count(expression, self._next_level()) if approximate and matching else None
         if count + MORE > MOST or (passed is not None and passed <= SCANNED):
             return self._scanned(weights, expression, count, least)
         found = self._asked(weights, matching, count, least, passed)
@@ -71,8 +83,22 @@ class MilvusView:
             passed = self._store.count(expression, "any") if matching else self.size
         return [Found(ids, sims, max(passed, len(ids)), work, not approximate) for ids, sims, work in found]
 
-    def group_sizes(self, matching: Filter, by: str) -> None:
-        """Return nothing: the server counts no groups."""
+    def group_sizes(self, matching: Filter, by: str) -> Mapping[str | int | None, int] | None:
+        """Return how many rows that match each group has, for which one field of all of them is read.
+
+        Where they are many, this is worth it only when a longer and longer list has shown too few groups.
+        """
+        field, expression = {"person": "pid"}.get(by, by), matching.milvus()
+        if (field, expression) not in self._sizes:
+            if len(self._rows) < LONG and self._store.count(expression, "any") > COUNTED:
+                return None
+            pages = self._store.pages(expression, (field,), level="any")
+            values = Counter(record[field] for page in pages for record in page)
+            unknown = MILVUS_UNKNOWN if field == "pid" else ""
+            self._sizes[field, expression] = {
+                None if value == unknown else value: size for value, size in values.items()
+            }
+        return self._sizes[field, expression]
 
     def _asked(
         self, weights: NDArray[np.float64], matching: Filter, count: int, least: float, passed: int | None
@@ -83,8 +109,8 @@ class MilvusView:
         found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64], int]] = {}
         limit, open_ = count + MORE, list(range(len(weights)))
         while open_:
-            effort = self._effort(limit, passed)
-            near = self._store.nearest(units[open_], matching.milvus(), limit, effort=effort, level=self._level)
+            effort, level = self._effort(limit, passed), self._next_level()
+            near = self._store.nearest(units[open_], matching.milvus(), limit, effort=effort, level=level)
             self._read({hit.key for hits in near for hit in hits})
             again = []
             for number, hits in zip(open_, near, strict=True):

@@ -67,7 +67,7 @@ class View(Protocol):
         """Find up to `count` rows x with the largest w.x / |x| of at least `least`, for each of `weights` [Q, D]."""
 
     def group_sizes(self, matching: Filter, by: str) -> Mapping[str | int | None, int] | None:
-        """Return how many rows that meet a filter each `person`, `camera` or `track` has; None: nobody can count them.
+        """Return how many rows that meet a filter each `person`, `camera` or `track` has; None: that takes too long.
 
         The rows of nobody, of no camera or track, are those of None.
         """
@@ -174,6 +174,13 @@ def _both(first: Found, more: Found) -> Found:
     )
 
 
+def _in_order(found: Found, first: int) -> Found:
+    """Put the rows behind the `first` ones into the order of their similarities."""
+    order = np.lexsort((found.ids[first:], -found.similarities[first:])) + first
+    order = np.concatenate([np.arange(first), order])
+    return found._replace(ids=found.ids[order], similarities=found.similarities[order])
+
+
 class _Plan(NamedTuple):
     """What holds for all queries of a search; `asked` is how many rows were asked for."""
 
@@ -211,46 +218,70 @@ class _Search:
         self._take(found)
 
     def page(self) -> Hits:
-        """Return the page that is asked for: longer lists are fetched until there is a group more than it shows."""
+        """Return the page that is asked for: longer lists are fetched until it is known which groups it shows."""
         while True:
             groups = self._groups()
             first = self._first(groups)
             shown = first + self._options.top
-            if len(self._found.ids) < self._asked or self._is_complete(groups, shown):
-                return self._page(groups, first)
-            if len(groups) > shown:
-                self._fill(groups[:shown])
+            lacking = set() if len(self._found.ids) < self._asked else self._lacking(groups, shown)
+            if lacking is not None:
+                if lacking:
+                    self._fill(lacking)
                 return self._page(self._groups(), first)
             self._asked *= 2
             (found,) = _nearest(self._view, [self._target], self._matching, self._asked, self._least)
             self._take(found)
 
-    def _fill(self, groups: list[list[int]]) -> None:
-        """Put the hits that groups have room for behind the others: only rows of theirs are searched for them.
+    def _lacking(self, groups: list[list[int]], shown: int) -> set[str | int] | None:
+        """Return the groups that may have more hits than the list has; None where it tells too little of the page.
+
+        It does where there is one group more than is shown, so that it is known which ones are, and that there is a
+        next page; or where all groups are known, and few have no hit yet.
+        """
+        by, most = self._options.group_by, self._options.group_size
+        if len(groups) > shown:
+            short = (group for group in groups[:shown] if by is not None and len(group) < most)
+            return {name for name in map(self._name_of, short) if name is not None}
+        sizes = None if by is None else self._view.group_sizes(self._matching, by)
+        if sizes is None:
+            return None
+        found = Counter(map(self._group_of, self._rows))
+        lacking = {name for name, size in sizes.items() if name is not None and found[name] < min(size, most)}
+        # Rows of nobody are groups of one, which no filter finds.
+        return lacking if found[None] >= sizes.get(None, 0) and len(lacking) <= shown else None
+
+    def _fill(self, lacking: set[str | int]) -> None:
+        """Put hits of these groups behind the others: only rows of theirs are searched for them.
 
         A longer list of all would have them, too; but the third picture of somebody may be the last of a gallery.
         """
         by, most = str(self._options.group_by), self._options.group_size
-        missing = {self._group_of(self._rows[group[0]]) for group in groups if len(group) < most} - {None}
-        sizes = self._view.group_sizes(self._matching, by)
+        sizes = self._view.group_sizes(self._only(lacking), by)
         if sizes is not None:
-            missing = {name for name in missing if sizes[name] > 1}
-        if not missing:
-            return
-        together = most * len(missing) if sizes is None else sum(sizes[name] for name in missing) + 1
-        parts = [([*missing], together)] if together <= TOGETHER else [([name], most) for name in missing]
-        whole = self._found
-        while parts:
+            known = Counter(map(self._group_of, self._rows))
+            lacking = {name for name in lacking if sizes.get(name, 0) > known[name]}
+        together = most * len(lacking) if sizes is None else sum(sizes[name] for name in lacking) + 1
+        parts = [(lacking, together)] if together <= TOGETHER else [({name}, most) for name in lacking]
+        first = whole = self._found
+        while parts and lacking:
             names, count = parts.pop()
-            only: dict[str, Any] = {{"person": "pids"}.get(by, f"{by}s"): names}
-            (found,) = _nearest(self._view, [self._target], replace(self._matching, **only), count, self._least)
+            (found,) = _nearest(self._view, [self._target], self._only(names), count, self._least)
             whole = _both(whole, found)
             if len(found.ids) == count:  # there may be more, of groups of which others took the places, too
                 rows, _, _ = self._hits(found.ids, found.similarities)
                 full = Counter(map(self._group_of, rows))
                 again = 2 * count if len(names) == 1 else most
-                parts += [([name], again) for name in names if full[name] < most]
-        self._take(whole)
+                parts += [({name}, again) for name in names if full[name] < most]
+        self._take(_in_order(whole, len(first.ids)))
+
+    def _only(self, names: set[str | int]) -> Filter:
+        """Return the filter for the rows of these groups alone."""
+        by = str(self._options.group_by)
+        only: dict[str, Any] = {{"person": "pids"}.get(by, f"{by}s"): [*names]}
+        return replace(self._matching, **only)
+
+    def _name_of(self, group: list[int]) -> str | int | None:
+        return self._group_of(self._rows[group[0]])
 
     def _take(self, found: Found) -> None:
         """Note the rows that were found, in the order in which they are shown."""
@@ -291,22 +322,6 @@ class _Search:
             if len(group) < self._options.group_size:
                 group.append(number)
         return list(groups.values())
-
-    def _is_complete(self, groups: list[list[int]], shown: int) -> bool:
-        """Return whether a longer list changes nothing of the groups up to those that are shown.
-
-        Either there is one more, so that it is known whether there is a next page, and all are full; or each group that
-        there is has as many hits as it can have.
-        """
-        by, most = self._options.group_by, self._options.group_size
-        if len(groups) > shown:
-            return by is None or all(len(group) == most for group in groups[:shown])
-        if by is None:
-            return False
-        found, sizes = Counter(map(self._group_of, self._rows)), self._view.group_sizes(self._matching, by)
-        return sizes is not None and all(
-            found[name] >= (size if name is None else min(size, most)) for name, size in sizes.items()
-        )
 
     def _group_of(self, row: Row) -> str | int | None:
         match self._options.group_by:
