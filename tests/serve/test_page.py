@@ -429,6 +429,39 @@ def test_what_was_filled_in_outlives_a_session(opened, guarded):
     assert page.input_value("#purpose") == "lost child"
 
 
+def test_results_and_marks_outlive_a_session_and_are_not_for_another(opened, model, tmp_path):
+    path = tmp_path / "tokens"
+    made = [new_token(name, ["search"]) for name in ("anna", "bob")]
+    path.write_text("\n".join(line for _, line in made))
+    path.chmod(0o600)
+    with running(model, calibrated(filled(model)), token_file=path) as service:
+        service.service.batcher._run = by_colour(model.dim)
+        page = opened("signed-out", base=service.base_url)
+        sign_in(page, made[0][0])
+        page.wait_for_selector("body[data-state=ready]")
+        found_, _ = search(page, 3)
+        page.locator("#hits .mark-right").first.click()
+        page.context.clear_cookies()
+        page.click("#refine")
+        page.wait_for_selector("body[data-state=signed-out]")
+        assert not page.is_visible("#found")
+        sign_in(page, made[0][0])
+        page.wait_for_selector("body[data-state=results]")
+        assert found(page, "#hits") == found_
+        assert page.locator("#hits article.right").count() == 1
+        page.click("#refine")
+        ended(page, "results")
+        assert page.is_visible("#refined")
+        page.context.clear_cookies()
+        page.click("#refine")
+        page.wait_for_selector("body[data-state=signed-out]")
+        sign_in(page, made[1][0])
+        page.wait_for_selector("body[data-state=ready]")
+        page.locator("#threshold").press("ArrowLeft")
+        assert page.get_attribute("body", "data-state") == "ready"
+        assert not page.is_visible("#found")
+
+
 def test_a_token_that_may_not_search_says_so_and_another_can_be_given(opened, model, tmp_path):
     path = tmp_path / "tokens"
     made = [new_token(name, [role]) for name, role in (("anna", "search"), ("writer", "write"))]

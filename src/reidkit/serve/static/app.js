@@ -26,6 +26,7 @@ async function start() {
   become("loading-info");
   $("sign-in").close();
   onRetry(start);
+  const before = state.info?.actor.name;
   let keys = [];
   try {
     keys = await load();
@@ -35,8 +36,18 @@ async function start() {
   }
   const there = state.pictures.map((each) => each.key); // signed in once more, or twice at a time: none comes twice
   for (const key of keys.filter((each) => !there.includes(each))) addKey({ key, image: `/v1/images/${encodeURIComponent(key)}` });
+  if (state.info.actor.name !== before) forget();
+  if (state.hits.length) { // a session was over: what was found and marked is still there for who signs in again
+    finished();
+    return;
+  }
   become(state.info.gallery.rows ? "ready" : "empty-gallery");
   if (keys.length && state.info.gallery.rows) search();
+}
+
+/** Leave nothing of what was found: it is not for whoever signs in next. */
+function forget() {
+  Object.assign(state, { hits: [], answer: null, request: null, asked: [], marks: new Map(), chosen: new Set() });
 }
 
 /** Read what the gallery holds, and draw it; what was filled in stays. Return the keys that the address names. */
@@ -153,7 +164,7 @@ function wire() {
 
 // The session is that of all tabs: none goes on showing another's name, or results after somebody has signed out.
 const tabs = new BroadcastChannel("reidkit-session");
-tabs.onmessage = start;
+tabs.onmessage = () => { forget(); start(); };
 
 wire();
 start();
