@@ -487,6 +487,17 @@ def test_late_hits_of_groups_are_found_without_comparing_all(tmp_path):
             assert found.candidates < 1000
 
 
+def test_a_page_begins_behind_the_last_one_though_its_image_was_embedded_again(gallery):
+    """Among other images its feature differs by rounding: the last hit of a page came first on the next one."""
+    gallery.add_vectors(np.random.default_rng(0).normal(size=(40, 3)), [Row(f"{n}") for n in range(40)])
+    (everything,) = gallery.search_vectors([[1, 2, 3]], top=40)
+    for last in range(1, 39):
+        (first,) = gallery.search_vectors([[1, 2, 3]], top=last)
+        for again in ([1, 2, 3 + 1e-6], [1, 2, 3 - 1e-6], [1, 2 + 1e-6, 3]):
+            (rest,) = gallery.search_vectors([again], top=40, cursor=first.next)
+            assert keys(first) + keys(rest) == keys(everything)
+
+
 def test_groups(gallery):
     pids = [1, 1, None, 2, None, 1, 2, 3]
     gallery.add_vectors([[9, n, 0] for n in range(8)], [Row(str(n), pid=pid) for n, pid in enumerate(pids)])

@@ -340,6 +340,11 @@ class _Search:
         ahead, similarity, row = read_search_cursor(self._options.cursor)
         if similarity is None:
             return ahead
+        # Where the row is still there, it is the place: the query's images were embedded again, among other images, and
+        # give similarities that differ by rounding.
+        for number, group in enumerate(groups):
+            if self._rows[group[0]].id == row:
+                return number + 1
         after = (-similarity, row)
         return sum((-self._similarities[group[0]], self._rows[group[0]].id) <= after for group in groups)
 
