@@ -230,7 +230,8 @@ def search(
     from_camera: Annotated[str | None, typer.Option("--from-camera", help="Where the images were taken.")] = None,
     other_cameras: Annotated[bool, typer.Option("--other-cameras", help="Not the camera of the query.")] = False,
     group_by: Annotated[
-        Literal["person", "track", "camera"] | None, typer.Option(help="Show the best of each of these.")
+        Literal["person", "track", "camera"] | None,
+        typer.Option(help="Show the best of each; rows without one stand alone."),
     ] = None,
     group_size: Annotated[int, typer.Option(min=1, help="Hits of each group.")] = 1,
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the nearest by k-reciprocal neighbours.")] = False,
