@@ -498,6 +498,23 @@ def test_a_page_begins_behind_the_last_one_though_its_image_was_embedded_again(g
             assert keys(first) + keys(rest) == keys(everything)
 
 
+def test_contents_are_of_the_rows_that_were_read(gallery):
+    """Of a key that has another image by now, the columns of the one would stand beside the feature of the other."""
+    gallery.add_vectors([RED, GREEN, BLUE], [Row("a"), Row("b"), Row("c")], thumbnails=[b"jpeg", None, b"other"])
+    rows = gallery.rows().rows
+    found = gallery.contents(rows, thumbnails=True)
+    assert (keys(found.rows), found.vectors.tolist(), found.thumbnails) == (
+        ["a", "b", "c"],
+        [RED, GREEN, BLUE],
+        [b"jpeg", None, b"other"],
+    )
+    gallery.remove(["a"])
+    gallery.add_vectors([RED], [Row("b", camera="door")], on_conflict="replace")
+    found = gallery.contents(rows)
+    assert (keys(found.rows), found.vectors.tolist(), found.thumbnails) == (["c"], [BLUE], [None])
+    assert gallery.contents(()).vectors.shape == (0, 3)
+
+
 def test_groups(gallery):
     pids = [1, 1, None, 2, None, 1, 2, 3]
     gallery.add_vectors([[9, n, 0] for n in range(8)], [Row(str(n), pid=pid) for n, pid in enumerate(pids)])

@@ -167,6 +167,38 @@ def test_a_copy_goes_on_where_it_stopped(gallery, tmp_path, monkeypatch):
         copy_gallery(gallery, other)
 
 
+def test_rows_that_are_replaced_meanwhile_keep_their_features(gallery, tmp_path, monkeypatch):
+    """Columns of before stood beside the feature of now, a key came twice, and one that was removed ended the copy."""
+    monkeypatch.setattr(module, "PAGE", 7)
+    original, calls = LocalGallery.contents, []
+
+    def meanwhile(self, rows, *, thumbnails=False):
+        calls.append(rows[0].key)
+        other = [row for row in rows if row.track is None and row.camera != "new"][:2]
+        again = [Row(row.key, camera="new") for row in other]
+        gallery.add_vectors(np.full((len(other), 5), 9), again, on_conflict="replace")
+        if len(calls) == 3:
+            gallery.remove([rows[-1].key])
+        if len(calls) == 4:  # of a page that was written already
+            gallery.add_vectors(np.full((1, 5), 9), [Row("ü/1.jpg", camera="new")], on_conflict="replace")
+        return original(self, rows, thumbnails=thumbnails)
+
+    monkeypatch.setattr(LocalGallery, "contents", meanwhile)
+    before = {row.key: vector.tolist() for row, vector in zip(ROWS, VECTORS, strict=True)}
+    export_gallery(gallery, tmp_path / "people.npz")
+    embeddings, rows = module.read_rows(tmp_path / "people.npz")
+    with LocalGallery.create(tmp_path / "copy.db", fingerprint="abc", dim=5) as copy:
+        calls.clear()
+        copy_gallery(gallery, copy)
+        monkeypatch.undo()
+        for found, vectors in ((rows, embeddings.vectors), (list(copy), copy.vectors(copy.keys()))):
+            assert len(found) == len({row.key for row in found}) > 20
+            assert any(row.camera == "new" for row in found)
+            for row, vector in zip(found, vectors.tolist(), strict=True):
+                assert vector == ([9] * 5 if row.camera == "new" else before[row.key])
+        assert {row.key for row in copy} >= set(gallery.keys())
+
+
 def test_a_comparison_by_hand(gallery, tmp_path):
     with empty(tmp_path / "copy.db") as copy:
         copy_gallery(gallery, copy)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Encoder, Image
     from reidkit.gallery.person_ids import Settle
-    from reidkit.gallery.protocol import CameraInfo, OnConflict, Page
+    from reidkit.gallery.protocol import CameraInfo, Contents, OnConflict, Page
     from reidkit.gallery.query import Searching, SearchOptions
     from reidkit.gallery.query_search import View
     from reidkit.gallery.row import Camera, Row, Time, Value
@@ -78,6 +78,10 @@ class BaseGallery(ABC):
     @abstractmethod
     def rows(self, matching: Filter = EVERYTHING, *, limit: int = PAGE, cursor: str = "") -> Page:
         """Return the rows that meet a filter: see `Gallery.rows`."""
+
+    @abstractmethod
+    def contents(self, rows: Sequence[Row], *, thumbnails: bool = False) -> Contents:
+        """Return rows with their features: see `Gallery.contents`."""
 
     @abstractmethod
     def keys(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -20,7 +21,7 @@ from reidkit.gallery.local_view import LocalView
 from reidkit.gallery.meta import new_meta, parse_meta
 from reidkit.gallery.person_ids import first_names
 from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position, too_old
-from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
+from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Contents, Info, Page
 from reidkit.gallery.records import (
     COLUMNS,
     FROM,
@@ -156,6 +157,18 @@ class LocalGallery(BaseGallery):
         """Return the features of rows, for which nothing is read into memory but they: see `Gallery.vectors`."""
         with self._database.reading() as connection:
             return read_vectors(connection, ids_of(connection, keys), self.dim)
+
+    def contents(self, rows: Sequence[Row], *, thumbnails: bool = False) -> Contents:
+        """Return rows with their features: see `Gallery.contents`."""
+        numbers = json.dumps([row.id for row in rows])
+        with self._database.reading() as connection:
+            asked = "SELECT id FROM vectors WHERE id IN (SELECT value FROM json_each(?))"
+            there = {number for (number,) in connection.execute(asked, [numbers])}
+            kept = [row for row in rows if row.id in there]
+            vectors = read_vectors(connection, np.array([row.id for row in kept], np.int64), self.dim)
+            asked = "SELECT id, jpeg FROM thumbnails WHERE id IN (SELECT value FROM json_each(?))"
+            pictures = dict(connection.execute(asked, [numbers])) if thumbnails else {}
+        return Contents(kept, vectors, [pictures.get(row.id) for row in kept])
 
     def info(self) -> Info:
         """Return what the gallery is."""

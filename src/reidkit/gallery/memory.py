@@ -19,7 +19,7 @@ from reidkit.gallery.conflicts import conflict, is_same
 from reidkit.gallery.filters import EVERYTHING, check_filter
 from reidkit.gallery.kernels import cosines
 from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position
-from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
+from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Contents, Info, Page
 from reidkit.gallery.query_search import Found, no_such_key
 
 if TYPE_CHECKING:
@@ -94,6 +94,14 @@ class MemoryGallery(BaseGallery):
             for name in sorted({row.camera for row in rows}, key=lambda name: (name is None, name or ""))
         )
         return self._info("memory", self._uuid, cameras, self._created, memory=4 * self.dim * len(rows))
+
+    def contents(self, rows: Sequence[Row], *, thumbnails: bool = False) -> Contents:
+        """Return rows with their features: see `Gallery.contents`."""
+        with self._lock:
+            found = [self._entries[row.id] for row in rows if row.id in self._entries]
+        vectors = np.array([entry.vector for entry in found], np.float32).reshape(-1, self.dim)
+        pictures = [entry.thumbnail if thumbnails else None for entry in found]
+        return Contents([entry.row for entry in found], vectors, pictures)
 
     def check(self) -> Check:
         """Find nothing, as there is no file that can be damaged."""

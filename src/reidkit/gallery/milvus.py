@@ -35,7 +35,7 @@ from reidkit.gallery.milvus_store import MESSAGE_BYTES, Store, rows_at_once
 from reidkit.gallery.milvus_view import FIELDS, MilvusView
 from reidkit.gallery.person_ids import first_names
 from reidkit.gallery.positions import KEPT_DAYS, page_of, position_of, read_cursor, read_position, too_old
-from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Info, Page
+from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Contents, Info, Page
 from reidkit.gallery.row import from_micros, now_micros, time_of
 from reidkit.metrics.calibration_file import calibration_text
 
@@ -137,6 +137,16 @@ class MilvusGallery(BaseGallery):
         found = self._records(keys, ("key", "thumbnail"), size=MESSAGE_BYTES // LONGEST_THUMBNAIL)
         pictures = {record["key"]: base64.b64decode(record["thumbnail"]) for record in found}
         return [pictures.get(key) or None for key in keys]
+
+    def contents(self, rows: Sequence[Row], *, thumbnails: bool = False) -> Contents:
+        """Return rows with their features: see `Gallery.contents`."""
+        fields = ("key", "id", "vector", *(("thumbnail",) if thumbnails else ()))
+        size = rows_at_once(self.dim, LONGEST_THUMBNAIL if thumbnails else 0)
+        found = {record["id"]: record for record in self._records([row.key for row in rows], fields, size=size)}
+        kept = [row for row in rows if row.id in found]
+        vectors = np.array([to_vector(found[row.id]) for row in kept], np.float32).reshape(-1, self.dim)
+        pictures = [base64.b64decode(found[row.id].get("thumbnail", "")) or None for row in kept]
+        return Contents(kept, vectors, pictures)
 
     def person_names(self) -> dict[int, str | None]:
         """Return the name of each id: see `Gallery.person_names`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, Unpack
 
 from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.query import Hit, Hits, Query, SearchOptions
@@ -27,6 +27,7 @@ __all__ = [
     "CameraInfo",
     "Changes",
     "Check",
+    "Contents",
     "Gallery",
     "Hit",
     "Hits",
@@ -63,6 +64,14 @@ class Page:
 
     rows: tuple[Row, ...]
     next: str = ""
+
+
+class Contents(NamedTuple):
+    """Rows with their features float32 [N, D], and the JPEGs that were added with them (none where not asked for)."""
+
+    rows: list[Row]
+    vectors: NDArray[np.float32]
+    thumbnails: list[bytes | None]
 
 
 @dataclass(frozen=True)
@@ -269,6 +278,12 @@ class Gallery(Protocol):
 
         Raises:
             UsageError: a limit below 1, or a cursor that is none.
+        """
+
+    def contents(self, rows: Sequence[Row], *, thumbnails: bool = False) -> Contents:
+        """Return those of some rows that are still as they were read, with their features.
+
+        What was removed or replaced since is left out: by its key, the feature of another image would be found.
         """
 
     def count(self, matching: Filter = EVERYTHING) -> int:

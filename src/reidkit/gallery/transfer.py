@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.protocol import Gallery, Status
+    from reidkit.gallery.protocol import Contents, Gallery, Status
 
 PAGE = 1000
 TEXTS = ("keys", "cameras", "tracks", "times", "images", "attributes")
@@ -57,14 +57,15 @@ def export_gallery(
         path.parent.mkdir(parents=True, exist_ok=True)
     # The vectors wait in a file without a name until their number is known: memory may have no room for them.
     with os_errors_as(path), tempfile.TemporaryFile(dir=path.parent) as waiting:
-        for some in pages(gallery, matching):
-            rows += some
-            waiting.write(gallery.vectors([row.key for row in some]).tobytes())
+        for found in _contents(gallery, matching):
+            rows += found.rows
+            waiting.write(found.vectors.tobytes())
             if progress:
-                progress(len(rows), total)
+                progress(min(len(rows), total), total)
         waiting.flush()
         shape = (len(rows), gallery.dim)
-        vectors = np.memmap(waiting, np.float32, "r", shape=shape) if rows else np.zeros(shape, np.float32)
+        vectors = np.memmap(waiting, np.float32, "r+", shape=shape) if rows else np.zeros(shape, np.float32)
+        rows, vectors = _last_of_each(rows, vectors)
         if ending == ".npz":
             with atomic_write(path) as file:
                 content = {"vectors": vectors, "model": np.array(gallery.model), **_columns(rows)}
@@ -72,6 +73,17 @@ def export_gallery(
         else:
             _write_parquet(path, vectors, _columns(rows), gallery.model)
     return len(rows)
+
+
+def _last_of_each(rows: list[Row], vectors: NDArray[np.float32]) -> tuple[list[Row], NDArray[np.float32]]:
+    """Return the last row of each key, with features, moved in place: what was replaced meanwhile came twice."""
+    kept = sorted({row.key: at for at, row in enumerate(rows)}.values())
+    if len(kept) == len(rows):
+        return rows, vectors
+    for first in range(0, len(kept), PAGE):
+        some = kept[first : first + PAGE]
+        vectors[first : first + len(some)] = vectors[some]  # none of which has been written over
+    return [rows[at] for at in kept], vectors[: len(kept)]
 
 
 def pages(gallery: Gallery, matching: Filter = EVERYTHING) -> Iterator[tuple[Row, ...]]:
@@ -82,6 +94,20 @@ def pages(gallery: Gallery, matching: Filter = EVERYTHING) -> Iterator[tuple[Row
         if page.rows:
             yield page.rows
         cursor = page.next or None
+
+
+def _contents(gallery: Gallery, matching: Filter = EVERYTHING, *, thumbnails: bool = False) -> Iterator[Contents]:
+    """Yield the rows that meet a filter with their features, some at a time; also those that are replaced meanwhile."""
+    missed: set[str] = set()
+    for some in pages(gallery, matching):
+        found = gallery.contents(some, thumbnails=thumbnails)
+        yield found
+        missed |= {row.key for row in some}.difference(row.key for row in found.rows)
+    while missed:  # one of the last page is behind it now, under another id
+        again = gallery.rows(replace(matching, keys=missed), limit=len(missed)).rows
+        found = gallery.contents(again, thumbnails=thumbnails)
+        yield found
+        missed = {row.key for row in again}.difference(row.key for row in found.rows)
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
@@ -229,16 +255,12 @@ def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int]
     status: list[Status] = []
     total, done = source.count(), 0
     named, others = named_ids(source)
-    for some in pages(source):
-        names = [row.key for row in some]
-        pictures = source.thumbnails(names)
-        settle = settle_named((row.key for row in some if row.pid in named), taken=others)
-        added = target.add_vectors(
-            source.vectors(names), some, thumbnails=pictures, on_conflict="replace", settle=settle
-        )
+    for rows, vectors, pictures in _contents(source, thumbnails=True):
+        settle = settle_named((row.key for row in rows if row.pid in named), taken=others)
+        added = target.add_vectors(vectors, rows, thumbnails=pictures, on_conflict="replace", settle=settle)
         keys += added.keys
         status += added.status
-        done += len(some)
+        done += len(rows)
         if progress:
-            progress(done, total)
+            progress(min(done, total), total)
     return Added(tuple(keys), tuple(status))
