@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -121,6 +123,25 @@ def test_seconds_rise_where_the_times_of_a_stream_run_ahead_or_back(apart: int) 
     taken.release(10)
     live.close()
     assert all(before < after for before, after in pairwise(seconds))
+
+
+def test_what_was_sent_while_a_connection_was_opened_was_seen_then() -> None:
+    """FFmpeg looks at some seconds of a stream before it gives the first frame, and then gives all at once."""
+    taken, asked = threading.Semaphore(0), datetime.now(UTC)
+
+    def connect(_: str) -> tuple[Any, Any]:
+        time.sleep(0.5)
+        return Connection(5, taken, 100), None
+
+    live = LiveInput("rtsp://cam/1", connect=connect, pauses=(0.001,))
+    frames, seconds = iter(live), []
+    for _ in range(5):
+        taken.release()
+        seconds.append(next(frames).second)
+    taken.release(10)
+    live.close()
+    assert seconds == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert live.began - asked < timedelta(seconds=0.4)
 
 
 def test_a_connection_from_which_nothing_was_received_is_closed() -> None:

@@ -64,8 +64,8 @@ def shown_address(source: str) -> str:
 class LiveInput:
     """The frames of a camera, until `seconds` are over or the program is stopped.
 
-    The second of a frame counts from when reading began, on the machine's own clock and, within a connection, by the
-    times of the stream; breaks are gaps in it.
+    The second of a frame counts from when the first connection was asked for, on the machine's own clock and, within a
+    connection, by the times of the stream; breaks are gaps in it.
 
     Args:
         source: An address or a device.
@@ -91,8 +91,8 @@ class LiveInput:
         self._source, self._seconds, self._pauses = source, seconds, pauses
         self._sampling = Sampling(every)
         self._connect = connect or connect_to
-        self._opened: tuple[Any, Any] | None = self._connect(source)
         self.began, self._zero = datetime.now(UTC), time.monotonic()
+        self._opened: tuple[Any, Any] | None = self._connect(source)
         self._newest: tuple[int, float, Any] | None = None
         self._last = -1.0
         self._changed, self._ended = threading.Condition(), threading.Event()
@@ -134,12 +134,12 @@ class LiveInput:
 
     def _receive(self) -> None:
         """Decode, and connect again after breaks, until the end."""
-        attempt = 0
+        attempt, asked = 0, 0.0
         while not self._over():
             try:
                 container, stream = self._opened or self._connect(self._source)
                 self._opened = None
-                if self._receive_from(container, stream):
+                if self._receive_from(container, stream, asked):
                     attempt = 0
             except DataError as error:
                 log.info("%s", error)
@@ -153,17 +153,24 @@ class LiveInput:
             attempt += 1
             log.warning("%s broke off: connecting again in %g s", self.shown, pause)
             self._ended.wait(pause)
+            asked = time.monotonic() - self._zero
 
-    def _receive_from(self, container: Any, stream: Any) -> int:
-        """Keep the newest frame of a connection until it breaks off; how many came."""
+    def _receive_from(self, container: Any, stream: Any, asked: float) -> int:
+        """Keep the newest frame of a connection until it breaks off; how many came.
+
+        The first one was sent soon after the second at which the connection was asked for: FFmpeg keeps what comes
+        while it looks at a stream, for seconds, and gives it out at once. It would be too late by so much.
+        """
         came, offset = 0, 0.0
         try:
             for decoded in decoded_frames(container, stream, []):
                 now = time.monotonic() - self._zero
                 stamp = decoded.time
+                if stamp is not None and not came:
+                    offset = asked - stamp
                 second = now if stamp is None else stamp + offset
                 # The stream's own times are even; they are trusted while they rise, and keep up with the clock.
-                if not came or second <= self._last or abs(second - now) > PATIENCE:
+                if second <= self._last or abs(second - now) > PATIENCE:
                     second = max(now, self._last + 0.001)
                     offset = second - (stamp or 0.0)
                 self._last, came, self.read = second, came + 1, self.read + 1
