@@ -164,6 +164,17 @@ def test_shards_that_the_index_tells_of_and_that_are_gone_are_named(tmp_path: Pa
     assert load_dataset(tmp_path).notes == ()
 
 
+def test_shards_that_the_index_does_not_tell_of_are_named(tmp_path: Path) -> None:
+    """A copy beside the shards doubles its images, and with them matches and scores."""
+    finish(noise_shards(tmp_path), "webdataset")
+    before = len(load_dataset(tmp_path).train)
+    shutil.copy(tmp_path / "train-001.tar", tmp_path / "train-001 (copy).tar")
+    found = load_dataset(tmp_path)
+    (note,) = found.notes
+    assert note.startswith("reidkit-index.npz tells of 1 shard fewer than are there (train-001 (copy).tar): copy the")
+    assert len(found.train) > before
+
+
 def test_tables_that_are_gone_are_named_too(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     convert(load_dataset(noise_shards(tmp_path / "tars")), tmp_path / "tables", "parquet", 8)

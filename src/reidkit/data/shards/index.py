@@ -70,19 +70,22 @@ def read_shards(
 
 
 def notes_on(folder: Path, suffix: str) -> list[str]:
-    """Return a sentence where the index beside the shards of a folder or URL tells of some that are not there."""
+    """Return sentences where the shards of a folder or URL are others than the index beside them tells of."""
     place, sizes = shards_at(folder, suffix)
     there = place.sizes()
     if INDEX not in there or folder.name in sizes:  # or one shard alone is named
         return []
     try:
         with place.open(INDEX) as stream, npz.opened(stream, ("shards",), INDEX) as file:
-            gone = sorted(set(dict(file.read("shards").tolist())) - there.keys())
+            told = set(dict(file.read("shards").tolist()))
     except _UNREADABLE:
         return []  # and it is not used
-    remedy = "copy the set again, or remove that file if the rest is all that is meant"
-    names = shown_text(", ".join(map(str, gone[:2]))) + (", ..." if gone[2:] else "")
-    return [f"{INDEX} tells of {counted(len(gone), 'shard')} more than are there ({names}): {remedy}"] if gone else []
+    others = {"more": sorted(told - there.keys()), "fewer": sorted(sizes.keys() - told)}
+    return [
+        f"{INDEX} tells of {counted(len(names), 'shard')} {what} than are there ({shown_text(', '.join(names[:2]))}"
+        f"{', ...' if names[2:] else ''}): copy the set again, or remove that file if what is there is what is meant"
+        for what, names in others.items() if names
+    ]  # fmt: skip
 
 
 def gathered(shards: Iterable[S], add: Callable[[S, ShardRows, str], None]) -> Index:
