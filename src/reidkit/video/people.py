@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 import numpy as np
 
@@ -203,7 +203,7 @@ def write_people(gallery: Gallery, people: People) -> int:
 
 def forget_people(gallery: Gallery) -> int:
     """Take back what was proposed: no row has a number as `person` any more; how many had one. Pids and names stay."""
-    keys = [row.key for page in pages(gallery) for row in page if _is_number(row.attributes.get(PERSON))]
+    keys = [row.key for page in pages(gallery) for row in page if is_number(row.attributes.get(PERSON))]
     return _change(gallery, keys, lambda row: _with_person(row, None))
 
 
@@ -284,16 +284,15 @@ def _track(name: str, rows: list[Row]) -> Track:
     clocks = {clock for clock, _, _ in spans}
     clock = min(clocks) if len(clocks) == 1 else ""
     first, last = (min(span[1] for span in spans), max(span[2] for span in spans)) if clock else (None, None)
-    absolute = clock == "time" and first is not None and last is not None
     return Track(
         name=name,
         keys=tuple(row.key for row in rows),
         camera=next((row.camera for row in rows if row.camera is not None), None),
         video=next((str(row.attributes["video"]) for row in rows if "video" in row.attributes), None),
         pid=next((row.pid for row in rows if row.pid is not None), None),
-        person=next((int(row.attributes[PERSON]) for row in rows if _is_number(row.attributes.get(PERSON))), None),
-        start=_moment(first) if absolute else None,
-        end=_moment(last) if absolute else None,
+        person=next((int(row.attributes[PERSON]) for row in rows if is_number(row.attributes.get(PERSON))), None),
+        start=None if first is None or clock != "time" else moment(first),
+        end=None if last is None or clock != "time" else moment(last),
         first=first,
         last=last,
         clock=clock,
@@ -304,23 +303,25 @@ def _track(name: str, rows: list[Row]) -> Track:
 def span_of_row(row: Row) -> tuple[str, float, float]:
     """Return the clock of a row, and from when to when it lasts on it: "" where that is not known."""
     second, first, last = (row.attributes.get(name) for name in ("second", "first", "last"))
-    known = _is_number(second) and _is_number(first) and _is_number(last)
-    if row.time is not None:
-        zero = row.time.timestamp() - (float(second) if known else 0.0)  # type: ignore[arg-type]
-        begin, end = (float(first), float(last)) if known else (0.0, 0.0)  # type: ignore[arg-type]
-        return "time", zero + begin, zero + end
-    if known:
+    if is_number(second) and is_number(first) and is_number(last):
+        if row.time is not None:
+            zero = row.time.timestamp() - second
+            return "time", zero + first, zero + last
         where = row.attributes.get("source") or row.attributes.get("video") or row.camera or ""
-        return f"video {where}" if where else "", float(first), float(last)  # type: ignore[arg-type]
+        return f"video {where}" if where else "", float(first), float(last)
+    if row.time is not None:
+        return "time", row.time.timestamp(), row.time.timestamp()
     return "", 0.0, 0.0
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether an attribute is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+def moment(seconds: float) -> datetime:
+    """Return the clock time of a second since 1970, in UTC."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
 def _cameras(found: list[Track]) -> list[str]:

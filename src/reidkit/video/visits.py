@@ -10,7 +10,6 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from reidkit.errors import UsageError
@@ -19,7 +18,7 @@ from reidkit.gallery.person_ids import PERSON
 from reidkit.gallery.query import Query, SearchOptions
 from reidkit.gallery.row import time_text
 from reidkit.terminal import text_cell
-from reidkit.video.people import span_of_row
+from reidkit.video.people import is_number, moment, span_of_row
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -193,19 +192,18 @@ def _visits(hits: Hits, gap: float) -> list[list[Hit]]:
     Hits of one person and camera are put to the visit that ended last before they begin, if it ended `gap` seconds ago
     or less. Those that are known to be one person may also overlap; others that do are two.
     """
-    groups: dict[object, list[Hit]] = {}
+    groups: dict[tuple[str | None, str, object], list[tuple[float, float, Hit]]] = {}
     alone: list[list[Hit]] = []
     for hit in hits:
-        name, span = _name(hit), span_of(hit)
-        if name is None or span is None:
+        name, (clock, first, last) = _name(hit), span_of_row(hit)
+        if name is None or not clock:
             alone.append([hit])
         else:
-            groups.setdefault((hit.camera, span[0], name), []).append(hit)
+            groups.setdefault((hit.camera, clock, name), []).append((first, last, hit))
     found = []
-    for (_, _, name), group in groups.items():  # type: ignore[misc]
+    for (_, _, name), group in groups.items():
         open_visits: list[tuple[float, list[Hit]]] = []
-        for hit in sorted(group, key=lambda hit: (span_of(hit) or ("", 0.0, 0.0))[1:]):
-            _, first, last = span_of(hit) or ("", 0.0, 0.0)
+        for first, last, hit in sorted(group, key=lambda each: each[:2]):
             may = [
                 at
                 for at, (end, _) in enumerate(open_visits)
@@ -236,34 +234,19 @@ def _person(hit: Hit) -> int | None:
     return proposed if isinstance(proposed, int) and not isinstance(proposed, bool) else None
 
 
-def span_of(hit: Hit) -> tuple[str, float, float] | None:
-    """Return the clock of a row, and from when to when it lasts: seconds since 1970, or in its video; None: not known.
-
-    The clock is "" for seconds since 1970, else the name of the video.
-    """
-    clock, first, last = span_of_row(hit)
-    return None if not clock else ("" if clock == "time" else clock, first, last)
-
-
-def video_seconds(hit: Hit) -> tuple[float, float] | None:
+def _video_seconds(hit: Hit) -> tuple[float, float] | None:
     """Return from which to which second of its video a row lasts; None where it is from no video."""
     first, last = hit.attributes.get("first"), hit.attributes.get("last")
-    if isinstance(first, bool) or isinstance(last, bool):
-        return None
-    if not isinstance(first, int | float) or not isinstance(last, int | float):
-        return None
-    return float(first), float(last)
+    return (float(first), float(last)) if is_number(first) and is_number(last) else None
 
 
 def _visit(rank: int, hits: list[Hit]) -> Visit:
     """Return hits, the most similar first, as a visit."""
     best = hits[0]
     video = best.attributes.get("video")
-    mine = [video_seconds(hit) for hit in hits if hit.attributes.get("video") == video]
+    mine = [_video_seconds(hit) for hit in hits if hit.attributes.get("video") == video]
     spans = [span for span in mine if span is not None]
-    clocks = [clock for hit in hits if (clock := span_of(hit))]
-    known = bool(clocks) and clocks[0][0] == ""
-    zero = best.time - timedelta(seconds=best.time.timestamp()) if best.time and known else None
+    times = [(first, last) for clock, first, last in map(span_of_row, hits) if clock == "time"]
     return Visit(
         rank=rank,
         hits=tuple(hits),
@@ -271,6 +254,6 @@ def _visit(rank: int, hits: list[Hit]) -> Visit:
         video=video if isinstance(video, str) and spans else None,
         first=min(span[0] for span in spans) if spans else None,
         last=max(span[1] for span in spans) if spans else None,
-        start=zero + timedelta(seconds=min(clock[1] for clock in clocks)) if zero else None,
-        end=zero + timedelta(seconds=max(clock[2] for clock in clocks)) if zero else None,
+        start=moment(min(first for first, _ in times)) if times else None,
+        end=moment(max(last for _, last in times)) if times else None,
     )
