@@ -90,7 +90,7 @@ def test_an_empty_home_is_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_compiled_loops(place: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    """With no other place for them numba raises a RuntimeError where the loop is defined."""
+    """With no other place for them numba raises a RuntimeError for the loop."""
     from numba.core import caching
 
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
@@ -107,6 +107,24 @@ def test_compiled_loops(place: Path, monkeypatch: pytest.MonkeyPatch, caplog: An
     (place / "numba").rename(place / "away")
     (place / "numba").touch()
     assert njit()(twice)(21) == 42, "without a cache"
+
+
+def test_numba_is_loaded_when_a_loop_is_called(tmp_path: Path) -> None:
+    """Most commands import loops and call none; a loop may call others."""
+    (tmp_path / "loops.py").write_text(
+        "from reidkit.jit import compiled\n\n@compiled\ndef twice(x):\n    return 2 * x\n\n"
+        "@compiled\ndef four_times(x):\n    return twice(twice(x))\n"
+    )
+    calls = (
+        "import sys, loops; before = 'numba' in sys.modules; "
+        "print(before, loops.four_times(3), loops.twice(1.5), 'numba' in sys.modules, loops.twice.__name__)"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    for _ in ("compiled", "read"):
+        done = subprocess.run(
+            [sys.executable, "-c", calls], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == ["False", "12", "3.0", "True", "twice"]
 
 
 def test_every_command_starts_without_fcntl() -> None:

@@ -6,9 +6,9 @@ import logging
 import os
 import stat
 import tempfile
-from functools import cache
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from reidkit.terminal import harmless
 
@@ -73,22 +73,44 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class _Loop(Generic[P, R]):
+    """A function that numba compiles when it is first called, or when another loop that calls it is compiled.
+
+    numba takes a third of a second to load, and most commands import modules with loops that they never call.
+    """
+
+    def __init__(self, function: Callable[P, R], options: dict[str, Any]) -> None:
+        update_wrapper(self, function)
+        self._function, self._options = function, options
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast("R", self._dispatcher(*args, **kwargs))
+
+    @cached_property
+    def _dispatcher(self) -> Any:
+        import numba
+
+        _listen()
+        try:
+            return numba.njit(cache=True, nogil=True, **self._options)(self._function)
+        except RuntimeError:
+            return numba.njit(cache=_other_place(), nogil=True, **self._options)(self._function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba takes this for in a loop that calls it: the compiled function."""
+        return self._dispatcher._numba_type_
+
+
 def njit(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """`numba.njit` with these options, free of the interpreter's lock, with a cache.
+    """`numba.njit` with these options, free of the interpreter's lock, with a cache; numba is loaded at the first call.
 
     The cache lies where numba puts it; in a temporary folder where neither the installation nor the user's home can be
     written; and nowhere where that is not possible either.
     """
 
     def compiled(function: Callable[P, R]) -> Callable[P, R]:
-        import numba
-
-        _listen()
-        try:
-            loop = numba.njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:
-            loop = numba.njit(cache=_other_place(), nogil=True, **options)(function)
-        return cast("Callable[P, R]", loop)
+        return _Loop(function, options)
 
     return compiled
 

@@ -23,18 +23,18 @@ def test_help_needs_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_what_looks_at_a_data_set_loads_no_torch(noise: Path) -> None:
-    """The first command of a new user would wait for it two thirds of its time."""
+def test_what_looks_at_a_data_set_loads_neither_torch_nor_numba(noise: Path) -> None:
+    """The first command of a new user would wait for them three quarters of its time."""
     asked = "\n".join(
         (
             "import sys, reidkit.cli.main",
             f"sys.argv = ['reidkit', 'data', {str(noise)!r}]",
             "try: reidkit.cli.main.main()",
-            "except SystemExit as done: print([done.code, 'torch' in sys.modules])",
+            "except SystemExit as done: print([done.code, 'torch' in sys.modules, 'numba' in sys.modules])",
         )
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[0, False]"
+    assert done.stdout.splitlines()[-1] == "[0, False, False]"
 
 
 def end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException) -> tuple[int, str]:
