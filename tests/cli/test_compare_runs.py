@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import html
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +70,18 @@ def test_two_results(nursery: Nursery, results: tuple[Path, Path], tmp_path: Pat
 def test_a_result_does_not_differ_from_itself(nursery: Nursery, results: tuple[Path, Path]) -> None:
     value = nursery.run("compare-runs", results[0], results[0], "--json").json()
     assert (value["map"]["difference"], value["map"]["p"], value["most_different"]) == (0, 1, [])
+
+
+def test_results_are_compared_without_torch(results: tuple[Path, Path], tmp_path: Path) -> None:
+    """It takes longer to load than all the rest."""
+    asked = (
+        "import sys, reidkit.cli.main\n"
+        "try: reidkit.cli.main.main()\n"
+        "except SystemExit as done: print([done.code, 'torch' in sys.modules])"
+    )
+    call = ("compare-runs", *map(str, results), "--report", str(tmp_path / "both.html"))
+    done = subprocess.run([sys.executable, "-c", asked, *call], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[0, False]"
 
 
 def test_two_runs(nursery: Nursery, runs: tuple[Path, Path], noise: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from reidkit.terminal import percent
 if TYPE_CHECKING:
     from reidkit.evaluation import EvaluationProtocol
     from reidkit.metrics.intervals import PairedComparison
+    from reidkit.plots.image_grid import RankedList
     from reidkit.train.run_comparison import RunComparison, Side
 
 WORDS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "map": "mAP", "minp": "mINP"}
@@ -36,22 +37,26 @@ def compare_runs(
     check_output("--report", report, first, second, data)
     if data is None and (format_ or (features, comparing) != (options.Features(), options.Comparing())):
         raise UsageError("how features are made and compared is for --data: give it, or leave these options out")
-    from reidkit.data.formats.detect import load_dataset
     from reidkit.train import compare_runs
 
-    protocol, network = features.protocol(comparing), options.import_network(inference.network)
-    with progress() as tell:
-        dataset = None if data is None else load_dataset(data, format_)
-        settings = inference.for_library(tell)
-        found = compare_runs(
-            first,
-            second,
-            dataset,
-            protocol=protocol,
-            options=settings,
-            network=network,
-            input_spec=inference.input_spec,
-        )
+    network = options.import_network(inference.network)
+    inference.cache_dir()  # refuses options that exclude each other
+    if data is None:
+        found, protocol = compare_runs(first, second, network=network), None
+    else:
+        from reidkit.data.formats.detect import load_dataset
+
+        protocol = features.protocol(comparing)
+        with progress() as tell:
+            found = compare_runs(
+                first,
+                second,
+                load_dataset(data, format_),
+                protocol=protocol,
+                options=inference.for_library(tell),
+                network=network,
+                input_spec=inference.input_spec,
+            )
     if as_json:
         print_json(_json(found))
     else:
@@ -149,16 +154,16 @@ def _loss(side: Side) -> str:
 _signed = partial(percent, sign="+")
 
 
-def _write(path: Path, found: RunComparison, protocol: EvaluationProtocol) -> None:
-    """Write the page."""
-    from reidkit.report.build import ranked_lists
+def _write(path: Path, found: RunComparison, protocol: EvaluationProtocol | None) -> None:
+    """Write the page; `protocol` is that by which both were evaluated."""
     from reidkit.report.page import ComparedQuery, ComparePage, write_comparison
 
     a, b, test, rows = found.a, found.b, found.test, found.most_different()
-    lists = [
-        ranked_lists(side.evaluation, protocol, rows) if side.evaluation and rows else [None] * len(rows)
-        for side in (a, b)
-    ]
+    lists: list[list[RankedList] | list[None]] = [[None] * len(rows)] * 2
+    if protocol and rows:
+        from reidkit.report.build import ranked_lists
+
+        lists = [ranked_lists(side.evaluation, protocol, rows) for side in (a, b) if side.evaluation]
     page = ComparePage(
         names=(a.name, b.name),
         command=shown_command(),

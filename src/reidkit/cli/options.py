@@ -163,9 +163,11 @@ def import_network(name: str | None) -> Callable[[], Module] | None:
     Raises:
         UsageError: there is no such function.
     """
+    if name is None:
+        return None
     from reidkit.model import own
 
-    return own.import_network(name) if name is not None else None
+    return own.import_network(name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.encoder import load_model
 from reidkit.errors import DataError, UsageError
-from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.metrics.intervals import Values, compare_paired
 from reidkit.plots.charts import curve_over_epochs
 from reidkit.recipe import differences, load
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reidkit.encoder import InferenceOptions, InputSpec
-    from reidkit.evaluation import Evaluation
+    from reidkit.evaluation import Evaluation, EvaluationProtocol
     from reidkit.metrics.intervals import PairedComparison
     from reidkit.model.own import OwnModule
     from reidkit.recipe import Recipe
@@ -120,6 +118,10 @@ def compare_runs(  # noqa: PLR0913
     """
     sides = tuple(_open(Path(path)) for path in (a, b))
     if data is not None:
+        # Logs and files of queries are compared without torch, which takes two seconds.
+        from reidkit.encoder import load_model
+        from reidkit.evaluation import evaluate
+
         dataset = load_dataset(data) if isinstance(data, str | os.PathLike) else data
         for side, path in zip(sides, (a, b), strict=True):
             if side.values:
