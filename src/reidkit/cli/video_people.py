@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reidkit.metrics.calibration_file import Calibration
     from reidkit.video.clips import Clips
     from reidkit.video.joining import Proposal
-    from reidkit.video.people import People
+    from reidkit.video.people import People, Track
     from reidkit.video.visits import Visit, Visits
 
 SHOWN = 20
@@ -313,8 +313,10 @@ def _print_people(found: People, changed: int, *, as_json: bool) -> None:
 def _print_joined(found: People) -> None:
     """Print the people who have several tracks."""
     rows = []
-    for number in found.numbers:
-        mine = [track for track, person in zip(found.tracks, found.people, strict=True) if person == number]
+    tracks_of: dict[int, list[Track]] = {int(number): [] for number in found.numbers}
+    for track, person in zip(found.tracks, found.people, strict=True):
+        tracks_of[int(person)].append(track)
+    for number, mine in tracks_of.items():
         if len(mine) > 1:
             cameras = list(dict.fromkeys(track.camera or "?" for track in mine))
             starts = [track.start for track in mine if track.start]
