@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 from datetime import UTC, datetime
 
 import numpy as np
@@ -495,6 +496,22 @@ def test_old_rows_are_removed_at_last_whatever_fails_at_first(model, gallery, mo
     with running(model, gallery, retain=1e8):
         wait_for(lambda: "old" not in gallery)
     assert caplog.text.count("it is tried again in an hour") == 2
+
+
+def test_old_rows_may_take_longer_than_a_request(model, gallery, monkeypatch, caplog):
+    """It was said that they could not be removed, and they were."""
+    gallery.add_vectors(np.ones((1, model.dim), np.float32), [Row("old", time=datetime(2000, 1, 1, tzinfo=UTC))])
+    remove = gallery.remove_matching
+
+    def slowly(*given):
+        time.sleep(0.5)
+        return remove(*given)
+
+    monkeypatch.setattr(gallery, "remove_matching", slowly)
+    with running(model, gallery, retain=1e8, timeout=0.2) as service:
+        wait_for(lambda: "old" not in gallery)
+        wait_for(lambda: 'reidkit_gallery_changes_total{kind="removed"} 1.0' in service.get("/metrics").text)
+    assert "could not be removed" not in caplog.text
 
 
 def test_a_removal_that_forgets_its_cancellation_ends_with_the_service(model, gallery):

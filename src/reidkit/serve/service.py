@@ -301,9 +301,10 @@ class Service:
         if self.settings.retain:
             before = datetime.now(UTC) - timedelta(seconds=self.settings.retain)
             matching = Filter(older_than=before)
-            if count := await self.in_gallery(self.gallery.count, matching):
+            # Nobody waits for an answer: a removal of many rows may take longer than a request.
+            if count := await asyncio.to_thread(self.gallery.count, matching):
                 await self.record_own("remove", older_than=before.isoformat(), count=count)
-                removed = await self.in_gallery(self.gallery.remove_matching, matching)
+                removed = await asyncio.to_thread(self.gallery.remove_matching, matching)
                 self.telemetry.changes.labels("removed").inc(removed)
         if self.settings.audit_keep:
             await asyncio.to_thread(self.audit.forget, self.settings.audit_keep)
