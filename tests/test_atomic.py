@@ -8,9 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from reidkit.atomic import atomic_write, final_name, new_file, new_folder, os_errors_as
+import reidkit as rk
+from reidkit.atomic import (
+    atomic_write,
+    final_name,
+    new_file,
+    new_folder,
+    os_errors_as,
+    refuse_address,
+    refuse_unwritable,
+    write_bytes_atomic,
+)
+from reidkit.data.shards.writer import convert
+from reidkit.data.split import write_split
 from reidkit.errors import DataError
+from reidkit.train.run_folder import locked
+from reidkit.types import Dataset, Sample
+from reidkit.video import track
+from tests.gallery.made import Colours
 
 
 @pytest.mark.parametrize(
@@ -282,3 +299,27 @@ except (KeyError, OSError):
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_to_an_address(tmp_path, monkeypatch):
+    """It would be a folder called `s3:` in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 16)).save("a.png")
+    (tmp_path / "b.txt").write_text("1,1,1,1,8,16,1\n")
+    there, out = set(tmp_path.iterdir()), Path("s3://bucket/x")
+    images = Dataset("one", (Sample(tmp_path / "a.png", 1, 1),))
+    for write in (
+        lambda: write_bytes_atomic(out, b""),
+        lambda: refuse_unwritable(out),
+        lambda: locked(out).__enter__(),
+        lambda: write_split(images, out),
+        lambda: convert(images, out, "webdataset", 8),
+        lambda: rk.synthesize(out, ids=4),
+        lambda: rk.embed_images(Colours(), ["a.png"], out.with_suffix(".npz")),
+        lambda: track([tmp_path / "v.mp4"], out, boxes=[tmp_path / "b.txt"]),
+    ):
+        with pytest.raises(DataError, match=r"s3:/bucket/x.* is an address, and files are written to a disk"):
+            write()
+    assert set(tmp_path.iterdir()) == there
+    (tmp_path / "s3:").mkdir()
+    refuse_address(out)  # a folder that is there is one

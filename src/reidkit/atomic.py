@@ -30,6 +30,7 @@ except ImportError:  # Windows, which does not let go of an open file anyway
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The numbers of errors that say that a disk, a quota or a file is full."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.ASCII)
 _PARTIAL = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _LONGEST = 230
 """Bytes of a name that leave room for what a partial file adds to it."""
@@ -254,20 +255,32 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write `content` beside `path` and rename it into place, so that a reader never sees half a file.
 
     Raises:
-        DataError: the folder cannot be made or written to.
+        DataError: the folder cannot be made or written to, or it is an address.
     """
+    refuse_address(path)
     with os_errors_as(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(content)
 
 
+def refuse_address(path: Path) -> None:
+    """Refuse to write to an address: s3://bucket/x would be a new folder called `s3:` on this machine.
+
+    Raises:
+        DataError: it is one, and there is no such folder.
+    """
+    if _ADDRESS.match(str(path)) and not Path(path.parts[0]).exists():
+        raise DataError(f"{path} is an address, and files are written to a disk: write it there, and copy it then")
+
+
 def refuse_unwritable(path: Path) -> None:
     """Refuse a file that cannot be written, before the work whose result it is to hold.
 
     Raises:
-        DataError: it is a folder, or nothing can be written where it would lie.
+        DataError: it is a folder or an address, or nothing can be written where it would lie.
     """
+    refuse_address(path)
     with os_errors_as(path):
         if _is_stream(path):
             return

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reidkit import strict_json
-from reidkit.atomic import atomic_write, final_name, os_errors_as
+from reidkit.atomic import atomic_write, final_name, os_errors_as, refuse_address
 from reidkit.data.image_list import ImageList, list_images
 from reidkit.data.masks import find_masks
 from reidkit.data.sources import decode_all
@@ -146,6 +146,7 @@ def plan(
         UsageError: another ending of `out`.
     """
     path, encoder = check_path(out, "a file, as features.npz", "out"), as_image_encoder(model)
+    refuse_address(path)
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"{path} ends neither in .npz nor in .parquet: name it so", argument="out")
     if path.suffix.lower() == ".parquet":

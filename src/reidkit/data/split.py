@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from reidkit.atomic import NO_ROOM, new_folder
+from reidkit.atomic import NO_ROOM, new_folder, refuse_address
 from reidkit.data.formats.folder import NO_IDS, camera
 from reidkit.data.formats.labels import label
 from reidkit.errors import DataError, UsageError
@@ -102,6 +102,7 @@ def write_split(dataset: Dataset, out: Path, how: How = "table") -> None:
         DataError: `out` is there already or cannot be written, an image cannot be read, the images lie in shards, or a
             camera's number has no room in a name, or a name none in a table.
     """
+    refuse_address(out)
     if os.path.lexists(out):
         raise DataError(f"{out} is there already: name a new folder")
     try:

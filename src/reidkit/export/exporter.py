@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from reidkit import recipe as recipes
-from reidkit.atomic import write_bytes_atomic
+from reidkit.atomic import refuse_address, write_bytes_atomic
 from reidkit.data.decode import decode
 from reidkit.encoder import InputSpec, load_model, require_torch
 from reidkit.encoder.openvino_runtime import import_openvino
@@ -210,6 +210,7 @@ def export_model(
             argument="calibration",
         )
     path = _place(trained, out, options)
+    refuse_address(path)
     check_name(options.preset, path)
     images = read_check_images(calibration, trained.input, CHECKED + (MOST if options.int8 else 0))
     job = _Job(trained, options, images)

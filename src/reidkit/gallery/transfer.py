@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reidkit.atomic import atomic_write, os_errors_as
+from reidkit.atomic import atomic_write, os_errors_as, refuse_address
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.extras import install
 from reidkit.gallery.filters import EVERYTHING
@@ -51,6 +51,7 @@ def export_gallery(
     ending = path.suffix.lower()
     if ending not in (".npz", ".parquet"):
         raise UsageError(f"{path} is neither an .npz nor a .parquet: name the file so", argument="path")
+    refuse_address(path)
     rows: list[Row] = []
     total = gallery.count(matching)
     with os_errors_as(path):

@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from reidkit.atomic import final_name, hold, not_written
+from reidkit.atomic import final_name, hold, not_written, refuse_address
 from reidkit.errors import DataError, UsageError
 from reidkit.recipe.checks import check_whole
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
@@ -175,6 +175,7 @@ def replacing(out: Path, plan: Plan, workers: int | None, shards: bool = False) 
     plan.check()
     if workers is not None and workers < 1:
         raise UsageError("synthetic set: workers must be at least 1")
+    refuse_address(out)
     out = out.absolute()
     try:
         _check_ours(out)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit import recipe as recipes
 from reidkit import strict_json
-from reidkit.atomic import atomic_write, hold
+from reidkit.atomic import atomic_write, hold, refuse_address
 from reidkit.errors import RunError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another process trains in it, or it cannot be made.
     """
+    refuse_address(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

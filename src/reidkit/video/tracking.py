@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from reidkit.atomic import hold
+from reidkit.atomic import hold, refuse_address
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.terminal import counted, harmless
@@ -163,6 +163,7 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
             f"the gallery is a {type(gallery).__name__}: pass what open_gallery returns", argument="gallery"
         )
     folder, how = Path(out), options or TrackOptions()
+    refuse_address(folder)
     boxes = [boxes] if isinstance(boxes, str | PathLike | BoxFile) else list(boxes)
     given = given_videos(videos, cameras, starts)
     finders = _finders(given, detector, boxes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from reidkit.atomic import atomic_write, final_name
+from reidkit.atomic import atomic_write, final_name, refuse_address
 from reidkit.data.decode import decode_bytes, read_image
 from reidkit.data.formats.scan import SUFFIXES
 from reidkit.data.shards import parquet, webdataset
@@ -217,6 +217,7 @@ def _gather(out: Path, kind: Kind, only: str = "") -> tuple[Index, dict[str, int
 
 
 def _begin(out: Path, shards: set[str], synthetic: bool) -> None:
+    refuse_address(out)
     out.mkdir(parents=True, exist_ok=True)
     ours = shards | {INDEX, README}
     foreign = sorted(path.name for path in out.iterdir() if final_name(path.name) not in ours)
