@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 TRAIN, QUERY, GALLERY = FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 README = "README.txt"
-
 INDEX = "reidkit-index.npz"
 """Files that `finish` of `draw_shards` may add beside the shards."""
 
