@@ -26,7 +26,7 @@ export async function cutOut(bitmap, box) {
 export const whole = (bitmap) => ({ x: 0, y: 0, w: bitmap.width, h: bitmap.height });
 
 /** Keep a box inside of a picture, and at least 8 pixels wide and high. */
-export function fitted(box, width, height) {
+function fitted(box, width, height) {
   const w = Math.min(Math.max(8, Math.round(box.w)), width);
   const h = Math.min(Math.max(8, Math.round(box.h)), height);
   const x = Math.min(Math.max(0, Math.round(box.x)), width - w);

@@ -50,7 +50,7 @@ export function fitTimeline() {
 }
 
 /** Put marks that would lie on each other into lanes; `places` are in per cent of the width. */
-export function stack(places) {
+function stack(places) {
   const reach = Math.max(4, (100 * 52) / Math.max(120, $("results").clientWidth - 160)); // a mark is 44 pixels wide
   const ends = [];
   const lanes = new Array(places.length);
