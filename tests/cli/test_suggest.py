@@ -111,6 +111,7 @@ def test_nothing_wrong_is_said_of_an_option_that_means_nothing() -> None:
         ("gallery export a.db --out x.npz", "write it as the argument FILE: `reidkit gallery export GALLERY FILE`"),
         ("gallery copy a.db --output b.db", "write it as the argument TO: `reidkit gallery copy FROM TO`"),
         ("evaluate --model m --data d", "write it as the argument MODEL: `reidkit evaluate MODEL`"),
+        ("distil small --teacher m", "write it as the argument TEACHER: `reidkit distil TEACHER RECIPE`"),
         ("serve --gallery a.db", "write it as the argument URI: `reidkit serve URI [NAME]`"),
         ("evaluate m --data d --out x", "what it writes is named by --report or --per-query"),
         ("gallery search a.db a.jpg --out x.png", "what it writes is named by --sheet"),

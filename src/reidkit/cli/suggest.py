@@ -94,6 +94,7 @@ ARGUMENTS = {
     "model": ("MODEL",),
     "gallery": ("GALLERY", "URI"),
     "recipe": ("RECIPE",),
+    "teacher": ("TEACHER",),
 }
 """Arguments that one may take for an option of that name."""
 
