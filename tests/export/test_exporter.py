@@ -31,6 +31,7 @@ from reidkit.gallery import open_gallery
 from reidkit.model.contracts import Features
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
+from tests.encoder.files import mean_colour
 from tests.train.tiny import RECIPE
 
 if TYPE_CHECKING:
@@ -201,6 +202,9 @@ def test_a_file_over_the_bound_is_not_put_in_place(
 def test_commands_that_are_refused(model: Model, plain: Exported, nursery: Nursery) -> None:
     refused = nursery.run("export", plain.path)
     assert "an export needs the network itself, which an exported file does not give" in refused.line()
+    foreign = plain.path.with_name("foreign.onnx")
+    mean_colour(foreign)
+    assert "an export needs the network itself" in nursery.run("export", foreign).line()
     refused = nursery.run("export", model.path, "--int8", "--fp16")
     assert (refused.status, refused.line()) == (
         2,

@@ -51,6 +51,7 @@ def export(
 ) -> None:
     """Write a trained network as an ONNX or OpenVINO file, once its features are those of torch."""
     from reidkit.encoder import load_model
+    from reidkit.encoder.load import needs_torch
     from reidkit.export import ExportOptions, export_model
     from reidkit.export.exporter import LICENCE
 
@@ -66,6 +67,8 @@ def export(
         opset=opset,
         licence=LICENCE if licence is None else licence,
     )
+    if model.suffix.lower() in (".onnx", ".xml"):  # before it asks for an input spec, which an export does not take
+        raise needs_torch("an export")
     loaded = load_model(model, network=options.import_network(network))
     made = export_model(loaded, out, settings, calibration=calibration or None)
     if as_json:

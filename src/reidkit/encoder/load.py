@@ -64,7 +64,12 @@ def require_torch(model: Encoder, what: str = "this") -> Model:
     if isinstance(model, Model):
         return model
     as_image_encoder(model)
-    raise UsageError(
+    raise needs_torch(what)
+
+
+def needs_torch(what: str) -> UsageError:
+    """Return the error that says that `what` needs the network, where an exported file is given."""
+    return UsageError(
         f"{what} needs the network itself, which an exported file does not give: pass the run folder or the "
         ".safetensors",
         argument="model",
