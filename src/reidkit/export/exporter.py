@@ -200,7 +200,9 @@ def export_model(
     options = with_fields(options, ExportOptions, changes)
     trained = require_torch(model, "an export")
     if trained.network.mask_channels:
-        raise UsageError("an exported file takes images alone, and this network masks too: export one without masks")
+        raise UsageError(
+            "an exported file takes images alone, and this network takes masks, too: export one without masks"
+        )
     require_onnx()
     if options.format == "openvino":
         import_openvino()
