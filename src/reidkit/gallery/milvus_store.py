@@ -227,8 +227,8 @@ class Store:
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield all rows that meet an expression, some at a time, in the order of their keys.
 
-        pymilvus has an iterator for this, which writes
-        keys into its expressions as they are, so that a key with a quote ends it.
+        pymilvus has an iterator for this, which writes keys into its expressions as they are, so that a key with a
+        quote ends it.
         """
         name, key = (self.log, "seq") if log else (self.address.name, "key")
         size, after = max(1, min(size, MOST)), ""

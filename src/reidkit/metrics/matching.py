@@ -337,7 +337,7 @@ def find_copies(query: Embeddings, gallery: Embeddings, *, cameras: Cameras = "c
         queries=int((rule.query_pids != JUNK).sum()),
         own=len(np.unique(rule.own[0])),
         identical=len(np.setdiff1d(rows, alike)),
-        all_alike=_all_alike(query, gallery) if len(np.unique([*rule.query_pids, *rule.gallery_pids])) > 1 else "",
+        all_alike=_all_alike(query, gallery) if len(np.union1d(rule.query_pids, rule.gallery_pids)) > 1 else "",
     )
 
 

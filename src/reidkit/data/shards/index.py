@@ -53,8 +53,7 @@ def read_shards(
 ) -> ShardSamples:
     """Return the images of all shards of a folder or URL whose names end in `suffix`, as they lie in them.
 
-    `shard` makes one of a place and a name, `gather` makes the index where none is stored, and `each` says
-    what must be written for an image.
+    `shard` makes one of place and name, `gather` the index where there is none, and `each` says what an image needs.
 
     Raises:
         DataError: there are no such shards, they hold no images, or one cannot be read.
@@ -80,12 +79,13 @@ def notes_on(folder: Path, suffix: str) -> list[str]:
             told = set(dict(file.read("shards").tolist()))
     except _UNREADABLE:
         return []  # and it is not used
-    others = {"more": sorted(told - there.keys()), "fewer": sorted(sizes.keys() - told)}
-    return [
-        f"{INDEX} tells of {counted(len(names), 'shard')} {what} than are there ({shown_text(', '.join(names[:2]))}"
-        f"{', ...' if names[2:] else ''}): copy the set again, or remove that file if what is there is what is meant"
-        for what, names in others.items() if names
-    ]  # fmt: skip
+    remedy = "copy the set again, or remove that file if what is there is what is meant"
+    notes = []
+    for what, names in (("more", sorted(told - there.keys())), ("fewer", sorted(sizes.keys() - told))):
+        if names:
+            shown = shown_text(", ".join(names[:2])) + (", ..." if names[2:] else "")
+            notes.append(f"{INDEX} tells of {counted(len(names), 'shard')} {what} than are there ({shown}): {remedy}")
+    return notes
 
 
 def gathered(shards: Iterable[S], add: Callable[[S, ShardRows, str], None]) -> Index:
