@@ -11,7 +11,7 @@ from reidkit.serve.security import allowed_hosts
 from reidkit.serve.server import address_here
 from reidkit.serve.settings import ServiceSettings, is_loopback, seconds
 from reidkit.serve.tokens import ROLES, new_token
-from tests.serve.conftest import filled, picture, running, search
+from tests.serve.conftest import filled, picture, running, search, wait_for
 from tests.serve.test_app import problem
 
 SEARCH = {"query": [{"key": "hall/001.jpg"}]}
@@ -57,7 +57,8 @@ def test_each_role_does_its_own(guarded, tokens):
 def test_the_log_names_who_was_refused(guarded, tokens, caplog):
     with caplog.at_level("INFO", "reidkit.serve"):
         guarded.delete("/v1/rows/door%2F000.jpg", headers=tokens[1]["search"])
-    assert " search DELETE /v1/rows/{key:path} 403 " in caplog.text
+        # The line has the time that the answer took, and so it is written after the answer.
+        wait_for(lambda: " search DELETE /v1/rows/{key:path} 403 " in caplog.text)
 
 
 def test_health_needs_no_token_and_says_nothing(guarded):
