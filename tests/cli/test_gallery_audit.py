@@ -31,6 +31,8 @@ def test_entries_and_their_chain(nursery, log):
     some = nursery.run("gallery", "audit", gallery, "--actor", "anna", "--since", "1h", "--json").json()["entries"]
     assert [entry["id"] for entry in some] == [1, 3]
     assert nursery.run("gallery", "audit", log, "--until", "2000-01-01").out == ""
+    assert nursery.run("gallery", "audit", log, "--until", "2000-01-01", "--json").json() == {"entries": []}
+    assert nursery.run("gallery", "audit", log, "--since", "soon", "--json").out == ""
     whole = nursery.run("gallery", "audit", gallery, "--verify")
     assert whole.status == 0
     assert whole.out.startswith("3 entries, the last one ")
@@ -42,7 +44,7 @@ def test_a_log_of_any_name_and_why_before_what_was_found(nursery, tmp_path):
         made.write("anna", "search", count=20, images=["sha256:" + "0" * 64], purpose="case 8", wanted=wanted).result()
         shown = nursery.run("gallery", "audit", tmp_path / "log.sqlite").out
     assert '{"purpose": "case 8", "wanted": {"filter": {"camera": {"in": ["hall"]}}}, "count": 20' in shown
-    assert nursery.run("gallery", "audit", tmp_path / "log.sqlite", "--verify").out.startswith("1 entries")
+    assert nursery.run("gallery", "audit", tmp_path / "log.sqlite", "--verify").out.startswith("1 entry, the last one ")
 
 
 def test_no_log_lies_beside_a_gallery_in_milvus(nursery):

@@ -13,8 +13,9 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.gallery_options import parse_time
-from reidkit.cli.output import print_json, print_line
+from reidkit.cli.output import print_json, print_json_list, print_line
 from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
+from reidkit.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,8 @@ def audit(
 ) -> None:
     """Show the audit log of a gallery that is served, or check that nobody has changed it."""
     from reidkit.gallery.milvus_address import shown
-    from reidkit.serve.audit import is_log
+    from reidkit.gallery.row import to_micros
+    from reidkit.serve.audit import is_log, read_log
 
     if "://" in uri:
         raise UsageError(
@@ -51,9 +53,11 @@ def audit(
     if verify:
         _verify(path, as_json=as_json)
         return
-    entries = _read(path, actor, since, until)
+    first, last = (None if text is None else to_micros(parse_time(text)) for text in (since, until))
+    read = read_log(path, since=first or 0, until=last, actor=actor)
+    entries = (entry | {"time": _time_text(entry["time"])} for entry in read)
     if as_json:
-        print_json({"entries": entries})
+        print_json_list("entries", entries)
         return
     for entry in entries:
         names = [*(name for name in FIRST if name in entry), *(name for name in entry if name not in FIRST)]
@@ -61,15 +65,6 @@ def audit(
         text = json.dumps(rest, ensure_ascii=False)
         short = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
         print_line(f"{entry['id']}  {entry['time']}  {entry['actor']}  {entry['action']}  {short}")
-
-
-def _read(path: Path, actor: str, since: str | None, until: str | None) -> list[dict[str, Any]]:
-    from reidkit.gallery.row import to_micros
-    from reidkit.serve.audit import read_log
-
-    first, last = (None if text is None else to_micros(parse_time(text)) for text in (since, until))
-    entries = read_log(path, since=first or 0, until=last, actor=actor)
-    return [entry | {"time": _time_text(entry["time"])} for entry in entries]
 
 
 def _time_text(micros: int) -> str:
@@ -91,7 +86,7 @@ def _verify(path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
     else:
-        print_line(f"{found.entries:,} entries, the last one {found.hash}")
+        print_line(f"{counted(found.entries, 'entry', 'entries')}, the last one {found.hash}")
         for fault in found.faults:
             print_line(fault)
     if found.faults:

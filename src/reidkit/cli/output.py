@@ -18,7 +18,7 @@ from reidkit.terminal import duration, harmless, table_lines
 from reidkit.workers import is_child
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from reidkit.distributed import Group
     from reidkit.types import Dataset
@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout. NaN and infinity become null, as JSON has neither."""
-    text = json.dumps(_plain(value), indent=2, allow_nan=False)  # in ASCII, but for the last of the control characters
-    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.write(_json(value) + "\n")
+
+
+def print_json_list(name: str, values: Iterable[Mapping[str, Any]]) -> None:
+    """Print a JSON object that holds one list, as `print_json` does, and each value of it as soon as it is there."""
+    begun = f'{{\n  "{name}": ['
+    before = begun + "\n"
+    for value in values:
+        sys.stdout.write(before + textwrap.indent(_json(value), "    "))
+        before = ",\n"
+    sys.stdout.write("\n  ]\n}\n" if before == ",\n" else begun + "]\n}\n")
 
 
 def print_line(line: str = "") -> None:
@@ -174,6 +183,11 @@ def _without_place(word: str) -> str:
     if separator and not path.is_absolute():  # --out=PLACE, and --data NAME=PLACE
         return f"{name}={_without_place(value)}"
     return f".../{path.name}" if path.is_absolute() else word
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    text = json.dumps(_plain(value), indent=2, allow_nan=False)  # in ASCII, but for the last of the control characters
+    return text.replace("\x7f", "\\u007f")
 
 
 def _plain(value: Any) -> Any:

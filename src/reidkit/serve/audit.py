@@ -33,6 +33,8 @@ FIRST = "0" * 64
 FORGET = "forget"
 """The action of the entry that stands for those which were removed by age."""
 BUSY_SECONDS = 30.0
+PAGE = 1000
+"""Entries that are read at a time."""
 
 _REMEDY = "name another file as audit, or move it away"
 
@@ -127,15 +129,18 @@ class AuditLog:
         return [None] * len(entries)
 
 
-def read_log(path: Path, *, since: int = 0, until: int | None = None, actor: str = "") -> list[dict[str, Any]]:
-    """Return all entries of a log, as `AuditLog.read` does; the log may be one that cannot be written.
+def read_log(path: Path, *, since: int = 0, until: int | None = None, actor: str = "") -> Iterator[dict[str, Any]]:
+    """Yield all entries of a log, as `AuditLog.read` returns some; the log may be one that cannot be written.
 
     Raises:
         DataError: the file is no audit log, or so damaged that entries cannot be read.
         MissingFileError: there is none.
     """
     with _reading(path) as connection:
-        return _entries(connection, (0, since, until, actor, -1))
+        found = _entries(connection, (0, since, until, actor, PAGE))
+        while found:  # a query for each page: one that stays open would keep the service from tidying its file
+            yield from found
+            found = _entries(connection, (found[-1]["id"], since, until, actor, PAGE))
 
 
 def verify(path: Path) -> Verified:
@@ -185,10 +190,12 @@ def _entries(connection: sqlite3.Connection, wanted: tuple[int, int, int | None,
         "AND (? = '' OR actor = ?) ORDER BY id LIMIT ?",
         (after, since, until if until is not None else 1 << 62, actor, actor, limit),
     )
-    return [
-        {"id": number, "time": moment, "actor": who, "action": action, **_facts(text), "hash": digest}
-        for number, moment, who, action, text, digest in rows.fetchall()
-    ]
+    found = []
+    for number, moment, who, action, text, digest in rows.fetchall():
+        columns = {"id": number, "time": moment, "actor": who, "action": action}
+        # Facts that somebody has given the name of a column do not stand in its place.
+        found.append(columns | _facts(text) | columns | {"hash": digest})
+    return found
 
 
 def _facts(text: str) -> dict[str, Any]:
