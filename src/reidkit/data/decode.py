@@ -118,7 +118,7 @@ def _decode_any(data: bytes, name: str) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise DataError(f"{name} is not an image, or of a kind that is not read: {_kind(data)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"{name} claims more pixels than the limit of {MAX_PIXELS:,}") from None
+        raise DataError(f"{name} claims more pixels than the limit of {MAX_PIXELS:,}: make it smaller") from None
     except Exception as error:  # the readers of damaged files fail in every way: struct.error, IndexError, SyntaxError
         raise DataError(f"{name} is damaged: {first_line(error)}") from None
     if deep and 0 < pixels.max() < 16:  # Pillow keeps the high byte of each channel: what lies below is lost
@@ -182,9 +182,11 @@ def _tag(image: Image.Image, tag: int, missing: int) -> int:
 
 def _check_size(height: int, width: int, name: str) -> None:
     if height * width > MAX_PIXELS:
-        raise DataError(f"{name} is {width} x {height} pixels, above the limit of {MAX_PIXELS:,}")
+        raise DataError(f"{name} is {width} x {height} pixels, above the limit of {MAX_PIXELS:,}: make it smaller")
     if max(height, width) > MAX_SIDE:
-        raise DataError(f"{name} is {width} x {height} pixels: no side may be longer than {MAX_SIDE:,}")
+        raise DataError(
+            f"{name} is {width} x {height} pixels: no side may be longer than {MAX_SIDE:,}, so make it smaller"
+        )
 
 
 def _orientation(data: bytes) -> int:
