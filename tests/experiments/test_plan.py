@@ -3,8 +3,10 @@
 import pytest
 
 from reidkit.errors import UsageError, WeightsError
-from reidkit.experiments.plan import columns, plan_runs
-from reidkit.recipes.luo2019.tables import BACKBONE_SCORES, TABLES
+from reidkit.experiments.plan import Experiment, columns, plan_runs
+from reidkit.recipe import digest
+from reidkit.recipes import TABLES, by_name
+from reidkit.recipes.luo2019.tables import BACKBONE_SCORES
 from reidkit.recipes.paper_table import Search
 from tests.experiments.made import finish, order
 
@@ -45,6 +47,17 @@ def test_a_run_of_another_name_serves(tmp_path):
     assert [one.folder for one in plan_runs(asked)].count(folder) == 1
     assert len(plan_runs(asked)) == 6
     assert plan_runs(asked)[-1].titles == ("+BNNeck", "+center loss")
+
+
+def test_a_name_is_that_of_one_recipe(tmp_path):
+    """`reidkit train` must make the row of a table whose name it is given, and not another one beside it."""
+    named = {name: {digest(recipe)} for name, recipe in by_name().items()}
+    for table in TABLES.values():
+        for size in ("full", *table.twins):
+            experiment = Experiment(table=table, data={}, out=tmp_path, size=size)
+            for recipe in filter(None, map(experiment.recipe, table.rows)):
+                named.setdefault(recipe.name, set()).add(digest(recipe))
+    assert {name for name, digests in named.items() if len(digests) > 1} == set()
 
 
 def test_across_two_data_sets(tmp_path):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from reidkit import recipe as recipes
 from reidkit.errors import UsageError
+from reidkit.recipes import by_name, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,8 @@ class Experiment:
         if row.recipe is None:
             return None
         recipe = self.table.twin(row.recipe, self.size)
+        if known := by_name().get(recipe.name):
+            recipe = named(recipe, known)  # a table's own schedule is no reason for two recipes of one name
         if self.interpretation:
             if self.table.interpret is None:
                 raise UsageError(f"{self.table.name} has no interpretations: leave out {self.interpretation}")

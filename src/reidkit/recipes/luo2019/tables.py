@@ -78,7 +78,9 @@ def _any_backbone(twin: Twin) -> Twin:
     """Return the twin of a table about backbones, which keeps those of its rows."""
 
     def make(recipe: Recipe) -> Recipe:
-        return override(twin.make(recipe), {"network.backbone": recipe.network.backbone})
+        usual, backbone = twin.make(recipe), recipe.network.backbone
+        kept = override(usual, {"network.backbone": backbone})
+        return kept if kept == usual or backbone in kept.name else replace(kept, name=f"{kept.name}-{backbone}")
 
     words = twin.words.replace("a quarter-width ResNet-18", "quarter-width networks")
     return replace(twin, make=make, words=words)
