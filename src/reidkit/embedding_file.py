@@ -37,7 +37,15 @@ def write_npz(
     columns: dict[str, Any],
     model: str,
 ) -> None:
-    """Write what `metrics.features.write_features` does, with the features of one part in memory at a time."""
+    """Write the arrays that `read_features` reads, with the features of one part in memory at a time.
+
+    Args:
+        file: Where to.
+        parts: Features float32 [n, D], one part after the other.
+        shape: N and D of all of them.
+        columns: `pids`, `camids` and `paths` [N], and what else there is beside each feature, by name.
+        model: The fingerprint of the weights.
+    """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("vectors.npy", "w", force_zip64=True) as stream:
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}

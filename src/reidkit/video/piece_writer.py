@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import shutil
-import zipfile
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from reidkit.atomic import atomic_write, os_errors_as
+from reidkit.embedding_file import write_npz
 from reidkit.terminal import text_cell
 from reidkit.types import NO_CAMERA
 from reidkit.video.piece import BOXES, COLUMNS, CROPS, FEATURES, MOT, TABLE, crop_name
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from reidkit.video.piece import Piece
 
 _VECTORS, _KEYS = "features.part", "keys.part"
+ROWS = 1024
+"""Features that are in memory at a time when features.npz is written."""
 
 
 class PieceWriter:
@@ -134,16 +136,11 @@ class PieceWriter:
 
 
 def _write_features(file: IO[bytes], vectors: Path, shape: tuple[int, int], keys: list[str], model: str) -> None:
-    """Write what `metrics.features.write_features` does, without ever holding all features in memory."""
+    """Write features.npz of the vectors float32 [N, D] in a file, some of them in memory at a time."""
     unknown = np.full(shape[0], NO_CAMERA, np.int64)
-    arrays = {"pids": unknown, "camids": unknown, "paths": np.array(keys, np.str_), "model": np.array(model, np.str_)}
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        with archive.open("vectors.npy", "w", force_zip64=True) as stream, vectors.open("rb") as source:
-            np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
-            shutil.copyfileobj(source, stream, 1 << 18)
-        for name, values in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, values, allow_pickle=False)
+    mapped = np.memmap(vectors, "<f4", "r", shape=shape)
+    parts = (mapped[first : first + ROWS] for first in range(0, len(mapped), ROWS))
+    write_npz(file, parts, shape, {"pids": unknown, "camids": unknown, "paths": keys}, model)
 
 
 def clear(folder: Path) -> None:
