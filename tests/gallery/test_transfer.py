@@ -60,6 +60,7 @@ def test_what_is_exported_and_added_again_is_the_same(gallery, tmp_path, ending)
         np.testing.assert_array_equal(again.vectors(again.keys()), VECTORS)
         assert compare_galleries(again, gallery).least() == 1
     features = read_features(path)
+    assert features.model == gallery.model
     np.testing.assert_array_equal(features.vectors, VECTORS)
     assert features.pids.tolist()[:6] == [-1, 1, 2, 3, 0, -1]
     assert features.camids.tolist()[:3] == [4, 3, -1]  # names are numbered behind the numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tracemalloc
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from reidkit.errors import DataError
 from reidkit.metrics import foreign_features
 from reidkit.metrics.features import read_both, read_features
+from reidkit.metrics.retrieval import score
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
 scipy_io = pytest.importorskip("scipy.io")
 
 VECTORS = np.array([[1, 2], [3, 4], [5, 6.5]], np.float32)
@@ -144,8 +147,6 @@ def test_a_mat_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
 
 
 def table(path: Path, /, **columns: Any) -> Path:
-    from pyarrow import parquet
-
     parquet.write_table(pyarrow.table(columns), path)
     return path
 
@@ -155,6 +156,18 @@ def test_parquet(tmp_path: Path) -> None:
     check(path)
     fixed = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(VECTORS.reshape(-1)), 2)
     check(table(path, vectors=fixed, pids=PIDS, camids=CAMIDS, paths=["a", "b", "a"], other=[1, 2, 3]), ("a", "b", "a"))
+
+
+@pytest.mark.parametrize("key", ["reidkit.model", "model"])
+def test_the_model_that_a_parquet_file_names_is_compared(tmp_path: Path, key: str) -> None:
+    """`reidkit embed` and `reidkit gallery export` name it by different keys."""
+    path = tmp_path / "g.parquet"
+    columns = pyarrow.table({"vector": VECTORS.tolist(), "pid": PIDS, "camid": CAMIDS})
+    parquet.write_table(columns.replace_schema_metadata({key: "beef"}), path)
+    found = read_features(path)
+    assert found.model == "beef"
+    with pytest.raises(DataError, match="model cafe and the gallery's of beef"):
+        score(replace(found, model="cafe"), found)
 
 
 @pytest.mark.parametrize(

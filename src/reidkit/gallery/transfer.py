@@ -160,8 +160,7 @@ def read_rows(path: Path) -> tuple[Embeddings, list[Row]]:
 
     embeddings = read_features(path, need_cameras=False)
     count = len(embeddings)
-    texts, model = _own_texts(path, count)
-    embeddings = replace(embeddings, model=embeddings.model or model) if model else embeddings
+    texts = _own_texts(path, count)
     keys = texts.get("keys") or list(embeddings.paths) or [f"{path.stem}/{number:08d}" for number in range(count)]
     rows = []
     for at, (key, pid, camid) in enumerate(
@@ -195,8 +194,8 @@ def _attributes(text: str | None, path: Path) -> dict[str, Any]:
     return found
 
 
-def _own_texts(path: Path, count: int) -> tuple[dict[str, list[str]], str]:
-    """Return the columns of text that only a gallery's file has, and the model that a Parquet file names."""
+def _own_texts(path: Path, count: int) -> dict[str, list[str]]:
+    """Return the columns of text that only a gallery's file has."""
     if path.suffix.lower() == ".parquet":
         from pyarrow import parquet
 
@@ -204,21 +203,19 @@ def _own_texts(path: Path, count: int) -> tuple[dict[str, list[str]], str]:
         names = [name for name in TEXTS if _singular(name) in schema.names] if "key" in schema.names else []
         wanted = [_singular(name) for name in names]
         table = parquet.read_table(path, columns=wanted, page_checksum_verification=True)
-        model = (schema.metadata or {}).get(b"model", b"").decode(errors="replace")
-        found = {name: [str(value or "") for value in table.column(_singular(name)).to_pylist()] for name in names}
-        return found, model
+        return {name: [str(value or "") for value in table.column(_singular(name)).to_pylist()] for name in names}
     if path.suffix.lower() != ".npz":
-        return {}, ""
+        return {}
     from reidkit import npz
 
     with path.open("rb") as file, npz.opened(file, TEXTS, str(path)) as archive:
         if "keys" not in archive.headers:
-            return {}, ""
+            return {}
         texts = {name: archive.read(name, 200) for name in TEXTS if name in archive.headers}
     for name, column in texts.items():
         if column.dtype.kind != "U" or column.shape != (count,):
             raise DataError(f"{path}: {name} must be text, one for each feature: leave it out or write it anew")
-    return {name: column.tolist() for name, column in texts.items()}, ""
+    return {name: column.tolist() for name, column in texts.items()}
 
 
 def open_copy(source: Gallery, target: str | os.PathLike[str]) -> Gallery:

@@ -272,6 +272,9 @@ def _labels(values: NDArray[Any], what: str) -> NDArray[Any]:
 def read_parquet(path: Path) -> Arrays:
     """The columns `vector` (lists of one length), `pid` and `camid`, and if there is one `path`; plurals are as good.
 
+    Beside them the model that the file's metadata name, if they do: `reidkit.model` of features of images, `model` of
+    those of a gallery.
+
     Raises:
         DataError: it is damaged, unpacks to too much, or holds no such columns.
     """
@@ -303,7 +306,10 @@ def read_parquet(path: Path) -> Arrays:
     gaps = [columns[key] for key, column in found.items() if column.null_count]
     if gaps:
         raise DataError(f"{path}: column {gaps[0]} has rows without a value: leave them out, or fill them")
-    return {key: _column(column, f"{path}: column {columns[key]}", key) for key, column in found.items()}
+    arrays = {key: _column(column, f"{path}: column {columns[key]}", key) for key, column in found.items()}
+    told = schema.metadata or {}
+    model = told.get(b"reidkit.model") or told.get(b"model", b"")
+    return arrays | {"model": np.array([model.decode(errors="replace")])} if model else arrays
 
 
 def _column(column: Any, what: str, key: str) -> NDArray[Any]:
