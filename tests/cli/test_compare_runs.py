@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from reidkit.metrics.features import write_features
 from reidkit.report.page import compared_curves
 from reidkit.types import Embeddings
 from tests.commands import training
+from tests.features_file import write_features
 from tests.metrics.definition import crowd
 
 if TYPE_CHECKING:

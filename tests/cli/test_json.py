@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from reidkit.metrics.features import write_features
 from reidkit.types import Embeddings
 from tests.commands import training
+from tests.features_file import write_features
 
 if TYPE_CHECKING:
     from pathlib import Path

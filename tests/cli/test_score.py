@@ -12,13 +12,13 @@ import pytest
 from reidkit.cli.per_query import write_queries
 from reidkit.cli.score import ScoreResult
 from reidkit.metrics import protocols
-from reidkit.metrics.features import write_features
 from reidkit.metrics.reranking.expansion import CrossNeighbourhood, alpha_query_expansion, expanded_cross
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
 from reidkit.metrics.retrieval import score, score_distances
 from reidkit.terminal import cell_text
 from reidkit.types import Embeddings, Names
 from tests.commands import training
+from tests.features_file import write_features
 from tests.metrics.definition import crowd
 
 if TYPE_CHECKING:

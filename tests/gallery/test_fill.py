@@ -15,8 +15,8 @@ from reidkit.gallery import Row, open_gallery
 from reidkit.gallery.fill import fill, fill_from_features, find_images, holds_features
 from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.table import value_of
-from reidkit.metrics.features import write_features
 from reidkit.types import Embeddings, Names
+from tests.features_file import write_features
 from tests.gallery.made import Colours, keys
 from tests.noise import draw_noise
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from reidkit import npz
-from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics import foreign_features
 from reidkit.metrics.distances import prepare, shape, to_host
@@ -49,29 +48,6 @@ PATHS_RATIO = 200
 """How many times its packed size a list of paths may take: each has the room of the longest."""
 
 
-def write_features(path: Path, embeddings: Embeddings) -> None:
-    """Write a features file, whole or not at all. It is read with `numpy.load` or `read_features`.
-
-    Raises:
-        DataError: the embeddings are not what `read_features` would accept, or the folder cannot be written.
-    """
-    _check(embeddings, str(path))
-    contents: dict[str, Any] = {
-        "vectors": to_host(embeddings.vectors),
-        "pids": np.asarray(embeddings.pids, np.int64),
-        "camids": np.asarray(embeddings.camids, np.int64),
-    }
-    if embeddings.paths:
-        contents["paths"] = np.array(embeddings.paths, dtype=np.str_)
-    if embeddings.model:
-        contents["model"] = np.array(embeddings.model, dtype=np.str_)
-    for name, numbers, called in _named(embeddings):
-        if called:
-            contents[name] = np.array([called.get(number, "") for number in numbers.tolist()], dtype=np.str_)
-    with os_errors_as(path), atomic_write(path) as file:
-        np.savez(file, **contents)
-
-
 def read_features(path: Path, side: Side | None = None, *, need_cameras: bool = True) -> Embeddings:
     """Read a features file; nothing in it is executed, and nothing unpacked before its size is known.
 
@@ -86,12 +62,6 @@ def read_features(path: Path, side: Side | None = None, *, need_cameras: bool = 
     embeddings = make_embeddings(contents, str(path), need_cameras=need_cameras)
     _check(embeddings, str(path))
     return embeddings
-
-
-def _named(embeddings: Embeddings) -> tuple[tuple[str, NDArray[np.int64], Mapping[int, str]], ...]:
-    """Return the two arrays of names, the numbers that they stand beside, and what these are called."""
-    names = embeddings.names
-    return ("pid_names", embeddings.pids, names.pids), ("camid_names", embeddings.camids, names.camids)
 
 
 def _called(contents: Mapping[str, Any], numbers: tuple[NDArray[np.int64], NDArray[np.int64]], what: str) -> Names:
