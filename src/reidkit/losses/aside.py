@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from reidkit.losses.triplet import check_factor, check_labels, euclidean
+from reidkit.losses.loss_inputs import check_factor, check_labels
+from reidkit.losses.triplet import euclidean
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reidkit.losses.triplet import checked_classes
+from reidkit.losses.loss_inputs import checked_classes
 from reidkit.recipe.checks import check_choice, check_number, check_whole
 
 CenterForm = Literal["mean", "paper"]

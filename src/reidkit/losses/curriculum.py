@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.errors import UsageError
-from reidkit.losses.triplet import among, batch_hard_triplet, check_labels, euclidean, mean_loss
+from reidkit.losses.loss_inputs import check_labels
+from reidkit.losses.triplet import among, batch_hard_triplet, euclidean, mean_loss
 from reidkit.recipe.checks import check_number
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.errors import UsageError
-from reidkit.losses.triplet import check_factor, check_labels, checked_classes
+from reidkit.losses.loss_inputs import check_factor, check_labels, checked_classes
 from reidkit.recipe.checks import check_choice, check_number, check_whole
 
 SmoothingOver = Literal["all", "others"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from reidkit.losses.triplet import among, check_factor, check_labels, euclidean, mean_of, same_and_other
+from reidkit.losses.loss_inputs import check_factor, check_labels
+from reidkit.losses.triplet import among, euclidean, mean_of, same_and_other
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.losses.identity import new_classifier, smoothing_over_all
-from reidkit.losses.triplet import checked_classes
+from reidkit.losses.loss_inputs import checked_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
