@@ -80,6 +80,9 @@ def test_parts_of_ids_are_labels_of_a_mixed_image():
     loss = losses.IdentityLoss(DIM, IDS)
     whole = torch.nn.functional.one_hot(label_b, IDS).float()
     torch.testing.assert_close(loss(feat_bd, whole), loss(feat_bd, label_b))
+    for refusing, labels in ((loss, whole[:, :-1]), (loss, whole[:-1]), (losses.FocalLoss(DIM, IDS), whole)):
+        with pytest.raises(UsageError, match=r"pass features \[B, D\] and labels \[B\]"):
+            refusing(feat_bd, labels)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 10])

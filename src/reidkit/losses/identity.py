@@ -59,7 +59,13 @@ class IdentityLoss(nn.Module):
         self.classifier = new_classifier(dim, num_ids, bias=bias, init=init, std=std)
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
-        """Return the mean loss of features [B, D], f_i in the paper, with labels [B], 0 <= label < num_ids."""
+        """Return the mean loss of features [B, D], f_i in the paper, with labels [B], 0 <= label < num_ids.
+
+        With `linear` logits labels may be [B, N], too: how much of each id a mixed image shows.
+
+        Raises:
+            UsageError: features or labels are none of these.
+        """
         label_b = self._checked(feat_bd, label_b)
         if self.logits == "linear":
             return self._cross_entropy(self.classifier(feat_bd), label_b)
@@ -68,8 +74,9 @@ class IdentityLoss(nn.Module):
         return self._cross_entropy(logits_bc, label_b)
 
     def _checked(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
-        if getattr(label_b, "ndim", 1) == 2 and label_b.is_floating_point():
-            return label_b  # [B, N]: how much of each id a mixed image shows, which torch takes as well
+        mixed = self.logits == "linear" and isinstance(label_b, Tensor) and label_b.is_floating_point()
+        if mixed and label_b.shape == (len(feat_bd), self.classifier.out_features):
+            return label_b
         return checked_classes(feat_bd, label_b, self.classifier.in_features, self.classifier.out_features)
 
     def _cross_entropy(self, logits_bc: Tensor, label_b: Tensor) -> Tensor:
@@ -91,7 +98,7 @@ class FocalLoss(IdentityLoss):
 
     def forward(self, feat_bd: Tensor, label_b: Tensor) -> Tensor:
         """Return the mean loss of features [B, D] with labels [B], 0 <= label < num_ids."""
-        label_b = self._checked(feat_bd, label_b)
+        label_b = checked_classes(feat_bd, label_b, self.classifier.in_features, self.classifier.out_features)
         log_b = F.log_softmax(self.classifier(feat_bd), dim=1).gather(1, label_b[:, None])[:, 0]
         return -((1 - log_b.exp()) ** self.gamma * log_b).mean()
 
