@@ -68,6 +68,12 @@ class Foreign:
         return np.ascontiguousarray(means.reshape(len(images), 12))
 
 
+class StopAtStep2(Callback):
+    def on_position(self, progress: Progress, _: int) -> None:
+        if progress.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+
 @pytest.fixture(scope="module")
 def teacher(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("teacher") / "run"
@@ -109,14 +115,9 @@ def test_without_a_teacher_nothing_changes(noise: Path, tmp_path: Path, distille
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(distilled: Run, teacher: Run, noise: Path, tmp_path: Path) -> None:
-    class Stop(Callback):
-        def on_position(self, progress: Progress, _: int) -> None:
-            if progress.step == 2:
-                signal.raise_signal(signal.SIGTERM)
-
     recipe, out = with_logits(ONE), tmp_path / "run"
     with pytest.raises(RunError, match="resume"):
-        train(recipe, noise, out=out, teacher=teacher.model, options=CPU, callbacks=[Stop()])
+        train(recipe, noise, out=out, teacher=teacher.model, options=CPU, callbacks=[StopAtStep2()])
     with pytest.raises(UsageError, match="teacher: none, not"):
         train(recipe, noise, out=out, options=CPU, resume=True)
     with pytest.raises(UsageError, match="teacher: 0123456789abcdef, not"):
@@ -178,15 +179,10 @@ def test_plain_views_are_seen_once_and_handed_out_in_the_order_of_the_batches(no
 
 
 def test_plain_views_go_on_bit_for_bit(teacher: Run, noise: Path, tmp_path: Path) -> None:
-    class Stop(Callback):
-        def on_position(self, progress: Progress, _: int) -> None:
-            if progress.step == 2:
-                signal.raise_signal(signal.SIGTERM)
-
     recipe = override(with_logits(ONE), ["distil.views=plain"])
     whole = train(recipe, noise, out=tmp_path / "whole", teacher=teacher.model, options=CPU)
     with pytest.raises(RunError, match="resume"):
-        train(recipe, noise, out=tmp_path / "run", teacher=teacher.model, options=CPU, callbacks=[Stop()])
+        train(recipe, noise, out=tmp_path / "run", teacher=teacher.model, options=CPU, callbacks=[StopAtStep2()])
     again = train(recipe, noise, out=tmp_path / "run", teacher=teacher.model, options=CPU, resume=True)
     assert same_weights(whole.model.network, again.model.network)
     assert rows_of(again.folder) == rows_of(whole.folder)
@@ -217,7 +213,7 @@ def test_hard_ids_and_styled_images_are_told_of_with_a_teacher_as_without(noise:
     assert renewed == [32]
     assert any(styled_b is not None and styled_b.any() for styled_b in marked)
     with pytest.raises(RunError, match="resume"):
-        train(recipe, noise, out=tmp_path / "run", teacher=Foreign(), options=CPU, callbacks=[Stop()])
+        train(recipe, noise, out=tmp_path / "run", teacher=Foreign(), options=CPU, callbacks=[StopAtStep2()])
     again = train(recipe, noise, out=tmp_path / "run", teacher=Foreign(), options=CPU, resume=True)
     assert rows_of(again.folder) == rows_of(whole.folder)
 

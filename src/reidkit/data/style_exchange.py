@@ -95,9 +95,9 @@ def exchange_moments(
     return _as_pixels((image - own[0]) * scale + other[0])
 
 
-def exchange_amplitudes(image: NDArray[np.uint8], partner: NDArray[np.uint8], beta: float = BETA) -> NDArray[np.uint8]:
+def exchange_amplitudes(image: NDArray[np.uint8], partner: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return `image` [H, W, 3] with the amplitudes that `partner` has at its lowest frequencies, cut to 0..255."""
-    return _as_pixels(with_amplitudes(image, partner, beta))
+    return _as_pixels(with_amplitudes(image, partner))
 
 
 def with_amplitudes(image: NDArray[Any], partner: NDArray[Any], beta: float = BETA) -> NDArray[np.float64]:

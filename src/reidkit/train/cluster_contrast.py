@@ -25,7 +25,7 @@ from reidkit.errors import DataError, DivergedError, RunError, UsageError
 from reidkit.evaluation import evaluate
 from reidkit.losses.cluster_memory import ClusterMemory
 from reidkit.losses.objective import Objective, Term
-from reidkit.metrics.clustering import jaccard_clusters
+from reidkit.metrics.clustering import OUTLIER, jaccard_clusters
 from reidkit.model.chance import first_weights
 from reidkit.model.own import OwnNetwork, network_name
 from reidkit.recipe import Optim, override
@@ -292,7 +292,7 @@ class ClusteredBatches(TrainBatches):
         clusters = jaccard_clusters(
             points, eps=adapt.eps, k1=adapt.k1, k2=adapt.k2, min_images=adapt.min_images, metric="cosine"
         )
-        count, outliers = int(clusters.max()) + 1, int(np.count_nonzero(clusters < 0))
+        count, outliers = int(clusters.max()) + 1, int(np.count_nonzero(clusters == OUTLIER))
         error = self._refusal(epoch, count, outliers, len(clusters))
         if error is not None:
             raise error
@@ -381,7 +381,7 @@ class ClusterSampler:
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """Return the batches of an epoch: int64 [steps, ids * images], indices of images."""
-        inside = np.flatnonzero(self.clusters >= 0)
+        inside = np.flatnonzero(self.clusters != OUTLIER)
         ids = self.per_batch(int(self.clusters.max()) + 1)
         camids = None if self._camids is None else self._camids[inside]
         sampler = PKSampler(self.clusters[inside], ids, self._images, seed=self._seed, camids=camids)

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from reidkit.video.visits import Visit, Visits
 
 COLUMNS = 5
+"""Visits in a row."""
 
 
-def visits_figure(
-    gallery: Gallery, photos: Sequence[object], visits: Visits, folder: Path | None = None, columns: int = COLUMNS
-) -> Figure:
+def visits_figure(gallery: Gallery, photos: Sequence[object], visits: Visits, folder: Path | None = None) -> Figure:
     """Draw the photos of the query, the visits that reach the threshold, and in rows of their own those that do not.
 
     Args:
@@ -33,7 +32,6 @@ def visits_figure(
         photos: Paths of the photos.
         visits: What was found.
         folder: DIR, the folder that `reidkit video track` has made, where crops lie; None: the working directory.
-        columns: Visits in a row.
     """
     size = (1.7, 2.3)
     box = tile_pixels(size)
@@ -43,8 +41,8 @@ def visits_figure(
     days = sorted({time.date() for visit in visits for time in (visit.start, visit.end) if time})
     for name, some in (("same" if calibrated else "visits", visits.above), ("below", visits.below)):
         tiles = [_tile(gallery, visit, folder or Path(), box, day=len(days) > 1) for visit in some]
-        for at in range(0, len(tiles), columns):
-            rows.append(list(tiles[at : at + columns]))
+        for at in range(0, len(tiles), COLUMNS):
+            rows.append(list(tiles[at : at + COLUMNS]))
             names.append(f"{name}  " if not at else "")
     if not visits:
         rows.append([nobody()])
