@@ -236,20 +236,23 @@ class TrainBatches:
         return images, on_device.label
 
 
-def build_batches(
+def build_batches(  # noqa: PLR0913
     source: ImageSource,
     labels: NDArray[np.int64],
     recipe: Recipe,
     seed: int,
     device: torch.device,
     group: Group = ALONE,
+    *,
+    sampler: Sampler | None = None,
 ) -> TrainBatches:
-    """Return the batches of a recipe.
+    """Return the batches of a recipe; with a `sampler`, those that it chooses.
 
     Raises:
         DataError: fewer ids than a batch needs.
     """
-    sampler = build_sampler(source, labels, recipe.batch, seed)
+    if sampler is None:
+        sampler = build_sampler(source, labels, recipe.batch, seed)
     augmentation = build_augmentation(recipe.images, recipe.erasing)
     return TrainBatches(source, labels, sampler, augmentation, seed, device, group)
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reidkit.data.loaders import TrainBatches, eval_batches
-from reidkit.data.transforms import build_augmentation
+from reidkit.data.loaders import build_batches, eval_batches
 from reidkit.distributed import joined
 from reidkit.encoder import Model, embed, refuse_diverged
 from reidkit.errors import DataError, DivergedError, RunError
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from reidkit.data.loaders import TrainBatches
     from reidkit.data.sampler import Sampler
     from reidkit.encoder import Encoder, InferenceOptions
     from reidkit.evaluation import Evaluation
@@ -217,8 +217,8 @@ def _run(job: Job) -> Run:
 
     with opened(job, facts):
         job.info(_beginning(job, len(source), len(pids)))
-        augmentation = build_augmentation(recipe.images, recipe.erasing)
-        batches = TrainBatches(source, labels.astype(np.int64), sampler, augmentation, job.seed, job.device, job.group)
+        labels = labels.astype(np.int64)
+        batches = build_batches(source, labels, recipe, job.seed, job.device, job.group, sampler=sampler)
         batches.masks = masks
         batches.replaced = job.warn if job.options.skip_unreadable and masks is None else None
         warnings = warn_before(dataset, evaluated, source, labels, batches.count(1), job)
