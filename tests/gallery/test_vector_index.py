@@ -124,6 +124,7 @@ def test_products_fit_into_32_bits_for_the_worst_rows():
     query = Coded.of(np.ones(2048), 32_767)
     assert abs(int((worst.astype(np.int64) @ query.code.astype(np.int64))[0])) < 2**31
     assert query.left < 1e-3 * query.length
+    np.testing.assert_allclose(query.scale * query.code, np.ones(2048), rtol=1e-3)  # in 8 bits they would wrap around
 
 
 def test_a_rotation_spreads_what_stands_out_and_keeps_products():

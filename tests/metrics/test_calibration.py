@@ -269,6 +269,7 @@ def test_camera_pairs_keep_their_rate():
     unit = [side.vectors / np.linalg.norm(side.vectors, axis=1, keepdims=True) for side in (query, gallery)]
     similarity = unit[0].astype(float) @ unit[1].astype(float).T
     same = query.pids[:, None] == gallery.pids
+    assert len(made.camera_pairs) == 6
     for pair in made.camera_pairs:
         cell = (query.camids[:, None] == pair.query_camid) & (gallery.camids == pair.gallery_camid)
         accepted = similarity >= pair.threshold

@@ -44,6 +44,7 @@ def test_open_set_against_the_definition(trial, cameras, seed) -> None:
     found = open_set(query, gallery, [0.01, 0.3], metric=metric, cameras=cameras, held_out=0.4, repeats=3, seed=seed)
     drawn = splits.draw(len(people))
     expected = np.array([_open_set(trial, cameras, set(people[drawn[:, r]].tolist())) for r in range(3)])
+    assert len(found.rates) == expected.shape[1]
     for n, rate in enumerate(found.rates):
         assert rate.rate == pytest.approx(expected[:, n].mean())
         assert rate.deviation == pytest.approx(expected[:, n].std())

@@ -50,7 +50,9 @@ def test_layout_by_hand(tmp_path: Path) -> None:
 
 def test_images_have_the_size_asked_for(tmp_path: Path) -> None:
     synthesize(tmp_path / "set", 4, 2, 0, height=96, width=40, images_per_camera=2, workers=1)
-    for path in (tmp_path / "set").rglob("*.jpg"):
+    paths = list((tmp_path / "set").rglob("*.jpg"))
+    assert paths
+    for path in paths:
         with Image.open(path) as image:
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (40, 96))
 

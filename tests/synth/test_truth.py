@@ -24,7 +24,9 @@ def drawn(tmp_path_factory):
 
 
 def test_the_images_are_those_without_masks(drawn):
-    for path in drawn.glob("bounding_box_train/*.jpg"):
+    paths = list(drawn.glob("bounding_box_train/*.jpg"))
+    assert paths
+    for path in paths:
         pid, camera = int(path.name[:4]), int(path.name[6])
         number = int(path.name.split("_")[2]) // 25
         assert path.read_bytes() == draw_image(0, Shot("", pid, camera, number), 64, 32)
