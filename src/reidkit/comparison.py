@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from reidkit import metrics
-from reidkit.data.check import compare_with_model
+from reidkit.data.overlap import compare_with_model
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.evaluation import embed_dataset, open_dataset, with_changes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data.check import RECORD
+from reidkit.data.overlap import RECORD
 from tests.commands import training
 from tests.noise import GALLERY, QUERY, TRAIN, draw_noise
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data.check import (
+from reidkit.data.overlap import (
     RECORD,
     compare_with_model,
     digests,

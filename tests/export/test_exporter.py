@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reidkit.cli.main import app
 from reidkit.comparison import calibrate, compare
-from reidkit.data.check import RECORD, compare_with_model
 from reidkit.data.formats.detect import load_dataset
+from reidkit.data.overlap import RECORD, compare_with_model
 from reidkit.encoder import InferenceOptions, Model, load_model, require_torch
 from reidkit.encoder.exported import ExportedEncoder
 from reidkit.errors import DataError, UsageError, WeightsError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reidkit.data.check import RECORD
+from reidkit.data.overlap import RECORD
 from reidkit.errors import DataError
 from reidkit.export.in_place import put_in_place
 from reidkit.types import beside

@@ -8,7 +8,7 @@ import openvino
 import pytest
 from onnx import TensorProto, helper
 
-from reidkit.data.check import RECORD
+from reidkit.data.overlap import RECORD
 from reidkit.encoder import load_model
 from reidkit.encoder.openvino_runtime import WEIGHTS
 from reidkit.errors import UsageError, WeightsError

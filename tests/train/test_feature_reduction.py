@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from reidkit.data.check import RECORD
 from reidkit.data.formats.detect import load_dataset
+from reidkit.data.overlap import RECORD
 from reidkit.encoder import InferenceOptions, InputSpec, Model, load_model, require_torch
 from reidkit.errors import DataError, UsageError
 from reidkit.evaluation import evaluate

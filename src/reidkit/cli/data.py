@@ -63,8 +63,9 @@ def data(
     name or a folder cam<N>), csv (path,pid,camid,split), webdataset and parquet (shards, also at a URL:
     s3://bucket/people). They are recognised by their layout.
     """
-    from reidkit.data.check import describe, find_overlap, inspect
+    from reidkit.data.check import describe, inspect
     from reidkit.data.formats.detect import all_samples, load_dataset
+    from reidkit.data.overlap import find_overlap
     from reidkit.plots.image_grid import contact_sheet
     from reidkit.plots.style import write_figure
 

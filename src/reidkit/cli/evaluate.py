@@ -46,7 +46,7 @@ def evaluate(
     if shared(processes):
         return run_as(processes, command())
 
-    from reidkit.data.check import compare_with_model
+    from reidkit.data.overlap import compare_with_model
     from reidkit.distributed import ALONE
     from reidkit.evaluation import dataset_sequences, evaluate
     from reidkit.report import build

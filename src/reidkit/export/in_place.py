@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from reidkit.atomic import atomic_write, os_errors_as
-from reidkit.data.check import RECORD
+from reidkit.data.overlap import RECORD
 from reidkit.types import beside
 
 if TYPE_CHECKING:

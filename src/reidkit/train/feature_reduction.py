@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from reidkit.atomic import write_bytes_atomic
-from reidkit.data.check import RECORD
+from reidkit.data.overlap import RECORD
 from reidkit.data.unlabelled import open_unlabelled
 from reidkit.encoder import InferenceOptions, Model, as_image_encoder, embed_samples
 from reidkit.encoder.exported import ExportedEncoder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from reidkit.data import check
+from reidkit.data import overlap
 from reidkit.data.sampler import scattered_share
 from reidkit.data.sources import Streamed
 from reidkit.errors import UsageError
@@ -105,12 +105,12 @@ def _without_effect(source: ImageSource, job: Job) -> Iterator[tuple[str, str]]:
 
 def _overlap_warnings(dataset: Dataset, evaluated: Dataset | None, job: Job) -> tuple[str, ...]:
     """Record what the run is trained on, and return what to say of images that are in query or gallery as well."""
-    known = check.read_record(job.out)
+    known = overlap.read_record(job.out)
     if known is None and not dataset.train.shards:
-        before = check.read_record(job.weights) if job.weights else None
-        known = check.digests(dataset.train) | (before or frozenset())
-        check.write_record(job.out, dataset.name, known, len(np.unique(dataset.train.pids)))
-    return check.find_trained(known or frozenset(), evaluated).warnings() if evaluated else ()
+        before = overlap.read_record(job.weights) if job.weights else None
+        known = overlap.digests(dataset.train) | (before or frozenset())
+        overlap.write_record(job.out, dataset.name, known, len(np.unique(dataset.train.pids)))
+    return overlap.find_trained(known or frozenset(), evaluated).warnings() if evaluated else ()
 
 
 def _warn_of_best(evaluated: Dataset | None, job: Job) -> None:

@@ -226,7 +226,7 @@ def require_room(folder: Path, recipe: Recipe, fingerprint: str = "") -> bool:
 
 def _forget(folder: Path) -> None:
     """Remove what a run wrote that has saved nothing; else do nothing."""
-    from reidkit.data.check import RECORD  # brings NumPy, which `reidkit --help` does without
+    from reidkit.data.overlap import RECORD  # brings NumPy, which `reidkit --help` does without
 
     if not any((folder / name).is_file() for name in ("state.pt", "model.safetensors")):
         for name in ("recipe.json", "run.json", "log.jsonl", RECORD):
