@@ -180,10 +180,29 @@ def test_a_test_split_is_what_is_held_out(draw: Callable[..., Path], parts: tupl
              for pid in pids for cam in (1, 2) for n in (1, 2)]  # fmt: skip
     root = draw(*(f"around/own/{name}" for name in names)) / "around" / "own"
     for place in (root, root.parent, root.parent.parent):
-        train, test, _ = open_to_split(place)
+        train, test, *_ = open_to_split(place)
         assert (len(train), len(test)) == (12, 8)
     made = make_split(train, test)
     assert [len(made.train), len(made.query), len(made.gallery)] == [12, 4, 4]
+
+
+def test_no_query_shows_a_distractor_of_market1501(draw: Callable[..., Path]) -> None:
+    names = [f"bounding_box_test/{pid:04d}_c{cam}s1_{n}.jpg" for pid in (0, 8) for cam in (1, 2) for n in (1, 2)]
+    root = draw("bounding_box_train/0001_c1s1_1.jpg", *names)
+    for format_ in (None, "market1501"):
+        made = make_split(*open_to_split(root, format_))
+        assert {sample.pid for sample in made.query} == {8}
+        assert sorted(sample.pid for sample in made.gallery) == [0, 0, 0, 0, 8, 8]
+
+
+def test_a_gallery_of_dukemtmc_is_split_as_its_refusal_says(draw: Callable[..., Path]) -> None:
+    names = [f"bounding_box_test/{pid:04d}_c{cam}_f{n}.jpg" for pid in (0, 8) for cam in (1, 2) for n in (1, 2)]
+    root = draw("bounding_box_train/0001_c1_f1.jpg", *names)
+    with pytest.raises(DataError, match=f"`reidkit split {root} OUT`"):
+        load_dataset(root)
+    for format_ in (None, "dukemtmc"):
+        made = make_split(*open_to_split(root, format_))
+        assert {sample.pid for sample in made.query} == {0, 8}
 
 
 def test_what_has_queries_is_left_alone(draw: Callable[..., Path]) -> None:

@@ -184,14 +184,18 @@ def test_a_killed_run_goes_on_from_its_checkpoint(finished: Run, model: Model, n
     assert file_of(out) == file_of(finished.folder)
 
 
-def test_images_without_ids_share_none_with_query_and_gallery(model: Model, noise: Path, tmp_path: Path) -> None:
-    """All of them have the pid 0, as the distractors of Market-1501 have."""
+def test_images_without_ids_share_none_with_query_and_gallery(
+    model: Model, noise: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of them have the pid 0, as the distractors of Market-1501 have, and no others to choose hard ids from."""
     dataset = load_dataset(noise)
     first = dataset.gallery[0]
     distracted = replace(dataset, gallery=as_samples([*dataset.gallery, Sample(first.path, 0, first.camid)]))
     settings = {**TINY, "optim.epochs": 1, "adapt.steps": 1}
-    run = adapt(model, distracted, out=tmp_path / "run", settings=settings, options=CPU)
+    with caplog.at_level("WARNING", "reidkit.train"):
+        run = adapt(model, distracted, out=tmp_path / "run", settings=settings, options=CPU)
     assert not [warning for warning in run.warnings if "share" in warning]
+    assert "hard_pool" not in caplog.text
 
 
 def test_the_model_that_is_adapted_stays_as_it_is(finished: Run, model: Model) -> None:

@@ -257,8 +257,7 @@ def split(
     from reidkit.data.split import make_split, write_split
     from reidkit.types import NO_CAMERA
 
-    train, test, names = open_to_split(folder, format_)
-    made = make_split(train, test, names, share=share, seed=seed, cameras=cameras)
+    made = make_split(*open_to_split(folder, format_), share=share, seed=seed, cameras=cameras)
     write_split(made, out, how)
     counts = {name: len(getattr(made, name)) for name in (*SPLITS, "junk")}
     ids = {"train_ids": len({s.pid for s in made.train}), "test_ids": len({s.pid for s in made.query})}

@@ -64,10 +64,11 @@ def queries_of(samples: Iterable[Sample], cameras: Cameras = "cross", seed: int 
     return frozenset(_one(images, rng) for pid in sorted(by_id) for images in _to_ask_for(by_id[pid]))
 
 
-def make_split(
+def make_split(  # noqa: PLR0913 (options by name only)
     train: Sequence[Sample],
     test: Sequence[Sample] = (),
     names: Names = NO_NAMES,
+    distractors: Collection[int] = (),
     *,
     share: float = 0.5,
     seed: int = 0,
@@ -75,8 +76,8 @@ def make_split(
 ) -> Dataset:
     """Return a data set of the images of `train` and, as query and gallery, those of `test`.
 
-    `names` says what ids and cameras are called. Where there are none to test with, `share` of the ids of `train` are
-    held out for it. Junk goes to the gallery.
+    `names` says what ids and cameras are called, and `distractors` which pids of `test` no query may have. Where there
+    are none to test with, `share` of the ids of `train` are held out for it. Junk goes to the gallery.
 
     Raises:
         DataError: no id can be held out, or no image of `test` can be a query.
@@ -85,9 +86,10 @@ def make_split(
     train, test = (tuple(sample for sample in part if sample.pid != JUNK) for part in (train, test))
     if not test:
         train, test = hold_out(train, share, seed, cameras)
-    asked = queries_of(test, cameras, seed)
+    able = [sample for sample in test if sample.pid not in distractors]
+    asked = queries_of(able, cameras, seed)
     if not asked:
-        raise _why_none(test, {sample.pid for sample in test}, cameras)
+        raise _why_none(able, {sample.pid for sample in able}, cameras)
     query, gallery = tuple(s for s in test if s in asked), tuple(s for s in test if s not in asked)
     return Dataset("split", tuple(train), query, gallery, junk, names=names)
 

@@ -91,7 +91,7 @@ def _without_effect(source: ImageSource, job: Job) -> Iterator[tuple[str, str]]:
         if job.recipe.batch.cameras == "spread":
             yield "batch.cameras", f"batch.cameras=spread changes nothing, as the training images {why}"
     pool, others = job.recipe.batch.hard_pool, len(np.unique(source.samples.pids)) - 1
-    if job.sampler is None and pool >= others:
+    if job.sampler is None and pool and pool >= others:
         yield "batch.hard_pool", f"batch.hard_pool={pool} chooses no hard ids, as an id has {others} others: take fewer"
     if job.weights is None and optim.new != 1:
         yield (

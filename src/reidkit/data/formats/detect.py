@@ -65,6 +65,11 @@ GUESSED = tuple(name for name, entry in FORMATS.items() if entry.guessed)
 SHARDS = ("webdataset", "parquet")
 """What is tried last: the .tar in which a data set came may still lie beside it."""
 
+_TO_SPLIT = {"market1501": market1501, "dukemtmc": market1501, "occluded-duke": market1501, "folder": own_images}
+"""The formats that may have a test split and no query, and their readers."""
+
+NO_PIDS: frozenset[int] = frozenset()
+
 _ARCHIVES = frozenset({".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz"})
 
 
@@ -91,23 +96,29 @@ def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dat
 def open_to_split(
     folder: Path,
     format: str | None = None,  # noqa: A002
-) -> tuple[Sequence[Sample], Sequence[Sample], Names]:
-    """Return the images to train on, those to test with (maybe none), and all names, of a data set without queries.
+) -> tuple[Sequence[Sample], Sequence[Sample], Names, frozenset[int]]:
+    """Open a data set without queries.
+
+    Returns:
+        The images to train on; those to test with, maybe none; all names; and the pids of distractors, which no query
+        may have.
 
     Raises:
         DataError: as `load_dataset`, or the data set has a query and a gallery already.
     """
-    if format is None and folder.is_dir():
-        for level in scan.levels(folder):
-            if found := [place for place in level if market1501.lacks_query(place) or own_images.lacks_query(place)]:
-                place = scan.only(folder, found)
-                reader = market1501 if market1501.lacks_query(place) else own_images
-                train, test = reader.load_without_query(place)
-                return train, test, own_images.names_of_split(place) if reader is own_images else NO_NAMES
+    readers = [reader for name, reader in _TO_SPLIT.items() if format in (None, name)]
+    for level in scan.levels(folder) if folder.is_dir() else ():
+        if found := [place for place in level if any(reader.lacks_query(place) for reader in readers)]:
+            place = scan.only(folder, found)
+            reader = next(reader for reader in readers if reader.lacks_query(place))
+            train, test = reader.load_without_query(place)
+            if reader is own_images:
+                return train, test, own_images.names_of_split(place), NO_PIDS
+            return train, test, NO_NAMES, NO_PIDS if market1501.matches_duke(place) else market1501.DISTRACTORS
     opened = load_dataset(folder, format)
     if opened.train and opened.query and opened.gallery:
         raise DataError(f"{folder} has a query and a gallery already: train and evaluate with it as it is")
-    return all_samples(opened), (), opened.names
+    return all_samples(opened), (), opened.names, NO_PIDS
 
 
 def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:

@@ -20,6 +20,9 @@ NAME = re.compile(r"(?P<pid>-1|\d{1,9})_c(?P<cam>\d{1,9})(?!\d)")
 EXAMPLE = "0002_c1s1_000451_03.jpg"
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 DUKE_EXAMPLE = "0001_c2_f0046182.jpg"
+DISTRACTORS = frozenset({0})
+"""The pid of all distractors in Market-1501's gallery: false detections and people of no query, not one id."""
+
 LAYOUT = f"market1501 (bounding_box_train with {EXAMPLE}), dukemtmc (bounding_box_train with {DUKE_EXAMPLE})"
 
 
@@ -56,8 +59,8 @@ def load_boxes(name: str, root: Path, pattern: re.Pattern[str], example: str, *,
         return without_junk(name, named_samples(train, pattern, example), (), ())
     if not any_image(query):
         raise DataError(
-            f"{root} holds images in {gallery.name} and none in query: split the data set to make a query, or "
-            f"pass format='{name_of_training_alone(name)}' to train on {train.name} alone",
+            f"{root} holds images in {gallery.name} and none in query: make one by `reidkit split {root} OUT`, "
+            f"or pass format='{name_of_training_alone(name)}' to train on {train.name} alone",
             argument="format",
         )
     if not any_image(gallery):
@@ -76,13 +79,16 @@ def name_of_training_alone(name: str) -> str:
 
 
 def lacks_query(root: Path) -> bool:
-    """Return whether `root` is laid out as Market-1501 with a gallery and no query."""
-    return matches(root) and bool(any_image(root / FOLDERS[2])) and not any_image(root / "query")
+    """Return whether `root` is laid out as Market-1501 or DukeMTMC-reID with a gallery and no query."""
+    return (
+        (matches(root) or matches_duke(root)) and bool(any_image(root / FOLDERS[2])) and not any_image(root / "query")
+    )
 
 
 def load_without_query(root: Path) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Return the images to train on and those to test with, of such a folder."""
-    train, test = (named_samples(root / part, NAME, EXAMPLE) for part in (FOLDERS[0], FOLDERS[2]))
+    names = (DUKE_NAME, DUKE_EXAMPLE) if matches_duke(root) else (NAME, EXAMPLE)
+    train, test = (named_samples(root / part, *names) for part in (FOLDERS[0], FOLDERS[2]))
     return train, test
 
 
