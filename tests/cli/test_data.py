@@ -98,6 +98,14 @@ def test_a_split_trains_and_is_scored(nursery: Nursery, noise: Path, tmp_path: P
     assert nursery.run("data", tmp_path / "other", "--json").json()["query"]["images"] == 6
 
 
+def test_a_split_names_ids_that_are_in_train_and_test(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        people(noise, tmp_path / "own" / part)
+    (tmp_path / "own" / "train" / "0001").rename(tmp_path / "own" / "train" / "anna")
+    ran = nursery.run("split", tmp_path / "own", tmp_path / "new")
+    assert "share 11 ids (0002, 0003, 0004, ...) and 44 images: scores of a model that is trained" in ran.err
+
+
 def test_data_says_where_no_score_would_come_of_it(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
     """A table that knows no cameras: only with --cameras any has a query a true match."""
     image = next(noise.glob("query/*.jpg"))

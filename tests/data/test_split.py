@@ -205,6 +205,16 @@ def test_a_gallery_of_dukemtmc_is_split_as_its_refusal_says(draw: Callable[..., 
         assert {sample.pid for sample in made.query} == {0, 8}
 
 
+def test_a_gallery_without_queries_is_what_is_held_out(draw: Callable[..., Path]) -> None:
+    """Its ids are not trained on."""
+    names = [f"{part}/{pid}/c{cam}_{n}.jpg" for part, pids in (("train", "abc"), ("gallery", "yz"))
+             for pid in pids for cam in (1, 2) for n in (1, 2)]  # fmt: skip
+    made = make_split(*open_to_split(draw(*names)), share=0.7)
+    assert {made.names.pid(sample.pid) for sample in made.train} == set("abc")
+    assert {made.names.pid(sample.pid) for sample in (*made.query, *made.gallery)} == set("yz")
+    assert [len(made.query), len(made.gallery)] == [4, 4]
+
+
 def test_what_has_queries_is_left_alone(draw: Callable[..., Path]) -> None:
     root = draw(*(f"{part}/{name}/a.jpg" for part in ("train", "query", "gallery") for name in "ab"))
     with pytest.raises(DataError, match="has a query and a gallery already"):

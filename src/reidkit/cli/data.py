@@ -136,7 +136,7 @@ def _print_plain(plain: Sequence[ImageFile]) -> None:
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to draw into.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make; a synthetic set in it is replaced.")],
     ids: Annotated[
         int | None,
         typer.Option(help="Ids; half are for training, half for the test.  [default: 200, and 12 in videos]"),
@@ -219,9 +219,9 @@ def _draw_videos(out: Path, videos: int, seed: int, settings: dict[str, Any], as
         print_json({"folder": str(out), **counts})
         return
     print_line(
-        f"{out}: {counted(counts['videos'], 'video')}, {counts['frames']} frames and {counts['boxes']} boxes of "
-        f"{counts['ids']} ids, {counts['across']} of them in several videos; photo.png is id {counts['photo']}; "
-        "synthetic"
+        f"{out}: {counted(counts['videos'], 'video')}, {counted(counts['frames'], 'frame')} and "
+        f"{counted(counts['boxes'], 'box', 'boxes')} of {counted(counts['ids'], 'id')}, {counts['across']} of them in "
+        f"several videos; photo.png is id {counts['photo']}; synthetic"
     )
 
 
@@ -250,15 +250,18 @@ def split(
 ) -> None:
     """Hold out ids of a data set to test with, and make a query and a gallery of their images.
 
-    Where DIR has a train and a test split already, the ids to test with are those of test. By default OUT holds one
-    table, split.csv, and no image is copied or moved.
+    Where DIR has a train and a test split already, or a gallery alone beside train, the ids to test with are those of
+    that split. By default OUT holds one table, split.csv, and no image is copied or moved.
     """
     from reidkit.data.formats.detect import open_to_split
+    from reidkit.data.overlap import find_overlap
     from reidkit.data.split import make_split, write_split
     from reidkit.types import NO_CAMERA
 
     made = make_split(*open_to_split(folder, format_), share=share, seed=seed, cameras=cameras)
     write_split(made, out, how)
+    for warning in find_overlap(made).warnings():
+        remark(f"warning: {warning}")
     counts = {name: len(getattr(made, name)) for name in (*SPLITS, "junk")}
     ids = {"train_ids": len({s.pid for s in made.train}), "test_ids": len({s.pid for s in made.query})}
     known = any(sample.camid != NO_CAMERA for sample in made.query)
@@ -268,7 +271,7 @@ def split(
         return
     print_line(
         f"{out}: {counts['train']} training images of {counted(ids['train_ids'], 'id')}; "
-        f"{counted(counts['query'], 'query', 'queries')} of {counted(ids['test_ids'], 'other id')} and "
+        f"{counted(counts['query'], 'query', 'queries')} of {counted(ids['test_ids'], 'id')} to test with, and "
         f"{counted(counts['gallery'], 'gallery image')}"
     )
     if not known or cameras == "any":

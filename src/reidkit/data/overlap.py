@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from reidkit.errors import DataError
 from reidkit.types import JUNK, beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from reidkit.types import Dataset, ImageFile, Sample
 
@@ -37,21 +37,23 @@ HEAD = 1 << 20
 class Overlap:
     """How many `ids` of the test, and how many of its `images`, are of the training as well.
 
-    `images` is None where images lie in shards and are not compared. `first`: the lowest of the ids.
+    `images` is None where images lie in shards and are not compared. `first`: the lowest of the ids; `called`: their
+    names, where they have some.
     """
 
     ids: int
     images: int | None
     first: tuple[int, ...] = ()
+    called: tuple[str, ...] = field(default=(), compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts."""
-        return asdict(self)
+        return {"ids": self.ids, "images": self.images, "first": self.first}
 
     @property
     def words(self) -> str:
         """The counts, as the middle of a sentence."""
-        names = ", ".join(map(str, self.first)) + (", ..." if self.ids > len(self.first) else "")
+        names = ", ".join(map(str, self.called or self.first)) + (", ..." if self.ids > len(self.first) else "")
         one = self.ids == 1
         ids = f"{self.ids} {'id' if one else 'ids'} ({names})" if self.ids else "0 ids"
         return ids if self.images is None else f"{ids} and {self.images} {'image' if self.images == 1 else 'images'}"
@@ -85,7 +87,7 @@ def find_overlap(dataset: Dataset, *, everything: bool = False) -> Overlap:
         wanted = None if everything else shared
         known = digests(_of(dataset.train, wanted))
         images = sum(digest_of(sample.path) in known for sample in _of(chain(*test), wanted)) if known else 0
-    return Overlap(len(shared), images, tuple(sorted(shared)[:3]))
+    return _overlap(shared, images, dataset)
 
 
 def find_trained(known: frozenset[str], dataset: Dataset) -> Overlap:
@@ -98,7 +100,12 @@ def find_trained(known: frozenset[str], dataset: Dataset) -> Overlap:
     found = [sample.pid for sample in chain(dataset.query, dataset.gallery) if digest_of(sample.path) in known]
     trained = {sample.pid for sample in _of(dataset.train, _shared(dataset)) if digest_of(sample.path) in known}
     ids = (trained | set(found)) - {JUNK}
-    return Overlap(len(ids), len(found), tuple(sorted(ids)[:3]))
+    return _overlap(ids, len(found), dataset)
+
+
+def _overlap(ids: Collection[int], images: int | None, dataset: Dataset) -> Overlap:
+    first = tuple(sorted(ids)[:3])
+    return Overlap(len(ids), images, first, tuple(map(dataset.names.pid, first)))
 
 
 UNKNOWN = (

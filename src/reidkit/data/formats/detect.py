@@ -118,6 +118,8 @@ def open_to_split(
     opened = load_dataset(folder, format)
     if opened.train and opened.query and opened.gallery:
         raise DataError(f"{folder} has a query and a gallery already: train and evaluate with it as it is")
+    if opened.train and (opened.query or opened.gallery):
+        return _chained((opened.train, opened.junk)), _chained((opened.query, opened.gallery)), opened.names, NO_PIDS
     return all_samples(opened), (), opened.names, NO_PIDS
 
 
