@@ -7,7 +7,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
@@ -17,15 +17,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reidkit.cli.main import app
 from reidkit.comparison import calibrate, compare
+from reidkit.data.decode import resize
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.overlap import RECORD, compare_with_model
 from reidkit.encoder import InferenceOptions, Model, load_model, require_torch
 from reidkit.encoder.exported import ExportedEncoder
+from reidkit.encoder.openvino_runtime import import_openvino
 from reidkit.errors import DataError, UsageError, WeightsError
 from reidkit.evaluation import evaluate
 from reidkit.export import Exported, ParityError, export_model, exporter, parity
 from reidkit.export.int8 import floats
 from reidkit.export.onnx_file import halve_weights
+from reidkit.export.openvino_file import save_openvino
 from reidkit.export.parity import measure_parity
 from reidkit.gallery import open_gallery
 from reidkit.model.contracts import Features
@@ -125,6 +128,25 @@ def test_bytes_of_any_size_come_in_and_unit_features_go_out(model: Model, noise:
     assert along.min() > 0.99
     assert made.resized is not None
     assert made.bytes < 0.6 * (model.path / "model.onnx").stat().st_size if model.path else False
+
+
+@pytest.mark.parametrize(("by", "mode"), [("bilinear", "linear"), ("bicubic", "cubic")])
+def test_openvino_resizes_without_aliasing(tmp_path: Path, by: Literal["bilinear", "bicubic"], mode: str) -> None:
+    """Its own modes leave `antialias` unread: features of large images were others, and nothing said so."""
+    size = numpy_helper.from_array(np.array([1, 3, 8, 4]), "size")
+    node = helper.make_node("Resize", ["images", "", "", "size"], ["small"], mode=mode, antialias=1, cubic_coeff_a=-0.5)
+    sides = (
+        helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, "height", "width"]),
+        helper.make_tensor_value_info("small", TensorProto.FLOAT, [1, 3, 8, 4]),
+    )
+    graph = helper.make_graph([node], "resizing", [sides[0]], [sides[1]], [size])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    save_openvino(made, tmp_path / "r.xml", {}, half=False)
+    large, wanted = np.random.default_rng(0).integers(60, 196, (61, 23, 3)).astype(np.uint8), np.empty((8, 4, 3), "u1")
+    resize(large, wanted, by)
+    run = import_openvino().Core().compile_model(tmp_path / "r.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = run(large.transpose(2, 0, 1)[None].astype(np.float32))[0][0].transpose(1, 2, 0)
+    assert np.abs(found - wanted).max() < 1.5  # bytes are rounded twice
 
 
 def test_eight_bits(model: Model, noise: Path, tmp_path: Path) -> None:

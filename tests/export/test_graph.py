@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from reidkit.data.decode import resize
 from reidkit.encoder import InputSpec
 from reidkit.export.graph import Affine, ExportedNetwork, UnitLength
 from reidkit.export.presets import FRONTS, Front, spec_of
@@ -85,6 +88,39 @@ def test_every_front_gives_the_feature_of_the_network(front: Front, network: Net
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
+class Pixels(nn.Module):
+    """Its images, flat, as features."""
+
+    def forward(self, images: Tensor) -> Features:
+        """Images [B, 3, H, W] to [B, 3 H W]."""
+        return Features(images.flatten(1), images.flatten(1))
+
+
+@pytest.mark.parametrize("by", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("front", [Front(values="uint8", channels_last=True), Front(values="0-1", bgr=True)], ids=str)
+def test_resizing_in_the_graph_is_by_the_filter_that_the_network_was_trained_with(
+    front: Front, by: Literal["bilinear", "bicubic"]
+) -> None:
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(60, 196, (1, 3, 61, 23)).astype(np.uint8))
+    spec = InputSpec(height=16, width=12, resize=by)
+    wanted = np.empty((16, 12, 3), np.uint8)
+    resize(pixels[0].permute(1, 2, 0).numpy(), wanted, by)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+    found = ExportedNetwork(Pixels(), spec, replace(front, resize=True))(pixels_for(front, pixels)).view(3, 16, 12)
+    apart = (found * std + mean) * 255 - torch.from_numpy(wanted).permute(2, 0, 1)
+    assert float(apart.abs().max()) < 1.5  # bytes are rounded twice, after the columns and after the rows
+
+
+def test_resizing_in_the_graph_does_not_leave_the_range_of_bytes() -> None:
+    """Keys' cubic overshoots at the edge between black and white."""
+    spec = InputSpec(height=16, width=8, mean=(0.2, 0.3, 0.4), resize="bicubic")
+    image = torch.cat([torch.zeros(1, 16, 8, 3), torch.full((1, 16, 8, 3), 255.0)], dim=2).to(torch.uint8)
+    found = ExportedNetwork(Pixels(), spec, Front(values="uint8", channels_last=True, resize=True))(image)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+    found = found.view(3, 16, 8) * std + mean
+    torch.testing.assert_close((found.min(), found.max()), (torch.tensor(0.0), torch.tensor(1.0)))
+
+
 def test_a_square_is_squeezed() -> None:
     """A network that gives the first pixel of each row, halfway between columns 0 and 1 of 0, 1, 2, 3.
 
@@ -103,10 +139,6 @@ def test_a_square_is_squeezed() -> None:
 
 
 def test_squeezing_undoes_most_of_the_widening_to_a_square() -> None:
-    class Pixels(nn.Module):
-        def forward(self, images: Tensor) -> Features:
-            return Features(images.flatten(1), images.flatten(1))
-
     torch.manual_seed(0)
     spec = InputSpec(height=16, width=8, mean=(0, 0, 0), std=(1, 1, 1))
     images = torch.rand(4, 3, 16, 8)

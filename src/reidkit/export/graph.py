@@ -67,7 +67,7 @@ class ExportedNetwork(nn.Module):
     def __init__(self, network: nn.Module, spec: InputSpec, front: Front) -> None:
         super().__init__()
         self.network = _plain(network)
-        self.front, self.size = front, (spec.height, spec.width)
+        self.front, self.size, self.filter = front, (spec.height, spec.width), spec.resize
         # (pixel / s - mean) / std as pixel * a + b, with the range that comes in: s is 255 for 0 to 255 and 1 else.
         std, mean = torch.tensor(spec.std), torch.tensor(spec.mean)
         known = {"0-255": spec.scale, "uint8": spec.scale, "0-1": spec.scale / 255}
@@ -75,6 +75,8 @@ class ExportedNetwork(nn.Module):
         self.normalises = scale is not None
         self.register_buffer("gain", (1 / (std * (scale or 1))).reshape(1, 3, 1, 1))
         self.register_buffer("shift", (-mean / std).reshape(1, 3, 1, 1))
+        self.register_buffer("darkest", (-mean / std).reshape(1, 3, 1, 1))
+        self.register_buffer("brightest", ((255 / spec.scale - mean) / std).reshape(1, 3, 1, 1))
         self.register_buffer("order", torch.tensor([2, 1, 0]))
         self.unit = UnitLength()
 
@@ -85,7 +87,7 @@ class ExportedNetwork(nn.Module):
         if front.channels_last:
             pixels = pixels.permute(0, 3, 1, 2)
         if front.resize:
-            pixels = F.interpolate(pixels, size=self.size, mode="bilinear", antialias=True)
+            pixels = F.interpolate(pixels, size=self.size, mode=self.filter, antialias=True)
         elif front.square:
             # A person in a square was widened before: bicubic undoes that with less blur than bilinear does.
             pixels = F.interpolate(pixels, size=self.size, mode="bicubic")
@@ -93,6 +95,8 @@ class ExportedNetwork(nn.Module):
             pixels = pixels.index_select(1, cast("Tensor", self.order))
         if self.normalises:
             pixels = pixels * cast("Tensor", self.gain) + cast("Tensor", self.shift)
+        if front.resize and self.filter == "bicubic":  # which overshoots at edges, where bytes end at 0 and 255
+            pixels = pixels.maximum(cast("Tensor", self.darkest)).minimum(cast("Tensor", self.brightest))
         feat_bd: Tensor = self.network(pixels).f_i
         return self.unit(feat_bd) if front.unit else feat_bd
 

@@ -26,11 +26,25 @@ def save_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: 
     source = path.with_suffix(".onnx")
     source.write_bytes(model.SerializeToString())
     try:
-        write_openvino(openvino.convert_model(source), path, metadata, half=half)
+        converted = openvino.convert_model(source)
+        _keep_antialiasing(converted)
+        write_openvino(converted, path, metadata, half=half)
     except RuntimeError as error:
         raise WeightsError(f"OpenVINO cannot convert the network: {first_line(error)}") from None
     finally:
         source.unlink()
+
+
+def _keep_antialiasing(model: Any) -> None:
+    """Resize [N, C, H, W] by OpenVINO's modes of Pillow where antialiasing is asked for: others leave it unread."""
+    from openvino import opset11
+
+    for op in model.get_ordered_ops():
+        if op.get_type_name() == "Interpolate" and op.get_attributes().get("antialias"):
+            size = [op.get_output_partial_shape(0)[axis].get_length() for axis in (2, 3)]
+            mode = "bicubic_pillow" if op.get_attributes()["mode"] == "cubic" else "bilinear_pillow"
+            by_pillow = opset11.interpolate(op.input_value(0), size, mode, "sizes", cube_coeff=-0.5, axes=[2, 3])
+            op.output(0).replace(by_pillow.output(0))
 
 
 def write_openvino(model: Any, path: Path, metadata: Mapping[str, str], *, half: bool) -> None:
