@@ -221,6 +221,15 @@ def test_a_file_over_the_bound_is_not_put_in_place(
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the file before"]
 
 
+def test_squares_over_the_bound_get_a_remedy_that_is_one(
+    model: Model, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No option takes the squares of ultralytics away: `resize=False` is what they have already."""
+    monkeypatch.setitem(parity.BOUNDS, "square", replace(parity.BOUNDS["square"], largest=-1.0))
+    with pytest.raises(ParityError, match="squares that ultralytics gives: choose another preset"):
+        export_model(model, tmp_path / "m.onnx", preset="ultralytics", calibration=noise)
+
+
 def test_commands_that_are_refused(model: Model, plain: Exported, nursery: Nursery) -> None:
     refused = nursery.run("export", plain.path)
     assert "an export needs the network itself, which an exported file does not give" in refused.line()

@@ -254,7 +254,7 @@ class _Job:
         self._write(graph, path, method)
         found = load_model(path)
         parity = self._compare(found)
-        require_parity(parity, "resize" if self.front.square else self.options.precision)
+        require_parity(parity, "square" if self.front.square else self.options.precision)
         resized = self._resized(found) if self.front.resize else None
         if resized:
             require_parity(resized, "resize")

@@ -47,6 +47,7 @@ BOUNDS = {
     "fp16": Bound(1e-5, 1e-4, "leave out fp16"),
     "int8": Bound(0.02, 0.08, "calibrate with more images of your cameras, or leave out int8 (fp16 halves the file)"),
     "resize": Bound(0.02, 0.2, "leave the resizing to the program that calls it (resize=False)"),
+    "square": Bound(0.02, 0.2, "this network does not bear the squares that ultralytics gives: choose another preset"),
 }
 """By what was done to the numbers. Good files at 8 bits have been seen at 0.002 to 0.011 in the mean."""
 
