@@ -17,8 +17,8 @@ SCRIPT = """
 import os, signal, sys, time
 from reidkit.workers import receive_job
 job = receive_job()
-print(job["word"], os.environ["OMP_NUM_THREADS"], file=sys.stderr, flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved", file=sys.stderr) or 0))
+print(job["word"], os.environ["OMP_NUM_THREADS"], file=sys.stderr, flush=True)
 time.sleep(job["seconds"])
 if "last" in job:
     sys.exit(job["last"])
@@ -60,7 +60,6 @@ def test_a_worker_that_is_stopped_saves_what_it_has(module: str) -> None:
     worker = Worker(module, {"word": "long", "seconds": 600}, 1, lines.append)
     while not lines:
         time.sleep(0.02)
-    time.sleep(0.2)  # it sets its handler
     worker.stop()
     assert lines == ["long 1", "saved"]
     assert worker.ended
