@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reidkit.data import transforms
+from reidkit.data import loaders, transforms
 from reidkit.data.images import open_images
 from reidkit.data.loaders import AHEAD, TrainBatches, build_batches, eval_batches
 from reidkit.data.sampler import PKSampler
@@ -24,6 +25,7 @@ from reidkit.distributed import Group
 from reidkit.errors import DataError
 from reidkit.recipe import Batch, Erasing, Images, Recipe
 from reidkit.types import Sample
+from tests.commands import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,21 +204,37 @@ def test_only_a_few_batches_ahead() -> None:
     source = Troubled()
     found = eval_batches(source, 2, CPU)
     next(found)
+    until(lambda: source.asked > 1)
     time.sleep(0.1)
-    assert 1 < source.asked <= AHEAD
+    assert source.asked <= AHEAD
     found.close()
 
 
-def test_waiting_is_counted() -> None:
-    slow, quick = batches(Troubled(delay=0.02)), batches(Troubled())
-    list(slow.epoch(1))
-    for _ in quick.epoch(1):
-        time.sleep(0.02)
-    assert slow.wait_seconds > 0.02 * slow.count(1) * 0.9
-    assert quick.wait_seconds < slow.wait_seconds
-    before = slow.wait_seconds
+def test_waiting_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only those turn who make a batch while it is waited for, or who use one."""
+    now, looks, wanted = [0.0], itertools.count(), threading.Semaphore(0)
+
+    def look() -> float:
+        then = now[0]
+        if next(looks) % 2 == 0:  # at the beginning of a wait
+            wanted.release()
+        return then
+
+    class Wanted(Troubled):
+        def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+            assert wanted.acquire(timeout=60)
+            now[0] += 1
+            return super().rows(indices)
+
+    monkeypatch.setattr(loaders, "time", SimpleNamespace(perf_counter=look))
+    slow, quick = batches(Wanted()), batches(Troubled())
+    assert len(list(slow.epoch(1))) == slow.wait_seconds == slow.count(1) > 1
+    wanted.acquire()  # there was no batch for the last look
     list(slow.epoch(2))
-    assert slow.wait_seconds > before + 0.02
+    assert slow.wait_seconds == slow.count(1) + slow.count(2)
+    for _ in quick.epoch(1):
+        now[0] += 1
+    assert quick.wait_seconds == 0
 
 
 def test_wrong_labels_and_too_few_ids() -> None:
