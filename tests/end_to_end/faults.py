@@ -19,17 +19,29 @@ if TYPE_CHECKING:
 NAME = "tests.end_to_end.faults"
 
 
-def slow_steps() -> None:
-    """A step takes long enough to be met by a signal."""
+def held_steps() -> None:
+    """The first step waits until there is a file `go` in the folder where the command runs."""
+    _hold(1)
+
+
+def held_later() -> None:
+    """So does the sixth step, in the midst of the second epoch."""
+    _hold(6)
+
+
+def _hold(number: int) -> None:
     from reidkit.losses.objective import Objective
 
-    step = Objective.step
+    step, taken, go = Objective.step, 0, Path("go").absolute()
 
-    def slow(self: Objective, lr: float) -> None:
-        time.sleep(0.03)
+    def held(self: Objective, lr: float) -> None:
+        nonlocal taken
+        taken += 1
+        while taken == number and not go.exists():
+            time.sleep(0.01)
         step(self, lr)
 
-    mock.patch.object(Objective, "step", slow).start()
+    mock.patch.object(Objective, "step", held).start()
 
 
 def loud_steps() -> None:

@@ -244,9 +244,10 @@ class TestFolders:
 
     def test_two_processes_in_one_folder(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:
         words = training(noise, tmp_path / "run")
-        first = nursery.start(*words, before=f"{NAME}:slow_steps")
+        first = nursery.start(*words, before=f"{NAME}:held_steps", folder=tmp_path)
         until((tmp_path / "run" / "log.jsonl").exists)
         expect(nursery.run(*words, "--resume"), 1, "another process is training in")
+        (tmp_path / "go").touch()
         assert first.wait().status == 0
 
     def test_a_read_only_folder(self, nursery: Nursery, noise: Path, tmp_path: Path) -> None:

@@ -101,10 +101,11 @@ def test_a_kill_while_the_cache_is_built(nursery: Nursery, noise: Path, tmp_path
 
 def test_a_cache_deleted_during_training_or_spoilt_after_it(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
     cached = [word for word in training(noise, tmp_path / "run") if word != "--no-cache"] + ["--cache", tmp_path / "c"]
-    command = nursery.start(*cached, before=f"{NAME}:slow_steps")
+    command = nursery.start(*cached, before=f"{NAME}:held_steps", folder=tmp_path)
     until((tmp_path / "run" / "log.jsonl").exists)
     for path in (tmp_path / "c").iterdir():
         path.unlink()
+    (tmp_path / "go").touch()
     result = command.wait()
     assert result.status == 0, result.err
     for number, path in enumerate(sorted((tmp_path / "c").glob("*.images"))):

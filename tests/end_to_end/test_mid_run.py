@@ -81,9 +81,10 @@ class TestImages:
         """No step before it is lost, though no checkpoint was due."""
         image = sorted((own / TRAIN).iterdir())[5]
         whole, words = image.read_bytes(), training(own, tmp_path / "run")
-        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        command = nursery.start(*words, before=f"{NAME}:held_steps", folder=tmp_path)
         until((tmp_path / "run" / "log.jsonl").exists)
         spoil(image)
+        (tmp_path / "go").touch()
         step = spoilt(command.wait(), image.name)
         assert steps(tmp_path / "run") == step
         assert not (tmp_path / "run" / "model.safetensors").exists()
@@ -99,9 +100,10 @@ class TestImages:
         whole, words = image.read_bytes(), [*training(own, tmp_path / "run"), "--evaluate-every", "1"]
         unbroken = [*training(own, tmp_path / "unbroken"), "--evaluate-every", "1"]
         assert nursery.run(*unbroken).status == 0
-        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        command = nursery.start(*words, before=f"{NAME}:held_later", folder=tmp_path)
         until(lambda: bool(read(tmp_path / "run" / "log.jsonl")))
         image.write_bytes(b"")
+        (tmp_path / "go").touch()
         step = spoilt(command.wait(), image.name)
         assert step % (steps(peace) // 3) == 0
         image.write_bytes(whole)
@@ -112,9 +114,10 @@ class TestImages:
     def test_one_is_spoilt_where_broken_ones_are_left_out(self, nursery: Nursery, own: Path, tmp_path: Path) -> None:
         image = sorted((own / TRAIN).iterdir())[5]
         words = [*training(own, tmp_path / "run"), "--skip-unreadable"]
-        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        command = nursery.start(*words, before=f"{NAME}:held_steps", folder=tmp_path)
         until((tmp_path / "run" / "log.jsonl").exists)
         image.write_bytes(b"")
+        (tmp_path / "go").touch()
         result = command.wait()
         assert result.status == 0, result.err
         assert result.err.count(image.name) == 1
@@ -136,10 +139,11 @@ class TestImages:
         self, nursery: Nursery, own: Path, peace: Path, tmp_path: Path
     ) -> None:
         words = cached([*training(own, tmp_path / "run"), "--save-every", "1"], tmp_path / "cache")
-        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        command = nursery.start(*words, before=f"{NAME}:held_steps", folder=tmp_path)
         until((tmp_path / "run" / "log.jsonl").exists)
         for image in (own / TRAIN).iterdir():
             image.write_bytes(b"")
+        (tmp_path / "go").touch()
         result = command.wait()
         assert result.status == 0, result.err
         assert left(tmp_path / "run") == left(peace)
@@ -153,9 +157,10 @@ class TestUrls:
         with served(tmp_path / "shards") as site:
             assert nursery.run(*training(Path(site.url), tmp_path / "unbroken", optim__epochs=9)).status == 0
             words = training(Path(site.url), tmp_path / "run", optim__epochs=9)
-            command = nursery.start(*words, before=f"{NAME}:slow_steps")
+            command = nursery.start(*words, before=f"{NAME}:held_later", folder=tmp_path)
             until(lambda: bool(read(tmp_path / "run" / "log.jsonl")))
             site.gone = True
+            (tmp_path / "go").touch()
             expect(command.wait(), ".tar cannot be read: the server answers 503", "; saved at step ", "--resume")
             step = steps(tmp_path / "run")
             assert step > 0
@@ -170,10 +175,11 @@ class TestCache:
     def test_cut_short_while_it_is_in_use(self, nursery: Nursery, noise: Path, peace: Path, tmp_path: Path) -> None:
         """The system ends the process by SIGBUS. The cache is made anew by the next call."""
         words = cached([*training(noise, tmp_path / "run"), "--save-every", "1"], tmp_path / "cache")
-        command = nursery.start(*words, before=f"{NAME}:slow_steps")
+        command = nursery.start(*words, before=f"{NAME}:held_steps", folder=tmp_path)
         until((tmp_path / "run" / "log.jsonl").exists)
         for file in (tmp_path / "cache").glob("*.images"):
             os.truncate(file, 0)
+        (tmp_path / "go").touch()
         assert command.wait().status == -signal.SIGBUS
         assert nursery.run(*words, "--resume").status == 0
         assert left(tmp_path / "run") == left(peace)

@@ -81,9 +81,10 @@ def test_stopped_in_mid_epoch(
 ) -> None:
     folder = tmp_path / "my run"
     words = [*training(noise, folder), "--evaluate-every", "1"]
-    command = nursery.start(*words, before=f"{NAME}:slow_steps")
+    command = nursery.start(*words, before=f"{NAME}:held_later", folder=tmp_path)
     until(lambda: any(row["kind"] == "scores" and row["epoch"] == 1 for row in read(folder / "log.jsonl")))
     command.send(number)
+    (tmp_path / "go").touch()
     stopped = command.wait()
     assert stopped.status == status
     assert stopped.line().startswith("stopped and saved at step ")
@@ -97,12 +98,13 @@ def test_stopped_in_mid_epoch(
 
 def test_a_sampled_classifier_draws_the_same_when_it_goes_on(nursery: Nursery, noise: Path, tmp_path: Path) -> None:
     """Six of eight people enter each step: those of the batch, and two of the others."""
-    for name, fault in (("peace", ""), ("stopped", f"{NAME}:slow_steps")):
+    for name, fault in (("peace", ""), ("stopped", f"{NAME}:held_later")):
         words = training(noise, tmp_path / name, identity__sampled=6)
-        command = nursery.start(*words, before=fault)
+        command = nursery.start(*words, before=fault, folder=tmp_path)
         if fault:
             until(lambda: any(row["kind"] == "step" for row in read(tmp_path / "stopped" / "log.jsonl")))
             command.send(signal.SIGTERM)
+            (tmp_path / "go").touch()
             assert command.wait().status == 143
             command = nursery.start(*words, "--resume")
         assert command.wait().status == 0
