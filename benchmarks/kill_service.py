@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def kill_once(gallery: Path, path: Path, seen: Seen, seconds: float) -> list[str]:
-    """Start a service, write for some seconds, kill it, and return what is wrong with what it left."""
+    """Start a service, write for some seconds since its first answers, kill it, and return what is wrong then."""
     model = load_model(path)
     words = ["serve", str(gallery), "--model", str(path), "--port", "0", "--json"]
     process = subprocess.Popen(
@@ -85,13 +85,14 @@ def kill_once(gallery: Path, path: Path, seen: Seen, seconds: float) -> list[str
             text += line
         address = str(json.loads(text)["address"])
         _wait(address)
-        stop = threading.Event()
+        stop, before = threading.Event(), (len(seen.rows), len(seen.searches))
         threads = [
             threading.Thread(target=_write, args=(address, model, seen, stop, which)) for which in range(WRITERS)
         ]
         threads.append(threading.Thread(target=_search, args=(address, model, seen, stop)))
         for thread in threads:
             thread.start()
+        _answered(seen, before)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         stop.set()
@@ -189,6 +190,15 @@ def _wait(address: str) -> None:
         if time.monotonic() > until:
             raise TimeoutError("the service did not become ready")
         time.sleep(0.1)
+
+
+def _answered(seen: Seen, before: tuple[int, int]) -> None:
+    """Wait until a row more and a search more were acknowledged: a busy machine may take seconds for these."""
+    until = time.monotonic() + 300
+    while len(seen.rows) == before[0] or len(seen.searches) == before[1]:
+        if time.monotonic() > until:
+            raise TimeoutError("the service does not answer its clients")
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":
