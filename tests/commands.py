@@ -152,7 +152,7 @@ def settings(values: Mapping[str, object]) -> list[str]:
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
 
 
-def until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(reached: Callable[[], bool], seconds: float = 180.0) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not reached():

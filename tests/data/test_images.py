@@ -259,7 +259,7 @@ def test_processes_that_come_at_once(tmp_path: Path) -> None:
     write(tmp_path / "set", 200)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "set"), str(tmp_path / "cache")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [process.communicate(timeout=60)[0].split() for process in running]
+    answers = [process.communicate(timeout=300)[0].split() for process in running]
     expected = np.stack([picture(i) for i in range(200)])
     assert {(head, total) for head, total, _ in answers} == {(expected.tobytes().hex()[:64], str(expected.sum()))}
     assert sorted(told for *_, told in answers) == ["False", "False", "True"]

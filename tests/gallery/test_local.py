@@ -542,7 +542,9 @@ print(len(again))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_what_a_forked_process_acknowledges_is_there(path):
     """It took its parent's locks for its own, and wrote to a file that closing the gallery there had removed."""
-    ended = subprocess.run([sys.executable, "-c", FORKED, path], capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKED, path], capture_output=True, text=True, check=True, timeout=300
+    )
     both = "['before', 'in the child']"
     refused = f"{path} was in use when this process was forked: start processes by `spawn`, and open it there"
     assert ended.stdout.splitlines() == [both, both, refused, "2"]

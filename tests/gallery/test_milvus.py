@@ -242,10 +242,11 @@ def test_a_client_that_is_killed_in_mid_add():
     with create_gallery(uri, fingerprint="abc", dim=16):
         pass
     words = (
-        "import sys, numpy as np; from reidkit.gallery import Row, open_gallery\n"
+        "import sys, time, numpy as np; from reidkit.gallery import Row, open_gallery\n"
         "g = open_gallery(sys.argv[1]); v = np.random.default_rng(0).normal(size=(2000, 16))\n"
         "for at in range(0, 2000, 100):\n"
         "    g.add_vectors(v[at : at + 100], [Row(str(n)) for n in range(at, at + 100)]); print(at + 100, flush=True)\n"
+        "    time.sleep(600 * (at == 1800))\n"  # the last hundred is never sent, however late the signal comes
     )
     client = subprocess.Popen([sys.executable, "-c", words, uri], stdout=subprocess.PIPE, text=True)
     acknowledged = [int(client.stdout.readline()) for _ in range(4)]
