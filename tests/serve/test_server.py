@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 
 import pytest
@@ -50,3 +51,16 @@ def test_within_an_event_loop_it_says_what_to_do_and_in_a_thread_it_runs():
         return await asyncio.to_thread(run, Colours())
 
     assert len(asyncio.run(cell())) == 1
+
+
+def test_a_second_ctrl_c_as_late_as_when_the_event_loop_is_put_away(monkeypatch):
+    """It ended in a KeyboardInterrupt, though all was done."""
+    put_away, before = asyncio.Runner.close, signal.getsignal(signal.SIGINT)
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+        put_away(self)
+
+    monkeypatch.setattr(asyncio.Runner, "close", interrupted)
+    serve("memory", Colours(), ServiceSettings(port=0), ready=lambda _: signal.raise_signal(signal.SIGINT))
+    assert signal.getsignal(signal.SIGINT) is before

@@ -194,8 +194,7 @@ def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, star
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            with _signals(self, app):
-                yield
+            yield  # `_signals` is entered for longer: a second one may come while the event loop is put away
 
     config = uvicorn.Config(
         app,
@@ -216,7 +215,8 @@ def _run(app: FastAPI, settings: ServiceSettings, listening: socket.socket, star
     server = Server(config)
     level = _UVICORN.level
     try:
-        server.run(sockets=[listening])
+        with _signals(server, app):
+            server.run(sockets=[listening])
     finally:
         _UVICORN.setLevel(level)
     if refused:
