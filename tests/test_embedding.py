@@ -25,6 +25,7 @@ from reidkit.embedding import embed_images
 from reidkit.encoder import InferenceOptions, InputSpec, as_image_encoder
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.metrics.features import read_features
+from reidkit.metrics.retrieval import score
 from reidkit.types import Dataset, Sample
 from tests.encoder.files import mean_colour
 
@@ -93,7 +94,7 @@ def test_a_folder_by_hand(folder: Path, tmp_path: Path, name: str) -> None:
     assert np.asarray(found.vectors).tolist() == WANTED
     assert [path[-6:] for path in found.paths] == [f"{number:02d}.png" for number in range(10)]
     assert set(found.pids.tolist()) == set(found.camids.tolist()) == {-1}
-    assert found.model == (Colours.fingerprint if name == "f.npz" else "")
+    assert found.model == Colours.fingerprint
     assert not (tmp_path / f"{name}.parts").exists()
 
 
@@ -121,6 +122,22 @@ def test_all_ids_with_names_are_counted(folder: Path, tmp_path: Path) -> None:
     """The first of them has the number 0, which without a name is that of distractors."""
     (folder / "named.csv").write_text("path,pid\n01.png,ann\n02.png,bob\n03.png,-1\n")
     assert embed_images(Colours(), folder / "named.csv", tmp_path / "f.npz").ids == 2
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.parquet"])
+def test_names_stay_beside_their_numbers(folder: Path, tmp_path: Path, name: str) -> None:
+    """Without them, the first person of one file would be the first of another one, whoever they are."""
+    pytest.importorskip("pyarrow")
+    lines = ("path,pid,camid", *(f"{number:02d}.png,{'ann' if number < 4 else 'zoë'},door" for number in range(1, 6)))
+    (folder / "named.csv").write_text("\n".join(lines), encoding="utf-8")
+    embed_images(Colours(), folder / "named.csv", tmp_path / name)
+    found = read_features(tmp_path / name)
+    assert [found.names.pids[pid] for pid in found.pids.tolist()] == ["ann", "ann", "ann", "zoë", "zoë"]
+    assert set(found.names.camids.values()) == {"door"}
+    (folder / "named.csv").write_text("path,pid,camid\n01.png,bob,door\n")
+    embed_images(Colours(), folder / "named.csv", tmp_path / f"other-{name}")
+    with pytest.raises(DataError, match="is ann in the query and bob in the gallery"):
+        score(found, read_features(tmp_path / f"other-{name}"))
 
 
 def test_a_data_set_with_a_fault_is_not_embedded_without_its_ids(noise: Path, tmp_path: Path) -> None:

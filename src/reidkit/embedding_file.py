@@ -67,14 +67,16 @@ def write_parquet(
     columns: dict[str, Any],
     model: str,
 ) -> None:
-    """Write the columns `vector`, `pid`, `camid` and `path`, a group of rows for each part."""
+    """Write the columns `vector`, `pid`, `camid`, `path` and those of names, a group of rows for each part."""
     arrow, parquet = require_pyarrow()
+    names = [name for name in ("pid_names", "camid_names") if name in columns]
     schema = arrow.schema(
         [
             ("vector", arrow.list_(arrow.float32())),
             ("pid", arrow.int64()),
             ("camid", arrow.int64()),
             ("path", arrow.string()),
+            *((name.removesuffix("s"), arrow.string()) for name in names),
         ],
         metadata={"reidkit.model": model},
     )
@@ -90,6 +92,7 @@ def write_parquet(
             paths: Sequence[str] = columns["paths"][some]
             text = [path.encode("utf-8", "backslashreplace").decode() for path in paths]  # a byte of none as \udcXX
             rows = [lists, columns["pids"][some], columns["camids"][some], text]
+            rows += [columns[name][some].tolist() for name in names]
             writer.write_table(arrow.table(rows, schema=schema))
 
 

@@ -69,7 +69,7 @@ def _called(contents: Mapping[str, Any], numbers: tuple[NDArray[np.int64], NDArr
     found: list[dict[int, str]] = []
     for name, each in zip(("pid_names", "camid_names"), numbers, strict=True):
         texts = contents.get(name, np.full(each.shape, ""))
-        if texts.dtype.kind != "U" or texts.shape != each.shape:
+        if texts.dtype.kind not in "UO" or texts.shape != each.shape:
             raise DataError(f"{what}: {name} must be text, one beside each number: leave it out or write it anew")
         called: dict[int, str] = {}
         for number, text in zip(each.reshape(-1).tolist(), texts.reshape(-1).tolist(), strict=True):

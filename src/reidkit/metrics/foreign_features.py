@@ -202,7 +202,10 @@ COLUMNS = {
     "pids": ("pids", "pid"),
     "camids": ("camids", "camid"),
     "paths": ("paths", "path"),
+    "pid_names": ("pid_names", "pid_name"),
+    "camid_names": ("camid_names", "camid_name"),
 }
+TEXTS = ("paths", "pid_names", "camid_names")
 BESIDE = ("pids", "camids", "paths")
 LONGEST_PATH = 4096
 """Letters."""
@@ -270,10 +273,10 @@ def _labels(values: NDArray[Any], what: str) -> NDArray[Any]:
 
 
 def read_parquet(path: Path) -> Arrays:
-    """The columns `vector` (lists of one length), `pid` and `camid`, and if there is one `path`; plurals are as good.
+    """The columns `vector` (lists of one length), `pid` and `camid`, and beside them `path`, `pid_name`, `camid_name`.
 
-    Beside them the model that the file's metadata name, if they do: `reidkit.model` of features of images, `model` of
-    those of a gallery.
+    Those beside them may be missing, and plurals are as good. The file's metadata may name the model: `reidkit.model` of
+    features of images, `model` of those of a gallery.
 
     Raises:
         DataError: it is damaged, unpacks to too much, or holds no such columns.
@@ -299,7 +302,7 @@ def read_parquet(path: Path) -> Arrays:
         raise DataError(f"{path} has no column {' and no '.join(missing)}: vector, pid and camid are needed")
     npz.check_size(4 * values, path.stat().st_size, str(path))
     with damaged(str(path), "a column"):
-        texts = [columns["paths"]] if columns["paths"] else []
+        texts = [columns[key] for key in TEXTS if columns[key]]
         file = parquet.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True)
         table = file.read(columns=[name for name in columns.values() if name])
         found = {key: table.column(name) for key, name in columns.items() if name}
@@ -317,7 +320,7 @@ def _column(column: Any, what: str, key: str) -> NDArray[Any]:
     with damaged(what, "it"):
         if key == "vectors":
             return _lists(column, what)
-        if key != "paths":
+        if key not in TEXTS:
             return np.asarray(column.to_numpy())
         # Kept as a dictionary until the longest is known: one long text for a million rows takes little in the file.
         if str(column.type).startswith("dictionary"):
@@ -325,7 +328,7 @@ def _column(column: Any, what: str, key: str) -> NDArray[Any]:
         else:
             texts = [[None]]
         if any(not isinstance(text, str) or len(text) > LONGEST_PATH for some in texts for text in some):
-            raise DataError(f"{what} holds what is no text of at most {LONGEST_PATH} letters: save paths as str")
+            raise DataError(f"{what} holds what is no text of at most {LONGEST_PATH} letters: save {key} as str")
         rows = (some[i] for some, chunk in zip(texts, column.chunks, strict=True) for i in chunk.indices.to_pylist())
         return np.array(list(rows), dtype=object)
 
