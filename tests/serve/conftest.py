@@ -121,7 +121,7 @@ def running(model: Model, gallery: Gallery, **settings: Any) -> Iterator[Client]
         service: Service = app.state.service
         wait_for(lambda: service.state == "ready")
         try:
-            with Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as made:
+            with Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=120) as made:
                 made.service = service
                 yield made
         finally:
