@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 def together(nursery: Nursery, function: str, count: int, folder: Path) -> list[Any]:
     """What `module:name` gives, called with its group, in each of `count` processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    started = [
-        nursery.start(function, folder / f"{rank}.pt", rank, count, port, before=f"{__name__}:be_one")
-        for rank in range(count)
-    ]
-    ended = [command.wait() for command in started]
+    with socket.socket() as kept:
+        # Who binds it with the same option, as torch does, may listen there; nobody else is given it meanwhile.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        started = [
+            nursery.start(function, folder / f"{rank}.pt", rank, count, port, before=f"{__name__}:be_one")
+            for rank in range(count)
+        ]
+        ended = [command.wait() for command in started]
     assert [each.status for each in ended] == [0] * count, "\n".join(each.err for each in ended)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
