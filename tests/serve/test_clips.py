@@ -240,7 +240,7 @@ def test_the_page_plays_the_moment(service, browser, axe, viewport, scheme):
     context = browser.new_context(
         viewport=viewport, color_scheme=scheme, reduced_motion="reduce", timezone_id="UTC", bypass_csp=False
     )
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     page, errors = context.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if "Policy" in message.text else None)
@@ -273,7 +273,7 @@ def test_the_page_plays_the_moment(service, browser, axe, viewport, scheme):
 @needs_chromium
 def test_axe_finds_nothing_in_the_moment(service, browser, axe):
     context = browser.new_context(viewport=NARROW, reduced_motion="reduce", bypass_csp=True)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(str(service.base_url))
     page.wait_for_selector("body[data-state=ready]")
