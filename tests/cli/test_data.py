@@ -102,6 +102,9 @@ def test_a_split_names_ids_that_are_in_train_and_test(nursery: Nursery, noise: P
     for part in ("train", "test"):
         people(noise, tmp_path / "own" / part)
     (tmp_path / "own" / "train" / "0001").rename(tmp_path / "own" / "train" / "anna")
+    refused = nursery.run("split", tmp_path / "own", tmp_path / "new", "--share", "0.3")
+    assert (refused.status, (tmp_path / "new").exists()) == (2, False)
+    assert refused.line().endswith("so that --share changes nothing: leave it out")
     ran = nursery.run("split", tmp_path / "own", tmp_path / "new")
     assert "share 11 ids (0002, 0003, 0004, ...) and 44 images: scores of a model that is trained" in ran.err
 

@@ -236,7 +236,9 @@ def _tars(images: int) -> Shards:
 def split(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set without a query and a gallery.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.")],
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="The fraction of the ids to hold out.")] = 0.5,
+    share: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="The fraction of the ids to hold out.  [default: 0.5]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other ids and queries.")] = 0,
     cameras: Annotated[
         Cameras, typer.Option("--cameras", help="any: a query needs no image by another camera.")
@@ -258,7 +260,11 @@ def split(
     from reidkit.data.split import make_split, write_split
     from reidkit.types import NO_CAMERA
 
-    made = make_split(*open_to_split(folder, format_), share=share, seed=seed, cameras=cameras)
+    train, test, names, distractors = open_to_split(folder, format_)
+    if test and share is not None:
+        raise UsageError(f"{folder} says itself which ids to test with, so that --share changes nothing: leave it out")
+    share = 0.5 if share is None else share
+    made = make_split(train, test, names, distractors, share=share, seed=seed, cameras=cameras)
     write_split(made, out, how)
     for warning in find_overlap(made).warnings():
         remark(f"warning: {warning}")
