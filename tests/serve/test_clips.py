@@ -6,6 +6,7 @@ import asyncio
 import io
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -83,6 +84,12 @@ def first_of(service):
     return next(row for row in service.service.gallery if row.key.startswith("camera1/"))
 
 
+def got(clips, key, seconds):
+    """A clip, asked for in a thread of its own: where a browser is open, a loop runs in this one already."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(clips.get(key, seconds))).result()
+
+
 def url(key):
     return f"/v1/clips/{key.replace('/', '%2F')}"
 
@@ -154,11 +161,11 @@ def test_what_is_not_there(service, films, key):
 def test_clips_are_held_up_to_a_limit(model, films, monkeypatch):
     clips = Clips(filled(model, films), films / "tracks")
     keys = [row.key for row in clips._gallery if row.key.startswith("camera1/")][:2]
-    made = [asyncio.run(clips.get(key, 60)) for key in keys]
+    made = [got(clips, key, 60) for key in keys]
     assert list(clips._held.values()) == made
     monkeypatch.setattr(clip_cache, "HELD", len(made[0]))
     clips._held.popitem()
-    assert asyncio.run(clips.get(keys[1], 60)) == made[1]
+    assert got(clips, keys[1], 60) == made[1]
     assert all(held == made[1] for held in clips._held.values())
     clips.close()
 
@@ -169,7 +176,7 @@ def test_no_clip_is_shown_of_a_video_that_was_tracked_again(model, films, tmp_pa
     place = shutil.copytree(films, tmp_path / "films")
     clips = Clips(filled(model, place), place / "tracks")
     row = next(row for row in clips._gallery if row.key.startswith("camera1/"))
-    before = asyncio.run(clips.get(row.key, 60))
+    before = got(clips, row.key, 60)
     boxes, record = place / "tracks" / "camera1" / "boxes.csv", place / "tracks" / "camera1" / "video.json"
     written = boxes.read_text()
     lines = [line.split(",") for line in written.splitlines()]
@@ -177,14 +184,14 @@ def test_no_clip_is_shown_of_a_video_that_was_tracked_again(model, films, tmp_pa
     boxes.write_text("\n".join(",".join(line) for line in lines if line not in mine[:4]))
     record.write_text(record.read_text().replace('"tracker": ""', '"tracker": "another"'))
     with pytest.raises(Problem) as caught:
-        asyncio.run(clips.get(row.key, 60))
+        got(clips, row.key, 60)
     assert caught.value.name == "not-found"
     assert "it was tracked anew since the gallery was filled" in caplog.text
     boxes.write_text(written)
-    assert asyncio.run(clips.get(row.key, 60)) == before
+    assert got(clips, row.key, 60) == before
     shutil.rmtree(place / "tracks" / "camera1")
     with pytest.raises(Problem):
-        asyncio.run(clips.get(row.key, 60))
+        got(clips, row.key, 60)
     clips.close()
 
 
@@ -194,11 +201,11 @@ def test_too_many_clips_at_once_and_one_that_takes_too_long(model, films, monkey
     monkeypatch.setattr(clips, "_clip", lambda _: going.wait(60))
     try:
         with pytest.raises(Problem) as caught:
-            asyncio.run(clips.get("a", 0.01))
+            got(clips, "a", 0.01)
         assert caught.value.name == "timed-out"
         monkeypatch.setattr(clip_cache, "WAITING", 0)
         with pytest.raises(Problem) as caught:
-            asyncio.run(clips.get("a", 60))
+            got(clips, "a", 60)
         assert caught.value.name == "overloaded"
     finally:
         going.set()
