@@ -32,11 +32,11 @@ def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "        n\nlong    1\nx     100\n"
 
 
-def test_a_table_that_is_too_wide_takes_more_lines_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_that_is_too_wide_takes_more_lines_and_loses_nothing() -> None:
     """Names stay whole; a head breaks between its words."""
     name = "small-wide-standard-baseline"
-    output.print_table(("recipe", *["some long words"] * 7), [(name, *(f"{i}23.456789" for i in range(1, 8)))])
-    lines = capsys.readouterr().out.splitlines()
+    head, row = ("recipe", *["some long words"] * 7), (name, *(f"{i}23.456789" for i in range(1, 8)))
+    lines = terminal.table_lines(head, [row], width=80)
     assert max(map(len, lines)) <= 80
     assert name in "\n".join(lines)
     letters = "".join("".join(lines).split())
@@ -64,18 +64,24 @@ def test_widths(rows: list[list[str]], room: int, widths: list[int]) -> None:
     assert terminal._widths(rows, room) == widths
 
 
-def test_a_table_breaks_names_before_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_breaks_names_before_words() -> None:
     head = ("", "rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mAP (trapezoid)", "mINP")
-    output.print_table(head, [("re-ranked (k-reciprocal)", *["100.0"] * 7)])
-    lines = capsys.readouterr().out.splitlines()
+    lines = terminal.table_lines(head, [("re-ranked (k-reciprocal)", *["100.0"] * 7)], width=80)
     assert max(map(len, lines)) <= 80
     assert {"(trapezoid)", "(k-reciprocal)", "rank-10"} <= {word for line in lines for word in line.split()}
 
 
-def test_a_name_of_any_length_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_of_any_length_is_folded_on_a_terminal_and_one_line_on_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     output.print_table(("", "n"), [("x" * 200, "1")])
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 80
+    assert capsys.readouterr().out.splitlines()[1] == "x" * 200 + "  1"
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setenv("COLUMNS", "100")
+    output.print_table(("", "n"), [("x" * 200, "1")])
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) == 100
     assert "".join(lines).count("x") == 200
 
 

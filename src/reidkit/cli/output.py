@@ -75,8 +75,8 @@ def tell_passed_over(dataset: Dataset) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Print a table as `table_lines` sets it, as wide as the terminal and 80 columns on a pipe."""
-    for line in table_lines(head, rows, left=left, width=columns()):
+    """Print a table as `table_lines` sets it, as wide as the terminal; on a pipe each row is one line."""
+    for line in table_lines(head, rows, left=left, width=columns() if sys.stdout.isatty() else None):
         print_line(line)
 
 
