@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.commands import Nursery
 from tests.noise import draw_noise
@@ -17,6 +18,11 @@ from tests.noise import draw_noise
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# An example may take its time: a test fails for what it finds, and not for a machine that is busy.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:

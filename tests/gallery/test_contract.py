@@ -636,7 +636,9 @@ def test_threads_add_remove_and_search_together(gallery):
 
 
 @pytest.mark.parametrize("kind", GALLERIES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_as_sorting_all_similarities_by_hand(kind, tmp_path_factory, data):
     """Whole numbers make many ties; of these the earlier row comes first."""

@@ -18,7 +18,7 @@ class Gate:
 
     def __call__(self, values):
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         self.batches.append(list(values))
         if any(value < 0 for value in values):
             raise ValueError("negative")
@@ -41,7 +41,7 @@ def batcher(gate):
 def held(batcher, gate):
     """Have the worker busy with one item."""
     (first,) = batcher.submit([1])
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     return first
 
 
@@ -50,7 +50,7 @@ def test_what_waits_while_a_batch_runs_is_the_next_one(batcher, gate):
     later = [future for value in (2, 3, 4, 5) for future in batcher.submit([value])]
     assert len(batcher) == 4
     gate.open.set()
-    assert [future.result(10) for future in (first, *later)] == [2, 4, 6, 8, 10]
+    assert [future.result(60) for future in (first, *later)] == [2, 4, 6, 8, 10]
     assert gate.batches == [[1], [2, 3, 4], [5]]
     assert batcher.rate > 0
 
@@ -60,7 +60,7 @@ def test_a_cancelled_item_never_reaches_the_model(batcher, gate):
     (dropped,), (kept,) = batcher.submit([2]), batcher.submit([3])
     assert dropped.cancel()
     gate.open.set()
-    assert kept.result(10) == 6
+    assert kept.result(60) == 6
     assert gate.batches == [[1], [3]]
     with pytest.raises(CancelledError):
         dropped.result(0)
@@ -70,9 +70,9 @@ def test_an_expired_item_never_reaches_the_model(batcher, gate):
     held(batcher, gate)
     (late,), (kept,) = batcher.submit([2], timeout=-1), batcher.submit([3])
     gate.open.set()
-    assert kept.result(10) == 6
+    assert kept.result(60) == 6
     with pytest.raises(ExpiredError):
-        late.result(10)
+        late.result(60)
     assert gate.batches == [[1], [3]]
 
 
@@ -80,9 +80,9 @@ def test_one_bad_item_fails_alone(batcher, gate):
     held(batcher, gate)
     futures = batcher.submit([2, -1, 3])
     gate.open.set()
-    assert (futures[0].result(10), futures[2].result(10)) == (4, 6)
+    assert (futures[0].result(60), futures[2].result(60)) == (4, 6)
     with pytest.raises(ValueError, match="negative"):
-        futures[1].result(10)
+        futures[1].result(60)
     assert gate.batches == [[1], [2, -1, 3], [2], [-1], [3]]
 
 
@@ -108,7 +108,7 @@ def test_each_batch_is_observed():
     seen = []
     batcher = Batcher(lambda values: values, observe=lambda *facts: seen.append(facts))
     for future in batcher.submit([1, 2]):
-        future.result(10)
+        future.result(60)
     batcher.close()
     ((size, seconds, waited),) = seen
     assert size == 2
@@ -123,6 +123,6 @@ def test_what_fails_to_observe_a_batch_stops_no_later_one(caplog):
     batcher = Batcher(lambda values: values, observe=fail)
     for number in (1, 2):
         (future,) = batcher.submit([number])
-        assert future.result(10) == number
+        assert future.result(60) == number
     assert batcher.close()
     assert caplog.text.count("a batch could not be counted") == 2

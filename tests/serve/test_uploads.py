@@ -166,7 +166,7 @@ def test_pixels_at_one_time_are_limited():
         large.start()
         take("small", 40)
         assert order == ["small"]
-    large.join(10)
+    large.join(60)
     assert order == ["small", "large"]
 
 

@@ -102,7 +102,9 @@ def test_crashed_at_every_step_and_gone_on_with(unbroken: Run, tmp_path: Path) -
         assert run.rows() == unbroken.rows(), step
 
 
-@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(faults=st.lists(st.tuples(st.sampled_from((stop_at, crash_at)), st.integers(1, 12)), max_size=5))
 def test_any_misfortunes_in_a_row(
     unbroken: Run,
