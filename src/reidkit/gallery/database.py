@@ -149,21 +149,23 @@ class Database:
         self.refuse_lost()
         with self._writing, self.errors():
             connection = self._writer = self._writer or self._connect(write=True)
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute("PRAGMA busy_timeout=0")  # who calls this knows how long to wait for readers
+            try:
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
             return not busy
 
     def size(self) -> int:
         """Return the bytes of the file, with what is written ahead."""
-        files = (self.path, Path(f"{self.path}-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
+        return sum(file.stat().st_size for file in (self.path, Path(f"{self.path}-wal")) if file.exists())
 
     def compact(self) -> None:
-        """Write the file anew without what is free in it."""
+        """Write the file anew without what is free in it; it is shorter when `erase` has found no reader in the way."""
         self.refuse_lost()
         with self._writing, self.errors():
             connection = self._writer = self._writer or self._connect(write=True)
             connection.execute("VACUUM")
-            self.erase()
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

@@ -302,6 +302,7 @@ class LocalGallery(BaseGallery):
     def compact(self) -> None:
         """Give back to the disk what removed rows have left free in the file, which is written anew."""
         self._database.compact()
+        self._erase()
 
     def _note_calibration(self, connection: sqlite3.Connection) -> None:
         """Keep the calibration of the model in the file, for those who open it without the model."""

@@ -92,7 +92,7 @@ def test_missing_and_empty_folders(draw: Callable[..., Path], tmp_path: Path) ->
         market1501.load(tmp_path)
     root = draw(f"{TRAIN}/0002_c1s1_000451_03.jpg", f"{TEST}/0002_c1s1_000451_03.jpg")
     with pytest.raises(
-        DataError, match=r"none in query: split the data set to make a query, or pass format='market1501-train'"
+        DataError, match=r"none in query: make one by `reidkit split .* OUT`, or pass format='market1501-train'"
     ):
         market1501.load(root)
     (root / QUERY).mkdir()
