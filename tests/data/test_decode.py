@@ -182,6 +182,7 @@ def test_the_sentence_names_the_file_and_the_reason(tmp_path: Path) -> None:
         "empty.jpg": (b"", "is empty: it has 0 bytes"),
         "text.jpg": (b"<html>not found</html>", "is not an image.*looks like text"),
         "random.jpg": (bytes(range(128, 256)), "is not an image.*it starts with"),
+        "photo.heic": (b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf", "it is a HEIC photo.*convert it to JPEG"),
         "half.jpg": (good[: len(good) // 2], "is a damaged JPEG"),
         "tail.jpg": (good[:-2], "is a damaged JPEG"),
         "start.jpg": (good[:2], "is a damaged JPEG"),

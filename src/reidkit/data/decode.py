@@ -41,6 +41,9 @@ _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339
 
 _COLOURS = ("RGB", "RGBA", "LA")
 
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""What the first box of such a file says that it is."""
+
 
 def decode(path: ImageFile) -> NDArray[np.uint8]:
     """Return the pixels of an image file, or of an image in a shard, RGB uint8 [H, W, 3].
@@ -204,6 +207,8 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def _kind(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        return "it is a HEIC photo, as telephones make them; convert it to JPEG"
     return (
         "it looks like text" if b"\x00" not in data[:512] and data[:512].isascii() else f"it starts with {data[:8]!r}"
     )
