@@ -121,6 +121,21 @@ def test_reading_changes_no_score(model: Model, benchmark: Dataset, tmp_path: Pa
     ).scores.as_json() == pytest.approx(plain)
 
 
+def test_who_prints_scores_is_told_what_they_are_worth(model: Model, benchmark: Dataset) -> None:
+    class Blind:
+        dim, fingerprint, input = 2, "", model.input
+
+        def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return np.ones((len(pixels), 2), np.float32)
+
+    assert evaluate(model, benchmark).warnings() == ()
+    found = evaluate(Blind(), benchmark)
+    assert found.warnings()[0].startswith("all features are equal, so that no image can be told from another")
+    assert str(found).splitlines()[1] == f"warning: {found.warnings()[0]}"
+    doubled = Dataset("doubled", (), benchmark.query, (*benchmark.gallery, *benchmark.query))
+    assert "queries lie in the gallery as the same file" in evaluate(model, doubled).warnings()[0]
+
+
 def test_the_protocol_is_heard(model: Model, benchmark: Dataset) -> None:
     after = evaluate(model, benchmark, EvaluationProtocol(), CPU)
     before = evaluate(

@@ -22,7 +22,7 @@ from reidkit.encoder import (
 )
 from reidkit.encoder.torch_model import map_sequences
 from reidkit.errors import MissingFileError, UsageError
-from reidkit.metrics.matching import require_evaluable
+from reidkit.metrics.matching import find_copies, require_evaluable
 from reidkit.metrics.reranking.sequences import RESCORE_TOP, check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
 from reidkit.recipe.checks import check_path
@@ -83,7 +83,8 @@ class Changes(InferenceChanges, total=False):
 class Evaluation:
     """Scores with the features they come from, and the seconds of each stage.
 
-    `reranked` are the scores after re-ranking; None where that was not asked for.
+    `reranked` are the scores after re-ranking; None where that was not asked for. `cameras` is the rule that they are
+    by.
     """
 
     scores: Scores
@@ -91,13 +92,18 @@ class Evaluation:
     gallery: Embeddings = field(repr=False)
     seconds: dict[str, float]
     reranked: Scores | None = None
+    cameras: Cameras = "cross"
 
     def __str__(self) -> str:
-        """The scores in per cent, in a line each."""
+        """The scores in per cent, and the warnings, in a line each."""
         lines = [_in_words(self.scores)]
         if self.reranked:
             lines.append(f"re-ranked: {_in_words(self.reranked)}")
-        return "\n".join(lines)
+        return "\n".join((*lines, *(f"warning: {warning}" for warning in self.warnings())))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a reader of the scores must know, as `reidkit evaluate` says it: copies, and equal features."""
+        return find_copies(self.query, self.gallery, cameras=self.cameras).warnings()
 
 
 def evaluate(  # noqa: PLR0913
@@ -149,14 +155,16 @@ def evaluate(  # noqa: PLR0913
     scored = time.perf_counter()
     seconds = {"embed": embedded - started, "score": scored - embedded}
     if rerank is None and rescore is None:
-        return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds)
+        return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds, cameras=protocol.cameras)
     if rescore:
         both = dataset_sequences(model, dataset, options)
         reranked = score_rescored(query, gallery, both, rescore, top=rescore_top, **protocol.comparing)
     else:
         reranked = score(query, gallery, rerank=rerank, **protocol.comparing)
     seconds["rerank"] = time.perf_counter() - scored
-    return Evaluation(scores=scores, query=query, gallery=gallery, seconds=seconds, reranked=reranked)
+    return Evaluation(
+        scores=scores, query=query, gallery=gallery, seconds=seconds, reranked=reranked, cameras=protocol.cameras
+    )
 
 
 def embed_dataset(

@@ -12,7 +12,6 @@ from reidkit.data import overlap
 from reidkit.data.sampler import scattered_share
 from reidkit.data.sources import Streamed
 from reidkit.errors import UsageError
-from reidkit.metrics.matching import find_copies
 from reidkit.terminal import counted
 from reidkit.types import NO_CAMERA
 
@@ -166,7 +165,7 @@ def warn_after(evaluation: Evaluation | None, job: Job) -> tuple[str, ...]:
     """Log and return whether queries find themselves in the gallery."""
     if evaluation is None:
         return ()
-    warnings = find_copies(evaluation.query, evaluation.gallery, cameras=job.options.cameras).warnings()
+    warnings = evaluation.warnings()
     for warning in warnings:
         job.warn(warning)
     return warnings
