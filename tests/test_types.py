@@ -94,6 +94,13 @@ def test_a_data_set_is_of_samples() -> None:
     assert not Dataset("mine", [], ()).train
 
 
+def test_the_path_of_a_sample_is_a_path() -> None:
+    """An image itself was taken, and ended training in an AttributeError."""
+    for wrong in (np.zeros((8, 4, 3), np.uint8), b"a.jpg", None):
+        with pytest.raises(DataError, match=r"of type .*: save the image, and pass its path"):
+            Sample(wrong, 1, 1)  # type: ignore[arg-type]
+
+
 def test_rows_of_a_table_are_numbers_or_a_mask_of_all() -> None:
     """A mask of other images gave those that were true in it, and 0.7 the first image."""
     table = Dataset("mine", [Sample(f"{pid}.jpg", pid, 1) for pid in range(3)]).train

@@ -83,7 +83,7 @@ class Sample:
     """One image, of one id, by one camera; a path given as text becomes a `Path`.
 
     Raises:
-        DataError: an id or a camera is no whole number, or below -1.
+        DataError: an id or a camera is no whole number, or below -1; the path is none, but an image, say.
     """
 
     path: ImageFile
@@ -95,6 +95,8 @@ class Sample:
             if not (type(number) is int or isinstance(number, Integral)) or not JUNK <= number < 2**63:
                 raise DataError(f"the {name} of {path} is {number!r}: give a whole number from 0 on, or -1")
             object.__setattr__(self, name, number)
+        if not isinstance(path, str) and not hasattr(path, "read_bytes"):
+            raise DataError(f"the path of a sample is of type {type(path).__name__}: save the image, and pass its path")
         object.__setattr__(self, "path", Path(path) if isinstance(path, str) else path)
 
 
@@ -330,7 +332,6 @@ class Embeddings:
     Lists become arrays of these types; arrays stay as they are, mapped ones too. `model` is the fingerprint of the
     weights that made them, or "" when it is not known. Where rows were made of several images each, `sources` has the
     paths of all of them; else a row is the image of its path. `names` says what ids and cameras are called.
-
     Shapes are checked where features are read, written or compared, by a sentence that names the file or the side.
 
     Raises:
@@ -364,8 +365,7 @@ class Embeddings:
             raise DataError("sources are paths: give a list of paths for each row, or pass them as paths")
         several = tuple(tuple(map(str, each)) for each in sources)
         values |= {"model": model, "paths": tuple(map(str, paths)), "sources": several, "names": names}
-        for key, value in values.items():
-            object.__setattr__(self, key, value)
+        vars(self).update(values)
 
     def __len__(self) -> int:
         return len(self.vectors)
