@@ -74,8 +74,7 @@ class ExportedNetwork(nn.Module):
         scale = known.get(front.values)
         self.normalises = scale is not None
         self.register_buffer("gain", (1 / (std * (scale or 1))).reshape(1, 3, 1, 1))
-        self.register_buffer("shift", (-mean / std).reshape(1, 3, 1, 1))
-        self.register_buffer("darkest", (-mean / std).reshape(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).reshape(1, 3, 1, 1))  # which is what black becomes, too
         self.register_buffer("brightest", ((255 / spec.scale - mean) / std).reshape(1, 3, 1, 1))
         self.register_buffer("order", torch.tensor([2, 1, 0]))
         self.unit = UnitLength()
@@ -96,7 +95,7 @@ class ExportedNetwork(nn.Module):
         if self.normalises:
             pixels = pixels * cast("Tensor", self.gain) + cast("Tensor", self.shift)
         if front.resize and self.filter == "bicubic":  # which overshoots at edges, where bytes end at 0 and 255
-            pixels = pixels.maximum(cast("Tensor", self.darkest)).minimum(cast("Tensor", self.brightest))
+            pixels = pixels.maximum(cast("Tensor", self.shift)).minimum(cast("Tensor", self.brightest))
         feat_bd: Tensor = self.network(pixels).f_i
         return self.unit(feat_bd) if front.unit else feat_bd
 

@@ -15,7 +15,7 @@ from reidkit import npz
 from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics import foreign_features
 from reidkit.metrics.distances import prepare, shape, to_host
-from reidkit.metrics.foreign_features import LONGEST_PATH
+from reidkit.metrics.foreign_features import LONGEST_PATH, TEXTS
 from reidkit.types import NO_CAMERA, Embeddings, Names
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 KEYS = "vectors float32 [N, D], pids int64 [N] and camids int64 [N]"
 KINDS = f"an .npz with {KEYS}, or the same in .npy, .mat or .parquet"
 NEEDED = ("vectors", "pids", "camids")
-TEXTS = ("paths", "pid_names", "camid_names")
 NAMES = {
     side: dict(zip((*NEEDED, "paths"), (f"{side}_{end}" for end in ("f", "label", "cam", "path")), strict=True))
     for side in ("query", "gallery")
@@ -69,7 +68,8 @@ def _called(contents: Mapping[str, Any], numbers: tuple[NDArray[np.int64], NDArr
     found: list[dict[int, str]] = []
     for name, each in zip(("pid_names", "camid_names"), numbers, strict=True):
         texts = contents.get(name, np.full(each.shape, ""))
-        if texts.dtype.kind not in "UO" or texts.shape != each.shape:
+        is_text = texts.dtype.kind == "U" or all(isinstance(one, str) for one in texts.flat)
+        if not is_text or texts.shape != each.shape:
             raise DataError(f"{what}: {name} must be text, one beside each number: leave it out or write it anew")
         called: dict[int, str] = {}
         for number, text in zip(each.reshape(-1).tolist(), texts.reshape(-1).tolist(), strict=True):

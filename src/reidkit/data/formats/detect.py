@@ -65,8 +65,8 @@ GUESSED = tuple(name for name, entry in FORMATS.items() if entry.guessed)
 SHARDS = ("webdataset", "parquet")
 """What is tried last: the .tar in which a data set came may still lie beside it."""
 
-_TO_SPLIT = {"market1501": market1501, "dukemtmc": market1501, "occluded-duke": market1501, "folder": own_images}
-"""The formats that may have a test split and no query, and their readers."""
+_TO_SPLIT = {market1501: ("market1501", "dukemtmc", "occluded-duke"), own_images: ("folder",)}
+"""The readers of data sets that may have a test split and no query, and their formats."""
 
 NO_PIDS: frozenset[int] = frozenset()
 
@@ -106,7 +106,7 @@ def open_to_split(
     Raises:
         DataError: as `load_dataset`, or the data set has a query and a gallery already.
     """
-    readers = [reader for name, reader in _TO_SPLIT.items() if format in (None, name)]
+    readers = [reader for reader, formats in _TO_SPLIT.items() if format is None or format in formats]
     for level in scan.levels(folder) if folder.is_dir() else ():
         if found := [place for place in level if any(reader.lacks_query(place) for reader in readers)]:
             place = scan.only(folder, found)
