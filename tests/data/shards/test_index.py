@@ -54,7 +54,9 @@ def test_a_shard_that_changes_is_read_again(tmp_path: Path, jpeg: bytes) -> None
     assert len(load_dataset(tmp_path).train) == 22, "one more"
 
 
-@pytest.mark.parametrize("what", ["garbage", "cut", "objects", "outside", "huge", "shape", "pid", "camid", "times"])
+@pytest.mark.parametrize(
+    "what", ["garbage", "cut", "objects", "outside", "huge", "shape", "pid", "camid", "times", "shards"]
+)
 def test_a_damaged_or_hostile_index_is_made_again(tmp_path: Path, what: str) -> None:
     noise_shards(tmp_path)
     finish(tmp_path, "webdataset")
@@ -76,6 +78,8 @@ def test_a_damaged_or_hostile_index_is_made_again(tmp_path: Path, what: str) -> 
             rows[what][0] = -2
         if what == "times":
             parts["times"] = np.array(["yesterday"])
+        if what == "shards":
+            parts["shards"] = np.zeros((2, 2), complex)
         wrong = {"huge": rows, "objects": np.array([{}], dtype=object), "outside": rows, "shape": np.zeros(3)}.get(
             what, rows
         )

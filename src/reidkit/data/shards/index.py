@@ -76,7 +76,7 @@ def notes_on(folder: Path, suffix: str) -> list[str]:
         return []
     try:
         with place.open(INDEX) as stream, npz.opened(stream, ("shards",), INDEX) as file:
-            told = set(dict(file.read("shards").tolist()))
+            told = set(_sizes_told(file))
     except _UNREADABLE:
         return []  # and it is not used
     remedy = "copy the set again, or remove that file if what is there is what is meant"
@@ -294,6 +294,18 @@ def _called_from_arrays(file: npz.Archive) -> Names:
     return Names(*found)
 
 
+def _sizes_told(file: npz.Archive) -> dict[str, int]:
+    """The names of the shards and their bytes, as the index tells them.
+
+    Raises:
+        DataError: it tells something else.
+    """
+    kinds = [kind.kind for kind, *_ in (file.headers["shards"].dtype.fields or {}).values()]
+    if kinds != ["U", "i"]:
+        raise DataError(f"{INDEX} tells of no shards: make it again")
+    return dict(file.read("shards").tolist())
+
+
 def _beside(place: Place, sizes: dict[str, int]) -> Index | None:
     """Return the index that lies beside the shards, unless one of them has changed."""
     there = place.sizes()
@@ -385,7 +397,7 @@ def _load(read: Callable[[], bytes], sizes: dict[str, int]) -> Index | None:
         with npz.opened(io.BytesIO(read()), (*_PARTS, *_CALLED_PARTS), INDEX) as file:
             if not _believable(file.headers, sizes):
                 return None
-            shards = dict(file.read("shards").tolist())
+            shards = _sizes_told(file)
             same = shards.keys() == sizes.keys() and all(sizes[n] in (-1, size) for n, size in shards.items())
             if int(file.read("format")) != _FORMAT or not same:
                 return None
