@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from reidkit.data import load_dataset
 from reidkit.errors import DataError, UsageError
@@ -24,6 +25,17 @@ def test_lists_become_arrays() -> None:
     assert renumbered.pids.tolist() == [9, 9]
     assert renumbered.vectors is embeddings.vectors
     assert score(Embeddings([[1.0, 0.1]], [7], [2]), embeddings).rank1 == 1
+
+
+def test_features_are_shown_by_their_counts() -> None:
+    """The repr of a cell printed the path of every image."""
+    paths = [f"{number}.jpg" for number in range(1200)]
+    pids = np.array([-1, 7, 8, 8] * 300)
+    many = Embeddings(np.zeros((1200, 3), np.float32), pids, [-1] * 1200, model="0123456789abcdef", paths=paths)
+    assert repr(many) == "Embeddings(1,200 images, 2 ids, 0 cameras, model 0123456789abcdef, dim=3)"
+    tensors = Embeddings(torch.zeros(1, 2), torch.tensor([7]), torch.tensor([1]))
+    assert repr(tensors) == "Embeddings(1 image, 1 id, 1 camera, model not known, dim=2)"
+    assert "vectors [2]" in repr(Embeddings([1.0, 2.0], [1, 2], [1, 1])), "wrong shapes are refused where they are used"
 
 
 def test_arrays_are_left_alone() -> None:

@@ -25,8 +25,9 @@ from reidkit.errors import MissingFileError, UsageError
 from reidkit.metrics.matching import find_copies, require_evaluable
 from reidkit.metrics.reranking.sequences import RESCORE_TOP, check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
+from reidkit.model_files import EXPORTED
 from reidkit.recipe.checks import check_path
-from reidkit.types import EXPORTED, Cameras, Dataset, Metric
+from reidkit.types import Cameras, Dataset, Metric
 
 if TYPE_CHECKING:
     from typing import Unpack

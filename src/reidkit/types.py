@@ -60,9 +60,6 @@ Missing = Literal["refuse", "ones"]
 Precision = Literal["auto", "fp32", "bf16"]
 """What a network computes in; `auto` is bf16 where the device has it."""
 
-EXPORTED = (".onnx", ".xml")
-"""The endings of models that ONNX Runtime and OpenVINO run."""
-
 SYNTHETIC = "Synthetic person re-identification data: nobody in these images is real."
 """How the README.txt of a synthetic data set begins, so that its scores can be labelled."""
 
@@ -370,18 +367,16 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def __repr__(self) -> str:
+        """Return the counts and the model: a list of all paths would fill the screen."""
+        import numpy as np
 
-def beside(model: Path, name: str) -> Path:
-    """Return where the file `name` of a model is kept: in its run's folder, or in the folder of its file.
-
-    An exported file computes features of its own, so that its companion bears its name: several may lie in one folder,
-    that of the run among them.
-    """
-    if model.is_dir():
-        return model / name
-    if model.suffix.lower() in EXPORTED:
-        return model.with_name(f"{model.name}.{name}")
-    return model.parent / name
+        shape = tuple(self.vectors.shape)
+        ids, cameras = (set(np.ravel(labels.tolist()).tolist()) - {JUNK} for labels in (self.pids, self.camids))
+        counts = ((shape[0] if shape else 0, "image"), (len(ids), "id"), (len(cameras), "camera"))
+        size = f"dim={shape[1]}" if len(shape) == 2 else f"vectors {list(shape)}"
+        words = [counted(count, noun) for count, noun in counts]
+        return f"Embeddings({', '.join(words)}, model {self.model or 'not known'}, {size})"
 
 
 def _as_array(value: Any, dtype: type[np.generic], name: str) -> Any:

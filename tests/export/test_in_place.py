@@ -11,7 +11,7 @@ import pytest
 from reidkit.data.overlap import RECORD
 from reidkit.errors import DataError
 from reidkit.export.in_place import put_in_place
-from reidkit.types import beside
+from reidkit.model_files import beside
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from reidkit.errors import UsageError, WeightsError
 from reidkit.export.openvino_file import write_openvino
 from reidkit.export.reduced_file import reduced_path, write_reduced
 from reidkit.metrics.reduction import Axes
-from reidkit.types import beside
+from reidkit.model_files import beside
 from tests.encoder.files import mean_colour, save, to_openvino
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line, print_table, progress
+from reidkit.model_files import EXPORTED
 from reidkit.terminal import percent
-from reidkit.types import EXPORTED
 
 if TYPE_CHECKING:
     from reidkit.metrics.retrieval import Scores

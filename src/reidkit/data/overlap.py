@@ -18,7 +18,8 @@ import numpy as np
 
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.errors import DataError
-from reidkit.types import JUNK, beside
+from reidkit.model_files import beside
+from reidkit.types import JUNK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

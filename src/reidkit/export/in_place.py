@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.data.overlap import RECORD
-from reidkit.types import beside
+from reidkit.model_files import beside
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,10 @@ from reidkit.metrics.identification import OpenSet
 from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import FEW, allowed_errors
+from reidkit.model_files import beside
 from reidkit.recipe.checks import check_number, check_whole
 from reidkit.terminal import counted
-from reidkit.types import Cameras, Metric, beside
+from reidkit.types import Cameras, Metric
 
 NAME = "calibration.json"
 

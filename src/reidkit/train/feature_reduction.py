@@ -23,9 +23,9 @@ from reidkit.model.chance import first_weights
 from reidkit.model.heads.reduced import Reduced
 from reidkit.model.network import Network
 from reidkit.model.weights import fingerprint, save_model
+from reidkit.model_files import beside
 from reidkit.recipe.checks import check_whole
 from reidkit.train.run_folder import locked, require_room
-from reidkit.types import beside
 
 if TYPE_CHECKING:
     import os

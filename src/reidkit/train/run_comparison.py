@@ -13,11 +13,11 @@ import numpy as np
 from reidkit.data.formats.detect import load_dataset
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.intervals import Values, compare_paired
+from reidkit.model_files import EXPORTED
 from reidkit.plots.charts import curve_over_epochs
 from reidkit.recipe import differences, load
 from reidkit.terminal import cell_text
 from reidkit.train import log, run_folder
-from reidkit.types import EXPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,7 +23,7 @@ from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Term
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.weights import in_order, read
-from reidkit.types import beside
+from reidkit.model_files import beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
