@@ -11,7 +11,7 @@ import shutil
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,9 +23,10 @@ from reidkit.data.image_list import ImageList, list_images
 from reidkit.data.masks import find_masks
 from reidkit.data.sources import decode_all
 from reidkit.distributed import ALONE
-from reidkit.embedding_file import refuse_shard, require_pyarrow, write_npz, write_parquet
+from reidkit.embedding_file import Embedded, Unreadable, refuse_shard, require_pyarrow, write_npz, write_parquet
 from reidkit.encoder import InferenceOptions, Model, as_image_encoder, refuse_diverged
 from reidkit.errors import DataError, UsageError
+from reidkit.interrupts import interrupts_heard
 from reidkit.recipe.checks import check_path, with_fields
 
 if TYPE_CHECKING:
@@ -48,46 +49,6 @@ ENDINGS = (".npz", ".parquet")
 _OURS = re.compile(r"plan\.json|\d{7}\.npz")
 
 
-class Unreadable(NamedTuple):
-    """An image that was left out, and why."""
-
-    path: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A file of features: `features` of `images` images, each [dim], by the model of this fingerprint.
-
-    `ids`: how many ids the images are known to have, distractors (0 without a name) and junk (-1) aside. `unreadable`:
-    the images that were left out. `reused`: of how many images a run before had made the features.
-    """
-
-    path: Path
-    images: int
-    features: int
-    ids: int
-    dim: int
-    model: str
-    unreadable: tuple[Unreadable, ...]
-    reused: int
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the facts as plain values."""
-        return {
-            "file": str(self.path),
-            "images": self.images,
-            "features": self.features,
-            "ids": self.ids,
-            "dim": self.dim,
-            "model": self.model,
-            "unreadable": [one._asdict() for one in self.unreadable],
-            "reused": self.reused,
-            "seconds": round(self.seconds, 3),
-        }
-
-
 class _Part(NamedTuple):
     """Features of some images: their `rows` in the list, and reasons by row for those that cannot be read."""
 
@@ -96,6 +57,7 @@ class _Part(NamedTuple):
     why: dict[int, str]
 
 
+@interrupts_heard()
 def embed_images(
     model: Encoder,
     images: Named | Iterable[Named] | ImageList,
@@ -175,6 +137,7 @@ class Work:
     ) -> None:
         self.encoder, self.samples, self.path = encoder, samples, path
         self.flip, self.options = flip, options
+        self._stopped = False
         self.folder = path.with_name(f"{path.name}.parts")
         self.part = part or PART
         self.count = -(-len(samples) // self.part)
@@ -220,7 +183,7 @@ class Work:
         missing = self.missing(mine)
         total = sum(len(self._rows(at)) for at in mine)
         done = total - sum(len(self._rows(at)) for at in missing)
-        with ThreadPoolExecutor(1, thread_name_prefix="reidkit-part") as ahead:
+        with ThreadPoolExecutor(1, thread_name_prefix="reidkit-part") as ahead, self._stopping():
             waiting = [ahead.submit(self._decode, at) for at in missing[:1]]
             for number, at in enumerate(missing):
                 pixels, why = waiting.pop().result()
@@ -288,11 +251,24 @@ class Work:
         pixels = np.empty((len(files), spec.height, spec.width, 3), np.uint8)
         why: dict[int, str] = {}
         done = 0
-        for some, unreadable in decode_all(files, (spec.height, spec.width), None, spec.resize):
-            pixels[done : done + len(some)] = some
-            done += len(some)
-            why |= unreadable
+        with contextlib.closing(decode_all(files, (spec.height, spec.width), None, spec.resize)) as groups:
+            for some, unreadable in groups:
+                if self._stopped:
+                    break
+                pixels[done : done + len(some)] = some
+                done += len(some)
+                why |= unreadable
         return pixels, why
+
+    @contextlib.contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Let the decoding ahead end where it is when this process has failed, or was interrupted."""
+        self._stopped = False
+        try:
+            yield
+        except BaseException:
+            self._stopped = True
+            raise
 
     def _encode(self, at: int, pixels: NDArray[np.uint8], why: dict[int, str], progress: tuple[int, int]) -> _Part:
         """Return the features of a part; `progress` is how many images are done before it, and how many there are."""

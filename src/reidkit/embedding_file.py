@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,46 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
+
+
+class Unreadable(NamedTuple):
+    """An image that was left out, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A file of features: `features` of `images` images, each [dim], by the model of this fingerprint.
+
+    `ids`: how many ids the images are known to have, distractors (0 without a name) and junk (-1) aside. `unreadable`:
+    the images that were left out. `reused`: of how many images a run before had made the features.
+    """
+
+    path: Path
+    images: int
+    features: int
+    ids: int
+    dim: int
+    model: str
+    unreadable: tuple[Unreadable, ...]
+    reused: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the facts as plain values."""
+        return {
+            "file": str(self.path),
+            "images": self.images,
+            "features": self.features,
+            "ids": self.ids,
+            "dim": self.dim,
+            "model": self.model,
+            "unreadable": [one._asdict() for one in self.unreadable],
+            "reused": self.reused,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 def refuse_shard(path: Path, shards: Iterable[object]) -> None:

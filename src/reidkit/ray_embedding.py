@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from reidkit.distributed import ALONE
-from reidkit.embedding import Embedded, Work, plan
+from reidkit.embedding import Work, plan
 from reidkit.encoder import InferenceOptions, as_image_encoder
 from reidkit.errors import DataError, ReidkitError, RunError, UsageError
 from reidkit.extras import install
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reidkit.data.image_list import ImageList, Named
+    from reidkit.embedding_file import Embedded
     from reidkit.encoder import Encoder
     from reidkit.types import Samples
 

@@ -18,7 +18,7 @@ from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
     from reidkit.data.image_list import ImageList
-    from reidkit.embedding import Embedded
+    from reidkit.embedding_file import Embedded
 
 STDIN = Path("-")
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import inspect
 import re
 import signal
-import sys
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from reidkit.cli import suggest
 from reidkit.errors import ReidkitError, UsageError
+from reidkit.interrupts import dropped_interrupts_sent_again, in_main_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -294,7 +292,7 @@ def _heard() -> Iterator[list[int]]:
     Where another handler is set already, or this is not the main thread, the list stays empty.
     """
     stopped: list[int] = []
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _in_main_thread():
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not in_main_thread():
         yield stopped
         return
 
@@ -302,29 +300,17 @@ def _heard() -> Iterator[list[int]]:
         stopped.append(number)
         signal.default_int_handler(number, frame)
 
-    def tell_again(unraisable: sys.UnraisableHookArgs) -> None:
-        # It came while an object was cleared away, where Python drops every error: a moment later it is heard.
-        if unraisable.exc_type is KeyboardInterrupt:
-            threading.Timer(0.01, _thread.interrupt_main).start()
-        else:
-            before(unraisable)
-
-    before, sys.unraisablehook = sys.unraisablehook, tell_again
     signal.signal(signal.SIGINT, note)
     try:
-        yield stopped
+        with dropped_interrupts_sent_again():
+            yield stopped
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.unraisablehook = before
 
 
 def _stopped(path: str) -> str:
     """Return the sentence for Ctrl-C; it says which commands go on where they stopped when they are repeated."""
     return f"stopped; the same command goes on{GOES_ON[path]}" if path in GOES_ON else "stopped"
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 def option_of(argument: str, params: Sequence[Any]) -> str:

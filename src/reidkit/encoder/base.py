@@ -16,6 +16,7 @@ from reidkit.encoder.inference import InferenceOptions, feature_name
 from reidkit.encoder.input_spec import InputSpec
 from reidkit.errors import DivergedError, UsageError
 from reidkit.hardware import choose_batch
+from reidkit.interrupts import interrupts_heard
 from reidkit.metrics.calibration_file import Calibration, calibration_path, load_calibration
 from reidkit.types import Embeddings, Sample, Samples, as_samples
 
@@ -317,6 +318,7 @@ def open_source(
     )
 
 
+@interrupts_heard()
 def embed_samples(
     model: Encoder,
     samples: Sequence[Sample],

@@ -11,6 +11,7 @@ import numpy as np
 from reidkit.data.decode import decode
 from reidkit.data.sources import fit, pool
 from reidkit.errors import DataError, UsageError
+from reidkit.interrupts import interrupts_heard
 from reidkit.types import Samples, SampleTable
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class GivenImages:
     def __len__(self) -> int:
         return len(self._images)
 
+    @interrupts_heard()
     def rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Read these images.
 
