@@ -8,6 +8,7 @@ import pytest
 
 from reidkit.data.formats.detect import load_dataset
 from reidkit.recipe import Optim, Recipe, override
+from reidkit.train.cluster_contrast import SCHEDULE
 from reidkit.train.inputs import TrainOptions
 from reidkit.train.remarks import schedule_warnings
 from reidkit.train.run import train
@@ -44,6 +45,14 @@ def test_a_drop_beyond_the_end() -> None:
     (said,) = warnings(epochs=60, drops=(40, 70))
     assert said.startswith("optim.drops lowers the learning rate after epoch 70, and the run ends with 60: ")
     assert ": optim.drops=[20,35] " in said
+
+
+def test_an_adaptation_has_proportions_of_its_own() -> None:
+    """Drops after two and four fifths, and no warm-up: it was told those of the strong baseline, as "the paper's"."""
+    found = schedule_warnings(Optim(epochs=10, drops=(20, 40), warmup_steps=3000), 200, SCHEDULE)
+    remedies = [sentence.rpartition(": ")[2] for _, sentence in found]
+    ends = "has the published proportions"
+    assert remedies == [f"optim.drops=[4,8] {ends}", f"optim.warmup_steps=0 {ends}"]
 
 
 def test_a_drop_at_the_last_epoch_comes_to_nothing() -> None:

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from reidkit.train.log import Callback, Log
     from reidkit.types import Dataset
 
+SCHEDULE = Optim(epochs=50, drops=(20, 40))
+"""The schedule of cluster contrast."""
+
 
 def adaptation_recipe(recipe: Recipe, settings: Sequence[str] | Mapping[str, object] = ()) -> Recipe:
     """Return the recipe of an adaptation: images, erasing and network of a model's recipe, the rest as published.
@@ -69,7 +72,7 @@ def adaptation_recipe(recipe: Recipe, settings: Sequence[str] | Mapping[str, obj
         recipe,
         name=f"{recipe.name[:190]}-adapted",
         batch=dataclasses.replace(recipe.batch, ids=16, images=16, visits="chunks", micro_batches=1, hard_pool=0),
-        optim=Optim(epochs=50, drops=(20, 40)),
+        optim=SCHEDULE,
     )
     made = override(made, settings)
     _refuse_unused(recipe, made)
@@ -197,7 +200,8 @@ def _run(model: Model, job: Job) -> Run:
         job.info(f"{recipe.name}: {len(source)} images without labels, weights {model.fingerprint}, {machine(job)}")
         log = open_log(job)
         batches = ClusteredBatches(network, memory, source, log, job)
-        warnings = warn_before(dataset, evaluated, source, np.zeros(len(source), np.int64), recipe.adapt.steps, job)
+        labels = np.zeros(len(source), np.int64)
+        warnings = warn_before(dataset, evaluated, source, labels, recipe.adapt.steps, job, published=SCHEDULE)
         before = evaluate(model, evaluated, job.protocol, job.inference).scores if evaluated else None
         adapted, evaluation = fit_and_save(network, objective, batches, evaluated, job, log)
     return Run(

@@ -12,6 +12,7 @@ from reidkit.data import overlap
 from reidkit.data.sampler import scattered_share
 from reidkit.data.sources import Streamed
 from reidkit.errors import UsageError
+from reidkit.recipe import Optim
 from reidkit.terminal import counted
 from reidkit.types import NO_CAMERA
 
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
     from reidkit.data.sources import ImageSource
     from reidkit.evaluation import Evaluation
-    from reidkit.recipe import Optim
     from reidkit.train.inputs import Job
     from reidkit.types import Dataset
+
+LUO2019 = Optim(epochs=120, drops=(40, 70), warmup_epochs=10)
+"""The schedule of the strong baseline: drops after a third and seven twelfths, a twelfth of warm-up."""
 
 
 def machine(job: Job) -> str:
@@ -41,22 +44,26 @@ def describe(dataset: Dataset, source: ImageSource) -> str:
     return f"{dataset.name}: {len(source)} training images of {ids} ids from {cameras} cameras"
 
 
-def warn_before(
+def warn_before(  # noqa: PLR0913
     dataset: Dataset,
     evaluated: Dataset | None,
     source: ImageSource,
     labels: NDArray[np.int64],
     batches: int,
     job: Job,
+    *,
+    published: Optim = LUO2019,
 ) -> tuple[str, ...]:
     """Log what a user should know before the first step, and return what a reader of the scores should know.
+
+    A schedule that does not fit in the run is answered with the proportions of the `published` one.
 
     Raises:
         UsageError: the best epoch cannot be chosen, as there is nothing to evaluate on.
     """
     recipe = job.recipe
     shared = _overlap_warnings(dataset, evaluated, job) if job.group.first else ()
-    schedule = schedule_warnings(recipe.optim, batches)
+    schedule = schedule_warnings(recipe.optim, batches, published)
     if recipe.optim.best_every:
         _warn_of_best(evaluated, job)
     scattered = scattered_share(labels, source.groups, recipe.batch.images) if isinstance(source, Streamed) else 0.0
@@ -132,19 +139,20 @@ def _warn_of_best(evaluated: Dataset | None, job: Job) -> None:
         )
 
 
-def schedule_warnings(optim: Optim, batches: int) -> tuple[tuple[str, str], ...]:
+def schedule_warnings(optim: Optim, batches: int, published: Optim = LUO2019) -> tuple[tuple[str, str], ...]:
     """Return what of a learning rate's schedule lies beyond the end of a run: pairs of a recipe's key and a sentence.
 
-    An epoch has so many `batches`. The epoch of a drop is the last one before it, so that a drop at the last epoch has
-    no effect either.
+    An epoch has so many `batches`. The remedies have the proportions of the `published` schedule. The epoch of a drop
+    is the last one before it, so that a drop at the last epoch has no effect either.
     """
     epochs, steps, found = optim.epochs, optim.epochs * batches, []
-    fits = "has the paper's proportions"
+    warmup, fits = published.warmup_epochs / published.epochs, "has the published proportions"
     if optim.schedule == "cosine" and optim.flat >= epochs:
         warning = f"optim.flat keeps the learning rate up to epoch {optim.flat}, and the run ends with {epochs}"
         found.append(("optim.flat", f"{warning}: optim.flat={epochs // 2} lowers it in the second half"))
     if optim.schedule == "steps" and (late := [str(drop) for drop in optim.drops if drop >= epochs]):
-        fitting = sorted({drop for drop in (round(epochs / 3), round(epochs * 7 / 12)) if 0 < drop < epochs})
+        scaled = {round(epochs * drop / published.epochs) for drop in published.drops}
+        fitting = sorted(drop for drop in scaled if 0 < drop < epochs)
         warning = (
             f"optim.drops lowers the learning rate after epoch {' and '.join(late)}, and the run ends with {epochs}"
         )
@@ -152,11 +160,11 @@ def schedule_warnings(optim: Optim, batches: int) -> tuple[tuple[str, str], ...]
         found.append(("optim.drops", f"{warning}: {remedy} {fits}"))
     if optim.warmup_epochs > epochs:
         warning = f"the warm-up takes {optim.warmup_epochs} epochs and the run {epochs}, so that"
-        remedy = f"optim.warmup_epochs={round(epochs / 12)}"
+        remedy = f"optim.warmup_epochs={round(epochs * warmup)}"
         found.append(("optim.warmup_epochs", f"{warning} the learning rate never reaches optim.lr: {remedy} {fits}"))
     if optim.warmup_steps > steps:
         warning = f"the warm-up takes {optim.warmup_steps} steps and the run about {steps}, so that"
-        remedy = f"optim.warmup_steps={round(steps / 12)}"
+        remedy = f"optim.warmup_steps={round(steps * warmup)}"
         found.append(("optim.warmup_steps", f"{warning} the learning rate never reaches optim.lr: {remedy} {fits}"))
     return tuple(found)
 
