@@ -96,17 +96,17 @@ def scoring(setting: Setting) -> Iterator[tuple[str, dict[str, Any]]]:
     Features are those of ids with some spread, so that about as many images are nearer than the farthest match as a
     fair network has. On the device they come from the host, as `reidkit evaluate` has them, or are there already.
     """
-    from reidkit.metrics.retrieval import score
+    from reidkit.metrics.retrieval import score_features
 
     sizes = {"20 x 60": (20, 60)} if setting.small else {"Market-1501": MARKET, "MSMT17": MSMT17}
-    score(*crowd(20, 60))  # the host's loops are compiled, or loaded
+    score_features(*crowd(20, 60))  # the host's loops are compiled, or loaded
     for name, (queries, gallery) in sizes.items():
         query, shown = crowd(queries, gallery)
         on_device = [_moved(x, setting.device) for x in (query, shown)]
         ways: dict[str, Callable[[], Scores]] = {
-            "on the device, from the host": lambda q=query, g=shown: score(q, g, device=setting.device),  # type: ignore[misc]
-            "on the device": lambda some=on_device: score(*some, device=setting.device),  # type: ignore[misc]
-            "on the host": lambda q=query, g=shown: score(q, g),  # type: ignore[misc]
+            "on the device, from the host": lambda q=query, g=shown: score_features(q, g, device=setting.device),  # type: ignore[misc]
+            "on the device": lambda some=on_device: score_features(*some, device=setting.device),  # type: ignore[misc]
+            "on the host": lambda q=query, g=shown: score_features(q, g),  # type: ignore[misc]
         }
         found: dict[str, Any] = {"queries": queries, "gallery": gallery}
         scores = []

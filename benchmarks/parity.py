@@ -33,7 +33,7 @@ from benchmarks import official, official_evaluation, reference
 from reidkit.data.sampler import PKSampler
 from reidkit.losses.objective import build_objective
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
-from reidkit.metrics.retrieval import Scores, score
+from reidkit.metrics.retrieval import Scores, score_features
 from reidkit.model.network import build_network
 from reidkit.recipe import override
 from reidkit.recipes import get_recipe
@@ -259,7 +259,7 @@ def scores(cases: dict[str, tuple[Embeddings, Embeddings, str]], checkout: offic
     """Compare the scores with those of a sorted matrix of distances in double precision."""
     figures: Figures = {}
     for name, (query, gallery, metric) in cases.items():
-        ours = score(query, gallery, metric=metric)  # type: ignore[arg-type]
+        ours = score_features(query, gallery, metric=metric)  # type: ignore[arg-type]
         points = [reference.unit(e.vectors) if metric == "cosine" else e.vectors for e in (query, gallery)]
         distances = reference.squared_distances(*points)
         query_labels, gallery_labels = ((e.pids, e.camids) for e in (query, gallery))

@@ -27,7 +27,7 @@ from reidkit.jit import compiled
 from reidkit.metrics import distances
 from reidkit.metrics.distances import distance_blocks, gallery_rows
 from reidkit.metrics.products import Host, Wide, is_exact
-from reidkit.metrics.retrieval import score, score_distances
+from reidkit.metrics.retrieval import score_distances, score_features
 from reidkit.types import Embeddings
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def market(rounds: int) -> dict[str, float]:
     pids = np.concatenate((np.zeros(DISTRACTORS, np.int64), rng.integers(1, PEOPLE + 1, GALLERY - DISTRACTORS)))
     gallery = world.embeddings(rng.permutation(pids))
     few = Embeddings(query.vectors[:SAMPLE], query.pids[:SAMPLE], query.camids[:SAMPLE])
-    score(few, gallery)  # compiles
+    score_features(few, gallery)  # compiles
     (dist_qg,) = (part for _, part in distance_blocks(query.vectors, gallery.vectors))
     scores = score_distances(dist_qg, query, gallery)
     rank1, mean = by_sorting(dist_qg[:SAMPLE], few, gallery)
@@ -144,7 +144,7 @@ def market(rounds: int) -> dict[str, float]:
         for name, way in ways.items():
             work = functools.partial(product, way, query.vectors, gallery.vectors)
             alone[name] = min(alone[name], cpu_seconds(work, 1))
-        whole = min(whole, cpu_seconds(lambda: score(query, gallery), 1))
+        whole = min(whole, cpu_seconds(lambda: score_features(query, gallery), 1))
     product_alone, operations = min(alone.values()), 2e-9 * QUERIES * GALLERY * WIDTH
     return {
         "rank1": scores.rank1,
@@ -173,7 +173,7 @@ def million(queries: int, images: int = 1_000_000, width: int = 512) -> dict[str
         query = world.embeddings(rng.integers(1, people, queries))
         gallery = Embeddings(np.memmap(path, np.float32, "r", shape=(images, width)), pids, camids)
         began, wall = time.process_time(), time.perf_counter()
-        scores = score(query, gallery)
+        scores = score_features(query, gallery)
         return {
             "queries": queries,
             "rank1": scores.rank1,

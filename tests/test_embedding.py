@@ -25,7 +25,7 @@ from reidkit.embedding import embed_images
 from reidkit.encoder import InferenceOptions, InputSpec, as_image_encoder
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.metrics.features import read_features
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 from reidkit.types import Dataset, Sample
 from tests.encoder.files import mean_colour
 
@@ -137,7 +137,7 @@ def test_names_stay_beside_their_numbers(folder: Path, tmp_path: Path, name: str
     (folder / "named.csv").write_text("path,pid,camid\n01.png,bob,door\n")
     embed_images(Colours(), folder / "named.csv", tmp_path / f"other-{name}")
     with pytest.raises(DataError, match="is ann in the query and bob in the gallery"):
-        score(found, read_features(tmp_path / f"other-{name}"))
+        score_features(found, read_features(tmp_path / f"other-{name}"))
 
 
 def test_a_data_set_with_a_fault_is_not_embedded_without_its_ids(noise: Path, tmp_path: Path) -> None:

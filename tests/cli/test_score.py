@@ -14,7 +14,7 @@ from reidkit.cli.score import ScoreResult
 from reidkit.metrics import protocols
 from reidkit.metrics.reranking.expansion import CrossNeighbourhood, alpha_query_expansion, expanded_cross
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
-from reidkit.metrics.retrieval import score, score_distances
+from reidkit.metrics.retrieval import score_distances, score_features
 from reidkit.terminal import cell_text
 from reidkit.types import Embeddings, Names
 from tests.commands import training
@@ -49,7 +49,7 @@ def by_cross(distance: Any) -> Rank:
 
 def by_expansion(query: Embeddings, gallery: Embeddings) -> dict[str, Any]:
     moved = alpha_query_expansion(query.vectors, gallery.vectors)
-    return score(Embeddings(moved, query.pids, query.camids), gallery).as_json()
+    return score_features(Embeddings(moved, query.pids, query.camids), gallery).as_json()
 
 
 def by_k_reciprocal(query: Embeddings, gallery: Embeddings) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def test_re_ranking(nursery: Nursery, files: tuple[Path, Path], option: list[str
     value = nursery.run("score", *files, *option, "--json").json()
     numbers = {"k1": 20, "k2": 6, "lambda": 0.3} if way == "k-reciprocal" else {}
     assert value["reranked"] == {"by": way, **numbers, **rank(query, gallery)}
-    assert value["reranked"]["map"] != value["map"] == score(query, gallery).map
+    assert value["reranked"]["map"] != value["map"] == score_features(query, gallery).map
     assert set(value["seconds"]) == {"score", "rerank"}
     words = nursery.run("score", *files, *option).out.split()
     assert {"re-ranked", f"({way})"} <= set(words)
@@ -156,7 +156,7 @@ def test_many_images_per_query(nursery: Nursery, files: tuple[Path, Path]) -> No
     query, gallery = crowd(images=400)
     merged = protocols.multi_query(query)
     value = nursery.run("score", *files, "--multi-query", "--ci", "--json").json()
-    assert value["map"] == score(merged, gallery).map != score(query, gallery).map
+    assert value["map"] == score_features(merged, gallery).map != score_features(query, gallery).map
     assert value["queries"] + value["queries_skipped"] == len(merged.pids) < len(query.pids)
 
 
@@ -169,7 +169,7 @@ def test_every_query_in_a_file(nursery: Nursery, files: tuple[Path, Path], tmp_p
     nursery.run("score", tmp_path / "q.npz", files[1], "--rerank", "--per-query", out, "--json").json()
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    scores = score(query, gallery)
+    scores = score_features(query, gallery)
     assert len(rows) == len(query.pids)
     assert [rows[3][key] for key in ("pid", "ap", "inp", "first_match", "reranked_ap")] == ["77", "", "", "", ""]
     assert float(rows[0]["ap"]) == pytest.approx(scores.average_precision[0], rel=1e-5)
@@ -235,7 +235,7 @@ def test_an_error_leaves_the_old_file_of_queries(
     monkeypatch.setattr("reidkit.cli.per_query.text_cell", fails)
     named = Embeddings(query.vectors, query.pids, query.camids, "", tuple(map(str, query.pids)))
     with pytest.raises(KeyboardInterrupt):
-        write_queries(out, named, ScoreResult(scores=score(query, gallery), seconds={}))
+        write_queries(out, named, ScoreResult(scores=score_features(query, gallery), seconds={}))
     assert out.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["queries.csv"]
 

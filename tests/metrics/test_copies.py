@@ -15,7 +15,7 @@ from reidkit.metrics.calibration import calibrate
 from reidkit.metrics.matching import file_of, find_copies, find_matches, make_rule, subset
 from reidkit.metrics.pairs import collect_pairs
 from reidkit.metrics.ranking import pair_histogram, rank
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 from reidkit.metrics.scoring import score_reranked
 from reidkit.types import Embeddings
 
@@ -33,7 +33,7 @@ def line(places: list[float], pids: list[int], paths: tuple[str, ...] = (), cami
 def test_by_hand() -> None:
     """Of images at 0, 1, 2.5 and 6 only the third finds another id first; with itself listed, it would find itself."""
     images = line([0, 1, 2.5, 6], [1, 1, 2, 2], ("a", "b", "c", "d"))
-    scores = score(images, replace(images), metric="euclidean", cameras="any")
+    scores = score_features(images, replace(images), metric="euclidean", cameras="any")
     assert scores.rank1 == 3 / 4
     assert scores.first_match.tolist() == [1, 1, 3, 1]
     assert scores.map == pytest.approx((1 + 1 + 1 / 3 + 1) / 4)
@@ -45,7 +45,7 @@ def test_the_same_file_under_both_rules(cameras: Cameras) -> None:
     query = line([0], [1], ("x/../a.jpg",))
     gallery = line([0, 5, 1], [1, 1, 2], ("a.jpg", "b.jpg", "c.jpg"), camid=1)
     assert find_matches(make_rule(query, gallery, cameras)).columns.tolist() == [1]
-    assert score(query, gallery, metric="euclidean", cameras=cameras).map == 1 / 2
+    assert score_features(query, gallery, metric="euclidean", cameras=cameras).map == 1 / 2
     (head,) = rank(query, gallery, [0], metric="euclidean", cameras=cameras)
     assert head.indices.tolist() == [2, 1]
     counts = pair_histogram(query, gallery, metric="euclidean", cameras=cameras)
@@ -115,8 +115,8 @@ def test_one_set_of_features_on_both_sides(cameras: Cameras) -> None:
     pids, camids = np.repeat(np.arange(30), 3), np.tile([0, 1, 1], 30)
     features = Embeddings(np.random.default_rng(0).standard_normal((90, 8)).astype(np.float32), pids, camids)
     named = replace(features, paths=tuple(f"{i}.jpg" for i in range(90)))
-    expected = score(named, replace(named), cameras=cameras)
-    assert score(features, features, cameras=cameras).map == expected.map < 0.5
+    expected = score_features(named, replace(named), cameras=cameras)
+    assert score_features(features, features, cameras=cameras).map == expected.map < 0.5
     assert score_reranked(features, features, cameras=cameras).map == score_reranked(named, named, cameras=cameras).map
     assert protocols.single_shot(features, features, cameras=cameras).rank1 < 0.5
     assert len(collect_pairs(features, features, cameras=cameras).genuine) == (120 if cameras == "cross" else 180)
@@ -136,7 +136,7 @@ def test_images_of_a_merged_query_are_left_out() -> None:
     merged = protocols.multi_query(query)
     assert merged.sources == (("a", "b"),)
     assert find_matches(make_rule(merged, gallery, "any")).columns.tolist() == [2]
-    assert score(merged, gallery, metric="euclidean", cameras="any").map == 1 / 2
+    assert score_features(merged, gallery, metric="euclidean", cameras="any").map == 1 / 2
     assert subset(merged, np.array([0])).sources == merged.sources
 
 
@@ -176,4 +176,4 @@ def test_nothing_but_own_images_says_so() -> None:
     images = line([0, 1], [1, 2], ("a", "b"))
     for cameras in ("cross", "any"):
         with pytest.raises(DataError, match="the gallery needs a second image"):
-            score(images, replace(images), cameras=cameras)
+            score_features(images, replace(images), cameras=cameras)

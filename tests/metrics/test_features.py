@@ -13,7 +13,7 @@ import pytest
 
 from reidkit.errors import DataError
 from reidkit.metrics.features import read_features
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 from reidkit.types import Names
 from tests.features_file import write_features
 
@@ -53,12 +53,12 @@ def test_what_ids_and_cameras_are_called_comes_back(tmp_path: Path) -> None:
 def test_sides_that_number_other_names_are_refused() -> None:
     query = replace(embeddings([[1, 0]], [0], [0]), names=Names({0: "anna"}))
     gallery = embeddings([[1, 0]], [0], [1])
-    assert score(query, gallery).rank1 == 1
-    assert score(query, replace(gallery, names=query.names)).rank1 == 1
+    assert score_features(query, gallery).rank1 == 1
+    assert score_features(query, replace(gallery, names=query.names)).rank1 == 1
     with pytest.raises(
         DataError, match="id 0 is anna in the query and bob in the gallery: they come from two data sets"
     ):
-        score(query, replace(gallery, names=Names({0: "bob"})))
+        score_features(query, replace(gallery, names=Names({0: "bob"})))
 
 
 def test_other_number_types_are_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from reidkit.errors import DataError
 from reidkit.metrics import foreign_features
 from reidkit.metrics.features import read_both, read_features
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,7 +167,7 @@ def test_the_model_that_a_parquet_file_names_is_compared(tmp_path: Path, key: st
     found = read_features(path)
     assert found.model == "beef"
     with pytest.raises(DataError, match="model cafe and the gallery's of beef"):
-        score(replace(found, model="cafe"), found)
+        score_features(replace(found, model="cafe"), found)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.metrics import gpu
 from reidkit.metrics.gpu import pair_squares_on_device
 from reidkit.metrics.matching import find_matches, make_rule
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 from reidkit.types import Embeddings
 
 from . import definition
@@ -36,10 +36,10 @@ def tensors(one: Embeddings) -> Embeddings:
 def test_by_hand() -> None:
     """Ranks 2 and 4 are right, as in `test_metrics`; the tie of 0.2 and -0.2 counts against the match."""
     query, gallery = on_a_line()
-    scores = score(query, gallery, metric="euclidean", device=CPU)
+    scores = score_features(query, gallery, metric="euclidean", device=CPU)
     assert (scores.rank1, scores.rank5, scores.map, scores.minp) == (0.0, 1.0, 0.5, 0.5)
     tied = embeddings([[0.2], [-0.2], [0.3]], [9, 7, 9], [1, 1, 1])
-    assert score(query, tied, metric="euclidean", device=CPU).average_precision.tolist() == [1 / 2]
+    assert score_features(query, tied, metric="euclidean", device=CPU).average_precision.tolist() == [1 / 2]
 
 
 @given(retrievals(), st.sampled_from(["cross", "any"]))
@@ -50,9 +50,9 @@ def test_definition(retrieval: tuple[Embeddings, Embeddings], cameras: Cameras) 
     hits = definition.lists(dist_qg, query, gallery, cameras)
     if not any(hits):
         with pytest.raises(DataError, match=r"share no id|has an id|cameras='any'|second image"):
-            score(query, gallery, metric="euclidean", cameras=cameras, device=CPU)
+            score_features(query, gallery, metric="euclidean", cameras=cameras, device=CPU)
         return
-    check(score(query, gallery, metric="euclidean", cameras=cameras, device=CPU), hits)
+    check(score_features(query, gallery, metric="euclidean", cameras=cameras, device=CPU), hits)
 
 
 POOL = np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32)
@@ -71,7 +71,7 @@ def test_definition_of_the_cosine(retrieval: tuple[Embeddings, Embeddings], data
     one, other = (x.vectors / np.linalg.norm(x.vectors.astype(np.float64), axis=1)[:, None] for x in (query, gallery))
     hits = definition.lists((1 - one @ other.T).round(9), query, gallery)
     if any(hits):
-        check(score(query, gallery, device=CPU), hits)
+        check(score_features(query, gallery, device=CPU), hits)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -82,15 +82,15 @@ def test_as_on_the_host_in_blocks_of_any_size(metric: Metric, given_as: Any, mon
     gallery.vectors[17] = 0
     gallery.pids[5:20] = -1
     query.pids[3] = 99
-    expected = score(query, gallery, metric=metric)
+    expected = score_features(query, gallery, metric=metric)
     assert expected.queries_skipped >= 1
     query, gallery = given_as(query), given_as(gallery)
-    assert same(score(query, gallery, metric=metric, device=CPU), expected)
+    assert same(score_features(query, gallery, metric=metric, device=CPU), expected)
     for rows, entries, numbers in ((33, 100, 1), (100, 1, 67 * 9), (7, 50, 67)):
         monkeypatch.setattr(gpu, "GALLERY_BYTES", rows * 4 * 67)
         monkeypatch.setattr(gpu, "BLOCK", entries)
         monkeypatch.setattr(gpu, "DOUBLES", numbers)
-        assert same(score(query, gallery, metric=metric, device=CPU), expected)
+        assert same(score_features(query, gallery, metric=metric, device=CPU), expected)
 
 
 @pytest.mark.parametrize("kind", ["float16", "float64", "int32", "bfloat16", "read-only"])
@@ -103,13 +103,13 @@ def test_every_kind_of_features(kind: str) -> None:
     elif kind == "read-only":
         vectors.flags.writeable = False
     made = Embeddings(vectors, rng.integers(0, 9, 50), rng.integers(0, 3, 50))
-    assert same(score(made, made, device=CPU), score(made, made))
+    assert same(score_features(made, made, device=CPU), score_features(made, made))
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_an_inexact_product_changes_nothing(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     query, gallery = crowd()
-    expected = score(query, gallery, metric=metric)
+    expected = score_features(query, gallery, metric=metric)
     exact, noise = torch.addmm, np.random.default_rng(5)
 
     def addmm(squares: torch.Tensor, one: torch.Tensor, other: torch.Tensor, alpha: int) -> torch.Tensor:
@@ -118,13 +118,13 @@ def test_an_inexact_product_changes_nothing(metric: Metric, monkeypatch: pytest.
         return exact(squares, one, other, alpha=alpha).add_(scale.mul_(errors))
 
     monkeypatch.setattr(torch, "addmm", addmm)
-    assert same(score(query, gallery, metric=metric, device=CPU), expected)
+    assert same(score_features(query, gallery, metric=metric, device=CPU), expected)
 
 
 def test_a_collapsed_network_scores_as_badly_as_it_can() -> None:
     vectors = np.tile(np.random.default_rng(0).standard_normal(37), (50, 1))
     gallery = embeddings(vectors, [1, 1] + [2] * 48, [1] * 50)
-    scores = score(embeddings(vectors[:1], [1], [0]), gallery, device=CPU)
+    scores = score_features(embeddings(vectors[:1], [1], [0]), gallery, device=CPU)
     assert scores.average_precision[0] == (1 / 49 + 2 / 50) / 2
 
 
@@ -141,16 +141,16 @@ def test_a_bad_row_is_named(value: float, metric: Metric, monkeypatch: pytest.Mo
         shown = Embeddings(broken, gallery.pids, gallery.camids)
         for side in (shown, tensors(shown)):
             with pytest.raises(DataError, match=f"row {row} of the gallery features holds"):
-                score(query, side, metric=metric, device=CPU)
+                score_features(query, side, metric=metric, device=CPU)
     query.vectors[31, 0] = value
     with pytest.raises(DataError, match="row 31 of the query features holds"):
-        score(query, gallery, metric=metric, device=CPU)
+        score_features(query, gallery, metric=metric, device=CPU)
 
 
 def test_an_unknown_metric_is_refused() -> None:
     manhattan: Any = "manhattan"
     with pytest.raises(UsageError, match="there is no metric manhattan"):
-        score(*crowd(), metric=manhattan, device=CPU)
+        score_features(*crowd(), metric=manhattan, device=CPU)
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32))
@@ -166,8 +166,8 @@ def test_equal_pairs_have_equal_bits_wherever_they_stand(width: int, seed: int) 
 def test_features_that_are_on_the_device_are_left_as_they_are() -> None:
     query, gallery = crowd()
     before = query.vectors.copy(), gallery.vectors.copy()
-    score(tensors(query), tensors(gallery), metric="cosine", device=CPU)
-    score(tensors(query), tensors(gallery), metric="euclidean", device=CPU)
+    score_features(tensors(query), tensors(gallery), metric="cosine", device=CPU)
+    score_features(tensors(query), tensors(gallery), metric="euclidean", device=CPU)
     assert np.array_equal(query.vectors, before[0])
     assert np.array_equal(gallery.vectors, before[1])
 
@@ -205,7 +205,7 @@ def test_no_block_of_distances_leaves_the_device(metric: Metric, monkeypatch: py
     monkeypatch.setattr(gpu, "BLOCK", 300 * 20)
     monkeypatch.setattr(gpu, "DOUBLES", 300 * 64)
     with Leaving() as leaving:
-        score(query, gallery, metric=metric, device=CPU)
+        score_features(query, gallery, metric=metric, device=CPU)
     assert leaving.calls["blocks"] == 6
     placed = 1 + 3 + -(-len(np.unique(find_matches(make_rule(query, gallery, "cross")).columns)) // 300)
     assert leaving.bytes == 8 * (matches + 1) + placed

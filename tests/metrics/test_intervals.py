@@ -8,7 +8,7 @@ from reidkit.metrics.intervals import Bootstrap, Interval, bootstrap, pair_inter
 from reidkit.metrics.matching import Labels
 from reidkit.metrics.pair_tables import Tables
 from reidkit.metrics.pairs import collect_pairs
-from reidkit.metrics.retrieval import Scores, score, score_distances
+from reidkit.metrics.retrieval import Scores, score_distances, score_features
 from reidkit.metrics.verification import operating_point, verify_pairs
 
 from .definition import crowd, embeddings
@@ -48,7 +48,7 @@ def test_people_are_drawn_and_not_queries():
 def test_intervals_against_a_loop():
     """Queries of people drawn one by one, with the weights of the same draws."""
     query, gallery = crowd()
-    scores = score(query, gallery)
+    scores = score_features(query, gallery)
     settings = Bootstrap(draws=50, seed=3)
     people = np.unique(query.pids[~np.isnan(scores.first_match)])
     means = []
@@ -74,7 +74,7 @@ def test_skipped_queries_are_left_out():
 
 def test_seeds():
     query, gallery = crowd()
-    scores = score(query, gallery)
+    scores = score_features(query, gallery)
     assert bootstrap(scores, query.pids) == bootstrap(scores, query.pids, seed=0)
     assert bootstrap(scores, query.pids)["map"] != bootstrap(scores, query.pids, seed=1)["map"]
 

@@ -10,7 +10,7 @@ from reidkit.errors import DataError, UsageError
 from reidkit.metrics.matching import subset
 from reidkit.metrics.products import Host
 from reidkit.metrics.protocols import camera_pairs, multi_query, single_shot
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 
 from .definition import crowd, embeddings, multiply_badly
 
@@ -41,7 +41,7 @@ def test_camera_pairs_are_scores_of_the_parts() -> None:
     assert set(pairs) <= {pair for pair in product(range(4), range(4)) if pair[0] != pair[1]}
     assert sum(scores.queries for scores in pairs.values()) > 40
     ours, theirs = np.flatnonzero(query.camids == 2), np.flatnonzero(gallery.camids == 1)
-    assert pairs[2, 1].as_json() == score(subset(query, ours), subset(gallery, theirs)).as_json()
+    assert pairs[2, 1].as_json() == score_features(subset(query, ours), subset(gallery, theirs)).as_json()
     everything = {(pair.query_camid, pair.gallery_camid) for pair in camera_pairs(query, gallery, cameras="any")}
     assert (2, 2) in everything
 
@@ -68,7 +68,7 @@ def test_single_shot_of_single_images_is_the_ordinary_score() -> None:
     query, gallery = crowd()
     _, first = np.unique(gallery.pids, return_index=True)
     gallery = subset(gallery, first)
-    scores, single = score(query, gallery), single_shot(query, gallery, repeats=2)
+    scores, single = score_features(query, gallery), single_shot(query, gallery, repeats=2)
     assert single.cmc == pytest.approx(scores.cmc)
     assert single.map == pytest.approx(scores.map)
     assert single.rank1_deviation == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.products import Host
 from reidkit.metrics.ranking import pair_histogram, rank
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 
 from .definition import crowd, embeddings, multiply_badly
 
@@ -42,7 +42,7 @@ def test_cosine_distances_are_one_less_the_cosine() -> None:
 def test_lists_agree_with_the_scores(seed: int, metric: Metric, top: int) -> None:
     """The first match of a list stands where the scores say, among many images that are exactly equal."""
     query, gallery = crowd(queries=12, images=300, seed=seed)
-    scores = score(query, gallery, metric=metric)
+    scores = score_features(query, gallery, metric=metric)
     for head in rank(query, gallery, range(12), top, metric=metric):
         assert (np.diff(head.distances) >= 0).all()
         first = scores.first_match[head.query]

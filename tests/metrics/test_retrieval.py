@@ -14,7 +14,7 @@ from reidkit.metrics import distances as blocks
 from reidkit.metrics import retrieval as counting
 from reidkit.metrics.matching import Labels
 from reidkit.metrics.products import Host
-from reidkit.metrics.retrieval import score, score_blocks, score_distances
+from reidkit.metrics.retrieval import score_blocks, score_distances, score_features
 from reidkit.types import Embeddings
 
 from . import definition
@@ -44,7 +44,7 @@ def test_worked_example() -> None:
 
 def test_worked_example_from_features() -> None:
     """The same on a line: the query is at 0, the gallery at the distances."""
-    scores = score(*on_a_line(), metric="euclidean")
+    scores = score_features(*on_a_line(), metric="euclidean")
     assert (scores.rank1, scores.rank5, scores.map, scores.minp) == (0.0, 1.0, 0.5, 0.5)
 
 
@@ -62,10 +62,10 @@ def test_definition(retrieval: tuple[Embeddings, Embeddings], cameras: Cameras) 
     hits = definition.lists(dist_qg, query, gallery, cameras)
     if not any(hits):
         with pytest.raises(DataError, match=r"share no id|has an id|cameras='any'|second image"):
-            score(query, gallery, metric="euclidean", cameras=cameras)
+            score_features(query, gallery, metric="euclidean", cameras=cameras)
         return
     for scores in (
-        score(query, gallery, metric="euclidean", cameras=cameras),
+        score_features(query, gallery, metric="euclidean", cameras=cameras),
         score_distances(dist_qg, query, gallery, cameras=cameras, block=2),
     ):
         check(scores, hits)
@@ -80,18 +80,18 @@ def test_equal_features_are_at_equal_distances(metric: Metric) -> None:
     if metric == "cosine":
         one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (one, other))
     dist_qg = np.array([[math.fsum((a - b) ** 2) for b in other] for a in one])
-    check(score(query, gallery, metric=metric), definition.lists(dist_qg, query, gallery))
+    check(score_features(query, gallery, metric=metric), definition.lists(dist_qg, query, gallery))
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_blocks_change_nothing(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     query, gallery = crowd()
-    whole = score(query, gallery, metric=metric)
+    whole = score_features(query, gallery, metric=metric)
     monkeypatch.setattr(blocks, "QUERY_ROWS", 7)
     monkeypatch.setattr(counting, "NEAR", 1)
     for rows in (1, 33, 250):
         monkeypatch.setattr(blocks, "gallery_rows", lambda _, rows=rows: rows)
-        assert same(score(query, gallery, metric=metric), whole)
+        assert same(score_features(query, gallery, metric=metric), whole)
 
 
 def test_a_collapsed_network_scores_as_badly_as_it_can() -> None:
@@ -99,14 +99,14 @@ def test_a_collapsed_network_scores_as_badly_as_it_can() -> None:
     rng = np.random.default_rng(0)
     vectors = np.tile(rng.standard_normal(37), (50, 1))
     gallery = embeddings(vectors, [1, 1] + [2] * 48, [1] * 50)
-    scores = score(embeddings(vectors[:1], [1], [0]), gallery)
+    scores = score_features(embeddings(vectors[:1], [1], [0]), gallery)
     assert scores.average_precision[0] == (1 / 49 + 2 / 50) / 2
 
 
 def test_tensors_score_as_arrays_do() -> None:
     query, gallery = crowd()
     tensors = [Embeddings(torch.from_numpy(x.vectors), x.pids, x.camids) for x in (query, gallery)]
-    assert same(score(*tensors), score(query, gallery))
+    assert same(score_features(*tensors), score_features(query, gallery))
 
 
 def test_a_distance_that_is_not_a_number_is_named() -> None:
@@ -148,14 +148,14 @@ def test_distances_must_fit_the_labels() -> None:
 )
 def test_what_cannot_be_compared_is_refused(query: Embeddings, gallery: Embeddings, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
-        score(query, gallery)
+        score_features(query, gallery)
 
 
 @pytest.mark.parametrize("option", ["metric", "cameras"])
 def test_an_unknown_option_is_refused(option: str) -> None:
     given: dict[str, Any] = {option: "manhattan"}
     with pytest.raises(UsageError, match=r"there is no .* manhattan"):
-        score(embeddings([[1.0]], [1], [0]), embeddings([[1.0]], [1], [1]), **given)
+        score_features(embeddings([[1.0]], [1], [0]), embeddings([[1.0]], [1], [1]), **given)
 
 
 def test_a_bad_row_is_named_by_its_number_in_the_gallery() -> None:
@@ -163,11 +163,11 @@ def test_a_bad_row_is_named_by_its_number_in_the_gallery() -> None:
     row = int(np.flatnonzero((gallery.pids == query.pids[0]) & (gallery.camids != query.camids[0]))[-1])
     gallery.vectors[row, 3] = np.inf
     with pytest.raises(DataError, match=f"row {row} of the gallery features holds"):
-        score(query, gallery)
+        score_features(query, gallery)
 
 
 def test_json_has_exactly_the_keys_of_the_contract() -> None:
-    found = score(*crowd()).as_json()
+    found = score_features(*crowd()).as_json()
     assert " ".join(found) == "rank1 rank5 rank10 rank20 map minp map_trapezoid queries queries_skipped gallery"
     assert {type(value) for value in found.values()} == {float, int}
 
@@ -183,17 +183,17 @@ def test_a_memory_map_scores_as_an_array_does(tmp_path: Path) -> None:
     gallery.vectors.tofile(tmp_path / "gallery")
     mapped = np.memmap(tmp_path / "gallery", np.float32, "r", shape=gallery.vectors.shape)
     given = Embeddings(mapped, gallery.pids, gallery.camids)
-    assert same(score(query, given), score(query, gallery))
-    assert same(score(query, given, metric="euclidean"), score(query, gallery, metric="euclidean"))
+    assert same(score_features(query, given), score_features(query, gallery))
+    assert same(score_features(query, given, metric="euclidean"), score_features(query, gallery, metric="euclidean"))
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_an_inexact_product_changes_nothing(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the errors of single precision are, the scores stay the same to the bit."""
     query, gallery = crowd()
-    expected = score(query, gallery, metric=metric)
+    expected = score_features(query, gallery, metric=metric)
     monkeypatch.setattr(Host, "multiply", multiply_badly)
-    assert same(score(query, gallery, metric=metric), expected)
+    assert same(score_features(query, gallery, metric=metric), expected)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -205,7 +205,7 @@ def test_products_whose_rounding_goes_one_way(metric: Metric, monkeypatch: pytes
 
     monkeypatch.setattr(Host, "multiply", multiply)
     pids = [0, *range(9)]
-    scores = score(
+    scores = score_features(
         embeddings(np.full((1, 2048), 0.3), [0], [0]),
         embeddings(np.full((10, 2048), 0.3), pids, [1] * 10),
         metric=metric,

@@ -11,7 +11,7 @@ import pytest
 import reidkit
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.matching import subset
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 from reidkit.metrics.scoring import score_reranked
 from reidkit.types import JUNK, Embeddings, RerankMethod
 from tests.metrics.definition import crowd
@@ -52,7 +52,7 @@ def test_junk_changes_nothing(way: RerankMethod) -> None:
         score_reranked(query, gallery, way),
         score_reranked(subset(query, asked), subset(gallery, images), way),
     )
-    assert found.map == expected.map != score(query, gallery).map
+    assert found.map == expected.map != score_features(query, gallery).map
     assert (found.queries, found.gallery) == (expected.queries, len(images))
     assert found.queries_skipped == expected.queries_skipped + len(query.pids) - len(asked)
     np.testing.assert_array_equal(found.average_precision[asked], expected.average_precision)

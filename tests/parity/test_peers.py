@@ -17,7 +17,7 @@ from benchmarks.reference import market_scores
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.triplet import batch_hard_triplet
 from reidkit.metrics.matching import Labels
-from reidkit.metrics.retrieval import score, score_distances
+from reidkit.metrics.retrieval import score_distances, score_features
 from reidkit.metrics.verification import verify
 from reidkit.types import Embeddings
 
@@ -120,7 +120,7 @@ def test_oml_clusters_with_wrong_labels(error):
     wrong = rng.random(len(gallery_pids)) < error
     gallery_pids = np.where(wrong, (gallery_pids + rng.integers(1, ids, len(gallery_pids))) % ids, gallery_pids)
     sides = embeddings(query[:, None], query_pids, 0), embeddings(gallery[:, None], gallery_pids, 1)
-    assert score(*sides, metric="euclidean").rank1 == pytest.approx(1 - error, abs=0.05)
+    assert score_features(*sides, metric="euclidean").rank1 == pytest.approx(1 - error, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_oml_matches_left_out(query, gallery, pids, camids, expected):
     """The masks as cameras. A query without a match is skipped here and a miss there: one of four, three of four."""
     sides = [embeddings(vectors, pid, 0) for vectors, pid in ((query, pids[0]), (gallery, pids[1]))]
     sides = [Embeddings(side.vectors, side.pids, np.array(camid)) for side, camid in zip(sides, camids, strict=True)]
-    found = score(*sides, metric="euclidean")
+    found = score_features(*sides, metric="euclidean")
     assert found.queries + found.queries_skipped == 4
     assert found.queries == 4 * expected
     assert found.rank1 * found.queries / 4 == expected
@@ -161,7 +161,7 @@ def test_oml_matches_left_out(query, gallery, pids, camids, expected):
 def test_oml_one_hot_features(query, by_query, metric):
     """Ids 0, 1, 1 on both sides, the gallery's features right; 3 stands for a feature like no other."""
     sides = embeddings(np.eye(8)[query], [0, 1, 1], 0), embeddings(np.eye(8)[[0, 1, 1]], [0, 1, 1], 1)
-    found = score(*sides, metric=metric)
+    found = score_features(*sides, metric=metric)
     assert (found.first_match == 1).tolist() == [bool(hit) for hit in by_query]
     assert found.rank1 == pytest.approx(np.mean(by_query))
 

@@ -117,7 +117,7 @@ def _with_best_spec(inference: options.Inference, model: Path, dataset: Dataset)
 def _merged(evaluation: Evaluation, protocol: EvaluationProtocol) -> Evaluation:
     """Return the same with one query for each id and camera."""
     from reidkit.metrics.protocols import multi_query
-    from reidkit.metrics.retrieval import score as score_features
+    from reidkit.metrics.retrieval import score_features
 
     query = multi_query(evaluation.query)
     scores = score_features(query, evaluation.gallery, **protocol.comparing)

@@ -342,10 +342,11 @@ def score(
     if scoring.rescore and not (query_sequences and gallery_sequences):
         raise UsageError("--rescore needs --query-sequences and --gallery-sequences: files of S vectors an image")
     check_output("--per-query", scoring.per_query, query, gallery, query_sequences, gallery_sequences)
-    from reidkit.metrics import protocols, retrieval
+    from reidkit.metrics import protocols
     from reidkit.metrics.features import holds_both, read_both, read_features
     from reidkit.metrics.matching import with_own_known
     from reidkit.metrics.reranking.sequences import read_sequences
+    from reidkit.metrics.retrieval import score_features
 
     need = scoring.cameras == "cross"
     if gallery is None:
@@ -358,7 +359,7 @@ def score(
     if scoring.multi_query:
         queries = protocols.multi_query(queries)
     started = time.perf_counter()
-    scores = retrieval.score(queries, images, metric=scoring.metric, cameras=scoring.cameras)
+    scores = score_features(queries, images, metric=scoring.metric, cameras=scoring.cameras)
     seconds = {"score": time.perf_counter() - started}
 
     def sequences() -> tuple[NDArray[Any], NDArray[Any]]:

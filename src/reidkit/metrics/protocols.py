@@ -17,7 +17,7 @@ from reidkit.metrics.matching import (
     subset,
     with_own_known,
 )
-from reidkit.metrics.retrieval import DEPTH, Scores, score
+from reidkit.metrics.retrieval import DEPTH, Scores, score_features
 from reidkit.types import JUNK, Cameras, Embeddings, Metric
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def camera_pairs(
     for theirs in np.unique(scored[:, 1]):
         images = subset(gallery, np.flatnonzero(gallery.camids == theirs))
         for camid in scored[scored[:, 1] == theirs, 0]:
-            scores = score(ours[camid], images, metric=metric, cameras=cameras)
+            scores = score_features(ours[camid], images, metric=metric, cameras=cameras)
             pairs.append(CameraPair(int(camid), int(theirs), scores))
             if tell:
                 tell("camera pairs", len(pairs), len(scored))

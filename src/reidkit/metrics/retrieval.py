@@ -78,7 +78,7 @@ class Scores:
         return {name: getattr(self, name) for name in (*RATES, *COUNTS)}
 
 
-def score(
+def score_features(
     query: Embeddings,
     gallery: Embeddings,
     *,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.metrics import retrieval
 from reidkit.metrics.distances import check_pair, distance_blocks
 from reidkit.metrics.matching import check_comparable, subset, with_own_known
 from reidkit.metrics.reranking.expansion import CrossNeighbourhood, alpha_query_expansion, expanded_cross_blocks
 from reidkit.metrics.reranking.k_reciprocal import KReciprocal, k_reciprocal_blocks
-from reidkit.metrics.retrieval import Scores, score_blocks
+from reidkit.metrics.retrieval import Scores, score_blocks, score_features
 from reidkit.types import JUNK, Embeddings, RerankMethod
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def score(  # noqa: PLR0913 (each a plain argument)
         from reidkit.hardware import choose_device
 
         device = choose_device(device)
-    return retrieval.score(query, gallery, metric=metric, cameras=cameras, device=device)
+    return score_features(query, gallery, metric=metric, cameras=cameras, device=device)
 
 
 def rerank(  # noqa: PLR0913
@@ -153,12 +152,12 @@ def score_reranked(
     query, gallery = with_own_known(query, gallery)
     queries, images = np.flatnonzero(query.pids != JUNK), np.flatnonzero(gallery.pids != JUNK)
     if not len(queries) or not len(images):
-        return retrieval.score(query, gallery, metric=metric, cameras=cameras)  # it says that no query has a match
+        return score_features(query, gallery, metric=metric, cameras=cameras)  # it says that no query has a match
     some = subset(query, queries) if len(queries) < len(query.pids) else query
     others = subset(gallery, images) if len(images) < len(gallery.pids) else gallery
     if method == "expansion":
         expanded = alpha_query_expansion(some.vectors, others.vectors)
-        scores = retrieval.score(replace(some, vectors=expanded), others, cameras=cameras)
+        scores = score_features(replace(some, vectors=expanded), others, cameras=cameras)
     else:
         blocks = _blocks(some.vectors, others.vectors, method, metric, numbers)
         scores = score_blocks(blocks, some, others, cameras=cameras)

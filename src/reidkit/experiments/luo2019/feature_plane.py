@@ -21,7 +21,7 @@ from reidkit.experiments.plan import silent
 from reidkit.hardware import choose_device
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import build_objective
-from reidkit.metrics.retrieval import score
+from reidkit.metrics.retrieval import score_features
 from reidkit.plots.style import (
     INK,
     RULE,
@@ -278,7 +278,7 @@ def findings(plane: Plane) -> list[str]:
     # Each image as a camera of its own: the rule that leaves out the query's camera then leaves out the query.
     images = Embeddings(points.astype(np.float32), pids + 1, np.arange(len(pids)), "")
     metrics: tuple[Metric, ...] = ("euclidean", "cosine")
-    words = [f"{metric} {100 * score(images, images, metric=metric).map:.1f}" for metric in metrics]
+    words = [f"{metric} {100 * score_features(images, images, metric=metric).map:.1f}" for metric in metrics]
     return [*lines, f"mAP: {', '.join(words)}"]
 
 
