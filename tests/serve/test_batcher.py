@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from reidkit.serve.batcher import Batcher, ExpiredError, StoppedError
+from reidkit.serve.batcher import Batcher, ClosedError, ExpiredError
 
 
 class Gate:
@@ -92,7 +92,7 @@ def test_closing_runs_what_waits(batcher, gate):
     gate.open.set()
     assert batcher.close(10)
     assert (first.result(0), second.result(0)) == (2, 4)
-    with pytest.raises(StoppedError):
+    with pytest.raises(ClosedError):
         batcher.submit([3])
 
 
@@ -100,7 +100,7 @@ def test_closing_in_time_tells_those_who_were_not_run(batcher, gate):
     held(batcher, gate)
     (second,) = batcher.submit([2])
     assert not batcher.close(0.01)
-    with pytest.raises(StoppedError):
+    with pytest.raises(ClosedError):
         second.result(0)
 
 

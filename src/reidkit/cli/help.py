@@ -109,7 +109,7 @@ CALLED = {
 """Options that are not named as the arguments of the library that they set."""
 
 
-class StoppedError(ReidkitError):
+class CommandStoppedError(ReidkitError):
     """Ctrl-C, where there is nothing more to report."""
 
     status = 130
@@ -191,24 +191,24 @@ class Command(_ExampleFirst, TyperCommand):
         """Run the command.
 
         Raises:
-            StoppedError: Ctrl-C.
+            CommandStoppedError: Ctrl-C.
             OutOfMemoryError: Python, or a device, has no memory left.
         """
         with _heard() as stopped:
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:
-                raise StoppedError(_stopped(ctx.command_path)) from None
+                raise CommandStoppedError(_stopped(ctx.command_path)) from None
             except ReidkitError as error:
                 if stopped and error.status < 128:  # made of what a library made of Ctrl-C
-                    raise StoppedError(_stopped(ctx.command_path)) from None
+                    raise CommandStoppedError(_stopped(ctx.command_path)) from None
                 if option := option_of(error.argument, self.params):
                     error.add_note(option)
                 raise
             except Exception as error:
                 # A library that is being loaded turns Ctrl-C into errors of its own.
                 if stopped:
-                    raise StoppedError(_stopped(ctx.command_path)) from None
+                    raise CommandStoppedError(_stopped(ctx.command_path)) from None
                 if not is_out_of_memory(error):
                     raise
                 names = [param.name for param in self.params if param.name]
@@ -282,7 +282,7 @@ def _stop_said() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise StoppedError("stopped") from None
+        raise CommandStoppedError("stopped") from None
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class ExpiredError(Exception):
     """An item waited until its deadline, and was not run."""
 
 
-class StoppedError(Exception):
+class ClosedError(Exception):
     """The batcher has been closed."""
 
 
@@ -80,13 +80,13 @@ class Batcher(Generic[T, R]):
         """Put values into the queue; each gets a future. `timeout` is in seconds from now.
 
         Raises:
-            StoppedError: the batcher has been closed.
+            ClosedError: the batcher has been closed.
         """
         now = time.monotonic()
         items: list[_Item[T, R]] = [_Item(value, Future(), now + timeout, now) for value in values]
         with self._changed:
             if self._closed:
-                raise StoppedError
+                raise ClosedError
             self._waiting.extend(items)
             self._changed.notify()
         return [item.future for item in items]
@@ -101,7 +101,7 @@ class Batcher(Generic[T, R]):
             left, self._waiting = list(self._waiting), deque()
         for item in left:
             if item.future.set_running_or_notify_cancel():
-                item.future.set_exception(StoppedError())
+                item.future.set_exception(ClosedError())
         return not left and not self._thread.is_alive()
 
     def _work(self) -> None:

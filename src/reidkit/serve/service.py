@@ -22,7 +22,7 @@ from reidkit.gallery.memory import MemoryGallery
 from reidkit.serve import uploads
 from reidkit.serve.admission import Admission
 from reidkit.serve.audit import AuditLog
-from reidkit.serve.batcher import Batcher, ExpiredError, StoppedError
+from reidkit.serve.batcher import Batcher, ClosedError, ExpiredError
 from reidkit.serve.clip_cache import Clips
 from reidkit.serve.embedder import Embedder
 from reidkit.serve.messages import LONGEST_PURPOSE
@@ -180,7 +180,7 @@ class Service:
     async def _recorded(self, actor: str, action: str, **facts: Any) -> None:
         try:
             await asyncio.wrap_future(self.audit.write(actor, action, **facts))
-        except (sqlite3.Error, OSError, StoppedError) as error:
+        except (sqlite3.Error, OSError, ClosedError) as error:
             self.telemetry.audit_failures.inc()
             LOG.error("the audit log cannot be written: %s", error)  # noqa: TRY400 (one line for each request)
             raise Problem("audit-unavailable", retry_after=5) from None
@@ -205,7 +205,7 @@ class Service:
                 futures = self.batcher.submit(
                     [picture[0] for picture in found if not isinstance(picture, Problem)], timeout=self.settings.timeout
                 )
-            except StoppedError:
+            except ClosedError:
                 raise Problem("stopping", retry_after=2) from None
             results = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
             vectors = iter(await self.unless_gone(request, results))
@@ -277,7 +277,7 @@ class Service:
             with MemoryGallery(self._encoder) as small:
                 small.add_vectors(vectors, [Row(str(number)) for number in range(len(vectors))])
                 small.search(Query(vectors=vectors[:1]), SearchOptions(top=4, rerank=True))
-        except StoppedError:
+        except ClosedError:
             return
         except Exception:
             LOG.exception("the network or the gallery cannot be used")
@@ -320,7 +320,7 @@ def service_of(request: Request) -> Service:
 def _vector(result: NDArray[np.float32] | BaseException) -> NDArray[np.float32]:
     if isinstance(result, ExpiredError):
         raise Problem("timed-out", retry_after=2)
-    if isinstance(result, StoppedError):
+    if isinstance(result, ClosedError):
         raise Problem("stopping", retry_after=2)
     if isinstance(result, BaseException):
         raise result
