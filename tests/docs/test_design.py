@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
@@ -34,3 +40,22 @@ def test_packages_and_files_are_there() -> None:
         assert all(any((folder / name).exists() for folder in folders) for name in files), (places, files)
     packages = {file.parent.name for file in SOURCE.glob("*/__init__.py")}
     assert packages <= named, packages - named
+
+
+def imported(file: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """The modules of reidkit that a file imports, also inside functions and for types alone."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module in modules:
+            whole = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in modules else node.module for name in whole)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    files = {".".join(file.relative_to(SOURCE.parent).with_suffix("").parts): file for file in SOURCE.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): file for name, file in files.items()}
+    imports = {name: set(imported(file, modules)) for name, file in modules.items()}
+    assert "reidkit.types" in imports["reidkit.metrics.scoring"]
+    order = [*TopologicalSorter(imports).static_order()]  # which raises CycleError, with the circle
+    assert order.index("reidkit.train.loop") < order.index("reidkit.cli.train")

@@ -17,8 +17,7 @@ from reidkit.cli.output import (
     shown_command,
     tell_passed_over,
 )
-from reidkit.cli.per_query import write_queries
-from reidkit.cli.score import Scoring, compute_scores, print_scores, rerank_words
+from reidkit.cli.scoring import Scoring, compute_scores, print_scores, rerank_words, write_queries
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
