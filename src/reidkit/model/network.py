@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
 from reidkit.errors import UsageError
+from reidkit.model.heads.reduced import Reduced
 from reidkit.model.masked import masked_features, widen
+from reidkit.model.tensor_names import leave_out_of_names
 from reidkit.recipe import Network as NetworkSection
 from reidkit.recipe import family_of
 from reidkit.recipe.mask_channels import MIRRORED, mask_channels
@@ -61,26 +62,6 @@ class Network(nn.Module):
         return features
 
 
-def leave_out_of_names(module: nn.Module, child: str, beside: tuple[str, ...] = ()) -> None:
-    """Save the tensors of `module.child` without `child.` in their names, and load them so.
-
-    Other children with tensors have to be named in `beside`, so that loading can tell theirs.
-    """
-    module.register_state_dict_post_hook(partial(_leave_out, f"{child}."))
-    module.register_load_state_dict_pre_hook(partial(_put_in, f"{child}.", beside))
-
-
-def _leave_out(child: str, _: nn.Module, state: dict[str, Any], prefix: str, __: object) -> None:
-    for name in [name for name in state if name.startswith(prefix + child)]:
-        state[prefix + name.removeprefix(prefix + child)] = state.pop(name)
-
-
-def _put_in(child: str, beside: tuple[str, ...], _: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
-    others = tuple(f"{prefix}{name}." for name in beside)
-    for name in [name for name in state if name.startswith(prefix) and not name.startswith(others)]:
-        state[prefix + child + name.removeprefix(prefix)] = state.pop(name)
-
-
 def build_network(recipe: recipe.Network) -> Network:
     """Make the network of a recipe, initialised from torch's random state.
 
@@ -107,7 +88,7 @@ def build_network(recipe: recipe.Network) -> Network:
     if masks := mask_channels(recipe):
         return _masked(backbone, head, recipe, masks)
     if recipe.reduced:
-        head = import_module("reidkit.model.heads.reduced").Reduced(head, recipe.reduced)
+        head = Reduced(head, recipe.reduced)
     return Network(backbone, head)
 
 

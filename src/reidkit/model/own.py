@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from reidkit.errors import UsageError
 from reidkit.model.contracts import Features
-from reidkit.model.network import Network, leave_out_of_names
+from reidkit.model.network import Network
+from reidkit.model.tensor_names import leave_out_of_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

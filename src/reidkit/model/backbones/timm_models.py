@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reidkit.errors import UsageError
 from reidkit.extras import install
-from reidkit.model.network import leave_out_of_names
+from reidkit.model.tensor_names import leave_out_of_names
 
 if TYPE_CHECKING:
     from reidkit import recipe

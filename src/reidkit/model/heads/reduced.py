@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidkit.model.contracts import Features
-from reidkit.model.network import leave_out_of_names
+from reidkit.model.tensor_names import leave_out_of_names
 
 if TYPE_CHECKING:
     from reidkit.model.contracts import Head, Spans
