@@ -3,7 +3,12 @@ from __future__ import annotations
 import errno
 import io
 import pickle
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 import torch
@@ -11,9 +16,11 @@ import torch
 from reidkit.errors import RunError
 from reidkit.train import checkpoint
 from reidkit.train.checkpoint import Progress
+from tests.together import together
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from reidkit.distributed import Group
+    from tests.commands import Nursery
 
 
 class Part:
@@ -127,6 +134,28 @@ def test_an_error_that_is_no_refusal_of_the_system_is_not_dressed_up(
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"state\.pt cannot be written \(No such file or directory\)"):
         checkpoint.save(tmp_path / "gone" / "state.pt", Progress(), "x", part=Part(8.0))
+
+
+def save_in_a_group(group: Group) -> bool:
+    """Whether the state is there when `save` returns; the first process takes its time. A second one is refused."""
+    write = checkpoint.save
+
+    def slowly(path: Path, *words: Any, **parts: Any) -> None:
+        time.sleep(1)
+        write(path, *words, **parts)
+
+    with mock.patch.object(checkpoint, "save", slowly):
+        saver = checkpoint.Checkpoint(Path(sys.argv[2]).with_name("state.pt"), "x", {"part": Part(8.0)}, group=group)
+        saver.save(Progress())
+        there = saver.path.is_file()
+        with pytest.raises(RunError, match=r"state\.pt (cannot|could not) be written"):
+            replace(saver, path=saver.path.parent / "gone" / "state.pt").save(Progress())
+    return there
+
+
+def test_no_process_returns_before_the_state_is_written(nursery: Nursery, tmp_path: Path) -> None:
+    """Else the others end at once where a run is stopped, and the first one is killed five seconds later."""
+    assert together(nursery, f"{__name__}:save_in_a_group", 2, tmp_path) == [True, True]
 
 
 def _saved(value: object) -> bytes:

@@ -14,7 +14,7 @@ import torch
 
 from reidkit.atomic import atomic_write
 from reidkit.distributed import ALONE
-from reidkit.errors import RunError
+from reidkit.errors import PeerError, RunError
 from reidkit.model.tensors import unusable
 from reidkit.process_settings import without_warnings
 from reidkit.recipe.checks import in_words
@@ -95,16 +95,26 @@ class Checkpoint:
     def save(self, progress: Progress) -> None:
         """Write the state, unless the last step has broken it; every row of the log is on the disk before.
 
+        No process of the group returns before the file is written: where a run stops, the others would end, and the
+        first one is soon killed when they have.
+
         Raises:
-            RunError: a weight is not finite, or the file cannot be written; the state that was there stays.
+            RunError: a weight is not finite, or the file cannot be written; the state that was there stays. It is
+                raised in every process of the group.
         """
         for part in self.parts.values():
             if isinstance(part, Collects):
                 part.collect()
         share_statistics(self.group, *self.networks)
         refuse_broken_weights(self.parts, self.path, progress)
+        refused: RunError | None = None
         if self.group.first:
-            save(self.path, progress, self.digest, **self.parts)
+            try:
+                save(self.path, progress, self.digest, **self.parts)
+            except RunError as error:
+                refused = error
+        if self.group.any(refused is not None):
+            raise refused or PeerError(f"{self.path} could not be written by the first process", argument="resume")
 
 
 def save(path: Path, progress: Progress, recipe: str, **parts: Stateful) -> None:
