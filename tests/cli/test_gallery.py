@@ -169,6 +169,20 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_added(place, call, model):
     )
 
 
+def test_no_gallery_is_made_for_features_that_cannot_be_added(place, call, model):
+    """It was there, and empty."""
+    known = {"pids": np.arange(4), "camids": np.arange(4), "model": np.array("0123456789abcdef")}
+    np.savez(place / "other.npz", vectors=np.eye(4, dtype=np.float32), **known)
+    (place / "text.npz").write_text("no features")
+    for wrong, words in (
+        ("nothing.npz", "nothing.npz is not there"),
+        ("text.npz", "is damaged or no features file"),
+        ("other.npz", "these features are of the model 0123456789abcdef, and the gallery's of"),
+    ):
+        assert words in call("add", "new.db", wrong, "--model", model, status=1)
+    assert not (place / "new.db").exists()
+
+
 def test_how_a_data_set_was_read_is_said(place, call, model):
     for name in ("train/0001/c1_1.png", "train/0001/c2_1.png", "val/a.png"):
         (place / "data" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -84,6 +84,20 @@ def test_track_into_a_gallery(run: Any, tmp_path: Path, mean_colour: Path) -> No
         assert people.keys() == ["hall/1", "hall/2"]
 
 
+def test_no_gallery_is_made_where_nothing_can_be_tracked(run: Any, tmp_path: Path, mean_colour: Path) -> None:
+    """It was made first, and what else was given was looked at then."""
+    path, boxes = video(tmp_path), truth(tmp_path / "det.txt", ids=False)
+    words = ("--model", mean_colour, "--out", tmp_path / "out", "--gallery", tmp_path / "people.db")
+    for wrong, status, says in (
+        (("--boxes", tmp_path / "wrong.txt"), 1, "wrong.txt is not there: give a file of boxes"),
+        (("--boxes", boxes, "--boxes", boxes), 2, "2 files of boxes for 1 video"),
+        (("--boxes", boxes, "--start", "soon"), 2, "'soon' is no time"),
+    ):
+        found, _, said = run("track", path, *wrong, *words)
+        assert (found, says in said) == (status, True), said
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["det.txt", path.name, "osnet_mean.onnx"]
+
+
 def test_a_detector_is_named_with_its_format(run: Any, tmp_path: Path) -> None:
     rows = np.zeros((1, 5, 6), np.float32)
     detector = constant_detector(tmp_path / "d.onnx", {"output0": rows})

@@ -9,7 +9,7 @@ import threading
 import pytest
 import torch
 
-from reidkit.errors import UsageError
+from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.serve import ServiceSettings, serve, server
 from tests.gallery.made import Colours
 
@@ -64,3 +64,16 @@ def test_a_second_ctrl_c_as_late_as_when_the_event_loop_is_put_away(monkeypatch)
     monkeypatch.setattr(asyncio.Runner, "close", interrupted)
     serve("memory", Colours(), ServiceSettings(port=0), ready=lambda _: signal.raise_signal(signal.SIGINT))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_files_that_cannot_be_used_are_refused_before_a_gallery_is_made(tmp_path):
+    """The gallery was made, and then the file of tokens was not there."""
+    (tmp_path / "other.log").write_text("no audit log")
+    wrong = (
+        ({"token_file": tmp_path / "nobody.txt"}, MissingFileError, "nobody.txt is not there"),
+        ({"audit": tmp_path / "other.log"}, DataError, "other.log cannot be the audit log"),
+    )
+    for settings, error, words in wrong:
+        with pytest.raises(error, match=words):
+            serve(tmp_path / "people.db", Colours(), ServiceSettings(port=0, **settings))
+    assert [path.name for path in tmp_path.iterdir()] == ["other.log"]

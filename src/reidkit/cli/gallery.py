@@ -18,10 +18,11 @@ from reidkit.errors import DataError, GalleryError, UsageError
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
+    from reidkit.encoder import ImageEncoder
     from reidkit.gallery import Gallery, Hits, Query
-    from reidkit.gallery.fill import Filled
+    from reidkit.gallery.fill import FeatureRows, Filled
 
 gallery = commands(
     "Galleries: images of people by key, searched for the person of another image.",
@@ -94,7 +95,15 @@ def add(
     A table has a column path, and any of key, pid, camera, track, time, image; other columns are attributes. An image
     that cannot be read is named and left out, and the exit status is then 1.
     """
-    from reidkit.gallery.fill import Filled, fill, fill_from_features, find_images, holds_features
+    from reidkit.gallery import open_gallery
+    from reidkit.gallery.fill import (
+        Filled,
+        fill,
+        fill_from_features,
+        find_images,
+        holds_features,
+        read_feature_rows,
+    )
 
     known = {
         "camera": camera,
@@ -116,11 +125,14 @@ def add(
         raise UsageError("images need the gallery's model to be embedded: name it by --model")
     if features and not images:
         given = {"--camera": camera, "--track": track, "--time": time, "--attribute": attribute, "--split": split}
-        for option in [name for name, value in {**given, "--thumbnails": thumbnails}.items() if value]:
-            raise UsageError(f"{option} is for images, and {features[0]} holds features: leave it out")
-    with _opened(uri, model, network, input_spec) as opened, progress() as tell:
-        for source in features:
-            _sum(total, fill_from_features(opened, source, on_conflict=how, any_model=any_model))  # type: ignore[arg-type]
+        _refuse_for_features(features[0], {**given, "--thumbnails": thumbnails})
+    encoder = _encoder(uri, model, network, input_spec)
+    waiting: list[Path | FeatureRows] = list(features)
+    if features and encoder:  # before a gallery is made for nothing
+        waiting[0] = read_feature_rows(features[0], encoder.fingerprint, any_model=any_model)
+    with open_gallery(uri, encoder) as opened, progress() as tell:
+        while waiting:
+            _sum(total, fill_from_features(opened, waiting.pop(0), on_conflict=how, any_model=any_model))  # type: ignore[arg-type]
         if images:
             done = 0
 
@@ -133,6 +145,12 @@ def add(
             _sum(total, found)
         rows = opened.count()
     return print_filled(total, rows, as_json=as_json)
+
+
+def _refuse_for_features(path: Path, given: Mapping[str, object]) -> None:
+    """Refuse options of images where there are features alone."""
+    for option in [name for name, value in given.items() if value]:
+        raise UsageError(f"{option} is for images, and {path} holds features: leave it out")
 
 
 def _refuse_absent(opened: Gallery, keys: Collection[str]) -> int:
@@ -249,6 +267,7 @@ def search(
     is, and only where it was calibrated. Where GALLERY-audit lies beside the gallery, the search is noted there before
     its hits are shown.
     """
+    from reidkit.gallery import open_gallery
     from reidkit.gallery.query import Query, SearchOptions
 
     check_output("--sheet", sheet, *(images or ()))
@@ -283,7 +302,7 @@ def search(
         raise UsageError("--pictures is where the images for a sheet lie: ask for one by --sheet")
     if group_size > 1 and not group_by:
         raise UsageError("--group-size is how many hits of a group are shown: say by --group-by what makes a group")
-    with _opened(uri, model, network, input_spec, must_exist=True) as opened:
+    with open_gallery(uri, _encoder(uri, model, network, input_spec, must_exist=True)) as opened:
         hits = opened.search(asked, how)
         write_search(uri, purpose, asked, how.filter, hits)
         if sheet:
@@ -303,15 +322,15 @@ def info(uri: Uri, as_json: options.Json = False) -> None:
         print_info(opened, as_json=as_json)
 
 
-def _opened(
+def _encoder(
     uri: str, model: Path | None, network: str | None, input_spec: str | None, *, must_exist: bool = False
-) -> Gallery:
-    """Open a gallery with a model, or without."""
+) -> ImageEncoder | None:
+    """Return the model for a gallery, or none; where the gallery has to be there, it is looked at first."""
     from reidkit.gallery import open_gallery
 
     if model is None or must_exist:
         open_gallery(uri).close()  # before a model is loaded for nothing
-    return open_gallery(uri, options.open_model(model, network, input_spec) if model else None)
+    return options.open_model(model, network, input_spec) if model else None
 
 
 def _draw(opened: Gallery, asked: Query, hits: Hits, where: tuple[Path, Path | None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reidkit.encoder import ImageEncoder
+    from reidkit.gallery import Gallery
     from reidkit.video.detectors.file_detector import FileDetector
     from reidkit.video.tracking import Tracked, TrackOptions
 
@@ -196,7 +198,6 @@ def _run(
     *,
     as_json: bool,
 ) -> int:
-    from reidkit.gallery import open_gallery
     from reidkit.video import track as track_videos
     from reidkit.video.live import is_live
     from reidkit.video.video_table import is_table
@@ -214,7 +215,6 @@ def _run(
     if any(map(is_live, videos)):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: all is saved
     with ExitStack() as stack:
-        opened = stack.enter_context(open_gallery(gallery, encoder)) if gallery is not None else None
         tell = stack.enter_context(progress())
         done = track_videos(
             videos,
@@ -222,13 +222,20 @@ def _run(
             detector=detector,
             boxes=finding.boxes or (),
             model=encoder,
-            gallery=opened,
+            gallery=None if gallery is None else partial(_opened, stack, gallery, encoder),
             cameras=cameras,
             starts=starts,
             options=how,
             progress=lambda name, count, total: tell(name, count, total or count + 1),
         )
     return _print(done, as_json=as_json)
+
+
+def _opened(stack: ExitStack, uri: str, encoder: ImageEncoder | None) -> Gallery:
+    """Open a gallery until the stack ends; where there is none, make it."""
+    from reidkit.gallery import open_gallery
+
+    return stack.enter_context(open_gallery(uri, encoder))
 
 
 def _print(done: Tracked, *, as_json: bool) -> int:

@@ -315,12 +315,7 @@ class BaseGallery(ABC):
         Raises:
             DataError: they are another model's, of another length, or hold a NaN or an infinity.
         """
-        if model and self.model and model != self.model:
-            raise DataError(
-                f"these features are of the model {model}, and the gallery's of {self.model}: features of two models "
-                "cannot be compared; embed the images with the gallery's",
-                argument="model",
-            )
+        refuse_other_model(model, self.model)
         try:
             with np.errstate(over="ignore"):
                 found = np.ascontiguousarray(vectors, np.float32)
@@ -334,6 +329,20 @@ class BaseGallery(ABC):
         if len(bad):
             raise DataError(f"feature {bad[0]} holds a NaN or an infinity: leave the image out or embed it again")
         return found
+
+
+def refuse_other_model(model: str, of_gallery: str) -> None:
+    """Refuse features of another model than the gallery's, where both are known.
+
+    Raises:
+        DataError: they are.
+    """
+    if model and of_gallery and model != of_gallery:
+        raise DataError(
+            f"these features are of the model {model}, and the gallery's of {of_gallery}: features of two models "
+            "cannot be compared; embed the images with the gallery's",
+            argument="model",
+        )
 
 
 def embed(encoder: Encoder, images: Sequence[Image], *, flip: bool) -> NDArray[np.float32]:

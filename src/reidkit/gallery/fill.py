@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder import Image
     from reidkit.gallery.protocol import Gallery, OnConflict, Status
-    from reidkit.types import Dataset, ImageFile
+    from reidkit.types import Dataset, Embeddings, ImageFile
 
     OnProgress: TypeAlias = Callable[[str, int, int], None]
 
@@ -175,9 +175,36 @@ def _image(path: ImageFile) -> Image:
     return decode_bytes(path.read_bytes(), str(path))
 
 
+class FeatureRows(NamedTuple):
+    """The features of a file, and a row for each."""
+
+    embeddings: Embeddings
+    rows: list[Row]
+
+
+def read_feature_rows(path: Path, model: str, *, any_model: bool = False) -> FeatureRows:
+    """Return the features of a file for a gallery of `model`, whose fingerprint this is; "": not known.
+
+    Raises:
+        DataError: the file is damaged, or its features are another model's or, unless `any_model`, nobody knows whose.
+    """
+    from reidkit.gallery.base_gallery import refuse_other_model
+    from reidkit.gallery.transfer import read_rows
+
+    embeddings, rows = read_rows(path)
+    refuse_other_model(embeddings.model, model)
+    if not embeddings.model and model and not any_model:
+        raise DataError(
+            f"{path} does not say which model made its features, and those of {model} are needed: if they are, pass "
+            "any_model=True",
+            argument="any_model",
+        )
+    return FeatureRows(embeddings, rows)
+
+
 def fill_from_features(
     gallery: Gallery,
-    path: Path,
+    source: Path | FeatureRows,
     *,
     on_conflict: OnConflict = "skip",
     any_model: bool = False,
@@ -189,7 +216,7 @@ def fill_from_features(
 
     Args:
         gallery: The gallery.
-        path: An .npz, or .npy, .mat or .parquet.
+        source: An .npz, or .npy, .mat or .parquet; or what `read_feature_rows` has returned.
         on_conflict: As for `fill`.
         any_model: Take features of which the file does not say which model made them.
         batch: Rows that are made durable together.
@@ -197,15 +224,9 @@ def fill_from_features(
     Raises:
         DataError: the file is damaged, or its features are another model's.
     """
-    from reidkit.gallery.transfer import read_rows
-
-    embeddings, rows = read_rows(path)
-    if not embeddings.model and gallery.model and not any_model:
-        raise DataError(
-            f"{path} does not say which model made its features, and those of {gallery.model} are needed: if they are, "
-            "pass any_model=True",
-            argument="any_model",
-        )
+    if isinstance(source, Path):
+        source = read_feature_rows(source, gallery.model, any_model=any_model)
+    embeddings, rows = source
     named, others = named_ids(rows, embeddings.names.pids)
     settle = settle_named((row.key for row in rows if row.pid in named), taken=others)
     filled = Filled()

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit.errors import ReidkitError, RunError, UsageError
 from reidkit.extras import install
+from reidkit.serve.audit import AuditLog
 from reidkit.serve.settings import ServiceSettings
+from reidkit.serve.tokens import Tokens
 from reidkit.workers import cores_here
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def serve(
     with _listening(settings) as listening:
         host, port = listening.getsockname()[:2]
         settings = replace(settings, port=port, audit=settings.audit or audit_path(uri))
+        _check_files(settings)
         place = os.fspath(uri)
         new = place != "memory" and not place.startswith("milvus://") and not os.path.lexists(place)
         gallery = open_gallery(uri, model)
@@ -92,6 +95,18 @@ def address_here(host: str, port: int) -> str:
     """Return the address by which this machine reaches a service, which does not answer to `0.0.0.0` or `::`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (nothing is bound here)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _check_files(settings: ServiceSettings) -> None:
+    """Read the tokens, and look at an audit log that is there, before a gallery is made for nothing.
+
+    Raises:
+        DataError: one of them cannot be used.
+    """
+    if settings.token_file:
+        Tokens(settings.token_file)
+    if settings.audit and settings.audit.exists():
+        AuditLog(settings.audit).close()
 
 
 def _has_pictures(gallery: Gallery) -> bool:

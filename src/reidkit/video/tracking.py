@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from reidkit.atomic import hold, refuse_address
 from reidkit.encoder import as_image_encoder
@@ -24,7 +24,7 @@ from reidkit.video.trackers import build_tracker
 from reidkit.video.video_run import Common, VideoRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from reidkit.encoder import Encoder
@@ -125,7 +125,7 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
     detector: Detector | str | PathLike[str] | None = None,
     boxes: Sequence[BoxFile | str | PathLike[str]] = (),
     model: Encoder | None = None,
-    gallery: Gallery | None = None,
+    gallery: Gallery | Callable[[], Gallery] | None = None,
     cameras: Sequence[str] | Mapping[str, str] = (),
     starts: Sequence[datetime | str] | Mapping[str, datetime | str] = (),
     options: TrackOptions | None = None,
@@ -144,7 +144,8 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
         boxes: Instead of it, files of boxes, one for each video, or a folder with a VIDEO.txt for each. Ids in them
             are the pieces.
         model: What embeds crops; None: pieces have no features.
-        gallery: Where pieces go, too: one row for each piece that has a feature (`gallery_row`).
+        gallery: Where pieces go, too: one row for each piece that has a feature (`gallery_row`). What opens it will do,
+            and is called when there is something to be tracked, so that none is made for nothing.
         cameras: What the cameras are called, in the order of the videos or by their names.
         starts: Clock times of the beginnings of the videos, likewise. Where none is given, the creation time in the
             file counts, and where there is none, times are not known.
@@ -172,31 +173,39 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
         raise UsageError(
             "a gallery is filled with features: give a model, and keep crops or vectors", argument="gallery"
         )
-    common = Common(
-        folder=folder,
-        options=how.pieces,
-        encoder=encoder,
-        gallery=gallery,
-        gallery_id=gallery.info().uuid if gallery is not None else "",
-        progress=progress,
-    )
-    job = _Job(how, common, Tracked(folder))
-    found: list[tuple[GivenVideo, Source, Boxes]] = []
+    result = Tracked(folder)
+    found: list[_Found] = []
     for video, finder in zip(given, finders, strict=True):
-        with job.failures_of(video):
+        with _failures_of(video, result):
             source = video.source(folder)
-            if isinstance(finder, str | PathLike):
-                finder = read_boxes(finder, how.boxes_format)  # noqa: PLW2901 (the same boxes)
-            found.append((video, source, finder))
-    for (video, source, finder), name in zip(found, _names(found, job), strict=True):
-        with job.failures_of(video):
-            job.take(video, source, finder, name)
-    job.result.seconds = time.monotonic() - began
-    return job.result
+            boxes_of = read_boxes(finder, how.boxes_format) if isinstance(finder, str | PathLike) else finder
+            found.append(_Found(video, source, boxes_of))
+    _refuse_same(found)
+    if found:
+        opened = gallery() if callable(gallery) else gallery
+        common = Common(
+            folder=folder,
+            options=how.pieces,
+            encoder=encoder,
+            gallery=opened,
+            gallery_id=opened.info().uuid if opened is not None else "",
+            progress=progress,
+        )
+        _Job(how, common, result).take_all(found)
+    result.seconds = time.monotonic() - began
+    return result
 
 
-def _names(found: Sequence[tuple[GivenVideo, Source, Boxes]], job: _Job) -> list[str]:
-    """Return the names of the videos; one source that is given under two names is a mistake.
+class _Found(NamedTuple):
+    """A video that is there, and what finds people in it."""
+
+    video: GivenVideo
+    source: Source
+    finder: Boxes
+
+
+def _refuse_same(found: Sequence[_Found]) -> None:
+    """Refuse one source that is given under two names.
 
     Raises:
         UsageError: there is one.
@@ -205,13 +214,17 @@ def _names(found: Sequence[tuple[GivenVideo, Source, Boxes]], job: _Job) -> list
     for video, source, _ in found:
         if (before := seen.setdefault(source.digest, video.shown)) != video.shown:
             raise UsageError(f"{before} and {video.shown} are the same video: name it once", argument="videos")
-    gallery = job.common.gallery
-    pairs = [(video, source) for video, source, _ in found]
-    return choose_names(
-        pairs,
-        job.common.folder,
-        lambda name, digest: gallery is not None and is_of_another_video(gallery, name, digest),
-    )
+
+
+@contextlib.contextmanager
+def _failures_of(video: GivenVideo, result: Tracked) -> Iterator[None]:
+    """List a video that cannot be read, and go on."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except ReidkitError as error:
+        result.failed.append((harmless(video.shown), str(error)))
 
 
 def _finders(
@@ -260,15 +273,17 @@ class _Job:
     def __init__(self, options: TrackOptions, common: Common, result: Tracked) -> None:
         self.options, self.common, self.result = options, common, result
 
-    @contextlib.contextmanager
-    def failures_of(self, video: GivenVideo) -> Iterator[None]:
-        """List a video that cannot be read, and go on."""
-        try:
-            yield
-        except UsageError:
-            raise
-        except ReidkitError as error:
-            self.result.failed.append((harmless(video.shown), str(error)))
+    def take_all(self, found: Sequence[_Found]) -> None:
+        """Track the videos, each under a name of its own."""
+        gallery = self.common.gallery
+        names = choose_names(
+            [(video, source) for video, source, _ in found],
+            self.common.folder,
+            lambda name, digest: gallery is not None and is_of_another_video(gallery, name, digest),
+        )
+        for (video, source, finder), name in zip(found, names, strict=True):
+            with _failures_of(video, self.result):
+                self.take(video, source, finder, name)
 
     def take(self, video: GivenVideo, source: Source, finder: Boxes, name: str) -> None:
         """Track one video, or take it over from an earlier run."""
