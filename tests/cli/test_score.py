@@ -159,6 +159,18 @@ def test_many_images_per_query(nursery: Nursery, files: tuple[Path, Path]) -> No
     assert value["queries"] + value["queries_skipped"] == len(merged.pids) < len(query.pids)
 
 
+def test_queries_that_cannot_be_merged(nursery: Nursery, files: tuple[Path, Path], tmp_path: Path) -> None:
+    """The scores were those without --multi-query, and nothing said so."""
+    query, _ = crowd(images=400)
+    one = tmp_path / "one.npz"
+    write_features(one, protocols.multi_query(query))
+    done = nursery.run("score", one, files[1], "--multi-query", "--json")
+    (warning,) = done.json()["warnings"]
+    assert warning.startswith("--multi-query merges nothing, as no id has two queries by one camera: give all images")
+    assert f"warning: {warning}" in done.err
+    assert nursery.run("score", *files, "--multi-query", "--json").json()["warnings"] == []
+
+
 def test_every_query_in_a_file(nursery: Nursery, files: tuple[Path, Path], tmp_path: Path) -> None:
     """One query is of somebody who is not there."""
     query, gallery = crowd(images=400)

@@ -17,7 +17,7 @@ from reidkit.cli.output import (
     shown_command,
     tell_passed_over,
 )
-from reidkit.cli.scoring import Scoring, compute_scores, print_scores, rerank_words, write_queries
+from reidkit.cli.scoring import Scoring, compute_scores, merge_queries, print_scores, rerank_words, write_queries
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:
@@ -62,14 +62,13 @@ def evaluate(
         evaluation = evaluate(loaded, dataset, protocol, settings)
     if not group.first:  # all have the features, and one is enough to re-rank and print
         return 0
-    if scoring.multi_query:
-        evaluation = _merged(evaluation, protocol)
+    evaluation, merging = _merged(evaluation, protocol) if scoring.multi_query else (evaluation, "")
     alone = dataclasses.replace(settings, group=ALONE)
     sequences = partial(dataset_sequences, loaded, dataset, alone)
     found = compute_scores(
         evaluation.query, evaluation.gallery, evaluation.scores, scoring, evaluation.seconds, sequences
     )
-    found = dataclasses.replace(found, trained=compare_with_model(model, dataset))
+    found = dataclasses.replace(found, trained=compare_with_model(model, dataset), merging=merging)
     print_scores(dataset.name, found, scoring.ap, as_json=as_json)
     if scoring.per_query:
         write_queries(scoring.per_query, evaluation.query, found)
@@ -113,11 +112,10 @@ def _with_best_spec(inference: options.Inference, model: Path, dataset: Dataset)
     return dataclasses.replace(inference, input_spec=best)
 
 
-def _merged(evaluation: Evaluation, protocol: EvaluationProtocol) -> Evaluation:
-    """Return the same with one query for each id and camera."""
-    from reidkit.metrics.protocols import multi_query
+def _merged(evaluation: Evaluation, protocol: EvaluationProtocol) -> tuple[Evaluation, str]:
+    """Return the same with one query for each id and camera, and the warning where that changes nothing."""
     from reidkit.metrics.retrieval import score_features
 
-    query = multi_query(evaluation.query)
+    query, warning = merge_queries(evaluation.query)
     scores = score_features(query, evaluation.gallery, **protocol.comparing)
-    return dataclasses.replace(evaluation, query=query, scores=scores)
+    return dataclasses.replace(evaluation, query=query, scores=scores), warning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import check_output
-from reidkit.cli.scoring import Scoring, compute_scores, print_scores, write_queries
+from reidkit.cli.scoring import Scoring, compute_scores, merge_queries, print_scores, write_queries
 from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ def score(
     if scoring.rescore and not (query_sequences and gallery_sequences):
         raise UsageError("--rescore needs --query-sequences and --gallery-sequences: files of S vectors an image")
     check_output("--per-query", scoring.per_query, query, gallery, query_sequences, gallery_sequences)
-    from reidkit.metrics import protocols
     from reidkit.metrics.features import holds_both, read_both, read_features
     from reidkit.metrics.matching import with_own_known
     from reidkit.metrics.reranking.sequences import read_sequences
@@ -51,8 +51,7 @@ def score(
         one = gallery.exists() and query.samefile(gallery) and not holds_both(query)
         images = queries if one else read_features(gallery, "gallery", need_cameras=need)
     queries, images = with_own_known(queries, images)
-    if scoring.multi_query:
-        queries = protocols.multi_query(queries)
+    queries, merging = merge_queries(queries) if scoring.multi_query else (queries, "")
     started = time.perf_counter()
     scores = score_features(queries, images, metric=scoring.metric, cameras=scoring.cameras)
     seconds = {"score": time.perf_counter() - started}
@@ -62,7 +61,7 @@ def score(
         assert gallery_sequences is not None  # noqa: S101
         return read_sequences(query_sequences), read_sequences(gallery_sequences)
 
-    found = compute_scores(queries, images, scores, scoring, seconds, sequences)
+    found = replace(compute_scores(queries, images, scores, scoring, seconds, sequences), merging=merging)
     print_scores(f"{query.name} in {gallery.name}" if gallery else query.name, found, scoring.ap, as_json=as_json)
     if scoring.per_query:
         write_queries(scoring.per_query, queries, found)

@@ -159,12 +159,28 @@ class ScoreResult:
     names: Names = NO_NAMES
     trained: Mapping[str, Any] = field(default_factory=dict)
     """Beside other keys of `--json`, `warnings` of what the model was trained on."""
+    merging: str = ""
+    """The warning that no queries could be merged, if so."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the scores has to know."""
         own = self.copies.warnings() if self.copies else ()
-        return (*self.trained.get("warnings", ()), *own)
+        return (*self.trained.get("warnings", ()), *([self.merging] if self.merging else []), *own)
+
+
+def merge_queries(query: Embeddings) -> tuple[Embeddings, str]:
+    """Return one query for each id and camera, and what to say where each of them has one already."""
+    from reidkit.metrics.protocols import multi_query
+    from reidkit.types import JUNK
+
+    merged = multi_query(query)
+    if len(merged) < int((query.pids != JUNK).sum()):
+        return merged, ""
+    return merged, (
+        "--multi-query merges nothing, as no id has two queries by one camera: give all images of the query ids as "
+        "queries"
+    )
 
 
 def compute_scores(
