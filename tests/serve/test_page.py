@@ -743,18 +743,18 @@ def test_the_hour_that_the_clock_shows_twice(page, service):
     assert asked == {"gte": "2026-10-25T00:15:00Z", "lt": "2026-10-25T01:45:00Z"}, "both half hours"
 
 
-def test_right_and_wrong_refine(page, service):
+def test_true_and_false_matches_refine(page, service):
     search(page, 3)
     assert not page.is_visible("#refined")
     first = page.locator("#hits article").first
     key = first.get_attribute("data-key")
-    first.get_by_text("Right").click()
-    page.locator("#hits article").nth(1).get_by_text("Wrong").click()
+    first.get_by_text("True match").click()
+    page.locator("#hits article").nth(1).get_by_text("False match").click()
     wrong = page.locator("#hits article").nth(1).get_attribute("data-key")
-    assert page.inner_text("#refine") == "Refine with 1 right, 1 wrong"
-    page.locator("#hits article").nth(1).get_by_text("Wrong").click()
-    assert page.inner_text("#refine") == "Refine with 1 right", "the mark was taken back"
-    page.locator("#hits article").nth(1).get_by_text("Wrong").click()
+    assert page.inner_text("#refine") == "Refine with 1 true match, 1 false match"
+    page.locator("#hits article").nth(1).get_by_text("False match").click()
+    assert page.inner_text("#refine") == "Refine with 1 true match", "the mark was taken back"
+    page.locator("#hits article").nth(1).get_by_text("False match").click()
     page.click("#refine")
     page.locator(f"article[data-key='{wrong}']").wait_for(state="detached")
     asked = service.service.audit.read()[-1]["wanted"]
@@ -820,7 +820,7 @@ def test_a_row_that_has_been_removed_since(opened, model):
         search(page, 3)
         first = page.locator("#list article").first
         key = first.get_attribute("data-key")
-        first.get_by_text("Right").click()
+        first.get_by_text("True match").click()
         assert service.delete(f"/v1/rows/{key}").status_code == 204
         page.click("#refine")
         ended(page, "error")
@@ -1070,9 +1070,9 @@ def test_keys_in_the_list(page):
     page.keyboard.press("ArrowRight")
     second = page.locator("#hits article").nth(1)
     assert second.evaluate("each => each === document.activeElement")
-    page.keyboard.press("r")
+    page.keyboard.press("t")
     assert second.locator(".mark-right").get_attribute("aria-pressed") == "true"
-    page.keyboard.press("w")
+    page.keyboard.press("f")
     assert second.locator(".mark-wrong").get_attribute("aria-pressed") == "true"
     page.keyboard.press("c")
     assert second.locator(".choose").is_checked()

@@ -12,7 +12,7 @@ export function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Return the hits as CSV, by the threshold that they are shown by; `marks` says what was marked as right or wrong. */
+/** Return the hits as CSV, by the threshold that they are shown by; `marks` says which were marked as true (`right`) or false (`wrong`) matches. */
 export function toCsv(hits, { marks, answer, threshold }) {
   const more = (hit) => (threshold === null || !answer.calibration ? {} : { same: isMatch(hit), threshold });
   const named = (hit) => ({ ...hit, person: hit.attributes?.person, ...more(hit) });

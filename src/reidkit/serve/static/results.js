@@ -54,7 +54,7 @@ function card(hit) {
     picture(hit.image, hitLabel(hit)),
     h("div", { className: "facts" }, ...facts),
     h("div", { className: "buttons" },
-      button("right", "✓ Right"), button("wrong", "✗ Wrong"),
+      button("right", "✓ True match"), button("wrong", "✗ False match"),
       playable(hit) ? h("button", { type: "button", className: "wide play", onclick: () => does.play(hit) }, "▶ Play the moment") : null,
       h("button", { type: "button", className: "wide similar", onclick: () => does.similar(hit) }, "Find similar"),
       h("label", { className: "check" }, box, "Compare")));
@@ -92,7 +92,8 @@ function choose(key) {
 
 function drawTools() {
   const [right, wrong] = [marked("right").length, marked("wrong").length];
-  const parts = [right ? `${right} right` : "", wrong ? `${wrong} wrong` : ""].filter(Boolean);
+  const words = (count, kind) => (count ? `${count} ${kind} match${count === 1 ? "" : "es"}` : "");
+  const parts = [words(right, "true"), words(wrong, "false")].filter(Boolean);
   $("refine").hidden = !parts.length;
   $("refine").textContent = `Refine with ${parts.join(", ")}`;
   $("clear").hidden = !parts.length;
@@ -122,8 +123,8 @@ function keys(event) {
   const columns = all.findIndex((each) => each.offsetTop > all[0].offsetTop);
   const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns > 0 ? columns : 1, ArrowUp: columns > 0 ? -columns : -1 }[event.key];
   const acts = {
-    r: () => toggle(article.dataset.key, "right"),
-    w: () => toggle(article.dataset.key, "wrong"),
+    t: () => toggle(article.dataset.key, "right"),
+    f: () => toggle(article.dataset.key, "wrong"),
     s: () => does.similar(article.hit),
     c: () => choose(article.dataset.key),
     p: () => playable(article.hit) && does.play(article.hit),

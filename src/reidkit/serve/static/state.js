@@ -12,7 +12,7 @@ export const state = {
   answer: null, // the last answer of /v1/search, without its hits
   request: null, // what was asked for it
   asked: [], // and with which pictures, as they were: {key, blob, name}
-  marks: new Map(), // key: "right" or "wrong"
+  marks: new Map(), // key: "right" for a true match, "wrong" for a false one, as the CSV has them
   chosen: new Set(), // keys to be compared
   threshold: null, // null: the calibrated one
 };
