@@ -59,3 +59,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert "reidkit.types" in imports["reidkit.metrics.scoring"]
     order = [*TopologicalSorter(imports).static_order()]  # which raises CycleError, with the circle
     assert order.index("reidkit.train.loop") < order.index("reidkit.cli.train")
+
+
+def test_no_module_has_more_than_400_lines() -> None:
+    lines = {str(file): len(file.read_text(encoding="utf-8").splitlines()) for file in SOURCE.rglob("*.py")}
+    assert {name: count for name, count in lines.items() if count > 400} == {}

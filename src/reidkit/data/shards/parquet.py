@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reidkit.data.formats.scan import Format
-from reidkit.data.shards.index import gathered, notes_on, read_shards
+from reidkit.data.shards.gathering import gathered, read_shards
+from reidkit.data.shards.index import notes_on
 from reidkit.data.shards.samples import RawFacts, as_dataset, checked, shown
 from reidkit.data.shards.storage import set_name, shards_at
 from reidkit.errors import DataError
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from reidkit.data.shards.index import Index, ShardRows
+    from reidkit.data.shards.gathering import ShardRows
+    from reidkit.data.shards.index import Index
     from reidkit.data.shards.samples import ShardSamples
     from reidkit.data.shards.storage import Place
     from reidkit.types import Dataset
