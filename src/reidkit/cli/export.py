@@ -84,7 +84,7 @@ def _print(made: Exported, *, int8: bool) -> None:
     print_line(f"input {made.input}")
     print_line(f"checked on {counted(made.parity.images, 'image')} against torch: {_of(made.parity)}")
     if made.resized:
-        print_line(f"resized in the graph, on {made.resized.images} whole images: {_of(made.resized)}")
+        print_line(f"resized in the graph, on {made.resized.images} images of other sizes: {_of(made.resized)}")
     for name, parity in made.tried.items():
         print_line(f"{'*' if name == made.method else ' '} {name:10} {_of(parity)}")
     if int8:

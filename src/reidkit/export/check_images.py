@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.data.decode import decode, resize
 from reidkit.data.image_list import list_images
 from reidkit.data.sources import decode_all
 from reidkit.errors import DataError
@@ -29,6 +30,15 @@ log = logging.getLogger(__name__)
 CHECKED = 64
 """Images that features are compared on."""
 
+RESIZED = 16
+"""Images that a graph's own resizing is checked on: whole, and in other sizes."""
+
+SIZES = ((3.1, 2.3), (0.45, 0.6), (0.7, 2.9), (2.7, 0.55))
+"""Their height and width as parts of the network's: larger, smaller, too wide, too tall."""
+
+GRAIN = 32
+"""How much light is added to or taken from each of their pixels, at most: a filter that skips pixels leaves it in."""
+
 
 @dataclass(frozen=True)
 class CheckImages:
@@ -43,6 +53,22 @@ class CheckImages:
         chosen = np.unique(np.linspace(0, len(self.files) - 1, min(count, len(self.files))).astype(int))
         rest = np.setdiff1d(np.arange(len(self.files)), chosen)
         return self._take(chosen), self._take(rest)
+
+    def in_other_sizes(self) -> dict[str, NDArray[np.uint8]]:
+        """Return images [H, W, 3] by their names, for a graph that resizes: files whole, and all in other sizes.
+
+        Any filter leaves images of the network's own size as they are, and a poor one does smooth images no harm.
+        """
+        found = {} if self.synthetic else {str(file): decode(file) for file in self.files[:RESIZED]}
+        rng = np.random.default_rng(0)
+        for at, pixels in enumerate(self.pixels[:RESIZED]):
+            parts = SIZES[at % len(SIZES)]
+            height, width = (max(round(side * part), 1) for side, part in zip(pixels.shape, parts, strict=False))
+            made = np.empty((height, width, 3), np.uint8)
+            resize(pixels, made)
+            grain = rng.integers(-GRAIN, GRAIN, (height, width, 1), endpoint=True)
+            found[f"{self.files[at]} at {height}x{width}"] = (made + grain).clip(0, 255).astype(np.uint8)
+        return found
 
     def _take(self, rows: NDArray[np.int64]) -> CheckImages:
         return CheckImages(self.pixels[rows], tuple(self.files[row] for row in rows.tolist()), self.synthetic)

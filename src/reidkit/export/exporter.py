@@ -15,8 +15,7 @@ import torch
 
 from reidkit import recipe as recipes
 from reidkit.atomic import refuse_address, write_bytes_atomic
-from reidkit.data.decode import decode
-from reidkit.encoder import InputSpec, load_model, require_torch
+from reidkit.encoder import InputSpec, load_model, read_images, require_torch
 from reidkit.encoder.openvino_runtime import import_openvino
 from reidkit.errors import UsageError
 from reidkit.export.check_images import CHECKED, CheckImages, read_check_images
@@ -120,9 +119,9 @@ class ExportOptions:
 class Exported:
     """A file that was exported, and how near its features come to the network's.
 
-    `files`: all that was written. `parity`: on images at the network's size. `resized`: on whole images, where the
-    graph resizes them itself. `tried`: how near each calibration came, of which `method` was taken. `synthetic`:
-    no images were given, and those of the check were synthetic.
+    `files`: all that was written. `parity`: on images at the network's size. `resized`: on images of other sizes that
+    the graph resizes, against the same resized by reidkit. `tried`: how near each calibration came, of which `method`
+    was taken. `synthetic`: no images were given, and those of the check were synthetic.
     """
 
     path: Path
@@ -257,7 +256,7 @@ class _Job:
         require_parity(parity, "square" if self.front.square else self.options.precision)
         resized = self._resized(found) if self.front.resize else None
         if resized:
-            require_parity(resized, "resize")
+            require_parity(resized, "resize", parity)
         self.result = Exported(
             path,
             (),
@@ -319,14 +318,17 @@ class _Job:
         return measure_parity(self._wanted, features, [str(file) for file in self.check.files])
 
     def _resized(self, found: ImageEncoder) -> Parity:
-        """Compare the graph's own resizing of whole images with that of reidkit, on a few."""
+        """Compare features of images of other sizes, resized in the graph, with those of the same by reidkit's filter.
+
+        Both are by the file: how near it is to torch at the network's size is known already.
+        """
         from reidkit.encoder.exported import ExportedEncoder
 
         assert isinstance(found, ExportedEncoder)  # noqa: S101 (it was just exported)
-        files = self.check.files[:16] if not self.check.synthetic else ()
-        whole = [decode(file)[None] for file in files] or [self.check.pixels[:1]]
-        features = np.concatenate([found.encode_whole(image) for image in whole])
-        return measure_parity(self._wanted[: len(whole)], features, [str(file) for file in self.check.files])
+        images = self.check.in_other_sizes()
+        wanted = [found.encode(pixels) for pixels in read_images(images.values(), self.model.input)]
+        features = [found.encode_whole(image[None]) for image in images.values()]
+        return measure_parity(np.concatenate(wanted), np.concatenate(features), list(images))
 
     def _as_input(self, folder: Path, graph: Any, images: CheckImages) -> NDArray[Any]:
         """Return images as the file takes them."""
