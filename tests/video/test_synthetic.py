@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -113,6 +114,24 @@ def test_a_video_of_uneven_times_and_sides(tmp_path):
     assert [time for time, _ in found] == pytest.approx(times, abs=1e-3)
     assert {pixels.shape for _, pixels in found} == {(48, 64, 3)}
     assert [round(pixels.mean() / 40) for _, pixels in found] == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's length")
+def test_a_full_disk_is_told_with_the_name_that_was_given(tmp_path):
+    """And not with that of the unfinished folder, which is gone."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(DataError) as caught:
+            draw_videos(tmp_path / "street", 1, **SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'street' / 'camera1.mp4'} cannot be written (File too large): make room"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_videos_that_cannot_be_written(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reidkit import strict_json
-from reidkit.atomic import atomic_write
+from reidkit.atomic import NO_ROOM, atomic_write, not_written
 from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics.identification import OpenSet
 from reidkit.metrics.intervals import Interval
@@ -200,6 +200,8 @@ def save_calibration(path: Path, calibration: Calibration) -> None:
         with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise not_written(path, error, "another file") from None
         raise DataError(
             f"{path} cannot be written ({error.strerror}): name another file as out", argument="out"
         ) from None

@@ -36,6 +36,7 @@ def write_video(
     *,
     rate: float = FALLBACK_RATE,
     about: Mapping[str, str] | None = None,
+    called: Path | None = None,
 ) -> int:
     """Write an MP4 file of frames; how many there were.
 
@@ -47,13 +48,14 @@ def write_video(
             one size; the last row or column is cut off where there is an odd number of them.
         rate: Frames of a second, about, for players that ask.
         about: Metadata of the file, as `creation_time` and `title`.
+        called: The file's name in errors, where its folder gets its own name later; None: `path`.
 
     Raises:
         DataError: no frame, or the file cannot be written.
         UsageError: PyAV is not installed.
     """
     count = 0
-    with _writing(path) as container:
+    with _writing(path, called or path) as container:
         container.metadata.update(about or {})
         stream, last = None, -1
         for seconds, pixels in frames:
@@ -69,7 +71,7 @@ def write_video(
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[Any]:
+def _writing(path: Path, called: Path) -> Iterator[Any]:
     av = import_av()
     try:
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
@@ -78,7 +80,7 @@ def _writing(path: Path) -> Iterator[Any]:
         with suppress(OSError):
             path.unlink()
         if isinstance(error, OSError) and not isinstance(error, DataError):
-            raise not_written(path, error, "a file in a folder you can write to") from None
+            raise not_written(called, error, "a file in a folder you can write to") from None
         raise
 
 

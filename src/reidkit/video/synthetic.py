@@ -103,7 +103,8 @@ def draw_videos(
                         progress(done, total)
 
             about = {"creation_time": _start(street, number).isoformat().replace("+00:00", "Z"), "title": SYNTHETIC}
-            write_video(folder / f"camera{number}.mp4", frames(), rate=street.rate, about=about)
+            name = f"camera{number}.mp4"
+            write_video(folder / name, frames(), rate=street.rate, about=about, called=Path(out) / name)
             (folder / TRUTH / f"camera{number}.txt").write_text(truth_lines(rows), encoding="utf-8")
             (folder / DETECTIONS / f"camera{number}.txt").write_text(
                 detection_lines(rows, street, number), encoding="utf-8"
