@@ -179,6 +179,21 @@ def test_a_long_log_is_read_some_at_a_time(path):
     assert [entry["id"] for entry in read_log(path, actor="eve")] == []
 
 
+def test_a_full_disk_needs_room(path, monkeypatch):
+    def full(name):
+        connection = sqlite3.connect(name)
+        connection.execute("PRAGMA max_page_count=1")  # for which SQLite says what it says of a full disk
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "_connect", full)
+        with pytest.raises(
+            DataError, match=r"audit log \(database or disk is full\): make room for it, or name another"
+        ):
+            AuditLog(path)
+    filled(path)  # in what was left
+
+
 def test_another_file_is_refused(path, tmp_path):
     change(path, "CREATE TABLE people(name)")
     with pytest.raises(DataError, match="database of something else"):

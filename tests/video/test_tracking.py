@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import shutil
@@ -481,6 +482,15 @@ def test_a_detector_for_some_of_the_images_or_without_a_name_is_refused(tmp_path
         track([video(tmp_path)], tmp_path / "out", detector=own)
     with pytest.raises(UsageError, match="a object, has no batch and no description and no detect"):
         track([video(tmp_path)], tmp_path / "out", detector=object())  # type: ignore[arg-type]
+
+
+def test_a_folder_on_a_full_disk_needs_room_and_no_other_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("reidkit.video.tracking.hold", full)
+    ((_, why),) = track([video(tmp_path)], tmp_path / "out", boxes=[truth(tmp_path / "gt.txt")]).failed
+    assert why == f"{tmp_path / 'out'} cannot be written (No space left on device): make room for it"
 
 
 def test_one_video_alone_a_generator_and_wrong_types(tmp_path: Path) -> None:

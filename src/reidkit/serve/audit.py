@@ -247,7 +247,9 @@ def _open(name: str) -> sqlite3.Connection:
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.executescript(_SCHEMA)
     except sqlite3.Error as error:
-        raise DataError(f"{name} cannot be the audit log ({error}): {_REMEDY}", argument="audit") from None
+        kind = getattr(error, "sqlite_errorname", "") or ""
+        room = "make room for it, or " if kind == "SQLITE_FULL" or kind.startswith("SQLITE_IOERR") else ""
+        raise DataError(f"{name} cannot be the audit log ({error}): {room}{_REMEDY}", argument="audit") from None
     return connection
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from reidkit.atomic import not_written
 from reidkit.errors import DataError, MissingFileError
 from reidkit.terminal import chance_words
 from reidkit.video.encode import write_video
@@ -230,7 +231,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder} cannot be made ({error.strerror}): name another folder") from None
+        raise not_written(folder, error, "another folder") from None
 
 
 def _marks(visit: Visit, found: TrackedVideo) -> list[Marked]:

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from reidkit.atomic import hold, refuse_address
+from reidkit.atomic import hold, not_written, refuse_address
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.terminal import counted, harmless
@@ -385,7 +385,7 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, ReidkitError):
             raise
-        raise DataError(f"{folder} cannot be written ({error.strerror or error}): give another folder") from None
+        raise not_written(folder, error, "another folder") from None
 
 
 def _difference(before: Settings, now: Settings) -> str:
