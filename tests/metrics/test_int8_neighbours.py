@@ -43,8 +43,20 @@ KINDS = {
 }
 
 
+def exact(ours: Matrix, theirs: Matrix) -> Matrix:
+    return np.asarray(ours.astype(np.int32) @ theirs.astype(np.int32).T)
+
+
 @pytest.fixture
-def always(monkeypatch: pytest.MonkeyPatch) -> None:
+def products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the right products of codes on every processor: torch's wrap at 16 bits on those without VNNI."""
+    if not has_int8():
+        monkeypatch.setattr(module, "multiply_codes", exact)
+        monkeypatch.setattr(module, "has_int8", lambda: True)
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch, products: None) -> None:
     """Have codes used whatever the size, the features and the processor."""
     monkeypatch.setattr(module, "WORTH_CODES", 0)
     monkeypatch.setattr(module, "MOST", np.inf)
@@ -91,6 +103,7 @@ def test_neighbours_are_those_of_single_precision(kind: str, room: int, monkeypa
     np.testing.assert_allclose(into[0], into[1], atol=2e-6)
 
 
+@pytest.mark.usefixtures("products")
 def test_only_where_a_sample_says_that_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """People apart from each other are; strangers who are all equally far are not, nor is little work."""
     monkeypatch.setattr(module, "promises_int8", lambda: True)
@@ -117,10 +130,14 @@ def test_a_processor_without_products_of_eight_bits(features: dict[str, bool], m
 
 def test_torch_multiplies_rightly_or_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products that wrap at 16 bits, as some processors' do, and a torch that has none."""
+    codes = np.full((2, 2048), 127, np.int8)
+    if has_int8.__wrapped__():
+        np.testing.assert_array_equal(multiply_codes(codes, codes), 2048 * 127**2)
+    monkeypatch.setattr(module, "multiply_codes", exact)
     assert has_int8.__wrapped__()
 
     def saturated(ours: Matrix, theirs: Matrix) -> Matrix:
-        return np.clip(multiply_codes(ours, theirs), -(2**15), 2**15 - 1)
+        return np.clip(exact(ours, theirs), -(2**15), 2**15 - 1)
 
     monkeypatch.setattr(module, "multiply_codes", saturated)
     assert not has_int8.__wrapped__()
