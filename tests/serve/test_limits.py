@@ -144,7 +144,7 @@ def test_an_overloaded_service_refuses_before_it_reads(own, held):
     own.service.batcher.rate = 4.0  # of which a quarter is expected: two images in two seconds
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(own.post, "/v1/embed", content=picture(1), headers=JPEG)
-        assert held.entered.wait(30)
+        assert held.entered.wait(120)
         second = pool.submit(own.post, "/v1/embed", content=picture(2), headers=JPEG)
         wait_for(lambda: own.service.admission.places == 2)
         port = own.base_url.port
@@ -165,7 +165,7 @@ def test_an_overloaded_service_refuses_before_it_reads(own, held):
 def test_who_goes_away_is_not_served(own, held):
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(own.post, "/v1/embed", content=picture(1), headers=JPEG)
-        assert held.entered.wait(30)
+        assert held.entered.wait(120)
         port, data = own.base_url.port, picture(2)
         with socket.create_connection(("127.0.0.1", port)) as gone:
             gone.sendall(
@@ -184,7 +184,7 @@ def test_who_goes_away_is_not_served(own, held):
 def test_who_waits_too_long_is_told(own, held, monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(own.post, "/v1/embed", content=picture(1), headers=JPEG)
-        assert held.entered.wait(30)
+        assert held.entered.wait(120)
         monkeypatch.setattr(own.service, "settings", replace(own.service.settings, timeout=0.2))  # for the second alone
         second = pool.submit(own.post, "/v1/embed", content=picture(2), headers=JPEG)
         wait_for(lambda: len(own.service.batcher) == 1)
@@ -220,7 +220,7 @@ def test_one_bad_picture_of_a_batch_fails_alone(own, held, monkeypatch):
     Image.new("RGB", (32, 32)).save(black, "PNG")
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(own.post, "/v1/embed", content=picture(1), headers=JPEG)
-        assert held.entered.wait(30)
+        assert held.entered.wait(120)
         bad = pool.submit(own.post, "/v1/embed", content=black.getvalue(), headers=JPEG)
         good = pool.submit(own.post, "/v1/embed", content=picture(2), headers=JPEG)
         wait_for(lambda: len(own.service.batcher) == 2)
