@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
+import secrets
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 # Several tests and the commands that they start share the cores: threads of each would wait for those of the others.
@@ -36,6 +39,18 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Begin each test with the same random numbers, whatever ran before it in this process: workers share tests out anew
+    at each run. With REIDKIT_FUZZ they are others.
+    """
+    seed = secrets.randbits(32) if "REIDKIT_FUZZ" in os.environ else 0
+    random.seed(seed)
+    for name, function in (("numpy.random", "seed"), ("torch", "manual_seed")):
+        if name in sys.modules:
+            getattr(sys.modules[name], function)(seed)
 
 
 @pytest.fixture(scope="session")

@@ -184,7 +184,7 @@ def test_weighted_without_a_pair_costs_nothing():
 )
 def test_labels_that_are_not_one_for_each_feature(loss):
     """Labels [B, 1] would be compared as something else: the batch-hard loss was 0."""
-    feat, label = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])
+    feat, label = torch.eye(4, 3), torch.tensor([0, 0, 1, 1])
     for wrong in (label[:, None], label[:3]):
         with pytest.raises(UsageError, match=r"pass features \[B, D\] and labels \[B\]"):
             loss(feat, wrong)
