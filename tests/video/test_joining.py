@@ -49,6 +49,27 @@ def test_tracks_that_touch_are_not_seen_together():
     assert join(tracks, 0.8).people.tolist() == [0, 0]
 
 
+def test_doubles_are_seen_together_and_are_no_two_people():
+    """Tracks 0 and 1 are one person who is found twice; 2 is somebody else beside them, though all look alike."""
+    tracks = Tracks.of(turned(0, 0, 0, 90), np.zeros(4), np.full(4, 5.0), doubles=[(1, 0)])
+    expected = 1 - np.eye(4)
+    expected[0, 1] = expected[1, 0] = 0
+    np.testing.assert_array_equal(together(tracks, slice(0, 4)), expected)
+    np.testing.assert_array_equal(together(tracks, slice(1, 3)), expected[1:3])
+    assert join(tracks, 0.8).people.tolist() == [0, 0, 1, 2]
+    with pytest.raises(DataError, match="doubles are pairs of numbers of tracks"):
+        Tracks.of(turned(0, 0), [0, 0], [5, 5], doubles=[(0, 2)])
+
+
+def test_doubles_give_no_threshold():
+    """Of eight tracks that are seen together, two are one person: 27 pairs are of strangers, and none is alike."""
+    alike = np.concatenate([np.eye(8)[:1], np.eye(8)[:7]])
+    known = {"first": np.zeros(8), "last": np.full(8, 5.0)}
+    assert propose_threshold(Tracks.of(alike, **known)).threshold > 1
+    found = propose_threshold(Tracks.of(alike, **known, doubles=[(0, 1)]))
+    assert (found.pairs, found.threshold) == (27, pytest.approx(0, abs=1e-9))
+
+
 @pytest.mark.parametrize(("overlap", "people"), [(False, [0, 1]), (True, [0, 0])])
 def test_one_person_in_two_cameras_at_once(overlap, people):
     tracks = Tracks.of(turned(0, 0), [0.0, 1.0], [5.0, 8.0], cameras=[1, 2])

@@ -88,6 +88,23 @@ def test_joining_writes_who_is_proposed(people):
     assert people.check().problems == ()
 
 
+def test_one_person_whom_a_detector_finds_twice_is_no_proof_of_two(people):
+    people.add_vectors([feature(1)], [row("8", "door", 0.5, 5.5)])
+    assert join_people(people, threshold=0.8).people.tolist() in ([1, 2, 3, 1, 3, 4], [1, 2, 3, 2, 3, 4])
+    again = row("8", "door", 0.5, 5.5)
+    again.attributes["doubles"] = "7,0"
+    people.add_vectors([feature(1)], [again], on_conflict="replace")
+    found = join_people(people, threshold=0.8)
+    assert dict(zip([track.name for track in found.tracks], found.people.tolist(), strict=True)) == {
+        "door/0": 1,
+        "door/8": 1,
+        "door/1": 2,
+        "hall/2": 1,
+        "hall/3": 2,
+        "door/4": 3,
+    }
+
+
 def test_what_was_proposed_can_be_taken_back(people):
     before = {each.key: each.attributes for each in people}
     write_people(people, join_people(people, threshold=0.8))

@@ -98,6 +98,32 @@ def test_ids_of_a_file_are_the_pieces_and_the_tracker_is_not_asked(tmp_path: Pat
     assert sorted(numbers[: len(given)]) == sorted(numbers[len(given) :])
 
 
+def test_boxes_in_each_other_are_noted_as_doubles(tmp_path: Path) -> None:
+    """Track 3 is nine tenths within figure 0, and 4 is at first behind figure 1 and then beside it."""
+    boxes = truth(tmp_path / "gt.txt", figures=(0, 1))
+    with boxes.open("a") as file:
+        for frame in range(FRAMES):
+            left, top, *_ = box(0, frame)
+            file.write(f"\n{frame + 1},3,{left + 3},{top + 1},20,36,1,-1,-1,-1")
+            left, top, *_ = box(1, frame)
+            aside = 15 * (frame > FRAMES // 2)
+            file.write(f"\n{frame + 1},4,{left + 1 + aside},{top + 10},18,34,1,-1,-1,-1")
+    people = open_gallery("memory", Colours())
+    out = tmp_path / "out"
+    track([video(tmp_path)], out, boxes=[boxes], model=Colours(), gallery=people)
+    assert {row.key: row.attributes.get("doubles") for row in people} == {
+        "hall/1": "3",
+        "hall/2": None,
+        "hall/3": "1",
+        "hall/4": None,
+    }
+    assert [piece.doubles for piece in read_pieces(out)] == [("3",), (), ("1",), ()]
+    # From the folder, a gallery gets the same rows.
+    later = open_gallery("memory", Colours())
+    assert track([video(tmp_path)], out, boxes=[boxes], model=Colours(), gallery=later).reused == ["hall"]
+    assert [row.attributes for row in later] == [row.attributes for row in people]
+
+
 def test_ids_are_not_dropped_in_silence_where_a_box_has_none(tmp_path: Path) -> None:
     boxes = truth(tmp_path / "gt.txt", figures=(0, 1))
     rows = boxes.read_text().splitlines()

@@ -64,6 +64,14 @@ def overlaps(first: Boxes, second: Boxes) -> NDArray[np.float32]:
     return ratio
 
 
+def nested(boxes: Boxes, least: float) -> NDArray[np.bool_]:
+    """Return which two of the boxes [N, 4] share `least` of the smaller one or more, as [N, N]."""
+    area = areas(boxes)
+    smaller = np.minimum(area[:, None], area)
+    found: NDArray[np.bool_] = (smaller > 0) & (intersections(boxes, boxes) >= least * smaller)
+    return found
+
+
 def suppress(boxes: Boxes, scores: NDArray[np.float32], most: float) -> NDArray[np.int64]:
     """Return the rows that non-maximum suppression keeps, by falling score: none overlaps a better one above `most`."""
     waiting = np.argsort(-scores, kind="stable")

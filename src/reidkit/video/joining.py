@@ -11,7 +11,7 @@ people, does not make them one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -59,10 +59,12 @@ class Tracks:
         cameras: A number for each camera, int64 [N]; -1: not known.
         clocks: A number for each clock, int64 [N]: only times of one clock can be compared; -1: no time is known.
         ids: Ids that somebody has confirmed, int64 [N]; -1: not confirmed. Equal ones are always joined, others never.
+        doubles: Pairs of tracks, int64 [P, 2], that are no two people for certain, though they are seen at the same
+            time: the boxes of one lie in those of the other, as a detector finds one person twice.
 
     Raises:
-        DataError: arrays that are not of one length; features that are zero or not finite; a track that ends before it
-            begins.
+        DataError: arrays that are not of one length; doubles that are no pairs of tracks; features that are zero or not
+            finite; a track that ends before it begins.
     """
 
     features: NDArray[np.floating]
@@ -71,9 +73,10 @@ class Tracks:
     cameras: Integers
     clocks: Integers
     ids: Integers
+    doubles: Integers = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     @staticmethod
-    def of(
+    def of(  # noqa: PLR0913 (one for each column)
         features: ArrayLike,
         first: ArrayLike,
         last: ArrayLike,
@@ -81,6 +84,7 @@ class Tracks:
         cameras: ArrayLike | None = None,
         clocks: ArrayLike | None = None,
         ids: ArrayLike | None = None,
+        doubles: ArrayLike | None = None,
     ) -> Tracks:
         """Return tracks of anything that makes such arrays; without `clocks` there is one, without `cameras` too."""
         count = len(np.asarray(first))
@@ -92,6 +96,7 @@ class Tracks:
             cameras=zero if cameras is None else np.asarray(cameras, np.int64),
             clocks=zero if clocks is None else np.asarray(clocks, np.int64),
             ids=unknown if ids is None else np.asarray(ids, np.int64),
+            doubles=np.asarray(() if doubles is None else doubles, np.int64).reshape(-1, 2),
         )
 
     def __post_init__(self) -> None:
@@ -102,6 +107,8 @@ class Tracks:
             )
         if not np.isfinite(self.features).all() or not (np.linalg.norm(self.features, axis=1) > 0).all():
             raise DataError("a feature is zero, or holds a NaN or an infinity: leave that track out")
+        if ((self.doubles < 0) | (self.doubles >= len(self.first))).any():
+            raise DataError("doubles are pairs of numbers of tracks, from 0 up: pass such pairs")
         known = self.clocks != UNKNOWN
         if not (self.first[known] <= self.last[known]).all():
             raise DataError("a track ends before it begins, or has no time: give it the clock -1")
@@ -159,15 +166,31 @@ class Joined:
 def together(tracks: Tracks, rows: slice, *, cameras_overlap: bool = False) -> NDArray[np.bool_]:
     """Return which tracks of `rows` and which others are certainly two people, bool [n, N].
 
-    They are seen at the same time: by one camera or, unless `cameras_overlap`, by any two. A track and itself are not.
+    They are seen at the same time: by one camera or, unless `cameras_overlap`, by any two. A track and itself are not,
+    nor are doubles.
     """
-    first, last = tracks.first[rows, None], tracks.last[rows, None]
-    apart = (first < tracks.last) & (tracks.first < last)
-    apart &= (tracks.clocks[rows, None] == tracks.clocks) & (tracks.clocks != UNKNOWN)
+    everything = np.arange(len(tracks))
+    return _apart(tracks, everything[rows], everything, cameras_overlap=cameras_overlap)
+
+
+def _apart(tracks: Tracks, rows: Integers, columns: Integers, *, cameras_overlap: bool) -> NDArray[np.bool_]:
+    """Return which tracks of `rows` and of `columns`, each of them once, are certainly two people, bool [n, m]."""
+    first, last, clocks, cameras = (
+        (values[rows, None], values[columns]) for values in (tracks.first, tracks.last, tracks.clocks, tracks.cameras)
+    )
+    apart = (first[0] < last[1]) & (first[1] < last[0])
+    apart &= (clocks[0] == clocks[1]) & (clocks[1] != UNKNOWN)
     if cameras_overlap:
-        apart &= (tracks.cameras[rows, None] == tracks.cameras) & (tracks.cameras != UNKNOWN)
-    numbers = np.arange(len(tracks))
-    return np.asarray(apart & (numbers[rows, None] != numbers))
+        apart &= (cameras[0] == cameras[1]) & (cameras[1] != UNKNOWN)
+    apart &= rows[:, None] != columns
+    # Where each track stands among the rows and the columns; -1: nowhere.
+    place = np.full((2, len(tracks)), -1)
+    place[0, rows], place[1, columns] = np.arange(len(rows)), np.arange(len(columns))
+    one, other = np.concatenate((tracks.doubles, tracks.doubles[:, ::-1])).T
+    row, column = place[0, one], place[1, other]
+    here = (row >= 0) & (column >= 0)
+    apart[row[here], column[here]] = False
+    return np.asarray(apart)
 
 
 def propose_threshold(tracks: Tracks, *, far: float = FAR, cameras_overlap: bool = False) -> Proposal:
@@ -261,11 +284,10 @@ class _Known:
     def distances(self, rows: Integers, columns: Integers) -> Doubles:
         """Return threshold minus similarity [n, m], with `_NEVER` and `_ALWAYS` for pairs that are certain."""
         distances = -self.margins(rows, columns)
-        small = self._part(rows, columns)
-        apart = together(small, slice(0, len(rows)), cameras_overlap=self._overlap)[:, len(rows) :]
+        apart = _apart(self._tracks, rows, columns, cameras_overlap=self._overlap)
         mine, theirs = self._tracks.ids[rows, None], self._tracks.ids[columns]
         both = (mine != UNKNOWN) & (theirs != UNKNOWN)
-        distances[apart & (rows[:, None] != columns) | both & (mine != theirs)] = _NEVER
+        distances[apart | both & (mine != theirs)] = _NEVER
         distances[both & (mine == theirs)] = _ALWAYS
         return distances
 
@@ -327,12 +349,6 @@ class _Known:
             return float(self._threshold)
         limits = self._threshold[np.ix_(self._tracks.cameras[rows], self._tracks.cameras[columns])]
         return np.asarray(limits)
-
-    def _part(self, rows: Integers, columns: Integers) -> Tracks:
-        """Return the tracks of `rows`, then those of `columns`."""
-        both, tracks = np.concatenate((rows, columns)), self._tracks
-        values = {name: getattr(tracks, name)[both] for name in ("first", "last", "cameras", "clocks", "ids")}
-        return Tracks(features=np.ones((len(both), 1)), **values)
 
 
 def _by_appearance(people: Integers) -> Integers:

@@ -18,6 +18,7 @@ from reidkit.gallery.person_ids import PERSON
 from reidkit.gallery.transfer import pages
 from reidkit.metrics.calibration_file import pair_of
 from reidkit.video.joining import FAR, UNKNOWN, Joined, Proposal, Tracks, join, propose_threshold
+from reidkit.video.piece import DOUBLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -338,7 +339,19 @@ def _as_arrays(found: list[Track], features: NDArray[np.float64], names: list[st
         cameras=[UNKNOWN if track.camera is None else numbers[track.camera] for track in found],
         clocks=[clocks.get(track.clock, UNKNOWN) for track in found],
         ids=[UNKNOWN if track.pid is None else track.pid for track in found],
+        doubles=_doubles(found),
     )
+
+
+def _doubles(found: list[Track]) -> list[tuple[int, int]]:
+    """Return the pairs of tracks of one video that are doubles, as their rows say."""
+    places = {track.name: at for at, track in enumerate(found)}
+    pairs = []
+    for at, track in enumerate(found):
+        told = track.row.attributes.get(DOUBLES, "")
+        others = [places.get(f"{track.video}/{name}") for name in str(told).split(",") if told]
+        pairs += [(at, other) for other in others if other is not None and other != at]
+    return pairs
 
 
 def _limits(calibration: Calibration, names: list[str]) -> NDArray[np.float64]:

@@ -41,6 +41,9 @@ and so on, and 0 for boxes whose crops were not chosen."""
 STILL = 30.0
 """Seconds in one place after which a piece may well show a thing and no person."""
 
+DOUBLES, MOST_DOUBLES = "doubles", 20
+"""The attribute of a row that names the doubles of its track, and how many of them at most."""
+
 BOXES, MOT, CROPS, TABLE, FEATURES = "boxes.csv", "mot.txt", "crops", "crops.csv", "features.npz"
 
 
@@ -59,6 +62,8 @@ class Piece:
         start: The clock time of second 0; None: not known.
         feature: The mean of the unit features of the best crops, itself of length 1, float32 [D]; None without a model.
         best: The rows whose crops were chosen, the best one first.
+        doubles: Tracks of the video whose boxes lie in those of this one, or around them, wherever both have one: what
+            a detector finds of one person who is found already, or somebody behind this one.
     """
 
     video: str
@@ -71,6 +76,7 @@ class Piece:
     start: datetime | None = None
     feature: NDArray[np.float32] | None = None
     best: tuple[int, ...] = ()
+    doubles: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -102,8 +108,8 @@ def gallery_row(piece: Piece, *, source: str = "", with_image: bool = True) -> R
     """Return what a gallery knows of a piece: one row, whose feature is that of the piece.
 
     Its time is that of the best crop. Its attributes are `video`, `second` and `frame` of the best crop, `first` and
-    `last` (the seconds of the first and the last box), and `source`, which tells videos of equal names apart. `image`
-    is the path of the best crop in DIR.
+    `last` (the seconds of the first and the last box), `doubles` where there are some (tracks, with a comma between
+    them), and `source`, which tells videos of equal names apart. `image` is the path of the best crop in DIR.
     """
     best = piece.best[0] if piece.best else int(np.argmax(piece.scores))
     second, frame = float(piece.seconds[best]), int(piece.frames[best])
@@ -114,6 +120,8 @@ def gallery_row(piece: Piece, *, source: str = "", with_image: bool = True) -> R
         "first": round(float(piece.seconds[0]), 6),
         "last": round(float(piece.seconds[-1]), 6),
     }
+    if piece.doubles:
+        attributes[DOUBLES] = ",".join(piece.doubles[:MOST_DOUBLES])
     return Row(
         piece.key,
         camera=piece.camera,
@@ -150,6 +158,10 @@ def pieces_of_video(place: Path, record: Record) -> Iterator[Piece]:
         DataError: a file is damaged.
     """
     features, seen = _features(place), set[str]()
+    doubles: dict[str, list[str]] = {}
+    for pair in record.doubles:
+        for one, other in (pair, pair[::-1]):
+            doubles.setdefault(one, []).append(other)
     for track, lines in itertools.groupby(_lines(place / BOXES), key=lambda line: line[0]):
         if track in seen:
             raise DataError(f"{place / BOXES}: the lines of track {track} do not stand together: sort them by track")
@@ -168,6 +180,7 @@ def pieces_of_video(place: Path, record: Record) -> Iterator[Piece]:
             start=datetime.fromisoformat(record.start) if record.start else None,
             feature=features.get(f"{record.video}/{track}"),
             best=tuple(at for _, at in best),
+            doubles=tuple(doubles.get(track, ())),
         )
 
 

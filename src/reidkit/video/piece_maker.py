@@ -9,6 +9,7 @@ import numpy as np
 
 from reidkit.errors import UsageError
 from reidkit.recipe.checks import check_number, check_whole
+from reidkit.video.boxes import nested
 from reidkit.video.crops import Candidates, CropOptions, cut_out, worths
 from reidkit.video.piece import Piece
 from reidkit.video.trackers import TrackerOptions, build_tracker
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from reidkit.video.boxes import Detections
     from reidkit.video.frames import Frame
     from reidkit.video.trackers import Tracker
+
+
+NESTED, MOSTLY = 0.8, 0.9
+"""A box of which this part lies in another one, and of how many of the frames that show both that has to be true.
+
+A detector that finds one person twice finds a part of them in the whole: non-maximum suppression, which goes by the
+intersection over the union, leaves boxes of so different a size alone. Two people, one of them behind the other, come
+apart sooner or later.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +78,16 @@ class _Running:
         self.seconds: list[float] = []
         self.boxes: list[NDArray[np.float32]] = []
         self.scores: list[float] = []
+        self.nested: dict[_Running, int] = {}
+        self.doubles: list[str] = []
+
+    def note_doubles(self) -> None:
+        """Note who is a double of a piece that ends: all that others share with it is known."""
+        for other, count in self.nested.items():
+            del other.nested[self]
+            if count >= MOSTLY * len(np.intersect1d(self.frames, other.frames, assume_unique=True)):
+                self.doubles.append(other.name)
+                other.doubles.append(self.name)
 
 
 class PieceMaker:
@@ -108,6 +128,7 @@ class PieceMaker:
         for row, (track, worth) in enumerate(zip(tracks, self._worths(frame, found), strict=True)):
             if track is not None:
                 self._extend(track, frame, found, row, float(worth))
+        self._note_nested(found, tracks)
         return self._ended(frame)
 
     def finish(self) -> list[Made]:
@@ -135,6 +156,14 @@ class PieceMaker:
         running.boxes.append(box)
         running.scores.append(float(found.scores[row]))
 
+    def _note_nested(self, found: Detections, tracks: Sequence[int | None]) -> None:
+        """Count for each two pieces in how many frames the box of one lies in that of the other."""
+        rows = np.array([row for row, track in enumerate(tracks) if track is not None], np.int64)
+        pairs = np.argwhere(np.triu(nested(found.boxes[rows], NESTED), 1)) if len(rows) > 1 else np.zeros((0, 2), int)
+        for pair in pairs.tolist():
+            one, other = (self._running[track] for row in pair if (track := tracks[rows[row]]) is not None)
+            one.nested[other] = other.nested[one] = one.nested.get(other, 0) + 1
+
     def _ended(self, frame: Frame) -> list[Made]:
         """Return, and forget, the pieces that are over after this frame."""
         over = [track for track, running in self._running.items() if self._is_over(track, running, frame)]
@@ -148,6 +177,7 @@ class PieceMaker:
 
     def _made(self, running: _Running) -> Made | None:
         """Return what has been gathered as a piece with its crops; None for a track of too few boxes."""
+        running.note_doubles()
         if self._tracker and len(running.frames) < self._options.min_boxes:
             return None
         best = running.candidates.best()
@@ -161,5 +191,6 @@ class PieceMaker:
             scores=np.array(running.scores, np.float32),
             start=self._start,
             best=tuple(each.row for each in best),
+            doubles=tuple(running.doubles),
         )
         return Made(piece, [each.pixels for each in best])

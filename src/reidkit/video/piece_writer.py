@@ -56,6 +56,7 @@ class PieceWriter:
         self._lines.writerow(COLUMNS)
         self._crops.writerow(("path", "key", "camera", "track", "time", "video", "second", "frame"))
         self._dim = 0
+        self._doubles: dict[tuple[str, str], None] = {}
         self.boxes = self.pieces = self.crops = 0
 
     def add(self, piece: Piece, crops: Sequence[bytes] = ()) -> None:
@@ -79,6 +80,9 @@ class PieceWriter:
                 self._keys.write(f"{piece.key}\n")
             for file in self._files:
                 file.flush()
+        for other in piece.doubles:
+            if (other, piece.track) not in self._doubles:
+                self._doubles[piece.track, other] = None
         self.boxes, self.pieces, self.crops = self.boxes + len(piece), self.pieces + 1, self.crops + len(crops)
 
     def _write_row(self, piece: Piece, row: int, rank: int, *, kept: bool) -> None:
@@ -125,7 +129,7 @@ class PieceWriter:
         for name in (_VECTORS, _KEYS):
             (self.folder / name).unlink()
         counts = replace(record.counts, boxes=self.boxes, pieces=self.pieces, crops=self.crops)
-        self.record = replace(record, counts=counts, finished=True)
+        self.record = replace(record, counts=counts, doubles=tuple(self._doubles), finished=True)
         write_record(self.folder, self.record)
         return self.record
 

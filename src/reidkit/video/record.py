@@ -89,6 +89,7 @@ class Record:
         remarks: What was wrong with the video, a sentence each.
         notes: What is not wrong, and worth to know.
         galleries: The galleries that hold its pieces, by their uuid.
+        doubles: Pairs of tracks that are doubles of each other (`reidkit.video.piece`).
     """
 
     video: str
@@ -106,6 +107,7 @@ class Record:
     remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     galleries: tuple[str, ...] = ()
+    doubles: tuple[tuple[str, str], ...] = ()
     format: int = FORMAT
 
     @property
