@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 
 from reidkit.errors import DataError, MissingFileError, UsageError
-from reidkit.video.frames import Clock, Sampling, VideoFile
+from reidkit.video import frames
+from reidkit.video.frames import Sampling, VideoFile, decoded_frames
 from reidkit.video.image_folder import ImageFolder
 from tests.video.drawn import plain, turned, write_sound, write_video
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -55,18 +57,19 @@ def test_times_begin_at_zero_where_those_of_the_file_do_not(tmp_path: Path) -> N
     assert [frame.second for frame in VideoFile(path)] == pytest.approx([each / 10 for each in range(20)])
 
 
-class Timed:
-    def __init__(self, time: float | None) -> None:
-        self.time = time
+def test_a_time_far_ahead_moves_no_other_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All later frames followed it by a step each, so that clock times were wrong by a quarter of an hour."""
 
+    def wrong(*given: Any) -> Iterator[Any]:
+        for number, frame in enumerate(decoded_frames(*given)):
+            frame.pts += round(1000 / frame.time_base) if number == 10 else 0
+            yield frame
 
-def test_frames_without_a_time_or_with_an_earlier_one_follow_a_step_on() -> None:
-    clock = Clock(10)
-    times = [5.0, 5.1, None, 5.05, 5.4]
-    assert [clock.second(Timed(time)) for time in times] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
-    assert clock.moved == 2
-    none = Clock(0)
-    assert [none.second(Timed(None)) for _ in "12"] == pytest.approx([0, 0.04])
+    monkeypatch.setattr(frames, "decoded_frames", wrong)
+    source = VideoFile(write_video(tmp_path / "v.mkv", 20))
+    assert [frame.second for frame in source] == pytest.approx([each / 10 for each in range(20)])
+    assert (source.about.moved, source.about.remarks) == (1, [])
+    assert source.about.notes == ["1 frame with times far from the others: put between those around"]
 
 
 def test_a_telephone_held_upright_gives_upright_frames(tmp_path: Path) -> None:

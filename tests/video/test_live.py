@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -18,6 +19,7 @@ import pytest
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError
 from reidkit.video import TrackOptions, read_pieces, track
+from reidkit.video import live as live_module
 from reidkit.video.live import LiveInput, is_live, shown_address
 from reidkit.video.piece_maker import PieceOptions
 from reidkit.video.record import Record, Settings, Source
@@ -129,6 +131,28 @@ def test_seconds_rise_where_the_times_of_a_stream_run_ahead_or_back(apart: int) 
     live = LiveInput("rtsp://cam/1", connect=lambda _: (Connection(3, taken, apart), None), pauses=(0.001,))
     seconds = seconds_of(live, taken, 7)
     assert all(before < after for before, after in pairwise(seconds))
+
+
+def test_a_time_ahead_of_the_clock_does_not_move_those_that_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One frame a second, of which one says that it is eight seconds later: all that followed were late by as much."""
+    taken, now = threading.Semaphore(0), [0.0]
+    monkeypatch.setattr(live_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    class Ahead(Connection):
+        def demux(self, stream: object) -> Iterator[Any]:
+            for number, packet in enumerate(super().demux(stream)):
+                packet.decode()[0].pts += 8000 * (number == 2)
+                yield packet
+
+    live = LiveInput("rtsp://cam/1", connect=lambda _: (Ahead(20, taken, 1000), None))
+    frames, seconds = iter(live), []
+    for number in range(14):
+        now[0] = float(number)
+        taken.release()
+        seconds.append(next(frames).second)
+    taken.release(20)
+    live.close()
+    assert seconds == pytest.approx([0, 1, 10, *(10 + each / 1000 for each in range(1, 9)), 11, 12, 13])
 
 
 @pytest.fixture

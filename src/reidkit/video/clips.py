@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from reidkit.atomic import not_written
 from reidkit.errors import DataError, MissingFileError
 from reidkit.terminal import chance_words
+from reidkit.video.clock import FALLBACK_RATE
 from reidkit.video.encode import write_video
 from reidkit.video.frames import (
-    FALLBACK_RATE,
     VideoFile,
     decoded_frames,
     import_av,

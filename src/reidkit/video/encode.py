@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit.atomic import not_written
 from reidkit.errors import DataError
-from reidkit.video.frames import FALLBACK_RATE, import_av
+from reidkit.video.clock import FALLBACK_RATE
+from reidkit.video.frames import import_av
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

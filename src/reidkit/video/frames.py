@@ -19,6 +19,7 @@ import numpy as np
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.extras import import_extra
 from reidkit.terminal import counted
+from reidkit.video.clock import FALLBACK_RATE, Clock
 from reidkit.workers import threads_here
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ EARLIEST = 1990
 
 WHOLE = "play it to see whether it is whole"
 
-FALLBACK_RATE = 25.0
-"""Frames a second, where frames have no times and the file no rate."""
-
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -64,7 +62,7 @@ class About:
         frames: How many frames it should have; 0: not known.
         last: The number of its last frame, where numbers may be left out; 0: that of the frames that were read.
         created: When its recording began, where it says so.
-        moved: Frames without a time, or with an earlier one, known at the end: their seconds are not those of the file.
+        moved: Frames whose seconds are not those of the file, known at the end.
         remarks: What was wrong with it, a sentence each; complete when all frames were read.
         notes: What is not wrong, and worth to know.
     """
@@ -138,9 +136,8 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[Frame]:
         clock, shown_until = Clock(self.about.rate), 0.0
-        for decoded in decoded_frames(self._container, self._stream, self.about.remarks):
+        for decoded, second in clock.timed(decoded_frames(self._container, self._stream, self.about.remarks)):
             self.read += 1
-            second = clock.second(decoded)
             shown_until = second + float((decoded.duration or 0) * (decoded.time_base or 0))
             if self._sampling.takes(second):
                 yield Frame(self.read, second, upright(decoded, str(self.path)))
@@ -150,40 +147,14 @@ class VideoFile:
         """Remark on a file that is shorter than it says, or without frames."""
         if not self.read:
             self.about.remarks.append("it has no frames")
-        elif self.about.seconds - shown_until > max(1.0, 2 / (self.about.rate or FALLBACK_RATE)):
+        elif clock.trusted and self.about.seconds - shown_until > max(1.0, 2 / (self.about.rate or FALLBACK_RATE)):
             self.about.remarks.append(f"it is cut: it ends at {clock.last:.1f} s of {self.about.seconds:.1f} s")
         self.about.moved = clock.moved
-        if clock.moved:
-            frames = counted(clock.moved, "frame")
-            how = f"each was put {clock.step:.3g} s after the last"
-            self.about.notes.append(f"{frames} without a time, or with an earlier one: {how}")
+        self.about.notes += clock.notes()
 
     def close(self) -> None:
         """Let go of the file."""
         self._container.close()
-
-
-class Clock:
-    """The second of each frame from the first one on; one without a time, or with an earlier one, follows a step on."""
-
-    def __init__(self, rate: float) -> None:
-        self.step = 1 / (rate or FALLBACK_RATE)
-        self._first: float | None = None
-        self.last, self.moved = -self.step, 0
-
-    def second(self, decoded: Any) -> float:
-        """Return the second of the next frame."""
-        time = decoded.time
-        if time is not None and self._first is None:
-            self._first = float(time) - max(self.last + self.step, 0.0)
-        second = self.last + self.step if time is None else float(time) - (self._first or 0.0)
-        if second <= self.last:
-            second = self.last + self.step
-            self.moved += 1
-        elif time is None:
-            self.moved += 1
-        self.last = second
-        return second
 
 
 def import_av() -> Any:

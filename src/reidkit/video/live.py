@@ -171,8 +171,8 @@ class LiveInput:
                 second = now if stamp is None else stamp + offset
                 # The stream's own times are even; they are trusted while they rise, and keep up with the clock.
                 if second <= self._last or abs(second - now) > PATIENCE:
+                    offset = now - (stamp or 0.0)  # and of the next ones, whatever has to be added to this one
                     second = max(now, self._last + 0.001)
-                    offset = second - (stamp or 0.0)
                 self._last, came, self.read = second, came + 1, self.read + 1
                 if self._sampling.takes(second):
                     with self._changed:

@@ -82,7 +82,7 @@ class Record:
         width: Of the upright frames, in pixels, as `height`; 0 where there was no frame.
         rate: Frames a second on average, as the file says; 0: not known.
         seconds: From the beginning to the last frame that was read.
-        moved: Frames without a time, or with an earlier one, whose seconds are therefore not those of the file.
+        moved: Frames whose seconds are not those of the file, as their times are wrong or begin again.
         start: The clock time of second 0 in ISO 8601; "" where it is not known.
         start_from: Who says so: the user (`given`), the file (`creation time`), the `clock` of live input; "" for none.
         finished: Whether it was read to its end; what is not is begun anew by the next run.
