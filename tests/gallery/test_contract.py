@@ -594,6 +594,18 @@ def test_thumbnails(gallery):
     assert gallery.thumbnails(["c", "b", "a"]) == [None, None, b"jpeg"]
 
 
+def test_digests_are_those_of_the_contents_in_galleries_of_all_kinds(gallery):
+    fill(gallery, camera=["door", "hall", None, "door"])
+    other = open_gallery("memory", Colours())
+    other.add_vectors(gallery.vectors(["a", "b"]), [Row("a", camera="door"), Row("b", camera="yard")])
+    ours, theirs = gallery.digests(["b", "nobody", "a"]), other.digests(["a", "b"])
+    assert ours.keys() == {"a", "b"}
+    assert (ours["a"] == theirs["a"], ours["b"] == theirs["b"]) == (True, False)
+    other.add_vectors([GREEN], [Row("a", camera="door")], on_conflict="replace")
+    assert other.digests(["a"]) != {"a": ours["a"]}
+    assert gallery.digests([]) == {}
+
+
 def test_info(gallery):
     fill(gallery, camera=["door", "hall", None, "door"], time=[NOON, NOON + timedelta(hours=2), None, None])
     info = gallery.info()

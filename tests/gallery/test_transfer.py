@@ -160,7 +160,17 @@ def test_a_copy_goes_on_where_it_stopped(gallery, tmp_path, monkeypatch):
         assert (done.count("added"), done.count("unchanged")) == (14, 16)
         assert same(gallery, copy)
         assert copy.thumbnail("ü/0.jpg") == b"jpeg"
-        assert copy_gallery(gallery, copy).count("unchanged") == 30
+        original, read = LocalGallery.contents, []
+        with monkeypatch.context() as patched:  # what has the same digest is not read
+            patched.setattr(
+                LocalGallery, "contents", lambda self, rows, **how: read.extend(rows) or original(self, rows, **how)
+            )
+            assert sorted(copy_gallery(gallery, copy).keys) == sorted(row.key for row in ROWS)
+        assert read == []
+        gallery.add_vectors(VECTORS[:1], ROWS[7:8], on_conflict="replace")
+        done = copy_gallery(gallery, copy)
+        assert (done.count("replaced"), done.count("unchanged")) == (1, 29)
+        np.testing.assert_array_equal(copy.vectors([ROWS[7].key]), VECTORS[:1])
     with (
         LocalGallery.create(tmp_path / "other.db", fingerprint="beef", dim=5) as other,
         pytest.raises(DataError, match="a gallery of the model abc with 5 numbers cannot be copied into one of beef"),

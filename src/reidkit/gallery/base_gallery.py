@@ -84,6 +84,10 @@ class BaseGallery(ABC):
         """Return rows with their features: see `Gallery.contents`."""
 
     @abstractmethod
+    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return what names the contents of rows by key: see `Gallery.digests`."""
+
+    @abstractmethod
     def keys(self) -> list[str]:
         """Return the keys of all rows, in the order of their ids."""
 

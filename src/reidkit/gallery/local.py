@@ -170,6 +170,11 @@ class LocalGallery(BaseGallery):
             pictures = dict(connection.execute(asked, [numbers])) if thumbnails else {}
         return Contents(kept, vectors, [pictures.get(row.id) for row in kept])
 
+    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return what names the contents of rows by key: see `Gallery.digests`."""
+        with self._database.reading() as connection:
+            return {key: digest for key, (_, digest) in known_digests(connection, keys).items()}
+
     def info(self) -> Info:
         """Return what the gallery is."""
         asked = (

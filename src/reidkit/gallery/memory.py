@@ -15,7 +15,7 @@ import numpy as np
 
 from reidkit.errors import DataError
 from reidkit.gallery.base_gallery import PAGE, BaseGallery, calibration_of, refuse_other_count
-from reidkit.gallery.conflicts import conflict, is_same
+from reidkit.gallery.conflicts import conflict, digest_of, is_same
 from reidkit.gallery.filters import EVERYTHING, check_filter
 from reidkit.gallery.kernels import cosines
 from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position
@@ -102,6 +102,12 @@ class MemoryGallery(BaseGallery):
         vectors = np.array([entry.vector for entry in found], np.float32).reshape(-1, self.dim)
         pictures = [entry.thumbnail if thumbnails else None for entry in found]
         return Contents([entry.row for entry in found], vectors, pictures)
+
+    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return what names the contents of rows by key: see `Gallery.digests`."""
+        with self._lock:
+            found = [self._entries[self._ids[key]] for key in keys if key in self._ids]
+        return {entry.row.key: digest_of(entry.row, entry.vector.astype("<f4").tobytes()) for entry in found}
 
     def check(self) -> Check:
         """Find nothing, as there is no file that can be damaged."""

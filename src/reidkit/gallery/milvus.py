@@ -148,6 +148,11 @@ class MilvusGallery(BaseGallery):
         pictures = [base64.b64decode(found[row.id].get("thumbnail", "")) or None for row in kept]
         return Contents(kept, vectors, pictures)
 
+    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return what names the contents of rows by key: see `Gallery.digests`."""
+        found = self._records(keys, ("key", "digest"))
+        return {record["key"]: bytes.fromhex(record["digest"]) for record in found}
+
     def person_names(self) -> dict[int, str | None]:
         """Return the name of each id: see `Gallery.person_names`."""
         first: dict[int, Row] = {}

@@ -286,6 +286,12 @@ class Gallery(Protocol):
         What was removed or replaced since is left out: by its key, the feature of another image would be found.
         """
 
+    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return what names the contents of rows, columns and feature, by key; of those that are there.
+
+        Rows of two galleries with one digest are the same, but for thumbnails.
+        """
+
     def count(self, matching: Filter = EVERYTHING) -> int:
         """Return how many rows meet a filter."""
 

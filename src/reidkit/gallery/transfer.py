@@ -97,10 +97,20 @@ def pages(gallery: Gallery, matching: Filter = EVERYTHING) -> Iterator[tuple[Row
         cursor = page.next or None
 
 
-def _contents(gallery: Gallery, matching: Filter = EVERYTHING, *, thumbnails: bool = False) -> Iterator[Contents]:
-    """Yield the rows that meet a filter with their features, some at a time; also those that are replaced meanwhile."""
+def _contents(
+    gallery: Gallery,
+    matching: Filter = EVERYTHING,
+    *,
+    thumbnails: bool = False,
+    wanted: Callable[[Sequence[Row]], Sequence[Row]] = lambda rows: rows,
+) -> Iterator[Contents]:
+    """Yield the rows that meet a filter with their features, some at a time; also those that are replaced meanwhile.
+
+    Of each page, `wanted` says which rows these are.
+    """
     missed: set[str] = set()
-    for some in pages(gallery, matching):
+    for page in pages(gallery, matching):
+        some = wanted(page)
         found = gallery.contents(some, thumbnails=thumbnails)
         yield found
         missed |= {row.key for row in some}.difference(row.key for row in found.rows)
@@ -251,14 +261,24 @@ def copy_gallery(source: Gallery, target: Gallery, progress: Callable[[int, int]
         )
     keys: list[str] = []
     status: list[Status] = []
-    total, done = source.count(), 0
-    named, others = named_ids(source)
-    for rows, vectors, pictures in _contents(source, thumbnails=True):
-        settle = settle_named((row.key for row in rows if row.pid in named), taken=others)
-        added = target.add_vectors(vectors, rows, thumbnails=pictures, on_conflict="replace", settle=settle)
-        keys += added.keys
-        status += added.status
-        done += len(rows)
+    total = source.count()
+
+    def not_there(rows: Sequence[Row]) -> list[Row]:
+        names = [row.key for row in rows]
+        ours, theirs = source.digests(names), target.digests(names)
+        same = {name for name, digest in ours.items() if theirs.get(name) == digest}
+        keys.extend(same)
+        status.extend(["unchanged"] * len(same))
+        return [row for row in rows if row.key not in same]
+
+    ids = None
+    for rows, vectors, pictures in _contents(source, thumbnails=True, wanted=not_there):
+        if rows:
+            named, others = ids = ids or named_ids(source)  # all rows are read for it
+            settle = settle_named((row.key for row in rows if row.pid in named), taken=others)
+            added = target.add_vectors(vectors, rows, thumbnails=pictures, on_conflict="replace", settle=settle)
+            keys += added.keys
+            status += added.status
         if progress:
-            progress(min(done, total), total)
+            progress(min(len(keys), total), total)
     return Added(tuple(keys), tuple(status))
