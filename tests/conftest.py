@@ -43,8 +43,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Begin each test with the same random numbers, whatever ran before it in this process: workers share tests out anew
-    at each run. With REIDKIT_FUZZ they are others.
+    """Begin each test with the same random numbers, whatever ran before it in this process.
+
+    Workers share tests out anew at each run. With REIDKIT_FUZZ they are others.
     """
     seed = secrets.randbits(32) if "REIDKIT_FUZZ" in os.environ else 0
     random.seed(seed)
