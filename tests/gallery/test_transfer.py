@@ -119,6 +119,25 @@ def test_an_export_does_not_hold_all_vectors(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["wide.db", "wide.npz"]
 
 
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_an_export_does_not_hold_all_rows(tmp_path, monkeypatch, ending):
+    """20,000 rows with two texts of 1,000 letters: 40 MB, of which a twentieth is looked at at a time."""
+    monkeypatch.setattr(module, "GROUP", 1000)
+    rows = [Row(f"{n:05d}", image=f"{n:05d}" * 200, track=f"{n:05d}" * 200) for n in range(20_000)]
+    with empty(tmp_path / "long.db") as long:
+        long.add_vectors(np.ones((20_000, 5)), rows)
+        export_gallery(long, tmp_path / f"first.{ending}", Filter(keys=["00000"]))  # what it imports is there before
+        tracemalloc.start()
+        try:
+            assert export_gallery(long, tmp_path / f"long.{ending}") == 20_000
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 20e6
+    _, read = module.read_rows(tmp_path / f"long.{ending}")
+    assert [(row.key, row.image, row.track) for row in read] == [(row.key, row.image, row.track) for row in rows]
+
+
 def test_columns_of_another_kind_are_refused(gallery, tmp_path):
     export_gallery(gallery, tmp_path / "people.npz")
     with np.load(tmp_path / "people.npz") as file:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import zipfile
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +16,12 @@ from reidkit.gallery.filters import EVERYTHING
 from reidkit.gallery.person_ids import PERSON, named_ids, settle_named
 from reidkit.gallery.protocol import Added
 from reidkit.gallery.row import Row
+from reidkit.gallery.waiting import NUMBERS, TEXTS, WaitingRows
 from reidkit.types import NO_CAMERA, Embeddings
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
     from reidkit.gallery.protocol import Contents, Gallery, Status
 
 PAGE = 1000
-TEXTS = ("keys", "cameras", "tracks", "times", "images", "attributes")
-"""Columns of a file of a gallery beside those of every features file, as text, "" where there is nothing."""
+GROUP, GROUP_BYTES = 16_384, 32 << 20
+"""Rows of a group in a .parquet, and the bytes of their features, at most."""
+
+OWN_TEXTS = tuple(name for name in TEXTS if name != "paths")
+"""Columns of text that a file of a gallery has beside those of every features file."""
 
 
 def export_gallery(
@@ -52,39 +56,24 @@ def export_gallery(
     if ending not in (".npz", ".parquet"):
         raise UsageError(f"{path} is neither an .npz nor a .parquet: name the file so", argument="path")
     refuse_address(path)
-    rows: list[Row] = []
+    if ending == ".parquet":
+        _require_pyarrow()
     total = gallery.count(matching)
     with os_errors_as(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # The vectors wait in a file without a name until their number is known: memory may have no room for them.
-    with os_errors_as(path), tempfile.TemporaryFile(dir=path.parent) as waiting:
+    with os_errors_as(path), WaitingRows(path.parent, gallery.dim) as waiting:
+        done = 0
         for found in _contents(gallery, matching):
-            rows += found.rows
-            waiting.write(found.vectors.tobytes())
+            if found.rows:
+                waiting.add(found)
+            done += len(found.rows)
             if progress:
-                progress(min(len(rows), total), total)
-        waiting.flush()
-        shape = (len(rows), gallery.dim)
-        vectors = np.memmap(waiting, np.float32, "r+", shape=shape) if rows else np.zeros(shape, np.float32)
-        rows, vectors = _last_of_each(rows, vectors)
-        if ending == ".npz":
-            with atomic_write(path) as file:
-                content = {"vectors": vectors, "model": np.array(gallery.model), **_columns(rows)}
-                np.savez(file, **content)  # type: ignore[arg-type]
-        else:
-            _write_parquet(path, vectors, _columns(rows), gallery.model)
-    return len(rows)
-
-
-def _last_of_each(rows: list[Row], vectors: NDArray[np.float32]) -> tuple[list[Row], NDArray[np.float32]]:
-    """Return the last row of each key, with features, moved in place: what was replaced meanwhile came twice."""
-    kept = sorted({row.key: at for at, row in enumerate(rows)}.values())
-    if len(kept) == len(rows):
-        return rows, vectors
-    for first in range(0, len(kept), PAGE):
-        some = kept[first : first + PAGE]
-        vectors[first : first + len(some)] = vectors[some]  # none of which has been written over
-    return [rows[at] for at in kept], vectors[: len(kept)]
+                progress(min(done, total), total)
+        kept = waiting.kept()
+        with atomic_write(path) as file:
+            write = _write_npz if ending == ".npz" else _write_parquet
+            write(file, waiting, kept, (gallery.model, gallery.dim))
+    return int(kept.sum())
 
 
 def pages(gallery: Gallery, matching: Filter = EVERYTHING) -> Iterator[tuple[Row, ...]]:
@@ -121,39 +110,71 @@ def _contents(
         missed = {row.key for row in again}.difference(row.key for row in found.rows)
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
-    names = sorted({row.camera for row in rows if row.camera is not None}, key=lambda name: (len(name), name))
-    # Cameras that have numbers keep them; names are numbered behind these.
-    numbers = {name: int(name) for name in names if name.isdecimal() and int(name) < 2**31}
-    following = max(numbers.values(), default=-1) + 1
-    numbers |= {name: following + at for at, name in enumerate(name for name in names if name not in numbers)}
-    texts = {
-        "keys": [row.key for row in rows],
-        "paths": [row.image or row.key for row in rows],
-        "cameras": [row.camera or "" for row in rows],
-        "tracks": [row.track or "" for row in rows],
-        "times": [row.time.isoformat() if row.time else "" for row in rows],
-        "images": [row.image or "" for row in rows],
-        "attributes": [json.dumps(dict(row.attributes), ensure_ascii=False) if row.attributes else "" for row in rows],
-    }
-    return {
-        "pids": np.array([-1 if row.pid is None else row.pid for row in rows], np.int64),
-        "camids": np.array([NO_CAMERA if row.camera is None else numbers[row.camera] for row in rows], np.int64),
-        **{name: np.array(values, np.str_) for name, values in texts.items()},
-    }
+def _write_npz(file: IO[bytes], waiting: WaitingRows, kept: NDArray[np.bool_], of: tuple[str, int]) -> None:
+    """Write the arrays of an .npz one after the other, with one part of each in memory at a time."""
+    model, dim = of
+    count = int(kept.sum())
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("vectors.npy", "w", force_zip64=True) as stream:
+            _write_header(stream, np.dtype("<f4"), (count, dim))
+            for vectors in waiting.vectors(kept):
+                stream.write(vectors.tobytes())
+        with archive.open("model.npy", "w", force_zip64=True) as stream:
+            np.lib.format.write_array(stream, np.array(model))
+        types = dict.fromkeys(NUMBERS, "<i8") | {name: f"<U{max(1, width)}" for name, width in waiting.widths.items()}
+        for name, kind in types.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                _write_header(stream, np.dtype(kind), (count,))
+                for values in waiting.column(name, kept):
+                    stream.write(np.array(values, kind).tobytes())
 
 
-def _write_parquet(path: Path, vectors: NDArray[np.float32], columns: dict[str, NDArray[Any]], model: str) -> None:
+def _write_header(stream: IO[bytes], kind: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
+def _write_parquet(file: IO[bytes], waiting: WaitingRows, kept: NDArray[np.bool_], of: tuple[str, int]) -> None:
+    """Write a .parquet a group of rows after the other, with one of them in memory at a time."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    model, dim = of
+    kinds = dict.fromkeys(NUMBERS, pa.int64()) | dict.fromkeys(TEXTS, pa.string())
+    columns = [(_singular(name), kind) for name, kind in kinds.items()]
+    schema = pa.schema([("vector", pa.list_(pa.float32(), dim)), *columns], metadata={"model": model})
+    with parquet.ParquetWriter(file, schema, write_page_checksum=True) as writer:
+        parts = zip(waiting.vectors(kept), *(waiting.column(name, kept) for name in kinds), strict=True)
+        for group in _groups(parts, max(1, min(GROUP, GROUP_BYTES // (4 * dim)))):
+            vectors, *values = zip(*group, strict=True)
+            arrays = [pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(vectors).reshape(-1)), dim)]
+            for kind, column in zip(kinds.values(), values, strict=True):
+                arrays.append(pa.array([value for some in column for value in some], kind))
+            writer.write_table(pa.table(arrays, schema=schema))
+
+
+def _groups(parts: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield parts, whose first are features, with about so many rows together."""
+    group: list[tuple[Any, ...]] = []
+    for part in parts:
+        group.append(part)
+        if sum(len(each[0]) for each in group) >= size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _require_pyarrow() -> None:
+    """Refuse a .parquet where it cannot be written.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+    """
     try:
-        import pyarrow as pa
-        from pyarrow import parquet
+        import pyarrow  # noqa: F401
     except ImportError:
         raise UsageError(f"a .parquet needs pyarrow: {install('pyarrow')}, or name an .npz", argument="path") from None
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-    data = {"vector": lists} | {_singular(name): pa.array(column.tolist()) for name, column in columns.items()}
-    table = pa.table(data).replace_schema_metadata({"model": model})
-    with atomic_write(path) as file:
-        parquet.write_table(table, file, row_group_size=16_384, write_page_checksum=True)
 
 
 def _singular(name: str) -> str:
@@ -210,7 +231,7 @@ def _own_texts(path: Path, count: int) -> dict[str, list[str]]:
         from pyarrow import parquet
 
         schema = parquet.read_schema(path)
-        names = [name for name in TEXTS if _singular(name) in schema.names] if "key" in schema.names else []
+        names = [name for name in OWN_TEXTS if _singular(name) in schema.names] if "key" in schema.names else []
         wanted = [_singular(name) for name in names]
         table = parquet.read_table(path, columns=wanted, page_checksum_verification=True)
         return {name: [str(value or "") for value in table.column(_singular(name)).to_pylist()] for name in names}
@@ -218,10 +239,10 @@ def _own_texts(path: Path, count: int) -> dict[str, list[str]]:
         return {}
     from reidkit import npz
 
-    with path.open("rb") as file, npz.opened(file, TEXTS, str(path)) as archive:
+    with path.open("rb") as file, npz.opened(file, OWN_TEXTS, str(path)) as archive:
         if "keys" not in archive.headers:
             return {}
-        texts = {name: archive.read(name, 200) for name in TEXTS if name in archive.headers}
+        texts = {name: archive.read(name, 200) for name in OWN_TEXTS if name in archive.headers}
     for name, column in texts.items():
         if column.dtype.kind != "U" or column.shape != (count,):
             raise DataError(f"{path}: {name} must be text, one for each feature: leave it out or write it anew")
