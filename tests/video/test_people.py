@@ -8,6 +8,7 @@ import pytest
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery import Filter, Row
 from reidkit.gallery.local import LocalGallery
+from reidkit.gallery.person_ids import settle_named
 from reidkit.video.people import (
     confirm_people,
     forget_people,
@@ -132,6 +133,24 @@ def test_what_was_confirmed_stays(people):
     assert again.people.tolist() == [1, 2, 3, 2, 4]
     assert unconfirm_people(people, [2]) == 2
     assert join_people(people, threshold=1.0).count == 5
+
+
+def test_a_name_that_comes_after_a_proposal_does_not_get_its_number(people):
+    """Karl got the number 1, which was the pid of another person as soon as somebody had confirmed it."""
+    write_people(people, join_people(people, threshold=0.8))
+    karl = Row("karl", pid=1, attributes={"person": "Karl"})
+    people.add_vectors([feature(45)], [karl], settle=settle_named(["karl"]))
+    assert people.get("karl").pid == 4
+    confirm_people(people, [1])
+    assert {each.key for each in people if each.pid == 1} == {"door/0", "hall/2"}
+
+
+def test_some_of_the_rows_are_joined_under_numbers_that_nobody_has(people):
+    """Those of the hall were proposed as 1, which is the pid of a person at the door."""
+    write_people(people, join_people(people, threshold=0.8, matching=Filter(cameras=["door"])))
+    confirm_people(people, [1])
+    found = join_people(people, threshold=0.8, matching=Filter(cameras=["hall"]))
+    assert found.people.tolist() == [2, 3]
 
 
 def test_two_people_are_confirmed_as_one(people):

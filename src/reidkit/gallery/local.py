@@ -19,7 +19,7 @@ from reidkit.gallery.database import Database, create, read_meta
 from reidkit.gallery.filters import EVERYTHING, check_filter
 from reidkit.gallery.local_view import LocalView
 from reidkit.gallery.meta import new_meta, parse_meta
-from reidkit.gallery.person_ids import first_names
+from reidkit.gallery.person_ids import first_names, with_proposed
 from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position, too_old
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Contents, Info, Page
 from reidkit.gallery.records import (
@@ -33,6 +33,7 @@ from reidkit.gallery.records import (
     make_row,
     new_rows,
     read_names,
+    read_proposed,
     read_rows,
     read_vectors,
     sequences,
@@ -251,15 +252,16 @@ class LocalGallery(BaseGallery):
             self._note_calibration(connection)
             now = sequences(connection)
         if given.settle and not replaced:
-            self._names = (now, first_names((each.row for each in fresh.values()), names))
+            rows = [each.row for each in fresh.values()]
+            self._names = (now, with_proposed(first_names(rows, names), rows))
         if replaced:
             self._erase()
         return Added(tuple(row.key for row in given.rows), tuple(status))
 
     def _names_now(self, connection: sqlite3.Connection) -> Mapping[int, str | None]:
-        """Return the name of each id as the connection sees it: as read before, where nobody has written since."""
+        """Return the name of each id that is no longer free: as read before, where nobody has written since."""
         at, names = self._names
-        return names if at == sequences(connection) else read_names(connection)
+        return names if at == sequences(connection) else {**read_proposed(connection), **read_names(connection)}
 
     def _reader(
         self, connection: sqlite3.Connection, known: dict[str, tuple[int, bytes]]

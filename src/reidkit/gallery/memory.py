@@ -18,6 +18,7 @@ from reidkit.gallery.base_gallery import PAGE, BaseGallery, calibration_of, refu
 from reidkit.gallery.conflicts import conflict, digest_of, is_same
 from reidkit.gallery.filters import EVERYTHING, check_filter
 from reidkit.gallery.kernels import cosines
+from reidkit.gallery.person_ids import with_proposed
 from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Contents, Info, Page
 from reidkit.gallery.query_search import Found, no_such_key
@@ -135,7 +136,7 @@ class MemoryGallery(BaseGallery):
 
     def _write(self, given: Addition) -> Added:
         with self._lock:
-            given = given.settled(self.person_names)
+            given = given.settled(lambda: with_proposed(self.person_names(), self))
             before = (dict(self._entries), dict(self._ids), list(self._gone), self._last)
             try:
                 status = [

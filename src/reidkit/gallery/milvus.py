@@ -33,7 +33,7 @@ from reidkit.gallery.milvus_records import (
 )
 from reidkit.gallery.milvus_store import MESSAGE_BYTES, Store, rows_at_once
 from reidkit.gallery.milvus_view import FIELDS, MilvusView
-from reidkit.gallery.person_ids import first_names
+from reidkit.gallery.person_ids import first_names, with_proposed
 from reidkit.gallery.positions import KEPT_DAYS, page_of, position_of, read_cursor, read_position, too_old
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Contents, Info, Page
 from reidkit.gallery.row import from_micros, now_micros, time_of
@@ -272,10 +272,10 @@ class MilvusGallery(BaseGallery):
         check_thumbnails(given.thumbnails)
         with self._lock:
             if given.settle and self._names is None:  # all rows are read for it once
-                self._names = self.person_names()
+                self._names = with_proposed(self.person_names(), self)
             given = given.settled(lambda: self._names or {})
             if self._names is not None:  # what is added without names takes ids, too
-                self._names = first_names(given.rows, self._names)
+                self._names = with_proposed(first_names(given.rows, self._names), given.rows)
             new = rows_to_write(given)
             keys = tuple(row.key for row in given.rows)
             records = self._store.by_key(keys, ("key", "id", "digest"), size=PAGE, level="strong")

@@ -82,6 +82,13 @@ def first_names(rows: Iterable[Row], known: Mapping[int, str | None] = MappingPr
     return names
 
 
+def with_proposed(names: Mapping[int, str | None], rows: Iterable[Row]) -> dict[int, str | None]:
+    """Return names of ids with those ids that joining proposes for rows: somebody may confirm them, so none is free."""
+    numbers = {row.attributes.get(PERSON) for row in rows}
+    proposed = {number for number in numbers if isinstance(number, int) and not isinstance(number, bool)}
+    return {**dict.fromkeys(sorted(proposed)), **names}
+
+
 def named_ids(
     rows: Iterable[Row], names: Mapping[int, str] = MappingProxyType({})
 ) -> tuple[frozenset[int], frozenset[int]]:

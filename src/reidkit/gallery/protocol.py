@@ -205,7 +205,8 @@ class Gallery(Protocol):
         Of equal keys among `rows` the last one counts where `on_conflict` is `replace`; else they are a conflict unless
         they are equal throughout. `model` is the fingerprint of the model that made the features, compared with that of
         the gallery; "": the caller knows. `thumbnails` are JPEGs to be shown. `settle` is called with the rows and
-        `person_names()` while nobody else writes (in Milvus they may), and returns the rows as they are to be added.
+        `person_names()`, to which the numbers that joining proposes are added, while nobody else writes (in Milvus they
+        may), and returns the rows as they are to be added.
 
         Raises:
             DataError: features of another length or model, with NaN or infinity; a key that is there with other

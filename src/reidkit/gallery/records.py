@@ -98,6 +98,13 @@ def read_names(connection: sqlite3.Connection) -> dict[int, str | None]:
     return {pid: name if isinstance(name, str) else None for _, pid, name in connection.execute(asked)}
 
 
+def read_proposed(connection: sqlite3.Connection) -> dict[int, None]:
+    """Return the numbers of people whom joining proposes."""
+    person = f"json_extract(attributes, '$.{PERSON}')"
+    asked = f"SELECT DISTINCT {person} FROM rows WHERE json_type(attributes, '$.{PERSON}') = 'integer'"  # noqa: S608
+    return {number: None for (number,) in connection.execute(asked)}
+
+
 def known_digests(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
     """Return the id and the digest of those keys that are there."""
     asked = "SELECT key, id, digest FROM rows WHERE key IN (SELECT value FROM json_each(?))"

@@ -139,7 +139,7 @@ def join_people(
         proposal = propose_threshold(tracks, far=far, cameras_overlap=cameras_overlap)
         limits, threshold, basis = proposal.threshold, proposal.threshold, "videos"
     joined = join(tracks, limits, linkage=linkage, cameras_overlap=cameras_overlap)
-    numbers = _numbers(found, joined)
+    numbers = _numbers(found, joined, gallery.person_names())
     return People(
         tracks=tuple(found),
         people=numbers[joined.people],
@@ -367,9 +367,12 @@ def _limits(calibration: Calibration, names: list[str]) -> NDArray[np.float64]:
     return symmetric
 
 
-def _numbers(found: list[Track], joined: Joined) -> NDArray[np.int64]:
-    """Return a number for each person: the pid that was confirmed, else the next one that is no pid."""
-    pids = {track.pid for track in found if track.pid is not None}
+def _numbers(found: list[Track], joined: Joined, ids: Iterable[int]) -> NDArray[np.int64]:
+    """Return a number for each person: the pid that was confirmed, else the next one that is nobody's.
+
+    `ids` are the pids of the whole gallery.
+    """
+    pids = set(ids)
     numbers: list[int] = []
     free = 0
     confirmed = {
