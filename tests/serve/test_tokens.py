@@ -44,6 +44,13 @@ def test_a_new_token_is_found_and_not_in_the_file(file):
     assert Tokens(written(file, line)).find(token).name == "anna"
 
 
+def test_a_file_that_an_editor_of_windows_has_saved(file):
+    """With a mark at its beginning, which was taken for a letter of the first name, and its ends of lines."""
+    token, line = new_token("anna", ["search"])
+    written(file, f"{line}\r", "\r", "# the end\r").write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert Tokens(file).find(token).name == "anna"
+
+
 @pytest.mark.parametrize(("name", "roles"), [("an na", ["search"]), ("", ["search"]), ("anna", ["root"]), ("anna", [])])
 def test_no_token_for_a_wrong_name_or_role(name, roles):
     with pytest.raises(UsageError):

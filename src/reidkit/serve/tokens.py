@@ -129,7 +129,7 @@ def _read(path: Path) -> tuple[Actor, ...]:
                 raise DataError(f"{path} is not a file: name the file of tokens", argument="token_file")
             if os.name == "posix" and status.st_mode & 0o077:
                 raise DataError(f"{path} can be read by others: run `chmod 600 {path}` first", argument="token_file")
-            text = file.read(LARGEST + 1).decode("utf-8")
+            text = file.read(LARGEST + 1).decode("utf-8-sig")
     except FileNotFoundError:
         raise MissingFileError(
             f"{path} is not there: make it with `reidkit serve token NAME --role search`", argument="token_file"
