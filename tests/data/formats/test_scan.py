@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from reidkit.data.formats.detect import FORMATS
 from reidkit.data.formats.scan import (
     any_image,
     folders_in,
@@ -19,7 +21,7 @@ from reidkit.errors import DataError
 from reidkit.types import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -46,6 +48,39 @@ def test_images_below_a_folder(draw: Callable[..., Path], monkeypatch: pytest.Mo
     monkeypatch.setattr("reidkit.data.formats.scan.os.scandir", locked)
     with pytest.raises(DataError, match="d cannot be read: Permission denied"):
         list(images_below(root))
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+@pytest.mark.parametrize(
+    ("format", "files"),
+    [
+        ("dukemtmc", ["bounding_box_train/0001_c2_f0046182.jpg", "bounding_box_train/x.jpg"]),
+        ("market1501", ["bounding_box_train/0002_c1s1_000451_03.jpg", "bounding_box_train/0003_c1_f12.jpg"]),
+        ("mars", ["bbox_train/0001/0001C1T0001F001.jpg", "bbox_train/0001/x.jpg"]),
+        ("ltcc", ["train/000_1_c3_015833.png", "train/x.png"]),
+        ("prid", ["single_shot/cam_a/person_0001.png", "single_shot/cam_b/person_0001.png", "single_shot/cam_a/x.png"]),
+    ],
+)
+def test_the_order_of_a_disk_tells_no_format(
+    format: str,  # noqa: A002
+    files: list[str],
+    last_first: bool,
+    draw: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Systems list the files of a folder by name, by age or by chance; the first by name says what a data set is."""
+    scandir = os.scandir
+
+    @contextmanager
+    def listed(place: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(place) as entries:
+            yield sorted(entries, key=lambda entry: entry.name, reverse=last_first)
+
+    root = draw(*files)
+    monkeypatch.setattr("reidkit.data.formats.scan.os.scandir", listed)
+    assert [name for name in ("market1501", "dukemtmc", "mars", "ltcc", "prid") if FORMATS[name].matches(root)] == [
+        format
+    ]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

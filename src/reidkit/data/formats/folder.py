@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from reidkit.data.formats.labels import as_names, refuse_two_spellings
-from reidkit.data.formats.scan import Format, any_image, folders_in, image_names, locate, without_junk
+from reidkit.data.formats.scan import Format, any_image, first_image, folders_in, image_names, locate, without_junk
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, SPLITS, Names, Sample
 
@@ -157,7 +157,7 @@ def complaint(folder: Path) -> str:
     """Why `folder` is not a data set of own images, and what to do; empty where there is nothing to say."""
     children = folders_in(folder)
     straight = [child for child in children if any_image(child)]
-    if name := any_image(folder):
+    if name := first_image(folder):
         around = f"name the folder around it ({folder.parent}), " if folder.name.lower() in SPLIT_WORDS else ""
         return f"{folder} holds images straight, such as {name}: {around}{_ways_out(folder)}"
     if straight and all(camera_of_folder(child.name) != NO_CAMERA for child in straight):
@@ -168,7 +168,7 @@ def complaint(folder: Path) -> str:
     for child in straight:
         if child.name.lower() in NO_IDS or len(straight) == 1:
             alone = "" if child.name.lower() in NO_IDS else "; if they all show one id, pass format='folder-ids'"
-            return f"{child} holds images straight, such as {any_image(child)}: {_ways_out(child)}{alone}"
+            return f"{child} holds images straight, such as {first_image(child)}: {_ways_out(child)}{alone}"
     if parts := [child for child in children if child.name.lower() in SPLIT_WORDS and _shape(child)]:
         return (
             f"{folder} holds folders of ids in {_some(parts)} and no train: name one of them ({parts[0]}) to train on "

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import Format, any_image, locate, named_samples, without_junk
+from reidkit.data.formats.scan import Format, any_image, first_image, locate, named_samples, without_junk
 from reidkit.errors import DataError
 from reidkit.types import SYNTHETIC, Dataset
 
@@ -29,7 +29,7 @@ LAYOUT = f"market1501 (bounding_box_train with {EXAMPLE}), dukemtmc (bounding_bo
 def matches(folder: Path) -> bool:
     """Return whether `folder` is laid out as Market-1501; DukeMTMC-reID has the same folders and other names."""
     train = folder / "bounding_box_train"
-    return train.is_dir() and not re.match(r"\d+_c\d+_f\d+", any_image(train) or "")
+    return train.is_dir() and not re.match(r"\d+_c\d+_f\d+", first_image(train))
 
 
 def load(folder: Path, train_only: bool = False) -> Dataset:
@@ -106,7 +106,7 @@ DUKE_NAME = re.compile(r"(?P<pid>\d{1,9})_c(?P<cam>\d{1,9})_f\d+")
 
 def matches_duke(folder: Path) -> bool:
     """Return whether `folder` is laid out as DukeMTMC-reID: Market-1501's folders, with a frame number in the names."""
-    return bool(DUKE_NAME.match(any_image(folder / "bounding_box_train") or ""))
+    return bool(DUKE_NAME.match(first_image(folder / "bounding_box_train")))
 
 
 def load_duke(folder: Path, train_only: bool = False, name: str = "") -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from reidkit.data.formats.scan import Format, any_image, folders_in, image_names, locate, without_junk
+from reidkit.data.formats.scan import Format, first_image, folders_in, image_names, locate, without_junk
 from reidkit.data.split import queries_of
 from reidkit.errors import DataError
 from reidkit.types import JUNK, Dataset, Sample
@@ -25,7 +25,7 @@ LAYOUT = f"mars (bbox_train/0001/{EXAMPLE})"
 def matches(folder: Path) -> bool:
     """Return whether `folder` is laid out as MARS."""
     train = folder / "bbox_train"
-    return train.is_dir() and any(NAME.fullmatch(any_image(child) or "") for child in folders_in(train))
+    return train.is_dir() and any(NAME.fullmatch(first_image(child)) for child in folders_in(train))
 
 
 def load(folder: Path) -> Dataset:

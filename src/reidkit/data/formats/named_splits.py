@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from reidkit.data.formats.scan import Format, any_image, image_names, locate
+from reidkit.data.formats.scan import Format, first_image, image_names, locate
 from reidkit.errors import DataError
 from reidkit.types import NO_CAMERA, Dataset, Sample
 
@@ -43,7 +43,7 @@ LAYOUT = ", ".join(f"{name} ({', '.join(layout.folders)} with {layout.example})"
 def matches(folder: Path, name: str) -> bool:
     """Return whether `folder` is laid out as the data set called `name`."""
     layout = LAYOUTS[name]
-    first = [any_image(folder / part) for part in layout.folders]
+    first = [first_image(folder / part) for part in layout.folders]
     # a test folder may have been left out, but what is there must be named so
     return bool(first[0]) and all(layout.pattern.fullmatch(image) for image in first if image)
 

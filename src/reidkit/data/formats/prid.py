@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from reidkit.data.formats.scan import Format, any_image, folders_in, image_names, locate
+from reidkit.data.formats.scan import Format, first_image, folders_in, image_names, locate
 from reidkit.errors import DataError
 from reidkit.types import Dataset, Sample
 
@@ -57,7 +57,7 @@ def _place(folder: Path, shot: Shot | None) -> Path | None:
 def _has_people(camera: Path) -> bool:
     if not camera.is_dir():
         return False
-    name = any_image(camera) or next((child.name for child in folders_in(camera)), "")
+    name = first_image(camera) or next((child.name for child in folders_in(camera)), "")
     return bool(PERSON.match(name))
 
 

@@ -62,6 +62,15 @@ def any_image(folder: Path) -> str | None:
     return next(_images(folder), None) if folder.is_dir() else None
 
 
+def first_image(folder: Path) -> str:
+    """Return the first image in `folder` by name, by which formats are told apart; "" when there is none.
+
+    Systems list the files of a folder in orders of their own: by another image than the first, the same folder could be
+    another data set on another disk.
+    """
+    return min(_images(folder), default="") if folder.is_dir() else ""
+
+
 def folders_in(folder: Path) -> list[Path]:
     """Return the folders right inside `folder`, sorted by name; hidden ones are left out.
 
