@@ -34,6 +34,7 @@ from reidkit.gallery import open_gallery
 from reidkit.model.contracts import Features
 from reidkit.model.network import build_network
 from reidkit.model.weights import save_model
+from reidkit.recipe import override
 from tests.encoder.files import mean_colour
 from tests.train.tiny import RECIPE
 
@@ -315,6 +316,23 @@ def test_half_size_weights_by_hand() -> None:
     kinds = {one.name: one.data_type for one in made.graph.initializer}
     assert kinds == {"many_half": TensorProto.FLOAT16, "few": TensorProto.FLOAT, "large": TensorProto.FLOAT}
     assert [(node.op_type, *node.input, *node.output) for node in made.graph.node] == [("Cast", "many_half", "many")]
+
+
+def test_a_network_that_takes_cameras_is_exported_with_a_warning(
+    noise: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which no check of images can see: the file has the mean of all cameras, and torch each image's own."""
+    words = {"network.backbone": "vit-tiny", "network.head": "token", "network.width": 0.125, "network.cameras": 3}
+    recipe = override(RECIPE, words)
+    torch.manual_seed(0)
+    own = Model(build_network(recipe.network).eval(), recipe, "0" * 16)
+    export_model(own, tmp_path / "m.onnx", calibration=noise)
+    assert "is told no cameras and takes the mean of all" in caplog.text
+    file, query = load_model(tmp_path / "m.onnx"), load_dataset(noise).query
+    untold = measure_parity(
+        file.embed(query).vectors, own.embed(query.paths, device="cpu", precision="fp32"), query.paths
+    )
+    assert untold.largest < 1e-5
 
 
 def test_a_network_that_cannot_be_traced_ends_in_a_sentence(model: Model, noise: Path, tmp_path: Path) -> None:

@@ -202,6 +202,11 @@ def export_model(
         raise UsageError(
             "an exported file takes images alone, and this network takes masks, too: export one without masks"
         )
+    if getattr(trained.network, "takes_cameras", False):
+        log.warning(
+            "an exported file is told no cameras and takes the mean of all, so that its features lie apart from those "
+            "that this model gives of a data set: make query and gallery by the file"
+        )
     require_onnx()
     if options.format == "openvino":
         import_openvino()
@@ -257,19 +262,8 @@ class _Job:
         resized = self._resized(found) if self.front.resize else None
         if resized:
             require_parity(resized, "resize", parity)
-        self.result = Exported(
-            path,
-            (),
-            found.input,
-            found.dim,
-            0,
-            found.fingerprint,
-            parity,
-            resized,
-            method,
-            tried,
-            self.check.synthetic,
-        )
+        facts = (found.input, found.dim, 0, found.fingerprint, parity, resized, method, tried, self.check.synthetic)
+        self.result = Exported(path, (), *facts)
         return path
 
     def _write(self, graph: Any, path: Path, method: str = "") -> None:
