@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reidkit.cli.help import Command
+from reidkit.cli.command import Command
 from reidkit.cli.options import spread
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.command import Command, commands
 from reidkit.cli.gallery_audit import write_audit, write_search
 from reidkit.cli.gallery_options import ModelOption, Uri, Which, parse_attributes, parse_radius, parse_time
 from reidkit.cli.gallery_output import print_filled, print_hits, print_info
-from reidkit.cli.help import Command, commands
 from reidkit.cli.output import check_output, print_json, print_line, progress, remark
 from reidkit.errors import DataError, GalleryError, UsageError
 from reidkit.terminal import counted

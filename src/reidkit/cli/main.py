@@ -17,6 +17,7 @@ from reidkit.atomic import NO_ROOM
 from reidkit.cli import suggest
 from reidkit.cli.adapt import adapt
 from reidkit.cli.calibrate import calibrate
+from reidkit.cli.command import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.compare import compare
 from reidkit.cli.compare_runs import compare_runs
 from reidkit.cli.data import data, shard, split, synth
@@ -29,7 +30,6 @@ from reidkit.cli.gallery import gallery
 from reidkit.cli.gallery_audit import audit
 from reidkit.cli.gallery_transfer import check, copy
 from reidkit.cli.gallery_transfer import export as export_rows
-from reidkit.cli.help import Command, Commands, is_out_of_memory, out_of_memory
 from reidkit.cli.import_weights import import_
 from reidkit.cli.options import spread
 from reidkit.cli.output import remark

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from reidkit.cli import options
-from reidkit.cli.help import Command, commands
+from reidkit.cli.command import Command, commands
 from reidkit.cli.output import print_json, print_line, progress
 from reidkit.errors import UsageError
 

@@ -14,7 +14,7 @@ import typer
 
 from reidkit import recipe as recipe_file
 from reidkit.cli import options
-from reidkit.cli.help import option_of
+from reidkit.cli.command import option_of
 from reidkit.cli.output import command, join, print_json, print_line, progress, remark, shown_command
 from reidkit.errors import UsageError
 from reidkit.recipe.effect import without_effect

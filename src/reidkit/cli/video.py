@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reidkit.cli import options
+from reidkit.cli.command import Command, commands
 from reidkit.cli.gallery_options import parse_duration
-from reidkit.cli.help import Command, commands
 from reidkit.cli.output import print_json, print_line, print_table, progress, remark
 from reidkit.errors import UsageError
 from reidkit.terminal import counted
