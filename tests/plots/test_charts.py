@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from reidkit.plots.charts import (
     POINTS,
@@ -18,7 +17,6 @@ from reidkit.plots.charts import (
     Histogram,
     Line,
     as_number,
-    chart_figure,
     cmc_figure,
     distance_figure,
     draw,
@@ -29,11 +27,7 @@ from reidkit.plots.charts import (
     training_figures,
     validation_figure,
 )
-from reidkit.plots.style import write_figure
 from tests.pages import Page
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def step(epoch: int, number_of_step: int, **terms: Any) -> dict[str, Any]:
@@ -254,14 +248,3 @@ def test_any_finite_points_make_a_chart_inside_its_box(points: list[tuple[float,
     assert corners
     assert all(0 <= a <= 360 for a in corners[::2])
     assert all(0 <= b <= 220 for b in corners[1::2])
-
-
-def test_a_chart_for_a_document_names_its_lines(tmp_path: Path) -> None:
-    lines = [Line(name="rank-1", x=[1, 2], y=[0.5, 0.7]), Line(name="$\\frac{ mAP", x=[1, 2], y=[0.2, 0.3])]
-    figure = chart_figure(Chart(label="", lines=lines, x_label="epoch", per_cent=True), legend=True)
-    legend = figure.axes[0].get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["rank-1", "$\\frac{ mAP"]
-    write_figure(figure, tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.size == (800, 488)

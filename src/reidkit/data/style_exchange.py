@@ -100,14 +100,14 @@ def exchange_amplitudes(image: NDArray[np.uint8], partner: NDArray[np.uint8]) ->
     return _as_pixels(with_amplitudes(image, partner))
 
 
-def with_amplitudes(image: NDArray[Any], partner: NDArray[Any], beta: float = BETA) -> NDArray[np.float64]:
+def with_amplitudes(image: NDArray[Any], partner: NDArray[Any]) -> NDArray[np.float64]:
     """Return `image` [H, W, 3] with the amplitudes that `partner` has at the (2h+1) x (2h+1) lowest frequencies.
 
-    h = floor(beta min(H, W)); at 0 that is the mean alone. Phases stay. As the transform is linear, only these few
+    h = floor(BETA min(H, W)); at 0 that is the mean alone. Phases stay. As the transform is linear, only these few
     numbers of it are computed, and what they change is added.
     """
     height, width = image.shape[:2]
-    reach = int(beta * min(height, width))
+    reach = int(BETA * min(height, width))
     down_kh, across_jw = (_waves(size, reach) for size in (height, width))
     own_ckj, other_ckj = (down_kh @ each.transpose(2, 0, 1) @ across_jw.T for each in (image, partner))
     change_ckj = np.abs(other_ckj) * np.exp(1j * np.angle(own_ckj)) - own_ckj

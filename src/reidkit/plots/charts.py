@@ -99,13 +99,13 @@ class Histogram:
 
 def draw(chart: Chart) -> str:
     """Draw a chart as an `<svg>` element for a page; every text in it is escaped."""
-    figure = chart_figure(chart)
+    figure = _figure(chart)
     figure.patch.set_visible(False)
     return inline_svg(figure, chart.label)
 
 
-def chart_figure(chart: Chart, *, legend: bool = False) -> Figure:
-    """Draw a chart as a figure of `WIDTH` x `HEIGHT` points, with or without a legend."""
+def _figure(chart: Chart) -> Figure:
+    """Draw a chart as a figure of `WIDTH` x `HEIGHT` points, without a legend: the page has one."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=DPI, facecolor=PAPER)
@@ -125,9 +125,6 @@ def chart_figure(chart: Chart, *, legend: bool = False) -> Figure:
         axes.axvline(place, color=SOFT, linewidth=1, linestyle=(0, (2, 3)), alpha=0.7)
         above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center"}
         axes.annotate(one_line(word), (place, 1), (0, 6), color=SOFT, fontsize=11, parse_math=False, **above)
-    if legend:
-        for text in axes.legend(frameon=False, labelcolor=SOFT, fontsize=11).get_texts():
-            text.set_parse_math(False)
     return figure
 
 
