@@ -233,5 +233,5 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not there"):
         read_features(tmp_path / "f.npz")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder and no features file: make one by `reidkit embed"):
         read_features(tmp_path)

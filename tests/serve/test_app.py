@@ -175,6 +175,8 @@ def test_an_error_says_where_and_does_not_repeat_what_was_sent(client):
     assert "secret" not in json.dumps(said)
     said = problem(client.post("/v1/search", json={"query": [{"key": "door/000.jpg"}], "camra": 1}), 422, "invalid")
     assert said["errors"] == [{"pointer": "/camra", "detail": "there is no such member: leave it out"}]
+    said = problem(client.post("/v1/search", json={"filter": {"camera": 1}}), 422, "invalid")
+    assert said["errors"] == [{"pointer": "/filter/camera", "detail": "it is an object with any of in, not_in"}]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,10 @@ def _open_said(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise MissingFileError(f"{path} is not there: give a features file, {KINDS}") from None
+    except IsADirectoryError:
+        raise DataError(
+            f"{path} is a folder and no features file: make one by `reidkit embed MODEL IMAGES --out FEATURES.npz`"
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -281,4 +281,8 @@ def _words(error: ErrorDetails) -> str:
     """Return what is wrong with a value: pydantic's words, or what says more."""
     if error["type"] == "extra_forbidden":
         return "there is no such member: leave it out"
+    if error["type"] == "model_type":
+        kind: type[Message] = globals()[error["ctx"]["class_name"]]
+        members = (field.alias or name for name, field in kind.model_fields.items())
+        return f"it is an object with any of {', '.join(members)}"
     return error["msg"].removeprefix("Value error, ")[:200]

@@ -78,7 +78,7 @@ def test_links_in_a_circle_do_no_harm(draw: Callable[..., Path]) -> None:
 def test_nothing_there(draw: Callable[..., Path]) -> None:
     root = draw("flat.jpg")
     (root / "train").mkdir()
-    with pytest.raises(DataError, match="does not hold a folder of images per id"):
+    with pytest.raises(DataError, match="does not hold a folder of images per id: put the images of each id"):
         folder.load(root)
     with pytest.raises(DataError, match="is not a folder"):
         folder.load(root / "flat.jpg")

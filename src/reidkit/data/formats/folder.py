@@ -89,7 +89,11 @@ def load(folder: Path, shape: Shape | None = None) -> Dataset:
         DataError: there is no such folder, there are no ids with images in it, there are `train` and `test` alone, or
             two folders above the ids are the same camera.
     """
-    root = locate(folder, lambda place: _has_splits(place) or bool(shape or _shape(place)), "a folder of images per id")
+    wanted = (
+        "a folder of images per id: put the images of each id into a folder of its own, or name their ids in a .csv of "
+        "path,pid,camid"
+    )
+    root = locate(folder, lambda place: _has_splits(place) or bool(shape or _shape(place)), wanted)
     if _has_splits(root):
         if lacks_query(root):
             raise DataError(
