@@ -119,7 +119,7 @@ def test_it_does_not_wait_for_all_of_the_next_part(
         decoded += 1
         if decoded > 1024:
             begun.set()
-            time.sleep(0.005)
+            time.sleep(0.02)
         return decode(path)
 
     class Interrupted(Colours):

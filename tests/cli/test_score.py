@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from reidkit.cli.scoring import ScoreResult, write_queries
+from reidkit.cli.shared_scoring import ScoreResult, write_queries
 from reidkit.metrics import protocols
 from reidkit.metrics.reranking.expansion import CrossNeighbourhood, alpha_query_expansion, expanded_cross
 from reidkit.metrics.reranking.k_reciprocal import k_reciprocal
@@ -243,7 +243,7 @@ def test_an_error_leaves_the_old_file_of_queries(
             raise KeyboardInterrupt
         return text
 
-    monkeypatch.setattr("reidkit.cli.scoring.text_cell", fails)
+    monkeypatch.setattr("reidkit.cli.shared_scoring.text_cell", fails)
     named = Embeddings(query.vectors, query.pids, query.camids, "", tuple(map(str, query.pids)))
     with pytest.raises(KeyboardInterrupt):
         write_queries(out, named, ScoreResult(scores=score_features(query, gallery), seconds={}))

@@ -17,7 +17,7 @@ from reidkit.gallery import Row
 from reidkit.gallery.memory import MemoryGallery
 from reidkit.serve import clip_cache
 from reidkit.serve.clip_cache import Clips
-from reidkit.serve.endpoints.clips import part_of
+from reidkit.serve.endpoints.clip_files import part_of
 from reidkit.serve.problems import Problem
 from reidkit.serve.settings import ServiceSettings
 from reidkit.serve.tokens import new_token

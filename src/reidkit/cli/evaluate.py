@@ -17,7 +17,7 @@ from reidkit.cli.output import (
     shown_command,
     tell_passed_over,
 )
-from reidkit.cli.scoring import Scoring, compute_scores, merge_queries, print_scores, rerank_words, write_queries
+from reidkit.cli.shared_scoring import Scoring, compute_scores, merge_queries, print_scores, rerank_words, write_queries
 from reidkit.workers import as_child, run_as, shared
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import typer
 
 from reidkit.cli import options
 from reidkit.cli.output import check_output
-from reidkit.cli.scoring import Scoring, compute_scores, merge_queries, print_scores, write_queries
+from reidkit.cli.shared_scoring import Scoring, compute_scores, merge_queries, print_scores, write_queries
 from reidkit.errors import UsageError
 
 if TYPE_CHECKING:

@@ -262,8 +262,9 @@ class _Job:
         resized = self._resized(found) if self.front.resize else None
         if resized:
             require_parity(resized, "resize", parity)
-        facts = (found.input, found.dim, 0, found.fingerprint, parity, resized, method, tried, self.check.synthetic)
-        self.result = Exported(path, (), *facts)
+        self.result = Exported(
+            path, (), found.input, found.dim, 0, found.fingerprint, parity, resized, method, tried, self.check.synthetic
+        )
         return path
 
     def _write(self, graph: Any, path: Path, method: str = "") -> None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from reidkit.gallery.filters import Filter
     from reidkit.gallery.protocol import Contents, Gallery, Status
 
@@ -69,11 +67,10 @@ def export_gallery(
             done += len(found.rows)
             if progress:
                 progress(min(done, total), total)
-        kept = waiting.kept()
         with atomic_write(path) as file:
             write = _write_npz if ending == ".npz" else _write_parquet
-            write(file, waiting, kept, (gallery.model, gallery.dim))
-    return int(kept.sum())
+            write(file, waiting, gallery.model)
+        return len(waiting)
 
 
 def pages(gallery: Gallery, matching: Filter = EVERYTHING) -> Iterator[tuple[Row, ...]]:
@@ -110,14 +107,13 @@ def _contents(
         missed = {row.key for row in again}.difference(row.key for row in found.rows)
 
 
-def _write_npz(file: IO[bytes], waiting: WaitingRows, kept: NDArray[np.bool_], of: tuple[str, int]) -> None:
+def _write_npz(file: IO[bytes], waiting: WaitingRows, model: str) -> None:
     """Write the arrays of an .npz one after the other, with one part of each in memory at a time."""
-    model, dim = of
-    count = int(kept.sum())
+    count = len(waiting)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("vectors.npy", "w", force_zip64=True) as stream:
-            _write_header(stream, np.dtype("<f4"), (count, dim))
-            for vectors in waiting.vectors(kept):
+            _write_header(stream, np.dtype("<f4"), (count, waiting.dim))
+            for vectors in waiting.vectors():
                 stream.write(vectors.tobytes())
         with archive.open("model.npy", "w", force_zip64=True) as stream:
             np.lib.format.write_array(stream, np.array(model))
@@ -125,7 +121,7 @@ def _write_npz(file: IO[bytes], waiting: WaitingRows, kept: NDArray[np.bool_], o
         for name, kind in types.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 _write_header(stream, np.dtype(kind), (count,))
-                for values in waiting.column(name, kept):
+                for values in waiting.column(name):
                     stream.write(np.array(values, kind).tobytes())
 
 
@@ -134,17 +130,17 @@ def _write_header(stream: IO[bytes], kind: np.dtype[Any], shape: tuple[int, ...]
     np.lib.format.write_array_header_1_0(stream, header)
 
 
-def _write_parquet(file: IO[bytes], waiting: WaitingRows, kept: NDArray[np.bool_], of: tuple[str, int]) -> None:
+def _write_parquet(file: IO[bytes], waiting: WaitingRows, model: str) -> None:
     """Write a .parquet a group of rows after the other, with one of them in memory at a time."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    model, dim = of
+    dim = waiting.dim
     kinds = dict.fromkeys(NUMBERS, pa.int64()) | dict.fromkeys(TEXTS, pa.string())
     columns = [(_singular(name), kind) for name, kind in kinds.items()]
     schema = pa.schema([("vector", pa.list_(pa.float32(), dim)), *columns], metadata={"model": model})
     with parquet.ParquetWriter(file, schema, write_page_checksum=True) as writer:
-        parts = zip(waiting.vectors(kept), *(waiting.column(name, kept) for name in kinds), strict=True)
+        parts = zip(waiting.vectors(), *(waiting.column(name) for name in kinds), strict=True)
         for group in _groups(parts, max(1, min(GROUP, GROUP_BYTES // (4 * dim)))):
             vectors, *values = zip(*group, strict=True)
             arrays = [pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(vectors).reshape(-1)), dim)]

@@ -7,8 +7,10 @@ more than a digest of its key is in memory.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import tempfile
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,12 +38,15 @@ _KEY_BYTES = 16
 class WaitingRows:
     """Rows that wait in files without a name in a folder, until the end of a `with` block.
 
+    They are read when all are there, and of each key the last one.
+
     Attributes:
+        dim: The length of their features.
         widths: The length of the longest text of each column.
     """
 
     def __init__(self, folder: Path, dim: int) -> None:
-        self._dim, self.widths = dim, dict.fromkeys(TEXTS, 0)
+        self.dim, self.widths = dim, dict.fromkeys(TEXTS, 0)
         self._vectors: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed at the end of the block)
         self._texts: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._places: list[dict[str, tuple[int, int]]] = []  # of each column of a part in the file of texts
@@ -74,34 +79,34 @@ class WaitingRows:
         self._places.append(places)
         self._counts.append(len(some.rows))
 
-    def kept(self) -> NDArray[np.bool_]:
-        """Return which rows are the last ones of their key."""
-        keys = np.frombuffer(bytes(self._keys), f"V{_KEY_BYTES}")
-        _, last = np.unique(keys[::-1], return_index=True)
-        mask = np.zeros(len(keys), np.bool_)
-        mask[len(keys) - 1 - last] = True
-        return mask
+    def __len__(self) -> int:
+        return sum(int(mask.sum()) for mask in self._masks)
 
-    def vectors(self, kept: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
-        """Yield the features [n, D] of the rows that are kept, some at a time."""
+    def vectors(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the features [n, D], some at a time."""
         self._vectors.seek(0)
-        for count, mask in zip(self._counts, self._masks(kept), strict=True):
-            content = self._vectors.read(4 * self._dim * count)
-            yield np.frombuffer(content, "<f4").reshape(count, self._dim)[mask]
+        for count, mask in zip(self._counts, self._masks, strict=True):
+            content = self._vectors.read(4 * self.dim * count)
+            yield np.frombuffer(content, "<f4").reshape(count, self.dim)[mask]
 
-    def column(self, name: str, kept: NDArray[np.bool_]) -> Iterator[list[Any]]:
+    def column(self, name: str) -> Iterator[list[Any]]:
         """Yield the values of a column of `NUMBERS` or `TEXTS`, as many at a time as there are features."""
         numbers = camera_numbers(self._cameras) | {"": NO_CAMERA}
-        for places, mask in zip(self._places, self._masks(kept), strict=True):
+        for places, mask in zip(self._places, self._masks, strict=True):
             offset, size = places["cameras" if name == "camids" else name]
             self._texts.seek(offset)
             values = json.loads(self._texts.read(size))
-            found = values if mask.all() else [value for value, keep in zip(values, mask, strict=True) if keep]
+            found = values if mask.all() else list(itertools.compress(values, mask))
             yield [numbers[value] for value in found] if name == "camids" else found
 
-    def _masks(self, kept: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-        """Return of each part which rows are kept."""
-        return np.split(kept, np.cumsum(self._counts)[:-1]) if self._counts else []
+    @cached_property
+    def _masks(self) -> list[NDArray[np.bool_]]:
+        """Which rows of each part are the last ones of their key."""
+        keys = np.frombuffer(bytes(self._keys), f"V{_KEY_BYTES}")
+        _, from_behind = np.unique(keys[::-1], return_index=True)
+        last = np.zeros(len(keys), np.bool_)
+        last[len(keys) - 1 - from_behind] = True
+        return np.split(last, np.cumsum(self._counts)[:-1]) if self._counts else []
 
 
 def camera_numbers(names: set[str]) -> dict[str, int]:

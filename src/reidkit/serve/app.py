@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.serve import answers, messages, problems
-from reidkit.serve.endpoints import clips, operation, rows, search
+from reidkit.serve.endpoints import clip_files, operation, rows, search
 from reidkit.serve.problems import Problem
 from reidkit.serve.security import Shell
 from reidkit.serve.service import LOG, Service
@@ -99,7 +99,7 @@ OPERATIONS = (
     Operation("DELETE", "/v1/rows/{key}", rows.delete_row, success=(204,)),
     Operation("GET", "/v1/images/{key}", rows.get_image, statuses=(404,), success=(200, 304), media="image/jpeg"),
     Operation(
-        "GET", "/v1/clips/{key}", clips.get_clip, statuses=(404, 416), success=(200, 206, 304), media="video/mp4",
+        "GET", "/v1/clips/{key}", clip_files.get_clip, statuses=(404, 416), success=(200, 206, 304), media="video/mp4",
     ),
     Operation(
         "GET", "/v1/audit", operation.audit, answers.EntriesAnswer,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from reidkit.errors import DataError
 from reidkit.gallery import Filter, Row, SearchOptions
@@ -47,6 +47,14 @@ class Message(BaseModel):
     """What a client sends: unknown members and values of another type are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_objects(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            members = (field.alias or name for name, field in cls.model_fields.items())
+            raise ValueError(f"it is an object with any of {', '.join(members)}")  # noqa: TRY004 (as above)
+        return value
 
 
 class Names(Message):
@@ -281,8 +289,4 @@ def _words(error: ErrorDetails) -> str:
     """Return what is wrong with a value: pydantic's words, or what says more."""
     if error["type"] == "extra_forbidden":
         return "there is no such member: leave it out"
-    if error["type"] == "model_type":
-        kind: type[Message] = globals()[error["ctx"]["class_name"]]
-        members = (field.alias or name for name, field in kind.model_fields.items())
-        return f"it is an object with any of {', '.join(members)}"
     return error["msg"].removeprefix("Value error, ")[:200]
