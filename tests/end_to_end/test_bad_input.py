@@ -202,7 +202,9 @@ class TestModels:
         expect(nursery.run("score", run / "report.html", good), 1, "report.html", "no features file")
         expect(nursery.run("score", good, bad), 1, "bad.npz has no vectors")
         expect(nursery.run("score", good, tmp_path / "none.npz"), 1, "none.npz is not there")
-        expect(nursery.run("score", good, tmp_path), 1, "is a folder and no features file", "reidkit embed MODEL IMAGES")
+        expect(
+            nursery.run("score", good, tmp_path), 1, "is a folder and no features file", "reidkit embed MODEL IMAGES"
+        )
         expect(nursery.run("score", good, good), 1, "every true match is the query's own image", "a second image")
 
     def test_a_report_that_cannot_be_written(self, nursery: Nursery, noise: Path, run: Path, tmp_path: Path) -> None:
