@@ -43,6 +43,20 @@ def test_arrays_are_left_alone() -> None:
     assert Embeddings(vectors, [1, 2], [1, 1]).vectors is vectors
 
 
+@pytest.mark.parametrize("given", [np.array, list])
+def test_labels_that_an_int64_cannot_hold(given: Any) -> None:
+    """2**64 - 1, as of hashes, was -1: junk."""
+    fitting = Embeddings([[1.0]], np.array([7], np.uint64), [1])
+    assert (str(fitting.pids.dtype), fitting.pids.tolist()) == ("int64", [7])
+    for labels in ({"pids": [2**64 - 1]}, {"camids": [2**63]}):
+        (name,) = labels
+        values: dict[str, Any] = {"pids": [1], "camids": [1], name: given(labels[name])}
+        with pytest.raises(DataError, match=rf"{name} hold \d+, which is above 2\*\*63 - 1: number them over"):
+            Embeddings([[1.0]], **values)
+    with pytest.raises(DataError, match=r"pids are no array .*too large.* numbered over query and gallery together"):
+        Embeddings([[1.0]], [2**70], [1])
+
+
 @pytest.mark.parametrize("vectors", [[[1.0, 2.0], [3.0]], [["a", "b"]]])
 def test_lists_that_make_no_array(vectors: Any) -> None:
     with pytest.raises(DataError, match="vectors are no array"):

@@ -326,13 +326,13 @@ class Dataset:
 class Embeddings:
     """Features of N images: `vectors` float32 [N, D], `pids` int64 [N] (-1 junk), `camids` int64 [N] (-1 unknown).
 
-    Lists become arrays of these types; arrays stay as they are, mapped ones too. `model` is the fingerprint of the
-    weights that made them, or "" when it is not known. Where rows were made of several images each, `sources` has the
-    paths of all of them; else a row is the image of its path. `names` says what ids and cameras are called.
-    Shapes are checked where features are read, written or compared, by a sentence that names the file or the side.
+    Lists, and labels in uint64, become arrays of these types; other arrays stay as they are, mapped ones too. `model` is
+    the fingerprint of the weights that made them, or "" when it is not known. Where rows were made of several images
+    each, `sources` has the paths of all of them; else a row is the image of its path. `names` says what ids and cameras
+    are called. Shapes are checked where features are read, written or compared, by a sentence that names the file.
 
     Raises:
-        DataError: a list is no array: its rows have different lengths, or an id or a camera is no whole number.
+        DataError: a list is no array: its rows have different lengths, or an id or a camera is no whole number of an int64.
     """
 
     vectors: NDArray[np.float32]
@@ -380,16 +380,21 @@ class Embeddings:
 
 
 def _as_array(value: Any, dtype: type[np.generic], name: str) -> Any:
-    """Return a list as an array; whatever is an array already, of NumPy or torch, stays."""
+    """Return a list as an array; whatever is an array already, of NumPy or torch, stays, but for labels in uint64."""
     import numpy as np
 
-    if hasattr(value, "dtype"):
+    labels, over = dtype is np.int64, "over query and gallery together, as by np.unique"
+    if hasattr(value, "dtype") and not (labels and value.dtype == np.uint64):
         return value
     try:
-        found = (array := np.asarray(value)).astype(dtype)
-    except (TypeError, ValueError) as error:
-        of = "; names are numbered over query and gallery together, as by np.unique" if dtype is np.int64 else ""
+        array = np.asarray(value)
+        with np.errstate(invalid="ignore"):  # floats are refused below
+            found = array.astype(dtype)
+    except (OverflowError, TypeError, ValueError) as error:
+        of = f"; names are numbered {over}" if labels else ""
         raise DataError(f"{name} are no array ({error}): give a list of numbers, one row for each image{of}") from None
-    if dtype is np.int64 and array.size and array.dtype.kind not in "iu":
+    if labels and array.size and array.dtype.kind not in "iu":
         raise DataError(f"{name} are {array.dtype}: give one whole number for each image")
+    if labels and array.size and array.max() >= 2**63:
+        raise DataError(f"{name} hold {array.max()}, which is above 2**63 - 1: number them {over}")
     return found
