@@ -171,6 +171,7 @@ def test_features_of_another_precision(kind):
 def test_a_name_of_a_module_and_a_function(tmp_path, monkeypatch):
     lines = ("from torch import nn", "def make(): return nn.Flatten()", "class Kinds: Flat = nn.Flatten", "made = 3")
     (tmp_path / "own_part_of_a_test.py").write_text("\n".join(lines))
+    (tmp_path / "unfinished_part.py").write_text("def make(:")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert isinstance(import_network("own_part_of_a_test:make")(), nn.Flatten)
@@ -181,6 +182,11 @@ def test_a_name_of_a_module_and_a_function(tmp_path, monkeypatch):
         ("own_part_of_a_test:none", "has no function none"),
         ("own_part_of_a_test:made", "has no function made"),
         ("no_such_module_at_all:make", "cannot be imported"),
+        ("own_part_of_a_test.make", "give MODULE:FUNCTION, as own_part_of_a_test:make$"),
+        ("own_part_of_a_test.py", "give MODULE:FUNCTION$"),
+        ("own_part_of_a_test.py:make", "is a file and no module: give own_part_of_a_test:make"),
+        ("../nets/own_part_of_a_test.py:make", "is a file and no module: give own_part_of_a_test:make"),
+        ("unfinished_part:make", "unfinished_part cannot be imported .SyntaxError"),
     ):
         with pytest.raises(UsageError, match=words):
             import_network(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -128,16 +129,15 @@ def import_network(name: str) -> Callable[[], nn.Module]:
     """
     module, separator, function = name.partition(":")
     if not (separator and module and function):
-        raise UsageError(f"{name!a} does not name a network: give MODULE:FUNCTION", argument="network")
+        head, dot, last = name.rpartition(".")
+        meant = f", as {head}:{last}" if dot and head and last.isidentifier() and last != "py" and not separator else ""
+        raise UsageError(f"{name!a} does not name a network: give MODULE:FUNCTION{meant}", argument="network")
     if os.getcwd() not in sys.path:  # noqa: PTH109  (sys.path holds strings)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     try:
         found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"the module {module} cannot be imported ({error}): start where it lies, or put its folder into PYTHONPATH",
-            argument="network",
-        ) from None
+    except Exception as error:
+        raise UsageError(_not_imported(module, function, error), argument="network") from error
     for part in function.split("."):
         found = getattr(found, part, None)
     if not callable(found):
@@ -145,6 +145,21 @@ def import_network(name: str) -> Callable[[], nn.Module]:
             f"{module} has no function {function}: give one without arguments that makes a network", argument="network"
         )
     return found  # type: ignore[no-any-return]
+
+
+def _not_imported(module: str, function: str, error: Exception) -> str:
+    """Say why the module of a network is not imported, and what to do."""
+    path = PurePath(module)
+    if path.suffix == ".py" or len(path.parts) > 1:
+        return (
+            f"{module} is a file and no module: give {path.stem}:{function}, and start where the file lies, or put its "
+            "folder into PYTHONPATH"
+        )
+    if isinstance(error, ImportError):
+        return (
+            f"the module {module} cannot be imported ({error}): start where it lies, or put its folder into PYTHONPATH"
+        )
+    return f"the module {module} cannot be imported ({type(error).__name__}: {error}): import it in Python, and mend it"
 
 
 def _length(network: nn.Module, size: tuple[int, int]) -> int:
