@@ -418,6 +418,30 @@ def test_a_table_of_videos_with_cameras_and_starts_and_a_folder_of_boxes(tmp_pat
             track([table], tmp_path / "out", detector=ByColour())
 
 
+def test_a_video_with_a_space_in_its_name_is_found_by_it(tmp_path: Path) -> None:
+    first, second = video(tmp_path, "back yard.mp4", 10), video(tmp_path, "hall.mp4", 12)
+    det = tmp_path / "det"
+    det.mkdir()
+    (det / "hall.txt").write_text("")
+    with pytest.raises(MissingFileError, match=r"back yard\.txt with the boxes of .*back yard\.mp4 is not there"):
+        track([first, second], tmp_path / "out", boxes=[det])
+    (det / "back yard.txt").write_text("1,-1,11,9,20,48,0.9\n")
+    for name in ("back yard", "back_yard", "back yard.mp4"):
+        done = track(
+            [first, second], tmp_path / "outs" / name, boxes=[det], cameras={name: "yard"}, starts={name: START}
+        )
+        assert [(each.camera, each.start, each.counts.detections) for each in done.records] == [
+            ("yard", START.isoformat(), 1),
+            ("hall", "", 0),
+        ]
+
+
+def test_a_folder_of_videos_is_no_video(tmp_path: Path) -> None:
+    video(tmp_path / "all", "a.mp4", 10)
+    done = track([tmp_path / "all"], tmp_path / "out", detector=ByColour())
+    assert "is a folder of videos, and no video: name them one by one, as" in done.failed[0][1]
+
+
 def test_wrong_calls_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     path, boxes = video(tmp_path), truth(tmp_path / "det.txt")
     out = tmp_path / "out"

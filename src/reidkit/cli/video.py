@@ -285,7 +285,9 @@ def _named(given: list[str] | None, videos: list[str]) -> list[str] | dict[str, 
     Raises:
         UsageError: some name a video, and some do not; or one names a video that is not there.
     """
-    names = {name for each in videos for name in (each, Path(each).name, Path(each).stem)}
+    from reidkit.video.named_videos import names_of
+
+    names = names_of(videos)
     pairs = [each.partition("=") for each in given or ()]
     known = [equals == "=" and name in names for name, equals, _ in pairs]
     for each, (_, equals, _), right in zip(given or (), pairs, known, strict=True):

@@ -233,12 +233,18 @@ def _yolo(folder: Path, total: Any) -> Iterator[_Box]:
     texts = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
     files = [(path, frame) for path in texts if (frame := number_in(path.stem)) is not None]
     if not files:
-        raise DataError(f"{folder} holds no .txt whose name ends in the number of a frame: give the labels of a video")
+        raise DataError(
+            f"{folder} holds no .txt whose name ends in the number of a frame, and none that is called like the video: "
+            "give the labels of a video, or VIDEO.txt with its boxes"
+        )
     for path, frame in files:
         total.update(f"{path.name}\0".encode(errors="surrogateescape"))
         for line, values in _lines(path, total):
             if not 5 <= len(values) <= 7:
-                raise DataError(f"{path} line {line} has {len(values)} columns: 5 to 7 are class, box, score and id")
+                raise DataError(
+                    f"{path} line {line} has {len(values)} columns: labels of a frame have 5 to 7, class, box, score "
+                    "and id; boxes of all frames are one file, which is called like its video in a folder"
+                )
             if values[0] != 0:
                 continue
             cx, cy, width, height = values[1:5]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+FILMS = frozenset({".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
 INFO = "seqinfo.ini"
 
 
@@ -69,6 +70,9 @@ def _read_info(folder: Path) -> tuple[float, Path]:
     """
     info = folder / INFO
     example = f"write {info} with the lines [Sequence], frameRate=25 and imDir=img1"
+    films = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILMS)
+    if films and not info.is_file():
+        raise DataError(f"{folder} is a folder of videos, and no video: name them one by one, as {films[0]}")
     if not info.is_file():
         raise DataError(f"{folder} is a folder without {INFO}, which says how many images are a second: {example}")
     parser = configparser.ConfigParser(interpolation=None)

@@ -91,7 +91,8 @@ def given_videos(
 
     Args:
         videos: Paths and addresses; a .csv or .tsv is a table of them (`read_video_table`).
-        cameras: The cameras, in the order of the videos or by their names (path, name of the file or stem). Others are
+        cameras: The cameras, in the order of the videos or by their names (path, name of the file or stem, also the
+            stem as a folder is called by it, in which spaces are `_`). Others are
             called like the stem of their file.
         starts: Likewise, clock times of second 0; text is of ISO 8601, UTC where it names no zone.
 
@@ -126,6 +127,34 @@ def given_videos(
             raise UsageError(f"{camera[:200]!r} is no name of a camera: give a short one", argument="cameras")
         found.append(GivenVideo(given=each, stem=stem, camera=camera, start=time))
     return found
+
+
+def names_of(videos: Sequence[str | os.PathLike[str]]) -> set[str]:
+    """Return each name by which one of the videos, those in tables too, may be called.
+
+    Raises:
+        DataError: a table cannot be read.
+    """
+    return {name for video in videos for each in _each(video) for name in _names(each)}
+
+
+def boxes_in(folder: Path, given: Sequence[GivenVideo]) -> list[Path]:
+    """Return the VIDEO.txt of each video in a folder, called like its file or like its stem; none where there is none.
+
+    Raises:
+        MissingFileError: some are there, and some are not.
+    """
+    likely = [[folder / f"{name}.txt" for name in (_file_stem(each.given), each.stem)] for each in given]
+    found = [next((path for path in paths if path.is_file()), None) for paths in likely]
+    there = [path for path in found if path is not None]
+    if there and len(there) < len(given):
+        lacking = found.index(None)
+        raise MissingFileError(
+            f"{likely[lacking][0]} with the boxes of {given[lacking].shown} is not there: put it there, or give a file "
+            "for each video",
+            argument="boxes",
+        )
+    return there
 
 
 def choose_names(
@@ -191,7 +220,7 @@ def _by_video(given: Sequence[str], told: Sequence[object] | Mapping[str, object
         return dict(zip(given, values, strict=False))
     found = {}
     for name, value in told.items():  # type: ignore[union-attr]
-        meant = [each for each in given if name in (each, os.path.basename(each), _stem(each))]  # noqa: PTH119
+        meant = [each for each in given if name in _names(each)]
         if len(meant) != 1:
             why = "is the name of several videos: write their paths" if meant else "is none of the videos"
             raise UsageError(f"{argument}: {name} {why}", argument=argument)
@@ -199,13 +228,22 @@ def _by_video(given: Sequence[str], told: Sequence[object] | Mapping[str, object
     return found
 
 
+def _names(given: str) -> set[str]:
+    """Return by what names a video may be called."""
+    return {given, os.path.basename(given), _file_stem(given), _stem(given)}  # noqa: PTH119
+
+
+def _file_stem(given: str) -> str:
+    """Return the stem of a video's file, the name of its folder, or the last part of its address."""
+    if is_live(given):
+        return PurePosixPath(shown_address(given)).name or "camera"
+    path = Path(os.path.abspath(given))  # noqa: PTH100 (`.` has a name, and links keep theirs)
+    return path.name if path.is_dir() else path.stem
+
+
 def _stem(given: str) -> str:
     """Return what a video is called: the stem of its file, or the last part of an address, fit to be a folder."""
-    if is_live(given):
-        name = PurePosixPath(shown_address(given)).name or "camera"
-    else:
-        path = Path(os.path.abspath(given))  # noqa: PTH100 (`.` has a name, and links keep theirs)
-        name = path.name if path.is_dir() else path.stem
+    name = _file_stem(given)
     plain = "".join(letter if letter.isprintable() else "_" for letter in name)
     short = (re.sub(r'[/\\:*?"<>|\s]+', "_", plain).lstrip(".") or "video")[:100]
     return short.encode()[:LONGEST].decode(errors="ignore")  # a letter may be four bytes

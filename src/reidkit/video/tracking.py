@@ -16,7 +16,7 @@ from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.terminal import counted, harmless
 from reidkit.video.box_files import BoxesFormat, BoxFile, read_boxes
 from reidkit.video.frames import Sampling
-from reidkit.video.named_videos import choose_names, given_videos
+from reidkit.video.named_videos import boxes_in, choose_names, given_videos
 from reidkit.video.piece_features import add_from_folder, is_of_another_video
 from reidkit.video.piece_maker import PieceOptions
 from reidkit.video.record import RECORD, Record, Settings, Source, read_record, write_record
@@ -261,9 +261,7 @@ def _of_folder(
 ) -> Sequence[BoxFile | str | PathLike[str]]:
     """Return the VIDEO.txt of each video, where one folder is given that holds them."""
     if len(boxes) == 1 and isinstance(boxes[0], str | PathLike):
-        named = [Path(boxes[0]) / f"{video.stem}.txt" for video in given]
-        if all(path.is_file() for path in named):
-            return named
+        return boxes_in(Path(boxes[0]), given) or boxes
     return boxes
 
 
