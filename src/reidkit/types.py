@@ -326,13 +326,13 @@ class Dataset:
 class Embeddings:
     """Features of N images: `vectors` float32 [N, D], `pids` int64 [N] (-1 junk), `camids` int64 [N] (-1 unknown).
 
-    Lists, and labels in uint64, become arrays of these types; other arrays stay as they are, mapped ones too. `model` is
-    the fingerprint of the weights that made them, or "" when it is not known. Where rows were made of several images
+    Lists, and labels in uint64, become arrays of these types; other arrays stay as they are, mapped ones too. `model`
+    is the fingerprint of the weights that made them, or "" when it is not known. Where rows were made of several images
     each, `sources` has the paths of all of them; else a row is the image of its path. `names` says what ids and cameras
     are called. Shapes are checked where features are read, written or compared, by a sentence that names the file.
 
     Raises:
-        DataError: a list is no array: its rows have different lengths, or an id or a camera is no whole number of an int64.
+        DataError: a list is no array: its rows have different lengths, or a label is no whole number of an int64.
     """
 
     vectors: NDArray[np.float32]
