@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -225,7 +226,7 @@ def _compact(opened: Gallery, uri: str, removed: int) -> None:
     except GalleryError as error:
         raise GalleryError(
             f"{counted(removed, 'row')} removed, but their room is not given back: {error} "
-            f"(`reidkit gallery remove {shown(uri)} --compact`)"
+            f"(`reidkit gallery remove {quote(shown(uri))} --compact`)"
         ) from None
 
 

@@ -61,7 +61,11 @@ def test_ids_and_cameras_by_hand(
         (["part1/anna/a.jpg", "part2/bob/b.jpg"], r"\(part1, part2; in the first of them anna\): if part1 is an id, pass "
          r"format='folder-nested'; if it is a camera, format='folder-cameras'; and if it is a data set, name .*part1"),
         (["train/anna/a.jpg", "test/bob/b.jpg"], r"train and test, and no query and gallery: .*`reidkit split .* OUT`, or"),
-        (["test/anna/a.jpg", "test/bob/b.jpg"], r"folders of ids in test and no train: name one of them .*reidkit split"),
+        (["test/anna/a.jpg", "test/bob/b.jpg"], r"folders of ids in test and no train: name one of them .*reidkit split .*/test OUT`"),
+        (["test/7/cam1/a.jpg", "test/8/cam2/b.jpg"], r"folders of ids in test and no train: name one of them .*split .*/test OUT`"),
+        (["Eingang 1/Person 7/a.jpg", "Eingang 2/Person 7/b.jpg"], r"\(Eingang 1, Eingang 2; in the first of them Person 7\): if "
+         r"Eingang 1 is an id, pass .* if it is a camera, format='folder-cameras'; and if it is a data set, name .*Eingang 1"),
+        (["a/train/1/a.jpg", "b/train/1/b.jpg"], r"holds several data sets: choose a or b"),
         (["a/b/c/train/anna/x.jpg", "a/b/c/train/bob/x.jpg"], r"only further down, such as a/b/c/train/anna/x.jpg: give a "),
         (["session1/001/a.jpg", "session2/002/a.jpg"], r"folders of folders of images \(session1, session2"),
     ],
@@ -69,6 +73,18 @@ def test_ids_and_cameras_by_hand(
 def test_what_is_no_folder_of_ids_is_said(draw: Callable[..., Path], files: list[str], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         load_dataset(draw(*files))
+
+
+def test_a_command_that_is_shown_takes_a_folder_with_a_space_in_its_name(draw: Callable[..., Path]) -> None:
+    own = draw("Meine Bilder/test/7/a.jpg", "Meine Bilder/test/8/b.jpg") / "Meine Bilder"
+    with pytest.raises(DataError, match=f"`reidkit split '{own}/test' OUT`"):
+        load_dataset(own)
+    draw("Meine Bilder/train/1/a.jpg")
+    with pytest.raises(DataError, match=f"`reidkit split '{own}' OUT`"):
+        load_dataset(own)
+    market = draw("M 1/bounding_box_train/1_c1.jpg", "M 1/bounding_box_test/2_c1.jpg") / "M 1"
+    with pytest.raises(DataError, match=f"`reidkit split '{market}' OUT`"):
+        load_dataset(market)
 
 
 def test_what_names_do_not_say_can_be_named(draw: Callable[..., Path]) -> None:

@@ -199,9 +199,20 @@ def _guess(folder: Path) -> Dataset:
     for names, levels in _tries(folder):
         for level in levels:
             if found := _recognised(names, level):
-                place = scan.only(folder, [place for _, place in found])
-                return FORMATS[found[0][0]].load(place)
+                return FORMATS[found[0][0]].load(_only(folder, found))
     raise _why_not(folder)
+
+
+def _only(folder: Path, found: list[tuple[str, Path]]) -> Path:
+    """Return the one place that was recognised; folders of ids beside each other may be cameras, too."""
+    places = [place for _, place in found]
+    if (
+        len(found) > 1
+        and all(name == "folder" for name, _ in found)
+        and (why := own_images.of_two_levels(folder, places))
+    ):
+        raise UnknownLayoutError(why, argument="format")
+    return scan.only(folder, places)
 
 
 def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path]]]]:
@@ -224,6 +235,9 @@ def _tries(folder: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Path
 def _why_not(folder: Path) -> UnknownLayoutError:
     """Why nothing was recognised, from the place that looks most like a data set."""
     places = [place for level in scan.levels(folder) for place in level]
+    for place in places:
+        if why := own_images.complaint(place):
+            return UnknownLayoutError(why + _tables_in(folder), argument="format" if "format='" in why else "")
     if not any(scan.any_image(place) for place in places):
         if deep := next(scan.images_below(folder), None):
             return UnknownLayoutError(
@@ -233,9 +247,6 @@ def _why_not(folder: Path) -> UnknownLayoutError:
         packed = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in _ARCHIVES)
         remedy = f"unpack {packed[0]}" if packed else "give the folder of a data set"
         return UnknownLayoutError(f"{folder} holds no images: {remedy}")
-    for place in places:
-        if why := own_images.complaint(place):
-            return UnknownLayoutError(why + _tables_in(folder), argument="format" if "format='" in why else "")
     return UnknownLayoutError(f"the layout of {folder} is not recognised; looked for {LAYOUTS}")
 
 

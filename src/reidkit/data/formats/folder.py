@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from reidkit.data.formats.labels import as_names, refuse_two_spellings
@@ -98,7 +99,7 @@ def load(folder: Path, shape: Shape | None = None) -> Dataset:
         if lacks_query(root):
             raise DataError(
                 f"{root} holds train and test, and no query and gallery: make them by `reidkit split "
-                f"{root} OUT`, or name {part_of(root, 'train')} to train on that alone"
+                f"{quote(str(root))} OUT`, or name {part_of(root, 'train')} to train on that alone"
             )
         parts = [part_of(root, split) for split in SPLITS]
         splits, cameras = _read([(part, shape or _inner_shape(part)) for part in parts])
@@ -173,16 +174,17 @@ def complaint(folder: Path) -> str:
         if child.name.lower() in NO_IDS or len(straight) == 1:
             alone = "" if child.name.lower() in NO_IDS else "; if they all show one id, pass format='folder-ids'"
             return f"{child} holds images straight, such as {first_image(child)}: {_ways_out(child)}{alone}"
-    if parts := [child for child in children if child.name.lower() in SPLIT_WORDS and _shape(child)]:
+    if parts := [child for child in children if child.name.lower() in SPLIT_WORDS and _inner_shape(child)]:
         return (
             f"{folder} holds folders of ids in {_some(parts)} and no train: name one of them ({parts[0]}) to train on "
-            f"it, or make a query and a gallery by `reidkit split {folder} OUT`"
+            f"it, or make a query and a gallery of its ids by `reidkit split {quote(str(parts[0]))} OUT`"
         )
-    return _of_two_levels(folder, [child for child in children if _inner_shape(child)])
+    return of_two_levels(folder, [child for child in children if _inner_shape(child)])
 
 
-def _of_two_levels(folder: Path, deeper: list[Path]) -> str:
-    if not deeper:
+def of_two_levels(folder: Path, deeper: list[Path]) -> str:
+    """What the folders `deeper` in `folder` may be, and what to do for each; empty where they are no ids or cameras."""
+    if not deeper or any(place.parent != folder or _has_splits(place) for place in deeper):
         return ""
     inside = [inner for inner in folders_in(deeper[0]) if any_image(inner)]
     return (

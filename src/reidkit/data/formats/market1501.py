@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from reidkit.data.formats.scan import Format, any_image, first_image, locate, named_samples, without_junk
@@ -59,8 +60,9 @@ def load_boxes(name: str, root: Path, pattern: re.Pattern[str], example: str, *,
         return without_junk(name, named_samples(train, pattern, example), (), ())
     if not any_image(query):
         raise DataError(
-            f"{root} holds images in {gallery.name} and none in query: make one by `reidkit split {root} OUT`, "
-            f"or pass format='{name_of_training_alone(name)}' to train on {train.name} alone",
+            f"{root} holds images in {gallery.name} and none in query: make one by "
+            f"`reidkit split {quote(str(root))} OUT`, or pass "
+            f"format='{name_of_training_alone(name)}' to train on {train.name} alone",
             argument="format",
         )
     if not any_image(gallery):
