@@ -318,7 +318,7 @@ def test_nothing_is_written_to_an_address(tmp_path, monkeypatch):
         lambda: rk.embed_images(Colours(), ["a.png"], out.with_suffix(".npz")),
         lambda: track([tmp_path / "v.mp4"], out, boxes=[tmp_path / "b.txt"]),
     ):
-        with pytest.raises(DataError, match=r"s3:/bucket/x.* is an address, and files are written to a disk"):
+        with pytest.raises(DataError, match=r"^s3://bucket/x.* is an address, and files are written to a disk"):
             write()
     assert set(tmp_path.iterdir()) == there
     (tmp_path / "s3:").mkdir()

@@ -30,7 +30,7 @@ except ImportError:  # Windows, which does not let go of an open file anyway
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The numbers of errors that say that a disk, a quota or a file is full."""
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.ASCII)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/", re.ASCII)
 _PARTIAL = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _LONGEST = 230
 """Bytes of a name that leave room for what a partial file adds to it."""
@@ -271,7 +271,10 @@ def refuse_address(path: Path) -> None:
         DataError: it is one, and there is no such folder.
     """
     if _ADDRESS.match(str(path)) and not Path(path.parts[0]).exists():
-        raise DataError(f"{path} is an address, and files are written to a disk: write it there, and copy it then")
+        address = _ADDRESS.sub(r"\1://", str(path), count=1)  # a path folds its slashes
+        raise DataError(
+            f"{address} is an address, and files are written to a disk: name a place on a disk, and copy the result"
+        )
 
 
 def refuse_unwritable(path: Path) -> None:

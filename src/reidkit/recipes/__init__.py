@@ -88,6 +88,8 @@ def _find(name: str) -> Recipe:
         plain, known, n=1, cutoff=0.6
     )
     remedy = f"did you mean {close[0]}?" if close else "`reidkit recipes` lists them"
+    if name and (file := _file(f"{name}.json")) and file.is_file():
+        remedy = f"did you mean the file {file}?"
     raise UsageError(f"there is no recipe {name[:100]}; {remedy}")
 
 
