@@ -333,6 +333,11 @@ def test_what_is_passed_in_the_place_of_something_else(model: Model, benchmark: 
         model.embed(nothing)
     with pytest.raises(UsageError, match="a NoneType is no path: pass the folder of a data set"):
         evaluate(model, nothing)
+    samples: Any = list(benchmark.query)
+    with pytest.raises(
+        UsageError, match=r"a list is no path: pass .* or Dataset\(name, query=\[Sample\(path, pid, camid\)"
+    ):
+        evaluate(model, samples)
     options: Any = {"batch": 2}
     with pytest.raises(UsageError, match=r"options is a dict: pass InferenceOptions\(\.\.\.\), or its fields"):
         evaluate(model, benchmark, None, options)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from itertools import pairwise
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_misspelt_name_is_met_with_the_nearest():
 
 
 def test_a_file_without_its_suffix_is_met_with_the_file(tmp_path):
-    (tmp_path / "mine.json").write_bytes(recipes.to_json(get_recipe("warmup")))
+    (tmp_path / "mine.json").write_text(json.dumps(recipes.to_json(get_recipe("warmup"))))
     with pytest.raises(UsageError, match=r"there is no recipe .*mine; did you mean the file .*mine\.json\?"):
         get_recipe(tmp_path / "mine")
     assert get_recipe(tmp_path / "mine.json") == get_recipe("warmup")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
+from collections.abc import Collection
 from functools import reduce
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -83,7 +84,10 @@ def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dat
         UsageError: there is no such format; no path.
         DataError: there is no such folder, it holds no images, its layout is not recognised, or its reader complains.
     """
-    folder = check_path(path, "the folder of a data set, or a .csv")
+    wanted = "the folder of a data set, or a .csv"
+    if isinstance(path, Collection) and not isinstance(path, str):
+        wanted += ", or Dataset(name, query=[Sample(path, pid, camid), ...], gallery=[...])"
+    folder = check_path(path, wanted)
     try:
         found = _guess(folder) if format is None else _named(format).load(folder)
         return dataclasses.replace(found, passed_over=passed_over(folder, found))
