@@ -180,6 +180,25 @@ def test_an_error_says_where_and_does_not_repeat_what_was_sent(client):
 
 
 @pytest.mark.parametrize(
+    ("request_", "pointer", "detail"),
+    [
+        ({"radius": "high"}, "/radius", "Input should be a valid number or 'calibrated'"),
+        ({"radius": 5}, "/radius", "Input should be less than or equal to 1 or 'calibrated'"),
+        (
+            {"filter": {"attributes": {"coat": ["red", None]}}},
+            "/filter/attributes/coat/1",
+            "Input should be a valid string or a valid boolean or a valid integer or a valid number",
+        ),
+    ],
+)
+def test_a_value_of_several_types_has_one_error_at_its_own_place(client, request_, pointer, detail):
+    """And no name of a type of pydantic's in it, as `/radius/constrained-float`."""
+    said = problem(client.post("/v1/search", json=request_), 422, "invalid")
+    assert said["errors"] == [{"pointer": pointer, "detail": detail}]
+    assert said["detail"] == f"{pointer}: {detail}"
+
+
+@pytest.mark.parametrize(
     ("more", "pointer"),
     [
         ({"cursor": "5", "offset": 5}, "/offset"),

@@ -23,6 +23,9 @@ M = TypeVar("M", bound=BaseModel)
 MOST_VALUES = 1000
 """Of a list in a filter."""
 
+SHOULD_BE = "Input should be "
+"""How pydantic begins to say what a value is to be."""
+
 LONGEST_PURPOSE = 500
 WHOLE = 2**53
 """Whole numbers up to this one are the same in every language's JSON."""
@@ -242,10 +245,13 @@ def validated(kind: type[M], value: Any) -> M:
     try:
         return kind.model_validate({} if value is None else value)
     except ValidationError as error:
-        errors = [
-            {"pointer": "/" + "/".join(str(part) for part in each["loc"])[:200], "detail": _words(each)}
-            for each in error.errors(include_input=False, include_url=False)[:20]
-        ]
+        words: dict[str, str] = {}
+        for each in error.errors(include_input=False, include_url=False)[:200]:
+            pointer, found = _pointer(value, each), _words(each)
+            # of a value of several types pydantic has one error for each type, and more for what is inside of it
+            words[pointer] = f"{words[pointer]} or {found.removeprefix(SHOULD_BE)}" if pointer in words else found
+        inmost = [at for at in words if not any(other.startswith(f"{at}/") for other in words if at != "/")]
+        errors = [{"pointer": at, "detail": words[at][:200]} for at in inmost[:20]]
         raise Problem("invalid", f"{errors[0]['pointer']}: {errors[0]['detail']}", errors=errors) from None
 
 
@@ -283,6 +289,18 @@ def decode_vector(text: str, dim: int, pointer: str) -> NDArray[np.float32]:
 def encode_vector(vector: NDArray[np.float32]) -> str:
     """Return a feature [D] as base64 of little-endian float32."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+
+
+def _pointer(value: Any, error: ErrorDetails) -> str:
+    """Return the place of a value in a request, without the types that pydantic puts between its parts."""
+    parts: list[str] = []
+    for part in error["loc"]:
+        inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        if inside:
+            value = value[part]
+        if inside or error["type"] == "missing":
+            parts.append(str(part))
+    return "/" + "/".join(parts)[:200]
 
 
 def _words(error: ErrorDetails) -> str:
