@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
-from reidkit.gallery.meaning import meanings
+from reidkit.gallery.decision import decide
 from reidkit.gallery.positions import read_search_cursor
 from reidkit.gallery.query import Hit, Hits
 from reidkit.gallery.row import made_of
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reidkit.gallery.decision import Decision
     from reidkit.gallery.filters import Filter
-    from reidkit.gallery.meaning import Meaning
     from reidkit.gallery.query import SearchOptions
     from reidkit.gallery.row import Row
     from reidkit.gallery.target import Target
@@ -287,17 +287,16 @@ class _Search:
         """Note the rows that were found, in the order in which they are shown."""
         self._found = found
         order = self._reranked() if self._options.rerank else np.arange(len(found.ids))
-        rows, similarities, known = self._hits(found.ids[order], found.similarities[order])
-        self._rows, self._similarities, self._meanings = rows, similarities, known
+        self._rows, self._similarities, self._decisions = self._hits(found.ids[order], found.similarities[order])
 
-    def _hits(self, ids: Integers, similarities: Doubles) -> tuple[list[Row], Doubles, list[Meaning]]:
+    def _hits(self, ids: Integers, similarities: Doubles) -> tuple[list[Row], Doubles, list[Decision]]:
         """Return the rows that are hits, by the threshold of their cameras, too."""
         rows = self._view.rows(ids)
-        known = meanings(rows, similarities, self._target.camera, self._known)
+        decisions = decide(rows, similarities, self._target.camera, self._known)
         if self._options.radius != "calibrated":
-            return rows, similarities, known
-        kept = [number for number, meaning in enumerate(known) if meaning.same]
-        return [rows[n] for n in kept], similarities[kept], [known[n] for n in kept]
+            return rows, similarities, decisions
+        kept = [number for number, decision in enumerate(decisions) if decision.same]
+        return [rows[n] for n in kept], similarities[kept], [decisions[n] for n in kept]
 
     def _reranked(self) -> Integers:
         """Return the order in which the nearest rows are re-ranked, and the others stay."""
@@ -365,9 +364,9 @@ class _Search:
 
     def _hit(self, number: int, rank: int) -> Hit:
         row = self._rows[number]
-        meaning = self._meanings[number]._asdict()
+        decision = self._decisions[number]._asdict()
         similarity, marked = float(self._similarities[number]), row.key in self._target.marked
-        return made_of(Hit, {**vars(row), **meaning, "similarity": similarity, "rank": rank, "marked": marked})
+        return made_of(Hit, {**vars(row), **decision, "similarity": similarity, "rank": rank, "marked": marked})
 
     def _cursor(self, number: int, last: int) -> str:
         if self._options.group_by or self._options.rerank:

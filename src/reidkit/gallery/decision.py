@@ -1,4 +1,4 @@
-"""What a similarity means in a gallery whose model is calibrated: how probable one person is, and whether it is one."""
+"""Same person or not: what the calibration of a gallery's model says of each hit, by its similarity and its cameras."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from reidkit.metrics.calibration_file import Calibration
 
 
-class Meaning(NamedTuple):
-    """What a similarity means; all None where nothing is calibrated."""
+class Decision(NamedTuple):
+    """Whether a hit shows the same person, how probable that is, and by which threshold; all None if not calibrated."""
 
     probability: float | None = None
     same: bool | None = None
@@ -23,13 +23,13 @@ class Meaning(NamedTuple):
     calibration: Literal["pair", "all"] | None = None
 
 
-def meanings(
+def decide(
     rows: list[Row], similarities: NDArray[np.float64], camera: str | None, known: Calibration | None
-) -> list[Meaning]:
-    """Return what similarities mean: by the two cameras where they are calibrated, else by all."""
+) -> list[Decision]:
+    """Return the decision on each row: by the two cameras where these were calibrated, else by all pairs."""
     if known is None:
-        return [Meaning()] * len(rows)
-    found = [Meaning()] * len(rows)
+        return [Decision()] * len(rows)
+    found = [Decision()] * len(rows)
     for theirs in dict.fromkeys(row.camera for row in rows):
         numbers = [number for number, row in enumerate(rows) if row.camera == theirs]
         pair = pair_of(known, camera, theirs)
@@ -37,5 +37,5 @@ def meanings(
         chances = (pair or known).probability(similarities[numbers]).tolist()
         for number, chance in zip(numbers, chances, strict=True):
             same = bool(similarities[number] >= threshold)
-            found[number] = Meaning(chance, same, threshold, "pair" if pair else "all")
+            found[number] = Decision(chance, same, threshold, "pair" if pair else "all")
     return found
