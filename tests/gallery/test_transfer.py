@@ -67,6 +67,13 @@ def test_what_is_exported_and_added_again_is_the_same(gallery, tmp_path, ending)
     assert export_gallery(gallery, path, Filter(cameras=["door"])) == 10
 
 
+def test_a_parquet_file_names_its_model_as_embed_does(gallery, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    export_gallery(gallery, tmp_path / "people.parquet")
+    assert parquet.read_schema(tmp_path / "people.parquet").metadata[b"reidkit.model"] == b"abc"
+    assert read_features(tmp_path / "people.parquet").model == "abc"
+
+
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
 def test_names_in_an_exported_file_keep_their_ids_apart(tmp_path, ending):
     """Each gallery numbers names by itself: 0 is Karl in the one and Anna in the other."""

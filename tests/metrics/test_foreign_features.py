@@ -160,7 +160,6 @@ def test_parquet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["reidkit.model", "model"])
 def test_the_model_that_a_parquet_file_names_is_compared(tmp_path: Path, key: str) -> None:
-    """`reidkit embed` and `reidkit gallery export` name it by different keys."""
     path = tmp_path / "g.parquet"
     columns = pyarrow.table({"vector": VECTORS.tolist(), "pid": PIDS, "camid": CAMIDS})
     parquet.write_table(columns.replace_schema_metadata({key: "beef"}), path)

@@ -138,7 +138,7 @@ def _write_parquet(file: IO[bytes], waiting: WaitingRows, model: str) -> None:
     dim = waiting.dim
     kinds = dict.fromkeys(NUMBERS, pa.int64()) | dict.fromkeys(TEXTS, pa.string())
     columns = [(_singular(name), kind) for name, kind in kinds.items()]
-    schema = pa.schema([("vector", pa.list_(pa.float32(), dim)), *columns], metadata={"model": model})
+    schema = pa.schema([("vector", pa.list_(pa.float32(), dim)), *columns], metadata={"reidkit.model": model})
     with parquet.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         parts = zip(waiting.vectors(), *(waiting.column(name) for name in kinds), strict=True)
         for group in _groups(parts, max(1, min(GROUP, GROUP_BYTES // (4 * dim)))):

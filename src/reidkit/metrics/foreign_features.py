@@ -275,8 +275,8 @@ def _labels(values: NDArray[Any], what: str) -> NDArray[Any]:
 def read_parquet(path: Path) -> Arrays:
     """The columns `vector` (lists of one length), `pid` and `camid`, and beside them `path`, `pid_name`, `camid_name`.
 
-    Those beside them may be missing, and plurals are as good. The file's metadata may name the model: `reidkit.model`
-    of features of images, `model` of those of a gallery.
+    Those beside them may be missing, and plurals are as good. The file's metadata may name the model by the key
+    `reidkit.model`, or `model`.
 
     Raises:
         DataError: it is damaged, unpacks to too much, or holds no such columns.
