@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reidkit.errors import UsageError
-from reidkit.extras import EXTRAS, import_extra, install
+from reidkit.extras import EXTRAS, import_extra, install, require_extras
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +23,16 @@ def test_a_module_that_is_not_there_is_named_with_what_brings_it(monkeypatch: py
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UsageError, match=r"^an export needs it: pip install onnx onnxruntime onnxscript"):
         import_extra("onnx", "an export needs it", by="onnxscript")
+
+
+def test_all_that_is_not_there_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_extras("this", ("onnx", "onnxruntime"))
+    for module in ("onnx", "openvino", "av"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=r"^this needs av: pip install av$"):
+        require_extras("this", ("av", "onnxruntime"))
+    with pytest.raises(UsageError, match=r"^this needs av, onnx and openvino: pip install av onnx openvino$"):
+        require_extras("this", ("av", "onnx", "onnxruntime", "openvino"))
 
 
 def test_every_package_is_one_of_our_extras() -> None:

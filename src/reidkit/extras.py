@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 EXTRAS = {
     "tensorboard": ("tensorboard",),
@@ -22,6 +23,7 @@ EXTRAS = {
     "pymilvus": ("pymilvus",),
     "ray": ("ray",),
     "timm": ("timm",),
+    "onnx": ("onnx",),
     "onnxruntime": ("onnx", "onnxruntime"),
     "onnxscript": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino",),
@@ -38,6 +40,30 @@ def install(module: str) -> str:
     'pip install pyarrow'
     """
     return f"pip install {' '.join(EXTRAS[module])}"
+
+
+def require_extras(what: str, modules: Iterable[str]) -> None:
+    """Refuse what needs several modules where some are not there, and name all of these at once.
+
+    Args:
+        what: What needs them.
+        modules: Their names, of `EXTRAS`.
+
+    Raises:
+        UsageError: some are not installed.
+    """
+    lacking = [module for module in modules if not _is_there(module)]
+    packages = list(dict.fromkeys(package for module in lacking for package in EXTRAS[module]))
+    if packages:
+        named = " and ".join(filter(None, (", ".join(packages[:-1]), packages[-1])))
+        raise UsageError(f"{what} needs {named}: pip install {' '.join(packages)}")
+
+
+def _is_there(module: str) -> bool:
+    """Return whether a module can be found, without the time that its import takes."""
+    if module in sys.modules:
+        return sys.modules[module] is not None
+    return importlib.util.find_spec(module) is not None
 
 
 def import_extra(module: str, why: str, *, by: str = "") -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from reidkit.cli import main as cli
+from reidkit.errors import UsageError
+from reidkit.video import track
 from tests.video.detectors.files import constant_detector
 from tests.video.walkers import FRAMES, truth, video
 
@@ -103,6 +106,24 @@ def test_a_detector_is_named_with_its_format(run: Any, tmp_path: Path) -> None:
     detector = constant_detector(tmp_path / "d.onnx", {"output0": rows})
     status, _, said = run("crops", video(tmp_path), "--detector", detector, "--out", tmp_path / "out")
     assert (status, said) == (0, "people by d.onnx: format yolo-end-to-end, 64 x 64\n")
+
+
+def test_packages_that_are_not_there_are_named_at_once(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were named one after the other: that of the detector first, then that of the model, PyAV at last."""
+    detector, path = constant_detector(tmp_path / "d.onnx", {"output0": np.zeros((1, 5, 6), np.float32)}), tmp_path
+    for module in ("onnx", "openvino", "av"):
+        monkeypatch.setitem(sys.modules, module, None)
+    status, _, said = run(
+        "track", path / "hall.mp4", "--detector", detector, "--model", path / "m.xml", "--out", path / "out"
+    )
+    assert (status, said) == (
+        2,
+        "reidkit: tracking these videos needs av, onnx and openvino: pip install av onnx openvino\n",
+    )
+    with pytest.raises(UsageError, match=r"needs av and onnx: pip install av onnx$"):
+        track([path / "hall.mp4"], path / "out", detector=detector)
 
 
 def test_videos_that_fail_are_named_in_a_line_each_and_the_others_go_on(run: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -264,6 +265,16 @@ def test_commands_that_are_refused(model: Model, plain: Exported, nursery: Nurse
         2,
         "weights are stored in 16 bits or in 8: choose fp16 or int8 (--fp16)",
     )
+
+
+def test_packages_that_are_not_there_are_named_at_once(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of ONNX were named first, and OpenVINO when they were there."""
+    for module in ("onnxscript", "openvino"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=r": pip install onnx onnxruntime onnxscript openvino$"):
+        export_model(model, tmp_path / "m.xml", format="openvino")
 
 
 def test_an_option_that_there_is_not(model: Model) -> None:

@@ -200,6 +200,7 @@ def _run(
 ) -> int:
     from reidkit.video import track as track_videos
     from reidkit.video.live import is_live
+    from reidkit.video.named_videos import require_packages
     from reidkit.video.video_table import is_table
 
     gallery, keep, device = where
@@ -208,6 +209,7 @@ def _run(
         raise UsageError(
             "--for says when live input ends, and these are files, which are read to their end: leave it out"
         )
+    require_packages(videos, [finding.detector, model[0]])
     detector = finding.open_detector(device)
     encoder: ImageEncoder | None = None
     if model[0] is not None and keep != "nothing":

@@ -207,7 +207,7 @@ def export_model(
             "an exported file is told no cameras and takes the mean of all, so that its features lie apart from those "
             "that this model gives of a data set: make query and gallery by the file"
         )
-    require_onnx()
+    require_onnx(openvino=options.format == "openvino")
     if options.format == "openvino":
         import_openvino()
     if options.int8 and calibration is None:

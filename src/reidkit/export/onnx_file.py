@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from reidkit.errors import UsageError, WeightsError, first_line
-from reidkit.extras import import_extra
+from reidkit.extras import import_extra, require_extras
 from reidkit.model.chance import first_weights
 from reidkit.model.fuse import TRACING
 from reidkit.process_settings import TRAINING, is_entered_elsewhere, without_warnings
@@ -36,14 +36,20 @@ NOISY = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 _QUIET = threading.RLock()
 
 
-def require_onnx() -> None:
+def require_onnx(*, openvino: bool = False) -> None:
     """Refuse an export before minutes are spent on it.
 
+    Args:
+        openvino: Whether the file is to be one of OpenVINO, which is made of one of ONNX.
+
     Raises:
-        UsageError: onnx, onnxscript or onnxruntime is not installed; another thread trains.
+        UsageError: onnx, onnxscript, onnxruntime or, where it is asked for, openvino is not installed; another thread
+            trains.
     """
     _refuse_training()
-    for module in ("onnx", "onnxruntime", "onnxscript"):
+    modules = ("onnx", "onnxruntime", "onnxscript")
+    require_extras("an export", (*modules, "openvino") if openvino else modules)
+    for module in modules:  # that each can be imported, too
         import_extra(module, "an export needs onnx, onnxscript and onnxruntime", by="onnxscript")
 
 

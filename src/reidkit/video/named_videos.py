@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from reidkit.errors import DataError, MissingFileError, UsageError
+from reidkit.extras import require_extras
 from reidkit.gallery.row import as_time
 from reidkit.terminal import counted
 from reidkit.video.frames import VideoFile
@@ -20,12 +21,15 @@ from reidkit.video.record import Source, read_record, video_folders
 from reidkit.video.video_table import is_table, read_video_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from reidkit.video.frames import Frames
 
 PIECE = 1 << 16
 """Bytes from the beginning and the end of a file that tell it from others."""
+
+_RUNTIMES = {".onnx": ("onnx", "onnxruntime"), ".xml": ("openvino",)}
+"""What runs the files of networks, by their endings."""
 
 LONGEST = 200
 """Bytes of the stem of a name: `-2`, a time and the ending of a lock fit behind it into the 255 of a file system."""
@@ -136,6 +140,23 @@ def names_of(videos: Sequence[str | os.PathLike[str]]) -> set[str]:
         DataError: a table cannot be read.
     """
     return {name for video in videos for each in _each(video) for name in _names(each)}
+
+
+def require_packages(videos: Sequence[str | os.PathLike[str]], files: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Refuse, before any of them is opened, videos, a detector and a model for which packages are not installed.
+
+    Args:
+        videos: Paths, addresses and tables; folders of images need no package.
+        files: The files of the detector and of the model; None for none.
+
+    Raises:
+        UsageError: some are not installed; all of them are named.
+        DataError: a table cannot be read.
+    """
+    modules = ["av"] if any(not Path(each).is_dir() for video in videos for each in _each(video)) else []
+    for file in files:
+        modules += _RUNTIMES.get(Path(file).suffix.lower(), ()) if file is not None else ()
+    require_extras("tracking these videos", modules)
 
 
 def boxes_in(folder: Path, given: Sequence[GivenVideo]) -> list[Path]:

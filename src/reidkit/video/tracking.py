@@ -16,7 +16,7 @@ from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.terminal import counted, harmless
 from reidkit.video.box_files import BoxesFormat, BoxFile, read_boxes
 from reidkit.video.frames import Sampling
-from reidkit.video.named_videos import boxes_in, choose_names, given_videos
+from reidkit.video.named_videos import boxes_in, choose_names, given_videos, require_packages
 from reidkit.video.piece_features import add_from_folder, is_of_another_video
 from reidkit.video.piece_maker import PieceOptions
 from reidkit.video.record import RECORD, Record, Settings, Source, read_record, write_record
@@ -242,6 +242,8 @@ def _finders(
     if (detector is None) == (not boxes):
         raise UsageError("give either a detector or files of boxes, one for each video", argument="detector")
     if detector is not None:
+        file = detector if isinstance(detector, str | PathLike) else None
+        require_packages([each.given for each in given], [file])
         one = FileDetector(detector) if isinstance(detector, str | PathLike) else detector
         if lacking := [name for name in ("batch", "description", "detect") if not hasattr(one, name)]:
             raise UsageError(
