@@ -50,10 +50,15 @@ def os_errors_as(path: Path) -> Iterator[None]:
         raise not_written(path, error, "a file in a folder you can write to") from None
 
 
+class NoRoomError(DataError):
+    """A disk or a quota is full, so that nothing else can be written there either."""
+
+
 def not_written(path: Path, error: OSError, instead: str) -> DataError:
     """Return the error that says why `path` cannot be written: make room on a full disk, else name `instead`."""
-    remedy = "make room for it" if error.errno in NO_ROOM else f"name {instead}"
-    return DataError(f"{path} cannot be written ({error.strerror or error}): {remedy}")
+    full = error.errno in NO_ROOM
+    remedy = "make room for it" if full else f"name {instead}"
+    return (NoRoomError if full else DataError)(f"{path} cannot be written ({error.strerror or error}): {remedy}")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidkit.errors import DataError, MissingFileError, UsageError
+from reidkit.errors import DataError, GalleryError, MissingFileError, UsageError
 from reidkit.gallery import open_gallery
 from reidkit.gallery.fill import find_images
 from reidkit.video import PieceOptions, TrackerOptions, TrackOptions, read_pieces, track
@@ -534,13 +534,40 @@ def test_a_detector_for_some_of_the_images_or_without_a_name_is_refused(tmp_path
         track([video(tmp_path)], tmp_path / "out", detector=object())  # type: ignore[arg-type]
 
 
-def test_a_folder_on_a_full_disk_needs_room_and_no_other_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_once_and_no_other_video_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("reidkit.video.tracking.hold", full)
-    ((_, why),) = track([video(tmp_path)], tmp_path / "out", boxes=[truth(tmp_path / "gt.txt")]).failed
-    assert why == f"{tmp_path / 'out'} cannot be written (No space left on device): make room for it"
+    videos = [video(tmp_path, name, count) for name, count in (("a.mp4", 20), ("b.mp4", 21))]
+    out, detector = tmp_path / "out", ByColour()
+    for what, place in (("reidkit.video.tracking.hold", out), ("pathlib.Path.write_bytes", out / "a")):
+        with monkeypatch.context() as patched:
+            patched.setattr(what, full)
+            with pytest.raises(DataError) as caught:
+                track(videos, out, detector=detector)
+        assert str(caught.value) == f"{place} cannot be written (No space left on device): make room for it"
+    assert (detector.seen, (out / "b").exists()) == (20, False)
+    assert [record.video for record in track(videos, out, detector=detector).records] == ["a", "b"]
+
+
+def test_a_gallery_that_cannot_be_written_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise GalleryError("people.db cannot be written: make room")
+
+    videos = [video(tmp_path, name, count) for name, count in (("a.mp4", 20), ("b.mp4", 21))]
+    detector = ByColour()
+    with open_gallery("memory", Colours()) as people:
+        monkeypatch.setattr(people, "add_vectors", full)
+        with pytest.raises(GalleryError, match=r"^people\.db cannot be written"):
+            track(videos, tmp_path / "out", detector=detector, model=Colours(), gallery=people)
+    assert detector.seen == 20
+
+
+def test_what_a_detector_raises_is_its_own_and_no_fault_of_the_folder(tmp_path: Path) -> None:
+    """An OSError was taken for one of the folder, and a BlockingIOError for another process that writes it."""
+    for error in (ConnectionResetError, BlockingIOError, KeyError):
+        with pytest.raises(error):
+            track([video(tmp_path)], tmp_path / "out", detector=ByColour(2, error))
 
 
 def test_one_video_alone_a_generator_and_wrong_types(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shutil
 from dataclasses import replace
@@ -122,21 +123,27 @@ class PieceWriter:
             DataError: the folder cannot be written.
         """
         self.close()
-        if self._dim:
-            keys = (self.folder / _KEYS).read_text(encoding="utf-8").splitlines()
-            with os_errors_as(self.folder), atomic_write(self.folder / FEATURES) as file:
-                _write_features(file, self.folder / _VECTORS, (len(keys), self._dim), keys, record.settings.model)
-        for name in (_VECTORS, _KEYS):
-            (self.folder / name).unlink()
+        with os_errors_as(self.folder):
+            if self._dim:
+                keys = (self.folder / _KEYS).read_text(encoding="utf-8").splitlines()
+                with atomic_write(self.folder / FEATURES) as file:
+                    _write_features(file, self.folder / _VECTORS, (len(keys), self._dim), keys, record.settings.model)
+            for name in (_VECTORS, _KEYS):
+                (self.folder / name).unlink()
         counts = replace(record.counts, boxes=self.boxes, pieces=self.pieces, crops=self.crops)
         self.record = replace(record, counts=counts, doubles=tuple(self._doubles), finished=True)
         write_record(self.folder, self.record)
         return self.record
 
     def close(self) -> None:
-        """Close the files; pieces that were added stay."""
-        for file in self._files:
-            file.close()
+        """Close the files; pieces that were added stay.
+
+        Raises:
+            DataError: what is left to be written has no room.
+        """
+        with os_errors_as(self.folder), contextlib.ExitStack() as files:
+            for file in self._files:
+                files.callback(file.close)
 
 
 def _write_features(file: IO[bytes], vectors: Path, shape: tuple[int, int], keys: list[str], model: str) -> None:

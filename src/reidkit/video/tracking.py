@@ -10,9 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from reidkit.atomic import hold, not_written, refuse_address
+from reidkit.atomic import NoRoomError, hold, not_written, refuse_address
 from reidkit.encoder import as_image_encoder
-from reidkit.errors import DataError, ReidkitError, UsageError
+from reidkit.errors import DataError, GalleryError, ReidkitError, UsageError
 from reidkit.terminal import counted, harmless
 from reidkit.video.box_files import BoxesFormat, BoxFile, read_boxes
 from reidkit.video.frames import Sampling
@@ -154,7 +154,7 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
 
     Raises:
         UsageError: arguments that do not go together.
-        ReidkitError: the detector or the gallery cannot be used.
+        ReidkitError: the detector or the gallery cannot be used; the disk is full. Videos that are finished stay so.
     """
     began = time.monotonic()
     if not isinstance(options, TrackOptions | None):
@@ -218,10 +218,10 @@ def _refuse_same(found: Sequence[_Found]) -> None:
 
 @contextlib.contextmanager
 def _failures_of(video: GivenVideo, result: Tracked) -> Iterator[None]:
-    """List a video that cannot be read, and go on."""
+    """List a video that cannot be read, and go on; what would fail for each next one, too, ends the call."""
     try:
         yield
-    except UsageError:
+    except (UsageError, GalleryError, NoRoomError):
         raise
     except ReidkitError as error:
         result.failed.append((harmless(video.shown), str(error)))
@@ -376,16 +376,17 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
     Raises:
         DataError: another process is writing it, or DIR cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with hold(folder / f".{name}.lock", wait=False):
-            yield
-    except BlockingIOError:
-        raise DataError(f"{folder / name} is being written by another process: wait, or give another folder") from None
-    except OSError as error:
-        if isinstance(error, ReidkitError):
-            raise
-        raise not_written(folder, error, "another folder") from None
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(hold(folder / f".{name}.lock", wait=False))
+        except BlockingIOError:
+            raise DataError(
+                f"{folder / name} is being written by another process: wait, or give another folder"
+            ) from None
+        except OSError as error:
+            raise not_written(folder, error, "another folder") from None
+        yield
 
 
 def _difference(before: Settings, now: Settings) -> str:
