@@ -514,6 +514,9 @@ def test_boxes_of_a_detector_of_ones_own_are_taken_within_the_frame(tmp_path: Pa
         (np.zeros((1, 4)), "gave a ndarray"),
         (given(np.zeros((1, 5)), np.ones(1)), r"gave boxes \(1, 5\) and scores \(1,\): return \[N, 4\] and \[N\]"),
         (given(np.zeros((1, 4)), np.ones(2)), r"and scores \(2,\)"),
+        (given([["a"] * 4], [0.9]), "boxes or scores that are no numbers"),
+        (given([[10, 10, 40, 90]] * 2, [0.5, 255]), "gave scores from 0.5 to 255: return scores from 0 to 1"),
+        (given([[10, 10, 40, 90]], [-3]), "gave scores from -3 to -3"),
         (given([[60, 10, 30, 50]], [1]), "gave a box of -30 x 40 pixels: return x1, y1, x2, y2"),
     ],
 )
@@ -532,6 +535,26 @@ def test_a_detector_for_some_of_the_images_or_without_a_name_is_refused(tmp_path
         track([video(tmp_path)], tmp_path / "out", detector=own)
     with pytest.raises(UsageError, match="a object, has no batch and no description and no detect"):
         track([video(tmp_path)], tmp_path / "out", detector=object())  # type: ignore[arg-type]
+    for wrong, said in (
+        ({"batch": None}, "has the batch None: give it a whole number of frames"),
+        ({"batch": 2.5}, "has the batch 2.5"),
+        ({"description": None}, "has the description None: give it a text"),
+        ({"detect": 3}, "has a detect that is no method"),
+    ):
+        own = type("Other", (Own,), wrong)(None)
+        with pytest.raises(UsageError, match=said):
+            track([video(tmp_path)], tmp_path / "out", detector=own)
+    with pytest.raises(UsageError, match="is the class Own: pass an object of it"):
+        track([video(tmp_path)], tmp_path / "out", detector=Own)  # type: ignore[arg-type]
+    assert not (tmp_path / "out" / "hall-2").exists()
+
+
+def test_scores_of_float16_and_ids_of_a_detector_do_no_harm(tmp_path: Path) -> None:
+    """Ids are those of a file; a list of them, or one too many, ended in a traceback."""
+    found = Detections([[10, 10, 40, 90]], np.array([1.0005], np.float16), [7, 8])  # type: ignore[arg-type]
+    track([video(tmp_path)], tmp_path / "out", detector=Own(found))
+    (piece,) = read_pieces(tmp_path / "out")
+    assert (piece.track, piece.scores.max()) == ("1", 1.0)
 
 
 def test_a_full_disk_is_said_once_and_no_other_video_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

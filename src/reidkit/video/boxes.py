@@ -37,6 +37,9 @@ class Detections:
         return Detections(self.boxes[chosen], self.scores[chosen], None if self.tracks is None else self.tracks[chosen])
 
 
+ROUNDING = 1e-3
+"""How far above 1 a score may lie that was computed in float16."""
+
 NOBODY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
@@ -96,22 +99,32 @@ def checked(found: object, width: int, height: int) -> Detections:
     """Return what a detector gave for an image as `Detections` of float32 within the image.
 
     Raises:
-        UsageError: it is something else, or boxes and scores have no such shapes, or a box has a negative size.
+        UsageError: it is something else, boxes and scores have no such shapes or are no numbers, a score is not from 0
+            to 1, or a box has a negative size.
     """
     if not isinstance(found, Detections):
         what = type(found).__name__
         raise UsageError(f"the detector gave a {what}: return Detections for each image", argument="detector")
     try:
-        boxes, scores = np.asarray(found.boxes, np.float32), np.asarray(found.scores, np.float32)
+        with np.errstate(over="ignore"):  # what is larger than any float32 is an infinity, which is left out
+            boxes, scores = np.asarray(found.boxes, np.float32), np.asarray(found.scores, np.float32)
     except (TypeError, ValueError):
-        boxes = scores = np.zeros(0, np.float32)
+        raise UsageError(
+            "the detector gave boxes or scores that are no numbers: return arrays of float32 [N, 4] and [N]",
+            argument="detector",
+        ) from None
     boxes = boxes.reshape(-1, 4) if not boxes.size else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != (len(boxes),):
         shapes = f"{np.shape(found.boxes)} and scores {np.shape(found.scores)}"
         raise UsageError(f"the detector gave boxes {shapes}: return [N, 4] and [N]", argument="detector")
+    if ((scores < 0) | (scores > 1 + ROUNDING)).any():
+        raise UsageError(
+            f"the detector gave scores from {np.nanmin(scores):g} to {np.nanmax(scores):g}: return scores from 0 to 1",
+            argument="detector",
+        )
     if (boxes[:, 2:] < boxes[:, :2]).any():
         x1, y1, x2, y2 = boxes[(boxes[:, 2:] < boxes[:, :2]).any(axis=1)][0]
         raise UsageError(
             f"the detector gave a box of {x2 - x1:g} x {y2 - y1:g} pixels: return x1, y1, x2, y2", argument="detector"
         )
-    return within(Detections(boxes, scores, found.tracks), width, height)
+    return within(Detections(boxes, np.minimum(scores, 1)), width, height)

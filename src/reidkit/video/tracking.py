@@ -237,7 +237,7 @@ def _finders(
     Raises:
         UsageError: neither a detector nor a file for each video is given, or both.
     """
-    from reidkit.video.detectors.file_detector import FileDetector
+    from reidkit.video.detectors.file_detector import FileDetector, check_detector
 
     if (detector is None) == (not boxes):
         raise UsageError("give either a detector or files of boxes, one for each video", argument="detector")
@@ -245,11 +245,7 @@ def _finders(
         file = detector if isinstance(detector, str | PathLike) else None
         require_packages([each.given for each in given], [file])
         one = FileDetector(detector) if isinstance(detector, str | PathLike) else detector
-        if lacking := [name for name in ("batch", "description", "detect") if not hasattr(one, name)]:
-            raise UsageError(
-                f"the detector, a {type(one).__name__}, has no {' and no '.join(lacking)}: give it what Detector names",
-                argument="detector",
-            )
+        check_detector(one)
         return [one] * len(given)
     boxes = _of_folder(boxes, given)
     if len(boxes) != len(given):

@@ -51,6 +51,28 @@ class Detector(Protocol):
         """Return the people in each of some frames, RGB uint8 [H, W, 3], any size each, as boxes within it."""
 
 
+def check_detector(given: Any) -> None:
+    """Refuse what is no `Detector`, before a video is opened.
+
+    Raises:
+        UsageError: it lacks something, is a class, or its batch or its description is of another type.
+    """
+    name = f"the detector, a {type(given).__name__},"
+    wrong = ""
+    if lacking := [each for each in ("batch", "description", "detect") if not hasattr(given, each)]:
+        wrong = f"{name} has no {' and no '.join(lacking)}: give it what Detector names"
+    elif isinstance(given, type):
+        wrong = f"the detector is the class {given.__name__}: pass an object of it"
+    elif not callable(given.detect):
+        wrong = f"{name} has a detect that is no method: give it what Detector names"
+    elif isinstance(given.batch, bool) or not isinstance(given.batch, int | np.integer):
+        wrong = f"{name} has the batch {given.batch!r}: give it a whole number of frames"
+    elif not isinstance(given.description, str):
+        wrong = f"{name} has the description {given.description!r}: give it a text"
+    if wrong:
+        raise UsageError(wrong, argument="detector")
+
+
 class Placement(NamedTuple):
     """Where a frame lies in the input: input = frame * scale + offset, each of x and y."""
 
