@@ -11,7 +11,6 @@ import torch
 from reidkit.data import load_dataset
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics import score
-from reidkit.recipe.checks import check_path
 from reidkit.types import Dataset, Embeddings, Sample
 
 
@@ -65,16 +64,6 @@ def test_lists_that_make_no_array(vectors: Any) -> None:
 
 def test_a_path_may_be_text(noise: Path) -> None:
     assert load_dataset(str(noise)) == load_dataset(noise)
-
-
-def test_what_is_no_path(tmp_path: Path) -> None:
-    assert check_path(str(tmp_path), "a file") == check_path(tmp_path, "a file") == tmp_path
-    for wrong in (None, 3, [tmp_path]):
-        with pytest.raises(UsageError, match=f"a {type(wrong).__name__} is no path: pass a file"):
-            check_path(wrong, "a file")
-    with pytest.raises(UsageError, match="an empty text is no path: pass a file") as told:
-        check_path("", "a file", "out")
-    assert told.value.argument == "out"
 
 
 def test_the_path_of_a_sample_may_be_text() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from reidkit import metrics
+from reidkit.arguments import check_number
 from reidkit.data.overlap import compare_with_model
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, MissingFileError, UsageError
@@ -20,7 +21,6 @@ from reidkit.metrics.calibration_file import Settings, calibration_path, load_ca
 from reidkit.metrics.distances import pair_squares, prepare
 from reidkit.metrics.matching import require_evaluable
 from reidkit.metrics.pairs import similarity
-from reidkit.recipe.checks import check_number
 from reidkit.terminal import chance_words
 from reidkit.types import Sample
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reidkit import strict_json
+from reidkit.arguments import check_path, with_fields
 from reidkit.atomic import atomic_write, final_name, os_errors_as, refuse_address
 from reidkit.data.image_list import ImageList, list_images
 from reidkit.data.masks import find_masks
@@ -27,7 +28,6 @@ from reidkit.embedding_file import Embedded, Unreadable, refuse_shard, require_p
 from reidkit.encoder import InferenceOptions, Model, as_image_encoder, refuse_diverged
 from reidkit.errors import DataError, UsageError
 from reidkit.interrupts import interrupts_heard
-from reidkit.recipe.checks import check_path, with_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

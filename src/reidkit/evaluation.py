@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import numpy as np
 
+from reidkit.arguments import check_path
 from reidkit.data.formats.detect import load_dataset
 from reidkit.encoder import (
     PRESETS,
@@ -26,7 +27,6 @@ from reidkit.metrics.matching import find_copies, require_evaluable
 from reidkit.metrics.reranking.sequences import RESCORE_TOP, check_rescore, score_rescored
 from reidkit.metrics.scoring import check_method, score
 from reidkit.model_files import EXPORTED
-from reidkit.recipe.checks import check_path
 from reidkit.types import Cameras, Dataset, Metric
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from reidkit.arguments import check_choice, check_path
 from reidkit.data.formats.csv import has_labels, paths_in
 from reidkit.data.formats.csv import load as load_table
 from reidkit.data.formats.detect import all_samples, load_dataset
 from reidkit.data.formats.scan import SUFFIXES, images_below, worth_saying
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
-from reidkit.recipe.checks import check_choice, check_path
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, Dataset, Names, Sample, Samples, SampleTable, Split, as_samples
 
 if TYPE_CHECKING:

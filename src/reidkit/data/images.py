@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from reidkit.arguments import check_choice, check_whole
 from reidkit.atomic import NO_ROOM, atomic_write, hold
 from reidkit.data.decode import Filter, decode
 from reidkit.data.shards import parquet, webdataset
@@ -21,7 +22,6 @@ from reidkit.data.shards.reader import open_shards
 from reidkit.data.shards.samples import ShardSamples
 from reidkit.data.sources import ImagesOnDemand, ImageSource, MappedImages, decode_all, keep
 from reidkit.errors import DataError, UsageError
-from reidkit.recipe.checks import check_choice, check_whole
 from reidkit.types import as_samples
 
 if TYPE_CHECKING:

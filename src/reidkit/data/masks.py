@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 import numpy as np
 import torch
 
+from reidkit.arguments import check_choice
 from reidkit.data.keypoints import draw_joints, read_keypoints
 from reidkit.data.mask_files import (
     ANYWHERE,
@@ -25,7 +26,6 @@ from reidkit.data.mask_files import (
 )
 from reidkit.data.sources import pool
 from reidkit.errors import DataError, UsageError
-from reidkit.recipe.checks import check_choice
 from reidkit.recipe.mask_channels import JOINTS, MIRRORED, mask_channels
 from reidkit.types import Missing
 

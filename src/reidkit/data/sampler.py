@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from reidkit.arguments import check_whole
 from reidkit.data.sources import READ_ANYWHERE, Streamed
 from reidkit.errors import DataError, UsageError
-from reidkit.recipe.checks import check_whole
 from reidkit.types import JUNK
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from reidkit.arguments import check_choice, check_number, check_whole
 from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.errors import UsageError
 from reidkit.jit import njit
-from reidkit.recipe.checks import check_choice, check_number, check_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 import torch
 
+from reidkit.arguments import check_choice, check_whole
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.hardware import choose_device, choose_precision
-from reidkit.recipe.checks import check_choice, check_whole
 from reidkit.types import Missing
 
 if TYPE_CHECKING:

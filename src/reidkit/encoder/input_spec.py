@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from reidkit import strict_json
+from reidkit.arguments import check_whole
 from reidkit.data.decode import Filter
 from reidkit.data.transforms import MEAN, STD
 from reidkit.errors import UsageError
-from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

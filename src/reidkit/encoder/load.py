@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from reidkit.arguments import check_path
 from reidkit.encoder.base import as_image_encoder
 from reidkit.encoder.torch_model import Model
 from reidkit.errors import MissingFileError, UsageError
 from reidkit.model.weights import load_network
 from reidkit.model_files import EXPORTED
-from reidkit.recipe.checks import check_path
 
 if TYPE_CHECKING:
     from pathlib import Path

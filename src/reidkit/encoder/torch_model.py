@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 
+from reidkit.arguments import check_choice
 from reidkit.data.loaders import eval_batches
 from reidkit.data.masks import masks_of
 from reidkit.encoder.base import ImageEncoder, check_pixels, open_source, refuse_diverged
@@ -23,7 +24,6 @@ from reidkit.metrics.products import full_precision
 from reidkit.model.fuse import fuse_batch_norms
 from reidkit.model.masked import mirror
 from reidkit.model.network import Network
-from reidkit.recipe.checks import check_choice
 from reidkit.types import JUNK, NO_CAMERA, Sample
 
 if TYPE_CHECKING:

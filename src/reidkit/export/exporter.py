@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from reidkit import recipe as recipes
+from reidkit.arguments import check_whole, with_fields
 from reidkit.atomic import refuse_address, write_bytes_atomic
 from reidkit.encoder import InputSpec, load_model, read_images, require_torch
 from reidkit.encoder.openvino_runtime import import_openvino
@@ -27,7 +28,6 @@ from reidkit.export.openvino_file import save_openvino
 from reidkit.export.parity import Parity, measure_parity, require_parity
 from reidkit.export.presets import FRONTS, Front, Preset, check_fit, check_name, default_name, side_files, spec_of
 from reidkit.metrics.calibration_file import to_json
-from reidkit.recipe.checks import check_whole, with_fields
 from reidkit.version import __version__
 
 if TYPE_CHECKING:

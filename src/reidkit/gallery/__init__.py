@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reidkit.arguments import check_path
 from reidkit.errors import DataError, MissingFileError, UsageError
 from reidkit.lazy import import_when_asked
-from reidkit.recipe.checks import check_path
 
 if TYPE_CHECKING:
     from reidkit.encoder import Encoder

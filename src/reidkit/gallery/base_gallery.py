@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, cast
 
 import numpy as np
 
+from reidkit.arguments import check_choice
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.conflicts import Addition
 from reidkit.gallery.filters import EVERYTHING, Filter, check_filter
@@ -20,7 +21,6 @@ from reidkit.gallery.query import Hits, Query, check_list, options_of
 from reidkit.gallery.query_search import find, no_such_key
 from reidkit.gallery.row import camera_name, check_rows, keys_of, rows_of
 from reidkit.gallery.target import Target, make_target
-from reidkit.recipe.checks import check_choice
 from reidkit.terminal import counted
 
 if TYPE_CHECKING:

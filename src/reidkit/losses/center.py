@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from reidkit.arguments import check_choice, check_number, check_whole
 from reidkit.losses.loss_inputs import checked_classes
-from reidkit.recipe.checks import check_choice, check_number, check_whole
 
 CenterForm = Literal["mean", "paper"]
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidkit.arguments import check_number
 from reidkit.errors import UsageError
 from reidkit.losses.loss_inputs import check_labels
 from reidkit.losses.triplet import among, batch_hard_triplet, euclidean, mean_loss
-from reidkit.recipe.checks import check_number
 
 if TYPE_CHECKING:
     from reidkit.losses.triplet import Form

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch.nn.functional as F
 
-from reidkit.recipe.checks import check_choice
+from reidkit.arguments import check_choice
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidkit.arguments import check_choice, check_number, check_whole
 from reidkit.errors import UsageError
 from reidkit.losses.loss_inputs import check_factor, check_labels, checked_classes
-from reidkit.recipe.checks import check_choice, check_number, check_whole
 
 SmoothingOver = Literal["all", "others"]
 ClassifierInit = Literal["normal", "kaiming"]

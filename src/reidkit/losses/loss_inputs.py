@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from reidkit.arguments import check_number
 from reidkit.errors import UsageError
-from reidkit.recipe.checks import check_number
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from reidkit.arguments import check_choice, in_words
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.losses.aside import aligned_triplet, stripe_error
@@ -25,7 +26,6 @@ from reidkit.losses.pair_losses import (
 )
 from reidkit.losses.partial_fc import PartialFC
 from reidkit.losses.triplet import triplet_loss
-from reidkit.recipe.checks import check_choice, in_words
 from reidkit.types import LOG_COLUMNS
 
 if TYPE_CHECKING:

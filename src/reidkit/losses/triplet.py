@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 
+from reidkit.arguments import check_choice
 from reidkit.errors import UsageError
 from reidkit.losses.loss_inputs import check_factor, check_labels
-from reidkit.recipe.checks import check_choice
 
 if TYPE_CHECKING:
     from torch import Tensor

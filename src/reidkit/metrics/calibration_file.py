@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reidkit import strict_json
+from reidkit.arguments import check_number, check_whole
 from reidkit.atomic import NO_ROOM, atomic_write, not_written
 from reidkit.errors import DataError, MissingFileError
 from reidkit.metrics.identification import OpenSet
@@ -16,7 +17,6 @@ from reidkit.metrics.intervals import Interval
 from reidkit.metrics.probability import Isotonic, Logistic, Method, Quality, at_prior, check_prior
 from reidkit.metrics.verification import FEW, allowed_errors
 from reidkit.model_files import beside
-from reidkit.recipe.checks import check_number, check_whole
 from reidkit.terminal import counted
 from reidkit.types import Cameras, Metric
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.arguments import check_whole
 from reidkit.errors import DataError, UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import (
@@ -22,7 +23,6 @@ from reidkit.metrics.distances import (
 from reidkit.metrics.matching import check_comparable, require_matches
 from reidkit.metrics.pair_tables import index_of
 from reidkit.metrics.verification import allowed_errors, checked_rates
-from reidkit.recipe.checks import check_whole
 from reidkit.types import JUNK, Cameras, Metric
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.arguments import check_whole
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.verification import FARS
-from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

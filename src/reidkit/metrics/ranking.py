@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.arguments import check_whole
 from reidkit.errors import DataError, UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import (
@@ -24,7 +25,6 @@ from reidkit.metrics.distances import (
     to_squares,
 )
 from reidkit.metrics.matching import Rule, check_comparable, make_rule
-from reidkit.recipe.checks import check_whole
 from reidkit.types import JUNK, Cameras, Metric
 
 if TYPE_CHECKING:

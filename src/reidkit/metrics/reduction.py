@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reidkit.arguments import check_whole
 from reidkit.errors import DataError, UsageError
 from reidkit.metrics.distances import prepare, shape
-from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.arguments import check_number
 from reidkit.errors import UsageError
 from reidkit.metrics.pairs import Pairs, collect_pairs
-from reidkit.recipe.checks import check_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from reidkit.arguments import check_number
 from reidkit.errors import UsageError
 from reidkit.model.chance import Chance
-from reidkit.recipe.checks import check_number
 
 
 def widened(channels: int, width: float) -> int:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import nn
 
+from reidkit.arguments import check_whole
 from reidkit.model.chance import Chance
-from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

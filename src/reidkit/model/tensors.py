@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 
+from reidkit.arguments import in_words
 from reidkit.errors import WeightsError
 from reidkit.model import inert
 from reidkit.model.inert import load_legacy
 from reidkit.process_settings import without_warnings
-from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

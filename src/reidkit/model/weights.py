@@ -12,6 +12,7 @@ from safetensors.torch import save as to_bytes
 
 from reidkit import recipe as recipes
 from reidkit import strict_json
+from reidkit.arguments import in_words
 from reidkit.atomic import atomic_write
 from reidkit.errors import UsageError, WeightsError
 from reidkit.model.chance import first_weights
@@ -20,7 +21,6 @@ from reidkit.model.network import build_network
 from reidkit.model.own import OwnNetwork, own_network
 from reidkit.model.tensors import Contents, read_contents, weights_file
 from reidkit.model.views import Tail
-from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reidkit import strict_json
+from reidkit.arguments import in_words
 from reidkit.errors import UsageError
-from reidkit.recipe.checks import Section, field_types, in_words
+from reidkit.recipe.checks import Section, field_types
 from reidkit.recipe.sections import Recipe
 
 if TYPE_CHECKING:

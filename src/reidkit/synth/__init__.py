@@ -14,9 +14,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from reidkit.arguments import check_whole
 from reidkit.atomic import final_name, hold, not_written, refuse_address
 from reidkit.errors import DataError, UsageError
-from reidkit.recipe.checks import check_whole
 from reidkit.synth.draw import STRANGERS, Shot, draw_image
 from reidkit.synth.truth import MASKS, Note, are_ours, draw_files, write_keypoints
 from reidkit.types import JUNK, SYNTHETIC

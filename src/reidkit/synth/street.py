@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from reidkit.arguments import check_number, check_whole
 from reidkit.errors import UsageError
-from reidkit.recipe.checks import check_number, check_whole
 from reidkit.synth.draw import OVERSAMPLING, camera, draw_shadow, paint_scene, rectangle
 from reidkit.synth.dress import draw_person
 from reidkit.synth.figure import CLOTH, FAMILY, Canvas, Pose, View, person, pick

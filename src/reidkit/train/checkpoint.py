@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
+from reidkit.arguments import in_words
 from reidkit.atomic import atomic_write
 from reidkit.distributed import ALONE
 from reidkit.errors import PeerError, RunError
 from reidkit.model.tensors import unusable
 from reidkit.process_settings import without_warnings
-from reidkit.recipe.checks import in_words
 from reidkit.train.parallel import share_statistics
 from reidkit.workers import SIGNALS
 

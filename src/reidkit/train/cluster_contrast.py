@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from reidkit.arguments import check_path
 from reidkit.data.loaders import TrainBatches
 from reidkit.data.sampler import PKSampler
 from reidkit.data.sources import READ_ANYWHERE, Streamed
@@ -29,7 +30,6 @@ from reidkit.metrics.clustering import OUTLIER, jaccard_clusters
 from reidkit.model.chance import first_weights
 from reidkit.model.own import OwnNetwork, network_name
 from reidkit.recipe import Optim, override
-from reidkit.recipe.checks import check_path
 from reidkit.train.checkpoint import Progress, last_good
 from reidkit.train.device import compile_network, prepared
 from reidkit.train.inputs import Job, TrainOptions, as_callbacks, open_evaluated, open_training, training_facts

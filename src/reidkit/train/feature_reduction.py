@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from reidkit.arguments import check_whole
 from reidkit.atomic import write_bytes_atomic
 from reidkit.data.overlap import RECORD
 from reidkit.data.unlabelled import open_unlabelled
@@ -24,7 +25,6 @@ from reidkit.model.heads.reduced import Reduced
 from reidkit.model.network import Network
 from reidkit.model.weights import fingerprint, save_model
 from reidkit.model_files import beside
-from reidkit.recipe.checks import check_whole
 from reidkit.train.run_folder import locked, require_room
 
 if TYPE_CHECKING:

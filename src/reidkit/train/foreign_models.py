@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reidkit.arguments import check_path
 from reidkit.encoder import Model
 from reidkit.errors import WeightsError
 from reidkit.model.convert.imported import build_foreign_network
 from reidkit.model.weights import fingerprint, fingerprint_read_as, load_network, save_model
 from reidkit.model_files import EXPORTED
-from reidkit.recipe.checks import check_path
 from reidkit.train.run_folder import locked, require_room
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.arguments import check_whole
 from reidkit.data.formats.detect import load_dataset, merge_datasets
 from reidkit.data.formats.scan import worth_saying
 from reidkit.data.images import open_images
@@ -24,7 +25,6 @@ from reidkit.evaluation import EvaluationProtocol
 from reidkit.hardware import choose_device, choose_precision
 from reidkit.losses.objective import check_terms
 from reidkit.metrics.matching import require_evaluable
-from reidkit.recipe.checks import check_whole
 from reidkit.train import run_folder
 from reidkit.train.log import LOGGER, Callback
 from reidkit.types import JUNK, Dataset, Sample

@@ -10,11 +10,11 @@ import urllib.request
 from http.client import HTTPException
 from typing import TYPE_CHECKING, NamedTuple
 
+from reidkit.arguments import check_path
 from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.data.cache import default_cache_dir
 from reidkit.encoder.exported import digest_of_files
 from reidkit.errors import UsageError, WeightsError
-from reidkit.recipe.checks import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reidkit.arguments import check_path
 from reidkit.data.loaders import build_batches, eval_batches
 from reidkit.distributed import joined
 from reidkit.encoder import Model, embed, refuse_diverged
@@ -23,7 +24,6 @@ from reidkit.model.network import build_network
 from reidkit.model.own import network_name, own_network
 from reidkit.model.weights import fingerprint, load_backbone, load_own, read, save_model, stride_placement
 from reidkit.recipe import Recipe
-from reidkit.recipe.checks import check_path
 from reidkit.recipes import get_recipe
 from reidkit.train import run_folder
 from reidkit.train.checkpoint import Interrupt

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reidkit.arguments import check_whole
 from reidkit.errors import UsageError
-from reidkit.recipe.checks import check_whole
 from reidkit.video.boxes import areas, intersections
 
 if TYPE_CHECKING:

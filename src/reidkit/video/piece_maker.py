@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from reidkit.arguments import check_number, check_whole
 from reidkit.errors import UsageError
-from reidkit.recipe.checks import check_number, check_whole
 from reidkit.video.boxes import nested
 from reidkit.video.crops import Candidates, CropOptions, cut_out, worths
 from reidkit.video.piece import Piece

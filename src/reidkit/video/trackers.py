@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from reidkit.arguments import check_choice, check_number
 from reidkit.errors import UsageError
 from reidkit.extras import install
-from reidkit.recipe.checks import check_choice, check_number
 from reidkit.video.boxes import overlaps
 
 if TYPE_CHECKING:

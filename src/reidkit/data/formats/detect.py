@@ -10,6 +10,7 @@ from functools import reduce
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from reidkit.arguments import check_path
 from reidkit.data.formats import (
     csv,
     cuhk03,
@@ -28,7 +29,6 @@ from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, joined
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
-from reidkit.recipe.checks import check_path
 from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from reidkit.arguments import check_whole
 from reidkit.errors import UsageError
 from reidkit.jit import compiled
 from reidkit.metrics.distances import squared_distance, steps
 from reidkit.metrics.neighbours import make_points, nearest_neighbours, square_distances
 from reidkit.metrics.products import multiplier_for
-from reidkit.recipe.checks import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

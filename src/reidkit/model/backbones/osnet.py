@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
+from reidkit.arguments import check_choice
 from reidkit.model.blocks import InstanceNorm, MixStyle, SqueezeExcite, initialise_convolutions, widened
-from reidkit.recipe.checks import check_choice
 from reidkit.recipe.network_section import OSNets
 
 if TYPE_CHECKING:

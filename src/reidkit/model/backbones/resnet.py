@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from reidkit.arguments import check_choice
 from reidkit.model.blocks import (
     FullAttention,
     InstanceNorm,
@@ -24,7 +25,6 @@ from reidkit.model.blocks import (
     widened,
 )
 from reidkit.recipe import BackboneName, BlocksName
-from reidkit.recipe.checks import check_choice
 from reidkit.recipe.network_section import ResNets
 
 if TYPE_CHECKING:

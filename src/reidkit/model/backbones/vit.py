@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidkit.arguments import check_choice
 from reidkit.errors import UsageError
 from reidkit.model.chance import DropPath
 from reidkit.model.views import Tail
-from reidkit.recipe.checks import check_choice
 from reidkit.recipe.network_section import ViTs
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from reidkit.arguments import in_words
 from reidkit.errors import WeightsError
 from reidkit.model.convert.families import some_match
 from reidkit.model.convert.layout import settings_told
 from reidkit.model.convert.recognise import EXPORT_IT, named, recognise, recognised
 from reidkit.model.tensors import Contents
-from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from reidkit.arguments import in_words
 from reidkit.errors import UsageError, WeightsError
 from reidkit.model.chance import first_weights
 from reidkit.model.convert.convert import convert
@@ -13,7 +14,6 @@ from reidkit.model.network import Network, build_network
 from reidkit.model.tensors import read_contents
 from reidkit.model.weights import FORMAT, fit, misfit
 from reidkit.recipe import Images, Recipe, digest, override
-from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

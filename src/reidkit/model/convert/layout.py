@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from reidkit.arguments import in_words
 from reidkit.errors import WeightsError
 from reidkit.model.backbones import osnet, resnet, vit
 from reidkit.model.convert.recognise import EXPORT_IT
-from reidkit.recipe.checks import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

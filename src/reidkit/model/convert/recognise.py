@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from reidkit.arguments import check_choice, in_words
 from reidkit.errors import WeightsError
 from reidkit.model.convert.families import FAMILIES, some_match
-from reidkit.recipe.checks import check_choice, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
