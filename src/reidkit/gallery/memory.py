@@ -21,7 +21,7 @@ from reidkit.gallery.kernels import cosines
 from reidkit.gallery.person_ids import with_proposed
 from reidkit.gallery.positions import page_of, position_of, read_cursor, read_position
 from reidkit.gallery.protocol import Added, CameraInfo, Changes, Check, Contents, Info, Page
-from reidkit.gallery.query_search import Found, no_such_key
+from reidkit.gallery.query_search import Found, nearest_first, no_such_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -195,10 +195,8 @@ class _MemoryView:
         vectors = self.vectors(ids)
         found = []
         for one in weights:
-            similarities = cosines(vectors, one)
-            order = np.lexsort((ids, -similarities))[:count]
-            order = order[similarities[order] >= least]
-            found.append(Found(ids[order], similarities[order], len(ids), len(ids)))
+            nearest = nearest_first(ids, cosines(vectors, one), count, least)
+            found.append(Found(*nearest, passed=len(ids), candidates=len(ids)))
         return found
 
     def group_sizes(self, matching: Filter, by: str) -> Counter[str | int | None]:

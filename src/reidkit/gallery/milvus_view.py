@@ -16,7 +16,7 @@ from reidkit.gallery.filters import MILVUS_UNKNOWN
 from reidkit.gallery.kernels import cosines
 from reidkit.gallery.milvus_records import COLUMNS, to_row, to_vector
 from reidkit.gallery.milvus_store import MOST, rows_at_once
-from reidkit.gallery.query_search import Found, no_such_key
+from reidkit.gallery.query_search import Found, nearest_first, no_such_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -152,12 +152,8 @@ class MilvusView:
         self._note(rows, ())
         ids = np.array([row.id for row in rows], np.int64)
         sims = np.concatenate([each for _, each in parts], axis=1) if parts else np.zeros((len(weights), 0))
-        found = []
-        for one in sims:
-            order = np.lexsort((ids, -one))[:count]
-            order = order[one[order] >= least]
-            found.append(Found(ids[order], one[order], len(ids), len(ids)))
-        return found
+        nearest = (nearest_first(ids, one, count, least) for one in sims)
+        return [Found(*each, passed=len(ids), candidates=len(ids)) for each in nearest]
 
     # Rows that were read.
 

@@ -56,6 +56,13 @@ class Found(NamedTuple):
     exact: bool = True
 
 
+def nearest_first(ids: Integers, similarities: Doubles, count: int, least: float) -> tuple[Integers, Doubles]:
+    """Return up to `count` rows of at least `least`, the most similar first, equal ones in the order of their ids."""
+    order = np.lexsort((ids, -similarities))[:count]
+    order = order[similarities[order] >= least]
+    return ids[order], similarities[order]
+
+
 class View(Protocol):
     """A gallery as it is at one moment, for one search."""
 

@@ -23,7 +23,7 @@ from reidkit.gallery.kernels import (
     scan,
     scan_rows,
 )
-from reidkit.gallery.query_search import Found
+from reidkit.gallery.query_search import Found, nearest_first
 from reidkit.metrics.quantisation import Rotation, quantise
 
 if TYPE_CHECKING:
@@ -310,10 +310,8 @@ class Snapshot:
         numbers = np.concatenate([first, others])
         numbers = numbers if rows is None else rows[numbers]
         exact = np.concatenate([exact, self._exact(weights, numbers[len(first) :], fetch)])
-        ids = self.ids[numbers]
-        order = np.lexsort((ids, -exact))[:count]
-        order = order[exact[order] >= least]
-        return Found(ids[order], exact[order], 0, len(numbers))
+        nearest = nearest_first(self.ids[numbers], exact, count, least)
+        return Found(*nearest, passed=0, candidates=len(numbers))
 
     def _exact(self, weights: Doubles, rows: Integers, fetch: Fetch) -> Doubles:
         """Compute w.x / |x| of rows in double precision, some at a time."""
