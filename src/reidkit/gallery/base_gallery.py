@@ -357,16 +357,17 @@ def embed(encoder: Encoder, images: Sequence[Image], *, flip: bool) -> NDArray[n
     """
     from reidkit.encoder import read_images
 
-    parts = []
     with closing(cast("Any", read_images(images, encoder.input))) as batches:
-        for pixels in batches:
-            features = encoder.encode(pixels)
-            if flip:
-                features = ((features + encoder.encode(np.ascontiguousarray(pixels[:, :, ::-1]))) / 2).astype(
-                    np.float32
-                )
-            parts.append(features)
+        parts = [encode(encoder, pixels, flip=flip) for pixels in batches]
     return np.concatenate(parts) if parts else np.zeros((0, encoder.dim), np.float32)
+
+
+def encode(encoder: Encoder, pixels: NDArray[np.uint8], *, flip: bool) -> NDArray[np.float32]:
+    """Return the features float32 [B, D] of pixels [B, H, W, 3]; with `flip` the means with those of mirror images."""
+    features = encoder.encode(pixels)
+    if not flip:
+        return features
+    return ((features + encoder.encode(np.ascontiguousarray(pixels[:, :, ::-1]))) / 2).astype(np.float32)
 
 
 def calibration_of(encoder: Encoder | None) -> Calibration | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reidkit.data.sources import fit
 from reidkit.encoder import Model, feature_name, refuse_diverged
+from reidkit.gallery.base_gallery import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +36,10 @@ class Embedder:
         """
         self.spec: InputSpec = model.input
         self.dim = model.dim
-        self._run = _in_torch(model, feature, flip, device) if isinstance(model, Model) else _elsewhere(model, flip)
+        if isinstance(model, Model):
+            self._run = _in_torch(model, feature, flip, device)
+        else:
+            self._run = partial(encode, model, flip=flip)
 
     def fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return RGB pixels uint8 [h, w, 3] at the size of the network [H, W, 3]."""
@@ -75,17 +80,5 @@ def _in_torch(model: Model, feature: str, flip: bool, device_name: str) -> Run:
                 features = (features + getattr(network(images.flip(3)), side).float()) / 2
         found: NDArray[np.float32] = features.cpu().numpy()
         return found
-
-    return run
-
-
-def _elsewhere(model: Encoder, flip: bool) -> Run:
-    """Return how any other encoder runs: from pixels, wherever it does."""
-
-    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        features = model.encode(pixels)
-        if flip:
-            features = (features + model.encode(np.ascontiguousarray(pixels[:, :, ::-1]))) * np.float32(0.5)
-        return features
 
     return run
