@@ -200,7 +200,7 @@ KEPT_BY_ITS_OWNER = {"Cache-Control": "private, max-age=300", "Vary": "Authoriza
 
 
 def entity_tag(data: bytes) -> str:
-    """Return what the header `ETag` of a picture or a clip says."""
+    """Return what the header `ETag` of a file, a picture or a clip says."""
     return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -17,6 +16,7 @@ from starlette.routing import Route
 
 from reidkit.errors import DataError, ReidkitError, UsageError
 from reidkit.serve import answers, messages, problems
+from reidkit.serve.answers import entity_tag
 from reidkit.serve.endpoints import clip_files, operation, rows, search
 from reidkit.serve.problems import Problem
 from reidkit.serve.security import Shell
@@ -275,7 +275,7 @@ def _add_openapi(app: FastAPI) -> None:
 def _add_page(app: FastAPI) -> None:
     """Serve the files of the page, which are read once: what a client asks for is only looked up by its name."""
     files = {each.name: each.read_bytes() for each in resources.files("reidkit.serve").joinpath("static").iterdir()}
-    tags = {name: f'"{hashlib.sha256(data).hexdigest()[:32]}"' for name, data in files.items()}
+    tags = {name: entity_tag(data) for name, data in files.items()}
 
     async def file(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")

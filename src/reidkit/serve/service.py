@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 LOG = logging.getLogger("reidkit.serve")
 COOKIE = "reidkit"
-THUMBNAIL = 256
+COPY_SIDE = 256
 """Pixels of the longer side of the pictures that are kept to be shown."""
 RETENTION_SECONDS = 3600.0
 LOGGED_RESULTS = 20
@@ -252,7 +252,7 @@ class Service:
             self.telemetry.images.labels("unreadable").inc()
             return problem
         self.telemetry.images.labels("ok").inc()
-        return self.embedder.fitted(pixels), uploads.encode_copy(pixels, THUMBNAIL) if copies else b""
+        return self.embedder.fitted(pixels), uploads.encode_copy(pixels, COPY_SIDE) if copies else b""
 
     def _features(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         return list(self.embedder(images))
@@ -289,9 +289,8 @@ class Service:
                 await self.remove_old()
             except Exception:  # whatever it was: what should be gone must not stay for good
                 LOG.exception("what is too old could not be removed; it is tried again in an hour")
-            if (
-                self.state == "stopping"
-            ):  # before Python 3.12, `wait_for` may take an answer and forget the cancellation
+            # Before Python 3.12, `wait_for` may take an answer and forget the cancellation.
+            if self.state == "stopping":
                 return
             await asyncio.sleep(RETENTION_SECONDS)
 

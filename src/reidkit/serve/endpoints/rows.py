@@ -23,7 +23,7 @@ from reidkit.serve.messages import (
     whole_number,
 )
 from reidkit.serve.problems import Problem, invalid
-from reidkit.serve.service import LOGGED_RESULTS, THUMBNAIL, Service, service_of
+from reidkit.serve.service import COPY_SIDE, LOGGED_RESULTS, Service, service_of
 from reidkit.serve.uploads import decode_upload, encode_copy
 from reidkit.terminal import counted
 
@@ -182,7 +182,7 @@ def _thumbnail(service: Service, key: str) -> bytes | None:
         inside, path = root.resolve(), (root / row.image).resolve()
         if not path.is_relative_to(inside) or not path.is_file() or path.stat().st_size > service.settings.upload.bytes:
             return None
-        return encode_copy(decode_upload(path.read_bytes(), service.settings.upload), THUMBNAIL)
+        return encode_copy(decode_upload(path.read_bytes(), service.settings.upload), COPY_SIDE)
     except (OSError, ValueError, Problem):
         return None
 

@@ -92,7 +92,7 @@ async def _side(
     (found,) = await service.embed(request, images)
     if isinstance(found, Problem):
         raise found
-    return found[0], wanted.cameras[name == "b"], f"sha256:{hashlib.sha256(images[0]).hexdigest()}"
+    return found[0], wanted.cameras[name == "b"], _name_in_log(images[0])
 
 
 def _decision(service: Service, cosine: float, first: str | None, second: str | None) -> dict[str, Any]:
@@ -211,9 +211,14 @@ async def _hits(service: Service, query: Query, wanted: SearchRequest) -> Hits:
 def _facts(wanted: SearchRequest, hits: Hits, pictures: list[bytes]) -> dict[str, Any]:
     """Return what the audit log keeps of a search: hashes of pictures, not pictures."""
     return {
-        "images": [f"sha256:{hashlib.sha256(data).hexdigest()}" for data in pictures],
+        "images": [*map(_name_in_log, pictures)],
         "wanted": wanted.model_dump(mode="json", exclude_defaults=True, exclude={"purpose", "model"}, by_alias=True),
         "results": [[hit.key, round(hit.similarity, 4)] for hit in hits[:LOGGED_RESULTS]],
         "count": len(hits),
         "passed_filter": hits.passed,
     }
+
+
+def _name_in_log(picture: bytes) -> str:
+    """Return what the audit log keeps of a picture: its hash."""
+    return f"sha256:{hashlib.sha256(picture).hexdigest()}"
