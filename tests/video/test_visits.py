@@ -15,8 +15,8 @@ from reidkit.gallery.local import LocalGallery
 from reidkit.gallery.person_ids import PERSON
 from reidkit.terminal import chance_words
 from reidkit.video.sheet import visits_figure
+from reidkit.video.visit_words import clock, span_words
 from reidkit.video.visits import COLUMNS, find_visits, visits_csv
-from reidkit.video.words import clock, span_words
 from tests.gallery.made import calibration
 
 BEGAN = datetime(2026, 11, 26, 8, tzinfo=UTC)

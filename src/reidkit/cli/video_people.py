@@ -243,7 +243,7 @@ def _print_visits(visits: Visits, known: Calibration | None, hint: Proposal | No
 
 
 def _print_some(visits: tuple[Visit, ...], *, by_row: bool) -> None:
-    from reidkit.video.words import span_words
+    from reidkit.video.visit_words import span_words
 
     if not visits:
         print_line("nobody reaches the threshold")

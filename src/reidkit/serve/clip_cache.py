@@ -15,7 +15,7 @@ from reidkit.serve.problems import Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reidkit.gallery import Gallery, Row
+    from reidkit.gallery import Gallery
     from reidkit.video.record import Record
 
 LOG = logging.getLogger("reidkit.serve")
@@ -75,6 +75,7 @@ class Clips:
         if not isinstance(video, str) or self._folder is None:
             raise Problem("not-found", "This row is from no video.")
         from reidkit.video.clips import clip_bytes, tracked_video
+        from reidkit.video.people import seconds_in_video
 
         try:
             # What is known of a video changes where it is tracked again: its tracks are others then.
@@ -83,7 +84,7 @@ class Clips:
                 if (held := self._held.get(place)) is not None:
                     self._held.move_to_end(place)
                     return held
-            made = clip_bytes(self._folder, video, row.track or row.key, seen=_seen(row))
+            made = clip_bytes(self._folder, video, row.track or row.key, seen=seconds_in_video(row))
         except ReidkitError as error:
             LOG.info("no clip of a row: %s", error)  # it names folders of this machine, which the answer must not
             raise Problem("not-found", "The video of this row is not there, or cannot be read.") from None
@@ -92,9 +93,3 @@ class Clips:
             while sum(map(len, self._held.values())) > HELD:
                 self._held.popitem(last=False)
         return made
-
-
-def _seen(row: Row) -> tuple[float, float] | None:
-    """Return the seconds from which to which a row says that it was seen; None where it does not."""
-    first, last = row.attributes.get("first"), row.attributes.get("last")
-    return (first, last) if isinstance(first, int | float) and isinstance(last, int | float) else None

@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from reidkit.atomic import not_written
 from reidkit.errors import DataError, MissingFileError
-from reidkit.terminal import chance_words
 from reidkit.video.clock import FALLBACK_RATE
 from reidkit.video.encode import write_video
 from reidkit.video.frames import (
@@ -27,6 +26,7 @@ from reidkit.video.frames import (
 )
 from reidkit.video.piece import pieces_of_video
 from reidkit.video.record import is_name, read_record
+from reidkit.video.visit_words import visit_chance
 
 if TYPE_CHECKING:
     import os
@@ -236,8 +236,7 @@ def _make(folder: Path) -> None:
 
 def _marks(visit: Visit, found: TrackedVideo) -> list[Marked]:
     keys = {hit.track or hit.key for hit in visit.hits}
-    chance = f"{visit.similarity:.2f}" if visit.probability is None else chance_words(visit.probability)
-    return [Marked(piece, f"{visit.rank}: {chance}") for piece in _pieces(found, keys).values()]
+    return [Marked(piece, f"{visit.rank}: {visit_chance(visit)}") for piece in _pieces(found, keys).values()]
 
 
 def _pieces(found: TrackedVideo, keys: set[str]) -> dict[str, Piece]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,7 @@ from reidkit.video.record import Source, read_record, video_folders
 from reidkit.video.video_table import is_table, read_video_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from reidkit.video.frames import Frames
 
@@ -96,8 +97,7 @@ def given_videos(
     Args:
         videos: Paths and addresses; a .csv or .tsv is a table of them (`read_video_table`).
         cameras: The cameras, in the order of the videos or by their names (path, name of the file or stem, also the
-            stem as a folder is called by it, in which spaces are `_`). Others are
-            called like the stem of their file.
+            stem as a folder is called by it, in which spaces are `_`). Others are called like the stem of their file.
         starts: Likewise, clock times of second 0; text is of ISO 8601, UTC where it names no zone.
 
     Raises:
@@ -233,14 +233,14 @@ def _by_video(given: Sequence[str], told: Sequence[object] | Mapping[str, object
     Raises:
         UsageError: there are more or fewer values than videos, or a name of no video or of several.
     """
-    if not hasattr(told, "keys"):
+    if not isinstance(told, Mapping):
         values = [told] if isinstance(told, str) else list(told)
         if values and len(values) != len(given):
             told_for = f"{counted(len(values), argument.removesuffix('s'))} for {counted(len(given), 'video')}"
             raise UsageError(f"{told_for}: give one for each, or by name", argument=argument)
         return dict(zip(given, values, strict=False))
     found = {}
-    for name, value in told.items():  # type: ignore[union-attr]
+    for name, value in told.items():
         meant = [each for each in given if name in _names(each)]
         if len(meant) != 1:
             why = "is the name of several videos: write their paths" if meant else "is none of the videos"

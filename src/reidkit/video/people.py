@@ -7,14 +7,14 @@ which joining never changes and always follows: rows of one pid are one person, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, TypeGuard
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 
 from reidkit.errors import DataError, UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.person_ids import PERSON
+from reidkit.gallery.row import as_time
 from reidkit.gallery.transfer import pages
 from reidkit.metrics.calibration_file import pair_of
 from reidkit.video.joining import FAR, UNKNOWN, Joined, Proposal, Tracks, join, propose_threshold
@@ -22,6 +22,7 @@ from reidkit.video.piece import DOUBLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from numpy.typing import NDArray
 
@@ -35,6 +36,9 @@ MOST_COMPARED = 5000
 
 _MANY = 1000
 """Rows that are read or written at a time."""
+
+
+Basis: TypeAlias = Literal["calibrated", "videos", "given"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class People:
     people: NDArray[np.int64]
     joined: Joined
     numbers: NDArray[np.int64]
-    basis: Literal["calibrated", "videos", "given"]
+    basis: Basis
     threshold: float
     far: float | None
     proposal: Proposal | None
@@ -129,6 +133,7 @@ def join_people(
     tracks = _as_arrays(found, features, names)
     calibration, proposal = gallery.calibration, None
     limits: float | NDArray[np.float64]
+    basis: Basis
     if threshold is not None:
         limits, basis = threshold, "given"
     elif calibration:
@@ -145,7 +150,7 @@ def join_people(
         people=numbers[joined.people],
         joined=joined,
         numbers=numbers,
-        basis=basis,  # type: ignore[arg-type]
+        basis=basis,
         threshold=threshold,
         far=None if basis == "given" else far,
         proposal=proposal,
@@ -292,8 +297,8 @@ def _track(name: str, rows: list[Row]) -> Track:
         video=next((str(row.attributes["video"]) for row in rows if "video" in row.attributes), None),
         pid=next((row.pid for row in rows if row.pid is not None), None),
         person=next((int(row.attributes[PERSON]) for row in rows if is_number(row.attributes.get(PERSON))), None),
-        start=None if first is None or clock != "time" else moment(first),
-        end=None if last is None or clock != "time" else moment(last),
+        start=None if first is None or clock != "time" else as_time(first),
+        end=None if last is None or clock != "time" else as_time(last),
         first=first,
         last=last,
         clock=clock,
@@ -320,9 +325,10 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def moment(seconds: float) -> datetime:
-    """Return the clock time of a second since 1970, in UTC."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+def seconds_in_video(row: Row) -> tuple[float, float] | None:
+    """Return from which to which second of its video a row was seen; None where it does not say."""
+    first, last = row.attributes.get("first"), row.attributes.get("last")
+    return (float(first), float(last)) if is_number(first) and is_number(last) else None
 
 
 def _cameras(found: list[Track]) -> list[str]:

@@ -9,8 +9,8 @@ from reidkit.data.images import read_for_display
 from reidkit.plots.hits import hit_picture, nobody
 from reidkit.plots.image_grid import Grid, Tile, draw_grid, tile_pixels
 from reidkit.plots.style import INK, TRUE
-from reidkit.terminal import chance_words, counted
-from reidkit.video.words import span_words
+from reidkit.terminal import counted
+from reidkit.video.visit_words import span_words, visit_chance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,7 @@ def visits_figure(gallery: Gallery, photos: Sequence[object], visits: Visits, fo
 
 
 def _tile(gallery: Gallery, visit: Visit, folder: Path, box: tuple[int, int], *, day: bool) -> Tile | None:
-    chance = f"{visit.similarity:.2f}" if visit.probability is None else chance_words(visit.probability)
     when = span_words(visit, day=False) + (f"\n{visit.start:%Y-%m-%d}" if day and visit.start else "")
     frame, mark = (TRUE, "\u2713") if visit.same else ("", "")
-    caption = f"{visit.rank}: {chance}  {(visit.camera or '')[:10]}\n{when}"
+    caption = f"{visit.rank}: {visit_chance(visit)}  {(visit.camera or '')[:10]}\n{when}"
     return Tile(hit_picture(gallery, visit.best, folder, box), caption, frame, mark)

@@ -1,11 +1,18 @@
-"""Times of visits in words."""
+"""Visits in words: how probable one is, and from when to when it lasts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reidkit.terminal import chance_words
+
 if TYPE_CHECKING:
     from reidkit.video.visits import Visit
+
+
+def visit_chance(visit: Visit) -> str:
+    """Return how probable a visit is in per cent; its similarity where nothing is calibrated."""
+    return f"{visit.similarity:.2f}" if visit.probability is None else chance_words(visit.probability)
 
 
 def span_words(visit: Visit, *, day: bool = True) -> str:

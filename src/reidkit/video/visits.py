@@ -16,9 +16,9 @@ from reidkit.errors import UsageError
 from reidkit.gallery.filters import EVERYTHING, Filter
 from reidkit.gallery.person_ids import PERSON
 from reidkit.gallery.query import Query, SearchOptions
-from reidkit.gallery.row import time_text
+from reidkit.gallery.row import as_time, time_text
 from reidkit.terminal import text_cell
-from reidkit.video.people import is_number, moment, span_of_row
+from reidkit.video.people import seconds_in_video, span_of_row
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -234,17 +234,11 @@ def _person(hit: Hit) -> int | None:
     return proposed if isinstance(proposed, int) and not isinstance(proposed, bool) else None
 
 
-def _video_seconds(hit: Hit) -> tuple[float, float] | None:
-    """Return from which to which second of its video a row lasts; None where it is from no video."""
-    first, last = hit.attributes.get("first"), hit.attributes.get("last")
-    return (float(first), float(last)) if is_number(first) and is_number(last) else None
-
-
 def _visit(rank: int, hits: list[Hit]) -> Visit:
     """Return hits, the most similar first, as a visit."""
     best = hits[0]
     video = best.attributes.get("video")
-    mine = [_video_seconds(hit) for hit in hits if hit.attributes.get("video") == video]
+    mine = [seconds_in_video(hit) for hit in hits if hit.attributes.get("video") == video]
     spans = [span for span in mine if span is not None]
     times = [(first, last) for clock, first, last in map(span_of_row, hits) if clock == "time"]
     return Visit(
@@ -254,6 +248,6 @@ def _visit(rank: int, hits: list[Hit]) -> Visit:
         video=video if isinstance(video, str) and spans else None,
         first=min(span[0] for span in spans) if spans else None,
         last=max(span[1] for span in spans) if spans else None,
-        start=moment(min(first for first, _ in times)) if times else None,
-        end=moment(max(last for _, last in times)) if times else None,
+        start=as_time(min(first for first, _ in times)) if times else None,
+        end=as_time(max(last for _, last in times)) if times else None,
     )
