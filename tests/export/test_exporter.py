@@ -277,6 +277,13 @@ def test_packages_that_are_not_there_are_named_at_once(
         export_model(model, tmp_path / "m.xml", format="openvino")
 
 
+def test_a_warning_names_the_option_that_it_is_about(model: Model, nursery: Nursery, tmp_path: Path) -> None:
+    done = nursery.run("export", model.path, "--out", tmp_path / "m.onnx")
+    assert "synthetic images, which says less than images of your own cameras: give some (--calibration)\n" in done.err
+    foreign = nursery.run("import", tmp_path / "m.onnx", "--out", tmp_path / "run").line()
+    assert "the input spec (--input-spec, in Python input_spec; " in foreign
+
+
 def test_an_option_that_there_is_not(model: Model) -> None:
     with pytest.raises(UsageError, match=r"there is no argument int9; did you mean int8\?"):
         export_model(model, int9=True)  # type: ignore[call-arg]

@@ -110,7 +110,7 @@ class Command(ExampleFirst, TyperCommand):
             CommandStoppedError: Ctrl-C.
             OutOfMemoryError: Python, or a device, has no memory left.
         """
-        with _heard() as stopped:
+        with _heard() as stopped, _running(self.params):
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:
@@ -211,6 +211,24 @@ def option_of(argument: str, params: Sequence[Any]) -> str:
             return "--detector-format"
     option = CALLED.get(argument, "--" + argument.strip("_").replace("_", "-"))
     return option if option.partition(",")[0] in options else ""
+
+
+_PARAMS: list[Sequence[Any]] = []
+"""Those of the command that runs; none before and after it."""
+
+
+@contextmanager
+def _running(params: Sequence[Any]) -> Iterator[None]:
+    _PARAMS.append(params)
+    try:
+        yield
+    finally:
+        _PARAMS.pop()
+
+
+def running_option(argument: str) -> str:
+    """Return the option of the command that runs which sets this argument, as `option_of`; "" where none does."""
+    return option_of(argument, _PARAMS[-1]) if _PARAMS else ""
 
 
 # Ctrl-C, and no memory.

@@ -17,7 +17,7 @@ from reidkit.atomic import NO_ROOM
 from reidkit.cli import suggest
 from reidkit.cli.adapt import adapt
 from reidkit.cli.calibrate import calibrate
-from reidkit.cli.command import Command, Commands, is_out_of_memory, out_of_memory
+from reidkit.cli.command import Command, Commands, is_out_of_memory, out_of_memory, running_option
 from reidkit.cli.compare import compare
 from reidkit.cli.compare_runs import compare_runs
 from reidkit.cli.data import data, shard, split, synth
@@ -197,7 +197,8 @@ class _Warnings(logging.Handler):
         """Print one, unless a command passes the messages of a run on, or the service writes its log."""
         others = (*logging.getLogger("reidkit").handlers, *logging.getLogger().handlers)
         if all(other is self or isinstance(other, logging.NullHandler) for other in others):
-            remark(f"warning: {record.getMessage()}")
+            option = running_option(getattr(record, "argument", ""))
+            remark(f"warning: {record.getMessage()}{option and f' ({option})'}")
 
 
 @contextlib.contextmanager

@@ -81,7 +81,10 @@ def read_check_images(images: Named | Iterable[Named] | None, spec: InputSpec, m
         DataError: there are none, or none of them can be read.
     """
     if images is None:
-        log.warning("the file is checked on synthetic images, which says less than your own: give some as calibration")
+        log.warning(
+            "the file is checked on synthetic images, which says less than images of your own cameras: give some",
+            extra={"argument": "calibration"},
+        )
         with tempfile.TemporaryDirectory(prefix="reidkit-export-") as folder:
             synthesize(Path(folder) / "people", ids=8, cameras=3, images_per_camera=4, workers=1)
             return _read(list_images(Path(folder) / "people").samples, spec, most, synthetic=True)
