@@ -37,7 +37,12 @@ def test_published_table_without_data(nursery, tmp_path):
     ("words", "line"),
     [
         (["tabel1"], "did you mean table1?"),
-        (["table1", "--data", "DIR"], "--data DIR: write it as --data market1501=DIR"),
+        (
+            ["table1", "--data", "DIR"],
+            "--data DIR: write it as --data market1501=DIR, or with a name of your own, as --data mine=DIR",
+        ),
+        (["table1", "--data", "my people"], "own, as --data mine='my people'"),
+        (["1"], "there is no 1; choose of table1, table2, "),
         (["table1", "--data", "a/b=DIR"], "a name is of letters"),
         (["table1", "--data", "a=x", "--data", "a=y"], "--data a is given twice"),
         (["table1", "--small", "--short"], "exclude each other"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -66,7 +67,8 @@ def paper(
     """
     if what not in THINGS:
         close = difflib.get_close_matches(what, THINGS, n=1, cutoff=0.4)
-        raise UsageError(f"there is no {what}; " + (f"did you mean {close[0]}?" if close else ", ".join(THINGS)))
+        remedy = f"did you mean {close[0]}?" if close else f"choose of {', '.join(THINGS)}"
+        raise UsageError(f"there is no {what}; {remedy}")
     given: dict[str, object] = {"--small": small, "--short": short, "--weights": weights, "--rows": rows is not None}
     given |= {"--seeds": seeds > 1, "--processes": processes > 1, "--compile": compiled, "--masks": masks}
     given |= {"--data": data, "--set": settings, "--as": interpretation, "--measured": measured, "--format": format_}
@@ -75,7 +77,7 @@ def paper(
         _differences(as_json=as_json)
         return
     # A figure is drawn at once.
-    named = {name: Path(folder) for name, folder in _pairs("--data", data or [], "market1501=DIR").items()}
+    named = _folders(data or [])
     if what in FIGURES:
         from reidkit.experiments.luo2019 import FigureOptions
 
@@ -176,18 +178,22 @@ def _print(table: ResultTable, stem: Path, *, as_json: bool) -> None:
         )
 
 
-def _pairs(option: str, words: Sequence[str], example: str) -> dict[str, str]:
-    """NAME=VALUE, several times, each name once."""
-    found: dict[str, str] = {}
+def _folders(words: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of `--data NAME=DIR`, given several times, each name once."""
+    found: dict[str, Path] = {}
     for word in words:
         name, separator, value = word.partition("=")
         if not separator or not name or not value:
-            raise UsageError(f"{option} {word}: write it as {option} {example}")
+            folder = shlex.quote(value or name or "DIR")
+            raise UsageError(
+                f"--data {word}: write it as --data market1501={folder}, or with a name of your own, "
+                f"as --data mine={folder}"
+            )
         if not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
-            raise UsageError(f"{option} {word}: a name is of letters, digits, hyphens, dots and underscores")
+            raise UsageError(f"--data {word}: a name is of letters, digits, hyphens, dots and underscores")
         if name in found:
-            raise UsageError(f"{option} {name} is given twice: give another name to one of them")
-        found[name] = value
+            raise UsageError(f"--data {name} is given twice: give another name to one of them")
+        found[name] = Path(value)
     return found
 
 

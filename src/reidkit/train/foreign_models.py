@@ -91,8 +91,8 @@ def _refuse_other_kinds(path: Path) -> None:
     ending = path.suffix.lower()
     if ending in EXPORTED:
         raise WeightsError(
-            f"{path} needs no import: give it to any command as the model, and where that asks how its images are made, the "
-            "input spec (--input-spec, in Python input_spec; deepstream for TAO's)"
+            f"{path} needs no import: give it to any command as the model, and where that asks how its images are "
+            "made, the input spec (--input-spec, in Python input_spec; deepstream for TAO's)"
         )
     if ending in ENCRYPTED:
         raise WeightsError(
