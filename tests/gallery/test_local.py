@@ -361,6 +361,22 @@ def test_closed_is_closed(path):
             use()
 
 
+def test_where_no_more_files_can_be_open_it_says_so(path, tmp_path):
+    """SQLite only says that it cannot open one, as where the right to write it is missing."""
+    resource = pytest.importorskip("resource")
+    with filled(path, [RED]) as made, LocalGallery.create(tmp_path / "other.db", Colours()) as other:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            for use in (lambda: other.add_vectors([RED], [Row("x")]), lambda: LocalGallery(path)):
+                with pytest.raises(GalleryError, match="no more files can be open at one time: close galleries that"):
+                    use()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert other.add_vectors([RED], [Row("x")]).status == ("added",)
+        assert keys(made.search_vectors([RED])[0]) == ["0"]
+
+
 WRITER = """
 import resource, sys
 import numpy as np

@@ -1,4 +1,4 @@
-"""The SQLite file of a gallery: its tables, how it is made, opened, read and written, and its errors in a sentence.
+"""The SQLite file of a gallery: its tables, how it is made, opened, read and written.
 
 Rows and their features are in two tables of one file with pages of 64 KiB (of a feature of 8 KiB, pages of 4 KiB would
 waste half), written ahead (WAL) and synced at every commit. An id is never given twice, and a row is never changed: it
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from reidkit.atomic import new_file, not_written
 from reidkit.errors import DataError, GalleryError, MissingFileError
+from reidkit.gallery.sqlite_errors import PATIENCE, in_words, out_of_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 APPLICATION = 0x72656964  # "reid"
 VERSION = 1
 PAGE_BYTES = 65_536
-PATIENCE = 30.0
-"""Seconds that a writer waits for another process that is writing."""
-
 SETTINGS = ("foreign_keys=ON", "secure_delete=ON", "synchronous=FULL", f"mmap_size={2**40}", "cache_size=-32768")
 """Of every connection. A feature is read out of the mapped file, and not with the whole page that it stands in."""
 
@@ -173,7 +171,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise _in_words(self.path, error) from None
+            raise in_words(self.path, error) from None
 
     def before_fork(self) -> None:
         """Close the connections that nobody uses now; others are opened when they are needed."""
@@ -297,7 +295,7 @@ def create(path: Path, meta: Mapping[str, str]) -> None:
     except OSError as error:
         raise not_written(path, error, "a file in a folder you can write to") from None
     except sqlite3.Error as error:
-        raise _in_words(path, error) from None
+        raise in_words(path, error) from None
 
 
 def _refuse_there(path: Path) -> None:
@@ -348,7 +346,7 @@ def _check_file(path: Path) -> bool:
             f"{path} is not there: make a gallery with `reidkit gallery create` or, in Python, open it with a model"
         ) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        raise out_of_descriptors(path) or DataError(f"{path} cannot be read: {error.strerror}") from None
     if not head.startswith(_HEADER) or len(head) < 100:
         raise DataError(f"{path} is no gallery: name a file that `reidkit gallery create` has made")
     if int.from_bytes(head[68:72], "big") != APPLICATION:
@@ -374,24 +372,6 @@ def _written_ahead(path: Path) -> bool:
 def _version(path: Path) -> int:
     with path.open("rb") as file:
         return int.from_bytes(file.read(64)[60:], "big")
-
-
-def _in_words(path: Path, error: sqlite3.Error) -> DataError | GalleryError:
-    """Return an error of SQLite as one of ours."""
-    name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or "SHORT_READ" in name:
-        return DataError(
-            f"{path} is damaged ({error}): `reidkit gallery check` says what can be read; take a copy of it from before"
-        )
-    if name.startswith("SQLITE_BUSY"):
-        return GalleryError(f"{path} is being written by another process for {PATIENCE:.0f} s already: try again later")
-    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
-        return GalleryError(f"{path} cannot be written ({error}), the disk may be full: make room, and do it again")
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return GalleryError(
-            f"{path} cannot be opened or written ({error}): ask for the right to write it and its folder"
-        )
-    return GalleryError(f"{path} cannot be used ({error}): `reidkit gallery check` may say more")
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
