@@ -89,11 +89,13 @@ def test_joining_writes_who_is_proposed(people):
     assert people.check().problems == ()
 
 
-def test_one_person_whom_a_detector_finds_twice_is_no_proof_of_two(people):
+@pytest.mark.parametrize("doubles", ["7,0", "0", 0])
+def test_one_person_whom_a_detector_finds_twice_is_no_proof_of_two(people, doubles):
+    """In a row from a table of crops, a single number is a number and no text."""
     people.add_vectors([feature(1)], [row("8", "door", 0.5, 5.5)])
     assert join_people(people, threshold=0.8).people.tolist() in ([1, 2, 3, 1, 3, 4], [1, 2, 3, 2, 3, 4])
     again = row("8", "door", 0.5, 5.5)
-    again.attributes["doubles"] = "7,0"
+    again.attributes["doubles"] = doubles
     people.add_vectors([feature(1)], [again], on_conflict="replace")
     found = join_people(people, threshold=0.8)
     assert dict(zip([track.name for track in found.tracks], found.people.tolist(), strict=True)) == {

@@ -118,6 +118,9 @@ def test_boxes_in_each_other_are_noted_as_doubles(tmp_path: Path) -> None:
         "hall/4": None,
     }
     assert [piece.doubles for piece in read_pieces(out)] == [("3",), (), ("1",), ()]
+    # The table of crops says it, too, so that a gallery that is filled by it joins the same tracks.
+    given = {each.row.track: each.row.attributes.get("doubles") for each in find_images(out / "hall/crops.csv")}
+    assert given == {"hall/1": 3, "hall/2": None, "hall/3": 1, "hall/4": None}
     # From the folder, a gallery gets the same rows.
     later = open_gallery("memory", Colours())
     assert track([video(tmp_path)], out, boxes=[boxes], model=Colours(), gallery=later).reused == ["hall"]

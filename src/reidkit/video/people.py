@@ -354,8 +354,8 @@ def _doubles(found: list[Track]) -> list[tuple[int, int]]:
     places = {track.name: at for at, track in enumerate(found)}
     pairs = []
     for at, track in enumerate(found):
-        told = track.row.attributes.get(DOUBLES, "")
-        others = [places.get(f"{track.video}/{name}") for name in str(told).split(",") if told]
+        told = track.row.attributes.get(DOUBLES, "")  # a single one of a table is a number
+        others = [places.get(f"{track.video}/{name}") for name in str(told).split(",")]
         pairs += [(at, other) for other in others if other is not None and other != at]
     return pairs
 

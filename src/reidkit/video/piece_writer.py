@@ -14,7 +14,7 @@ from reidkit.atomic import atomic_write, os_errors_as
 from reidkit.embedding_file import write_npz
 from reidkit.terminal import text_cell
 from reidkit.types import NO_CAMERA
-from reidkit.video.piece import BOXES, COLUMNS, CROPS, FEATURES, MOT, TABLE, crop_name
+from reidkit.video.piece import BOXES, COLUMNS, CROPS, DOUBLES, FEATURES, MOST_DOUBLES, MOT, TABLE, crop_name
 from reidkit.video.record import Record, write_record
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PieceWriter:
         self._files = (self._boxes, self._mot, self._vectors, self._keys, self._table)
         self._lines, self._crops = (csv.writer(file, lineterminator="\n") for file in (self._boxes, self._table))
         self._lines.writerow(COLUMNS)
-        self._crops.writerow(("path", "key", "camera", "track", "time", "video", "second", "frame"))
+        self._crops.writerow(("path", "key", "camera", "track", "time", "video", "second", "frame", DOUBLES))
         self._dim = 0
         self._doubles: dict[tuple[str, str], None] = {}
         self.boxes = self.pieces = self.crops = 0
@@ -114,7 +114,9 @@ class PieceWriter:
         path = crop_name(piece.track, frame)
         texts = (path, *map(text_cell, (f"{piece.video}/{path}", piece.camera, piece.key)))
         clock = time.isoformat(timespec="milliseconds") if time else ""
-        self._crops.writerow((*texts, clock, text_cell(piece.video), f"{second:.6f}", frame))
+        self._crops.writerow(
+            (*texts, clock, text_cell(piece.video), f"{second:.6f}", frame, ",".join(piece.doubles[:MOST_DOUBLES]))
+        )
 
     def finish(self, record: Record) -> Record:
         """Write features.npz and the record, which says from now on that the video is finished.
