@@ -10,6 +10,7 @@ import pytest
 from reidkit.data.formats.detect import FORMATS
 from reidkit.data.formats.scan import (
     any_image,
+    first_image,
     folders_in,
     image_names,
     images_below,
@@ -81,6 +82,15 @@ def test_the_order_of_a_disk_tells_no_format(
     assert [name for name in ("market1501", "dukemtmc", "mars", "ltcc", "prid") if FORMATS[name].matches(root)] == [
         format
     ]
+
+
+def test_the_first_image_is_none_of_what_is_no_image(draw: Callable[..., Path]) -> None:
+    root = draw("b.JPG", "c.png")
+    (root / "0.jpg").mkdir()
+    for name in (".a.jpg", "a.txt"):
+        (root / name).touch()
+    assert first_image(root) == "b.JPG"
+    assert first_image(root / "0.jpg") == first_image(root / "none") == ""
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

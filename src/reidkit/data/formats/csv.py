@@ -137,7 +137,13 @@ def load(folder: Path, *, missing: bool = False) -> Dataset:
 
 
 def _only_table(folder: Path) -> Path | None:
-    tables = [p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != "."]
+    """Return the one table in a folder; None where there are none or several, or the folder cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:  # a Path for each of a million images takes its time
+            names = [entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES)]
+    except OSError:
+        return None
+    tables = [folder / name for name in names if name[0] != "." and is_file(folder / name)]
     return tables[0] if len(tables) == 1 else None
 
 

@@ -68,7 +68,12 @@ def first_image(folder: Path) -> str:
     Systems list the files of a folder in orders of their own: by another image than the first, the same folder could be
     another data set on another disk.
     """
-    return min(_images(folder), default="") if folder.is_dir() else ""
+    first = ""
+    for entry in _all_entries(folder) if folder.is_dir() else ():
+        # Names are compared before all else: few of a million are ahead of all before them.
+        if (not first or entry.name < first) and not _is_hidden(entry.name) and _is_image(entry):
+            first = entry.name
+    return first
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -202,13 +207,21 @@ def without_junk(
 
 
 def _images(folder: Path) -> Iterator[str]:
-    return (entry.name for entry in _entries(folder) if entry.name.lower().endswith(SUFFIXES) and _is(entry.is_file))
+    return (entry.name for entry in _entries(folder) if _is_image(entry))
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(SUFFIXES) and _is(entry.is_file)
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    return (entry for entry in _all_entries(folder) if not _is_hidden(entry.name))
+
+
+def _all_entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not _is_hidden(entry.name))
+            yield from entries
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from None
 
