@@ -1,4 +1,4 @@
-"""Text for the terminal: make foreign text harmless, write numbers in words, lay out tables.
+"""Text for the terminal: make foreign text harmless, write numbers and lists in words, lay out tables.
 
 Foreign text is names of files, recipes and models, cells of tables, metadata.
 
@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 def harmless(text: str) -> str:
@@ -61,6 +61,26 @@ def chance_words(probability: float | None, digits: int = 0) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number and its noun: 1 id, 2,000 ids. `plural` is that of a noun that takes more than an s."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def first_and_more(names: Iterable[str], most: int = 3) -> str:
+    """Return the first of some names and how many more there are.
+
+    >>> first_and_more("ab"), first_and_more("abcde")
+    ('a, b', 'a, b, c and 2 more')
+    """
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def first_few(texts: Iterable[str], most: int = 3, *, between: str = ", ") -> str:
+    """Return the first of some texts, with dots where there are more.
+
+    >>> first_few("ab"), first_few("abcde"), first_few("abcd", between="; ")
+    ('a, b', 'a, b, c, ...', 'a; b; c; ...')
+    """
+    listed = list(texts)
+    return between.join([*listed[:most], *(["..."] if len(listed) > most else [])])
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ import typer
 from reidkit.cli import options
 from reidkit.cli.output import print_json, print_line
 from reidkit.cli.suggest import families
+from reidkit.terminal import first_and_more
 
 if TYPE_CHECKING:
     from reidkit.train.foreign_models import ImportedModel
@@ -61,6 +62,5 @@ def _print(found: ImportedModel, folder: Path) -> None:
     for remark in found.remarks:
         print_line(f"assumed, as no key says: {remark}")
     if found.left_out:
-        more = f" and {len(found.left_out) - 3} more" if len(found.left_out) > 3 else ""
-        print_line(f"left out: {', '.join(name[:80] for name in found.left_out[:3])}{more}")
+        print_line(f"left out: {first_and_more(name[:80] for name in found.left_out)}")
     print_line(f"{folder}/model.safetensors  {found.model.fingerprint}")

@@ -27,6 +27,7 @@ from reidkit.data.mask_files import (
 from reidkit.data.sources import pool
 from reidkit.errors import DataError, UsageError
 from reidkit.recipe.mask_channels import JOINTS, MIRRORED, mask_channels
+from reidkit.terminal import first_few
 from reidkit.types import Missing
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 HELD = 1 << 29
 """Bytes of masks that are kept in memory; of more, each is read again for every batch."""
 
-_NAMED = 3
 _KINDS = ("grey", "labels", "keypoints")
 
 
@@ -113,9 +113,8 @@ class Masks(Sequence["Pixels"]):
                 if progress and (done % 256 == 0 or done == count):
                     progress("reading masks", done, count)
         if wrong:
-            raise DataError(
-                f"{len(wrong)} of {count} masks cannot be used ({_first(wrong)}): repair them", argument="masks"
-            )
+            words = first_few(wrong, between="; ")
+            raise DataError(f"{len(wrong)} of {count} masks cannot be used ({words}): repair them", argument="masks")
         self._held = held if room else None
 
     def _complaint(self, at: int, samples: Sequence[Sample], held: Pixels) -> str:
@@ -268,8 +267,9 @@ def find_masks(
             if len(without) < len(files)
             else "masks have the names of their images, and lie in folders as those do"
         )
+        words = first_few(without, between="; ")
         raise DataError(
-            f"{len(without)} of {len(files)} images have no mask in {root} ({_first(without)}): {remedy}",
+            f"{len(without)} of {len(files)} images have no mask in {root} ({words}): {remedy}",
             argument="masks" if len(without) == len(files) else "missing_masks",
         )
     return files
@@ -343,10 +343,6 @@ def _digest(files: Sequence[_File | None]) -> str:
     for file in files:
         total.update(f"{'' if file is None else file.key}\n".encode(errors="surrogateescape"))
     return total.hexdigest()[:16]
-
-
-def _first(words: Sequence[str]) -> str:
-    return "; ".join(words[:_NAMED]) + ("; ..." if len(words) > _NAMED else "")
 
 
 # In a batch.

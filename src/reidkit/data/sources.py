@@ -11,6 +11,7 @@ import numpy as np
 
 from reidkit.data.decode import Filter, decode, resize
 from reidkit.errors import DataError
+from reidkit.terminal import first_few
 from reidkit.types import as_samples
 from reidkit.workers import cores_here
 
@@ -257,13 +258,12 @@ def keep(count: int, unreadable: dict[int, str], skip_unreadable: bool) -> NDArr
         DataError: some are unreadable and that is not allowed, or all are.
     """
     if unreadable and not (skip_unreadable and len(unreadable) < count):
-        names = "; ".join(unreadable[i] for i in sorted(unreadable)[:3])
-        more = "; ..." if len(unreadable) > 3 else ""
+        names = first_few((unreadable[i] for i in sorted(unreadable)), between="; ")
         remedy = (
             "repair them" if len(unreadable) == count else "repair them, or pass skip_unreadable=True to leave them out"
         )
         raise DataError(
-            f"{len(unreadable)} of {count} images cannot be read ({names}{more}): {remedy}", argument="skip_unreadable"
+            f"{len(unreadable)} of {count} images cannot be read ({names}): {remedy}", argument="skip_unreadable"
         )
     readable = np.ones(count, dtype=bool)
     readable[list(unreadable)] = False

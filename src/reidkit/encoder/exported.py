@@ -20,6 +20,7 @@ from reidkit.encoder.input_spec import (
 )
 from reidkit.errors import MissingFileError, UsageError, WeightsError
 from reidkit.metrics.calibration_file import Calibration, read_calibration
+from reidkit.terminal import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -331,5 +332,4 @@ def digest_of_files(paths: Iterable[Path]) -> str:
 
 
 def _names(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(f"{name!a}" for name in listed[:5]) + (", ..." if len(listed) > 5 else "") or "none"
+    return first_few(map(ascii, names), 5) or "none"

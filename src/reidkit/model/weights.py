@@ -21,6 +21,7 @@ from reidkit.model.network import build_network
 from reidkit.model.own import OwnNetwork, own_network
 from reidkit.model.tensors import Contents, read_contents, weights_file
 from reidkit.model.views import Tail
+from reidkit.terminal import first_and_more
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -327,11 +328,8 @@ def _type(tensor: Tensor) -> str:
 
 
 def _first(what: str, names: Iterable[str], show: int = 3) -> str:
-    found = list(names)
-    if not found:
-        return ""
-    more = f" and {len(found) - show} more" if len(found) > show else ""
-    return f"{what} {', '.join(in_words(name, 120) for name in found[:show])}{more}"
+    found = [in_words(name, 120) for name in names]
+    return f"{what} {first_and_more(found, show)}" if found else ""
 
 
 # --- Where in a file the weights of a network lie: under which prefix of its names.

@@ -25,6 +25,7 @@ from reidkit.evaluation import EvaluationProtocol
 from reidkit.hardware import choose_device, choose_precision
 from reidkit.losses.objective import check_terms
 from reidkit.metrics.matching import require_evaluable
+from reidkit.terminal import first_few
 from reidkit.train import run_folder
 from reidkit.train.log import LOGGER, Callback
 from reidkit.types import JUNK, Dataset, Sample
@@ -275,9 +276,8 @@ def open_training(samples: Samples, job: Job) -> tuple[ImageSource, dict[str, li
         if before != left_out:
             source = WithReplacements(source, samples, before)
             if len(source.lost):
-                names = ", ".join(samples[i].path.name for i in source.lost[:3].tolist())
-                more = ", ..." if len(source.lost) > 3 else ""
-                job.warn(f"other images of the same ids replace images that cannot be read any more: {names}{more}")
+                names = first_few(samples[i].path.name for i in source.lost.tolist())
+                job.warn(f"other images of the same ids replace images that cannot be read any more: {names}")
         left_out = before
     return source, {run_folder.LEFT_OUT: left_out} if left_out else {}
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reidkit.errors import UsageError
-from reidkit.terminal import counted
+from reidkit.terminal import counted, first_and_more
 from reidkit.video.box_files import BoxFile
 from reidkit.video.boxes import checked
 from reidkit.video.crops import as_jpeg
@@ -197,6 +197,6 @@ def _still_note(tracks: list[str]) -> list[str]:
     """Return a sentence about tracks that stay in one place, if there are any."""
     if not tracks:
         return []
-    named = ", ".join(tracks[:5]) + (f" and {len(tracks) - 5} more" if len(tracks) > 5 else "")
+    named = first_and_more(tracks, 5)
     what = f"track {named} stays" if len(tracks) == 1 else f"tracks {named} stay"
     return [f"{what} in one place for {STILL:g} s or longer: look whether it is a person, and not a sign or a picture"]

@@ -29,6 +29,7 @@ from reidkit.data.shards import parquet, webdataset
 from reidkit.data.shards.samples import ShardSamples, joined
 from reidkit.data.shards.storage import url_of
 from reidkit.errors import DataError, MissingFileError, UnknownLayoutError, UsageError
+from reidkit.terminal import first_few
 from reidkit.types import NO_NAMES, Dataset, Names, Sample, SampleTable
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ def _why_not(folder: Path) -> UnknownLayoutError:
 def _tables_in(folder: Path) -> str:
     """Return the end of a sentence that names the tables in a folder, of which any may be meant; "" for none."""
     names = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in csv.SUFFIXES and path.is_file())
-    return f"; or name a table in it ({', '.join(names[:3])}{', ...' if names[3:] else ''})" if names else ""
+    return f"; or name a table in it ({first_few(names)})" if names else ""
 
 
 def _named(name: str) -> Format:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from reidkit.data.formats.labels import as_names, refuse_two_spellings
 from reidkit.data.formats.scan import Format, any_image, first_image, folders_in, image_names, locate, without_junk
 from reidkit.errors import DataError
+from reidkit.terminal import first_and_more
 from reidkit.types import NO_CAMERA, SPLITS, Names, Sample
 
 if TYPE_CHECKING:
@@ -201,11 +202,6 @@ def _ways_out(folder: Path) -> str:
     )
 
 
-def _some(folders: list[Path]) -> str:
-    names = [folder.name for folder in folders[:3]]
-    return ", ".join(names) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
-
-
 def _has_splits(folder: Path) -> bool:
     return any(_inner_shape(part_of(folder, split)) for split in SPLITS)
 
@@ -371,3 +367,7 @@ FORMATS = {"folder": Format(matches, load)} | {
     f"folder-{shape}": Format(matches, partial(load, shape=shape)) for shape in SHAPES
 }
 """`folder` fits nearly everything: it is tried after all others."""
+
+
+def _some(folders: list[Path]) -> str:
+    return first_and_more(folder.name for folder in folders)

@@ -16,7 +16,7 @@ from reidkit.data.decode import MAX_BYTES
 from reidkit.data.shards.samples import ROW, shown_text
 from reidkit.data.shards.storage import Folder, shards_at
 from reidkit.errors import DataError
-from reidkit.terminal import counted
+from reidkit.terminal import counted, first_few
 from reidkit.types import JUNK, NO_CAMERA, NO_NAMES, SPLITS, Names
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def notes_on(folder: Path, suffix: str) -> list[str]:
     notes = []
     for what, names in (("more", sorted(told - there.keys())), ("fewer", sorted(sizes.keys() - told))):
         if names:
-            shown = shown_text(", ".join(names[:2])) + (", ..." if names[2:] else "")
+            shown = shown_text(first_few(names, 2))
             notes.append(f"{INDEX} tells of {counted(len(names), 'shard')} {what} than are there ({shown}): {remedy}")
     return notes
 

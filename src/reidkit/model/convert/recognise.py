@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from reidkit.arguments import check_choice, in_words
 from reidkit.errors import WeightsError
 from reidkit.model.convert.families import FAMILIES, some_match
+from reidkit.terminal import first_and_more
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,5 +135,4 @@ def _nearest(names: Sequence[str]) -> str:
 
 
 def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(in_words(name, 80) for name in names[:3]) + more
+    return first_and_more(in_words(name, 80) for name in names)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from reidkit.errors import UsageError, WeightsError
+from reidkit.terminal import first_few
 from reidkit.video.boxes import Detections, suppress, within
 from reidkit.video.detectors.formats import FORMATS, SIZES, Inside
 from reidkit.video.detectors.runtimes import open_runtime
@@ -332,5 +333,4 @@ def _tell(path: Path, outputs: Outputs, size: tuple[int, int]) -> str:
 
 
 def _shown(outputs: Outputs) -> str:
-    listed = [f"{name!a} {list(found.shape)}" for name, found in outputs.items()]
-    return ", ".join(listed[:6]) + (", ..." if len(listed) > 6 else "")
+    return first_few((f"{name!a} {list(found.shape)}" for name, found in outputs.items()), 6)
