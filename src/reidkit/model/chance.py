@@ -99,6 +99,16 @@ class Chance(nn.Module):
         drawn = self.of_batch(lambda count, generator: torch.rand(count, *shape, generator=generator), images)
         return drawn.to(images.device)
 
+    def drop(self, x: Tensor, probability: float, *shape: int) -> Tensor:
+        """Zero parts of x [B, ...] with a probability p, in training mode, and divide the rest by 1 - p.
+
+        Each of the `shape` parts of an image, which broadcasts against x, is kept or dropped by itself.
+        """
+        if not self.training or not probability:
+            return x
+        kept = self.uniform(x, *shape) >= probability
+        return x * kept.to(x.dtype) / (1 - probability)
+
     def _seed(self, *stream: int) -> int:
         if self._numbers is None:
             return int(torch.randint(2**62, ()).item())
@@ -147,7 +157,4 @@ class DropPath(Chance):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, ...] to the same shape; the same x in evaluation mode."""
-        if not self.training or not self.probability:
-            return x
-        kept = self.uniform(x, *(1 for _ in x.shape[1:])) >= self.probability
-        return x * kept.to(x.dtype) / (1 - self.probability)
+        return self.drop(x, self.probability, *(1 for _ in x.shape[1:]))

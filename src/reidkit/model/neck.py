@@ -54,10 +54,7 @@ class Dropout(Chance):
 
     def forward(self, feat_bd: Tensor) -> Tensor:
         """[B, D] to [B, D]; the same in evaluation mode."""
-        if not self.training or not self.probability:
-            return feat_bd
-        kept_bd = self.uniform(feat_bd, feat_bd.shape[1]) >= self.probability
-        return feat_bd * kept_bd.to(feat_bd.dtype) / (1 - self.probability)
+        return self.drop(feat_bd, self.probability, feat_bd.shape[1])
 
 
 def make_neck(name: str, channels: int) -> nn.Module:
