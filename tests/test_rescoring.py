@@ -15,7 +15,7 @@ from reidkit.errors import UsageError
 from reidkit.evaluation import evaluate
 from reidkit.metrics.reranking.sequences import score_rescored
 from reidkit.model.network import build_network
-from reidkit.model.own import own_network
+from reidkit.model.own_network import own_network
 from reidkit.model.weights import save_model
 from reidkit.recipe import override
 from tests.train.tiny import RECIPE

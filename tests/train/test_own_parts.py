@@ -16,7 +16,7 @@ from reidkit.errors import ReidkitError, UsageError, WeightsError
 from reidkit.evaluation import evaluate
 from reidkit.losses import Term, batch_hard_triplet
 from reidkit.model import BNNeck, Features, Network, ResNet, Several, Single
-from reidkit.model.own import OwnNetwork, import_network, network_name, own_network
+from reidkit.model.own_network import OwnNetwork, import_network, network_name, own_network
 from reidkit.recipe import override
 from reidkit.train.inputs import TrainOptions, check_batches
 from reidkit.train.log import Callback, read

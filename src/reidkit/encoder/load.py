@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from reidkit.encoder.base import Encoder, ImageEncoder
     from reidkit.encoder.input_spec import InputSpec
-    from reidkit.model.own import OwnModule
+    from reidkit.model.own_network import OwnModule
 
 
 def load_model(

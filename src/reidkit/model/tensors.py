@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import zipfile
 from itertools import islice
 from types import MappingProxyType
@@ -14,8 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from reidkit.arguments import in_words
 from reidkit.errors import WeightsError
-from reidkit.model import inert
-from reidkit.model.inert import load_legacy
+from reidkit.model import pickled_modules
 from reidkit.process_settings import without_warnings
 
 if TYPE_CHECKING:
@@ -210,9 +208,9 @@ def _load(file: BinaryIO) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         if zipfile.is_zipfile(file):
-            return inert.load(file)
+            return pickled_modules.load(file)
         file.seek(0)
-        return load_legacy(file)
+        return pickled_modules.load_legacy(file)
 
 
 def _words(content: object) -> dict[str, str]:
@@ -260,8 +258,8 @@ def _why_unreadable(error: Exception) -> tuple[str, str]:
     if isinstance(error, MemoryError) or "allocate memory" in text:
         return "it asks for more memory than there is", "give another file, or make room"
     if "weights_only" in text or "Unsupported" in text:
-        named = re.search(r"(?:GLOBAL|Unsupported class)\s+([A-Za-z_][\w.]{0,80})", text)
-        held = f": {named[1]}" if named else ""
+        named = pickled_modules.refused_name(error)
+        held = f": {named[:81]}" if named else ""
         return (
             f"it holds more than tensors{held}",
             "where you trust it, load it with torch.load(..., weights_only=False) and save its state dict alone",

@@ -18,7 +18,7 @@ from reidkit.errors import UsageError, WeightsError
 from reidkit.model.chance import first_weights
 from reidkit.model.convert.convert import start_of
 from reidkit.model.network import build_network
-from reidkit.model.own import OwnNetwork, own_network
+from reidkit.model.own_network import OwnNetwork, own_network
 from reidkit.model.tensors import Contents, read_contents, weights_file
 from reidkit.model.views import Tail
 from reidkit.terminal import first_and_more
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from reidkit.model.network import Network
-    from reidkit.model.own import AnyNetwork, OwnModule
+    from reidkit.model.own_network import AnyNetwork, OwnModule
 
 FORMAT = "reidkit/1"
 COUNTER = "num_batches_tracked"
@@ -165,8 +165,9 @@ def fingerprint_read_as(weights: str, read_as: str) -> str:
 def save_model(path: Path, network: nn.Module, recipe: recipes.Recipe, own: str = "", read_as: str = "") -> str:
     """Write the network, with recipe and fingerprint in its metadata, whole or not at all; return the fingerprint.
 
-    `own` names a network that the recipe has not made (see `model.own`), so that loading it asks for that network.
-    `read_as` tells the model from others with the same weights, whose features are not to be compared with its own.
+    `own` names a network that the recipe has not made (see `model.own_network`), so that loading it asks for that
+    network. `read_as` tells the model from others with the same weights, whose features are not to be compared with its
+    own.
 
     Raises:
         WeightsError: there is no room, or the folder cannot be written; a file that was there stays.

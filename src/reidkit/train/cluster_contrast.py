@@ -28,7 +28,7 @@ from reidkit.losses.cluster_memory import ClusterMemory
 from reidkit.losses.objective import Objective, Term
 from reidkit.metrics.clustering import OUTLIER, jaccard_clusters
 from reidkit.model.chance import first_weights
-from reidkit.model.own import OwnNetwork, network_name
+from reidkit.model.own_network import OwnNetwork, network_name
 from reidkit.recipe import Optim, override
 from reidkit.train.checkpoint import Progress, last_good
 from reidkit.train.device import compile_network, prepared
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reidkit.data.sources import ImageSource
-    from reidkit.model.own import AnyNetwork
+    from reidkit.model.own_network import AnyNetwork
     from reidkit.recipe import Recipe
     from reidkit.train.inputs import Data
     from reidkit.train.log import Callback, Log

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from reidkit.distributed import Group
     from reidkit.encoder import Encoder
     from reidkit.losses import Term
-    from reidkit.model.own import OwnModule
+    from reidkit.model.own_network import OwnModule
     from reidkit.recipe import Recipe
     from reidkit.types import Cameras, Missing, Samples
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from reidkit.distributed import Group
     from reidkit.errors import ReidkitError
     from reidkit.losses.objective import Objective
-    from reidkit.model.own import AnyNetwork
+    from reidkit.model.own_network import AnyNetwork
     from reidkit.recipe import Recipe
     from reidkit.train.checkpoint import Interrupt, Stateful
     from reidkit.train.log import Log

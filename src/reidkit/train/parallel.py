@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from reidkit.distributed import Group
-    from reidkit.model.own import AnyNetwork
+    from reidkit.model.own_network import AnyNetwork
     from reidkit.recipe import Batch
 
 

@@ -21,7 +21,7 @@ from reidkit.evaluation import EvaluationProtocol, evaluate
 from reidkit.losses.objective import Objective, build_objective
 from reidkit.model.chance import first_weights
 from reidkit.model.network import build_network
-from reidkit.model.own import network_name, own_network
+from reidkit.model.own_network import network_name, own_network
 from reidkit.model.weights import fingerprint, load_backbone, load_own, read, save_model, stride_placement
 from reidkit.recipe import Recipe
 from reidkit.recipes import get_recipe
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from reidkit.evaluation import Evaluation
     from reidkit.losses.objective import Term
     from reidkit.metrics.retrieval import Scores
-    from reidkit.model.own import AnyNetwork, OwnModule
+    from reidkit.model.own_network import AnyNetwork, OwnModule
     from reidkit.train.inputs import Data
     from reidkit.train.log import Callback
     from reidkit.types import Dataset

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import InferenceOptions, InputSpec
     from reidkit.evaluation import Evaluation, EvaluationProtocol
     from reidkit.metrics.intervals import PairedComparison
-    from reidkit.model.own import OwnModule
+    from reidkit.model.own_network import OwnModule
     from reidkit.recipe import Recipe
     from reidkit.types import Dataset
 

@@ -26,8 +26,6 @@ MOST = 512
 LARGEST = 20_000
 """Modules of a network, at most."""
 
-_REFUSED = re.compile(r"(?:GLOBAL|Unsupported class)\s+([A-Za-z_][\w.]{0,200})")
-
 
 def load(file: BinaryIO) -> Any:
     """Return what a torch file holds, with modules as dictionaries of tensors by their dotted names.
@@ -42,10 +40,16 @@ def load(file: BinaryIO) -> Any:
             with torch.serialization.safe_globals([(stood_for, name) for name, stood_for in names.items()]):
                 return plain(torch.load(file, map_location="cpu", weights_only=True))
         except pickle.UnpicklingError as error:
-            found = _REFUSED.search(str(error))
-            if found is None or found[1] in names or not is_harmless(found[1]) or len(names) >= MOST:
+            name = refused_name(error)
+            if name is None or name in names or not is_harmless(name) or len(names) >= MOST:
                 raise
-            names[found[1]] = stand_in(found[1])
+            names[name] = stand_in(name)
+
+
+def refused_name(error: Exception) -> str | None:
+    """Return what torch's reader for weights alone has refused, by its error; None where it names nothing."""
+    found = re.search(r"(?:GLOBAL|Unsupported class)\s+([A-Za-z_][\w.]{0,200})", str(error))
+    return found[1] if found else None
 
 
 def is_harmless(name: str) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 from reidkit.distributed import ALONE
 from reidkit.errors import UsageError
 from reidkit.model import Features, Network, Several, Single
-from reidkit.model.own import OwnNetwork, import_network, network_name, own_network
+from reidkit.model.own_network import OwnNetwork, import_network, network_name, own_network
 from reidkit.recipe import Batch
 from reidkit.train.parallel import MicroBatches
 
