@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from reidkit.data.sampler import PKSampler
-from reidkit.data.transforms import MEAN, STD
+from reidkit.imagenet import MEAN, STD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

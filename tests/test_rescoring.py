@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from reidkit.data.formats.detect import load_dataset
-from reidkit.data.transforms import MEAN, STD
 from reidkit.encoder import Model
 from reidkit.errors import UsageError
 from reidkit.evaluation import evaluate
+from reidkit.imagenet import MEAN, STD
 from reidkit.metrics.reranking.sequences import score_rescored
 from reidkit.model.network import build_network
 from reidkit.model.own_network import own_network

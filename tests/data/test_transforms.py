@@ -16,8 +16,6 @@ from reidkit.data import transforms, transforms_on_device
 from reidkit.data.sources import MappedImages
 from reidkit.data.transforms import (
     CODE_FILL,
-    MEAN,
-    STD,
     Augmentation,
     AugmentParams,
     RandomErasing,
@@ -27,6 +25,7 @@ from reidkit.data.transforms import (
     normalise,
 )
 from reidkit.errors import UsageError
+from reidkit.imagenet import MEAN, STD
 from reidkit.types import Sample
 
 if TYPE_CHECKING:

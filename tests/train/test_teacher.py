@@ -14,9 +14,9 @@ from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
 from reidkit.data.loaders import eval_batches
 from reidkit.data.sampler import HardIdSampler, build_sampler
-from reidkit.data.transforms import MEAN, STD
 from reidkit.encoder import InputSpec, Model, load_model, require_torch
 from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
+from reidkit.imagenet import MEAN, STD
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Objective
 from reidkit.model.network import build_network

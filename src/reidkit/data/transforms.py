@@ -18,6 +18,7 @@ import torch
 from reidkit.arguments import check_choice, check_number, check_whole
 from reidkit.data.autoaugment import apply_policies, sample_policies
 from reidkit.errors import UsageError
+from reidkit.imagenet import MEAN, STD
 from reidkit.jit import njit
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 
     from reidkit.data.sources import Rows
     from reidkit.recipe import Erasing, Images
-
-MEAN = (0.485, 0.456, 0.406)
-"""The mean pixel of ImageNet, red, green and blue, between 0 and 1."""
-
-STD = (0.229, 0.224, 0.225)
-"""Its standard deviation."""
 
 CODE_FILL = MEAN
 """What the official code fills a rectangle with: meant as the mean pixel, but written where that would be 0."""

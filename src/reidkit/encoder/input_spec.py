@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from reidkit import strict_json
 from reidkit.arguments import check_whole
 from reidkit.data.decode import Filter
-from reidkit.data.transforms import MEAN, STD
 from reidkit.errors import UsageError
+from reidkit.imagenet import MEAN, STD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from reidkit.atomic import atomic_write
 from reidkit.data.loaders import eval_batches
-from reidkit.data.transforms import MEAN, STD
 from reidkit.encoder import Model
 from reidkit.errors import ReidkitError, RunError, UsageError, WeightsError
+from reidkit.imagenet import MEAN, STD
 from reidkit.losses.distillation import logit_distillation, similarity_distillation
 from reidkit.losses.identity import IdentityLoss
 from reidkit.losses.objective import Term

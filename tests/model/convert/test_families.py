@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reidkit.data.transforms import MEAN, STD
+from reidkit.imagenet import MEAN, STD
 from reidkit.model.convert import convert
 from reidkit.model.convert.families import FAMILIES
 from reidkit.model.convert.imported import build_foreign_network

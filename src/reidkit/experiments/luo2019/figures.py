@@ -13,8 +13,9 @@ import torch
 from reidkit.data import transforms
 from reidkit.data.formats.detect import load_dataset
 from reidkit.data.images import open_images
-from reidkit.data.transforms import MEAN, STD, Fill, build_augmentation
+from reidkit.data.transforms import Fill, build_augmentation
 from reidkit.errors import DataError
+from reidkit.imagenet import MEAN, STD
 from reidkit.plots.image_grid import Grid, Tile, draw_grid
 from reidkit.plots.style import GROUPS, SMALL, SOFT, WORDS, new_figure, style_axes
 from reidkit.recipe import Optim

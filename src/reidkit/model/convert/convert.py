@@ -9,6 +9,7 @@ import torch
 
 from reidkit.arguments import in_words
 from reidkit.errors import WeightsError
+from reidkit.imagenet import MEAN, STD
 from reidkit.model.convert.families import some_match
 from reidkit.model.convert.layout import settings_told
 from reidkit.model.convert.recognise import EXPORT_IT, named, recognise, recognised
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from reidkit.model.convert.recognise import Found
 
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, as `data.transforms` has them, which stands beside this package and is not imported here."""
 HALF = (0.5, 0.5, 0.5)
 """Both numbers of (x - 0.5) / 0.5, which vision transformers have."""
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from reidkit import imagenet
 from reidkit.errors import UsageError
 from reidkit.terminal import counted
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 SIZES = "orig_target_sizes"
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Inside(NamedTuple):
@@ -271,8 +271,8 @@ FORMATS: dict[str, Format] = {
         tells=_is_rf_detr,
         decode=_decode_rf_detr,
         placing="stretch",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=imagenet.MEAN,
+        std=imagenet.STD,
         units="parts",
         person=1,
     ),
@@ -282,8 +282,8 @@ FORMATS: dict[str, Format] = {
         fits=_hf(),
         decode=_decode_sigmoid,
         placing="stretch",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=imagenet.MEAN,
+        std=imagenet.STD,
         units="parts",
         person=1,
     ),
@@ -291,8 +291,8 @@ FORMATS: dict[str, Format] = {
         tells=_hf(),
         decode=_decode_softmax,
         placing="stretch",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=imagenet.MEAN,
+        std=imagenet.STD,
         units="parts",
         person=1,
     ),
