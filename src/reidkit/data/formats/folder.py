@@ -202,6 +202,10 @@ def _ways_out(folder: Path) -> str:
     )
 
 
+def _some(folders: list[Path]) -> str:
+    return first_and_more(folder.name for folder in folders)
+
+
 def _has_splits(folder: Path) -> bool:
     return any(_inner_shape(part_of(folder, split)) for split in SPLITS)
 
@@ -367,7 +371,3 @@ FORMATS = {"folder": Format(matches, load)} | {
     f"folder-{shape}": Format(matches, partial(load, shape=shape)) for shape in SHAPES
 }
 """`folder` fits nearly everything: it is tried after all others."""
-
-
-def _some(folders: list[Path]) -> str:
-    return first_and_more(folder.name for folder in folders)
