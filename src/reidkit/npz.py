@@ -44,12 +44,14 @@ class Header:
 class Archive:
     """The arrays of an open `.npz` whose names were asked for.
 
-    `headers`: what is there, by name. `read` unpacks one of them.
+    `headers`: what is there, by name. `read` unpacks one of them. `others`: the names of those that were not asked for.
     """
 
     def __init__(self, file: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], what: str) -> None:
         self._file, self._members, self._what = file, members, what
         self.headers = {name: self._header(name) for name in members}
+        everything = (name.removesuffix(".npy") for name in file.namelist() if name.endswith(".npy"))
+        self.others = tuple(name for name in everything if name not in members)
 
     def read(self, name: str, ratio: int = RATIO) -> NDArray[Any]:
         """One of the arrays; `ratio` times its packed size may it be.

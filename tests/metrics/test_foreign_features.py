@@ -84,6 +84,14 @@ def test_an_npz_with_both_sides(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", vectors=VECTORS, pids=PIDS, camids=CAMIDS)
     with pytest.raises(DataError, match="holds no query_f and gallery_f: give the query's and the gallery's file"):
         read_both(tmp_path / "one.npz")
+    theirs: dict[str, Any] = {"qf": VECTORS[:1], "gf": VECTORS, "q_pids": [1], "g_pids": PIDS}
+    np.savez(tmp_path / "theirs.npz", **theirs)
+    scipy_io.savemat(tmp_path / "theirs.mat", theirs)
+    for name in ("theirs.npz", "theirs.mat"):
+        with pytest.raises(
+            DataError, match="save qf, gf, q_pids, g_pids of it as query_f, query_label, query_cam, gal"
+        ):
+            read_both(tmp_path / name)
 
 
 def test_a_mat_of_one_side(tmp_path: Path) -> None:

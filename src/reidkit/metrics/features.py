@@ -36,6 +36,8 @@ NAMES = {
 """How one file names both sides, as the widely used `pytorch_result.mat` does: `query_f`, `query_label`, `query_cam`,
 and the same of the gallery."""
 
+BOTH = ", ".join(name for names in NAMES.values() for name in names.values() if not name.endswith("path"))
+
 ONE = {name: name for name in (*NEEDED, *TEXTS, "model")}
 FEW = 1000
 """So many labels may be unpacked, whatever the number of features."""
@@ -96,7 +98,9 @@ def read_both(path: Path, *, need_cameras: bool = True) -> tuple[Embeddings, Emb
         DataError: it holds one side alone, or as `read_features`.
     """
     if not holds_both(path):
-        raise DataError(f"{path} holds no query_f and gallery_f: give the query's and the gallery's file")
+        others = _others(_names(path))
+        remedy = f"save {others} of it as {BOTH}, or " if others else ""
+        raise DataError(f"{path} holds no query_f and gallery_f: {remedy}give the query's and the gallery's file")
     query = read_features(path, "query", need_cameras=need_cameras)
     return query, read_features(path, "gallery", need_cameras=need_cameras)
 
@@ -134,7 +138,7 @@ def _names(path: Path) -> list[str]:
         return []
     everything = [*ONE, *NAMES["query"].values(), *NAMES["gallery"].values()]
     with path.open("rb") as file, npz.opened(file, everything, str(path)) as archive:
-        return list(archive.headers)
+        return [*archive.headers, *archive.others]
 
 
 def _read(path: Path, side: Side | None, *, need_cameras: bool) -> dict[str, NDArray[Any]]:
@@ -144,8 +148,8 @@ def _read(path: Path, side: Side | None, *, need_cameras: bool) -> dict[str, NDA
         return foreign_features.read_npy(path)
     if kind == "parquet":
         return foreign_features.read_parquet(path)
-    there = set(_names(path))
-    names = _pick(there, side, path)
+    there = _names(path)
+    names = _pick(set(there), side, path)
     check_names(there, names, str(path), need_cameras=need_cameras)
     if kind == "mat":
         return foreign_features.read_mat(path, names)
@@ -181,7 +185,16 @@ def check_names(there: Collection[str], names: Mapping[str, str], what: str, *, 
             argument="cameras",
         )
     if missing:
-        raise DataError(f"{what} has no {' and no '.join(missing)}: a features file needs {KEYS}")
+        others = _others(there)
+        renamed = f"; save {others} of it by these names" if others else ""
+        raise DataError(f"{what} has no {' and no '.join(missing)}: a features file needs {KEYS}{renamed}")
+
+
+def _others(there: Collection[str]) -> str:
+    """Return the names of up to six arrays that no features file has, which may be what is missing; "" for none."""
+    known = {*ONE, *NAMES["query"].values(), *NAMES["gallery"].values()}
+    others = [name for name in there if name not in known]
+    return ", ".join(others[:6]) + (", ..." if others[6:] else "")
 
 
 def _check_headers(headers: Mapping[str, npz.Header], path: Path) -> None:
@@ -189,8 +202,7 @@ def _check_headers(headers: Mapping[str, npz.Header], path: Path) -> None:
     total = (headers["vectors"].shape or (0,))[0]
     for key in ("pids", "camids", *TEXTS):
         if key in headers and math.prod(headers[key].shape) > max(total, FEW):
-            found = list(headers[key].shape)
-            raise DataError(f"{path} has {total} features, but {key} of shape {found}: one per feature is needed")
+            raise _misfit(str(path), headers["vectors"].shape, key, headers[key].shape)
     for key in (*TEXTS, "model"):
         most = LONGEST_PATH if key == "paths" else LONGEST_NAME
         if key in headers and (headers[key].dtype.kind != "U" or headers[key].dtype.itemsize > 4 * most):
@@ -199,6 +211,13 @@ def _check_headers(headers: Mapping[str, npz.Header], path: Path) -> None:
             )
     if "model" in headers and math.prod(headers["model"].shape) != 1:
         raise DataError(f"{path}: model is not one text: save the name of the model, or leave it out")
+
+
+def _misfit(what: str, vectors: tuple[int, ...], key: str, found: tuple[int, ...]) -> DataError:
+    """Return the error for labels that are not one for each feature."""
+    total, count = (vectors or (0,))[0], math.prod(found)
+    hint = f"; vectors of shape {list(vectors)} look transposed: save vectors.T" if vectors[1:] == (count,) else ""
+    return DataError(f"{what} has {total} features, but {key} of shape {list(found)}: one per feature is needed{hint}")
 
 
 def make_embeddings(contents: Mapping[str, Any], what: str, *, need_cameras: bool) -> Embeddings:
@@ -226,7 +245,11 @@ def make_embeddings(contents: Mapping[str, Any], what: str, *, need_cameras: boo
 def _whole(values: NDArray[Any], name: str, what: str) -> NDArray[np.int64]:
     """Ids or cameras as int64."""
     if values.dtype.kind not in "iu":
-        raise DataError(f"{what}: {name} are of type {values.dtype}, not whole numbers")
+        remedy = f"save {name}.astype(int)"
+        if values.dtype.kind != "f":
+            names = f"{name.removesuffix('s')}_names"
+            remedy = f"give each name a number, the same in query and gallery, and save the names as {names}"
+        raise DataError(f"{what}: {name} are of type {values.dtype}, not whole numbers: {remedy}")
     if values.size and (values.min() < -1 or values.max() > np.iinfo(np.int64).max):
         unknown = "junk" if name == "pids" else "unknown"
         wrong = values[(values < -1) | (values > np.iinfo(np.int64).max)].reshape(-1)[0]
@@ -238,8 +261,7 @@ def _check(embeddings: Embeddings, what: str) -> None:
     total, _ = shape(embeddings.vectors, what)
     for name in ("pids", "camids"):
         if getattr(embeddings, name).shape != (total,):
-            found = list(getattr(embeddings, name).shape)
-            raise DataError(f"{what} has {total} features, but {name} of shape {found}: one per feature is needed")
+            raise _misfit(what, embeddings.vectors.shape, name, getattr(embeddings, name).shape)
     if embeddings.paths and len(embeddings.paths) != total:
         raise DataError(f"{what} has {total} features and {len(embeddings.paths)} paths: leave them out or name each")
     prepare(embeddings.vectors, "euclidean", what)
