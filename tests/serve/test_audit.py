@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from concurrent.futures import wait
 from contextlib import closing
 
 import pytest
 
-from reidkit.errors import DataError, MissingFileError
+from reidkit.errors import DataError, GalleryError, MissingFileError
 from reidkit.gallery import database
 from reidkit.serve import audit
 from reidkit.serve.audit import AuditLog, is_log, read_log, verify
@@ -192,6 +193,62 @@ def test_a_full_disk_needs_room(path, monkeypatch):
         ):
             AuditLog(path)
     filled(path)  # in what was left
+
+
+def moved(path, old):
+    path.rename(old)
+
+
+def moved_and_made(path, old):
+    path.rename(old)
+    path.touch()
+
+
+def copied_and_emptied(path, old):
+    shutil.copy(path, old)
+    path.write_bytes(b"")
+
+
+def removed_and_replaced(path, old):
+    path.rename(old)
+    shutil.copy(old, path)
+
+
+@pytest.mark.parametrize("rotated", [moved, moved_and_made, copied_and_emptied, removed_and_replaced])
+def test_nothing_is_noted_in_a_log_that_was_rotated(path, rotated):
+    """Nobody would find it there, and SQLite deletes what waits for a file that is empty."""
+    log, old = AuditLog(path), path.with_name("old")
+    log.write("anna", "search").result()
+    rotated(path, old)
+    with pytest.raises(GalleryError, match="was moved, removed or emptied since it was opened: put it back, or start"):
+        log.write("anna", "search").result()
+    for use in (log.read, lambda: log.forget(0)):
+        with pytest.raises(GalleryError, match="was moved"):
+            use()
+    log.close()
+    if rotated in (copied_and_emptied, removed_and_replaced):
+        assert (verify(path).entries, verify(path).faults) == (1, ())
+        return
+    with pytest.raises(
+        DataError, match=r"people\.db-audit-wal holds entries of an audit log whose file was moved, removed"
+    ):
+        AuditLog(path)
+    path.with_name("people.db-audit-wal").rename(f"{old}-wal")
+    assert (verify(old).entries, verify(old).faults) == (1, ())
+    filled(path)
+    assert verify(path).entries == 5
+
+
+def test_a_log_that_was_put_back_goes_on(path):
+    log, old = AuditLog(path), path.with_name("old")
+    log.write("anna", "search").result()
+    path.rename(old)
+    with pytest.raises(GalleryError):
+        log.write("anna", "search").result()
+    old.rename(path)
+    log.write("anna", "search").result()
+    log.close()
+    assert (verify(path).entries, verify(path).faults) == (2, ())
 
 
 def test_another_file_is_refused(path, tmp_path):

@@ -7,16 +7,19 @@ the request is answered; several that wait at the same time share one transactio
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reidkit.errors import DataError, MissingFileError
+from reidkit.errors import DataError, GalleryError, MissingFileError
 from reidkit.gallery.database import connect
 from reidkit.gallery.row import now_micros
 from reidkit.serve.batcher import Batcher
@@ -24,7 +27,6 @@ from reidkit.serve.batcher import Batcher
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
-    from pathlib import Path
 
 APPLICATION = 0x72656961
 """What the SQLite file says it is: "reia"."""
@@ -76,12 +78,19 @@ class AuditLog:
             DataError: the file is none of ours, or cannot be written.
         """
         self.path = path
+        if path is not None:
+            _refuse_left(path)
         self._connection = _open(":memory:" if path is None else str(path))
+        self._file = None if path is None else path.stat()
         self._lock = threading.Lock()  # of the connection
         self._batches: Batcher[Entry, None] = Batcher(self._write, largest=1024, name="reidkit-audit")
 
     def write(self, actor: str, action: str, **facts: Any) -> Future[None]:
-        """Write an entry; the future is done when it is on the disk, and raises `sqlite3.Error` where that failed."""
+        """Write an entry.
+
+        The future is done when it is on the disk. It raises `sqlite3.Error` where that failed, and `GalleryError` where
+        another file, or none, is in the place of the log.
+        """
         (future,) = self._batches.submit([(now_micros(), actor, action, facts)])
         return future
 
@@ -119,13 +128,31 @@ class AuditLog:
             with self._lock:
                 yield self._connection
             return
+        self._refuse_lost()
         with closing(_connect(str(self.path))) as connection:
             yield connection
+
+    def _refuse_lost(self) -> None:
+        """Refuse to go on with a file that was moved, removed or emptied: nobody would find what is written.
+
+        Raises:
+            GalleryError: it was, as by a program that rotates logs.
+        """
+        if self.path is None or self._file is None:
+            return
+        with contextlib.suppress(OSError):
+            now = self.path.stat()
+            if os.path.samestat(self._file, now) and now.st_size >= self._file.st_size:  # it only ever grows
+                return
+        raise GalleryError(
+            f"{self.path} was moved, removed or emptied since it was opened: put it back, or start the service again"
+        )
 
     def _write(self, entries: list[Entry]) -> list[None]:
         """Add entries in one transaction."""
         with self._lock, _transaction(self._connection):
             _append(self._connection, _tail(self._connection), entries)
+            self._refuse_lost()
         return [None] * len(entries)
 
 
@@ -217,6 +244,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if not path.is_file():
         raise MissingFileError(f"{path} is not there: name the audit log of a gallery, as people.db-audit")
+    _refuse_left(path)
     try:
         with closing(connect(path, write=False)) as connection:
             connection.execute("PRAGMA query_only=ON")
@@ -228,6 +256,21 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise DataError(
             f"{path} cannot be read as an audit log ({error}): name another file, or a copy of it from before"
         ) from None
+
+
+def _refuse_left(path: Path) -> None:
+    """Refuse a place where entries wait for a file that was moved or removed alone: SQLite would delete them.
+
+    Raises:
+        DataError: there are some.
+    """
+    left = Path(f"{path}-wal")
+    if left.exists() and left.stat().st_size and not (path.exists() and path.stat().st_size):
+        raise DataError(
+            f"{left} holds entries of an audit log whose file was moved, removed or emptied: move it beside that file, "
+            "as NAME-wal, or delete it",
+            argument="audit",
+        )
 
 
 def _open(name: str) -> sqlite3.Connection:
