@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 from functools import reduce
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reidkit.arguments import check_path
 from reidkit.data.formats import (
@@ -98,15 +98,20 @@ def load_dataset(path: str | os.PathLike[str], format: str | None = None) -> Dat
         raise DataError(f"{folder} cannot be read: {error.strerror}") from None
 
 
-def open_to_split(
-    folder: Path,
-    format: str | None = None,  # noqa: A002
-) -> tuple[Sequence[Sample], Sequence[Sample], Names, frozenset[int]]:
-    """Open a data set without queries.
+class ToSplit(NamedTuple):
+    """A data set without queries: the images to train on, those to test with (maybe none), all names.
 
-    Returns:
-        The images to train on; those to test with, maybe none; all names; and the pids of distractors, which no query
-        may have.
+    No query may have one of the pids of `distractors`.
+    """
+
+    train: Sequence[Sample]
+    test: Sequence[Sample]
+    names: Names
+    distractors: frozenset[int] = NO_PIDS
+
+
+def open_to_split(folder: Path, format: str | None = None) -> ToSplit:  # noqa: A002
+    """Open a data set without queries.
 
     Raises:
         DataError: as `load_dataset`, or the data set has a query and a gallery already.
@@ -118,14 +123,16 @@ def open_to_split(
             reader = next(reader for reader in readers if reader.lacks_query(place))
             train, test = reader.load_without_query(place)
             if reader is own_images:
-                return train, test, own_images.names_of_split(place), NO_PIDS
-            return train, test, NO_NAMES, NO_PIDS if market1501.matches_duke(place) else market1501.DISTRACTORS
+                return ToSplit(train, test, own_images.names_of_split(place))
+            distractors = NO_PIDS if market1501.matches_duke(place) else market1501.DISTRACTORS
+            return ToSplit(train, test, NO_NAMES, distractors)
     opened = load_dataset(folder, format)
     if opened.train and opened.query and opened.gallery:
         raise DataError(f"{folder} has a query and a gallery already: train and evaluate with it as it is")
     if opened.train and (opened.query or opened.gallery):
-        return _chained((opened.train, opened.junk)), _chained((opened.query, opened.gallery)), opened.names, NO_PIDS
-    return all_samples(opened), (), opened.names, NO_PIDS
+        train, test = _chained((opened.train, opened.junk)), _chained((opened.query, opened.gallery))
+        return ToSplit(train, test, opened.names)
+    return ToSplit(all_samples(opened), (), opened.names)
 
 
 def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
