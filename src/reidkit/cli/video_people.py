@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -148,7 +148,8 @@ def find(
     from reidkit.video.people import hint_of_videos
     from reidkit.video.visits import find_visits
 
-    _check_outputs((sheet, csv), (clips, marked), videos, overwrite=overwrite)
+    outputs = _Outputs(sheet, csv, clips, marked, videos)
+    _check_outputs(outputs, overwrite=overwrite)
     if model is None:
         raise UsageError("a photo needs the gallery's model to be embedded: name it by --model")
     open_gallery(uri).close()  # before a model is loaded for nothing
@@ -157,7 +158,7 @@ def find(
         visits = find_visits(opened, query, top=top, gap=gap, matching=which.filter())
         write_search(uri, purpose, query, which.filter(), (hit for visit in visits for hit in visit.hits))
         hint = hint_of_videos(opened) if visits.threshold is None else None
-        done = _write(opened, query, visits, (sheet, csv, clips, marked, videos), overwrite=overwrite)
+        done = _write(opened, query, visits, outputs, overwrite=overwrite)
     files = [str(file) for each in done for file in each.files]
     problems = list(dict.fromkeys(problem for each in done for problem in each.problems))
     if as_json:
@@ -174,11 +175,19 @@ def find(
     return int(bool(problems))
 
 
-def _check_outputs(
-    files: tuple[Path | None, ...], folders: tuple[Path | None, ...], videos: Path | None, *, overwrite: bool
-) -> None:
+class _Outputs(NamedTuple):
+    """What is written beside the answer: files, and folders of clips, which are made of those in `videos`."""
+
+    sheet: Path | None
+    csv: Path | None
+    clips: Path | None
+    marked: Path | None
+    videos: Path | None
+
+
+def _check_outputs(outputs: _Outputs, *, overwrite: bool) -> None:
     """Refuse what cannot be written before anything is searched."""
-    sheet, csv = files
+    sheet, csv, clips, marked, videos = outputs
     if sheet:
         from reidkit.plots.style import figure_format
 
@@ -186,26 +195,19 @@ def _check_outputs(
     for path in (sheet, csv):
         if path and path.exists() and not overwrite:
             raise UsageError(f"{path} is there already: name another file, or pass --overwrite")
-    if any(folders) and videos is None:
+    if (clips or marked) and videos is None:
         raise UsageError("clips are made of the videos: name the folder that reidkit video track has made by --videos")
     if videos is not None and not videos.is_dir():
         raise UsageError(f"{videos} is no folder: name the one that reidkit video track has made")
 
 
-def _write(
-    opened: Gallery,
-    query: Query,
-    visits: Visits,
-    where: tuple[Path | None, Path | None, Path | None, Path | None, Path | None],
-    *,
-    overwrite: bool,
-) -> list[Clips]:
+def _write(opened: Gallery, query: Query, visits: Visits, outputs: _Outputs, *, overwrite: bool) -> list[Clips]:
     """Write what was asked for beside the answer."""
     from reidkit.atomic import write_bytes_atomic
     from reidkit.video.clips import Clips, write_clips, write_marked
     from reidkit.video.visits import visits_csv
 
-    sheet, csv, clips, marked, videos = where
+    sheet, csv, clips, marked, videos = outputs
     done: list[Clips] = []
     if csv:
         write_bytes_atomic(csv, visits_csv(visits).encode())
