@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reidkit.encoder.base import Encoder, ImageEncoder
+    from reidkit.encoder.exported import ExportedEncoder
     from reidkit.encoder.input_spec import InputSpec
     from reidkit.model.own_network import OwnModule
 
@@ -45,7 +46,7 @@ def load_model(
     if ending in EXPORTED:
         if network is not None:
             raise UsageError(f"{path} brings its network along: leave out network", argument="network")
-        return _load_exported(path, ending, input_spec)
+        return load_exported(path, input_spec)
     if input_spec is not None:
         raise UsageError(
             f"{path} says itself how its images are made: leave out input_spec, which is for foreign .onnx and .xml",
@@ -76,8 +77,9 @@ def needs_torch(what: str) -> UsageError:
     )
 
 
-def _load_exported(path: Path, ending: str, input_spec: InputSpec | str | None) -> ImageEncoder:
-    if ending == ".onnx":
+def load_exported(path: Path, input_spec: InputSpec | str | None = None) -> ExportedEncoder:
+    """Load an ONNX or OpenVINO file: see `load_model`."""
+    if path.suffix.lower() == ".onnx":
         from reidkit.encoder.onnx_runtime import OnnxEncoder
 
         return OnnxEncoder(path, input_spec)

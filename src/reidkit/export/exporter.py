@@ -16,7 +16,8 @@ import torch
 from reidkit import recipe as recipes
 from reidkit.arguments import check_whole, with_fields
 from reidkit.atomic import refuse_address, write_bytes_atomic
-from reidkit.encoder import InputSpec, load_model, read_images, require_torch
+from reidkit.encoder import InputSpec, read_images, require_torch
+from reidkit.encoder.load import load_exported
 from reidkit.encoder.openvino_runtime import import_openvino
 from reidkit.errors import UsageError
 from reidkit.export.check_images import CHECKED, CheckImages, read_check_images
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reidkit.data.image_list import Named
-    from reidkit.encoder import Encoder, ImageEncoder, Model
+    from reidkit.encoder import Encoder, Model
+    from reidkit.encoder.exported import ExportedEncoder
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +258,7 @@ class _Job:
             halve_weights(graph)
         path = folder / ("model.xml" if self.options.format == "openvino" else "model.onnx")
         self._write(graph, path, method)
-        found = load_model(path)
+        found = load_exported(path)
         parity = self._compare(found)
         require_parity(parity, "square" if self.front.square else self.options.precision)
         resized = self._resized(found) if self.front.resize else None
@@ -304,22 +306,19 @@ class _Job:
         set_metadata(made, self._metadata("tried"))
         path = folder / "tried.onnx"
         path.write_bytes(made.SerializeToString())
-        return self._compare(load_model(path))
+        return self._compare(load_exported(path))
 
-    def _compare(self, found: ImageEncoder) -> Parity:
+    def _compare(self, found: ExportedEncoder) -> Parity:
         """Compare with torch: the first image by itself, so that a batch that is built in would show."""
         pixels = _at_size(self.check, found.input, self.model.input)
         features = np.concatenate([found.encode(pixels[:1]), found.encode(pixels[1:])])
         return measure_parity(self._wanted, features, [str(file) for file in self.check.files])
 
-    def _resized(self, found: ImageEncoder) -> Parity:
+    def _resized(self, found: ExportedEncoder) -> Parity:
         """Compare features of images of other sizes, resized in the graph, with those of the same by reidkit's filter.
 
         Both are by the file: how near it is to torch at the network's size is known already.
         """
-        from reidkit.encoder.exported import ExportedEncoder
-
-        assert isinstance(found, ExportedEncoder)  # noqa: S101 (it was just exported)
         images = self.check.in_other_sizes()
         wanted = [found.encode(pixels) for pixels in read_images(images.values(), self.model.input)]
         features = [found.encode_whole(image[None]) for image in images.values()]
@@ -327,13 +326,10 @@ class _Job:
 
     def _as_input(self, folder: Path, graph: Any, images: CheckImages) -> NDArray[Any]:
         """Return images as the file takes them."""
-        from reidkit.encoder.exported import ExportedEncoder
-
         path = folder / "float.onnx"
         set_metadata(graph, self._metadata(""))
         path.write_bytes(graph.SerializeToString())
-        encoder = load_model(path)
-        assert isinstance(encoder, ExportedEncoder)  # noqa: S101 (it was just exported)
+        encoder = load_exported(path)
         return encoder.prepare(_at_size(images, encoder.input, self.model.input)[:MOST])
 
 
