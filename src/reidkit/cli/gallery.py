@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reidkit.encoder import ImageEncoder
     from reidkit.gallery import Gallery, Hits, Query
     from reidkit.gallery.fill import FeatureRows, Filled
+    from reidkit.gallery.protocol import OnConflict
 
 gallery = commands(
     "Galleries: images of people by key, searched for the person of another image.",
@@ -112,7 +113,8 @@ def add(
         "time": parse_time(time) if time else None,
         "attributes": parse_attributes(attribute or []),
     }
-    total, how, notes = Filled(), "replace" if replace else "skip", list[str]()
+    total, notes = Filled(), list[str]()
+    how: OnConflict = "replace" if replace else "skip"
     features = [source for source in sources if holds_features(source)]
     images = [
         each
@@ -133,7 +135,7 @@ def add(
         waiting[0] = read_feature_rows(features[0], encoder.fingerprint, any_model=any_model)
     with open_gallery(uri, encoder) as opened, progress() as tell:
         while waiting:
-            _sum(total, fill_from_features(opened, waiting.pop(0), on_conflict=how, any_model=any_model))  # type: ignore[arg-type]
+            _sum(total, fill_from_features(opened, waiting.pop(0), on_conflict=how, any_model=any_model))
         if images:
             done = 0
 
@@ -142,7 +144,7 @@ def add(
                 done += number
                 tell("images", done, len(images))
 
-            found = fill(opened, images, on_conflict=how, thumbnails=thumbnails, batch=batch, progress=count)  # type: ignore[arg-type]
+            found = fill(opened, images, on_conflict=how, thumbnails=thumbnails, batch=batch, progress=count)
             _sum(total, found)
         rows = opened.count()
     return print_filled(total, rows, as_json=as_json)
