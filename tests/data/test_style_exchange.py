@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reidkit.data.sources import MappedImages
-from reidkit.data.style_exchange import Cameras, exchange_amplitudes, exchange_moments, with_amplitudes
+from reidkit.data.style_exchange import ImagesByCamera, exchange_amplitudes, exchange_moments, with_amplitudes
 from reidkit.types import Sample
 
 
@@ -61,7 +61,7 @@ def source() -> tuple[MappedImages, np.ndarray]:
 
 def test_moments_of_a_camera_are_those_of_all_its_pixels() -> None:
     given, images = source()
-    cameras = Cameras(given.samples.camids)
+    cameras = ImagesByCamera(given.samples.camids)
     means, deviations = cameras.measure(given)
     for row, camid in enumerate(cameras.numbers):
         own = images[given.samples.camids == camid].astype(np.float64)
@@ -71,7 +71,7 @@ def test_moments_of_a_camera_are_those_of_all_its_pixels() -> None:
 
 def test_another_camera_is_drawn_and_one_of_its_images() -> None:
     given, _ = source()
-    cameras = Cameras(given.samples.camids)
+    cameras = ImagesByCamera(given.samples.camids)
     index = np.tile(np.arange(70), 200)
     drawn = cameras.sample(np.random.default_rng(0), index, 0.5)
     chosen = drawn.camera >= 0
@@ -84,6 +84,6 @@ def test_another_camera_is_drawn_and_one_of_its_images() -> None:
 
 
 def test_with_one_camera_nothing_is_drawn() -> None:
-    drawn = Cameras(np.zeros(5, dtype=np.int64)).sample(np.random.default_rng(0), np.arange(5), 1.0)
+    drawn = ImagesByCamera(np.zeros(5, dtype=np.int64)).sample(np.random.default_rng(0), np.arange(5), 1.0)
     assert (drawn.camera == -1).all()
     assert (drawn.partner == -1).all()

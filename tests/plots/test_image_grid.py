@@ -16,12 +16,12 @@ from PIL import Image
 
 from reidkit.errors import DataError
 from reidkit.plots.image_grid import (
-    Comparison,
+    AttentionRow,
     Grid,
     Overlay,
     Tile,
+    attention_figure,
     blend,
-    comparison_figure,
     contact_sheet,
     data_uri,
     draw_grid,
@@ -211,8 +211,8 @@ def test_a_row_for_each_query_with_hostile_names_and_missing_files(tmp_path):
     good, odd = tmp_path / "$x_{.png", tmp_path / "gone\udcff.jpg"
     GREY.save(good)
     answers = ((Overlay(good, np.ones((2, 1))), True, 0.5), (Overlay(odd, np.ones((2, 1))), False, -0.25))
-    rows = [Comparison(Overlay(good, np.eye(2)), answers), Comparison(Overlay(odd, np.eye(2)), answers[:1])]
-    figure = comparison_figure(rows, "$\\broken{")
+    rows = [AttentionRow(Overlay(good, np.eye(2)), answers), AttentionRow(Overlay(odd, np.eye(2)), answers[:1])]
+    figure = attention_figure(rows, "$\\broken{")
     assert len(frames(figure)) == 6 + 4
     assert frames(figure)[:6] == [INK, INK, TRUE, TRUE, FALSE, FALSE]
     assert [tick.get_text() for tick in figure.axes[1].get_xticklabels()] == ["least", "most"]
@@ -227,7 +227,7 @@ def test_a_row_for_each_query_with_hostile_names_and_missing_files(tmp_path):
 def test_how_to_read_the_maps_stays_on_the_figure(tmp_path, answers):
     GREY.save(tmp_path / "a.png")
     overlay = Overlay(tmp_path / "a.png", np.eye(2))
-    figure = comparison_figure([Comparison(overlay, [(overlay, True, 0.5)] * answers)], "t")
+    figure = attention_figure([AttentionRow(overlay, [(overlay, True, 0.5)] * answers)], "t")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     below = next(text for text in figure.axes[0].texts if text.get_text().startswith("How to read it"))
@@ -241,7 +241,7 @@ def test_how_to_read_the_maps_stays_on_the_figure(tmp_path, answers):
 
 def test_no_query_is_said():
     with pytest.raises(DataError, match="no query to show"):
-        comparison_figure([], "")
+        attention_figure([], "")
 
 
 def test_a_page_shows_the_maps_and_survives_missing_images(tmp_path):

@@ -73,14 +73,14 @@ def attention(
     as_json: options.Json = False,
 ) -> None:
     """What makes queries and the images found for them alike: maps, bright where it is."""
-    from reidkit.plots.image_grid import comparison_figure
+    from reidkit.plots.image_grid import attention_figure
     from reidkit.plots.style import figure_format, write_figure
     from reidkit.report.attention import compare_attention
 
     figure_format(out)
     found = _evaluate(model, data, format_, inference, (queries, seed), cameras)
     compared = compare_attention(found.model, found.evaluation, found.protocol, found.rows, answers, found.device)
-    write_figure(comparison_figure(compared, found.title), out)
+    write_figure(attention_figure(compared, found.title), out)
     _print_path(out, as_json=as_json)
 
 

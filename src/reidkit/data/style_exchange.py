@@ -34,7 +34,7 @@ class ExchangeParams:
     partner: NDArray[np.int64]
 
 
-class Cameras:
+class ImagesByCamera:
     """The cameras of a training set, by rows 0 to n - 1, and which images are of which.
 
     Args:
@@ -138,7 +138,7 @@ class StyledRows:
 
     def __init__(self, given: Rows, source: ImageSource, augmentation: Augmentation) -> None:
         self._given, self._augmentation = given, augmentation
-        self._cameras = Cameras(source.samples.camids) if augmentation.exchange else None
+        self._cameras = ImagesByCamera(source.samples.camids) if augmentation.exchange else None
         self._moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         self._pixels = np.zeros((0, *source.size, 3), dtype=np.uint8)
 

@@ -25,7 +25,7 @@ EQUAL = 1e-6
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Agreement:
     """How a gallery compares with another one, which is taken for the truth.
 
     Attributes:
@@ -52,7 +52,7 @@ class Comparison:
         return min((value for each in self.recall.values() for value in each.values()), default=1.0)
 
 
-def compare_galleries(gallery: Gallery, truth: Gallery, *, queries: int = 100) -> Comparison:
+def compare_galleries(gallery: Gallery, truth: Gallery, *, queries: int = 100) -> Agreement:
     """Compare a gallery with another one: which rows it has, and which of the other's hits it finds.
 
     Queries are rows of both, drawn at random, which are not among their own hits. They are searched for without a
@@ -71,7 +71,7 @@ def compare_galleries(gallery: Gallery, truth: Gallery, *, queries: int = 100) -
         mine, other = (_others(each, vectors, asked, matching) for each in (gallery, truth))
         recall[name] = {top: recall_at(mine, other, top) for top in TOPS}
     passed = {name: truth.count(matching) / len(theirs) for name, matching in filters.items()}
-    return Comparison(len(theirs - ours), len(ours - theirs), different, recall, len(asked), len(sampled), passed)
+    return Agreement(len(theirs - ours), len(ours - theirs), different, recall, len(asked), len(sampled), passed)
 
 
 def filters_of(info: Info) -> dict[str, Filter]:

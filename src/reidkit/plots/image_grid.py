@@ -315,7 +315,7 @@ class Overlay:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class AttentionRow:
     """A query with its map; each gallery image with its map, whether it is a true match, and its similarity."""
 
     query: Overlay
@@ -336,7 +336,7 @@ def blend(image: Image.Image, overlay: Overlay) -> Image.Image:
     return Image.fromarray((OPACITY * heat + (1 - OPACITY) * grey).round().astype(np.uint8))
 
 
-def comparison_figure(rows: Sequence[Comparison], title: str) -> Figure:
+def attention_figure(rows: Sequence[AttentionRow], title: str) -> Figure:
     """Draw one row for each query: itself, its map, then each gallery image with its map.
 
     Raises:

@@ -17,7 +17,7 @@ from reidkit.errors import DataError
 from reidkit.metrics.ranking import rank
 from reidkit.model.heads.single import Single
 from reidkit.model.network import Network
-from reidkit.plots.image_grid import Comparison, Overlay
+from reidkit.plots.image_grid import AttentionRow, Overlay
 from reidkit.types import Sample
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def compare_attention(
     rows: Sequence[int],
     answers: int,
     device: torch.device,
-) -> list[Comparison]:
+) -> list[AttentionRow]:
     """Map what makes the queries `rows` like their nearest true match, and their first `answers` images like them.
 
     The maps of the gallery images of one query share one scale, from 0 to their largest value.
@@ -108,7 +108,7 @@ def compare_attention(
             (Overlay(sample.path, cells, 0.0, top), bool(is_match), _cosine(seen.f_i[0], vector))
             for sample, cells, is_match, vector in zip(images, others, one.is_match, seen.f_i[1:-1], strict=True)
         )
-        found.append(Comparison(Overlay(query.path, own, 0.0), shown))
+        found.append(AttentionRow(Overlay(query.path, own, 0.0), shown))
     return found
 
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reidkit import recipe
 from reidkit.errors import UsageError, WeightsError
-from reidkit.model.backbones.vit import Attention, Cameras, ViT, resized
+from reidkit.model.backbones.vit import Attention, CameraEmbedding, ViT, resized
 from reidkit.model.network import build_network
 from reidkit.model.weights import load_backbone
 from reidkit.train.optimizer import build_optimizer
@@ -111,8 +111,8 @@ def test_positions_of_another_width_do_not_fit(tmp_path: Path) -> None:
         load_backbone(network, tmp_path / "odd.pth")
 
 
-def known(count: int = 3) -> Cameras:
-    cameras = Cameras(2, count)
+def known(count: int = 3) -> CameraEmbedding:
+    cameras = CameraEmbedding(2, count)
     nn.init.zeros_(cameras.table)
     cameras.table.data[0], cameras.table.data[1] = 1.0, 5.0
     return cameras

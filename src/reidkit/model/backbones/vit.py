@@ -115,7 +115,7 @@ class Patches(nn.Module):
         return cast("Tensor", self.proj(images))
 
 
-class Cameras(nn.Module):
+class CameraEmbedding(nn.Module):
     """An embedding for each camera of the training set; of another, or of none, the mean of them.
 
     `camera_ids` says which row of the table is whose: -1 for a row that no camera has.
@@ -195,7 +195,7 @@ class ViT(nn.Module):
         self.patch_embed = Patches(dim, stride)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid[0] * grid[1], dim))
-        self.cameras = Cameras(dim, cameras) if cameras else None
+        self.cameras = CameraEmbedding(dim, cameras) if cameras else None
         rates = torch.linspace(0, drop_path, depth, device="cpu").tolist()
         self.blocks: nn.Sequential = nn.Sequential(*(Block(dim, heads, rate) for rate in rates))
         self.norm: nn.Module = Norm(dim)
@@ -220,7 +220,7 @@ class ViT(nn.Module):
         return as_map.unsqueeze(2) if self.sequence else as_map[:, :, 1:].unflatten(2, (height, width))
 
     def set_cameras(self, camids: NDArray[Any]) -> None:
-        """Give each of the cameras of a training set, int64 [n], its embedding (see `Cameras`)."""
+        """Give each of the cameras of a training set, int64 [n], its embedding (see `CameraEmbedding`)."""
         if self.cameras is not None:
             self.cameras.assign(camids)
 
