@@ -21,7 +21,7 @@ def in_words(value: object, longest: int = 100) -> str:
     try:
         text = str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else repr(value)
     except ValueError:  # of a number with thousands of digits
-        text = f"a {type(value).__name__} without end"
+        text = "a number without end"
     plain = text if text.isprintable() else ascii(text)[1:-1]
     return plain if len(plain) <= longest else f"{plain[: longest - 3]}..."
 
