@@ -516,7 +516,7 @@ def test_a_session_is_that_of_all_tabs(opened, guarded):
     search(page, 3)
     other.click("#sign-out")
     page.wait_for_selector("body[data-state=signed-out]")
-    assert not page.is_visible("#hits article")
+    assert page.locator("#results article, #timeline button").count() == 0, "hidden ones neither"
     sign_in(other, token)
     page.wait_for_selector("body[data-state=ready]")
     assert not page.is_visible("#sign-in")

@@ -48,6 +48,7 @@ async function start() {
 /** Leave nothing of what was found: it is not for whoever signs in next. */
 function forget() {
   Object.assign(state, { hits: [], answer: null, request: null, asked: [], marks: new Map(), chosen: new Set() });
+  drawResults(); // hidden pictures of people would stay in the page all the same
 }
 
 /** Read what the gallery holds, and draw it; what was filled in stays. Return the keys that the address names. */
