@@ -94,6 +94,25 @@ def test_entries_are_removed_by_age_and_the_chain_says_so(path, monkeypatch):
     assert (found.entries, found.first, found.faults) == (1, 6, ())
 
 
+def test_a_clock_that_was_wrong_removes_no_entry_early_and_keeps_none(path, monkeypatch):
+    """As on a machine that starts in 1970, or in ten years, until it has asked for the time."""
+    year = 365 * 86_400_000_000
+    now = 50 * year
+    monkeypatch.setattr(audit, "now_micros", lambda: now)
+    log = AuditLog(path)
+    for years, purpose in [(50, "old"), (51, "new"), (0, "in 1970"), (61, "in ten years"), (51, "newer")]:
+        now = years * year
+        log.write("anna", "search", purpose=purpose).result()
+    assert log.forget(year / 2e6) == 1
+    assert [entry.get("purpose") for entry in log.read()] == ["new", "in 1970", "in ten years", "newer", None]
+    now = 52 * year
+    log.write("anna", "search", purpose="newest").result()
+    assert log.forget(year / 2e6) == 5
+    assert [entry["action"] for entry in log.read()] == ["search", "forget"]
+    log.close()
+    assert verify(path).faults == ()
+
+
 def test_reading_by_actor_time_and_number():
     log = AuditLog(None)
     for actor in ("anna", "bob", "anna"):

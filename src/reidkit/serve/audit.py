@@ -97,16 +97,21 @@ class AuditLog:
     def forget(self, seconds: float) -> int:
         """Remove entries older than this, and add one that says how many and up to which; how many there were."""
         with self._another() as connection, _transaction(connection):
-            before = now_micros() - int(seconds * 1e6)
-            (old,) = connection.execute("SELECT max(id) FROM entries WHERE time < ?", (before,)).fetchone()
+            now = now_micros()
+            # All up to the last old one, so that what remains is one chain, and none behind the first that is not old:
+            # an entry that was written while the clock was wrong takes none of these along, nor keeps older ones.
+            before = now - int(seconds * 1e6)
+            wanted = "SELECT min(id) FROM entries WHERE time BETWEEN ? AND ?"
+            (young,) = connection.execute(wanted, (before, now)).fetchone()
+            wanted = "SELECT max(id) FROM entries WHERE time < ? AND id < ?"
+            (old,) = connection.execute(wanted, (before, young or 1 << 62)).fetchone()
             if old is None:
                 return 0
             tail = _tail(connection)
             (gone,) = connection.execute("SELECT hash FROM entries WHERE id = ?", (old,)).fetchone()
-            # All up to the last old one, whatever clock they were written by: what remains is one chain.
             count = connection.execute("DELETE FROM entries WHERE id <= ?", (old,)).rowcount
             facts = {"entries": count, "last": old, "hash": gone}
-            _append(connection, tail, [(now_micros(), "service", FORGET, facts)])
+            _append(connection, tail, [(now, "service", FORGET, facts)])
         return count
 
     def read(
