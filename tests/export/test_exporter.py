@@ -26,11 +26,12 @@ from reidkit.encoder.exported import ExportedEncoder
 from reidkit.encoder.openvino_runtime import import_openvino
 from reidkit.errors import DataError, UsageError, WeightsError
 from reidkit.evaluation import evaluate
-from reidkit.export import Exported, ParityError, export_model, exporter, parity
+from reidkit.export import Exported, ExportOptions, ParityError, export_model, exporter, parity
+from reidkit.export.graph import ExportedNetwork
 from reidkit.export.int8 import floats
 from reidkit.export.onnx_file import halve_weights, to_onnx
 from reidkit.export.openvino_file import save_openvino
-from reidkit.export.parity import measure_parity
+from reidkit.export.parity import measure_parity, require_same_pixels
 from reidkit.gallery import open_gallery
 from reidkit.model.contracts import Features
 from reidkit.model.network import build_network
@@ -225,24 +226,43 @@ def test_a_file_over_the_bound_is_not_put_in_place(
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the file before"]
 
 
+def resizing(graph: onnx.ModelProto, changed: dict[str, Any]) -> onnx.ModelProto:
+    """The graph, whose step that resizes has other attributes."""
+    (step,) = (node for node in graph.graph.node if node.op_type == "Resize")
+    kept = [one for one in step.attribute if one.name not in changed]
+    del step.attribute[:]
+    step.attribute.extend([*kept, *(helper.make_attribute(*each) for each in changed.items())])
+    return graph
+
+
 @pytest.mark.parametrize("changed", [{"mode": "cubic"}, {"coordinate_transformation_mode": "align_corners"}])
 def test_a_graph_that_resizes_otherwise_is_refused(
     model: Model, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str]
 ) -> None:
     """Images of the network's own size, which these are, pass through any filter: others have to be tried."""
-
-    def traced(*given: Any) -> onnx.ModelProto:
-        made: onnx.ModelProto = to_onnx(*given)
-        (step,) = (node for node in made.graph.node if node.op_type == "Resize")
-        kept = [one for one in step.attribute if one.name not in changed]
-        del step.attribute[:]
-        step.attribute.extend([*kept, *(helper.make_attribute(*each) for each in changed.items())])
-        return made
-
-    monkeypatch.setattr(exporter, "to_onnx", traced)
+    monkeypatch.setattr(exporter, "to_onnx", lambda *given: resizing(to_onnx(*given), changed))
+    with pytest.raises(
+        ParityError, match=r"another filter than .* apart, over 1\.5; leave the resizing to the program"
+    ):
+        export_model(model, tmp_path / "m.onnx", input="uint8", calibration=noise)
+    # The features tell, too, as they have to of a runtime that resizes otherwise than ONNX Runtime.
+    monkeypatch.setattr(exporter, "require_same_pixels", lambda *_: None)
     with pytest.raises(ParityError, match=r"\.jpg at \d+x\d+, over 0\.0005 and .*leave the resizing to the program"):
         export_model(model, tmp_path / "m.onnx", input="uint8", calibration=noise)
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("options", [{"input": "uint8"}, {"resize": True}])
+def test_pixels_tell_a_wrong_coefficient_of_the_cubic_filter(model: Model, options: Any) -> None:
+    """The features of a tiny network do not: 1 - cos stays under the bound."""
+    spec, front = replace(model.input, resize="bicubic"), ExportOptions(**options).front
+    made = to_onnx(ExportedNetwork(model.network, spec, front), (spec.height, spec.width), front)
+    require_same_pixels(made, front, spec)
+    for changed in ({"cubic_coeff_a": -0.6}, {"mode": "linear"}, {"exclude_outside": 0}):
+        other = onnx.ModelProto()
+        other.CopyFrom(made)
+        with pytest.raises(ParityError, match="by another filter than the network was trained with"):
+            require_same_pixels(resizing(other, changed), front, spec)
 
 
 def test_squares_over_the_bound_get_a_remedy_that_is_one(

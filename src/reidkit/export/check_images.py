@@ -40,6 +40,10 @@ GRAIN = 32
 """How much light is added to or taken from each of their pixels, at most: a filter that skips pixels leaves it in."""
 
 
+SHADES = (64, 192)
+"""Of the pixels of noise: a cubic filter, which overshoots, makes none of them that no byte can hold."""
+
+
 @dataclass(frozen=True)
 class CheckImages:
     """Images at a network's size, uint8 [N, H, W, 3], with their files; `synthetic` where no real ones were given."""
@@ -72,6 +76,13 @@ class CheckImages:
 
     def _take(self, rows: NDArray[np.int64]) -> CheckImages:
         return CheckImages(self.pixels[rows], tuple(self.files[row] for row in rows.tolist()), self.synthetic)
+
+
+def noise_in_other_sizes(spec: InputSpec) -> list[NDArray[np.uint8]]:
+    """Return images [H, W, 3] of noise, whose pixels any two filters resize otherwise, whatever images are given."""
+    rng = np.random.default_rng(0)
+    sides = [(max(round(spec.height * tall), 1), max(round(spec.width * wide), 1)) for tall, wide in SIZES]
+    return [rng.integers(*SHADES, (*each, 3), np.uint8) for each in sides]
 
 
 def read_check_images(images: Named | Iterable[Named] | None, spec: InputSpec, most: int) -> CheckImages:

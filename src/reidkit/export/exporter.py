@@ -26,7 +26,7 @@ from reidkit.export.in_place import put_in_place
 from reidkit.export.int8 import MOST, quantise
 from reidkit.export.onnx_file import graph_digest, halve_weights, require_onnx, set_metadata, to_onnx
 from reidkit.export.openvino_file import save_openvino
-from reidkit.export.parity import Parity, measure_parity, require_parity
+from reidkit.export.parity import Parity, measure_parity, require_parity, require_same_pixels
 from reidkit.export.presets import FRONTS, Front, Preset, check_fit, check_name, default_name, side_files, spec_of
 from reidkit.metrics.calibration_file import to_json
 from reidkit.version import __version__
@@ -248,6 +248,8 @@ class _Job:
         """Write the file into `folder` and check it."""
         size = (self.spec.height, self.spec.width)
         graph = to_onnx(self.network, size, self.front, self.options.opset or self.front.opset)
+        if self.front.resize:
+            require_same_pixels(graph, self.front, self.model.input)
         method, tried = "", {}
         if self.options.int8:
             quantised = quantise(

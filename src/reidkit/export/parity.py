@@ -1,18 +1,25 @@
-"""Whether an exported file gives the features of the network it was made of, on images."""
+"""Whether an exported file gives the features of the network it was made of, on images, and resizes as reidkit does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reidkit.encoder import read_images
+from reidkit.encoder.onnx_runtime import open_session
 from reidkit.errors import ReidkitError
+from reidkit.export.check_images import noise_in_other_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from reidkit.encoder import InputSpec
+    from reidkit.export.presets import Front
 
 
 class ParityError(ReidkitError, RuntimeError):
@@ -56,6 +63,11 @@ antialiasing at 1e-2, by the other filter at 1.4e-3.
 """
 
 
+LEVELS = 1.5
+"""How far apart pixels from 0 to 255 may be that a graph and reidkit have resized: reidkit rounds twice, a graph never,
+which is 1.1 at most. A cubic filter with -0.75 in place of -0.5 was seen at 4 to 12, by the size of the image."""
+
+
 def measure_parity(wanted: NDArray[np.float32], found: NDArray[np.float32], names: Sequence[str]) -> Parity:
     """Compare features [N, D] of a file with those of torch; `names` are the images."""
     along = (wanted.astype(np.float64) * found).sum(1)
@@ -81,3 +93,36 @@ def require_parity(parity: Parity, kind: str, beside: Parity | None = None) -> N
             f"the file's features are not the network's: 1 - cos is {parity.mean:.2g} in the mean and "
             f"{parity.largest:.2g} at {parity.worst}, over {mean:.3g} and {largest:.3g}; {bound.remedy}"
         )
+
+
+def require_same_pixels(graph: Any, front: Front, spec: InputSpec) -> None:
+    """Refuse a graph that resizes by another filter than reidkit, which features alone may not show.
+
+    Args:
+        graph: The `ModelProto`; its first step that resizes is that of the images, before anything is done to them.
+        front: What it takes.
+        spec: What the network takes: size and filter.
+
+    Raises:
+        ParityError: pixels of noise differ by more than rounding.
+    """
+    import onnx
+
+    made = onnx.ModelProto()
+    made.CopyFrom(graph)
+    pixels = next(step for step in made.graph.node if step.op_type == "Resize").output[0]
+    del made.graph.output[:]
+    made.graph.output.append(onnx.helper.make_tensor_value_info(pixels, onnx.TensorProto.FLOAT, None))
+    session = open_session(made.SerializeToString(), Path("the graph"), ["CPUExecutionProvider"])
+    images = noise_in_other_sizes(spec)
+    for image, wanted in zip(images, np.concatenate(list(read_images(images, spec))), strict=True):
+        given = image if front.channels_last else image.transpose(2, 0, 1)
+        kind = np.uint8 if front.values == "uint8" else np.float32
+        (found,) = session.run([pixels], {front.input_name: np.ascontiguousarray(given[None], kind)})
+        apart = float(np.abs(found[0].transpose(1, 2, 0) - wanted.astype(np.float32)).max())
+        if not apart <= LEVELS:
+            raise ParityError(
+                f"the file resizes an image of {image.shape[0]}x{image.shape[1]} by another filter than the network "
+                f"was trained with: pixels from 0 to 255 are up to {apart:.2g} apart, over {LEVELS:g}; "
+                f"{BOUNDS['resize'].remedy}"
+            )
