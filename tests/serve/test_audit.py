@@ -270,6 +270,13 @@ def test_a_log_that_was_put_back_goes_on(path):
     assert (verify(path).entries, verify(path).faults) == (2, ())
 
 
+def test_a_log_that_may_not_be_written_needs_the_right(path, monkeypatch):
+    filled(path)
+    monkeypatch.setattr(audit, "_connect", lambda name: sqlite3.connect(f"file:{name}?mode=ro", uri=True))
+    with pytest.raises(DataError, match=r"\(attempt to write a readonly database\): ask for the right to write it and"):
+        AuditLog(path)
+
+
 def test_another_file_is_refused(path, tmp_path):
     change(path, "CREATE TABLE people(name)")
     with pytest.raises(DataError, match="database of something else"):

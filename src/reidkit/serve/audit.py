@@ -296,8 +296,12 @@ def _open(name: str) -> sqlite3.Connection:
         connection.executescript(_SCHEMA)
     except sqlite3.Error as error:
         kind = getattr(error, "sqlite_errorname", "") or ""
-        room = "make room for it, or " if kind == "SQLITE_FULL" or kind.startswith("SQLITE_IOERR") else ""
-        raise DataError(f"{name} cannot be the audit log ({error}): {room}{_REMEDY}", argument="audit") from None
+        remedy = _REMEDY
+        if kind == "SQLITE_FULL" or kind.startswith("SQLITE_IOERR"):
+            remedy = f"make room for it, or {_REMEDY}"
+        elif kind.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            remedy = "ask for the right to write it and its folder, or name another file as audit"
+        raise DataError(f"{name} cannot be the audit log ({error}): {remedy}", argument="audit") from None
     return connection
 
 
