@@ -606,8 +606,22 @@ def test_one_video_alone_a_generator_and_wrong_types(tmp_path: Path) -> None:
     for wrong in ({"options": {}}, {"gallery": "people.db"}):
         with pytest.raises(UsageError, match=r"is a str: pass what open_gallery|are a dict: pass TrackOptions"):
             track([file], tmp_path / "c", boxes=[boxes], **wrong)
+    for argument, value, said in (
+        ("out", None, "a NoneType is no path: pass the folder for the tracks"),
+        ("gallery", 3, "the gallery is a int: pass what open_gallery returns"),
+        ("videos", 3, "3 is no video"),
+        ("cameras", 3, "cameras 3 are no list: give one for each video"),
+        ("starts", 3, "starts 3 are no list"),
+    ):
+        call = {"videos": [file], "out": tmp_path / "c", "boxes": [boxes], "model": Colours(), argument: value}
+        with pytest.raises(UsageError, match=said):
+            track(**call)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"hall\.mp4 cannot be written \(File exists\): name another folder"):
+        track([file], file, boxes=[boxes])
+    nothing: Any = {"boxes": None, "cameras": None, "starts": None}
+    assert len(track([file], tmp_path / "d", detector=ByColour(), **nothing).records) == 1
     with pytest.raises(UsageError, match="None is no video"):
         track([None], tmp_path / "c", boxes=[boxes])  # type: ignore[list-item]
-    for change in ({"every": "1"}, {"seconds": -1.0}, {"seconds": math.nan}, {"pieces": {}}):
+    for change in ({"every": "1"}, {"seconds": -1.0}, {"seconds": math.nan}, {"pieces": {}}, {"again": "no"}):
         with pytest.raises(UsageError, match=next(iter(change))):
             TrackOptions(**change)

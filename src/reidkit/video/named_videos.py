@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ from reidkit.video.record import Source, read_record, video_folders
 from reidkit.video.video_table import is_table, read_video_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from reidkit.video.frames import Frames
 
@@ -104,7 +104,7 @@ def given_videos(
         UsageError: there is no video, one is given twice, or a name or a time fits none.
         DataError: a table cannot be read.
     """
-    videos = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+    videos = list(videos) if isinstance(videos, Iterable) and not isinstance(videos, str) else [videos]
     if wrong := [each for each in videos if not isinstance(each, str | os.PathLike)]:
         raise UsageError(f"{wrong[0]!r} is no video: name files, folders or addresses", argument="videos")
     rows = {row.video: row for video in videos if is_table(video) for row in read_video_table(video)}
@@ -234,7 +234,9 @@ def _by_video(given: Sequence[str], told: Sequence[object] | Mapping[str, object
         UsageError: there are more or fewer values than videos, or a name of no video or of several.
     """
     if not isinstance(told, Mapping):
-        values = [told] if isinstance(told, str) else list(told)
+        if not isinstance(told, Iterable | None):
+            raise UsageError(f"{argument} {told!r} are no list: give one for each video, or by name", argument=argument)
+        values = [told] if isinstance(told, str) else list(told or ())
         if values and len(values) != len(given):
             told_for = f"{counted(len(values), argument.removesuffix('s'))} for {counted(len(given), 'video')}"
             raise UsageError(f"{told_for}: give one for each, or by name", argument=argument)

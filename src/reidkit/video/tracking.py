@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from reidkit.atomic import NoRoomError, hold, not_written, refuse_address
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, GalleryError, ReidkitError, UsageError
+from reidkit.recipe.checks import check_path
 from reidkit.terminal import counted, harmless
 from reidkit.video.box_files import BoxesFormat, BoxFile, read_boxes
 from reidkit.video.frames import Sampling
@@ -67,6 +68,8 @@ class TrackOptions:
             raise UsageError(f"pieces {self.pieces!r} are no PieceOptions: pass them", argument="pieces")
         if self.keep not in ("crops", "vectors", "nothing"):
             raise UsageError(f"keep {self.keep!r}: choose crops, vectors or nothing", argument="keep")
+        if not isinstance(self.again, bool):
+            raise UsageError(f"again {self.again!r} is neither True nor False: pass one of them", argument="again")
 
 
 @dataclass(eq=False)
@@ -159,13 +162,13 @@ def track(  # noqa: PLR0913 (what a call is about; how it is done is in `options
     began = time.monotonic()
     if not isinstance(options, TrackOptions | None):
         raise UsageError(f"the options are a {type(options).__name__}: pass TrackOptions", argument="options")
-    if isinstance(gallery, str | PathLike):
+    if not (gallery is None or callable(gallery) or hasattr(gallery, "info")):
         raise UsageError(
             f"the gallery is a {type(gallery).__name__}: pass what open_gallery returns", argument="gallery"
         )
-    folder, how = Path(out), options or TrackOptions()
+    folder, how = check_path(out, "the folder for the tracks", "out"), options or TrackOptions()
     refuse_address(folder)
-    boxes = [boxes] if isinstance(boxes, str | PathLike | BoxFile) else list(boxes)
+    boxes = [boxes] if isinstance(boxes, str | PathLike | BoxFile) else list(boxes or ())
     given = given_videos(videos, cameras, starts)
     finders = _finders(given, detector, boxes)
     encoder = as_image_encoder(model) if model is not None and how.keep != "nothing" else None
@@ -272,6 +275,10 @@ class _Job:
     def take_all(self, found: Sequence[_Found]) -> None:
         """Track the videos, each under a name of its own."""
         gallery = self.common.gallery
+        try:  # what fails for each video is said once
+            self.common.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_written(self.common.folder, error, "another folder") from None
         names = choose_names(
             [(video, source) for video, source, _ in found],
             self.common.folder,
@@ -374,7 +381,6 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(hold(folder / f".{name}.lock", wait=False))
         except BlockingIOError:
             raise DataError(
