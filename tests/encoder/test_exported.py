@@ -279,7 +279,11 @@ def openvino_files(folder: Path) -> dict[str, tuple[bytes, bytes | None, str]]:
     return {
         "no weights": (xml, None, "cannot be read"),
         "empty weights": (xml, b"", "is empty"),
-        "weights cut short": (xml, weights[:3], "is no OpenVINO model"),
+        "weights cut short": (
+            xml,
+            weights[:3],
+            r"no OpenVINO model, or it or its \.bin is cut short \(Incorrect weights .*\): copy both again",
+        ),
         "cut short": (xml[: len(xml) // 2], weights, "is no OpenVINO model"),
         "text": (b"hello", weights, "is no OpenVINO model"),
         "entities": (bomb, weights, "is no OpenVINO model"),

@@ -130,7 +130,9 @@ def read_openvino(path: Path) -> tuple[Any, Any]:
         _refuse_endless(model, path)
         return core, _any_batch(core, model, path)
     except RuntimeError as error:
-        raise WeightsError(f"{path} is no OpenVINO model, or is cut short: {_reason(error)}") from None
+        raise WeightsError(
+            f"{path} is no OpenVINO model, or it or its .bin is cut short ({_reason(error)}): copy both again"
+        ) from None
 
 
 @cache
