@@ -10,10 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from reidkit.arguments import check_path
 from reidkit.atomic import NoRoomError, hold, not_written, refuse_address
 from reidkit.encoder import as_image_encoder
 from reidkit.errors import DataError, GalleryError, ReidkitError, UsageError
-from reidkit.recipe.checks import check_path
 from reidkit.terminal import counted, harmless
 from reidkit.video.box_files import BoxesFormat, BoxFile, read_boxes
 from reidkit.video.frames import Sampling
