@@ -264,21 +264,28 @@ def test_a_client_that_is_killed_in_mid_add():
         assert gallery.check().problems == ()
 
 
-def test_a_server_that_goes_away():
+@pytest.fixture
+def kept():
+    """A port that nobody else is given while no server listens there, nor a client that tries to connect to it."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that a server can listen beside it
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+def test_a_server_that_goes_away(kept):
     """A relay stands for the network: when it stops, a call ends in a sentence, and goes on when it is back."""
     name = milvus_service.fresh("gone").rpartition("/")[2]
     host, _, port = milvus_service.server().rpartition(":")
-    outside = socket.create_server(("127.0.0.1", 0))
-    place = outside.getsockname()
-    relay = Relay(outside, (host, int(port)))
+    place = kept.getsockname()
+    relay = Relay(socket.create_server(place), (host, int(port)))
     with create_gallery(f"milvus://127.0.0.1:{place[1]}/{name}", fingerprint="abc", dim=3) as made:
         made.add_vectors([RED], [Row("a")])
         relay.close()
         for call in (lambda: made.add_vectors([RED], [Row("b")]), lambda: made.search_vectors([RED]), made.keys):
             with pytest.raises(GalleryError, match=f"milvus://127.0.0.1:{place[1]}/{name} does not answer"):
                 call()
-        outside = socket.create_server(place[:2])
-        relay = Relay(outside, (host, int(port)))
+        relay = Relay(socket.create_server(place), (host, int(port)))
         until = time.monotonic() + 60
         while time.monotonic() < until:
             with contextlib.suppress(GalleryError):  # it tries again every few seconds
