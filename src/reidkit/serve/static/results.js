@@ -18,7 +18,7 @@ export function drawResults(actions = does) {
   $("below").hidden = below.length === 0;
   const what = state.threshold === null ? "Below the threshold: probably other people" : "Below the threshold that you chose";
   $("below").querySelector("summary").textContent = `${what} (${below.length})`;
-  if (!above.length) $("below").open = true;
+  if (below.length && !above.length) $("below").open = true;
   $("found").hidden = state.hits.length === 0;
   $("odds").hidden = !calibrated;
   $("refined").hidden = !calibrated || !(state.request.positive.length || state.request.negative.length);
