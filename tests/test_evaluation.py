@@ -233,8 +233,16 @@ def test_images_of_every_kind_have_the_features_of_the_samples(model: Model, ben
 
 
 def test_what_is_no_list_of_images(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"a.jpg is one image, or a folder: pass a list of images, \['a.jpg'\]"):
+    with pytest.raises(UsageError, match=r"a.jpg is one image: pass a list of images, \['a.jpg'\]"):
         model.embed("a.jpg")
+    folder: Any = tmp_path
+    with pytest.raises(
+        UsageError, match=r"is a folder: pass a list of images, as sorted\(Path\('.*'\).glob\('\*.jpg'\)\), or"
+    ):
+        model.embed(folder)
+    everything: Any = Dataset("mine")
+    with pytest.raises(UsageError, match=r"images are a whole data set: pass one split of it, as data\.query"):
+        model.embed(everything)
     with pytest.raises(UsageError, match=r"images are one array \[4, 4, 3\]: pass a list .* or one array uint8 \[N,"):
         model.embed(np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(

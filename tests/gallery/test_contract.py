@@ -153,7 +153,7 @@ def test_what_is_refused_adds_nothing(gallery, tmp_path):
         ({"radius": "calibrated"}, "there is no calibrated threshold"),
         ({"cursor": "7:x"}, "that is no cursor"),
         ({"cursor": "7", "offset": 7}, "pass one of them"),
-        ({"other_cameras": True}, "it is not known: pass camera"),
+        ({"other_cameras": True}, r"it is not known: search for Query\(images=\[...\], camera=...\)"),
     ):
         with pytest.raises(UsageError, match=words):
             gallery.search(images[0], **changes)

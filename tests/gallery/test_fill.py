@@ -42,6 +42,25 @@ def test_a_folder_of_images_in_folders_of_their_own(tmp_path):
     assert rows_of(find_images(tmp_path / "crops" / "b.png")) == [Row("b.png", image="b.png")]
 
 
+def test_a_folder_of_video_crops_is_no_data_set(tmp_path):
+    """The numbers of its tracks were taken for ids, and its cameras and times were lost."""
+    out = tmp_path / "out"
+    for name in ("hall", "door"):
+        for track in (1, 2):
+            picture(out / name / "crops" / str(track) / "000012.jpg")
+        (out / name / "video.json").write_text("{}")
+        (out / name / "crops.csv").write_text("path,key\ncrops/1/000012.jpg,a\n")
+    for folder, table in (
+        (out, "door/crops.csv and 1 more"),
+        (out / "hall", "hall/crops.csv"),
+        (out / "hall" / "crops", "hall/crops.csv"),
+    ):
+        with pytest.raises(DataError, match=f"whose folders are tracks and no ids: give their tables, .*{table}$"):
+            find_images(folder)
+    assert keys(rows_of(find_images(out / "hall" / "crops.csv"))) == ["a"]
+    assert len(find_images(out / "hall", format="folder")) == 2
+
+
 def test_a_data_set(tmp_path):
     market = draw_noise(tmp_path / "Market-1501-v15.09.15", people=range(1, 3), evaluated=range(11, 13))
     found = find_images(market)

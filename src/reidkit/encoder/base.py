@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, overload
 
 import numpy as np
 import torch
 
 from reidkit.data.images import open_images
-from reidkit.encoder.given_images import GivenImages
+from reidkit.encoder.given_images import GivenImages, refuse_no_list
 from reidkit.encoder.inference import InferenceOptions, feature_name
 from reidkit.encoder.input_spec import InputSpec
 from reidkit.errors import DivergedError, UsageError
@@ -21,7 +19,8 @@ from reidkit.metrics.calibration_file import Calibration, calibration_path, load
 from reidkit.types import Embeddings, Sample, Samples, as_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import os
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -217,9 +216,7 @@ class ImageEncoder(ABC):
         """
         how: dict[str, Any] = {"masks": masks, "missing_masks": missing_masks}
         options = InferenceOptions(device=device, precision=precision, batch=batch, progress=progress, **how)
-        if isinstance(images, str | os.PathLike):
-            raise UsageError(f"{images} is one image, or a folder: pass a list of images, [{str(images)!r}]")
-        _refuse_no_list(images)
+        refuse_no_list(images)
         if are_samples(images):
             return embed_samples(self, images, "images", options, feature=feature, flip=flip)
         source = open_source(images, self.input, options)
@@ -273,21 +270,6 @@ def as_image_encoder(encoder: Encoder) -> ImageEncoder:
             argument="model",
         )
     return _OwnEncoder(encoder)
-
-
-def _refuse_no_list(images: object) -> None:
-    """Refuse what is no list of images: one image, one array, something to iterate over.
-
-    Raises:
-        UsageError: it is none.
-    """
-    wanted = "pass a list of paths, PIL images or uint8 arrays [H, W, 3]"
-    if isinstance(images, np.ndarray) and images.dtype.kind in "biufc" and images.ndim != 4:
-        raise UsageError(
-            f"images are one array {list(images.shape)}: {wanted}, or one array uint8 [N, H, W, 3]", argument="images"
-        )
-    if not isinstance(images, Sequence | np.ndarray):
-        raise UsageError(f"images are of type {type(images).__name__}: {wanted}", argument="images")
 
 
 def are_samples(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,10 +13,10 @@ from reidkit.data.decode import decode
 from reidkit.data.sources import fit, pool
 from reidkit.errors import DataError, UsageError
 from reidkit.interrupts import interrupts_heard
-from reidkit.types import Samples, SampleTable
+from reidkit.types import Dataset, Samples, SampleTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import PIL.Image
     from numpy.typing import NDArray
@@ -97,3 +98,27 @@ def _pixels(image: Image, index: int) -> NDArray[np.uint8]:
         except (OSError, ValueError, SyntaxError) as error:  # a file that Pillow has opened and not yet decoded
             raise DataError(f"image {index} cannot be read: {error}") from None
     raise UsageError(f"image {index} is of type {type(image).__name__}: pass a path, a PIL image or uint8 [H, W, 3]")
+
+
+def refuse_no_list(images: object) -> None:
+    """Refuse what is no list of images: one image, a folder, a data set, one array, something to iterate over.
+
+    Raises:
+        UsageError: it is none.
+    """
+    wanted = "pass a list of paths, PIL images or uint8 arrays [H, W, 3]"
+    if isinstance(images, str | os.PathLike):
+        text = str(images)
+        if Path(text).is_dir():
+            what = f"a folder: pass a list of images, as sorted(Path({text!r}).glob('*.jpg')), or use embed_images"
+        else:
+            what = f"one image: pass a list of images, [{text!r}]"
+        raise UsageError(f"{text} is {what}", argument="images")
+    if isinstance(images, Dataset):
+        raise UsageError("images are a whole data set: pass one split of it, as data.query", argument="images")
+    if isinstance(images, np.ndarray) and images.dtype.kind in "biufc" and images.ndim != 4:
+        raise UsageError(
+            f"images are one array {list(images.shape)}: {wanted}, or one array uint8 [N, H, W, 3]", argument="images"
+        )
+    if not isinstance(images, Sequence | np.ndarray):
+        raise UsageError(f"images are of type {type(images).__name__}: {wanted}", argument="images")

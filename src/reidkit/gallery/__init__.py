@@ -139,8 +139,8 @@ def _refuse_missing_folder(place: str) -> None:
     """
     if not place.startswith("milvus://") and not Path(place).parent.exists():
         raise MissingFileError(
-            f"{place} is not there, nor is its folder: correct the name, or make both by create_gallery or `reidkit "
-            "gallery create`",
+            f"{place} is not there, nor is its folder: correct the name, or make both by `reidkit gallery create` "
+            "or reidkit.gallery.create_gallery",
             argument="uri",
         )
 

@@ -333,6 +333,8 @@ def _of_folder(folder: Path, format: str | None, split: str | None, notes: list[
     from reidkit.data.formats.detect import load_dataset
     from reidkit.data.formats.scan import images_below, worth_saying
 
+    if format is None:
+        _refuse_tracks(folder)
     try:
         dataset = load_dataset(folder, format)
     except UnknownLayoutError:
@@ -341,6 +343,24 @@ def _of_folder(folder: Path, format: str | None, split: str | None, notes: list[
     if notes is not None:
         notes += worth_saying(dataset)
     return _of_dataset(dataset, folder, split)
+
+
+def _refuse_tracks(folder: Path) -> None:
+    """Refuse a folder that `reidkit video` has written: its tracks would be ids, and its cameras and times be lost.
+
+    Raises:
+        DataError: it is one.
+    """
+    around = [folder.parent] if folder.name == "crops" else []
+    places = (*around, folder, *(path.parent for path in sorted(folder.glob("*/video.json"))))
+    tables = [
+        table for place in places if (table := place / "crops.csv").is_file() and (place / "video.json").is_file()
+    ]
+    if tables:
+        more = f" and {len(tables) - 1} more" if tables[1:] else ""
+        raise DataError(
+            f"{folder} holds crops of videos, whose folders are tracks and no ids: give their tables, {tables[0]}{more}"
+        )
 
 
 def _of_dataset(dataset: Dataset, folder: Path, split: str | None) -> list[_Named]:

@@ -127,7 +127,8 @@ def _by_filter(targets: Sequence[Target], options: SearchOptions) -> list[tuple[
         if options.other_cameras:
             if target.camera is None:
                 raise UsageError(
-                    "the query's own camera cannot be left out, as it is not known: pass camera",
+                    "the query's own camera cannot be left out, as it is not known: search for "
+                    "Query(images=[...], camera=...)",
                     argument="query_camera",
                 )
             matching = replace(matching, not_cameras=(*matching.not_cameras, target.camera))
