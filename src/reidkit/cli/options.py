@@ -165,9 +165,9 @@ def import_network(name: str | None) -> Callable[[], Module] | None:
     """
     if name is None:
         return None
-    from reidkit.model import own
+    from reidkit.model import own_network
 
-    return own.import_network(name)
+    return own_network.import_network(name)
 
 
 @dataclass(frozen=True, kw_only=True)
