@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import sqlite3
 import threading
@@ -242,15 +243,19 @@ def test_a_service_that_loads_or_stops_says_so(own):
     assert own.get("/metrics").status_code == 200
 
 
-def test_a_service_without_its_gallery_is_not_ready(model, tmp_path, caplog):
+@pytest.mark.parametrize("lacking", ["people.db", "people.db-audit"])
+def test_a_service_without_its_gallery_or_its_audit_log_is_not_ready(model, tmp_path, caplog, lacking):
     """Nobody sends it requests then, which it could not answer."""
-    file, away = tmp_path / "people.db", tmp_path / "away.db"
-    with LocalGallery.create(file, model) as gallery, running(model, gallery) as own:
+    file, away = tmp_path / lacking, tmp_path / "away.db"
+    with (
+        LocalGallery.create(tmp_path / "people.db", model) as gallery,
+        running(model, gallery, audit=tmp_path / "people.db-audit") as own,
+    ):
         assert own.get("/health/ready").json() == {"status": "ready"}
         file.rename(away)
         answer = own.get("/health/ready")
         assert (answer.status_code, answer.json()) == (503, {"status": "unavailable"})
-        assert "was removed or replaced since it was opened" in caplog.text
+        assert re.search(r"was (removed or replaced|moved, removed or emptied) since it was opened", caplog.text)
         away.rename(file)
         assert own.get("/health/ready").status_code == 200
 

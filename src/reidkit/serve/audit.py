@@ -133,11 +133,11 @@ class AuditLog:
             with self._lock:
                 yield self._connection
             return
-        self._refuse_lost()
+        self.refuse_lost()
         with closing(_connect(str(self.path))) as connection:
             yield connection
 
-    def _refuse_lost(self) -> None:
+    def refuse_lost(self) -> None:
         """Refuse to go on with a file that was moved, removed or emptied: nobody would find what is written.
 
         Raises:
@@ -157,7 +157,7 @@ class AuditLog:
         """Add entries in one transaction."""
         with self._lock, _transaction(self._connection):
             _append(self._connection, _tail(self._connection), entries)
-            self._refuse_lost()
+            self.refuse_lost()
         return [None] * len(entries)
 
 

@@ -211,12 +211,13 @@ class Service:
             vectors = iter(await self.unless_gone(request, results))
         return [picture if isinstance(picture, Problem) else (_vector(next(vectors)), picture[1]) for picture in found]
 
-    async def reads_gallery(self) -> bool:
-        """Whether the gallery is there, and is the one that was opened."""
+    async def can_answer(self) -> bool:
+        """Whether gallery and audit log are there, and are those that were opened."""
         try:
             await asyncio.to_thread(self.gallery.rows, limit=1)
+            await asyncio.to_thread(self.audit.refuse_lost)
         except ReidkitError as error:
-            LOG.error("the gallery cannot be read: %s", error)  # noqa: TRY400 (one line for each request)
+            LOG.error("no request can be answered: %s", error)  # noqa: TRY400 (one line for each request)
             return False
         return True
 

@@ -31,10 +31,10 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say whether requests are answered: not before all is loaded, nor where the gallery cannot be read."""
+    """Say whether requests are answered: not before all is loaded, nor without gallery or audit log."""
     service = service_of(request)
     state: str = service.state
-    if state == "ready" and not await service.reads_gallery():
+    if state == "ready" and not await service.can_answer():
         state = "unavailable"
     return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
