@@ -9,7 +9,7 @@ import pytest
 
 from reidkit.data.formats import folder
 from reidkit.data.formats.detect import load_dataset
-from reidkit.errors import DataError
+from reidkit.errors import DataError, UnknownLayoutError
 from reidkit.types import NO_CAMERA
 from tests.noise import file_of
 
@@ -73,6 +73,14 @@ def test_ids_and_cameras_by_hand(
 def test_what_is_no_folder_of_ids_is_said(draw: Callable[..., Path], files: list[str], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         load_dataset(draw(*files))
+
+
+def test_cameras_above_ids_are_no_folder_of_anything(draw: Callable[..., Path]) -> None:
+    """Of an unknown layout, `gallery add` takes all images, without ids and cameras."""
+    root = draw(*(f"Eingang {camera}/Person {person}/a.jpg" for camera in (1, 2) for person in (7, 8)))
+    with pytest.raises(DataError, match=r"if it is a camera, format='folder-cameras'") as refused:
+        load_dataset(root)
+    assert not isinstance(refused.value, UnknownLayoutError)
 
 
 def test_a_command_that_is_shown_takes_a_folder_with_a_space_in_its_name(draw: Callable[..., Path]) -> None:

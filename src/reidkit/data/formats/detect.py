@@ -216,14 +216,18 @@ def _guess(folder: Path) -> Dataset:
 
 
 def _only(folder: Path, found: list[tuple[str, Path]]) -> Path:
-    """Return the one place that was recognised; folders of ids beside each other may be cameras, too."""
+    """Return the one place that was recognised; folders of ids beside each other may be cameras, too.
+
+    Raises:
+        DataError: there are several; no UnknownLayoutError, by which all images would be taken without ids and cameras.
+    """
     places = [place for _, place in found]
     if (
         len(found) > 1
         and all(name == "folder" for name, _ in found)
         and (why := own_images.of_two_levels(folder, places))
     ):
-        raise UnknownLayoutError(why, argument="format")
+        raise DataError(why, argument="format")
     return scan.only(folder, places)
 
 
