@@ -295,7 +295,7 @@ def _pointer(value: Any, error: ErrorDetails) -> str:
     """Return the place of a value in a request, without the types that pydantic puts between its parts."""
     parts: list[str] = []
     for part in error["loc"]:
-        inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        inside = part in (value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ())
         if inside:
             value = value[part]
         if inside or error["type"] == "missing":
