@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 from reidkit.errors import DataError
 from reidkit.metrics.features import read_features
@@ -167,6 +168,12 @@ def encrypted() -> bytes:
     return bytes(found)
 
 
+def saved_by_torch() -> bytes:
+    file = io.BytesIO()
+    torch.save({"vectors": torch.eye(3)}, file)
+    return file.getvalue()
+
+
 def beyond_unicode() -> bytes:
     paths = bytearray(npy(np.array(["a"] * 3)))
     paths[-4:] = b"\xff\xff\xff\x7f"
@@ -194,6 +201,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "beyond Unicode": (beyond_unicode, "paths holds what is no text"),
     "twice": (twice, "holds pids twice"),
     "a pickle": (lambda: pickle.dumps({"vectors": 1}), "a pickle could run a program and is never read"),
+    "a file of torch": (
+        saved_by_torch,
+        "torch.save writes a pickle, which is never read, save the arrays by numpy.savez",
+    ),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "save in MATLAB by `save -v7`"),
 }
 

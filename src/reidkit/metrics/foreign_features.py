@@ -197,6 +197,9 @@ HINTS = {
     b"MATLAB 7.3": ": MATLAB 7.3 is not read, save in MATLAB by `save -v7`",
     b"\x80": ": a pickle could run a program and is never read, save the arrays by numpy.savez",
 }
+TORCH = b"/data.pkl"
+"""The first name in a zip file that torch.save has written."""
+
 COLUMNS = {
     "vectors": ("vectors", "vector"),
     "pids": ("pids", "pid"),
@@ -213,11 +216,15 @@ LONGEST_PATH = 4096
 
 def kind_of(start: bytes) -> str:
     """`npz`, `npy`, `parquet` or `mat` by the first bytes of a file; "" for anything else."""
+    if TORCH in start:
+        return ""
     return next((kind for mark, kind in STARTS.items() if start.startswith(mark)), "")
 
 
 def hint(start: bytes) -> str:
     """Return what to do with a file that is something else."""
+    if TORCH in start:
+        return ": torch.save writes a pickle, which is never read, save the arrays by numpy.savez"
     return next((words for mark, words in HINTS.items() if start.startswith(mark)), "")
 
 
