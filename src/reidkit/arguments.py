@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from reidkit.errors import UsageError
+from reidkit.terminal import comma_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,11 +39,10 @@ def check_choice(value: object, hint: Any, argument: str) -> Any:
             return value
     words, known = in_words(value), [str(choice) for choice in choices]
     close = difflib.get_close_matches(words.lower().replace("_", "-"), known, n=1, cutoff=0.8)
-    either = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
     if words in known:  # of another type, as the text 1 for the number
         words = f"the text {words!r}" if isinstance(value, str) else f"a {type(value).__name__}"
     remedy = f"; did you mean {close[0]}?" if close else ""
-    raise UsageError(f"{argument} must be {either}, not {words}{remedy}", argument=argument)
+    raise UsageError(f"{argument} must be {comma_list(known, 'or')}, not {words}{remedy}", argument=argument)
 
 
 def check_whole(value: object, argument: str, *, least: int = 0) -> int:

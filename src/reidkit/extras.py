@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reidkit.errors import UsageError
+from reidkit.terminal import comma_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,8 +56,7 @@ def require_extras(what: str, modules: Iterable[str]) -> None:
     lacking = [module for module in modules if not _is_there(module)]
     packages = list(dict.fromkeys(package for module in lacking for package in EXTRAS[module]))
     if packages:
-        named = " and ".join(filter(None, (", ".join(packages[:-1]), packages[-1])))
-        raise UsageError(f"{what} needs {named}: pip install {' '.join(packages)}")
+        raise UsageError(f"{what} needs {comma_list(packages, 'and')}: pip install {' '.join(packages)}")
 
 
 def _is_there(module: str) -> bool:

@@ -63,6 +63,15 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def comma_list(names: Sequence[str], last: str) -> str:
+    """Return names as a sentence has them, with the word `last` before the last one.
+
+    >>> comma_list(["a"], "or"), comma_list(["a", "b", "c"], "or")
+    ('a', 'a, b or c')
+    """
+    return f" {last} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def first_and_more(names: Iterable[str], most: int = 3) -> str:
     """Return the first of some names and how many more there are.
 

@@ -57,8 +57,9 @@ def score(
     seconds = {"score": time.perf_counter() - started}
 
     def sequences() -> tuple[NDArray[Any], NDArray[Any]]:
-        ours, theirs = (read_sequences(file) for file in (query_sequences, gallery_sequences) if file)
-        return ours, theirs
+        assert query_sequences is not None  # noqa: S101  (refused above)
+        assert gallery_sequences is not None  # noqa: S101
+        return read_sequences(query_sequences), read_sequences(gallery_sequences)
 
     found = replace(compute_scores(queries, images, scores, scoring, seconds, sequences), merging=merging)
     print_scores(f"{query.name} in {gallery.name}" if gallery else query.name, found, scoring.ap, as_json=as_json)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 from reidkit.errors import UsageError
 from reidkit.recipe.text import FIELDS
+from reidkit.terminal import comma_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -238,8 +239,7 @@ def _elsewhere(option: str, path: str, commands: Mapping[str, Sequence[str]]) ->
     found = [f"`{other}`" for other in group or others]
     if not found or len(found) > MANY:
         return ""
-    listed = " and ".join(filter(None, (", ".join(found[:-1]), found[-1])))
-    return f"{listed} {'has' if len(found) == 1 else 'have'} it"
+    return f"{comma_list(found, 'and')} {'has' if len(found) == 1 else 'have'} it"
 
 
 def _field(name: str, value: str) -> str:
